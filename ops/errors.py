@@ -1,0 +1,98 @@
+"""The one exception tree, and the reason codes of everything that can be refused.
+
+    LalafoError
+    ├── RetryableError         infrastructure is away or busy: wait and try again
+    ├── BadInputError          this event or photo can't be used; carries a Reason
+    ├── ConfigurationError     a setting, file or release is wrong: a person must act
+    ├── LeaseLostError         another session owns the partition: commit nothing, stop
+    └── ReleaseChangedError    the release set in force moved: compute again, then commit
+
+A bad item becomes a failure row with its reason; bad infrastructure raises.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an event or a photo could not be used. Stored in `failures.reason`; never renamed."""
+
+    # events: the whole record is refused and kept as a dead letter
+    EVENT_EMPTY = "event_empty"
+    EVENT_NOT_JSON = "event_not_json"
+    EVENT_NOT_OBJECT = "event_not_object"
+    EVENT_UNKNOWN_SCHEMA = "event_unknown_schema"
+    EVENT_UNKNOWN_KIND = "event_unknown_kind"
+    EVENT_MISSING_FIELD = "event_missing_field"
+    EVENT_WRONG_TYPE = "event_wrong_type"
+    EVENT_BAD_REVISION = "event_bad_revision"
+    EVENT_TEXT_TOO_LONG = "event_text_too_long"
+    EVENT_TOO_MANY_PHOTOS = "event_too_many_photos"
+    EVENT_KEY_MISMATCH = "event_key_mismatch"
+
+    # the stream itself
+    STREAM_OFFSET_OUT_OF_LOG = "stream_offset_out_of_log"
+
+    # fetching a photo
+    FETCH_BAD_URL = "fetch_bad_url"
+    FETCH_ADDRESS_REFUSED = "fetch_address_refused"
+    FETCH_UNREACHABLE = "fetch_unreachable"
+    FETCH_TIMEOUT = "fetch_timeout"
+    FETCH_TOO_LARGE = "fetch_too_large"
+    FETCH_TOO_MANY_REDIRECTS = "fetch_too_many_redirects"
+    FETCH_NOT_FOUND = "fetch_not_found"
+    FETCH_HTTP_ERROR = "fetch_http_error"
+    FETCH_NOT_A_PHOTO = "fetch_not_a_photo"
+    FETCH_UNKNOWN_SHA256 = "fetch_unknown_sha256"
+
+    # reading a photo
+    PHOTO_EMPTY = "photo_empty"
+    PHOTO_UNKNOWN_FORMAT = "photo_unknown_format"
+    PHOTO_TRUNCATED = "photo_truncated"
+    PHOTO_BROKEN = "photo_broken"
+    PHOTO_TOO_LARGE = "photo_too_large"
+    PHOTO_TOO_SMALL = "photo_too_small"
+
+
+TEMPORARY_REASONS = frozenset(
+    {Reason.FETCH_UNREACHABLE, Reason.FETCH_TIMEOUT, Reason.FETCH_HTTP_ERROR}
+)
+"""Reasons that may pass by themselves: the day's `ad_photos` asset tries these photos again."""
+
+
+class LalafoError(Exception):
+    """The root: catch this at a process's edge, something narrower everywhere else."""
+
+
+class RetryableError(LalafoError):
+    """Infrastructure is away or busy; the same call may succeed later."""
+
+
+class ConfigurationError(LalafoError):
+    """A setting, a file or a release is wrong; the message says what to do."""
+
+
+class LeaseLostError(LalafoError):
+    """The epoch this session commits under is no longer in force; nothing was committed."""
+
+
+class ReleaseChangedError(LalafoError):
+    """The batch was computed for a release set that is no longer in force; nothing was committed."""
+
+
+class BadInputError(LalafoError):
+    """An event or a photo that can't be used.
+
+    Args:
+        reason: the stable code.
+        detail: what came and what was expected; never a secret, never image bytes.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same input may be usable later."""
+        return self.reason in TEMPORARY_REASONS

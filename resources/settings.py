@@ -1,0 +1,85 @@
+"""Every setting, from the environment (`LALAFO_…`), read once at a process's edge.
+
+Decides names, defaults and units; refuses unknown values at start. Nothing here connects.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ops.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """The product's settings; each field is the environment variable LALAFO_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="LALAFO_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".lalafo"), description="All local state lives below here.")
+    database_url: str = Field(
+        default="", description="PostgreSQL with pgvector, for the tables in schema `lalafo`."
+    )
+    dagster_database_url: str = Field(
+        default="", description="PostgreSQL for Dagster's storage: postgresql+psycopg2://…"
+    )
+    kafka_bootstrap: str = Field(default="", description="host:port[,host:port] of the brokers.")
+    kafka_api_version: str = Field(
+        default="",
+        description="'2.0' for librdkafka's test broker, which negotiates wrongly; else empty.",
+    )
+    stream_id: str = Field(
+        default="",
+        description="Names the log that offsets belong to; empty: cluster id and topic id.",
+    )
+    store_url: str = Field(default="", description="fsspec URL of renditions and releases.")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    executor: Literal["local", "k8s"] = "local"
+    ads_topic: str = "ads"
+    dlq_topic: str = "ads.dlq"
+
+    max_photos_per_ad: int = Field(default=50, ge=1)
+    max_title_chars: int = Field(default=1_000, ge=1)
+    max_description_chars: int = Field(default=50_000, ge=1)
+    max_photo_bytes: int = Field(default=20_000_000, ge=1)
+    max_photo_pixels: int = Field(default=50_000_000, ge=1)
+    fetch_timeout_s: float = Field(default=10.0, gt=0, description="One photo, all attempts in.")
+    fetch_connections: int = Field(default=64, ge=1)
+    fetch_attempts: int = Field(default=3, ge=1)
+    fetch_max_redirects: int = Field(default=3, ge=0)
+    fetch_allow_private: bool = Field(
+        default=False, description="Fetch from private and loopback addresses too (the demo does)."
+    )
+    batch_photos: int = Field(default=64, ge=1, description="The largest batch given to a model.")
+    poll_records: int = Field(default=32, ge=1, description="The most events in one commit.")
+    session_idle_s: float = Field(default=5.0, ge=0, description="A drained session ends after.")
+    torch_threads: int = Field(default=0, ge=0, description="0: one a core.")
+
+    @cached_property
+    def resolved_store_url(self) -> str:
+        """The photo store's URL: the setting, else a folder under home."""
+        return self.store_url if self.store_url != "" else str(self.home.absolute() / "store")
+
+    def require(self, field: str) -> str:
+        """The setting's text, or a ConfigurationError that names its variable."""
+        value = str(getattr(self, field))
+        if value == "":
+            raise ConfigurationError(
+                f"LALAFO_{field.upper()} is not set. Set it, or start the embedded servers with "
+                "`lalafo up --only services` and use the exports it prints."
+            )
+        return value
+
+
+def load_settings() -> Settings:
+    """Read the environment; raises ConfigurationError that names each wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"LALAFO_{str(e['loc'][0]).upper()}={e.get('input')!r}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise ConfigurationError("; ".join(lines)) from error
