@@ -1,0 +1,148 @@
+"""What the topic `ads` may hold: every valid event is read, every other has its one reason."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.errors import BadInputError, Reason
+from ops.events import EventLimits, parse_event
+from ops.types import AdKey, EventKind, PhotoRef, StreamRecord
+
+LIMITS = EventLimits()
+GOOD = {
+    "schema": 1,
+    "event_id": "e-1",
+    "kind": "upserted",
+    "catalog": "kg",
+    "ad_id": "42",
+    "revision": 7,
+    "occurred_at": "2026-01-02T03:04:05+02:00",
+    "title": "A blue chair",
+    "description": "",
+    "category": "chair",
+    "price": 12.5,
+    "currency": "KGS",
+    "photos": [{"url": "https://photos.example/1.jpg"}, {"sha256": "ab" * 32}],
+}
+
+
+def record(value: object, key: bytes | None = b"kg/42") -> StreamRecord:
+    raw = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
+    return StreamRecord("ads", 0, 0, 0, key, raw)
+
+
+def test_a_whole_event_is_read() -> None:
+    """Every field of schema 1 arrives, in our types and in UTC."""
+    event = parse_event(record(GOOD), LIMITS)
+    assert event.key == AdKey("kg", "42")
+    assert event.kind is EventKind.UPSERTED
+    assert event.revision == 7
+    assert event.occurred_at == datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)
+    assert event.price == Decimal("12.50")
+    assert event.photos == (
+        PhotoRef(url="https://photos.example/1.jpg"),
+        PhotoRef(sha256=bytes([0xAB]) * 32),
+    )
+
+
+def test_fields_we_do_not_know_are_let_through() -> None:
+    """A seller system may send more than we read."""
+    assert parse_event(record({**GOOD, "colour": "blue"}), LIMITS).title == "A blue chair"
+
+
+def test_a_delete_needs_no_photos() -> None:
+    """A tombstone reads nothing but key and revision."""
+    event = parse_event(record({**GOOD, "kind": "deleted", "photos": None}), LIMITS)
+    assert (event.kind, event.photos) == (EventKind.DELETED, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema": 2}, Reason.EVENT_UNKNOWN_SCHEMA),
+        ({"schema": True}, Reason.EVENT_UNKNOWN_SCHEMA),
+        ({"schema": None}, Reason.EVENT_UNKNOWN_SCHEMA),
+        ({"kind": "sold"}, Reason.EVENT_UNKNOWN_KIND),
+        ({"catalog": None}, Reason.EVENT_MISSING_FIELD),
+        ({"ad_id": ""}, Reason.EVENT_MISSING_FIELD),
+        ({"ad_id": 42}, Reason.EVENT_WRONG_TYPE),
+        ({"ad_id": "\x00"}, Reason.EVENT_WRONG_TYPE),
+        ({"catalog": "k/g"}, Reason.EVENT_WRONG_TYPE),
+        ({"ad_id": "43"}, Reason.EVENT_KEY_MISMATCH),
+        ({"ad_id": "4" * 201}, Reason.EVENT_TEXT_TOO_LONG),
+        ({"revision": None}, Reason.EVENT_MISSING_FIELD),
+        ({"revision": "7"}, Reason.EVENT_BAD_REVISION),
+        ({"revision": 7.0}, Reason.EVENT_BAD_REVISION),
+        ({"revision": True}, Reason.EVENT_BAD_REVISION),
+        ({"revision": -1}, Reason.EVENT_BAD_REVISION),
+        ({"revision": 2**63}, Reason.EVENT_BAD_REVISION),
+        ({"occurred_at": "yesterday"}, Reason.EVENT_WRONG_TYPE),
+        ({"occurred_at": "2026-01-02T03:04:05"}, Reason.EVENT_WRONG_TYPE),
+        ({"occurred_at": "0001-01-01T00:00:00+10:00"}, Reason.EVENT_WRONG_TYPE),
+        ({"title": "x" * 900_000}, Reason.EVENT_TEXT_TOO_LONG),
+        ({"title": "\ud800"}, Reason.EVENT_WRONG_TYPE),
+        ({"title": ["a"]}, Reason.EVENT_WRONG_TYPE),
+        ({"price": "cheap"}, Reason.EVENT_WRONG_TYPE),
+        ({"price": -1}, Reason.EVENT_WRONG_TYPE),
+        ({"price": 1e300}, Reason.EVENT_WRONG_TYPE),
+        ({"price": "NaN"}, Reason.EVENT_WRONG_TYPE),
+        ({"photos": {"url": "x"}}, Reason.EVENT_WRONG_TYPE),
+        ({"photos": ["x"]}, Reason.EVENT_WRONG_TYPE),
+        ({"photos": [{}]}, Reason.EVENT_WRONG_TYPE),
+        ({"photos": [{"url": 5}]}, Reason.EVENT_WRONG_TYPE),
+        ({"photos": [{"sha256": "zz"}]}, Reason.EVENT_WRONG_TYPE),
+        ({"photos": [{"url": "x"}] * 10_000}, Reason.EVENT_TOO_MANY_PHOTOS),
+    ],
+)
+def test_what_is_wrong_has_its_reason(change: dict[str, object], reason: Reason) -> None:
+    """Each fault of an event has one stable code, and a detail of a sane length."""
+    with pytest.raises(BadInputError) as caught:
+        parse_event(record({**GOOD, **change}), LIMITS)
+    assert caught.value.reason is reason
+    assert len(caught.value.detail) < 300
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, Reason.EVENT_EMPTY),
+        (b"", Reason.EVENT_EMPTY),
+        (b"\xff\xfe\x00", Reason.EVENT_NOT_JSON),
+        (b"{", Reason.EVENT_NOT_JSON),
+        (b"[" * 100_000, Reason.EVENT_NOT_JSON),
+        (b"[]", Reason.EVENT_NOT_OBJECT),
+        (b"7", Reason.EVENT_NOT_OBJECT),
+    ],
+)
+def test_what_is_no_json_object_is_refused(value: bytes | None, reason: Reason) -> None:
+    """Bytes that are no JSON object are told apart from objects that are no event."""
+    with pytest.raises(BadInputError) as caught:
+        parse_event(record(value), LIMITS)
+    assert caught.value.reason is reason
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(GOOD)), JSON))
+def test_no_value_of_any_field_escapes_as_another_error(change: dict[str, object]) -> None:
+    """Whatever a field holds, it is an event or a BadInputError."""
+    try:
+        parse_event(record({**GOOD, **change}, key=None), LIMITS)
+    except BadInputError as error:
+        assert error.reason.startswith("event_")
+
+
+@given(st.binary())
+def test_no_bytes_escape_as_another_error(value: bytes) -> None:
+    """Whatever the bytes are, it is an event or a BadInputError."""
+    with pytest.raises(BadInputError):
+        parse_event(record(value), LIMITS)
