@@ -1,0 +1,14 @@
+"""Alembic's entry: runs the migrations over the connection that it is handed."""
+
+from alembic import context
+
+from resources.tables import SCHEMA, metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table_schema=SCHEMA,
+    include_schemas=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,230 @@
+"""The tables of schema `lalafo`, as SQLAlchemy knows them; the migrations make them.
+
+Natural keys throughout. A row that a model made names its release and its Dagster run. Times are
+UTC. `integration/test_database.py` holds that these tables and the migrations agree.
+"""
+
+from typing import Any
+
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, REAL
+from sqlalchemy.types import TypeEngine
+
+SCHEMA = "lalafo"
+NAMING = {
+    "pk": "%(table_name)s_pkey",
+    "uq": "%(table_name)s_%(column_0_name)s_key",
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+}
+
+metadata = MetaData(schema=SCHEMA, naming_convention=NAMING)
+
+
+def _key(name: str, kind: type[TypeEngine[Any]] = Text) -> Column[Any]:
+    return Column(name, kind, primary_key=True, autoincrement=False)
+
+
+def _moment(name: str, *, nullable: bool = False, now: bool = False) -> Column[Any]:
+    default = func.now() if now else None
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
+
+
+ads = Table(
+    "ads",
+    metadata,
+    _key("catalog"),
+    _key("ad_id"),
+    Column("revision", BigInteger, nullable=False, comment="the seller system's; the higher wins"),
+    Column("day", Date, nullable=False, comment="UTC day of the first event received; for ever"),
+    Column("status", Text, nullable=False, comment="scored, unscored, no_photos, deleted"),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("category", Text, comment="as the seller filed it: a label, not a prediction"),
+    Column("price", Numeric(17, 2)),
+    Column("currency", Text),
+    Column("event_id", Text, nullable=False),
+    _moment("occurred_at"),
+    _moment("kafka_at"),
+    _moment("received_at"),
+    Column("stream_id", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    _moment("updated_at", now=True),
+    Index(None, "day"),
+)
+
+photos = Table(
+    "photos",
+    metadata,
+    _key("sha256", LargeBinary),
+    Column("rendition_sha256", LargeBinary, nullable=False),
+    Column("rendition_bytes", Integer, nullable=False),
+    Column("width", SmallInteger, nullable=False, comment="of the rendition, pixels"),
+    Column("height", SmallInteger, nullable=False),
+    Column("source_format", Text, nullable=False),
+    Column("source_width", Integer, nullable=False),
+    Column("source_height", Integer, nullable=False),
+    Column("source_bytes", Integer, nullable=False),
+    Column("thumbnail_sha256", LargeBinary, comment="made off the hot path; null until then"),
+    Column("run_id", Text, nullable=False),
+    _moment("created_at", now=True),
+)
+
+ad_photos = Table(
+    "ad_photos",
+    metadata,
+    _key("catalog"),
+    _key("ad_id"),
+    _key("position", SmallInteger),
+    Column("url", Text),
+    # The reference locks the photo's row, so that a photo in use can't be swept away meanwhile.
+    Column("sha256", LargeBinary, ForeignKey(photos.c.sha256)),
+    Column("reason", Text, comment="why there is no photo; null where there is one"),
+    Column("revision", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    CheckConstraint("(sha256 IS NULL) <> (reason IS NULL)", name="photo_or_reason"),
+    Index(None, "sha256"),
+)
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    _key("backbone"),
+    Column(
+        "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True
+    ),
+    Column("embedding", HALFVEC, nullable=False, comment="unit length"),
+    Column("release", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    _moment("created_at", now=True),
+    Index(None, "sha256"),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    _key("release"),
+    _key("catalog"),
+    _key("ad_id"),
+    _key("task"),
+    Column("revision", BigInteger, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("score", REAL, nullable=False),
+    Column("details", JSONB, nullable=False),
+    Column("run_id", Text, nullable=False),
+    _moment("scored_at", now=True),
+    postgresql_partition_by="LIST (release)",
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    _key("name"),
+    Column("digest", Text, nullable=False),
+    Column("backbone", Text, nullable=False, comment="the key of its embeddings"),
+    Column("manifest", JSONB, nullable=False),
+    _moment("created_at", now=True),
+    UniqueConstraint("digest"),
+)
+
+releases_in_force = Table(
+    "releases_in_force",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("live", Text, ForeignKey(releases.c.name), nullable=False),
+    Column("candidate", Text, ForeignKey(releases.c.name)),
+    _moment("changed_at", now=True),
+    CheckConstraint("only", name="one_row"),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    _key("kind"),  # event, photo, stream
+    _key("subject"),  # stream/topic/partition/offset, or catalog/ad_id#position
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("catalog", Text),
+    Column("ad_id", Text),
+    Column("url", Text),
+    Column("stream_id", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("original", LargeBinary, comment="the record's value, where the whole was refused"),
+    Column("run_id", Text, nullable=False),
+    _moment("failed_at", now=True),
+    CheckConstraint("kind IN ('event', 'photo', 'stream')", name="kind"),
+    Index(None, "day"),
+    Index(None, "catalog", "ad_id"),
+)
+
+stream_offsets = Table(
+    "stream_offsets",
+    metadata,
+    _key("stream_id"),
+    _key("topic"),
+    _key("partition", Integer),
+    Column("next_offset", BigInteger, nullable=False, comment="the first not yet committed"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    _moment("updated_at", now=True),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    _key("stream_id"),
+    _key("topic"),
+    _key("partition", Integer),
+    Column("epoch", BigInteger, nullable=False, comment="a commit under an older one is refused"),
+    Column("run_id", Text, nullable=False),
+    # A dead holder's connection is gone at once; expiry finds the frozen ones.
+    Column("backend_pid", Integer, nullable=False),
+    _moment("backend_start"),
+    _moment("acquired_at", now=True),
+    _moment("expires_at"),
+)
+
+stage_timings = Table(
+    "stage_timings",
+    metadata,
+    _key("catalog"),
+    _key("ad_id"),
+    _key("revision", BigInteger),
+    Column("day", Date, nullable=False),
+    Column("run_id", Text, nullable=False),
+    _moment("kafka_at"),
+    _moment("polled_at"),
+    Column("photos_ms", REAL, nullable=False, comment="fetch, check, rendition and store"),
+    Column("embed_ms", REAL, nullable=False),
+    Column("predict_ms", REAL, nullable=False),
+    _moment("committed_at", nullable=True),  # seen after the commit, so written with the next
+    Index(None, "day"),
+)
