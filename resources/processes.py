@@ -99,6 +99,13 @@ class ChildProcess:
         _end([p for p in family if p.is_running()], _AFTER_LEADER_S)
         process.wait()
 
+    def kill(self) -> None:
+        """SIGKILL to the process alone: what a crash looks like, for fault tests."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
     def log_tail(self, lines: int = 5) -> str:
         """The last lines of the log, for messages; "" where there is none."""
         if not self.log_file.exists():

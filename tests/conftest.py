@@ -1,0 +1,118 @@
+"""Servers for the tests: each is started once a test session, and each test gets names of its own.
+
+`postgres`, `database_url`       the embedded PostgreSQL, and a fresh database for one test
+`embedded_broker`                librdkafka's test broker in its own process
+`kafka_server`                   Apache Kafka itself (marked `kafka` where a test asks for it)
+`broker`                         both of them, in turn, as a `BrokerUnderTest`
+"""
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from resources.embedded import EmbeddedBroker, EmbeddedPostgres
+from resources.settings import Settings
+from tests.kafka.server import KafkaServer, why_unavailable
+
+_counter = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUnderTest:
+    """One broker, and topics that no other test uses."""
+
+    name: str  # "embedded" or "kafka"
+    environment: dict[str, str]  # the LALAFO_KAFKA_… exports
+    partitions: int  # of a topic made by `AdStream.ensure_topics(partitions=…)` or on first use
+
+    def settings(self, **changes: object) -> Settings:
+        """Settings for this broker, with topics named anew at every call unless given."""
+        topic = f"ads-{uuid.uuid4().hex[:12]}"
+        fields = {k.removeprefix("LALAFO_").lower(): v for k, v in self.environment.items()}
+        return Settings.model_validate(
+            {**fields, "ads_topic": topic, "dlq_topic": f"{topic}.dlq", **changes}
+        )
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The session's PostgreSQL. Without fsync: no test here cuts the power."""
+    server = EmbeddedPostgres(
+        tmp_path_factory.mktemp("postgres"), overrides={"fsync": "off", "shared_buffers": "64MB"}
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres: EmbeddedPostgres) -> Callable[..., str]:
+    """A function that makes a database, from a template if named, and returns its name."""
+
+    def make(template: str = "lalafo", name: str | None = None) -> str:
+        name = f"test_{os.getpid()}_{next(_counter)}" if name is None else name
+        with psycopg.connect(**connect_args(postgres.url("postgres")), autocommit=True) as admin:
+            admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return name
+
+    return make
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, make_database: Callable[..., str]) -> Iterator[str]:
+    """The SQLAlchemy URL (psycopg 3) of a fresh database with pgvector, dropped afterwards."""
+    name = make_database()
+    yield postgres.url(name)
+    with psycopg.connect(**connect_args(postgres.url("postgres")), autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def connect_args(url: str) -> dict[str, str]:
+    """psycopg's arguments for a SQLAlchemy URL."""
+    parsed = make_url(url)
+    return {
+        "host": str(parsed.query["host"]),
+        "port": str(parsed.port),
+        "user": str(parsed.username),
+        "dbname": str(parsed.database),
+    }
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """The session's embedded broker."""
+    server = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """The session's Apache Kafka; skips with the reason, or fails where it is required."""
+    reason = why_unavailable()
+    if reason is not None:
+        if os.environ.get("LALAFO_REQUIRE_KAFKA") == "1":
+            pytest.fail(f"LALAFO_REQUIRE_KAFKA=1, but {reason}")
+        pytest.skip(reason)
+    server = KafkaServer(Path(tmp_path_factory.mktemp("kafka")))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> BrokerUnderTest:
+    """Both brokers in turn; only the one asked for is started."""
+    if request.param == "embedded":
+        embedded: EmbeddedBroker = request.getfixturevalue("embedded_broker")
+        return BrokerUnderTest("embedded", embedded.exports(), partitions=4)
+    kafka: KafkaServer = request.getfixturevalue("kafka_server")
+    return BrokerUnderTest("kafka", kafka.exports(), partitions=4)

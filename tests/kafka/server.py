@@ -1,0 +1,236 @@
+"""Apache Kafka itself, one node in KRaft mode, for integration tests, benches and fault drills.
+
+Decides where the jars come from (Maven, once, into `target/` beside this file), the server's
+settings, and its life. Knows no pytest, so that benches can use it.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from resources.processes import ChildProcess
+
+_HERE = Path(__file__).parent
+_POM = _HERE / "pom.xml"
+_TARGET = _HERE / "target"
+_JARS = _TARGET / "jars"
+_JAVA_MAJOR = 17
+_MAVEN_S = 600
+_START_S = 60
+_STOP_S = 30
+_NODE_ID = 1
+
+# One core's worth of JVM: no tiered compilation beyond C1, the serial collector, a small heap.
+_JVM = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
+
+
+class KafkaUnavailableError(Exception):
+    """Java, Maven or the jars can't be had, or the server did not start."""
+
+
+def why_unavailable() -> str | None:
+    """What is missing to run Apache Kafka here, in one line; None where nothing is.
+
+    Fetches the jars where they are not there yet.
+    """
+    if shutil.which("java") is None:
+        return f"Apache Kafka needs Java {_JAVA_MAJOR} or later: no `java` on the PATH"
+    major = _java_major()
+    if major < _JAVA_MAJOR:
+        return f"Apache Kafka needs Java {_JAVA_MAJOR} or later: `java` is version {major}"
+    try:
+        fetch_jars()
+    except KafkaUnavailableError as error:
+        return str(error)
+    return None
+
+
+def fetch_jars() -> Path:
+    """The folder of Kafka's jars, filled by Maven if `pom.xml` changed since it last was."""
+    digest = hashlib.sha256(_POM.read_bytes()).hexdigest()
+    stamp = _JARS / ".pom-sha256"
+    _TARGET.mkdir(exist_ok=True)
+    with (_TARGET / "fetch.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes side by side fetch once
+        if stamp.exists() and stamp.read_text() == digest:
+            return _JARS
+        if shutil.which("mvn") is None:
+            raise KafkaUnavailableError("Apache Kafka's jars are fetched by Maven: no `mvn` here")
+        shutil.rmtree(_JARS, ignore_errors=True)
+        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+        fetched = subprocess.run(
+            ["mvn", "-B", "-q", "-f", str(_POM), *goal, f"-DoutputDirectory={_JARS}"],
+            capture_output=True,
+            text=True,
+            timeout=_MAVEN_S,
+            check=False,
+        )
+        if fetched.returncode != 0:
+            said = [line for line in fetched.stdout.splitlines() if "ERROR" in line]
+            raise KafkaUnavailableError(f"Maven could not fetch Kafka: {said[:1]}")
+        stamp.write_text(digest)
+    return _JARS
+
+
+class KafkaServer:
+    """One broker and controller on two ports of 127.0.0.1, the same at every restart."""
+
+    def __init__(
+        self, folder: Path, *, partitions: int = 4, settings: dict[str, str] | None = None
+    ) -> None:
+        """Args:
+        folder: gets its data, settings and log; kept at a stop.
+        partitions: of a topic that is made without a number.
+        settings: server properties beside or in place of ours.
+        """
+        self.log_file = folder / "server.log"
+        self._data = folder / "data"
+        self._properties_file = folder / "server.properties"
+        self._port, self._controller_port = _free_ports(2)
+        self._partitions = partitions
+        self._settings = dict(settings) if settings is not None else {}
+        command = self._java("kafka.Kafka", str(self._properties_file))
+        self._child = ChildProcess("Apache Kafka", command, home=folder, log_file=self.log_file)
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port, for LALAFO_KAFKA_BOOTSTRAP."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The JVM's process id while it is started."""
+        return self._child.pid
+
+    def exports(self) -> dict[str, str]:
+        """The environment that a client of this server needs."""
+        return {"LALAFO_KAFKA_BOOTSTRAP": self.bootstrap}
+
+    def start(self) -> None:
+        """Start it and wait until it serves; nothing happens where it runs.
+
+        Raises:
+            KafkaUnavailableError: it ended, or did not serve in a minute.
+        """
+        if self._child.is_running():
+            return
+        fetch_jars()
+        self._properties_file.parent.mkdir(parents=True, exist_ok=True)
+        self._properties_file.write_text(self._properties())
+        if not (self._data / "meta.properties").exists():
+            self._format()
+        written_before = self.log_file.stat().st_size if self.log_file.exists() else 0
+        self._child.start()
+        self._wait_until_up(written_before)
+
+    def stop(self) -> None:
+        """Shut it down in order; repeats do nothing."""
+        self.resume()  # a paused one could not end
+        self._child.stop(_STOP_S)
+
+    def kill(self) -> None:
+        """SIGKILL: what a crash of the broker looks like."""
+        self._child.kill()
+
+    def restart(self) -> None:
+        """Stop and start on the same ports and data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: a broker that accepts connections and never answers."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, after `pause`."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._child.pid is not None and self._child.is_running():
+            os.kill(self._child.pid, number)
+
+    def _format(self) -> None:
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        command = ["format", "--cluster-id", cluster_id, "--config", str(self._properties_file)]
+        formatted = subprocess.run(
+            self._java("kafka.tools.StorageTool", *command),
+            capture_output=True,
+            text=True,
+            timeout=_START_S,
+            check=False,
+        )
+        if formatted.returncode != 0:
+            raise KafkaUnavailableError(f"Kafka's storage: {formatted.stdout}{formatted.stderr}")
+
+    def _wait_until_up(self, log_position: int) -> None:
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline and self._child.is_running():
+            if b"Kafka Server started" in self.log_file.read_bytes()[log_position:]:
+                return
+            time.sleep(0.05)
+        said = self._child.log_tail(20)
+        self.kill()
+        raise KafkaUnavailableError(f"Kafka did not start in {_START_S} s: {said}")
+
+    def _java(self, main_class: str, *args: str) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}"
+        return ["java", *_JVM, logging, "-cp", f"{_JARS}{os.sep}*", main_class, *args]
+
+    def _properties(self) -> str:
+        node = f"{_NODE_ID}@127.0.0.1:{self._controller_port}"
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": str(_NODE_ID),
+            "controller.quorum.voters": node,
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},"
+            f"CONTROLLER://127.0.0.1:{self._controller_port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(self._data),
+            "num.partitions": str(self._partitions),
+            "offsets.topic.num.partitions": "1",
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.num.partitions": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.num.partitions": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "log.segment.bytes": str(16 * 2**20),
+            "log.index.size.max.bytes": str(2**20),
+            "log.retention.check.interval.ms": "1000",
+            "auto.create.topics.enable": "false",  # as in production: topics are made on purpose
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+            "controller.quorum.election.timeout.ms": "100",
+            "controller.quorum.fetch.timeout.ms": "500",
+            "broker.heartbeat.interval.ms": "500",
+            "broker.session.timeout.ms": "3000",
+        }
+        return "".join(
+            f"{name}={value}\n" for name, value in {**settings, **self._settings}.items()
+        )
+
+
+def _java_major() -> int:
+    version = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    quoted = version.stderr.split('"')
+    return int(quoted[1].split(".")[0]) if len(quoted) > 1 else 0
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports free now, each another: all are held open until the last was found."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(server.getsockname()[1]) for server in held]
+    for server in held:
+        server.close()
+    return ports
