@@ -1,0 +1,118 @@
+"""Backbones by torchvision name: the network without its classification head, and its weights.
+
+Decides which networks are known and what of each is kept; refuses to know where weights come from
+(resources/weights.py). Importing this module imports torch, so only runs do.
+"""
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ops.errors import ConfigurationError
+from ops.release import State
+
+DEFAULT_BACKBONE = "mobilenet_v3_small"
+_HEADS = {  # by family: the attribute that is the classification head
+    "convnext": "classifier",
+    "densenet": "classifier",
+    "efficientnet": "classifier",
+    "mnasnet": "classifier",
+    "mobilenet": "classifier",
+    "regnet": "fc",
+    "resnet": "fc",
+    "resnext": "fc",
+    "shufflenet": "fc",
+    "swin": "head",
+    "wide_resnet": "fc",
+}
+
+
+@cache
+def known_backbones() -> tuple[str, ...]:
+    """The torchvision names that can be used, sorted; nothing is built or downloaded."""
+    names = torchvision.models.list_models(module=torchvision.models)
+    return tuple(name for name in names if _head_name(name) is not None)
+
+
+class Backbone(nn.Module):
+    """A torchvision network up to its pooled features: (N, 3, H, W) float -> (N, D)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        head_name = _head_name(name)
+        if name not in known_backbones() or head_name is None:
+            raise ConfigurationError(
+                f"Unknown backbone {name!r}. Known: {', '.join(known_backbones())}."
+            )
+        self.name = name
+        self.network = torchvision.models.get_model(name, weights=None)
+        head = self.network.get_submodule(head_name)
+        linear = next(module for module in head.modules() if isinstance(module, nn.Linear))
+        self.dimension: int = linear.in_features
+        if name.startswith("convnext"):  # its head begins with the norm of the pooled features
+            self.dropped = f"{head_name}.2."
+            cast(nn.Sequential, head)[2] = nn.Identity()
+        else:
+            self.dropped = f"{head_name}."
+            setattr(self.network, head_name, nn.Identity())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pooled features of normalised RGB."""
+        return cast(Tensor, self.network(images)).flatten(1)
+
+    def state(self) -> State:
+        """The weights by torchvision's names, copied to CPU."""
+        weights = self.network.state_dict()
+        return {k: v.detach().cpu().numpy().copy() for k, v in weights.items()}
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take weights by torchvision's names; a classification head among them is left out.
+
+        Raises:
+            ConfigurationError: a weight is missing, unknown or of another shape.
+        """
+        own = self.network.state_dict()
+        given = {k: v for k, v in state.items() if not k.startswith(self.dropped)}
+        missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+        wrong = [k for k in own.keys() & given.keys() if tuple(own[k].shape) != given[k].shape]
+        if missing or unknown or wrong:
+            raise ConfigurationError(
+                f"These weights are not {self.name}'s: missing {missing[:3]}, unknown "
+                f"{unknown[:3]}, of another shape {sorted(wrong)[:3]} "
+                f"({len(missing)}, {len(unknown)}, {len(wrong)} in all)."
+            )
+        # copied: arrays read from a file's bytes are not writable, and torch warns of that
+        self.network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in given.items()})
+
+
+def supports_bf16(device: str) -> bool:
+    """Whether bfloat16 is computed by the hardware; emulated it would be slower than float32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if platform.machine() in ("x86_64", "AMD64"):
+        facts = torch.cpu.get_capabilities()
+        return bool(facts.get("avx512_bf16") or facts.get("amx_bf16"))
+    return True
+
+
+def cpp_compiler() -> str | None:
+    """The C++ compiler that torch.compile would call, or None."""
+    for name in (os.environ.get("CXX", ""), "g++", "clang++"):
+        if name != "" and shutil.which(name) is not None:
+            return name
+    return None
+
+
+def _head_name(name: str) -> str | None:
+    return next((head for family, head in _HEADS.items() if name.startswith(family)), None)

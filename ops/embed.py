@@ -1,0 +1,230 @@
+"""From a rendition's bytes to a photo's unit vector.
+
+Decides decoding, resizing, batching and the precision of the model; refuses to know where photos
+come from and where vectors go. What a batch is computed with (mode, precision, threads) is told by
+the Embedder, because results agree within rounding only. Importing this module imports torch.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import simplejpeg
+import structlog
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ops.backbones import Backbone, cpp_compiler, supports_bf16
+from ops.errors import BadInputError, ConfigurationError, Reason
+from ops.release import Preprocessing, Release
+from ops.types import Embeddings
+
+Mode = Literal["auto", "eager", "traced", "compiled"]
+Image = NDArray[np.uint8]
+"""(size, size, 3) uint8 RGB, contiguous."""
+
+# Each size is one compiled program. 64 was slower a photo than 32 here: it falls out of cache.
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+COMPILED_BATCH_SIZES = (1, 4, 16, 32)  # each costs 6 to 12 s of start-up
+_CALL_COST_PHOTOS = 2  # what one call of the model costs besides its photos, in photos; measured
+
+_log = structlog.get_logger(__name__)
+
+
+def prepare(rendition_bytes: bytes, preprocessing: Preprocessing) -> Image:
+    """Decode a rendition and squash it to the model's input: (size, size, 3) uint8 RGB.
+
+    The same bytes give the same pixels, in whatever batch or process.
+
+    Raises:
+        BadInputError: PHOTO_BROKEN, the bytes are not a JPEG that decodes.
+    """
+    size = preprocessing.size
+    pixels = _decode(rendition_bytes, size)
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    nchw = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # a view: channels last in memory
+    resized = F.interpolate(nchw, size=(size, size), mode="bilinear", antialias=True)
+    return cast(Image, np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy()))
+
+
+class Embedder:
+    """A release's backbone, ready to run on one device in one process.
+
+    Args:
+        release: whose backbone and preprocessing are used.
+        device: "cpu" or "cuda", as resources.device.choose_device says.
+        threads: of torch, for the whole process; 0: one a core.
+        mode: "eager", "traced" (frozen TorchScript), "compiled" (torch.compile, frozen), or
+            "auto": compiled on a CPU with a C++ compiler, traced on one without, eager on CUDA.
+
+    Attributes:
+        dimension: D.
+        backbone_digest: what the embeddings are keyed by.
+        mode: what is in use; never "auto".
+        precision: "bf16" where the hardware computes it, else "fp32".
+
+    Raises:
+        ConfigurationError: the weights are not the backbone's, or the mode can't be had.
+    """
+
+    def __init__(self, release: Release, *, device: str, threads: int, mode: Mode = "auto") -> None:
+        if threads > 0:
+            torch.set_num_threads(threads)
+        backbone = Backbone(release.manifest.backbone)
+        backbone.load(release.backbone_state)
+        if backbone.dimension != release.manifest.dimension:
+            raise ConfigurationError(
+                f"The release says {release.manifest.dimension} dimensions; "
+                f"{backbone.name} has {backbone.dimension}."
+            )
+        self.device = device
+        self.dimension = backbone.dimension
+        self.backbone_digest = release.manifest.backbone_digest
+        self.mode = _choose_mode(mode, device)
+        self.precision = "bf16" if supports_bf16(device) else "fp32"
+        self.batch_sizes = COMPILED_BATCH_SIZES if self.mode == "compiled" else BATCH_SIZES
+        self._size = release.manifest.preprocessing.size
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        network = _Normalised(backbone, release.manifest.preprocessing, dtype).to(device).eval()
+        self._run = self._build(network)
+        shape = (self.batch_sizes[-1], self._size, self._size, 3)
+        self._batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda")
+        _log.info(
+            "embedder ready",
+            backbone=backbone.name,
+            device=device,
+            mode=self.mode,
+            precision=self.precision,
+            threads=torch.get_num_threads(),
+        )
+
+    def warm_up(self) -> None:
+        """Run every batch size, so that no later call compiles; seconds to a minute."""
+        with torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=256):
+            for size in self.batch_sizes:
+                for _ in range(3):  # TorchScript's profiling executor specialises on the second
+                    self._run(self._batch[:size].to(self.device))
+
+    def embed(self, images: Sequence[Image]) -> Embeddings:
+        """(N, D) float16 unit rows, input order, CPU; normalised in float32, then rounded.
+
+        Each image is (size, size, 3) uint8 RGB, as `prepare` makes it. An empty sequence gives
+        (0, D). Not for two threads at once.
+        """
+        rows = np.empty((len(images), self.dimension), dtype=np.float16)
+        start = 0
+        for size in _plan(len(images), self.batch_sizes):
+            chunk = images[start : start + size]
+            rows[start : start + len(chunk)] = self._embed_chunk(chunk, size)
+            start += len(chunk)
+        return rows
+
+    @torch.inference_mode()
+    def _embed_chunk(self, chunk: Sequence[Image], size: int) -> Embeddings:
+        batch = self._batch[:size]
+        np.stack(chunk, out=batch.numpy()[: len(chunk)])  # what follows is padding, of any pixels
+        features = self._run(batch.to(self.device, non_blocking=True))[: len(chunk)]
+        unit = F.normalize(features.float(), dim=1)
+        return cast(Embeddings, unit.to(torch.float16).cpu().numpy())
+
+    def _build(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        if self.mode == "eager":
+            return network
+        if self.mode == "compiled":
+            return cast(
+                Callable[[Tensor], Tensor],
+                torch.compile(network, dynamic=False, options={"freezing": True}),
+            )
+        shape = (4, self._size, self._size, 3)
+        example = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        with torch.inference_mode(), warnings.catch_warnings():
+            # TorchScript is deprecated from torch 2.10 on and has no successor that starts within
+            # a second; torch.export with AOTInductor may become one.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                network, example, check_trace=False
+            )
+            return cast(Callable[[Tensor], Tensor], torch.jit.freeze(traced))
+
+
+class _Normalised(nn.Module):
+    """(N, H, W, 3) uint8 -> (N, D): normalisation on the device, then the backbone, in `dtype`."""
+
+    def __init__(self, backbone: Backbone, prep: Preprocessing, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.backbone = backbone.to(dtype).to(memory_format=torch.channels_last)
+        std, mean = torch.tensor(prep.std), torch.tensor(prep.mean)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1).to(dtype))
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1).to(dtype))
+        self.dtype = dtype
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        nchw = pixels.permute(0, 3, 1, 2).to(self.dtype)  # keeps channels last in memory
+        images = torch.addcmul(cast(Tensor, self.shift), nchw, cast(Tensor, self.scale))
+        return cast(Tensor, self.backbone(images))
+
+
+def _decode(data: bytes, size: int) -> Image:
+    """RGB with both sides at least `size` where the photo has them.
+
+    Only halvings are asked of the decoder: libjpeg's 5/8 to 7/8 are slower than a full decode
+    (1.12 against 0.75 ms at 400x533) and further from it.
+    """
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        shortest = min(height, width)
+        factor = next((f for f in (8, 4, 2) if shortest // f >= size), 1)
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            "RGB",
+            fastdct=True,
+            fastupsample=True,
+            min_height=height // factor if factor > 1 else 0,
+            min_width=width // factor if factor > 1 else 0,
+            min_factor=1,
+        )
+    except ValueError as error:
+        raise BadInputError(
+            Reason.PHOTO_BROKEN, f"the rendition does not decode: {error}"
+        ) from error
+    return cast(Image, pixels)
+
+
+def _choose_mode(mode: Any, device: str) -> Literal["eager", "traced", "compiled"]:
+    if mode not in get_args(Mode):
+        raise ConfigurationError(f"Unknown mode {mode!r}. Known: {', '.join(get_args(Mode))}.")
+    compiler = cpp_compiler()
+    if mode == "compiled" and compiler is None:
+        raise ConfigurationError(
+            "Mode 'compiled' needs a C++ compiler (g++ or clang++, or CXX). Install one, or "
+            "choose 'traced'."
+        )
+    if mode != "auto":
+        return cast(Literal["eager", "traced", "compiled"], mode)
+    if device == "cuda":
+        return "eager"
+    if compiler is None:
+        _log.warning("no C++ compiler: the model runs traced, at about 0.6 of compiled speed")
+        return "traced"
+    return "compiled"
+
+
+@cache
+def _plan(count: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The batch sizes, largest first, that hold `count` photos at the least cost."""
+    largest = sizes[-1]
+    full, rest = divmod(count, largest)
+    best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for n in range(1, rest + 1):
+        options = (
+            (best[max(0, n - s)][0] + s + _CALL_COST_PHOTOS, (s, *best[max(0, n - s)][1]))
+            for s in sizes
+        )
+        best.append(min(options))
+    return (largest,) * full + tuple(sorted(best[rest][1], reverse=True))

@@ -1,0 +1,143 @@
+"""Where releases are kept: <store_url>/releases/<digest>/, through fsspec, written once.
+
+    manifest.json           written last: a folder without it is no release
+    backbone.safetensors    as the manifest's SHA-256 says
+    heads.safetensors       as the manifest's SHA-256 says
+
+Decides layout and verification; refuses to know what a release means (ops/release.py). No byte is
+used before its digest is checked, no name from inside a file becomes a path, no pickle is read.
+"""
+
+import contextlib
+import secrets
+from typing import Any, cast
+
+import fsspec
+import structlog
+
+from ops.errors import ConfigurationError, RetryableError
+from ops.release import BACKBONE_FILE, HEADS_FILE, SHA256_HEX, Manifest, Release, sha256_hex
+from ops.release_files import decode_backbone, decode_heads, encode_backbone, encode_heads
+
+MANIFEST_FILE = "manifest.json"
+_MAX_BYTES = {MANIFEST_FILE: 16 * 2**20, BACKBONE_FILE: 4 * 2**30, HEADS_FILE: 512 * 2**20}
+
+_log = structlog.get_logger(__name__)
+
+
+class ReleaseStore:
+    """Model releases by digest, at an fsspec URL or a local folder.
+
+    Raises:
+        ConfigurationError: the URL's protocol is unknown or its package is not installed.
+    """
+
+    def __init__(self, store_url: str) -> None:
+        try:
+            self._fs, root = fsspec.core.url_to_fs(store_url)
+        except (ValueError, ImportError) as error:
+            raise ConfigurationError(f"LALAFO_STORE_URL can't be used: {error}") from error
+        self._root = f"{root.rstrip('/')}/releases"
+
+    def save(self, release: Release) -> Manifest:
+        """Write a release and return its manifest; the same digest again writes nothing.
+
+        Raises:
+            ConfigurationError: the weights are not those that the manifest's digests name.
+            RetryableError: the store can't be written.
+        """
+        manifest = release.manifest
+        files = {
+            BACKBONE_FILE: encode_backbone(release.backbone_state),
+            HEADS_FILE: encode_heads(release.heads),
+        }
+        for name, data in files.items():
+            if sha256_hex(data) != manifest.files[name]:
+                raise ConfigurationError(f"{manifest.name}: {name} is not what its manifest names.")
+        try:
+            self._fs.makedirs(self._folder(manifest.digest), exist_ok=True)
+            for name, data in files.items():
+                self._write_once(manifest.digest, name, data)
+            self._write_once(manifest.digest, MANIFEST_FILE, manifest.to_json().encode())
+        except OSError as error:
+            raise RetryableError(f"The release store can't be written: {error}") from error
+        return manifest
+
+    def load(self, digest: str) -> Release:
+        """Read a release, every file verified by SHA-256 before a byte of it is used.
+
+        Raises:
+            ConfigurationError: there is none, or a file is missing, cut, altered or not ours.
+            RetryableError: the store can't be read.
+        """
+        manifest = self.manifest(digest)
+        backbone = self._read(digest, BACKBONE_FILE, manifest.files[BACKBONE_FILE])
+        heads = self._read(digest, HEADS_FILE, manifest.files[HEADS_FILE])
+        return Release(
+            manifest=manifest,
+            backbone_state=decode_backbone(backbone),
+            heads=decode_heads(heads, manifest.taxonomy),
+        )
+
+    def manifest(self, digest: str) -> Manifest:
+        """A release's manifest alone, verified; raises as `load` does."""
+        return Manifest.from_json(self._read(digest, MANIFEST_FILE, digest))
+
+    def list(self) -> tuple[str, ...]:
+        """The digests of all complete releases, sorted; empty where nothing was ever saved.
+
+        Raises:
+            RetryableError: the store can't be read.
+        """
+        try:
+            self._fs.invalidate_cache()
+            found = self._fs.glob(f"{self._root}/*/{MANIFEST_FILE}")
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise RetryableError(f"The release store can't be read: {error}") from error
+        names = (str(path).rsplit("/", 2)[-2] for path in found)
+        return tuple(sorted(name for name in names if SHA256_HEX.fullmatch(name)))
+
+    def _folder(self, digest: str) -> str:
+        if SHA256_HEX.fullmatch(digest) is None:
+            raise ConfigurationError(f"{digest[:80]!r} is no release digest (64 hex digits).")
+        return f"{self._root}/{digest}"
+
+    def _read(self, digest: str, name: str, sha256: str) -> bytes:
+        path = f"{self._folder(digest)}/{name}"
+        try:
+            size = int(cast(dict[str, Any], self._fs.info(path))["size"])
+            if size > _MAX_BYTES[name]:
+                raise ConfigurationError(
+                    f"Release {digest[:12]}: {name} has {size} bytes, more than {_MAX_BYTES[name]}."
+                )
+            data = cast(bytes, self._fs.cat_file(path))
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                f"Release {digest[:12]} is not in the store: {name} is missing. "
+                "`lalafo releases` lists what is there."
+            ) from error
+        except OSError as error:
+            raise RetryableError(f"The release store can't be read: {error}") from error
+        if sha256_hex(data) != sha256:
+            raise ConfigurationError(
+                f"Release {digest[:12]}: {name} is damaged or altered (its SHA-256 is not "
+                f"{sha256[:12]}…). Restore it, or save the release again."
+            )
+        return data
+
+    def _write_once(self, digest: str, name: str, data: bytes) -> None:
+        """Write under another name, then move: a reader sees the whole file or none."""
+        path = f"{self._folder(digest)}/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            if self._fs.cat_file(path) == data:
+                return
+            _log.warning("a damaged release file is written again", digest=digest, name=name)
+        unfinished = f"{path}.{secrets.token_hex(8)}.tmp"
+        try:
+            self._fs.pipe_file(unfinished, data)
+            self._fs.mv(unfinished, path)
+        finally:
+            if self._fs.exists(unfinished):
+                self._fs.rm_file(unfinished)
