@@ -4,6 +4,7 @@
     ├── RetryableError         infrastructure is away or busy: wait and try again
     ├── BadInputError          this event or photo can't be used; carries a Reason
     ├── ConfigurationError     a setting, file or release is wrong: a person must act
+    ├── StoredObjectError      a stored object is missing or damaged: restore or fetch it again
     ├── LeaseLostError         another session owns the partition: commit nothing, stop
     └── ReleaseChangedError    the release set in force moved: compute again, then commit
 
@@ -40,7 +41,8 @@ class Reason(StrEnum):
     FETCH_TOO_LARGE = "fetch_too_large"
     FETCH_TOO_MANY_REDIRECTS = "fetch_too_many_redirects"
     FETCH_NOT_FOUND = "fetch_not_found"
-    FETCH_HTTP_ERROR = "fetch_http_error"
+    FETCH_HTTP_ERROR = "fetch_http_error"  # 5xx, 429 and the like
+    FETCH_HTTP_REFUSED = "fetch_http_refused"  # 401, 403 and every other answer that will stay
     FETCH_NOT_A_PHOTO = "fetch_not_a_photo"
     FETCH_UNKNOWN_SHA256 = "fetch_unknown_sha256"
 
@@ -71,12 +73,16 @@ class ConfigurationError(LalafoError):
     """A setting, a file or a release is wrong; the message says what to do."""
 
 
+class StoredObjectError(LalafoError):
+    """A stored object is missing, or its bytes are not those that its name says."""
+
+
 class LeaseLostError(LalafoError):
     """The epoch this session commits under is no longer in force; nothing was committed."""
 
 
 class ReleaseChangedError(LalafoError):
-    """The batch was computed for a release set that is no longer in force; nothing was committed."""
+    """The batch was computed for another release set than is in force; nothing was committed."""
 
 
 class BadInputError(LalafoError):
