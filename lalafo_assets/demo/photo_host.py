@@ -1,0 +1,253 @@
+"""A loopback HTTP server of a folder of photos, as a marketplace's image host would be.
+
+Decides paths and the ways in which a host misbehaves; refuses to know ads and the fetcher. It
+binds to 127.0.0.1 and never serves anything outside of its folder.
+
+    /photos/NAME     the file, on kept-alive connections
+    /slow/NAME       the same, dripping a few bytes at a time
+    /redirect/NAME   302 to /photos/NAME
+    /loop/NAME       302 to itself
+    /missing/NAME    404
+    /error/NAME      500
+"""
+
+import argparse
+import asyncio
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from aiohttp import web
+
+from ops.errors import ConfigurationError
+
+LOOPBACK = "127.0.0.1"
+DRIP_BYTES = 64
+DRIP_PAUSE_S = 0.5
+START_TIMEOUT_S = 10.0
+CONTENT_TYPES = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG": "image/png",
+    b"RIFF": "image/webp",
+    b"GIF8": "image/gif",
+    b"<!DOC": "text/html",
+}
+FOLDER = web.AppKey("folder", Path)
+DRIP_S = web.AppKey("drip_s", float)
+
+
+def photo_app(folder: Path, *, drip_pause_s: float = DRIP_PAUSE_S) -> web.Application:
+    """The server's routes over one folder.
+
+    Raises:
+        ConfigurationError: the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder} is no folder: name one that holds photos.")
+    app = web.Application()
+    app[FOLDER] = folder.resolve()
+    app[DRIP_S] = drip_pause_s
+    app.router.add_get("/photos/{name:.+}", _photo)
+    app.router.add_get("/slow/{name:.+}", _slow)
+    app.router.add_get("/redirect/{name:.+}", _redirect)
+    app.router.add_get("/loop/{name:.+}", _loop)
+    app.router.add_get("/missing/{name:.*}", _missing)
+    app.router.add_get("/error/{name:.*}", _error)
+    return app
+
+
+def photo_bytes(folder: Path, name: str) -> bytes | None:
+    """The bytes of a file below `folder`, or None where there is no such file.
+
+    A name that leaves the folder (`..`, an absolute path, a link that points outside) is treated
+    as missing: the answer doesn't tell what exists elsewhere. `folder` must be resolved.
+    """
+    try:
+        path = (folder / name).resolve(strict=True)
+        if not path.is_relative_to(folder) or not path.is_file():
+            return None
+        return path.read_bytes()
+    except (OSError, ValueError):  # ValueError: a null byte in the name
+        return None
+
+
+def content_type_of(data: bytes) -> str:
+    """What the first bytes say; unknown ones are called a JPEG, as careless hosts do."""
+    for start, content_type in CONTENT_TYPES.items():
+        if data.startswith(start):
+            return content_type
+    return "image/jpeg"
+
+
+def _wanted(request: web.Request) -> bytes:
+    # Read in the loop on purpose: a cached 50 KB file takes less than the hand-over to a thread.
+    data = photo_bytes(request.app[FOLDER], request.match_info["name"])
+    if data is None:
+        raise web.HTTPNotFound(text="no such photo")
+    return data
+
+
+async def _photo(request: web.Request) -> web.Response:
+    data = _wanted(request)
+    return web.Response(body=data, content_type=content_type_of(data))
+
+
+async def _slow(request: web.Request) -> web.StreamResponse:
+    data = _wanted(request)
+    response = web.StreamResponse()
+    response.content_type = content_type_of(data)
+    response.content_length = len(data)
+    await response.prepare(request)
+    for start in range(0, len(data), DRIP_BYTES):
+        await response.write(data[start : start + DRIP_BYTES])
+        await asyncio.sleep(request.app[DRIP_S])
+    return response
+
+
+async def _redirect(request: web.Request) -> web.Response:
+    raise web.HTTPFound("/photos/" + quote(request.match_info["name"]))
+
+
+async def _loop(request: web.Request) -> web.Response:
+    raise web.HTTPFound("/loop/" + quote(request.match_info["name"]))
+
+
+async def _missing(_request: web.Request) -> web.Response:
+    raise web.HTTPNotFound(text="no such photo")
+
+
+async def _error(_request: web.Request) -> web.Response:
+    raise web.HTTPInternalServerError(text="the host is broken")
+
+
+class PhotoHost:
+    """The server in a thread of its own; a context manager.
+
+    Args:
+        folder: what is served.
+        port: 0 for any free one; `port` holds the real one after the start.
+        drip_pause_s: seconds between two drops of `/slow/`.
+    """
+
+    def __init__(self, folder: Path, *, port: int = 0, drip_pause_s: float = DRIP_PAUSE_S) -> None:
+        self.port = port
+        self._app = photo_app(folder, drip_pause_s=drip_pause_s)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._problem: OSError | None = None
+
+    def start(self) -> Self:
+        """Serve until `stop`.
+
+        Raises:
+            ConfigurationError: the port is taken, or the server was started before.
+        """
+        if self._thread is not None:
+            raise ConfigurationError("This photo host was started before; make another.")
+        self._thread = threading.Thread(target=self._run, name="photo-host", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(START_TIMEOUT_S):
+            raise ConfigurationError(f"The photo host did not start within {START_TIMEOUT_S} s.")
+        if self._problem is not None:
+            raise ConfigurationError(
+                f"The photo host can't listen on {LOOPBACK}:{self.port} ({self._problem}); "
+                "choose another port, or 0 for a free one."
+            ) from self._problem
+        return self
+
+    def stop(self) -> None:
+        """Close the connections and end the thread; a second call does nothing."""
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread is not None:
+            self._thread.join(START_TIMEOUT_S)
+
+    def url(self, name: str, *, path: str = "photos") -> str:
+        """The address of a photo; `path` is one of the module's first path segments."""
+        return f"http://{LOOPBACK}:{self.port}/{path}/{quote(name)}"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with _listening(self._app, self.port) as port:
+                self.port = port
+                self._ready.set()
+                await self._stop.wait()
+        except OSError as error:
+            self._problem = error
+        finally:
+            self._ready.set()
+
+
+class _listening:
+    """The app's runner as an async context manager that gives the port."""
+
+    def __init__(self, app: web.Application, port: int) -> None:
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        self._port = port
+
+    async def __aenter__(self) -> int:
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, LOOPBACK, self._port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        return int(self._runner.addresses[0][1])
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # CPython 3.11 leaks the socket of a connection that was accepted in the same turn of the
+        # loop in which its server closes (gh-109564): let those that wait come in first.
+        await asyncio.sleep(0.02)
+        await self._runner.cleanup()
+
+
+async def _serve_forever(folder: Path, port: int) -> None:
+    async with _listening(photo_app(folder), port) as real_port:
+        sys.stdout.write(f"http://{LOOPBACK}:{real_port}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve a folder until interrupted; the first line on standard output is the address."""
+    parser = argparse.ArgumentParser(prog="photo_host", description="Serve photos on loopback.")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    options = parser.parse_args(arguments)
+    try:
+        asyncio.run(_serve_forever(options.folder, options.port))
+    except KeyboardInterrupt:
+        return 0
+    except (ConfigurationError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
