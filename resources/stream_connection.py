@@ -82,7 +82,7 @@ def open_client(config: StreamConfig, make: Callable[..., Client], **options: ob
     from kafka.net.compat import KafkaNetClient
 
     _quiet_kafka()
-    _check_reachable(config)
+    check_reachable(config)
     connections: list[Any] = []
 
     def connection(**given: object) -> Any:
@@ -134,8 +134,8 @@ def _told(config: StreamConfig, doing: str, error: Exception) -> str:
     return f"Kafka at {config.bootstrap} (LALAFO_KAFKA_BOOTSTRAP), {doing}: {reason}."
 
 
-def _check_reachable(config: StreamConfig) -> None:
-    """One server that accepts a connection is enough; kafka-python would try for half a minute."""
+def check_reachable(config: StreamConfig) -> None:
+    """Raise RetryableError unless a server accepts a connection: kafka-python tells it late."""
     refusals = []
     for host, port in _addresses(config.bootstrap):
         try:

@@ -14,7 +14,12 @@ from typing import Any, Self
 
 from ops.errors import LalafoError
 from ops.types import StreamRecord
-from resources.stream_connection import StreamConfig, broker_errors, open_client
+from resources.stream_connection import (
+    StreamConfig,
+    broker_errors,
+    check_reachable,
+    open_client,
+)
 
 OFFSETS_TIMEOUT_S = 3.0
 _SILENCE_S = 2.0  # polls that bring nothing for so long ask whether the broker is there
@@ -118,6 +123,7 @@ class StreamConsumer:
         if records != []:
             self._proof_at = now
         elif now - self._proof_at > _SILENCE_S and self._consumer.assignment() != set():
+            check_reachable(self._config)
             self.end_offsets(self.assigned())
             self._proof_at = time.monotonic()
         return records

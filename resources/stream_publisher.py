@@ -5,11 +5,12 @@ the bytes mean.
 """
 
 import contextlib
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from ops.errors import RetryableError
+from ops.errors import ConfigurationError, RetryableError
 from resources.stream_connection import (
     REQUEST_TIMEOUT_S,
     StreamConfig,
@@ -18,11 +19,13 @@ from resources.stream_connection import (
 )
 
 ADS_MAX_BYTES = 2**20
-"""The largest record on `ads`, with its key and headers: Kafka's default limit for a topic."""
+"""The largest record on any topic but `ads.dlq`, overhead included: Kafka's default limit."""
 
 DLQ_MAX_BYTES = 2 * ADS_MAX_BYTES
 """The largest record on `ads.dlq`: the original bytes of any refused record, and its reasons."""
 
+_OVERHEAD_BYTES = 128  # of a batch of one record (61) and of the record's own lengths
+_HEADER_OVERHEAD_BYTES = 16
 _DELIVERY_S = 30.0  # after that a record that the broker never took fails
 _LINGER_MS = 2
 _BATCH_BYTES = 64 * 2**10
@@ -57,22 +60,10 @@ class StreamPublisher:
 
     def __init__(self, config: StreamConfig) -> None:
         """Raises RetryableError where no broker answers."""
-        from kafka import KafkaProducer
-
         self._config = config
         self._failures: list[BaseException] = []
-        self._producer: Any = open_client(
-            config,
-            KafkaProducer,
-            acks="all",
-            enable_idempotence=True,
-            max_request_size=DLQ_MAX_BYTES,
-            max_block_ms=int(REQUEST_TIMEOUT_S * 1000),
-            delivery_timeout_ms=int(_DELIVERY_S * 1000),
-            linger_ms=_LINGER_MS,
-            batch_size=_BATCH_BYTES,
-            metrics_enabled=False,
-        )
+        self._renewal = threading.Lock()
+        self._producer: Any = self._open()
 
     def publish(
         self,
@@ -87,10 +78,11 @@ class StreamPublisher:
 
         Raises:
             RetryableError: the topic's partitions can't be had, or the buffer stays full.
-            ConfigurationError: larger than any topic takes, or the topic is refused.
+            ConfigurationError: larger than the topic takes, or the topic is refused.
         """
+        self._check_size(topic, key, value, headers)
         with broker_errors(self._config, f"publishing to {topic}"):
-            future = self._producer.send(
+            future = self._usable_producer().send(
                 topic, value=value, key=key, headers=list(headers), partition=partition
             )
         future.add_errback(self._failures.append)
@@ -122,20 +114,8 @@ class StreamPublisher:
         Raises:
             RetryableError: something was not acknowledged in time; it is given up.
         """
-        from kafka.errors import KafkaTimeoutError
-
-        try:
-            self._producer.close(timeout_s)
-        except KafkaTimeoutError as error:
-            # kafka-python 3.0.12 gives up closing where its flush times out: thread and sockets
-            # would stay, and its __del__ would raise.
-            self._producer._sender.force_close()
-            self._producer._sender.join(timeout_s)
-            self._producer._closed = True
-            raise RetryableError(
-                f"Kafka at {self._config.bootstrap} (LALAFO_KAFKA_BOOTSTRAP): not all that was "
-                f"published was acknowledged in {timeout_s:.0f} s."
-            ) from error
+        with broker_errors(self._config, "sending what was published before closing"):
+            _close(self._producer, timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -149,3 +129,65 @@ class StreamPublisher:
         # An error on the way out says more than one about what it left unsent.
         with contextlib.suppress(*((RetryableError,) if error is not None else ())):
             self.close()
+
+    def _open(self) -> Any:
+        from kafka import KafkaProducer
+
+        return open_client(
+            self._config,
+            KafkaProducer,
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=DLQ_MAX_BYTES,
+            max_block_ms=int(REQUEST_TIMEOUT_S * 1000),
+            delivery_timeout_ms=int(_DELIVERY_S * 1000),
+            linger_ms=_LINGER_MS,
+            batch_size=_BATCH_BYTES,
+            metrics_enabled=False,
+        )
+
+    def _usable_producer(self) -> Any:
+        """The producer, made anew where the broker refused a record for good.
+
+        With idempotence, kafka-python 3.0.12 fails every later record of that producer too.
+        """
+        from kafka.errors import KafkaError
+
+        with self._renewal:
+            state = self._producer._transaction_manager
+            if state is not None and state.has_fatal_error():
+                with contextlib.suppress(KafkaError):  # what it held has failed already
+                    _close(self._producer, 0.0)
+                self._producer = self._open()
+            return self._producer
+
+    def _check_size(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        """Refuse here what the broker would: its refusal costs every record under way."""
+        limit = DLQ_MAX_BYTES if topic == self._config.dlq_topic else ADS_MAX_BYTES
+        size = _OVERHEAD_BYTES + sum(len(part) for part in (key, value) if part is not None)
+        size += sum(len(name.encode()) + len(v) + _HEADER_OVERHEAD_BYTES for name, v in headers)
+        if size > limit:
+            raise ConfigurationError(
+                f"A record of {size} bytes is larger than {topic} takes ({limit}): send less text."
+            )
+
+
+def _close(producer: Any, timeout_s: float) -> None:
+    """Close it, whatever is left unsent; then say so by KafkaTimeoutError."""
+    from kafka.errors import KafkaTimeoutError
+
+    try:
+        producer.close(timeout_s)
+    except KafkaTimeoutError:
+        # kafka-python 3.0.12 gives up closing where its flush times out: its thread and sockets
+        # would stay, and its __del__ would raise.
+        producer._sender.force_close()
+        producer._sender.join(REQUEST_TIMEOUT_S)
+        producer._closed = True
+        raise

@@ -30,7 +30,6 @@ class BrokerUnderTest:
 
     name: str  # "embedded" or "kafka"
     environment: dict[str, str]  # the LALAFO_KAFKA_… exports
-    partitions: int  # of a topic made by `AdStream.ensure_topics(partitions=…)` or on first use
 
     def settings(self, **changes: object) -> Settings:
         """Settings for this broker, with topics named anew at every call unless given."""
@@ -113,6 +112,6 @@ def broker(request: pytest.FixtureRequest) -> BrokerUnderTest:
     """Both brokers in turn; only the one asked for is started."""
     if request.param == "embedded":
         embedded: EmbeddedBroker = request.getfixturevalue("embedded_broker")
-        return BrokerUnderTest("embedded", embedded.exports(), partitions=4)
+        return BrokerUnderTest("embedded", embedded.exports())
     kafka: KafkaServer = request.getfixturevalue("kafka_server")
-    return BrokerUnderTest("kafka", kafka.exports(), partitions=4)
+    return BrokerUnderTest("kafka", kafka.exports())
