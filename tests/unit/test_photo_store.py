@@ -1,0 +1,259 @@
+"""The photo store's contract, on a local folder and on another fsspec file system alike."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from ops.errors import ConfigurationError, RetryableError, StoredObjectError
+from resources import photo_store
+from resources.photo_store import PhotoStore
+
+DATA = b"a rendition" * 1000
+NAME = sha256(DATA).digest()
+
+
+@pytest.fixture(params=["folder", "file URL", "memory"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Each kind of store, empty."""
+    if request.param == "memory":
+        yield f"memory://{tmp_path.name}/store"
+        fsspec.filesystem("memory").store.clear()
+    else:
+        yield f"file://{tmp_path}/store" if request.param == "file URL" else f"{tmp_path}/store"
+
+
+@pytest.fixture
+def store(store_url: str) -> PhotoStore:
+    return PhotoStore(store_url, fsync=False)
+
+
+def read_behind(store: PhotoStore, name: bytes) -> bytes:
+    """The object by its URL, past the store."""
+    with fsspec.open(store.url("renditions", name), "rb") as file:
+        return bytes(file.read())
+
+
+def write_behind(store: PhotoStore, name: bytes, data: bytes) -> None:
+    with fsspec.open(store.url("renditions", name), "wb") as file:
+        file.write(data)
+
+
+def test_what_is_put_can_be_got(store: PhotoStore) -> None:
+    """Same bytes, from another store object at the same place too."""
+    assert not store.exists("renditions", NAME)
+    store.put("renditions", NAME, DATA)
+    assert store.exists("renditions", NAME)
+    assert store.get("renditions", NAME) == DATA
+    assert read_behind(store, NAME) == DATA
+
+
+def test_kinds_are_apart(store: PhotoStore) -> None:
+    """A rendition is no thumbnail."""
+    store.put("renditions", NAME, DATA)
+    assert not store.exists("thumbnails", NAME)
+    assert store.url("renditions", NAME) != store.url("thumbnails", NAME)
+
+
+def test_the_layout_is_two_levels_by_digest(store: PhotoStore) -> None:
+    """Fixed: other tools find objects by it."""
+    digest = NAME.hex()
+    assert store.url("renditions", NAME).endswith(
+        f"/store/renditions/{digest[:2]}/{digest[2:4]}/{digest}.jpg"
+    )
+
+
+def test_an_empty_object_is_an_object(store: PhotoStore) -> None:
+    """Zero bytes are not confused with a missing object."""
+    name = sha256(b"").digest()
+    store.put("renditions", name, b"")
+    assert store.get("renditions", name) == b""
+
+
+def test_putting_again_writes_nothing(store: PhotoStore, store_url: str) -> None:
+    """The stored bytes stay untouched, so a hot object costs no write."""
+    store.put("renditions", NAME, DATA)
+    spoilt = b"!" + DATA[1:]
+    write_behind(store, NAME, spoilt)
+    store.put("renditions", NAME, DATA)
+    assert read_behind(store, NAME) == spoilt
+
+
+def test_a_torn_object_is_put_again(store: PhotoStore) -> None:
+    """A shorter object than it must be is no object."""
+    store.put("renditions", NAME, DATA)
+    write_behind(store, NAME, DATA[:100])
+    store.put("renditions", NAME, DATA)
+    assert store.get("renditions", NAME) == DATA
+
+
+def test_data_of_another_digest_is_refused(store: PhotoStore) -> None:
+    """Nothing is stored under a name that is not its own."""
+    with pytest.raises(StoredObjectError, match="another SHA-256"):
+        store.put("renditions", NAME, DATA + b".")
+    assert not store.exists("renditions", NAME)
+
+
+@pytest.mark.parametrize("name", [b"", NAME[:31], NAME.hex().encode()])
+def test_a_name_is_32_bytes(store: PhotoStore, name: bytes) -> None:
+    """Not hex, not cut: and so never a path of somebody's making."""
+    with pytest.raises(StoredObjectError):
+        store.get("renditions", name)
+
+
+def test_a_missing_object_is_named(store: PhotoStore) -> None:
+    """The message says which."""
+    with pytest.raises(StoredObjectError, match=rf"{NAME.hex()}.* is missing"):
+        store.get("renditions", NAME)
+
+
+@pytest.mark.parametrize("damage", [b"", DATA[:-1], b"!" + DATA[1:], DATA + b"."])
+def test_a_damaged_object_is_never_handed_out(store: PhotoStore, damage: bytes) -> None:
+    """The message names it and says what to do."""
+    store.put("renditions", NAME, DATA)
+    write_behind(store, NAME, damage)
+    with pytest.raises(StoredObjectError, match=rf"{NAME.hex()}.* is damaged.*Delete it"):
+        store.get("renditions", NAME)
+
+
+def test_many_threads_put_the_same_objects(store: PhotoStore) -> None:
+    """Everything is there and whole, nothing unfinished lies about."""
+    objects = {sha256(bytes([n]) * 5000).digest(): bytes([n]) * 5000 for n in range(20)}
+    threads = [
+        threading.Thread(
+            target=lambda: [store.put("renditions", name, data) for name, data in objects.items()]
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(store.get("renditions", name) == data for name, data in objects.items())
+    filesystem, root = fsspec.core.url_to_fs(store.url("renditions", NAME).split("/renditions")[0])
+    assert len(filesystem.find(root)) == len(objects)
+
+
+def test_an_unknown_protocol_fails_at_start() -> None:
+    """The setting is named."""
+    with pytest.raises(ConfigurationError, match="LALAFO_STORE_URL"):
+        PhotoStore("nope://bucket")
+
+
+class BrokenFilesystem:
+    """A file system that answers everything with one error."""
+
+    protocol = "broken"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def unstrip_protocol(self, path: str) -> str:
+        return f"broken://{path}"
+
+    def size(self, path: str) -> int:
+        raise self.error
+
+    def cat_file(self, path: str) -> bytes:
+        raise self.error
+
+    def pipe_file(self, path: str, data: bytes) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectionRefusedError("away"), RetryableError),
+        (TimeoutError("slow"), RetryableError),
+        (RuntimeError("a backend's own"), RetryableError),
+        (PermissionError("Forbidden"), ConfigurationError),
+    ],
+)
+def test_storage_away_is_told_from_storage_denied(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception]
+) -> None:
+    """Away: try again. Denied: a person must act. Each names the setting."""
+    answer: Any = (BrokenFilesystem(error), "bucket")
+    monkeypatch.setattr(photo_store.fsspec.core, "url_to_fs", lambda *_, **__: answer)
+    store = PhotoStore("broken://bucket")
+    for ask in (
+        lambda: store.put("renditions", NAME, DATA),
+        lambda: store.get("renditions", NAME),
+        lambda: store.exists("renditions", NAME),
+    ):
+        with pytest.raises(expected, match="LALAFO_STORE_URL"):
+            ask()
+
+
+def test_a_missing_bucket_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person must make it, with that person's settings."""
+    answer: Any = (BrokenFilesystem(FileNotFoundError("NoSuchBucket")), "bucket")
+    monkeypatch.setattr(photo_store.fsspec.core, "url_to_fs", lambda *_, **__: answer)
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        PhotoStore("broken://bucket").put("renditions", NAME, DATA)
+
+
+def test_a_file_in_the_folders_place_is_a_wrong_setting(tmp_path: Path) -> None:
+    """Retrying would not help."""
+    (tmp_path / "store").write_text("not a folder")
+    store = PhotoStore(str(tmp_path / "store"))
+    with pytest.raises(ConfigurationError, match="LALAFO_STORE_URL"):
+        store.put("renditions", NAME, DATA)
+
+
+def test_a_full_disk_leaves_no_rest(tmp_path: Path) -> None:
+    """A write that fails is retryable and leaves neither the object nor its unfinished file."""
+    code = """
+import resource, signal, sys
+from hashlib import sha256
+from ops.errors import RetryableError
+from resources.photo_store import PhotoStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+data = bytes(10_000)
+try:
+    PhotoStore(sys.argv[1]).put("renditions", sha256(data).digest(), data)
+except RetryableError as error:
+    print("retryable")
+"""
+    root = Path(photo_store.__file__).parent.parent
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True
+    )
+    assert told.stdout.strip() == "retryable", told.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_put_returns_when_file_and_folders_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synced: the file before it gets its name, then each folder that gained an entry."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(photo_store.os, "fsync", record)
+    store = PhotoStore(str(tmp_path))
+    store.put("renditions", NAME, DATA)
+    digest = NAME.hex()
+    assert synced[:3] == [tmp_path.name, "renditions", digest[:2]]
+    assert synced[3].startswith(f".{digest}")
+    assert synced[4:] == [digest[2:4]]
+    synced.clear()
+    store.put("renditions", NAME, DATA)
+    assert synced == [digest[2:4]], "its first writer may not have synced the folder yet"
+    synced.clear()
+    monkeypatch.setattr(photo_store.time, "time", lambda: tmp_path.stat().st_ctime + 100)
+    store.put("renditions", NAME, DATA)
+    assert synced == []
