@@ -6,13 +6,15 @@ Decides the driver (psycopg 3) and what an unreachable server means; knows no ro
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from ops.errors import ConfigurationError, RetryableError
+from resources.copy_rows import register_halfvec
 from resources.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -61,16 +63,29 @@ class Database:
             yield connection
 
     @contextmanager
+    def cursor(self) -> Iterator[psycopg.Cursor[Any]]:
+        """A transaction through the driver's own cursor, for COPY."""
+        with self.begin() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            with driver.cursor() as cursor:
+                yield cursor
+
+    @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turns the driver's connection errors into RetryableError."""
+        """Turns connection errors, SQLAlchemy's or the driver's, into RetryableError."""
         try:
             yield
         except DBAPIError as error:
             if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-                raise RetryableError(
-                    f"PostgreSQL at {self.shown} (LALAFO_DATABASE_URL): {_first_line(error)}"
-                ) from error
+                raise self._away(str(error.orig)) from error
             raise
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise self._away(str(error)) from error
+
+    def _away(self, reason: str) -> RetryableError:
+        first_line = reason.strip().partition("\n")[0]
+        return RetryableError(f"PostgreSQL at {self.shown} (LALAFO_DATABASE_URL): {first_line}")
 
     @property
     def shown(self) -> str:
@@ -121,22 +136,6 @@ def alembic_config(connection: Connection) -> "Config":
 
 
 def _register_vector(connection: object, _record: object) -> None:
-    """Teach a connection pgvector's types, so that binary COPY knows halfvec.
-
-    The extension is not there before the first migration; later connections find it.
-    """
-    import psycopg
-    from pgvector.psycopg import register_vector
-
     assert isinstance(connection, psycopg.Connection)
-    try:
-        register_vector(connection)
-    except psycopg.ProgrammingError as error:
-        if "vector type not found" not in str(error):
-            raise
-    finally:
-        connection.rollback()
-
-
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().partition("\n")[0]
+    register_halfvec(connection)
+    connection.rollback()

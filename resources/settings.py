@@ -55,6 +55,13 @@ class Settings(BaseSettings):
     batch_photos: int = Field(default=64, ge=1, description="The largest batch given to a model.")
     poll_records: int = Field(default=32, ge=1, description="The most events in one commit.")
     session_idle_s: float = Field(default=5.0, ge=0, description="A drained session ends after.")
+    lease_ttl_s: float = Field(
+        default=5.0, gt=0, description="A frozen session's partitions are free after so long."
+    )
+    model_mode: Literal["auto", "eager", "traced", "compiled"] = Field(
+        default="traced", description="'auto' compiles where it can: faster, 15 to 60 s to start."
+    )
+    photo_threads: int = Field(default=2, ge=1, description="Checking, encoding and storing.")
     torch_threads: int = Field(default=0, ge=0, description="0: one a core.")
 
     @cached_property

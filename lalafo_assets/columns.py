@@ -1,0 +1,26 @@
+"""A table's columns as Dagster shows them, read off the tables themselves."""
+
+import dagster as dg
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+
+def table_metadata(table: Table) -> dict[str, dg.TableSchema | str]:
+    """Definition metadata of an asset that lives in `table`: name, columns, types, constraints."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
+    columns = [
+        dg.TableColumn(
+            name=column.name,
+            type=column.type.compile(dialect=dialect).lower(),
+            description=column.comment,
+            constraints=dg.TableColumnConstraints(
+                nullable=bool(column.nullable),
+                unique=column.primary_key and len(table.primary_key) == 1,
+            ),
+        )
+        for column in table.columns
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/table_name": table.fullname,
+    }

@@ -1,0 +1,27 @@
+"""What Dagster loads: assets, checks, jobs, sensors and resources."""
+
+import dagster as dg
+
+from lalafo_assets.checks import checks
+from lalafo_assets.embeddings import photo_embeddings
+from lalafo_assets.jobs import rescore_job, session_job
+from lalafo_assets.photos import ad_photos, ads_topic
+from lalafo_assets.predictions import prediction_assets
+from lalafo_assets.releases import model_release
+from resources.dagster_resources import RESOURCES
+from resources.settings import load_settings
+from sensors.new_ads import new_ads
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything, for the executor that LALAFO_EXECUTOR names."""
+    executor = load_settings().executor
+    session = session_job(executor)
+    return dg.Definitions(
+        assets=[ads_topic, model_release, ad_photos, photo_embeddings, *prediction_assets],
+        asset_checks=checks,
+        jobs=[session, rescore_job(executor)],
+        sensors=[new_ads(session)],
+        resources=RESOURCES,
+    )

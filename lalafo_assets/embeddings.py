@@ -1,0 +1,92 @@
+"""The asset `photo_embeddings`: each photo's unit vector under the backbone of the live release.
+
+The stream fills it. Run by hand or by a backfill, it embeds the days' photos that have no vector
+under that backbone yet, from their stored renditions; nothing is fetched.
+"""
+
+import time
+from datetime import timedelta
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+from lalafo_assets.columns import table_metadata
+from lalafo_assets.partitions import days, days_of
+from lalafo_assets.photos import OWNERS, ad_photos
+from ops.asset_names import MODEL_RELEASE, POOL_BACKFILL
+from ops.rescore import EmbedReport, embed_photos
+from resources import tables
+from resources.catalogue import Catalogue, StoredPhoto
+from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
+from resources.day_checks import embeddings_are_unit_vectors
+
+CHUNK = 512
+
+
+@dg.asset(
+    deps=[ad_photos, MODEL_RELEASE],
+    partitions_def=days,
+    group_name="catalogue",
+    kinds={"postgres", "pytorch"},
+    owners=OWNERS,
+    code_version="1",
+    pool=POOL_BACKFILL,
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=7),
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
+    ),
+    metadata=table_metadata(tables.embeddings),
+    description=(
+        "A unit vector (halfvec) for each photo under the live release's backbone, computed from "
+        "the stored rendition. A photo that several ads share is embedded once."
+    ),
+)
+def photo_embeddings(
+    context: dg.AssetExecutionContext,
+    database: DatabaseResource,
+    photos: PhotosResource,
+    models: ModelsResource,
+) -> dg.MaterializeResult[None]:
+    """Embed what is missing; only stale rows are touched."""
+    from ops.embed import prepare
+    from resources.ready_releases import load_in_force
+
+    held, store = database.open(), photos.store()
+    try:
+        covered = days_of(context)
+        catalogue = Catalogue(held, run_id=context.run_id)
+        live = load_in_force(held, models.store(), models.embedder())[0]
+
+        def load(photo: StoredPhoto) -> NDArray[np.uint8]:
+            return prepare(store.get("renditions", photo.rendition_sha256), live.preprocessing)
+
+        def tell(report: EmbedReport) -> None:
+            context.log.info(f"{report.embedded} of {report.photos} photos embedded so far")
+
+        started = time.perf_counter()
+        report = embed_photos(
+            catalogue.photos_to_embed(covered, live.backbone, chunk=CHUNK),
+            live,
+            load=load,
+            write=catalogue.write_embeddings,
+            progress=tell,
+            threads=models.settings().photo_threads,
+        )
+        elapsed_s = time.perf_counter() - started
+        finding = embeddings_are_unit_vectors(held, covered, live.backbone)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/partition_row_count": int(finding.figures["embedded"]),
+                "release": live.name,
+                "backbone": live.backbone,
+                "photos_embedded": report.embedded,
+                "photos_unreadable": len(report.unreadable),
+                "unreadable": dg.MetadataValue.json(
+                    [{"sha256": sha.hex(), "why": why} for sha, why in report.unreadable[:50]]
+                ),
+                "photos_per_s": round(report.embedded / elapsed_s, 1),
+            }
+        )
+    finally:
+        held.close()

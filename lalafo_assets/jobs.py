@@ -1,0 +1,46 @@
+"""The jobs: the session that drains the stream, and the re-score of whole days."""
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from lalafo_assets.partitions import FIRST_DAY, days
+from ops.asset_names import SESSION_JOB
+from ops.dagster_ops import drain_ads
+from resources.executors import Kind, pod_tags, rescore_executor, session_executor
+
+SESSION_CONFIG = {"ops": {"drain_ads": {"config": {"first_day": FIRST_DAY.isoformat()}}}}
+
+
+def session_job(executor: Kind) -> dg.JobDefinition:
+    """The job that the sensor `new_ads` starts."""
+
+    @dg.job(
+        name=SESSION_JOB,
+        partitions_def=days,
+        config=dg.RunConfig(ops=SESSION_CONFIG["ops"]),
+        executor_def=session_executor(executor),
+        tags=dict(pod_tags(executor, gpus=1, memory="4Gi")),
+        description=(
+            "One session: drains the topic `ads` and materialises ad_photos, photo_embeddings and "
+            "ad_categories of every day that it writes to. Started by the sensor `new_ads`."
+        ),
+    )
+    def score_new_ads() -> None:
+        drain_ads()
+
+    return score_new_ads
+
+
+def rescore_job(executor: Kind) -> UnresolvedAssetJobDefinition:
+    """The job that brings whole days to the live release."""
+    return dg.define_asset_job(
+        "rescore_days",
+        selection=dg.AssetSelection.groups("catalogue"),
+        partitions_def=days,
+        executor_def=rescore_executor(executor),
+        tags=dict(pod_tags(executor, gpus=1, memory="8Gi")),
+        description=(
+            "Bring whole days to the live release: only stale rows are touched, and only from "
+            "what is stored. Launch it for a day, or as a backfill over many."
+        ),
+    )

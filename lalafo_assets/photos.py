@@ -1,0 +1,144 @@
+"""The asset `ad_photos`: the photos of each day's ads, in the store and in PostgreSQL.
+
+The stream fills it. Run by hand or by a backfill, it mends a day: it tries photos again whose
+failure may have passed, and makes the thumbnails. It never fetches a photo that is stored.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+from lalafo_assets.columns import table_metadata
+from lalafo_assets.partitions import days, days_of
+from ops.asset_names import ADS_TOPIC
+from ops.errors import TEMPORARY_REASONS
+from ops.photos import make_thumbnail
+from ops.previews import as_markdown, bars, contact_sheet
+from ops.scoring import LoadedPhoto
+from ops.types import PhotoRef
+from resources import tables
+from resources.catalogue import Catalogue, FailedPhoto, StoredPhoto
+from resources.dagster_resources import DatabaseResource, PhotosResource
+from resources.database import Database
+from resources.day_summaries import failure_counts, sample_photos
+from resources.photo_loading import PhotoLoader
+from resources.photo_store import PhotoStore
+from resources.settings import Settings, load_settings
+
+CHUNK = 256
+THREADS = 2
+OWNERS = ["team:photo-understanding"]
+
+ads_topic = dg.AssetSpec(
+    key=ADS_TOPIC,
+    description=(
+        "The Kafka topic of ad events, schema 1, keyed catalog/ad_id. Written by the marketplace; "
+        "the sensor `new_ads` answers it."
+    ),
+    group_name="stream",
+    kinds={"kafka"},
+    owners=OWNERS,
+)
+
+
+@dg.asset(
+    deps=[ads_topic],
+    partitions_def=days,
+    group_name="catalogue",
+    kinds={"postgres", "pillow"},
+    owners=OWNERS,
+    code_version="1",
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=7),
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
+    ),
+    metadata=table_metadata(tables.ad_photos),
+    description=(
+        "The photos of the ads first seen on a day: fetched, checked, and stored as upright JPEG "
+        "renditions of at most 640 pixels, known by SHA-256; those that can't be used are in "
+        "`lalafo.failures` with a reason."
+    ),
+)
+def ad_photos(
+    context: dg.AssetExecutionContext, database: DatabaseResource, photos: PhotosResource
+) -> dg.MaterializeResult[None]:
+    """Mend the days' photos: temporary failures are tried again, thumbnails made."""
+    held, store, settings = database.open(), photos.store(), load_settings()
+    try:
+        covered = days_of(context)
+        catalogue = Catalogue(held, run_id=context.run_id)
+        failed = catalogue.photos_to_retry(covered, [reason.value for reason in TEMPORARY_REASONS])
+        with _loader(held, store, photos, settings) as loader:
+            mended = sum(
+                _mend(catalogue, loader, failed[start : start + CHUNK])
+                for start in range(0, len(failed), CHUNK)
+            )
+        context.log.info(f"{mended} of {len(failed)} photos mended")
+        made = _make_thumbnails(catalogue, store, covered)
+        counts = failure_counts(held, covered)
+        samples = sample_photos(held, covered, limit=24)
+        sheet = contact_sheet([(store.get("renditions", sha), text) for sha, text in samples])
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/partition_row_count": counts.photos,
+                "photos_failed": counts.failed,
+                "photos_tried_again": len(failed),
+                "photos_mended": mended,
+                "thumbnails_made": made,
+                "failures_by_reason": dg.MetadataValue.md(
+                    as_markdown(bars(counts.by_reason, title="Photos failed, by reason"))
+                ),
+                "contact_sheet": dg.MetadataValue.md(as_markdown(sheet)),
+            }
+        )
+    finally:
+        held.close()
+
+
+def _loader(
+    database: Database, store: PhotoStore, photos: PhotosResource, settings: Settings
+) -> PhotoLoader:
+    return PhotoLoader(
+        database=database,
+        store=store,
+        fetcher=photos.fetcher,
+        prepare=_never_prepared,
+        max_pixels=settings.max_photo_pixels,
+        threads=settings.photo_threads,
+    )
+
+
+def _never_prepared(data: bytes, preprocessing: object) -> NDArray[np.uint8]:
+    raise AssertionError("no backbone was asked for")
+
+
+def _mend(catalogue: Catalogue, loader: PhotoLoader, failed: Sequence[FailedPhoto]) -> int:
+    refs = {photo: PhotoRef(url=photo.url) for photo in failed}
+    loaded = loader.load(list(dict.fromkeys(refs.values())), {})
+    mended = 0
+    for photo, ref in refs.items():
+        outcome = loaded[ref]
+        if isinstance(outcome, LoadedPhoto):
+            mended += catalogue.mend_photo(photo, outcome.sha256, outcome.rendition)
+    return mended
+
+
+def _make_thumbnails(catalogue: Catalogue, store: PhotoStore, covered: Sequence[date]) -> int:
+    def make(photo: StoredPhoto) -> tuple[bytes, bytes]:
+        thumbnail = make_thumbnail(store.get("renditions", photo.rendition_sha256))
+        digest = hashlib.sha256(thumbnail).digest()
+        store.put("thumbnails", digest, thumbnail)
+        return photo.sha256, digest
+
+    count = 0
+    with ThreadPoolExecutor(THREADS) as threads:
+        for chunk in catalogue.photos_without_thumbnail(covered, chunk=CHUNK):
+            made = list(threads.map(make, chunk))
+            catalogue.write_thumbnails(made)
+            count += len(made)
+    return count

@@ -1,0 +1,139 @@
+"""One asset a task (`ad_categories`, …): what the live release says of each ad.
+
+Decides nothing about tasks: a file in `ops/tasks/` brings its asset. The stream fills them; run
+by hand or by a backfill, an asset scores the days' ads that have no prediction of their present
+revision under the live release, from stored embeddings.
+"""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+from lalafo_assets.columns import table_metadata
+from lalafo_assets.embeddings import photo_embeddings
+from lalafo_assets.partitions import days, days_of
+from lalafo_assets.photos import OWNERS
+from ops.asset_names import MODEL_RELEASE, POOL_BACKFILL
+from ops.previews import as_markdown, bars, confusion_matrix, contact_sheet, histogram
+from ops.scoring import ReadyRelease, predict_ads
+from ops.tasks import Task, all_tasks
+from resources import tables
+from resources.catalogue import Catalogue, ScoredAd
+from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
+from resources.day_summaries import LabelledScores, prediction_summary, sample_photos
+from resources.photo_store import PhotoStore
+
+CHUNK = 5_000
+MATRIX_LABELS = 40
+
+
+def prediction_asset(task: Task) -> dg.AssetsDefinition:
+    """The asset of one task."""
+
+    @dg.asset(
+        name=task.asset_name,
+        deps=[photo_embeddings, MODEL_RELEASE],
+        partitions_def=days,
+        group_name="catalogue",
+        kinds={"postgres", "numpy"},
+        owners=OWNERS,
+        code_version="1",
+        pool=POOL_BACKFILL,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=30),
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
+        ),
+        metadata=table_metadata(tables.predictions),
+        description=task.description,
+    )
+    def predictions(
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        photos: PhotosResource,
+        models: ModelsResource,
+    ) -> dg.MaterializeResult[None]:
+        from resources.ready_releases import load_in_force
+
+        held = database.open()
+        try:
+            covered = days_of(context)
+            catalogue = Catalogue(held, run_id=context.run_id)
+            live = load_in_force(held, models.store(), models.embedder())[0]
+            scored = score_days(catalogue, live, task, covered, told=context.log.info)
+            summary = prediction_summary(held, covered, release=live.name, task=task.name)
+            samples = sample_photos(held, covered, limit=24, release=live.name, task=task.name)
+            return dg.MaterializeResult(
+                metadata={
+                    "dagster/partition_row_count": len(summary.scores),
+                    "release": live.name,
+                    "ads_scored": scored,
+                    **_pictures(summary, photos.store(), samples),
+                }
+            )
+        finally:
+            held.close()
+
+    return predictions
+
+
+def score_days(
+    catalogue: Catalogue,
+    release: ReadyRelease,
+    task: Task,
+    covered: list[date],
+    *,
+    told: Callable[[str], None],
+) -> int:
+    """Score the days' stale ads in one task; how many predictions were written."""
+    written = 0
+    stale = catalogue.ads_to_score(covered, release.name, task.name, release.backbone, chunk=CHUNK)
+    for chunk in stale:
+        made = predict_ads(release, [task], [ad.vectors for ad in chunk])
+        scored = [
+            ScoredAd(ad.key, ad.revision, ad.day, items)
+            for ad, items in zip(chunk, made, strict=True)
+        ]
+        written += catalogue.write_predictions(release.name, scored)
+        told(f"{written} ads scored so far")
+    return written
+
+
+def _pictures(
+    summary: LabelledScores, store: PhotoStore, samples: list[tuple[bytes, str]]
+) -> dict[str, dg.MetadataValue]:
+    pictures = {
+        "labels": bars(summary.labels, title="Ads by label"),
+        "scores": histogram(
+            summary.scores.tolist(), title="Score of the label chosen", x_label="score"
+        ),
+        "contact_sheet": contact_sheet(
+            [(store.get("renditions", sha), caption) for sha, caption in samples]
+        ),
+    }
+    labels, matrix = _matrix(summary)
+    if labels:
+        pictures["confusion_matrix"] = confusion_matrix(
+            matrix, labels, title="Filed under (rows), predicted (columns)"
+        )
+    return {name: dg.MetadataValue.md(as_markdown(data)) for name, data in pictures.items()}
+
+
+def _matrix(summary: LabelledScores) -> tuple[list[str], NDArray[np.int64]]:
+    """The labels that occur most, and how they were filed and predicted."""
+    totals: dict[str, int] = {}
+    for (filed, predicted), count in summary.confusion.items():
+        for label in {filed, predicted}:
+            totals[label] = totals.get(label, 0) + count
+    labels = sorted(sorted(totals, key=lambda label: -totals[label])[:MATRIX_LABELS])
+    index = {label: position for position, label in enumerate(labels)}
+    matrix = np.zeros((len(labels), len(labels)), np.int64)
+    for (filed, predicted), count in summary.confusion.items():
+        if filed in index and predicted in index:
+            matrix[index[filed], index[predicted]] = count
+    return labels, matrix
+
+
+prediction_assets = [prediction_asset(task) for task in all_tasks()]

@@ -1,0 +1,15 @@
+"""Names that Dagster shows and that others rely on: assets, pools, groups, tags."""
+
+import dagster as dg
+
+ADS_TOPIC = dg.AssetKey(["kafka", "ads"])
+AD_PHOTOS = dg.AssetKey("ad_photos")
+PHOTO_EMBEDDINGS = dg.AssetKey("photo_embeddings")
+MODEL_RELEASE = dg.AssetKey("model_release")
+
+POOL_STREAM = "gpu_stream"
+POOL_BACKFILL = "gpu_backfill"
+
+SESSION_JOB = "score_new_ads"
+SESSION_TAG = "lalafo/session"
+"""What a session run was asked for: the stream, its day and the state it found there."""

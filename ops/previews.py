@@ -1,0 +1,115 @@
+"""Pictures for people: contact sheets, histograms and confusion matrices, as small image bytes.
+
+Decides sizes and colours; knows nothing of where they are shown. matplotlib is imported on use.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TILE = 112
+CAPTION = 16
+COLUMNS = 8
+INK = "#22313f"
+BAR = "#3d6fb6"
+
+
+def contact_sheet(photos: Sequence[tuple[bytes, str]]) -> bytes:
+    """Photos with a caption each, in rows of eight; a JPEG of a few tens of kilobytes.
+
+    Args:
+        photos: (JPEG bytes, caption); no photos give a sheet that says so.
+    """
+    rows = max(1, -(-len(photos) // COLUMNS))
+    columns = min(COLUMNS, max(2, len(photos)))
+    sheet = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(11)
+    if not photos:
+        draw.text((8, 8), "no photos in this period", fill=INK, font=font)
+    for index, (data, caption) in enumerate(photos):
+        left, top = index % COLUMNS * TILE, index // COLUMNS * (TILE + CAPTION)
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as photo:
+            photo.draft("RGB", (TILE, TILE))
+            photo.thumbnail((TILE - 4, TILE - 4))
+            sheet.paste(photo, (left + (TILE - photo.width) // 2, top + (TILE - photo.height) // 2))
+        draw.text((left + 4, top + TILE - 1), caption[:18], fill=INK, font=font)
+    out = io.BytesIO()
+    sheet.save(out, "JPEG", quality=72)
+    return out.getvalue()
+
+
+def histogram(values: Sequence[float], *, title: str, x_label: str, log_x: bool = False) -> bytes:
+    """A histogram as PNG; an empty one says so."""
+    figure, axes = _figure(title)
+    if len(values) == 0:
+        axes.text(0.5, 0.5, "nothing in this period", ha="center", transform=axes.transAxes)
+    elif log_x:
+        low, high = max(min(values), 1.0), max(*values, 2.0)
+        axes.hist(values, bins=np.geomspace(low, high, 40).tolist(), color=BAR)
+        axes.set_xscale("log")
+    else:
+        axes.hist(values, bins=30, color=BAR)
+    axes.set_xlabel(x_label)
+    return _png(figure)
+
+
+def bars(counts: Mapping[str, int], *, title: str) -> bytes:
+    """Counts by name, the most frequent on top, as PNG."""
+    figure, axes = _figure(title)
+    ordered = sorted(counts.items(), key=lambda item: item[1])[-20:]
+    axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=BAR)
+    return _png(figure)
+
+
+def confusion_matrix(matrix: NDArray[np.int64], labels: Sequence[str], *, title: str) -> bytes:
+    """A (C, C) matrix of counts, rows true, columns predicted, as PNG."""
+    figure, axes = _figure(title, size=(5.6, 5.2))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(labels) <= 24:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count > 0:
+                colour = "white" if shares[row, column] > 0.5 else INK
+                axes.text(
+                    column, row, str(count), ha="center", va="center", fontsize=6, color=colour
+                )
+    return _png(figure)
+
+
+def as_markdown(image: bytes) -> str:
+    """An image as Markdown that carries it, for a page that can't fetch files."""
+    kind = "jpeg" if image[:2] == b"\xff\xd8" else "png"
+    return f"![preview](data:image/{kind};base64,{base64.b64encode(image).decode()})"
+
+
+def _figure(title: str, size: tuple[float, float] = (5.6, 3.0)) -> "tuple[Figure, Axes]":
+    # Figure without pyplot: no global state, no backend, safe in threads.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=90, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10, color=INK)
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: "Figure") -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()

@@ -1,0 +1,114 @@
+"""What a session tells Dagster: a tally as materialisations, observations and pictures.
+
+Decides the metadata; knows nothing of how the session works. Numbers go out every report,
+pictures once at the end: an event log that grows by pictures is no log.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+import dagster as dg
+
+from ops.asset_names import AD_PHOTOS, ADS_TOPIC, PHOTO_EMBEDDINGS
+from ops.previews import as_markdown, bars, contact_sheet, histogram
+from ops.tally import Tally
+from ops.tasks import all_tasks
+
+Metadata = dict[str, dg.MetadataValue]
+
+
+def report_events(
+    tally: Tally, *, releases: Sequence[str]
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """One materialisation an asset and day, and what was read from the topic."""
+    yield dg.AssetObservation(ADS_TOPIC, metadata=_stream_metadata(tally))
+    for day in sorted(tally.days):
+        yield from _day_events(day, tally, releases)
+
+
+def picture_events(
+    day: date, tally: Tally, samples: Sequence[tuple[bytes, str]]
+) -> Iterator[dg.AssetObservation]:
+    """Pictures of the whole session: photos with what was said of them, categories, latencies.
+
+    Args:
+        samples: (rendition bytes, caption) of some of the session's photos.
+    """
+    latency = histogram(
+        tally.latencies_ms,
+        title="Kafka timestamp to committed row",
+        x_label="milliseconds",
+        log_x=True,
+    )
+    pictures = {
+        AD_PHOTOS: ("contact_sheet", contact_sheet(samples)),
+        dg.AssetKey("ad_categories"): (
+            "categories",
+            bars(tally.categories, title="Ads by category"),
+        ),
+        ADS_TOPIC: ("latency", latency),
+    }
+    for key, (name, picture) in pictures.items():
+        partition = None if key == ADS_TOPIC else day.isoformat()
+        metadata = {name: dg.MetadataValue.md(as_markdown(picture))}
+        yield dg.AssetObservation(key, partition=partition, metadata=metadata)
+
+
+def summary(tally: Tally) -> str:
+    """A tally in one line, for a run's log."""
+    p50, p99 = tally.latency_ms(50), tally.latency_ms(99)
+    latency = "" if p50 is None else f"; p50 {p50:,.0f} ms, p99 {p99:,.0f} ms to committed row"
+    return (
+        f"{tally.events} events = {tally.written} ads written + {tally.unchanged} unchanged + "
+        f"{sum(tally.dead_letters.values())} dead letters; {tally.photos} photos, "
+        f"{tally.photos_failed} of them failed{latency}"
+    )
+
+
+def _day_events(
+    day: date, tally: Tally, releases: Sequence[str]
+) -> Iterator[dg.AssetMaterialization]:
+    shared: Metadata = {
+        "ads": dg.MetadataValue.int(tally.days[day]),
+        "releases": dg.MetadataValue.text(", ".join(releases)),
+        **_latency_metadata(tally),
+    }
+    photos: Metadata = {
+        "photos": dg.MetadataValue.int(tally.photos),
+        "photos_failed": dg.MetadataValue.int(tally.photos_failed),
+        "failures_by_reason": dg.MetadataValue.json(dict(tally.photo_failures)),
+        "ads_by_status": dg.MetadataValue.json(dict(tally.statuses)),
+    }
+    embedded: Metadata = {"photos_embedded": dg.MetadataValue.int(tally.embedded)}
+    predicted: Metadata = {
+        "predictions": dg.MetadataValue.int(tally.predictions),
+        "categories": dg.MetadataValue.json(dict(tally.categories)),
+    }
+    by_asset = {AD_PHOTOS: photos, PHOTO_EMBEDDINGS: embedded} | {
+        dg.AssetKey(task.asset_name): predicted for task in all_tasks()
+    }
+    for key, own in by_asset.items():
+        yield dg.AssetMaterialization(key, partition=day.isoformat(), metadata={**shared, **own})
+
+
+def _stream_metadata(tally: Tally) -> Metadata:
+    offsets = {str(p): f"{first} to {following}" for p, (first, following) in tally.offsets.items()}
+    return {
+        "events": dg.MetadataValue.int(tally.events),
+        "ads_written": dg.MetadataValue.int(tally.written),
+        "unchanged": dg.MetadataValue.int(tally.unchanged),
+        "dead_letters": dg.MetadataValue.json(dict(tally.dead_letters)),
+        "untrusted_timestamps": dg.MetadataValue.int(tally.untrusted_timestamps),
+        "offsets_by_partition": dg.MetadataValue.json(offsets),
+        "batches": dg.MetadataValue.int(tally.batches),
+    }
+
+
+def _latency_metadata(tally: Tally) -> Metadata:
+    p50, p99 = tally.latency_ms(50), tally.latency_ms(99)
+    if p50 is None or p99 is None:
+        return {}
+    return {
+        "latency_p50_ms": dg.MetadataValue.float(round(p50, 1)),
+        "latency_p99_ms": dg.MetadataValue.float(round(p99, 1)),
+    }

@@ -1,0 +1,75 @@
+"""What a session has done: counts that must add up, and latencies.
+
+In = written + unchanged + dead letters: `Tally.unaccounted` is zero or there is a bug.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+
+from ops.outcomes import Batch, CommitResult
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of all batches added so far."""
+
+    events: int = 0
+    written: int = 0  # ads whose revision was the highest
+    unchanged: int = 0  # events that a higher or equal revision made void
+    dead_letters: Counter[str] = field(default_factory=Counter)  # by reason
+    statuses: Counter[str] = field(default_factory=Counter)  # of the ads written
+    photos: int = 0
+    photo_failures: Counter[str] = field(default_factory=Counter)  # by reason
+    embedded: int = 0
+    categories: Counter[str] = field(default_factory=Counter)  # labels of the live release
+    predictions: int = 0
+    untrusted_timestamps: int = 0
+    batches: int = 0
+    days: Counter[date] = field(default_factory=Counter)  # ads written, by the day they belong to
+    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # first, next; by partition
+    latencies_ms: list[float] = field(default_factory=list)  # Kafka timestamp to committed row
+
+    def add(self, batch: Batch, result: CommitResult) -> None:
+        """Count one committed batch."""
+        written = [ad for ad in batch.ads if ad.event.key in result.accepted]
+        self.batches += 1
+        self.events += batch.events
+        self.written += len(written)
+        self.unchanged += batch.superseded + len(batch.ads) - len(written)
+        self.dead_letters.update(letter.failure.reason.value for letter in batch.dead_letters)
+        self.embedded += len(batch.embeddings)
+        self.days.update(result.accepted.values())
+        for ad in written:
+            self.statuses[ad.status.value] += 1
+            self.photos += len(ad.photos)
+            self.photo_failures.update(
+                photo.failure.reason.value for photo in ad.photos if photo.failure is not None
+            )
+            self.untrusted_timestamps += not ad.receipt.timestamp_trusted
+            waited = result.committed_at - ad.receipt.kafka_at
+            self.latencies_ms.append(waited.total_seconds() * 1e3)
+            live = ad.predictions.get(batch.releases[0], ()) if batch.releases else ()
+            self.predictions += len(live)
+            self.categories.update(item.label for item in live if item.task == "category")
+        for partition, following in batch.next_offsets.items():
+            first = batch.first_offsets[partition]
+            earliest, _ = self.offsets.get(partition, (first, following))
+            self.offsets[partition] = (earliest, following)
+
+    @property
+    def photos_failed(self) -> int:
+        return sum(self.photo_failures.values())
+
+    @property
+    def unaccounted(self) -> int:
+        """Events that went in and came out as nothing: always zero."""
+        return self.events - self.written - self.unchanged - sum(self.dead_letters.values())
+
+    def latency_ms(self, percentile: float) -> float | None:
+        """A percentile (0 to 100) of the latencies; None before the first ad."""
+        if not self.latencies_ms:
+            return None
+        return float(np.percentile(self.latencies_ms, percentile))

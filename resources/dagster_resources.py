@@ -1,0 +1,103 @@
+"""The outside world as Dagster's resources: thin wrappers, and nothing that they decide.
+
+Each field overrides one setting of the environment; left empty, the environment holds.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from ops.release import Release
+from resources.ad_stream import AdStream
+from resources.database import Database
+from resources.photo_fetch import PhotoFetcher
+from resources.photo_store import PhotoStore
+from resources.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ops.embed import Embedder
+    from resources.release_store import ReleaseStore
+
+
+class DatabaseResource(dg.ConfigurableResource[Database]):
+    """PostgreSQL with pgvector: ads, photos, embeddings, predictions, offsets and leases."""
+
+    url: str | None = Field(default=None, description="Overrides LALAFO_DATABASE_URL.")
+
+    def open(self) -> Database:
+        """The database; the caller closes it."""
+        url = load_settings().require("database_url") if self.url is None else self.url
+        return Database(url, application="lalafo-dagster")
+
+
+class AdStreamResource(dg.ConfigurableResource[AdStream]):
+    """Kafka: the topics `ads` and `ads.dlq`."""
+
+    bootstrap: str | None = Field(default=None, description="Overrides LALAFO_KAFKA_BOOTSTRAP.")
+
+    def open(self) -> AdStream:
+        """The topics; the caller closes them."""
+        settings = load_settings()
+        if self.bootstrap is not None:
+            settings = settings.model_copy(update={"kafka_bootstrap": self.bootstrap})
+        return AdStream.from_settings(settings)
+
+
+class PhotosResource(dg.ConfigurableResource[PhotoStore]):
+    """Photos: the store of renditions, and the fetcher that fills it."""
+
+    store_url: str | None = Field(default=None, description="Overrides LALAFO_STORE_URL.")
+
+    def store(self) -> PhotoStore:
+        """The store of renditions and thumbnails."""
+        return PhotoStore(self._url())
+
+    def fetcher(self) -> PhotoFetcher:
+        """A fetcher with the guards and limits that the settings name."""
+        return PhotoFetcher.from_settings(load_settings())
+
+    def _url(self) -> str:
+        return load_settings().resolved_store_url if self.store_url is None else self.store_url
+
+
+class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
+    """Model releases, and the device that runs them."""
+
+    store_url: str | None = Field(default=None, description="Overrides LALAFO_STORE_URL.")
+    device: Literal["auto", "cpu", "cuda"] | None = Field(
+        default=None, description="Overrides LALAFO_DEVICE."
+    )
+    mode: Literal["auto", "eager", "traced", "compiled"] | None = Field(
+        default=None, description="Overrides LALAFO_MODEL_MODE."
+    )
+
+    def store(self) -> "ReleaseStore":
+        """The store of releases."""
+        from resources.release_store import ReleaseStore
+
+        url = self.store_url
+        return ReleaseStore(load_settings().resolved_store_url if url is None else url)
+
+    def embedder(self) -> "Callable[[Release], Embedder]":
+        """Makes a release's backbone ready; torch is imported on the call."""
+        from resources.ready_releases import new_embedder
+
+        settings = self.settings()
+        return lambda release: new_embedder(release, settings)
+
+    def settings(self) -> Settings:
+        """The settings, with this resource's own in their place."""
+        given = {"device": self.device, "model_mode": self.mode}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return load_settings().model_copy(update=changes)
+
+
+RESOURCES: dict[str, object] = {
+    "database": DatabaseResource(),
+    "ad_stream": AdStreamResource(),
+    "photos": PhotosResource(),
+    "models": ModelsResource(),
+}
+"""By the names that ops and assets ask for."""

@@ -1,0 +1,88 @@
+"""Figures of whole days for people to look at: counts, scores, samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resources.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoCounts:
+    """How the days' photos fared."""
+
+    photos: int  # named by ads
+    by_reason: dict[str, int]  # those that failed
+
+    @property
+    def failed(self) -> int:
+        return sum(self.by_reason.values())
+
+
+def failure_counts(database: Database, days: Sequence[date]) -> PhotoCounts:
+    """Photos of the days' ads, and the failed ones by reason."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT ap.reason, count(*) FROM lalafo.ads AS a "
+            "JOIN lalafo.ad_photos AS ap USING (catalog, ad_id) "
+            "WHERE a.day = ANY(%s) GROUP BY 1",
+            (list(days),),
+        )
+        rows = cursor.fetchall()
+    by_reason = {reason: count for reason, count in rows if reason is not None}
+    return PhotoCounts(photos=sum(count for _, count in rows), by_reason=by_reason)
+
+
+def sample_photos(
+    database: Database, days: Sequence[date], *, limit: int, release: str = "", task: str = ""
+) -> list[tuple[bytes, str]]:
+    """(rendition's SHA-256, caption) of the first photos of the days' latest ads.
+
+    The caption is what a release says of the ad in a task, else what the seller filed it under.
+    """
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.rendition_sha256, CASE WHEN s.label IS NULL THEN coalesce(a.category, '') "
+            "ELSE s.label || ' ' || round(s.score * 100) || '%%' END "
+            "FROM lalafo.ads AS a JOIN lalafo.ad_photos AS ap USING (catalog, ad_id) "
+            "JOIN lalafo.photos AS p ON p.sha256 = ap.sha256 "
+            "LEFT JOIN lalafo.predictions AS s ON s.release = %s AND s.task = %s "
+            "AND s.catalog = a.catalog AND s.ad_id = a.ad_id "
+            "WHERE a.day = ANY(%s) AND ap.position = 0 "
+            "ORDER BY a.updated_at DESC LIMIT %s",
+            (release, task, list(days), limit),
+        )
+        return list(cursor.fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledScores:
+    """What a release said of the days' ads in one task."""
+
+    scores: NDArray[np.float32]  # (N,) of the label chosen
+    labels: dict[str, int]  # ads by predicted label
+    confusion: dict[tuple[str, str], int]  # (filed under, predicted), where filed under a label
+
+
+def prediction_summary(
+    database: Database, days: Sequence[date], *, release: str, task: str
+) -> LabelledScores:
+    """Scores and labels of the days' ads; with the seller's own category where there is one."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.score, p.label, a.category FROM lalafo.ads AS a "
+            "JOIN lalafo.predictions AS p USING (catalog, ad_id) "
+            "WHERE a.day = ANY(%s) AND p.release = %s AND p.task = %s",
+            (list(days), release, task),
+        )
+        rows = cursor.fetchall()
+    labels: dict[str, int] = {}
+    confusion: dict[tuple[str, str], int] = {}
+    for _, label, filed in rows:
+        labels[label] = labels.get(label, 0) + 1
+        if filed is not None:
+            confusion[filed, label] = confusion.get((filed, label), 0) + 1
+    return LabelledScores(np.array([row[0] for row in rows], np.float32), labels, confusion)

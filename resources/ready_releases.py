@@ -1,0 +1,80 @@
+"""The releases in force, loaded and ready to score.
+
+Decides that releases which share a backbone share its weights in memory too.
+"""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ops.release import Release
+from ops.scoring import PhotoEmbedder, ReadyRelease
+from resources.database import Database
+from resources.device import choose_device
+from resources.release_store import ReleaseStore
+from resources.releases_in_force import RegisteredRelease, read_in_force, register
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from ops.embed import Embedder
+
+
+def backbone_key(release: Release) -> str:
+    """The key of a release's embeddings: readable, and another one for other weights."""
+    manifest = release.manifest
+    return f"{manifest.backbone}-{manifest.backbone_digest[:12]}"
+
+
+def new_embedder(release: Release, settings: Settings) -> "Embedder":
+    """A release's backbone on the device and in the mode that the settings name."""
+    from ops.embed import Embedder
+
+    return Embedder(
+        release,
+        device=choose_device(settings.device),
+        threads=settings.torch_threads,
+        mode=settings.model_mode,
+    )
+
+
+def make_ready(release: Release, embedder: PhotoEmbedder) -> ReadyRelease:
+    """A release with its embedder."""
+    return ReadyRelease(
+        name=release.manifest.name,
+        backbone=backbone_key(release),
+        preprocessing=release.manifest.preprocessing,
+        embedder=embedder,
+        heads=release.heads,
+    )
+
+
+def load_in_force(
+    database: Database, store: ReleaseStore, embedder: Callable[[Release], PhotoEmbedder]
+) -> tuple[ReadyRelease, ...]:
+    """The releases in force, the live one first.
+
+    Raises:
+        ConfigurationError: none is live, or a file of one is not what its digest says.
+    """
+    ready: list[ReadyRelease] = []
+    embedders: dict[str, PhotoEmbedder] = {}
+    for known in read_in_force(database).all:
+        release = store.load(known.digest)
+        key = backbone_key(release)
+        if key not in embedders:
+            embedders[key] = embedder(release)
+        ready.append(make_ready(release, embedders[key]))
+    return tuple(ready)
+
+
+def install(database: Database, store: ReleaseStore, release: Release) -> RegisteredRelease:
+    """Save a release's files, then make it known to PostgreSQL; again is a no-op."""
+    manifest = store.save(release)
+    known = RegisteredRelease(
+        name=manifest.name,
+        digest=manifest.digest,
+        backbone=backbone_key(release),
+        manifest=json.loads(manifest.to_json()),
+    )
+    register(database, known)
+    return known

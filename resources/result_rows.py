@@ -1,0 +1,168 @@
+"""How results become rows: columns, order and conflict rules, for both lanes.
+
+Decides what a row of each table holds. Every function sorts by key before it writes, so that two
+writers can't deadlock, and does nothing when handed nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import Table
+
+from ops.errors import ReleaseChangedError
+from ops.outcomes import AdOutcome, PhotoEmbedding
+from ops.types import AdKey, Prediction, Rendition
+from resources import tables
+from resources.copy_rows import staged
+
+Row = tuple[Any, ...]
+Cursor = psycopg.Cursor[Any]
+Days = Mapping[AdKey, date]
+
+AD_COLUMNS = (
+    *("catalog", "ad_id", "revision", "day", "status", "title", "description", "category"),
+    *("price", "currency", "event_id", "occurred_at", "kafka_at", "received_at"),
+    *("stream_id", "topic", "partition", "offset", "run_id"),
+)
+PHOTO_COLUMNS = (
+    *("sha256", "rendition_sha256", "rendition_bytes", "width", "height"),
+    *("source_format", "source_width", "source_height", "source_bytes", "run_id"),
+)
+EMBEDDING_COLUMNS = ("backbone", "sha256", "embedding", "release", "run_id")
+AD_PHOTO_COLUMNS = ("catalog", "ad_id", "position", "url", "sha256", "reason", "revision", "run_id")
+PREDICTION_COLUMNS = (
+    *("release", "catalog", "ad_id", "task", "revision"),
+    *("day", "label", "score", "details", "run_id"),
+)
+FAILURE_COLUMNS = (
+    *("kind", "subject", "reason", "detail", "day", "catalog", "ad_id", "url"),
+    *("stream_id", "topic", "partition", "offset", "original", "run_id"),
+)
+TIMING_COLUMNS = (
+    *("catalog", "ad_id", "revision", "day", "run_id", "kafka_at", "polled_at"),
+    *("photos_ms", "embed_ms", "predict_ms"),
+)
+
+
+def insert(cursor: Cursor, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Insert rows whose key is not there yet; one that is there stays as it is."""
+    if not rows:
+        return
+    source = staged(cursor, table, columns, rows)
+    names = quoted(columns)
+    cursor.execute(
+        f"INSERT INTO {table.fullname} ({names}) SELECT {names} FROM {source} "
+        "ON CONFLICT DO NOTHING"
+    )
+
+
+def quoted(columns: Iterable[str]) -> str:
+    """Column names as SQL lists them."""
+    return ", ".join(f'"{name}"' for name in columns)
+
+
+def photo_subject(key: AdKey, position: int) -> str:
+    """The key of a photo's row in `failures`."""
+    return f"{key}#{position}"
+
+
+def check_releases(cursor: Cursor, computed_for: Sequence[str]) -> None:
+    """The set in force is the one computed for; the shared lock keeps it so until the commit."""
+    cursor.execute("SELECT live, candidate FROM lalafo.releases_in_force FOR SHARE")
+    row = cursor.fetchone()
+    in_force = () if row is None else tuple(name for name in row if name is not None)
+    if in_force != tuple(computed_for):
+        raise ReleaseChangedError(
+            f"releases in force are {list(in_force)}, the batch was computed for "
+            f"{list(computed_for)}"
+        )
+
+
+def insert_photos(cursor: Cursor, renditions: Iterable[Rendition], run_id: str) -> None:
+    """Write photos that are not there yet; a photo never changes."""
+    rows = [
+        (
+            *(photo.photo_sha256, photo.sha256, len(photo.data), photo.width, photo.height),
+            *(photo.source_format, photo.source_width, photo.source_height, photo.source_bytes),
+            run_id,
+        )
+        for photo in sorted(renditions, key=lambda photo: photo.photo_sha256)
+    ]
+    insert(cursor, tables.photos, PHOTO_COLUMNS, rows)
+
+
+def insert_embeddings(cursor: Cursor, embeddings: Iterable[PhotoEmbedding], run_id: str) -> None:
+    """Write embeddings that are not there yet; an embedding never changes."""
+    rows = [
+        (item.backbone, item.sha256, item.vector, item.release, run_id)
+        for item in sorted(embeddings, key=lambda item: (item.backbone, item.sha256))
+    ]
+    insert(cursor, tables.embeddings, EMBEDDING_COLUMNS, rows)
+
+
+def replace_ad_rows(cursor: Cursor, ads: Sequence[AdOutcome], days: Days, run_id: str) -> None:
+    """Put an ad's photos and predictions of this revision in the place of the last one's."""
+    if not ads:
+        return
+    keys = [ad.event.key for ad in ads]
+    for table in ("ad_photos", "predictions", "failures"):
+        delete_of_ads(cursor, table, keys)
+    insert(cursor, tables.ad_photos, AD_PHOTO_COLUMNS, _ad_photo_rows(ads, run_id))
+    rows = [
+        prediction_row(release, ad.event.key, ad.event.revision, days[ad.event.key], item, run_id)
+        for ad in ads
+        for release, items in ad.predictions.items()
+        for item in items
+    ]
+    insert(cursor, tables.predictions, PREDICTION_COLUMNS, sorted(rows, key=lambda row: row[:4]))
+
+
+def delete_of_ads(cursor: Cursor, table: str, keys: Sequence[AdKey]) -> None:
+    """Delete all rows of these ads from a table that is keyed by ad."""
+    cursor.execute(
+        f"DELETE FROM lalafo.{table} AS held USING unnest(%s::text[], %s::text[]) "
+        "AS gone (catalog, ad_id) "
+        "WHERE held.catalog = gone.catalog AND held.ad_id = gone.ad_id",
+        ([key.catalog for key in keys], [key.ad_id for key in keys]),
+    )
+
+
+def prediction_row(
+    release: str, key: AdKey, revision: int, day: date, item: Prediction, run_id: str
+) -> Row:
+    """A row of `predictions`, in the order of PREDICTION_COLUMNS."""
+    return (
+        *(release, key.catalog, key.ad_id, item.task, revision),
+        *(day, item.label, item.score, Jsonb(item.details), run_id),
+    )
+
+
+def write_commit_times(cursor: Cursor, committed_at: datetime, ads: Sequence[AdOutcome]) -> None:
+    """Note when these ads' own commit was seen: it can't be known inside it."""
+    cursor.execute(
+        "UPDATE lalafo.stage_timings AS held SET committed_at = %s "
+        "FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS seen (catalog, ad_id, revision) "
+        "WHERE held.catalog = seen.catalog AND held.ad_id = seen.ad_id "
+        "AND held.revision = seen.revision AND held.committed_at IS NULL",
+        (
+            committed_at,
+            [ad.event.key.catalog for ad in ads],
+            [ad.event.key.ad_id for ad in ads],
+            [ad.event.revision for ad in ads],
+        ),
+    )
+
+
+def _ad_photo_rows(ads: Sequence[AdOutcome], run_id: str) -> list[Row]:
+    return [
+        (
+            *(ad.event.key.catalog, ad.event.key.ad_id, position, photo.ref.url, photo.sha256),
+            None if photo.failure is None else photo.failure.reason.value,
+            *(ad.event.revision, run_id),
+        )
+        for ad in ads
+        for position, photo in enumerate(ad.photos)
+    ]
