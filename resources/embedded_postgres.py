@@ -8,6 +8,7 @@ the process that started it, and lets everybody list every folder above the data
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ _INITDB_S = 120
 _START_S = 60
 _STOP_S = 60
 _ORPHANS_S = 10  # backends of a killed server see its end within a second or two
+_LOG_PREFIX = re.compile(r"^\S+ \S+ UTC \[\d+\]\s*")  # as `log_line_prefix` writes it
 _INCLUDE = "include_if_exists = 'lalafo.conf'"
 
 
@@ -210,14 +212,15 @@ class EmbeddedPostgres:
             return log.read().decode("utf-8", errors="replace")
 
     def _refusal(self, output: str) -> ConfigurationError:
-        """PostgreSQL's reason in one line: its first fatal one, or the last that it wrote."""
-        lines = [line.strip() for line in output.splitlines() if line.strip() != ""]
+        """PostgreSQL's reason in one line: the fatal one and those around it."""
+        lines = [_LOG_PREFIX.sub("", line.strip()) for line in output.splitlines()]
+        lines = [line for line in lines if line != ""]
         marks = ("FATAL:", "PANIC:", "error:")
-        told = [line for line in lines if any(mark in line for mark in marks)]
-        reason = told[0] if told != [] else (lines[-1] if lines != [] else "it gave no reason")
+        told = [n for n, line in enumerate(lines) if any(mark in line for mark in marks)]
+        around = lines[max(0, told[0] - 1) : told[0] + 2] if told != [] else lines[-2:]
         return ConfigurationError(
-            f"PostgreSQL did not start on {self._data}: {reason} (LALAFO_HOME; its log: "
-            f"{self.log_file})"
+            f"PostgreSQL did not start on {self._data}: {'; '.join(around)}. Its log: "
+            f"{self.log_file}. Mend that, or set another LALAFO_HOME."
         )
 
     def _make_databases(self) -> None:
