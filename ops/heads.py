@@ -1,0 +1,46 @@
+"""A head's arithmetic in numpy: from embeddings to probabilities, for readers without torch.
+
+Decides precision and blocking; refuses to know what the labels mean.
+"""
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.errors import ConfigurationError
+from ops.release import Head
+
+_BLOCK_ROWS = 8_192  # keeps the float32 copy of a block in cache, whatever N is
+
+
+def class_probabilities(
+    embeddings: NDArray[np.float16] | NDArray[np.float32], head: Head
+) -> NDArray[np.float32]:
+    """Softmax of the head's logits: (N, D) float16 or float32 -> (N, C) float32, rows sum to 1.
+
+    Computed in float32 on the values as given (stored embeddings are float16). No rows: (0, C).
+
+    Raises:
+        ConfigurationError: the embeddings are another backbone's (D differs).
+    """
+    if embeddings.ndim != 2 or embeddings.shape[1] != head.dimension:
+        raise ConfigurationError(
+            f"Head {head.task} reads (N, {head.dimension}), got {embeddings.shape}: these "
+            "embeddings are of another backbone."
+        )
+    out = np.empty((len(embeddings), len(head.labels)), dtype=np.float32)
+    weight = np.ascontiguousarray(head.weight.T)
+    for start in range(0, len(embeddings), _BLOCK_ROWS):
+        block = out[start : start + _BLOCK_ROWS]
+        rows = embeddings[start : start + _BLOCK_ROWS].astype(np.float32, copy=False)
+        np.matmul(rows, weight, out=block)
+        _softmax_in_place(block, head.bias)
+    return out
+
+
+def _softmax_in_place(logits: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    logits += bias
+    logits -= cast(NDArray[np.float32], logits.max(axis=1, keepdims=True))
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
