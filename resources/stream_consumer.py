@@ -24,7 +24,7 @@ from resources.stream_connection import (
 OFFSETS_TIMEOUT_S = 3.0
 _SILENCE_S = 2.0  # polls that bring nothing for so long ask whether the broker is there
 _FETCH_WAIT_MS = 250
-_LATE_FETCH_WAIT_MS = 10  # librdkafka's test broker answers only after the whole wait
+_LATE_FETCH_WAIT_MS = 20  # librdkafka's test broker answers only after the whole wait
 _MAX_PARTITION_BYTES = 4 * 2**20  # twice the largest record, a dead letter
 _MAX_FETCH_BYTES = 16 * 2**20
 

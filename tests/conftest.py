@@ -1,6 +1,7 @@
 """Servers for the tests: each is started once a test session, and each test gets names of its own.
 
 `postgres`, `database_url`       the embedded PostgreSQL, and a fresh database for one test
+`home`                           a LALAFO_HOME where a test may start PostgreSQL itself
 `embedded_broker`                librdkafka's test broker in its own process
 `kafka_server`                   Apache Kafka itself (marked `kafka` where a test asks for it)
 `broker`                         both of them, in turn, as a `BrokerUnderTest`
@@ -8,6 +9,7 @@
 
 import itertools
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,15 +42,27 @@ class BrokerUnderTest:
         )
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A LALAFO_HOME of the test's own, where PostgreSQL may be started.
+
+    Not below pytest's folder: every pytest session closes that to other users again, and under
+    root PostgreSQL runs as one.
+    """
+    with tempfile.TemporaryDirectory(prefix="lalafo-test-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[EmbeddedPostgres]:
     """The session's PostgreSQL. Without fsync: no test here cuts the power."""
-    server = EmbeddedPostgres(
-        tmp_path_factory.mktemp("postgres"), overrides={"fsync": "off", "shared_buffers": "64MB"}
-    )
-    server.start()
-    yield server
-    server.stop()
+    with tempfile.TemporaryDirectory(prefix="lalafo-test-") as folder:  # for `home`'s reason
+        server = EmbeddedPostgres(
+            Path(folder), overrides={"fsync": "off", "shared_buffers": "64MB"}
+        )
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")

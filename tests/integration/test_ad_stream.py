@@ -19,6 +19,7 @@ from resources.ad_stream import (
     StreamConsumer,
     StreamPublisher,
 )
+from resources.embedded import EmbeddedBroker
 from resources.settings import Settings
 from tests.conftest import BrokerUnderTest
 from tests.kafka.server import KafkaServer
@@ -239,6 +240,29 @@ def test_group_offsets_are_written_for_lag_tools(
     )
     assert tool.committed(TopicPartition(stream.config.ads_topic, 0)) == 1
     tool.close()
+
+
+def test_what_the_embedded_broker_trims_is_told_while_reading(
+    embedded_broker: EmbeddedBroker,
+) -> None:
+    """It keeps 5 MiB a partition: a reader that it overtakes is told, and can go on from there."""
+    settings = BrokerUnderTest("embedded", embedded_broker.exports()).settings()
+    with AdStream.from_settings(settings) as stream:
+        stream.ensure_topics()
+        topic = stream.config.ads_topic
+        with stream.consumer() as consumer, stream.publisher() as publisher:
+            consumer.assign({0: 0})
+            for _ in range(8):
+                publisher.publish(topic, None, b"x" * 1_000_000, partition=0)
+            publisher.flush(PATIENCE_S)
+            with pytest.raises(OffsetOutOfLogError) as told:
+                read(consumer, 1)
+            (position,) = told.value.positions
+            assert (position.offset, position.end) == (0, 8)
+            assert 0 < position.beginning < 8
+            consumer.assign({0: position.beginning})
+            kept = read(consumer, 8 - position.beginning)
+            assert [r.offset for r in kept] == list(range(position.beginning, 8))
 
 
 # A broker that is away, broken settings ---------------------------------------------------------

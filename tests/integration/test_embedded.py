@@ -49,9 +49,9 @@ def ask(server: EmbeddedPostgres, statement: str, database: str = "lalafo") -> s
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+def server(home: Path) -> Iterator[EmbeddedPostgres]:
     """A server of the test's own, for what must not happen to the shared one."""
-    server = EmbeddedPostgres(tmp_path, overrides=QUICK)
+    server = EmbeddedPostgres(home, overrides=QUICK)
     server.start()
     yield server
     server.stop()
@@ -70,8 +70,8 @@ def test_both_databases_answer_through_their_urls(postgres: EmbeddedPostgres) ->
     assert (ours.dialect.driver, theirs.dialect.driver) == ("psycopg", "psycopg2")
 
 
-def test_a_commit_is_durable_and_nothing_listens_on_the_network(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path)  # as the product starts it, without a test's overrides
+def test_a_commit_is_durable_and_nothing_listens_on_the_network(home: Path) -> None:
+    server = EmbeddedPostgres(home)  # as the product starts it, without a test's overrides
     server.start()
     shown = {
         name: ask(server, f"SHOW {name}")
@@ -134,20 +134,20 @@ def test_an_empty_pid_file_is_mended(server: EmbeddedPostgres) -> None:
     assert ask(server, "SELECT 1") == "1"
 
 
-def test_a_cluster_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
-    half_made = tmp_path / "postgres" / "data.new"
+def test_a_cluster_that_was_half_made_is_made_anew(home: Path) -> None:
+    half_made = home / "postgres" / "data.new"
     half_made.mkdir(parents=True)
     (half_made / "PG_VERSION").write_text("18\n")
-    server = EmbeddedPostgres(tmp_path, overrides=QUICK)
+    server = EmbeddedPostgres(home, overrides=QUICK)
     server.start()
     assert ask(server, "SELECT 1") == "1"
     server.stop()
 
 
 @pytest.mark.parametrize("name", ["deep/" * 30 + "home", "a b'c%d", "co,mma:colon"])
-def test_a_home_of_any_name_works(tmp_path: Path, name: str) -> None:
+def test_a_home_of_any_name_works(home: Path, name: str) -> None:
     """Too deep for a socket's address, or with characters that mean something in a URL."""
-    server = EmbeddedPostgres(tmp_path / name, overrides=QUICK)
+    server = EmbeddedPostgres(home / name, overrides=QUICK)
     server.start()
     for url in server.exports().values():
         engine = sa.create_engine(url)
@@ -156,28 +156,28 @@ def test_a_home_of_any_name_works(tmp_path: Path, name: str) -> None:
         sockets = Path(str(engine.url.query["host"]))
         engine.dispose()
     server.stop()
-    if tmp_path not in sockets.parents:
+    if home not in sockets.parents:
         shutil.rmtree(sockets)
 
 
-def test_data_of_another_version_is_refused_with_the_mend(tmp_path: Path) -> None:
-    data = tmp_path / "postgres" / "data"
+def test_data_of_another_version_is_refused_with_the_mend(home: Path) -> None:
+    data = home / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("16\n")
     with pytest.raises(ConfigurationError, match=r"PostgreSQL 16.*PostgreSQL 18.*LALAFO_HOME"):
-        EmbeddedPostgres(tmp_path).start()
+        EmbeddedPostgres(home).start()
 
 
-def test_a_home_that_is_no_folder_is_told_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+def test_a_home_that_is_no_folder_is_told_in_one_line(home: Path) -> None:
+    (home / "file").write_text("")
     with pytest.raises(ConfigurationError, match="LALAFO_HOME") as told:
-        EmbeddedPostgres(tmp_path / "file").start()
+        EmbeddedPostgres(home / "file").start()
     assert "\n" not in str(told.value)
 
 
-def test_postgresqls_own_refusal_is_told_in_one_line(tmp_path: Path) -> None:
+def test_postgresqls_own_refusal_is_told_in_one_line(home: Path) -> None:
     """Its reason and its log, not a traceback of pg_ctl."""
-    server = EmbeddedPostgres(tmp_path, overrides={"shared_buffers": "plenty"})
+    server = EmbeddedPostgres(home, overrides={"shared_buffers": "plenty"})
     with pytest.raises(ConfigurationError, match="shared_buffers") as told:
         server.start()
     assert "\n" not in str(told.value)
