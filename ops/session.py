@@ -43,7 +43,8 @@ class Results(Protocol):
 
     def commit(self, batch: Batch) -> CommitResult: ...
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Write what was left for the next commit; called whenever the stream rests."""
 
 
 class Scoring(Protocol):
@@ -101,12 +102,13 @@ class Session:
                 total.add(batch, result)
                 recent.add(batch, result)
                 last_seen = self.clock()
-            elif self.clock() - last_seen >= self.policy.idle_s:
-                break
+            else:
+                self._persist(self.results.flush)
+                if self.clock() - last_seen >= self.policy.idle_s:
+                    break
             if self.clock() - last_report >= self.policy.report_every_s and recent.events:
                 self.report(recent)
                 recent, last_report = Tally(), self.clock()
-        self._persist(self.results.flush)
         if recent.events:
             self.report(recent)
         return total

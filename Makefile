@@ -1,0 +1,51 @@
+# Two commands set everything up: `make demo` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+# demo: PHOTOS=DIR (one folder a class), ADS=N, EXIT=1, FINETUNE=1, WEIGHTS=…, PORT=N
+DEMO_FLAGS := $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ADS),--ads $(ADS)) \
+	$(if $(EXIT),--exit) $(if $(FINETUNE),--finetune) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+	$(if $(PORT),--port $(PORT))
+
+.PHONY: help demo test check bench clean-venv
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    everything on this machine, 200 ads through Kafka; Ctrl-C ends it"
+	@echo "             PHOTOS=DIR your own photos (one folder a class), ADS=N, EXIT=1, FINETUNE=1"
+	@echo "make test    every test that this machine can run"
+	@echo "make check   lint, format, types, layers, tests: what CI runs"
+	@echo "make bench   photos a second of the asset path, beside a bare loop"
+
+# The environment, whole or not at all: the stamp is written last.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; name it: make PYTHON=python3.11 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } || \
+		{ echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/lalafo demo $(DEMO_FLAGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/lalafo bench batch
+
+clean-venv:
+	rm -rf $(VENV)

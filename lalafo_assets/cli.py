@@ -1,0 +1,241 @@
+"""The command `lalafo`: everything that a person starts by hand.
+
+Decides options and words only; the work is in the modules that it calls, imported on use so that
+`--help` answers at once.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ops.errors import LalafoError
+
+if TYPE_CHECKING:
+    from resources.database import Database
+
+app = typer.Typer(
+    name="lalafo",
+    help="Photo understanding for classifieds marketplaces: ads go in through Kafka, categories "
+    "come out in PostgreSQL, and Dagster shows every step.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+releases = typer.Typer(help="The model releases: list them, install one.", no_args_is_help=True)
+bench = typer.Typer(help="Measure; each prints one JSON object.", no_args_is_help=True)
+app.add_typer(releases, name="releases")
+app.add_typer(bench, name="bench")
+
+console = Console(stderr=False)
+
+Home = Annotated[
+    Path, typer.Option(envvar="LALAFO_HOME", help="Where all local state lives.", metavar="DIR")
+]
+Port = Annotated[
+    int | None, typer.Option(help="Of Dagster's UI; the first free one from 3000 on if not given.")
+]
+DEFAULT_HOME = Path(".lalafo")
+
+
+@app.command()
+def demo(
+    home: Home = DEFAULT_HOME,
+    ads: Annotated[int, typer.Option(min=1, help="How many ads to publish.")] = 200,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Your own photos, one folder a class; drawn ones if not given."),
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(help="Of the backbone: auto, starter, pretrained, or file:PATH.safetensors."),
+    ] = "auto",
+    backbone: Annotated[str, typer.Option(help="A torchvision name.")] = "mobilenet_v3_small",
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Train the backbone on your photos too (minutes).")
+    ] = False,
+    exit_at_end: Annotated[
+        bool, typer.Option("--exit", help="End by itself; status 0 if every ad is accounted for.")
+    ] = False,
+    port: Port = None,
+) -> None:
+    """Start everything on this machine and run the main job once, on labelled ads."""
+    from lalafo_assets.demo.run import DemoOptions, run_demo
+
+    options = DemoOptions(
+        home=home,
+        ads=ads,
+        photos=photos,
+        weights=weights,
+        backbone=backbone,
+        finetune=finetune,
+        exit_at_end=exit_at_end,
+        port=port,
+    )
+    if not run_demo(options, console):
+        console.print("[red]Not every event is accounted for.[/]")
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(
+    home: Home = DEFAULT_HOME,
+    only: Annotated[
+        str | None,
+        typer.Option(help="'services': PostgreSQL and the broker, for `dagster dev`."),
+    ] = None,
+    port: Port = None,
+) -> None:
+    """Start PostgreSQL, a broker and Dagster on this machine, until Ctrl-C."""
+    from lalafo_assets.stack import Stack
+
+    if only not in (None, "services"):
+        raise LalafoError(f"--only {only}: expected 'services'")
+    err = Console(stderr=True)
+    services_only = only is not None
+    with Stack(home, port=port, services_only=services_only, told=err.print) as stack:
+        for name, value in stack.exports.items():
+            print(f"export {name}='{value}'")  # noqa: T201 - made for `eval`
+        sys.stdout.flush()
+        if stack.ui_url:
+            err.print(f"Dagster's UI: {stack.ui_url}")
+        err.print("Running; Ctrl-C stops everything, the state stays.")
+        _wait_for_interrupt(stack.check)
+
+
+@app.command()
+def publish(
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(help="Events of schema 1, one a line; '-' for stdin.")
+    ],
+) -> None:
+    """Publish events to the topic `ads`; the key is catalog/ad_id."""
+    from lalafo_assets.publishing import publish_lines
+    from resources.settings import load_settings
+
+    count = publish_lines(load_settings(), file)
+    console.print(f"{count} events acknowledged")
+
+
+@app.command()
+def results(
+    ad: Annotated[
+        str | None, typer.Argument(help="catalog/ad_id; the latest ads if not given.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """What is known of an ad: photos, failures, predictions, and the run behind each."""
+    from lalafo_assets.results import print_ad, print_latest
+
+    with closing(_database(home)) as database:
+        if ad is None:
+            print_latest(database, console)
+        else:
+            print_ad(database, ad, console)
+
+
+@releases.command("list")
+def list_releases(home: Home = DEFAULT_HOME) -> None:
+    """Every release known, and which is live."""
+    from lalafo_assets.results import print_releases
+
+    with closing(_database(home)) as database:
+        print_releases(database, console)
+
+
+@releases.command("install")
+def install_release(
+    source: Annotated[
+        str, typer.Argument(help="'starter', or the folder or URL of a release's files.")
+    ],
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Copy a release into the store, register it, and make it live."""
+    from lalafo_assets.results import install_and_put_live
+
+    with closing(_database(home)) as database:
+        console.print(f"{install_and_put_live(database, source)} is live")
+
+
+@app.command()
+def doctor() -> None:
+    """What is missing on this machine, and how to mend it."""
+    from lalafo_assets.doctor import Grade, diagnose
+
+    table = Table(show_header=False, box=None)
+    worst = Grade.GOOD
+    marks = {Grade.GOOD: "[green]✓[/]", Grade.LACKS: "[yellow]~[/]", Grade.BAD: "[red]✗[/]"}
+    for line in diagnose():
+        told = line.found if line.mend == "" else f"{line.found}  →  {line.mend}"
+        table.add_row(marks[line.grade], line.subject, told)
+        worst = Grade.BAD if Grade.BAD in (worst, line.grade) else worst
+    console.print(table)
+    if worst is Grade.BAD:
+        raise typer.Exit(1)
+
+
+@bench.command("batch")
+def bench_batch(
+    photos: Annotated[
+        Path | None, typer.Option(help="A folder of real photos; drawn ones if not given.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=64, help="Photos, no two alike.")] = 2_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved runs; medians count.")] = 3,
+    json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
+) -> None:
+    """Photos a second of the asset path, beside a bare loop of the same work in the same run."""
+    from lalafo_assets.bench.batch import run_bench
+
+    told = (lambda _: None) if json_only else Console(stderr=True).print
+    print(run_bench(photos=photos, count=count, rounds=rounds, told=told))  # noqa: T201 - the result
+
+
+def main() -> None:
+    """The entry point: our errors become one line and status 1, a wrong use status 2."""
+    # stdout is for results, so logs go to stderr, and only those that call for a person.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        app()
+    except LalafoError as error:
+        Console(stderr=True).print(f"[red]lalafo:[/] {error}", highlight=False)
+        sys.exit(1)
+
+
+def _database(home: Path) -> "Database":
+    """The database that the environment names, else the embedded one of a running stack."""
+    from resources.database import Database
+    from resources.embedded import EmbeddedPostgres
+    from resources.settings import load_settings
+
+    url = load_settings().database_url
+    if url == "":
+        postgres = EmbeddedPostgres(home)
+        if postgres.pid is None:
+            raise LalafoError(
+                f"no PostgreSQL runs in {home}: start one with `lalafo up` or `make demo`, or set "
+                "LALAFO_DATABASE_URL"
+            )
+        url = postgres.url()
+    database = Database(url)
+    database.check()
+    return database
+
+
+def _wait_for_interrupt(check: Callable[[], None]) -> None:
+    try:
+        while True:
+            check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        return

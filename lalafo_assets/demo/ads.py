@@ -1,0 +1,116 @@
+"""The ads of a demo: events of schema 1 over labelled photos, some of them spoilt on purpose.
+
+Decides how many photos an ad has and what is wrong with the wrong ones; reproducible by seed.
+"""
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+PHOTOS_AN_AD = (1, 2, 3, 4)
+SPOILT_EVERY = 20
+"""Each twentieth ad brings a spoilt photo too; the ad is scored on its others."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPhoto:
+    """A photo that the demo's host serves."""
+
+    name: str  # its path below the served folder
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class DemoMessage:
+    """A record to publish."""
+
+    key: bytes
+    value: bytes
+    photos: int
+    bad: bool = False  # no valid event: it must end as a dead letter
+
+
+def make_ads(
+    photos: Sequence[LabelledPhoto],
+    *,
+    count: int,
+    catalog: str,
+    url_of: Callable[[str], str],
+    spoilt_urls: Sequence[str],
+    seed: int,
+) -> list[DemoMessage]:
+    """`count` ads (fewer where there are fewer photos), each of photos of one label.
+
+    Every photo is used at most once; labels take turns, so that a short demo has them all.
+    """
+    dice = random.Random(seed)  # noqa: S311 - which photo goes to which ad is no secret
+    groups = _groups(photos, count, dice)
+    messages = []
+    for index, group in enumerate(groups):
+        urls = [url_of(photo.name) for photo in group]
+        if spoilt_urls and index % SPOILT_EVERY == SPOILT_EVERY // 2:
+            urls.append(spoilt_urls[index // SPOILT_EVERY % len(spoilt_urls)])
+        event = _event(catalog, f"{index:06d}", group[0].label, urls, dice)
+        key = f"{catalog}/{index:06d}".encode()
+        messages.append(DemoMessage(key, json.dumps(event).encode(), len(urls)))
+    return messages
+
+
+def broken_messages(catalog: str) -> list[DemoMessage]:
+    """Records that are no events, as a producer with a bug sends them."""
+    good = _event(catalog, "broken", "", [], random.Random(0))  # noqa: S311
+    bodies = [
+        b"this is not JSON",
+        json.dumps({**good, "schema": 99}).encode(),
+        json.dumps({**good, "revision": "seven"}).encode(),
+        json.dumps({name: value for name, value in good.items() if name != "ad_id"}).encode(),
+        json.dumps({**good, "photos": [{"url": "http://127.0.0.1/x.jpg"}] * 10_000}).encode(),
+    ]
+    return [DemoMessage(f"{catalog}/broken".encode(), body, 0, bad=True) for body in bodies]
+
+
+def _groups(
+    photos: Sequence[LabelledPhoto], count: int, dice: random.Random
+) -> list[list[LabelledPhoto]]:
+    by_label: dict[str, list[LabelledPhoto]] = defaultdict(list)
+    for photo in photos:
+        by_label[photo.label].append(photo)
+    for pile in by_label.values():
+        dice.shuffle(pile)
+    labels = sorted(by_label)
+    groups: list[list[LabelledPhoto]] = []
+    while len(groups) < count and any(by_label.values()):
+        label = labels[len(groups) % len(labels)]
+        if not by_label[label]:
+            labels.remove(label)
+            continue
+        groups.append([by_label[label].pop()])
+    for group in groups:
+        pile = by_label[group[0].label]
+        for _ in range(min(dice.choice(PHOTOS_AN_AD) - 1, len(pile))):
+            group.append(pile.pop())
+    return groups
+
+
+def _event(
+    catalog: str, ad_id: str, label: str, urls: Sequence[str], dice: random.Random
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "event_id": f"{catalog}-{ad_id}-1",
+        "kind": "upserted",
+        "catalog": catalog,
+        "ad_id": ad_id,
+        "revision": 1,
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "title": f"{label}, {dice.choice(['as new', 'little used', 'with a history'])}",
+        "description": "Pick-up in the evenings. Price as marked.",
+        "category": label,
+        "price": round(dice.uniform(200, 20_000), -1),
+        "currency": "KGS",
+        "photos": [{"url": url} for url in urls],
+    }

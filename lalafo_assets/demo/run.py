@@ -1,0 +1,256 @@
+"""The demo: the main job, once round, on this machine, with everything real.
+
+Decides the story: draw or read photos, start the stack, make and install a release, publish ads,
+follow them until each is accounted for, and say what became of them.
+"""
+
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from lalafo_assets.demo.ads import DemoMessage, broken_messages, make_ads
+from lalafo_assets.demo.collection import Collection, folder_collection, generated_collection
+from lalafo_assets.demo.outcome import (
+    outcome_table,
+    read_counts,
+    read_outcome,
+    wait_for_timings,
+)
+from lalafo_assets.demo.photo_host import PhotoHost
+from lalafo_assets.demo.spoilt import spoilt_photos
+from lalafo_assets.releases import materialisation
+from lalafo_assets.stack import Stack
+from ops.errors import LalafoError
+from resources.ad_stream import AdStream
+from resources.database import Database
+from resources.settings import load_settings
+
+PUBLISH_S = 20.0
+"""The ads come over so long: as a stream does, and below the embedded broker's 5 MiB a partition
+for demos of up to some 20,000 ads."""
+
+STALLED_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the user asked for."""
+
+    home: Path
+    ads: int = 200
+    photos: Path | None = None
+    weights: str = "auto"
+    backbone: str = "mobilenet_v3_small"
+    finetune: bool = False
+    exit_at_end: bool = False
+    port: int | None = None
+    seed: int = 7
+
+
+def run_demo(options: DemoOptions, console: Console) -> bool:
+    """Run it; whether every event is accounted for."""
+    started = time.monotonic()
+    with _progress(console) as progress, ExitStack() as stack:
+        collection = _collect(options, progress)
+        running = stack.enter_context(_stack(options, progress))
+        settings = load_settings()
+        database = stack.enter_context(closing(Database(settings.require("database_url"))))
+        hosts = _hosts(options.home, collection, stack)
+        yardsticks = _install_release(options, collection, database, progress)
+        since, catalog = datetime.now(UTC), f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        messages = _messages(options, collection, catalog, *hosts)
+        with AdStream.from_settings(settings) as stream:
+            stream_id = stream.stream_id()
+            _publish_and_follow(
+                running, database, stream, messages, catalog, stream_id, since, progress
+            )
+        outcome = read_outcome(database, catalog, stream_id, since, len(messages))
+        progress.stop()
+        console.print(outcome_table(outcome, yardsticks))
+        console.print(f"[dim]{time.monotonic() - started:.0f} s from start to end[/]")
+        _next_steps(console, running, catalog)
+        if not options.exit_at_end:
+            _stay(console, running)
+    return outcome.accounted_for == outcome.published
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", table_column=None),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _collect(options: DemoOptions, progress: Progress) -> Collection:
+    if options.photos is not None:
+        found = folder_collection(options.photos.resolve(), seed=options.seed)
+        progress.console.print(
+            f"{len(found.train) + len(found.held_out)} photos in {options.photos}: "
+            f"{len(found.train)} to fit the head, {len(found.held_out)} held out for the ads"
+        )
+        return found
+    drawing = progress.add_task("drawing photos", total=None)
+    folder = options.home.resolve() / "demo" / f"photos-{options.seed}"
+    return generated_collection(
+        folder,
+        ads=options.ads,
+        seed=options.seed,
+        progress=lambda done, total: progress.update(drawing, completed=done, total=total),
+    )
+
+
+def _stack(options: DemoOptions, progress: Progress) -> Stack:
+    starting = progress.add_task("starting the stack", total=5)
+
+    def told(what: str) -> None:
+        progress.update(starting, description=what, advance=1)
+
+    return Stack(
+        options.home,
+        port=options.port,
+        # The demo's photos are served on loopback, which the fetcher refuses otherwise.
+        environment={"LALAFO_FETCH_ALLOW_PRIVATE": "true"},
+        told=told,
+    )
+
+
+def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoHost, PhotoHost]:
+    """Two photo hosts: the demo's photos, and the spoilt ones."""
+    folder = home.resolve() / "demo" / "spoilt"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in spoilt_photos().items():
+        (folder / name).write_bytes(data)
+    return (
+        stack.enter_context(PhotoHost(collection.folder)),
+        stack.enter_context(PhotoHost(folder)),
+    )
+
+
+def _install_release(
+    options: DemoOptions, collection: Collection, database: Database, progress: Progress
+) -> list[tuple[str, str]]:
+    """Make the release, save it, make it live; rows for the closing table."""
+    from lalafo_assets.demo.release import make_release
+    from resources.ready_releases import install
+    from resources.release_store import ReleaseStore
+    from resources.releases_in_force import put_live
+
+    settings = load_settings()
+    made = make_release(options, collection, settings, progress)
+    known = install(database, ReleaseStore(settings.resolved_store_url), made.release)
+    put_live(database, known.name)
+    with dg.DagsterInstance.get() as instance:
+        instance.report_runless_asset_event(materialisation(made.release.manifest, live=True))
+    progress.console.print(f"release [bold]{known.name}[/] is live; weights: {made.weights}")
+    return made.yardsticks
+
+
+def _messages(
+    options: DemoOptions, collection: Collection, catalog: str, host: PhotoHost, spoilt: PhotoHost
+) -> list[DemoMessage]:
+    spoilt_urls = [spoilt.url(name) for name in spoilt_photos()]
+    spoilt_urls += [spoilt.url("gone.jpg", path="missing"), spoilt.url("round.jpg", path="loop")]
+    ads = make_ads(
+        collection.held_out,
+        count=options.ads,
+        catalog=catalog,
+        url_of=host.url,
+        spoilt_urls=spoilt_urls,
+        seed=options.seed,
+    )
+    return ads + broken_messages(catalog)
+
+
+def _publish_and_follow(
+    running: Stack,
+    database: Database,
+    stream: AdStream,
+    messages: list[DemoMessage],
+    catalog: str,
+    stream_id: str,
+    since: datetime,
+    progress: Progress,
+) -> None:
+    publishing = progress.add_task("publishing to the topic `ads`", total=len(messages))
+    scoring = progress.add_task("scoring (the sensor starts a run)", total=len(messages))
+    photos = progress.add_task("photos", total=sum(message.photos for message in messages))
+    gap_s = min(PUBLISH_S / len(messages), 0.1)
+    seen, moved_at = -1, time.monotonic()
+    with stream.publisher() as publisher:
+        for message in messages:
+            publisher.publish(stream.config.ads_topic, key=message.key, value=message.value)
+            progress.advance(publishing)
+            time.sleep(gap_s)
+            if progress.tasks[publishing].completed % 20 == 0:
+                _show(progress, scoring, photos, database, catalog, stream_id, since)
+        publisher.flush(10)
+    while seen < len(messages):
+        done = _show(progress, scoring, photos, database, catalog, stream_id, since)
+        if done != seen:
+            seen, moved_at = done, time.monotonic()
+        if time.monotonic() - moved_at > STALLED_S:
+            raise LalafoError(
+                f"{seen} of {len(messages)} events in {STALLED_S:.0f} s and no more: look at the "
+                f"run's log in {running.ui_url}/runs, and at {running.home}/logs"
+            )
+        running.check()
+        time.sleep(0.2)
+    wait_for_timings(database, catalog)
+
+
+def _show(
+    progress: Progress,
+    scoring: TaskID,
+    photos: TaskID,
+    database: Database,
+    catalog: str,
+    stream_id: str,
+    since: datetime,
+) -> int:
+    counts = read_counts(database, catalog, stream_id, since)
+    done = counts.ads + counts.dead_letters
+    progress.update(scoring, completed=done)
+    if done:
+        progress.update(scoring, description="scoring")
+    failed = f" ({counts.photos_failed} failed)" if counts.photos_failed else ""
+    progress.update(photos, completed=counts.photos, description=f"photos{failed}")
+    return done
+
+
+def _next_steps(console: Console, running: Stack, catalog: str) -> None:
+    ui = running.ui_url
+    console.print(f"\nDagster's UI: [link={ui}]{ui}[/link]")
+    console.print("Three things to try next:")
+    console.print(f"  1. the lineage, with counts and pictures of today: {ui}/asset-groups")
+    console.print(
+        f"  2. one ad, from photo to prediction:  .venv/bin/lalafo results {catalog}/000001"
+    )
+    console.print("  3. your own photos (one folder a class):  make demo PHOTOS=/path/to/photos")
+
+
+def _stay(console: Console, running: Stack) -> None:
+    console.print("\n[bold]Running.[/] Ctrl-C stops everything; the state stays.")
+    try:
+        while True:
+            running.check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        console.print("stopping")

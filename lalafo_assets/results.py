@@ -1,0 +1,130 @@
+"""What `lalafo results` and `lalafo releases` show, from PostgreSQL."""
+
+import json
+from contextlib import suppress
+
+from rich.console import Console
+from rich.table import Table
+
+from ops.errors import ConfigurationError
+from resources.database import Database
+from resources.releases_in_force import put_live, read_in_force, read_releases
+from resources.settings import load_settings
+
+LATEST = 20
+
+
+def print_latest(database: Database, console: Console) -> None:
+    """The ads that changed last, with what the live release says of them."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT a.catalog || '/' || a.ad_id, a.status, coalesce(a.category, ''), "
+            "coalesce(p.label, ''), p.score, a.updated_at FROM lalafo.ads AS a "
+            "LEFT JOIN lalafo.releases_in_force AS f ON true "
+            "LEFT JOIN lalafo.predictions AS p ON p.release = f.live AND p.catalog = a.catalog "
+            "AND p.ad_id = a.ad_id AND p.task = 'category' "
+            "ORDER BY a.updated_at DESC LIMIT %s",
+            (LATEST,),
+        )
+        rows = cursor.fetchall()
+    table = Table("ad", "status", "filed under", "predicted", "score", "at (UTC)")
+    for ad, status, filed, label, score, at in rows:
+        shown = "" if score is None else f"{score:.2f}"
+        table.add_row(ad, status, filed, label, shown, f"{at:%Y-%m-%d %H:%M:%S}")
+    console.print(table)
+
+
+def print_ad(database: Database, name: str, console: Console) -> None:
+    """Everything known of one ad; ConfigurationError where there is none of that name."""
+    catalog, _, ad_id = name.partition("/")
+    key = (catalog, ad_id)
+    with database.cursor() as cursor:
+        cursor.execute(
+            'SELECT status, revision, title, category, day, topic, partition, "offset", run_id '
+            "FROM lalafo.ads WHERE catalog = %s AND ad_id = %s",
+            key,
+        )
+        ad = cursor.fetchone()
+        if ad is None:
+            raise ConfigurationError(f"no ad {name}; `lalafo results` lists the latest")
+        cursor.execute(
+            "SELECT position, url, encode(sha256, 'hex'), reason FROM lalafo.ad_photos "
+            "WHERE catalog = %s AND ad_id = %s ORDER BY position",
+            key,
+        )
+        photos = cursor.fetchall()
+        cursor.execute(
+            "SELECT task, label, score, details, release, run_id FROM lalafo.predictions "
+            "WHERE catalog = %s AND ad_id = %s ORDER BY release, task",
+            key,
+        )
+        predictions = cursor.fetchall()
+        cursor.execute(
+            "SELECT photos_ms, embed_ms, predict_ms, "
+            "extract(epoch FROM committed_at - kafka_at) * 1000 FROM lalafo.stage_timings "
+            "WHERE catalog = %s AND ad_id = %s ORDER BY revision DESC LIMIT 1",
+            key,
+        )
+        timing = cursor.fetchone()
+    status, revision, title, category, day, topic, partition, offset, run_id = ad
+    facts = Table(show_header=False, title=f"{name}: {title}")
+    facts.add_row("status", f"{status}, revision {revision}, day {day}")
+    facts.add_row("filed under", category or "nothing")
+    facts.add_row("came from", f"{topic}[{partition}] at offset {offset}, Dagster run {run_id}")
+    if timing is not None:
+        fetch, embed, predict, total = timing
+        whole = "?" if total is None else f"{total:,.0f}"
+        facts.add_row(
+            "milliseconds",
+            f"photos {fetch:.0f}, embed {embed:.0f}, predict {predict:.1f}; "
+            f"Kafka timestamp to committed row {whole}",
+        )
+    for position, url, sha256, reason in photos:
+        told = f"[red]{reason}[/]" if sha256 is None else f"sha256 {sha256[:16]}…"
+        facts.add_row(f"photo {position}", f"{told}  {url or ''}")
+    for task, label, score, details, release, made_by in predictions:
+        top = ", ".join(f"{name} {share:.2f}" for name, share in details.get("top", []))
+        facts.add_row(task, f"[bold]{label}[/] {score:.2f}  ({top})\nby {release}, run {made_by}")
+    console.print(facts)
+
+
+def print_releases(database: Database, console: Console) -> None:
+    """Every release, the newest first, and which is live."""
+    live = ""
+    with suppress(ConfigurationError):
+        live = read_in_force(database).live.name
+    table = Table("release", "", "weights", "labels", "metrics")
+    for release in read_releases(database):
+        labels = {task: len(names) for task, names in release.manifest["taxonomy"].items()}
+        metrics = {
+            name: value
+            for name, value in release.manifest["metrics"].items()
+            if isinstance(value, int | float | str)
+        }
+        table.add_row(
+            release.name,
+            "[green]live[/]" if release.name == live else "",
+            release.manifest["weights_source"],
+            json.dumps(labels),
+            json.dumps(metrics),
+        )
+    console.print(table)
+
+
+def install_and_put_live(database: Database, source: str) -> str:
+    """Install the starter, or the one release of a store elsewhere; its name."""
+    from lalafo_assets.demo.starter import load_starter
+    from resources.ready_releases import install
+    from resources.release_store import ReleaseStore
+
+    if source == "starter":
+        release = load_starter()
+    else:
+        there = ReleaseStore(source)
+        digests = there.list()
+        if len(digests) != 1:
+            raise ConfigurationError(f"{source} holds {len(digests)} releases; expected one")
+        release = there.load(digests[0])
+    known = install(database, ReleaseStore(load_settings().resolved_store_url), release)
+    put_live(database, known.name)
+    return known.name

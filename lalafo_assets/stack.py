@@ -1,0 +1,225 @@
+"""The whole product on one machine: PostgreSQL, a broker, Dagster's webserver and daemon.
+
+Decides what runs, in which order it starts, and that nothing is left when it ends. In production
+each part is somebody else's: any Kafka, any PostgreSQL with pgvector, Dagster where it runs.
+"""
+
+import os
+import shutil
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import TracebackType
+
+import dagster as dg
+import yaml
+
+from ops.asset_names import POOL_BACKFILL, POOL_STREAM
+from ops.errors import ConfigurationError, RetryableError
+from resources.ad_stream import AdStream
+from resources.database import Database
+from resources.embedded import EmbeddedBroker, EmbeddedPostgres
+from resources.processes import ChildProcess, end_leftovers, hold_home
+from resources.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+HOST = "127.0.0.1"
+DEFAULT_PORT = 3000
+PORTS_TRIED = 20
+START_TIMEOUT_S = 120.0
+POOLS = {POOL_STREAM: 3, POOL_BACKFILL: 1}
+
+# glibc would give each batch's buffers back to the kernel: +35 to +65 % photos/s without.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+}
+
+Told = Callable[[str], None]
+
+
+class Stack:
+    """Everything that `lalafo up` runs; a context manager. One a home at a time.
+
+    Args:
+        home: LALAFO_HOME: where all state lives.
+        port: of Dagster's webserver; None takes the first free one from 3000 on.
+        services_only: PostgreSQL and the broker, without Dagster.
+        environment: added to every child's environment.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int | None = None,
+        services_only: bool = False,
+        environment: Mapping[str, str] | None = None,
+        told: Told = lambda _: None,
+    ) -> None:
+        self.home = home.resolve()
+        self.dagster_home = self.home / "dagster"
+        self._wanted_port = port
+        self._services_only = services_only
+        self._extra = {} if environment is None else dict(environment)
+        self._told = told
+        self._exits = ExitStack()
+        self._children: list[ChildProcess] = []
+        self.exports: dict[str, str] = {}
+        self.ui_url = ""
+
+    def __enter__(self) -> "Stack":
+        try:
+            self._start()
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exits.close()
+
+    def check(self) -> None:
+        """Raise RetryableError where a part has ended by itself; its last words are in it."""
+        for child in self._children:
+            if not child.is_running():
+                raise RetryableError(
+                    f"{child.name} ended with status {child.returncode}; its log is "
+                    f"{child.log_file}, and ends: {child.log_tail(3)}"
+                )
+
+    def _start(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._exits.enter_context(hold_home(self.home))
+        for command in end_leftovers(self.home):
+            self._told(f"ended a process that an earlier start left behind: {command[:80]}")
+        self._told("starting PostgreSQL with pgvector")
+        postgres = EmbeddedPostgres(self.home)
+        self._exits.callback(postgres.stop)
+        postgres.start()
+        self._told("starting the broker")
+        broker = EmbeddedBroker(self.home)
+        self._exits.callback(broker.stop)
+        broker.start()
+        self.exports = {
+            "LALAFO_HOME": str(self.home),
+            **postgres.exports(),
+            **broker.exports(),
+            **self._extra,
+            "DAGSTER_HOME": str(self._make_dagster_home()),
+        }
+        os.environ.update(self.exports)
+        self._prepare()
+        if not self._services_only:
+            self._start_dagster()
+
+    def _make_dagster_home(self) -> Path:
+        config = ROOT / "dagster.yaml"
+        if not config.exists():
+            raise ConfigurationError(f"{config} is missing: run `lalafo` from a checkout")
+        self.dagster_home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(config, self.dagster_home / "dagster.yaml")
+        return self.dagster_home
+
+    def _prepare(self) -> None:
+        self._told("bringing the tables up to date")
+        settings = load_settings()
+        with closing(Database(settings.require("database_url"))) as database:
+            database.migrate()
+        with AdStream.from_settings(settings) as stream:
+            stream.ensure_topics()
+        with dg.DagsterInstance.from_config(str(self.dagster_home)) as instance:
+            for pool, limit in POOLS.items():
+                instance.event_log_storage.set_concurrency_slots(pool, limit)
+
+    def _start_dagster(self) -> None:
+        self._told("starting Dagster's code server, webserver and daemon")
+        port = self._wanted_port if self._wanted_port is not None else free_port(DEFAULT_PORT)
+        code_port = free_port(port + 1)
+        workspace = self.home / "dagster" / "workspace.yaml"
+        location = {"host": HOST, "port": code_port, "location_name": "lalafo_assets"}
+        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": location}]}))
+        module = ["--python-module", "lalafo_assets.definitions"]
+        common = ["-w", str(workspace)]
+        self._child(
+            "Dagster's code server",
+            ["-m", "dagster", "api", "grpc", *module, "--host", HOST, "--port", str(code_port)],
+        )
+        _wait_for_port(code_port, self.check)
+        web = ["-m", "dagster_webserver", *common, "-h", HOST, "-p", str(port)]
+        self._child("Dagster's webserver", web)
+        self._child("Dagster's daemon", ["-m", "dagster._daemon", "run", *common])
+        self.ui_url = f"http://{HOST}:{port}"
+        _wait_for_page(f"{self.ui_url}/server_info", self.check)
+
+    def _child(self, name: str, arguments: list[str]) -> None:
+        child = ChildProcess(
+            name,
+            [sys.executable, *arguments],
+            home=self.home,
+            log_file=self.home / "logs" / f"{name.rpartition(' ')[2]}.log",
+            env={**self.exports, **MALLOC},
+            cwd=ROOT,
+        )
+        self._exits.callback(child.stop)
+        child.start()
+        self._children.append(child)
+
+
+def free_port(first: int) -> int:
+    """The first port from `first` on that nobody listens on."""
+    for port in range(first, first + PORTS_TRIED):
+        if port_is_free(port):
+            return port
+    raise ConfigurationError(
+        f"ports {first} to {first + PORTS_TRIED - 1} are all taken; name one with --port"
+    )
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _wait_for_port(port: int, check: Callable[[], None]) -> None:
+    def listening() -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((HOST, port)) == 0
+
+    _wait(listening, check)
+
+
+def _wait_for_page(url: str, check: Callable[[], None]) -> None:
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    _wait(answers, check)
+
+
+def _wait(ready: Callable[[], bool], check: Callable[[], None]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not ready():
+        check()
+        if time.monotonic() > deadline:
+            raise RetryableError(f"Dagster did not start within {START_TIMEOUT_S:.0f} s")
+        time.sleep(0.1)
