@@ -65,7 +65,7 @@ def put_live(database: Database, name: str) -> None:
         try:
             cursor.execute(
                 "INSERT INTO lalafo.releases_in_force (live) VALUES (%s) "
-                "ON CONFLICT (only) DO UPDATE SET live = EXCLUDED.live, candidate = NULL, "
+                "ON CONFLICT (one_row) DO UPDATE SET live = EXCLUDED.live, candidate = NULL, "
                 "changed_at = now()",
                 (name,),
             )

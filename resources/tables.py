@@ -155,11 +155,11 @@ releases = Table(
 releases_in_force = Table(
     "releases_in_force",
     metadata,
-    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("one_row", Boolean, primary_key=True, server_default=text("true")),
     Column("live", Text, ForeignKey(releases.c.name), nullable=False),
     Column("candidate", Text, ForeignKey(releases.c.name)),
     _moment("changed_at", now=True),
-    CheckConstraint("only", name="one_row"),
+    CheckConstraint("one_row", name="single"),
 )
 
 failures = Table(

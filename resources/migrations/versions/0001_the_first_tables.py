@@ -283,7 +283,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "releases_in_force",
-        sa.Column("only", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("one_row", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("live", sa.Text(), nullable=False),
         sa.Column("candidate", sa.Text(), nullable=True),
         sa.Column(
@@ -292,14 +292,14 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
-        sa.CheckConstraint("only", name=op.f("releases_in_force_one_row_check")),
+        sa.CheckConstraint("one_row", name=op.f("releases_in_force_single_check")),
         sa.ForeignKeyConstraint(
             ["candidate"], ["lalafo.releases.name"], name=op.f("releases_in_force_candidate_fkey")
         ),
         sa.ForeignKeyConstraint(
             ["live"], ["lalafo.releases.name"], name=op.f("releases_in_force_live_fkey")
         ),
-        sa.PrimaryKeyConstraint("only", name=op.f("releases_in_force_pkey")),
+        sa.PrimaryKeyConstraint("one_row", name=op.f("releases_in_force_pkey")),
         schema="lalafo",
     )
 
