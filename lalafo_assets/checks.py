@@ -26,7 +26,9 @@ from resources.releases_in_force import read_in_force
 Question = Callable[[Database, list[date]], Finding]
 
 
-def _check(asset: dg.AssetKey, name: str, description: str, question: Question) -> object:
+def _check(
+    asset: dg.AssetKey, name: str, description: str, question: Question
+) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset, name=name, description=description, partitions_def=days)
     def check(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource

@@ -25,7 +25,7 @@ from resources import tables
 from resources.catalogue import Catalogue, FailedPhoto, StoredPhoto
 from resources.dagster_resources import DatabaseResource, PhotosResource
 from resources.database import Database
-from resources.day_summaries import failure_counts, sample_photos
+from resources.day_summaries import failure_counts, readable, sample_photos
 from resources.photo_loading import PhotoLoader
 from resources.photo_store import PhotoStore
 from resources.settings import Settings, load_settings
@@ -82,7 +82,7 @@ def ad_photos(
         made = _make_thumbnails(catalogue, store, covered)
         counts = failure_counts(held, covered)
         samples = sample_photos(held, covered, limit=24)
-        sheet = contact_sheet([(store.get("renditions", sha), text) for sha, text in samples])
+        sheet = contact_sheet(readable(store, samples))
         return dg.MaterializeResult(
             metadata={
                 "dagster/partition_row_count": counts.photos,

@@ -23,7 +23,7 @@ from ops.tasks import Task, all_tasks
 from resources import tables
 from resources.catalogue import Catalogue, ScoredAd
 from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
-from resources.day_summaries import LabelledScores, prediction_summary, sample_photos
+from resources.day_summaries import LabelledScores, prediction_summary, readable, sample_photos
 from resources.photo_store import PhotoStore
 
 CHUNK = 5_000
@@ -109,9 +109,7 @@ def _pictures(
         "scores": histogram(
             summary.scores.tolist(), title="Score of the label chosen", x_label="score"
         ),
-        "contact_sheet": contact_sheet(
-            [(store.get("renditions", sha), caption) for sha, caption in samples]
-        ),
+        "contact_sheet": contact_sheet(readable(store, samples)),
     }
     labels, matrix = _matrix(summary)
     if labels:

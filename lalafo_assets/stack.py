@@ -4,6 +4,7 @@ Decides what runs, in which order it starts, and that nothing is left when it en
 each part is somebody else's: any Kafka, any PostgreSQL with pgvector, Dagster where it runs.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -16,8 +17,6 @@ from pathlib import Path
 from types import TracebackType
 
 import dagster as dg
-import yaml
-
 from ops.asset_names import POOL_BACKFILL, POOL_STREAM
 from ops.errors import ConfigurationError, RetryableError
 from resources.ad_stream import AdStream
@@ -147,7 +146,8 @@ class Stack:
         code_port = free_port(port + 1)
         workspace = self.home / "dagster" / "workspace.yaml"
         location = {"host": HOST, "port": code_port, "location_name": "lalafo_assets"}
-        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": location}]}))
+        # JSON is YAML too
+        workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))
         module = ["--python-module", "lalafo_assets.definitions"]
         common = ["-w", str(workspace)]
         self._child(

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.errors import BadInputError
+from ops.errors import BadInputError, StoredObjectError
 from ops.outcomes import PhotoEmbedding
 from ops.scoring import ReadyRelease
 
@@ -33,6 +33,13 @@ class Photo(Protocol):
 
 
 P = TypeVar("P", bound=Photo)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a stored photo can't be read."""
+
+    why: str
 
 
 @dataclass(slots=True)
@@ -56,9 +63,9 @@ def embed_photos(
     """Embed every photo under the release's backbone; what was done, all of it.
 
     Args:
-        load: reads and prepares one photo; a BadInputError makes it unreadable, and the others
-            go on. Any other error ends the work; what was written stays, and the next call takes
-            up the rest.
+        load: reads and prepares one photo; a BadInputError or StoredObjectError makes it
+            unreadable, and the others go on. Any other error ends the work; what was written
+            stays, and the next call takes up the rest.
         write: called by one thread, a chunk at a time, in order.
         progress: called after each chunk.
     """
@@ -69,7 +76,7 @@ def embed_photos(
             good = [
                 (photo, image)
                 for photo, image in zip(photos, images, strict=True)
-                if not isinstance(image, BadInputError)
+                if not isinstance(image, Unreadable)
             ]
             rows = release.embedder.embed([image for _, image in good])
             embeddings = [
@@ -82,9 +89,9 @@ def embed_photos(
             report.photos += len(photos)
             report.embedded += len(embeddings)
             report.unreadable += [
-                (photo.sha256, image.detail)
+                (photo.sha256, image.why)
                 for photo, image in zip(photos, images, strict=True)
-                if isinstance(image, BadInputError)
+                if isinstance(image, Unreadable)
             ]
             progress(report)
         if written is not None:
@@ -94,16 +101,16 @@ def embed_photos(
 
 def _ahead(
     chunks: Iterable[Sequence[P]], load: Callable[[P], Image], readers: ThreadPoolExecutor
-) -> Iterator[tuple[Sequence[P], list[Image | BadInputError]]]:
+) -> Iterator[tuple[Sequence[P], list[Image | Unreadable]]]:
     """Each chunk with its images; the next one is being read while a chunk is worked on."""
 
-    def attempt(photo: P) -> Image | BadInputError:
+    def attempt(photo: P) -> Image | Unreadable:
         try:
             return load(photo)
-        except BadInputError as error:
-            return error
+        except (BadInputError, StoredObjectError) as error:
+            return Unreadable(str(error))
 
-    pending: tuple[Sequence[P], list[Future[Image | BadInputError]]] | None = None
+    pending: tuple[Sequence[P], list[Future[Image | Unreadable]]] | None = None
     for chunk in chain(chunks, [None]):
         following = None
         if chunk is not None:

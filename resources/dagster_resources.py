@@ -4,7 +4,7 @@ Each field overrides one setting of the environment; left empty, the environment
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -14,7 +14,7 @@ from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.photo_fetch import PhotoFetcher
 from resources.photo_store import PhotoStore
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, changed_settings, load_settings
 
 if TYPE_CHECKING:
     from ops.embed import Embedder
@@ -39,10 +39,8 @@ class AdStreamResource(dg.ConfigurableResource[AdStream]):
 
     def open(self) -> AdStream:
         """The topics; the caller closes them."""
-        settings = load_settings()
-        if self.bootstrap is not None:
-            settings = settings.model_copy(update={"kafka_bootstrap": self.bootstrap})
-        return AdStream.from_settings(settings)
+        given = {} if self.bootstrap is None else {"kafka_bootstrap": self.bootstrap}
+        return AdStream.from_settings(changed_settings(given))
 
 
 class PhotosResource(dg.ConfigurableResource[PhotoStore]):
@@ -66,12 +64,8 @@ class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
     """Model releases, and the device that runs them."""
 
     store_url: str | None = Field(default=None, description="Overrides LALAFO_STORE_URL.")
-    device: Literal["auto", "cpu", "cuda"] | None = Field(
-        default=None, description="Overrides LALAFO_DEVICE."
-    )
-    mode: Literal["auto", "eager", "traced", "compiled"] | None = Field(
-        default=None, description="Overrides LALAFO_MODEL_MODE."
-    )
+    device: str | None = Field(default=None, description="Overrides LALAFO_DEVICE.")
+    mode: str | None = Field(default=None, description="Overrides LALAFO_MODEL_MODE.")
 
     def store(self) -> "ReleaseStore":
         """The store of releases."""
@@ -91,7 +85,7 @@ class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
         """The settings, with this resource's own in their place."""
         given = {"device": self.device, "model_mode": self.mode}
         changes = {name: value for name, value in given.items() if value is not None}
-        return load_settings().model_copy(update=changes)
+        return changed_settings(changes)
 
 
 RESOURCES: dict[str, object] = {

@@ -1,13 +1,16 @@
 """Figures of whole days for people to look at: counts, scores, samples."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.errors import StoredObjectError
 from resources.database import Database
+from resources.photo_store import PhotoStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +89,12 @@ def prediction_summary(
         if filed is not None:
             confusion[filed, label] = confusion.get((filed, label), 0) + 1
     return LabelledScores(np.array([row[0] for row in rows], np.float32), labels, confusion)
+
+
+def readable(store: PhotoStore, samples: Sequence[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
+    """The samples' renditions with their captions; a photo lost from the store is left out."""
+    found: list[tuple[bytes, str]] = []
+    for sha256, caption in samples:
+        with suppress(StoredObjectError):
+            found.append((store.get("renditions", sha256), caption))
+    return found

@@ -14,11 +14,12 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
-from ops.release import Preprocessing
 
-from ops.errors import BadInputError, Reason
+from ops.errors import BadInputError, Reason, StoredObjectError
 from ops.photos import make_rendition
+from ops.release import Preprocessing
 from ops.scoring import LoadedPhoto
 from ops.types import Failure, PhotoRef
 from resources.database import Database
@@ -26,6 +27,8 @@ from resources.photo_fetch import PhotoFetcher
 from resources.photo_store import PhotoStore
 
 CHUNK_PHOTOS = 64
+
+log = structlog.get_logger()
 
 Image = NDArray[np.uint8]
 Prepare = Callable[[bytes, Preprocessing], Image]
@@ -159,9 +162,13 @@ class PhotoLoader:
     ) -> LoadedPhoto | Failure:
         if known is not None:
             missing = {name: how for name, how in backbones.items() if name not in known.vectors}
-            stored = self.store.get("renditions", known.rendition_sha256) if missing else b""
-            images = {name: self.prepare(stored, how) for name, how in missing.items()}
-            return LoadedPhoto(sha256, None, known.vectors, images)
+            try:
+                stored = self.store.get("renditions", known.rendition_sha256) if missing else b""
+                images = {name: self.prepare(stored, how) for name, how in missing.items()}
+                return LoadedPhoto(sha256, None, known.vectors, images)
+            except (StoredObjectError, BadInputError) as error:
+                # Lost or damaged in the store: the source, where we have it, makes it anew.
+                log.error("photo.rendition_unreadable", sha256=sha256.hex(), error=str(error))
         if data is None:
             return Failure(Reason.FETCH_UNKNOWN_SHA256, f"no photo {sha256.hex()} is stored")
         try:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ STACK_MARK = "LALAFO_STACK"
 
 POLITE_STOP_S = 10.0
 _AFTER_LEADER_S = 2.0
+_LOOK_S = 0.01
 _LAUNCHER = Path(__file__).with_name("run_with_parent.py")
 
 
@@ -96,7 +98,7 @@ class ChildProcess:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout_s)
-        _end([p for p in family if p.is_running()], _AFTER_LEADER_S)
+        _end([p for p in family if _lives(p)], _AFTER_LEADER_S)
         process.wait()
 
     def kill(self) -> None:
@@ -197,4 +199,15 @@ def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:
         for process in remaining:
             with contextlib.suppress(psutil.NoSuchProcess):
                 send(process)
-        _, remaining = psutil.wait_procs(remaining, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while remaining != [] and time.monotonic() < deadline:
+            remaining = [process for process in remaining if _lives(process)]
+            time.sleep(_LOOK_S if remaining != [] else 0)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it still runs; a zombie does not, however late its parent asks for its status."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -3,6 +3,7 @@
 Decides names, defaults and units; refuses unknown values at start. Nothing here connects.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -61,7 +62,7 @@ class Settings(BaseSettings):
     model_mode: Literal["auto", "eager", "traced", "compiled"] = Field(
         default="traced", description="'auto' compiles where it can: faster, 15 to 60 s to start."
     )
-    photo_threads: int = Field(default=2, ge=1, description="Checking, encoding and storing.")
+    photo_threads: int = Field(default=6, ge=1, description="Checking, encoding and storing.")
     torch_threads: int = Field(default=0, ge=0, description="0: one a core.")
 
     @cached_property
@@ -82,8 +83,13 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """Read the environment; raises ConfigurationError that names each wrong variable."""
+    return changed_settings({})
+
+
+def changed_settings(changes: Mapping[str, object]) -> Settings:
+    """The environment's settings with some in their place; the same errors."""
     try:
-        return Settings()
+        return Settings(**dict(changes))  # type: ignore[arg-type] # pydantic validates them
     except ValidationError as error:
         lines = [
             f"LALAFO_{str(e['loc'][0]).upper()}={e.get('input')!r}: {e['msg']}"
