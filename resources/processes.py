@@ -208,6 +208,6 @@ def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:
 def _lives(process: psutil.Process) -> bool:
     """Whether it still runs; a zombie does not, however late its parent asks for its status."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
