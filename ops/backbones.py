@@ -23,7 +23,6 @@ from ops.release import State
 DEFAULT_BACKBONE = "mobilenet_v3_small"
 _HEADS = {  # by family: the attribute that is the classification head
     "convnext": "classifier",
-    "densenet": "classifier",
     "efficientnet": "classifier",
     "mnasnet": "classifier",
     "mobilenet": "classifier",
@@ -82,6 +81,9 @@ class Backbone(nn.Module):
         """
         own = self.network.state_dict()
         given = {k: v for k, v in state.items() if not k.startswith(self.dropped)}
+        for name in own.keys() - given.keys():
+            if name.endswith(".num_batches_tracked"):  # old checkpoints lack it; nothing reads it
+                given[name] = np.zeros((), dtype=np.int64)
         missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
         wrong = [k for k in own.keys() & given.keys() if tuple(own[k].shape) != given[k].shape]
         if missing or unknown or wrong:

@@ -1,0 +1,215 @@
+"""Which weights a backbone starts from, by explicit choice; what was used is told as text.
+
+    file:PATH    a state dict with torchvision's names, .safetensors only
+    pretrained   torchvision's, from torch hub's cache or by download, SHA-256 checked
+    starter      the ones that the caller ships, handed in as a function
+    auto         pretrained if cached, else by a short download, else the starter; says which
+
+Decides the order and the checks; refuses to replace a choice by another: only `auto` chooses.
+Importing this module does not import torch; asking for pretrained weights does.
+"""
+
+import contextlib
+import io
+import os
+import re
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import structlog
+
+from ops.errors import ConfigurationError, RetryableError
+from ops.release import State, sha256_hex
+from ops.release_files import decode_backbone, encode_backbone
+
+Starter = Callable[[str], State]
+"""Backbone name -> weights; raises ConfigurationError where none are shipped for it."""
+
+Download = Callable[[str, Path, float], None]
+"""URL, target file, time limit in seconds; raises RetryableError where it can't be had."""
+
+AUTO_DOWNLOAD_S = 20.0  # a first run should not wait longer than the starter's loss is worth
+PRETRAINED_DOWNLOAD_S = 600.0
+_MAX_BYTES = 4 * 2**30
+_HASHED_NAME = re.compile(r"[A-Za-z0-9_.]+-([0-9a-f]{8,64})\.pth")
+_CONVERT = (
+    "Convert it once, where you trust it: safetensors.torch.save_file("
+    "torch.load(PATH, weights_only=True), 'weights.safetensors')."
+)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StartingWeights:
+    """Weights by torchvision's names (a classification head may be among them), and where they
+    are from: what a manifest's `weights_source` says."""
+
+    state: State
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """Weights that torchvision publishes."""
+
+    name: str
+    url: str
+    path: Path  # in torch hub's cache
+    sha256_prefix: str
+
+
+def starting_weights(
+    choice: str, backbone: str, *, starter: Starter, download: Download | None = None
+) -> StartingWeights:
+    """Weights for a backbone by "file:PATH", "pretrained", "starter" or "auto".
+
+    Args:
+        download: how a file is fetched; None: over HTTPS.
+
+    Raises:
+        ConfigurationError: the choice is unknown or can't be had, or a file is not what it
+            should be; the message names the alternatives.
+    """
+    fetch = download if download is not None else download_file
+    if choice.startswith("file:"):
+        return _from_file(Path(choice.removeprefix("file:")))
+    if choice == "starter":
+        return _from_starter(backbone, starter)
+    if choice == "pretrained":
+        return _pretrained(backbone, fetch)
+    if choice == "auto":
+        return _auto(backbone, starter, fetch)
+    raise ConfigurationError(
+        f"Unknown weights {choice!r}: want auto, pretrained, starter or file:PATH."
+    )
+
+
+def download_file(url: str, target: Path, timeout_s: float) -> None:
+    """Fetch a URL into a file, whole or not at all.
+
+    Raises:
+        RetryableError: it did not come within the time, or it is too large.
+    """
+    deadline = time.monotonic() + timeout_s
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(8)}.tmp")
+    host = urlsplit(url).hostname
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=min(timeout_s, 10.0)) as answer,  # noqa: S310 - torchvision's own URL
+            unfinished.open("wb") as file,
+        ):
+            for block in iter(lambda: cast(bytes, answer.read(2**20)), b""):
+                file.write(block)
+                if file.tell() > _MAX_BYTES or time.monotonic() > deadline:
+                    raise RetryableError(f"{host} gave no whole file within {timeout_s:.0f} s")
+            promised = answer.headers.get("Content-Length")
+            if promised is not None and int(promised) != file.tell():
+                raise RetryableError(f"{host} gave {file.tell()} bytes of {promised}")
+        unfinished.replace(target)
+    except (OSError, urllib.error.URLError) as error:
+        raise RetryableError(f"{host} can't be reached: {error}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            unfinished.unlink()
+
+
+def _auto(backbone: str, starter: Starter, fetch: Download) -> StartingWeights:
+    try:
+        return _read_published(_obtain(_published(backbone), fetch, AUTO_DOWNLOAD_S))
+    except RetryableError as error:
+        reason = str(error)
+    _log.warning("no pretrained weights: the starter is used", backbone=backbone, reason=reason)
+    given = _from_starter(backbone, starter)
+    return StartingWeights(given.state, f"{given.source} (auto; no pretrained: {reason})")
+
+
+def _from_starter(backbone: str, starter: Starter) -> StartingWeights:
+    state = starter(backbone)
+    digest = sha256_hex(encode_backbone(state))
+    return StartingWeights(state, f"starter for {backbone} sha256:{digest[:12]}")
+
+
+def _pretrained(backbone: str, fetch: Download) -> StartingWeights:
+    published = _published(backbone)
+    try:
+        return _read_published(_obtain(published, fetch, PRETRAINED_DOWNLOAD_S))
+    except RetryableError as error:
+        raise ConfigurationError(
+            f"torchvision's weights for {backbone} are neither in its cache nor to be had: "
+            f"{error}. Put {published.path.name} into that cache (TORCH_HOME/hub/checkpoints), "
+            "or choose --weights starter or --weights file:PATH.safetensors."
+        ) from error
+
+
+def _obtain(published: _Published, fetch: Download, timeout_s: float) -> _Published:
+    """Have the file in the cache; what a download brought is kept only if its digest is right."""
+    if not published.path.exists():
+        fetch(published.url, published.path, timeout_s)
+        digest = sha256_hex(published.path.read_bytes())
+        if not digest.startswith(published.sha256_prefix):
+            published.path.unlink()
+            raise RetryableError(f"{urlsplit(published.url).hostname} gave another file")
+    return published
+
+
+def _published(backbone: str) -> _Published:
+    import torch.hub
+    import torchvision
+
+    from ops.backbones import known_backbones
+
+    if backbone not in known_backbones():
+        raise ConfigurationError(
+            f"Unknown backbone {backbone!r}. Known: {', '.join(known_backbones())}."
+        )
+    weights: Any = torchvision.models.get_model_weights(backbone).DEFAULT
+    name = str(weights.url).rsplit("/", 1)[-1]
+    match = _HASHED_NAME.fullmatch(name)
+    if match is None:
+        raise ConfigurationError(
+            f"torchvision publishes {name} without a digest, so it can't be checked: choose "
+            "--weights file:PATH.safetensors."
+        )
+    folder = Path(os.fspath(torch.hub.get_dir())) / "checkpoints"
+    return _Published(str(weights), str(weights.url), folder / name, match.group(1))
+
+
+def _read_published(published: _Published) -> StartingWeights:
+    import torch
+
+    data = published.path.read_bytes()
+    digest = sha256_hex(data)
+    if not digest.startswith(published.sha256_prefix):
+        raise ConfigurationError(
+            f"{published.path} is damaged or altered: its SHA-256 begins {digest[:8]}, not "
+            f"{published.sha256_prefix}. Delete it and try again."
+        )
+    # weights_only reads tensors and executes nothing, since torch 2.6; we need 2.11
+    loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    state = {name: tensor.numpy() for name, tensor in loaded.items()}
+    return StartingWeights(state, f"torchvision {published.name} sha256:{digest[:12]}")
+
+
+def _from_file(path: Path) -> StartingWeights:
+    if path.suffix != ".safetensors":
+        raise ConfigurationError(
+            f"--weights file:{path}: only .safetensors is read, since other checkpoints can "
+            f"execute code. {_CONVERT}"
+        )
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigurationError(f"--weights file:{path}: more than {_MAX_BYTES} bytes.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"--weights file:{path} can't be read: {error}.") from error
+    digest = sha256_hex(data)
+    return StartingWeights(decode_backbone(data), f"file {path.name} sha256:{digest[:12]}")
