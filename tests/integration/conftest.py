@@ -1,13 +1,19 @@
-"""A migrated database of a test's own, cheap: a copy of one that was migrated once."""
+"""A migrated database of a test's own (a copy of one that was migrated once), and a session."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from lalafo_assets.demo.photo_host import PhotoHost
+from ops.release import Release
+from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.embedded import EmbeddedPostgres
-from tests.conftest import connect_args
+from tests.conftest import BrokerUnderTest, connect_args
+from tests.integration.live import Live, make_live
+from tests.releases import random_release
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +37,31 @@ def database(
     database.close()
     with psycopg.connect(**connect_args(postgres.url("postgres")), autocommit=True) as admin:
         admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def release() -> Release:
+    """A real backbone with random weights."""
+    return random_release()
+
+
+@pytest.fixture
+def live(
+    database: Database, broker: BrokerUnderTest, release: Release, tmp_path: Path
+) -> Iterator[Live]:
+    """A session's parts on either broker, with a photo host on loopback."""
+    (tmp_path / "photos").mkdir()
+    settings = broker.settings(
+        home=tmp_path,
+        database_url=database.url.render_as_string(),
+        fetch_allow_private=True,
+        fetch_timeout_s=2,
+        model_mode="eager",
+        torch_threads=2,
+        session_idle_s=0.5,
+    )
+    with (
+        PhotoHost(tmp_path / "photos", drip_pause_s=0.2) as host,
+        AdStream.from_settings(settings) as stream,
+    ):
+        yield make_live(database, settings, stream, host, release)

@@ -1,0 +1,112 @@
+"""One live session for a test: a real broker, PostgreSQL, photo host, store and model."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from lalafo_assets.demo.photo_host import PhotoHost
+from ops.release import Release
+from ops.session import SessionPolicy
+from ops.tally import Tally
+from resources.ad_stream import AdStream
+from resources.database import Database
+from resources.live_session import LiveSession, SessionParts, open_session
+from resources.photo_fetch import PhotoFetcher
+from resources.photo_store import PhotoStore
+from resources.ready_releases import install, new_embedder
+from resources.release_store import ReleaseStore
+from resources.releases_in_force import put_live
+from resources.settings import Settings
+
+FIRST_DAY = date(2026, 1, 1)
+
+
+@dataclass
+class Live:
+    """The parts of a session, and hands to publish and look."""
+
+    settings: Settings
+    database: Database
+    stream: AdStream
+    host: PhotoHost
+    parts: SessionParts
+    reports: list[Tally] = field(default_factory=list)
+
+    def photo(self, name: str, data: bytes) -> str:
+        """The address of a photo that the host now serves."""
+        folder = Path(self.settings.home) / "photos"
+        (folder / name).write_bytes(data)
+        return self.host.url(name)
+
+    def publish(self, *values: bytes | dict, key: bytes | None = b"") -> None:
+        """Publish records; a dict is an event, keyed as it should be unless a key is given."""
+        with self.stream.publisher() as publisher:
+            for value in values:
+                body = value if isinstance(value, bytes) else json.dumps(value).encode()
+                given = key
+                if given == b"" and isinstance(value, dict):
+                    given = f"{value.get('catalog')}/{value.get('ad_id')}".encode()
+                publisher.publish(self.settings.ads_topic, key=given or None, value=body)
+            publisher.flush(10)
+
+    def drain(self, *, run_id: str = "run-1", idle_s: float = 0.6) -> tuple[Tally, LiveSession]:
+        """Run one session to its end."""
+        policy = SessionPolicy(idle_s=idle_s, report_every_s=0.2)
+        with open_session(
+            self.parts, run_id=run_id, report=self.reports.append, policy=policy
+        ) as live:
+            return live.session.run(), live
+
+    def rows(self, query: str, *values: object) -> list[tuple]:
+        with self.database.cursor() as cursor:
+            cursor.execute(query, values)
+            return cursor.fetchall()
+
+    def put_live(self, release: Release) -> str:
+        """Install a release and make it live; its name."""
+        store = ReleaseStore(self.settings.resolved_store_url)
+        name = install(self.database, store, release).name
+        put_live(self.database, name)
+        return name
+
+
+def make_live(
+    database: Database, settings: Settings, stream: AdStream, host: PhotoHost, release: Release
+) -> Live:
+    """Everything wired, the topics made, the release live."""
+    stream.ensure_topics(partitions=2)
+    parts = SessionParts(
+        settings=settings,
+        database=database,
+        stream=stream,
+        store=PhotoStore(settings.resolved_store_url, fsync=False),
+        releases=ReleaseStore(settings.resolved_store_url),
+        fetcher=lambda: PhotoFetcher.from_settings(settings),
+        embedder=lambda of: new_embedder(of, settings),
+        first_day=FIRST_DAY,
+    )
+    live = Live(settings, database, stream, host, parts)
+    live.put_live(release)
+    return live
+
+
+def ad(ad_id: str, urls: Sequence[str], revision: int = 1, **changes: object) -> dict:
+    """An event of schema 1."""
+    return {
+        "schema": 1,
+        "event_id": uuid.uuid4().hex,
+        "kind": "upserted",
+        "catalog": "kg",
+        "ad_id": ad_id,
+        "revision": revision,
+        "occurred_at": "2026-05-01T12:00:00+00:00",
+        "title": f"ad {ad_id}",
+        "category": "chair",
+        "price": 100,
+        "currency": "KGS",
+        "photos": [{"url": url} for url in urls],
+        **changes,
+    }
