@@ -148,7 +148,7 @@ class Stack:
         location = {"host": HOST, "port": code_port, "location_name": "lalafo_assets"}
         # JSON is YAML too
         workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))
-        module = ["--python-module", "lalafo_assets.definitions"]
+        module = ["--module-name", "lalafo_assets.definitions"]
         common = ["-w", str(workspace)]
         self._child(
             "Dagster's code server",
