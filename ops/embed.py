@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 from ops.backbones import Backbone, cpp_compiler, supports_bf16
 from ops.errors import BadInputError, ConfigurationError, Reason
@@ -158,7 +159,11 @@ class _Normalised(nn.Module):
 
     def __init__(self, backbone: Backbone, prep: Preprocessing, dtype: torch.dtype) -> None:
         super().__init__()
-        self.backbone = backbone.to(dtype).to(memory_format=torch.channels_last)
+        # Norms are folded into the convolutions in float32, before the cast: on trained weights the
+        # worst cosine to float32 rose from 0.9934 (folded by TorchScript, in bf16) to 0.9992, and
+        # eager and traced give the same rows.
+        folded = fuse(backbone.eval())
+        self.backbone = folded.to(dtype).to(memory_format=torch.channels_last)
         std, mean = torch.tensor(prep.std), torch.tensor(prep.mean)
         self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1).to(dtype))
         self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1).to(dtype))

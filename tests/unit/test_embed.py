@@ -1,0 +1,257 @@
+"""From a rendition's bytes to a unit vector, the same in whatever company."""
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+from PIL import Image
+
+from ops.backbones import Backbone, cpp_compiler, known_backbones
+from ops.embed import BATCH_SIZES, COMPILED_BATCH_SIZES, Embedder, _plan, prepare
+from ops.errors import BadInputError, ConfigurationError
+from ops.release import Head, Preprocessing
+from ops.release_files import assemble
+
+SMALL = Preprocessing(size=64)
+
+
+def a_photo(width, height, seed=0):
+    """A smooth photo with an edge, so that scaling and its direction show."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (6, 5, 3), dtype=np.uint8)
+    pixels = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    pixels = pixels.copy()
+    pixels[: height // 4, : width // 3] = (250, 20, 20)
+    return pixels
+
+
+def jpeg(pixels, quality=92):
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=quality)
+
+
+def a_release(name="mobilenet_v3_small", preprocessing=SMALL):
+    """Random weights whose norms are set by photos, so that photos are told apart as in life."""
+    torch.manual_seed(0)
+    backbone = Backbone(name).train()
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    photos = np.stack([a_photo(64, 64, seed) for seed in range(16)])
+    with torch.no_grad():
+        backbone(torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 128 - 1)
+    zeros = np.zeros((2, backbone.dimension), np.float32)
+    return assemble(
+        backbone=name,
+        weights_source="random",
+        preprocessing=preprocessing,
+        backbone_state=backbone.state(),
+        heads={"category": Head("category", ("a", "b"), zeros, zeros[:, 0].copy())},
+        metrics={},
+    )
+
+
+@pytest.fixture(scope="module")
+def release():
+    return a_release()
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return [a_photo(64, 64, seed) for seed in range(37)]
+
+
+@pytest.fixture(scope="module", params=["eager", "traced"])
+def embedder(request, release):
+    return Embedder(release, device="cpu", threads=1, mode=request.param)
+
+
+@pytest.mark.parametrize(
+    "size", [(400, 533), (640, 480), (640, 131), (50, 40), (224, 224), (1, 1), (449, 640)]
+)
+def test_prepare_squashes_the_whole_photo(size):
+    """Close to Pillow's bilinear squash of the fully decoded photo, whatever its size."""
+    data = jpeg(a_photo(*size))
+    got = prepare(data, Preprocessing())
+    assert got.shape == (224, 224, 3)
+    assert got.dtype == np.uint8
+    assert got.flags.c_contiguous
+    full = Image.fromarray(simplejpeg.decode_jpeg(data))
+    want = np.asarray(full.resize((224, 224), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(got.astype(int) - want).mean() < 2.0
+
+
+def test_prepare_is_the_same_each_time():
+    """Bytes decide pixels: the stream and the backfill see the same."""
+    data = jpeg(a_photo(400, 533))
+    first, again = prepare(data, Preprocessing()), prepare(data, Preprocessing())
+    assert np.array_equal(first, again)
+
+
+def test_prepare_reads_grey_photos_as_rgb():
+    """A grey JPEG gives three equal channels."""
+    grey = simplejpeg.encode_jpeg(a_photo(80, 80)[:, :, :1].copy(), colorspace="GRAY")
+    got = prepare(grey, SMALL)
+    assert got.shape == (64, 64, 3)
+    assert np.array_equal(got[:, :, 0], got[:, :, 2])
+
+
+@pytest.mark.parametrize("harm", ["empty", "text", "cut"])
+def test_broken_rendition_is_bad_input(harm):
+    """A damaged rendition is a failure with its reason, not a crash of the batch."""
+    data = jpeg(a_photo(400, 533))
+    broken = {"empty": b"", "text": b"<html>", "cut": data[: len(data) // 2]}[harm]
+    with pytest.raises(BadInputError, match="photo_broken"):
+        prepare(broken, Preprocessing())
+
+
+def test_rows_are_unit_and_ordered(embedder, photos):
+    """Each row is the photo's own, of length one after rounding to float16."""
+    rows = embedder.embed(photos)
+    assert rows.shape == (37, 576)
+    assert rows.dtype == np.float16
+    assert np.abs(np.linalg.norm(rows.astype(np.float32), axis=1) - 1).max() < 1e-3
+    turned = embedder.embed(photos[::-1])[::-1]
+    assert np.abs(rows.astype(np.float32) - turned).max() < 1e-3
+    distinct = rows.astype(np.float32) @ rows.astype(np.float32).T
+    assert (distinct - np.eye(37)).max() < 0.9999  # the photos are told apart
+
+
+def test_a_photos_row_does_not_depend_on_its_batch(embedder, photos):
+    """Alone, in small batches or in one of 37: within 1e-3, in every component and in cosine."""
+    together = embedder.embed(photos).astype(np.float32)
+    for company in (1, 3, 16):
+        parts = [embedder.embed(photos[i : i + company]) for i in range(0, 37, company)]
+        rows = np.concatenate(parts).astype(np.float32)
+        assert np.abs(rows - together).max() < 1e-3
+        assert (rows * together).sum(axis=1).min() > 1 - 1e-3
+
+
+def test_no_photos_give_no_rows(embedder):
+    """An empty batch is (0, D), at no cost."""
+    assert embedder.embed([]).shape == (0, 576)
+
+
+def test_modes_and_precision_agree(release, photos):
+    """Traced and eager give the same rows, near those of plain float32 torch."""
+    eager = Embedder(release, device="cpu", threads=1, mode="eager").embed(photos)
+    traced = Embedder(release, device="cpu", threads=1, mode="traced").embed(photos)
+    backbone = Backbone("mobilenet_v3_small").eval()
+    backbone.load(release.backbone_state)
+    pixels = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor(SMALL.mean).view(1, 3, 1, 1)
+    std = torch.tensor(SMALL.std).view(1, 3, 1, 1)
+    with torch.inference_mode():
+        plain = torch.nn.functional.normalize(backbone((pixels - mean) / std), dim=1).numpy()
+    assert (eager.astype(np.float32) * plain).sum(axis=1).mean() > 0.98  # bf16 in random layers
+    assert (eager.astype(np.float32) * traced).sum(axis=1).min() > 0.999
+
+
+def test_embedder_says_what_it_computes_with(embedder, release):
+    """Mode and precision are known, since results agree within rounding only."""
+    assert embedder.mode in ("eager", "traced")
+    assert embedder.precision in ("bf16", "fp32")
+    assert embedder.dimension == 576
+    assert embedder.backbone_digest == release.manifest.backbone_digest
+    embedder.warm_up()
+
+
+def test_auto_without_a_compiler_is_traced(release, monkeypatch):
+    """`auto` falls back where torch.compile can't work; `compiled` fails and says why."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    assert Embedder(release, device="cpu", threads=1).mode == "traced"
+    with pytest.raises(ConfigurationError, match=r"C\+\+ compiler"):
+        Embedder(release, device="cpu", threads=1, mode="compiled")
+    with pytest.raises(ConfigurationError, match="Unknown mode"):
+        Embedder(release, device="cpu", threads=1, mode="fast")
+
+
+@pytest.mark.skipif(cpp_compiler() is None, reason="no C++ compiler for torch.compile")
+def test_compiled_agrees_with_eager(photos):
+    """torch.compile changes the speed, not the rows."""
+    release = a_release("resnet18", Preprocessing(size=32))
+    small = [photo[::2, ::2].copy() for photo in photos[:3]]
+    compiled = Embedder(release, device="cpu", threads=1, mode="compiled")
+    compiled.batch_sizes = (4,)  # one program: each costs seconds
+    eager = Embedder(release, device="cpu", threads=1, mode="eager").embed(small)
+    rows = compiled.embed(small).astype(np.float32)
+    assert (rows * eager).sum(axis=1).min() > 0.995
+
+
+@pytest.mark.parametrize("sizes", [BATCH_SIZES, COMPILED_BATCH_SIZES])
+def test_plan_holds_every_photo_with_known_sizes_only(sizes):
+    """No count needs a shape that was not warmed up, and padding stays below one size."""
+    for count in range(100):
+        plan = _plan(count, sizes)
+        assert set(plan) <= set(sizes)
+        assert count <= sum(plan) < count + max(plan, default=1)
+        assert list(plan) == sorted(plan, reverse=True)
+
+
+def test_embedding_many_batches_keeps_memory(embedder, photos):
+    """Two hundred batches later the process is not noticeably larger."""
+    import psutil
+
+    process = psutil.Process()
+    for _ in range(20):
+        embedder.embed(photos[:8])
+    before = process.memory_info().rss
+    for _ in range(200):
+        embedder.embed(photos[:8])
+    assert process.memory_info().rss - before < 30 * 2**20
+
+
+def test_unknown_backbone_names_those_known():
+    """A wrong name is refused with the right ones."""
+    assert {"mobilenet_v3_small", "resnet50", "efficientnet_b0"} <= set(known_backbones())
+    with pytest.raises(ConfigurationError, match="mobilenet_v3_small"):
+        Backbone("resnet19")
+
+
+@pytest.mark.parametrize(
+    ("name", "dimension"),
+    [("resnet18", 512), ("efficientnet_b0", 1280), ("regnet_y_400mf", 440), ("convnext_tiny", 768)],
+)
+def test_backbones_end_before_their_head(name, dimension):
+    """The generic rule leaves pooled features of the known length."""
+    backbone = Backbone(name).eval()
+    with torch.inference_mode():
+        assert backbone(torch.zeros(1, 3, 64, 64)).shape == (1, dimension)
+    assert backbone.dimension == dimension
+
+
+def test_torchvisions_own_state_loads_without_its_head():
+    """Published checkpoints carry a head; old ones lack a counter; both load."""
+    import torchvision
+
+    full = torchvision.models.resnet18(weights=None).state_dict()
+    state = {k: v.numpy() for k, v in full.items() if not k.endswith("num_batches_tracked")}
+    backbone = Backbone("resnet18")
+    backbone.load(state)
+    assert np.array_equal(backbone.state()["conv1.weight"], state["conv1.weight"])
+    assert not any(k.startswith("fc.") for k in backbone.state())
+
+
+def test_foreign_weights_are_refused(release):
+    """A missing, unknown or misshapen weight is named."""
+    state = dict(release.backbone_state)
+    name = "features.0.0.weight"
+    for wrong in (
+        {k: v for k, v in state.items() if k != name},
+        {**state, "extra.weight": state[name]},
+        {**state, name: state[name][:, :1]},
+    ):
+        with pytest.raises(ConfigurationError, match="not mobilenet_v3_small's"):
+            Backbone("mobilenet_v3_small").load(wrong)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("mode", ["eager", "traced"])
+def test_cuda_agrees_with_the_cpu(release, photos, mode):
+    """The same photos on a GPU: the same rows within rounding, in 600 MB."""
+    cpu = Embedder(release, device="cpu", threads=1, mode="eager").embed(photos)
+    cuda = Embedder(release, device="cuda", threads=1, mode=mode)
+    cuda.warm_up()
+    assert (cuda.embed(photos).astype(np.float32) * cpu).sum(axis=1).min() > 0.995
+    assert torch.cuda.memory_reserved() < 600e6
