@@ -9,7 +9,7 @@ from datetime import date
 
 import dagster as dg
 
-from lalafo_assets.partitions import days
+from lalafo_assets.partitions import days_of_run
 from ops.asset_names import AD_PHOTOS, PHOTO_EMBEDDINGS
 from ops.dagster_ops import EMBEDDINGS_CHECK, PHOTOS_CHECK, SHARES_CHECK, severity_of
 from ops.tasks import Task, all_tasks
@@ -29,14 +29,13 @@ Question = Callable[[Database, list[date]], Finding]
 def _check(
     asset: dg.AssetKey, name: str, description: str, question: Question
 ) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=name, description=description, partitions_def=days)
+    @dg.asset_check(asset=asset, name=name, description=description)
     def check(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
     ) -> dg.AssetCheckResult:
         held = database.open()
         try:
-            keys = context.op_execution_context.partition_keys
-            finding = question(held, [date.fromisoformat(key) for key in keys])
+            finding = question(held, days_of_run(context.run.tags))
         finally:
             held.close()
         return dg.AssetCheckResult(

@@ -3,12 +3,10 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from lalafo_assets.partitions import FIRST_DAY, days
+from lalafo_assets.partitions import days
 from ops.asset_names import SESSION_JOB
 from ops.dagster_ops import drain_ads
 from resources.executors import Kind, pod_tags, rescore_executor, session_executor
-
-SESSION_CONFIG = {"ops": {"drain_ads": {"config": {"first_day": FIRST_DAY.isoformat()}}}}
 
 
 def session_job(executor: Kind) -> dg.JobDefinition:
@@ -17,7 +15,6 @@ def session_job(executor: Kind) -> dg.JobDefinition:
     @dg.job(
         name=SESSION_JOB,
         partitions_def=days,
-        config=dg.RunConfig(ops=SESSION_CONFIG["ops"]),
         executor_def=session_executor(executor),
         tags=dict(pod_tags(executor, gpus=1, memory="4Gi")),
         description=(
@@ -36,7 +33,6 @@ def rescore_job(executor: Kind) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         "rescore_days",
         selection=dg.AssetSelection.groups("catalogue"),
-        partitions_def=days,
         executor_def=rescore_executor(executor),
         tags=dict(pod_tags(executor, gpus=1, memory="8Gi")),
         description=(

@@ -3,13 +3,14 @@
 One partitions definition for every asset, check and job, so that a day means the same everywhere.
 """
 
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-FIRST_DAY = date(2026, 1, 1)
-"""Kafka timestamps before this fall back to the time of receipt. Dagster warns above 100,000
-partitions an asset; a day each, that is 273 years."""
+from ops.asset_names import FIRST_DAY
+
+RECENT_DAYS = 7
 
 days = dg.DailyPartitionsDefinition(
     start_date=FIRST_DAY.isoformat(),
@@ -31,3 +32,20 @@ def key_of(day: date) -> str:
 def days_of(context: dg.AssetExecutionContext) -> list[date]:
     """The days that a run covers: one, or a range in a backfill."""
     return [date.fromisoformat(key) for key in context.partition_keys]
+
+
+def days_of_run(tags: Mapping[str, str]) -> list[date]:
+    """The days that a run was launched for, by its tags; the last RECENT_DAYS where it names none.
+
+    For checks: a check with partitions of its own is a preview in Dagster 1.13, not for use.
+    """
+    if (single := tags.get("dagster/partition")) is not None:
+        return [date.fromisoformat(single)]
+    first = tags.get("dagster/asset_partition_range_start")
+    last = tags.get("dagster/asset_partition_range_end")
+    if first is None or last is None:
+        return [today() - timedelta(days=back) for back in range(RECENT_DAYS)]
+    return [
+        date.fromisoformat(key)
+        for key in days.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
+    ]

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import dagster as dg
+
 from ops.asset_names import POOL_BACKFILL, POOL_STREAM
 from ops.errors import ConfigurationError, RetryableError
 from resources.ad_stream import AdStream

@@ -1,5 +1,7 @@
 """Names that Dagster shows and that others rely on: assets, pools, groups, tags."""
 
+from datetime import date
+
 import dagster as dg
 
 ADS_TOPIC = dg.AssetKey(["kafka", "ads"])
@@ -13,3 +15,6 @@ POOL_BACKFILL = "gpu_backfill"
 SESSION_JOB = "score_new_ads"
 SESSION_TAG = "lalafo/session"
 """What a session run was asked for: the stream, its day and the state it found there."""
+
+FIRST_DAY = date(2026, 1, 1)
+"""The first day partition. Kafka timestamps before it fall back to the time of receipt."""

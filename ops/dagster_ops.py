@@ -10,7 +10,7 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from ops.asset_names import AD_PHOTOS, PHOTO_EMBEDDINGS, POOL_STREAM
+from ops.asset_names import AD_PHOTOS, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM
 from ops.errors import LeaseLostError
 from ops.session import SessionPolicy
 from ops.session_reports import picture_events, report_events, summary
@@ -36,7 +36,6 @@ from resources.releases_in_force import read_in_force
 class DrainConfig(dg.Config):
     """How one session run works."""
 
-    first_day: str = Field(description="ISO day; older Kafka timestamps are not believed.")
     idle_s: float | None = Field(
         default=None, description="A drained session ends after so long; overrides the setting."
     )
@@ -72,7 +71,7 @@ def drain_ads(
                 releases=models.store(),
                 fetcher=photos.fetcher,
                 embedder=models.embedder(),
-                first_day=date.fromisoformat(config.first_day),
+                first_day=FIRST_DAY,
             )
             policy = SessionPolicy(
                 max_records=settings.poll_records,
@@ -114,18 +113,17 @@ def _drain(context: dg.OpExecutionContext, parts: SessionParts, policy: SessionP
 
 
 def check_days(database: Database, days: Sequence[date]) -> Iterator[dg.AssetCheckEvaluation]:
-    """Every check of the catalogue's assets, for each of these days."""
-    for day in days:
-        for key, name, finding in day_findings(database, [day]):
-            yield dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=name,
-                passed=finding.passed,
-                description=finding.description,
-                metadata=dict(finding.figures),
-                severity=severity_of(name),
-                partition=day.isoformat(),
-            )
+    """Every check of the catalogue's assets, over these days together."""
+    covered = ", ".join(day.isoformat() for day in days)
+    for key, name, finding in day_findings(database, days):
+        yield dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=name,
+            passed=finding.passed,
+            description=finding.description,
+            metadata={"days": covered, **finding.figures},
+            severity=severity_of(name),
+        )
 
 
 def day_findings(
