@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lalafo_assets.columns import table_metadata
-from lalafo_assets.partitions import days, days_of
+from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.photos import OWNERS, ad_photos
 from ops.asset_names import MODEL_RELEASE, POOL_BACKFILL
 from ops.rescore import EmbedReport, embed_photos
@@ -32,7 +32,7 @@ CHUNK = 512
     owners=OWNERS,
     code_version="1",
     pool=POOL_BACKFILL,
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=7),
+    backfill_policy=DAYS_A_RUN,
     freshness_policy=dg.FreshnessPolicy.time_window(
         warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
     ),
@@ -55,7 +55,7 @@ def photo_embeddings(
     held, store = database.open(), photos.store()
     try:
         covered = days_of(context)
-        catalogue = Catalogue(held, run_id=context.run_id)
+        catalogue = Catalogue(held, run_id=context.run.run_id)
         live = load_in_force(held, models.store(), models.embedder())[0]
 
         def load(photo: StoredPhoto) -> NDArray[np.uint8]:

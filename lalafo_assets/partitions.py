@@ -12,6 +12,9 @@ from ops.asset_names import FIRST_DAY
 
 RECENT_DAYS = 7
 
+DAYS_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=7)
+"""Of a backfill. One policy for all, since a job's assets must share it."""
+
 days = dg.DailyPartitionsDefinition(
     start_date=FIRST_DAY.isoformat(),
     timezone="UTC",

@@ -11,12 +11,13 @@ from datetime import date, timedelta
 
 import dagster as dg
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from lalafo_assets.columns import table_metadata
-from lalafo_assets.partitions import days, days_of
+from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from ops.asset_names import ADS_TOPIC
-from ops.errors import TEMPORARY_REASONS
+from ops.errors import TEMPORARY_REASONS, BadInputError, StoredObjectError
 from ops.photos import make_thumbnail
 from ops.previews import as_markdown, bars, contact_sheet
 from ops.scoring import LoadedPhoto
@@ -32,6 +33,8 @@ from resources.settings import Settings, load_settings
 
 CHUNK = 256
 THREADS = 2
+log = structlog.get_logger()
+
 OWNERS = ["team:photo-understanding"]
 
 ads_topic = dg.AssetSpec(
@@ -53,7 +56,7 @@ ads_topic = dg.AssetSpec(
     kinds={"postgres", "pillow"},
     owners=OWNERS,
     code_version="1",
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=7),
+    backfill_policy=DAYS_A_RUN,
     freshness_policy=dg.FreshnessPolicy.time_window(
         warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
     ),
@@ -71,7 +74,7 @@ def ad_photos(
     held, store, settings = database.open(), photos.store(), load_settings()
     try:
         covered = days_of(context)
-        catalogue = Catalogue(held, run_id=context.run_id)
+        catalogue = Catalogue(held, run_id=context.run.run_id)
         failed = catalogue.photos_to_retry(covered, [reason.value for reason in TEMPORARY_REASONS])
         with _loader(held, store, photos, settings) as loader:
             mended = sum(
@@ -129,8 +132,14 @@ def _mend(catalogue: Catalogue, loader: PhotoLoader, failed: Sequence[FailedPhot
 
 
 def _make_thumbnails(catalogue: Catalogue, store: PhotoStore, covered: Sequence[date]) -> int:
-    def make(photo: StoredPhoto) -> tuple[bytes, bytes]:
-        thumbnail = make_thumbnail(store.get("renditions", photo.rendition_sha256))
+    """Make what is missing; a photo that is lost from the store has none, and stops nothing."""
+
+    def make(photo: StoredPhoto) -> tuple[bytes, bytes] | None:
+        try:
+            thumbnail = make_thumbnail(store.get("renditions", photo.rendition_sha256))
+        except (BadInputError, StoredObjectError) as error:
+            log.error("photo.rendition_unreadable", sha256=photo.sha256.hex(), error=str(error))
+            return None
         digest = hashlib.sha256(thumbnail).digest()
         store.put("thumbnails", digest, thumbnail)
         return photo.sha256, digest
@@ -138,7 +147,7 @@ def _make_thumbnails(catalogue: Catalogue, store: PhotoStore, covered: Sequence[
     count = 0
     with ThreadPoolExecutor(THREADS) as threads:
         for chunk in catalogue.photos_without_thumbnail(covered, chunk=CHUNK):
-            made = list(threads.map(make, chunk))
+            made = [pair for pair in threads.map(make, chunk) if pair is not None]
             catalogue.write_thumbnails(made)
             count += len(made)
     return count

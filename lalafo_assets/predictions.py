@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.embeddings import photo_embeddings
-from lalafo_assets.partitions import days, days_of
+from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.photos import OWNERS
 from ops.asset_names import MODEL_RELEASE, POOL_BACKFILL
 from ops.previews import as_markdown, bars, confusion_matrix, contact_sheet, histogram
@@ -42,7 +42,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
         owners=OWNERS,
         code_version="1",
         pool=POOL_BACKFILL,
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=30),
+        backfill_policy=DAYS_A_RUN,
         freshness_policy=dg.FreshnessPolicy.time_window(
             warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
         ),
@@ -60,7 +60,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
         held = database.open()
         try:
             covered = days_of(context)
-            catalogue = Catalogue(held, run_id=context.run_id)
+            catalogue = Catalogue(held, run_id=context.run.run_id)
             live = load_in_force(held, models.store(), models.embedder())[0]
             scored = score_days(catalogue, live, task, covered, told=context.log.info)
             summary = prediction_summary(held, covered, release=live.name, task=task.name)

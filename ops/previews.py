@@ -54,7 +54,8 @@ def histogram(values: Sequence[float], *, title: str, x_label: str, log_x: bool 
     if len(values) == 0:
         axes.text(0.5, 0.5, "nothing in this period", ha="center", transform=axes.transAxes)
     elif log_x:
-        low, high = max(min(values), 1.0), max(*values, 2.0)
+        low = max(min(values), 1.0)
+        high = max(max(values), low * 2)
         axes.hist(values, bins=np.geomspace(low, high, 40).tolist(), color=BAR)
         axes.set_xscale("log")
     else:
