@@ -12,6 +12,7 @@ Importing this module does not import torch; asking for pretrained weights does.
 import contextlib
 import io
 import os
+import pickle
 import re
 import secrets
 import time
@@ -194,8 +195,15 @@ def _read_published(published: _Published) -> StartingWeights:
             f"{published.sha256_prefix}. Delete it and try again."
         )
     # weights_only reads tensors and executes nothing, since torch 2.6; we need 2.11
-    loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    state = {name: tensor.numpy() for name, tensor in loaded.items()}
+    try:
+        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state = {str(name): tensor.numpy() for name, tensor in loaded.items()}
+    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError):
+        # not chained: torch's own message advises to switch the protection off
+        raise ConfigurationError(
+            f"{published.path} holds more than tensors, or none (read with weights_only=True): "
+            "it is not a state dict."
+        ) from None
     return StartingWeights(state, f"torchvision {published.name} sha256:{digest[:12]}")
 
 

@@ -1,0 +1,161 @@
+"""A task is one file; the category of an ad is the mean of its photos' probabilities."""
+
+import gc
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ops.errors import ConfigurationError
+from ops.heads import class_probabilities
+from ops.release import Head
+from ops.tasks import Task, all_tasks, category, task_by_name
+from ops.types import Prediction
+
+LABELS = ("bag", "hat", "shoe", "sofa")
+
+
+def some_rows(count, seed=0, dimension=8):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(count, dimension))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+
+
+def a_head(labels=LABELS, dimension=8):
+    rng = np.random.default_rng(7)
+    weight = rng.normal(size=(len(labels), dimension), scale=4).astype(np.float32)
+    return Head("category", labels, weight, rng.normal(size=len(labels)).astype(np.float32))
+
+
+def plain_answer(rows, head):
+    """The definition, in float64, a row at a time."""
+    logits = [head.weight.astype(np.float64) @ row.astype(np.float64) + head.bias for row in rows]
+    exps = [np.exp(logit - logit.max()) for logit in logits]
+    return np.mean([e / e.sum() for e in exps], axis=0)
+
+
+@pytest.mark.parametrize("ads", [7, 6_000])
+def test_category_is_the_mean_of_the_photos(ads):
+    """Owners in any order, ads of no, one and many photos: as by the definition."""
+    rng = np.random.default_rng(1)
+    owner = rng.integers(0, ads, 2 * ads).astype(np.int64)
+    rows, head = some_rows(len(owner)), a_head()
+    answers = category.predict(rows, owner, ads, head)
+    assert len(answers) == ads
+    for ad in range(min(ads, 300)):
+        mine = rows[owner == ad]
+        if len(mine) == 0:
+            assert answers[ad] is None
+            continue
+        want = plain_answer(mine, head)
+        order = np.argsort(-want)
+        got = answers[ad]
+        assert got.task == "category"
+        assert got.label == LABELS[order[0]]
+        assert got.score == pytest.approx(want[order[0]], abs=1e-5)
+        assert [label for label, _ in got.details["top"]] == [LABELS[i] for i in order[:3]]
+        assert [score for _, score in got.details["top"]] == pytest.approx(
+            want[order[:3]].tolist(), abs=1e-5
+        )
+    assert gc.isenabled()
+
+
+def test_order_of_rows_and_company_do_not_matter():
+    """An ad's answer is the same in another batch, its photos shuffled."""
+    rows, head = some_rows(5), a_head()
+    alone = category.predict(rows, np.zeros(5, np.int64), 1, head)[0]
+    more = np.concatenate([some_rows(40, seed=3), rows[::-1]])
+    owner = np.concatenate([np.arange(40), np.full(5, 40)]).astype(np.int64)
+    among = category.predict(more, owner, 41, head)[40]
+    assert among.label == alone.label
+    assert among.score == pytest.approx(alone.score, abs=1e-6)
+
+
+def test_ads_without_rows():
+    """No rows at all: no answer for any ad, and no error."""
+    nothing = np.empty((0, 8), np.float16)
+    assert category.predict(nothing, np.empty(0, np.int64), 3, a_head()) == [None] * 3
+    assert category.predict(nothing, np.empty(0, np.int64), 0, a_head()) == []
+
+
+def test_two_labels_and_equal_scores():
+    """Fewer labels than three give as many; equal scores are in the head's order."""
+    head = Head("category", ("b", "a"), np.zeros((2, 8), np.float32), np.zeros(2, np.float32))
+    got = category.predict(some_rows(1), np.zeros(1, np.int64), 1, head)[0]
+    assert got == Prediction("category", "b", 0.5, {"top": [["b", 0.5], ["a", 0.5]]})
+
+
+def test_scores_stay_scores_at_the_extremes():
+    """Huge logits overflow nothing: scores are finite and within [0, 1]."""
+    weight = np.array([[1e30] * 8, [-1e30] * 8, [0] * 8], np.float32)
+    head = Head("category", ("a", "b", "c"), weight, np.zeros(3, np.float32))
+    rows = np.abs(some_rows(4))
+    for answer in category.predict(rows, np.arange(4), 4, head):
+        assert answer.label == "a"
+        assert answer.score == 1.0
+
+
+def test_embeddings_of_another_backbone_are_refused():
+    """A head is not applied to vectors of another length."""
+    with pytest.raises(ConfigurationError, match="another backbone"):
+        category.predict(some_rows(2, dimension=9), np.arange(2), 2, a_head())
+
+
+def test_probabilities_do_not_depend_on_blocks():
+    """Rows beyond one block are computed as the first are."""
+    rows, head = some_rows(9_000), a_head()
+    whole = class_probabilities(rows, head)
+    assert whole.shape == (9_000, 4)
+    assert np.allclose(whole.sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(whole[8_190:], class_probabilities(rows[8_190:], head), atol=1e-6)
+
+
+def test_category_is_found():
+    """The file's task is there, under the names that are fixed."""
+    task = task_by_name("category")
+    assert task in all_tasks()
+    assert task.asset_name == "ad_categories"
+    assert task.description.endswith(".")
+    with pytest.raises(ConfigurationError, match="category"):
+        task_by_name("colour")
+
+
+def test_adding_a_file_adds_a_task(tmp_path, monkeypatch):
+    """A module with a TASK is found, one without is refused, and so are two of one name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from ops.tasks import Task\nTASK = Task({0!r}, {1!r}, 'A task.', lambda *a: [])\n"
+    (tmp_path / "odd_colour_task.py").write_text(text.format("colour", "ad_colours"))
+    (tmp_path / "odd_double_task.py").write_text(text.format("category", "ad_more"))
+    (tmp_path / "odd_empty_task.py").write_text("")
+
+    def found(*names):
+        return [t.name for t in all_tasks(lambda: ["ops.tasks.category", *names])]
+
+    assert found("odd_colour_task") == ["category", "colour"]
+    with pytest.raises(ConfigurationError, match="share a name"):
+        found("odd_double_task")
+    with pytest.raises(ConfigurationError, match="defines no TASK"):
+        found("odd_empty_task")
+
+
+def test_head_is_fitted_by_the_task():
+    """The task makes a head that its own predict can use."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(2, 8))
+    labels = ["hat", "shoe"] * 30
+    rows = np.stack([centres[i % 2] + rng.normal(size=8, scale=0.1) for i in range(60)])
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    task = task_by_name("category")
+    head, metrics = task.fit(rows, labels, seed=0)
+    answers = task.predict(rows, np.arange(60), 60, head)
+    assert [a.label for a in answers] == labels
+    assert metrics["rows"] == 60
+
+
+def test_importing_tasks_imports_no_torch():
+    """The code location and the gateway's neighbours start without torch."""
+    code = "import ops.tasks, sys; ops.tasks.all_tasks(); print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+    assert isinstance(task_by_name("category"), Task)
