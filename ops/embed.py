@@ -21,7 +21,7 @@ from torch.fx.experimental.optimization import fuse
 
 from ops.backbones import Backbone, cpp_compiler, supports_bf16
 from ops.errors import BadInputError, ConfigurationError, Reason
-from ops.release import Preprocessing, Release
+from ops.release import FrozenBackbone, Preprocessing
 from ops.types import Embeddings
 
 Mode = Literal["auto", "eager", "traced", "compiled"]
@@ -54,10 +54,10 @@ def prepare(rendition_bytes: bytes, preprocessing: Preprocessing) -> Image:
 
 
 class Embedder:
-    """A release's backbone, ready to run on one device in one process.
+    """A backbone, ready to run on one device in one process.
 
     Args:
-        release: whose backbone and preprocessing are used.
+        frozen: the weights and the preprocessing.
         device: "cpu" or "cuda", as resources.device.choose_device says.
         threads: of torch, for the whole process; 0: one a core.
         mode: "eager", "traced" (frozen TorchScript), "compiled" (torch.compile, frozen), or
@@ -65,7 +65,6 @@ class Embedder:
 
     Attributes:
         dimension: D.
-        backbone_digest: what the embeddings are keyed by.
         mode: what is in use; never "auto".
         precision: "bf16" where the hardware computes it, else "fp32".
 
@@ -73,25 +72,21 @@ class Embedder:
         ConfigurationError: the weights are not the backbone's, or the mode can't be had.
     """
 
-    def __init__(self, release: Release, *, device: str, threads: int, mode: Mode = "auto") -> None:
+    def __init__(
+        self, frozen: FrozenBackbone, *, device: str, threads: int, mode: Mode = "auto"
+    ) -> None:
         if threads > 0:
             torch.set_num_threads(threads)
-        backbone = Backbone(release.manifest.backbone)
-        backbone.load(release.backbone_state)
-        if backbone.dimension != release.manifest.dimension:
-            raise ConfigurationError(
-                f"The release says {release.manifest.dimension} dimensions; "
-                f"{backbone.name} has {backbone.dimension}."
-            )
+        backbone = Backbone(frozen.name)
+        backbone.load(frozen.state)
         self.device = device
         self.dimension = backbone.dimension
-        self.backbone_digest = release.manifest.backbone_digest
         self.mode = _choose_mode(mode, device)
         self.precision = "bf16" if supports_bf16(device) else "fp32"
         self.batch_sizes = COMPILED_BATCH_SIZES if self.mode == "compiled" else BATCH_SIZES
-        self._size = release.manifest.preprocessing.size
+        self._size = frozen.preprocessing.size
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        network = _Normalised(backbone, release.manifest.preprocessing, dtype).to(device).eval()
+        network = _Normalised(backbone, frozen.preprocessing, dtype).to(device).eval()
         self._run = self._build(network)
         shape = (self.batch_sizes[-1], self._size, self._size, 3)
         self._batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda")

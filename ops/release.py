@@ -170,6 +170,15 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FrozenBackbone:
+    """A backbone by torchvision's name, its weights, and what its input looks like."""
+
+    name: str
+    state: State
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Release:
     """A manifest with its weights in memory; `heads` by task, as the taxonomy names them."""
 
@@ -186,6 +195,12 @@ class Release:
             require(head.task == task, f"head {head.task!r} is filed under {task!r}")
             wide = head.dimension == self.manifest.dimension
             require(wide, f"head {task}: reads {head.dimension}, not {self.manifest.dimension}")
+
+    @property
+    def backbone(self) -> FrozenBackbone:
+        """What embeds: releases whose `manifest.backbone_digest` is equal share it."""
+        manifest = self.manifest
+        return FrozenBackbone(manifest.backbone, self.backbone_state, manifest.preprocessing)
 
 
 def backbone_digest(backbone: str, preprocessing: Preprocessing, file_sha256: str) -> str:

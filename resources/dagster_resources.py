@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from ops.release import Release
+from ops.release import FrozenBackbone
 from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.photo_fetch import PhotoFetcher
@@ -74,12 +74,12 @@ class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
         url = self.store_url
         return ReleaseStore(load_settings().resolved_store_url if url is None else url)
 
-    def embedder(self) -> "Callable[[Release], Embedder]":
-        """Makes a release's backbone ready; torch is imported on the call."""
+    def embedder(self) -> "Callable[[FrozenBackbone], Embedder]":
+        """Makes a backbone ready; torch is imported on the call."""
         from resources.ready_releases import new_embedder
 
         settings = self.settings()
-        return lambda release: new_embedder(release, settings)
+        return lambda frozen: new_embedder(frozen, settings)
 
     def settings(self) -> Settings:
         """The settings, with this resource's own in their place."""

@@ -13,7 +13,7 @@ from datetime import date
 
 from ops.events import EventLimits
 from ops.outcomes import Batch, CommitResult
-from ops.release import Release
+from ops.release import FrozenBackbone
 from ops.scoring import BatchScorer, PhotoEmbedder, ReadyRelease, ReceiptRule
 from ops.session import Session, SessionPolicy
 from ops.tally import Tally
@@ -45,7 +45,7 @@ class SessionParts:
     store: PhotoStore
     releases: ReleaseStore
     fetcher: Callable[[], PhotoFetcher]
-    embedder: Callable[[Release], PhotoEmbedder]
+    embedder: Callable[[FrozenBackbone], PhotoEmbedder]
     first_day: date
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ops.release import Release
+from ops.release import FrozenBackbone, Release
 from ops.scoring import PhotoEmbedder, ReadyRelease
 from resources.database import Database
 from resources.device import choose_device
@@ -25,12 +25,12 @@ def backbone_key(release: Release) -> str:
     return f"{manifest.backbone}-{manifest.backbone_digest[:12]}"
 
 
-def new_embedder(release: Release, settings: Settings) -> "Embedder":
-    """A release's backbone on the device and in the mode that the settings name."""
+def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
+    """A backbone on the device and in the mode that the settings name."""
     from ops.embed import Embedder
 
     return Embedder(
-        release,
+        frozen,
         device=choose_device(settings.device),
         threads=settings.torch_threads,
         mode=settings.model_mode,
@@ -49,7 +49,7 @@ def make_ready(release: Release, embedder: PhotoEmbedder) -> ReadyRelease:
 
 
 def load_in_force(
-    database: Database, store: ReleaseStore, embedder: Callable[[Release], PhotoEmbedder]
+    database: Database, store: ReleaseStore, embedder: Callable[[FrozenBackbone], PhotoEmbedder]
 ) -> tuple[ReadyRelease, ...]:
     """The releases in force, the live one first.
 
@@ -62,7 +62,7 @@ def load_in_force(
         release = store.load(known.digest)
         key = backbone_key(release)
         if key not in embedders:
-            embedders[key] = embedder(release)
+            embedders[key] = embedder(release.backbone)
         ready.append(make_ready(release, embedders[key]))
     return tuple(ready)
 

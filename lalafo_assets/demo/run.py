@@ -146,7 +146,7 @@ def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoH
 
 def _install_release(
     options: DemoOptions, collection: Collection, database: Database, progress: Progress
-) -> list[tuple[str, str]]:
+) -> tuple[tuple[str, str], ...]:
     """Make the release, save it, make it live; rows for the closing table."""
     from lalafo_assets.demo.release import make_release
     from resources.ready_releases import install
