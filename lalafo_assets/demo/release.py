@@ -1,0 +1,243 @@
+"""The release of a demo: which weights, which head, and how good it is beside two yardsticks.
+
+Drawn photos are scored by the starter as it ships. A user's own photos get a head that is fitted
+on the training part of them and judged on the rest; with `--finetune` the backbone is trained on
+the training part first.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from lalafo_assets.demo.ads import LabelledPhoto
+from lalafo_assets.demo.collection import Collection, generated_collection
+from lalafo_assets.demo.starter import load_starter
+from ops.errors import BadInputError, ConfigurationError
+from ops.photos import make_rendition
+from ops.release import FrozenBackbone, Preprocessing, Release, State
+from ops.types import Embeddings
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from lalafo_assets.demo.run import DemoOptions
+
+CHUNK = 256
+TASK = "category"
+DRAWN_FOR_A_HEAD = 240  # ads' worth of drawn photos, where a head is fitted on such
+HEAD_SEED_STEP = 1_000
+
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRelease:
+    """A release, what its weights are, and rows that tell how good it is."""
+
+    release: Release
+    weights: str
+    yardsticks: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """Photos that could be read, in order."""
+
+    rows: Embeddings  # (N, D)
+    labels: list[str]
+
+
+def make_release(
+    options: "DemoOptions", collection: Collection, settings: Settings, progress: Progress
+) -> MadeRelease:
+    """The release that will score this demo's ads.
+
+    Raises:
+        ConfigurationError: the weights asked for can't be had, or there is nothing to learn from.
+    """
+    from resources.weights import starting_weights
+
+    given = starting_weights(options.weights, options.backbone, starter=_starter_state)
+    own = options.photos is not None
+    if not own and options.finetune:
+        raise ConfigurationError("--finetune trains on your own photos: name them by --photos DIR")
+    if not own and given.source.startswith("starter"):
+        starter = load_starter()
+        accuracy = starter.manifest.metrics.get("accuracy")
+        rows = () if accuracy is None else (("starter, held-out photos", f"{accuracy:.1%}"),)
+        return MadeRelease(starter, given.source, rows)
+    if not own:
+        collection = _drawn_for_a_head(options, collection, progress)
+    backbone = FrozenBackbone(options.backbone, given.state, Preprocessing())
+    source = given.source
+    if options.finetune:
+        backbone = _fine_tuned(backbone, collection, settings, progress)
+        source = f"{source}, fine-tuned on {len(collection.train)} photos"
+    return _with_head(backbone, source, collection, settings, progress)
+
+
+def _starter_state(backbone: str) -> State:
+    starter = load_starter()
+    if starter.manifest.backbone != backbone:
+        raise ConfigurationError(
+            f"the starter is a {starter.manifest.backbone}, not a {backbone}: choose --weights "
+            "pretrained or --weights file:PATH.safetensors"
+        )
+    return starter.backbone_state
+
+
+def _drawn_for_a_head(
+    options: "DemoOptions", collection: Collection, progress: Progress
+) -> Collection:
+    """Drawn photos of another seed to learn from; the ads' own are the held-out ones."""
+    drawing = progress.add_task("drawing photos to learn from", total=None)
+    seed = options.seed + HEAD_SEED_STEP
+    made = generated_collection(
+        options.home.resolve() / "demo" / f"photos-{seed}",
+        ads=DRAWN_FOR_A_HEAD,
+        seed=seed,
+        progress=lambda done, total: progress.update(drawing, completed=done, total=total),
+    )
+    train = [LabelledPhoto(f"../{made.folder.name}/{p.name}", p.label) for p in made.held_out]
+    return Collection(collection.folder, tuple(train), collection.held_out)
+
+
+def _with_head(
+    backbone: FrozenBackbone,
+    source: str,
+    collection: Collection,
+    settings: Settings,
+    progress: Progress,
+) -> MadeRelease:
+    """Embed, fit, judge on the held-out part, and freeze."""
+    from ops.heads import class_probabilities
+    from ops.release_files import assemble
+    from ops.train import (
+        evaluate,
+        fit_head,
+        logistic_regression_accuracy,
+        majority_accuracy,
+    )
+
+    train = _embed(backbone, collection, collection.train, settings, progress, "to learn from")
+    judged = _embed(backbone, collection, collection.held_out, settings, progress, "held out")
+    fitting = progress.add_task("fitting the category head", total=3)
+    fitted = fit_head(train.rows, train.labels, task=TASK)
+    progress.advance(fitting)
+    known = [index for index, label in enumerate(judged.labels) if label in fitted.head.labels]
+    rows, labels = judged.rows[known], [judged.labels[index] for index in known]
+    metrics = evaluate(class_probabilities(rows, fitted.head), labels, fitted.head.labels)
+    progress.advance(fitting)
+    majority = majority_accuracy(train.labels, labels)
+    logistic = logistic_regression_accuracy(train.rows, train.labels, rows, labels)
+    progress.advance(fitting)
+    release = assemble(
+        backbone=backbone.name,
+        weights_source=source,
+        preprocessing=backbone.preprocessing,
+        backbone_state=backbone.state,
+        heads={TASK: fitted.head},
+        metrics={
+            "accuracy": metrics["accuracy"],
+            "majority_accuracy": majority,
+            "logistic_regression_accuracy": logistic,
+            "held_out": metrics,
+            "fit": fitted.metrics,
+        },
+    )
+    return MadeRelease(
+        release,
+        source,
+        (
+            ("accuracy on held-out photos", f"{metrics['accuracy']:.1%} of {len(labels)}"),
+            ("  scikit-learn's logistic regression", f"{logistic:.1%}"),
+            ("  the majority class", f"{majority:.1%}"),
+        ),
+    )
+
+
+def _fine_tuned(
+    backbone: FrozenBackbone, collection: Collection, settings: Settings, progress: Progress
+) -> FrozenBackbone:
+    from ops.fine_tune import Progress as Step
+    from ops.fine_tune import fine_tune
+    from resources.device import choose_device
+
+    images, labels = [], []
+    for chunk, prepared in _prepared(collection, collection.train, backbone.preprocessing):
+        images += prepared
+        labels += [photo.label for photo in chunk]
+    bar = progress.add_task("fine-tuning the backbone", total=100)
+
+    def told(step: Step) -> None:
+        progress.update(
+            bar,
+            completed=round(100 * step.fraction),
+            description=f"fine-tuning the backbone (loss {step.loss:.2f})",
+        )
+
+    trained = fine_tune(
+        backbone.name,
+        backbone.state,
+        np.stack(images),
+        labels,
+        preprocessing=backbone.preprocessing,
+        device=choose_device(settings.device),
+        progress=told,
+    )
+    progress.update(bar, completed=100)
+    return FrozenBackbone(backbone.name, trained.state, backbone.preprocessing)
+
+
+def _embed(
+    backbone: FrozenBackbone,
+    collection: Collection,
+    photos: Sequence[LabelledPhoto],
+    settings: Settings,
+    progress: Progress,
+    what: str,
+) -> Embedded:
+    from resources.ready_releases import new_embedder
+
+    embedder = new_embedder(backbone, settings)
+    bar = progress.add_task(f"embedding photos {what}", total=len(photos))
+    rows, labels = [], []
+    for chunk, images in _prepared(collection, photos, backbone.preprocessing):
+        rows.append(embedder.embed(images))
+        labels += [photo.label for photo in chunk]
+        progress.advance(bar, CHUNK)
+    if not labels:
+        raise ConfigurationError(f"none of {len(photos)} photos {what} could be read")
+    if len(labels) < len(photos):
+        progress.console.print(f"{len(photos) - len(labels)} photos {what} could not be read")
+    return Embedded(np.concatenate(rows), labels)
+
+
+def _prepared(
+    collection: Collection, photos: Sequence[LabelledPhoto], preprocessing: Preprocessing
+) -> Iterator[tuple[list[LabelledPhoto], list[NDArray[np.uint8]]]]:
+    """The photos that can be read, in chunks, prepared as both lanes prepare them."""
+    from ops.embed import prepare
+
+    max_pixels = Settings().max_photo_pixels
+
+    def attempt(photo: LabelledPhoto) -> NDArray[np.uint8] | None:
+        data = (collection.folder / photo.name).read_bytes()
+        try:
+            return prepare(make_rendition(data, max_pixels=max_pixels).data, preprocessing)
+        except BadInputError:
+            return None
+
+    with ThreadPoolExecutor(2) as threads:
+        for start in range(0, len(photos), CHUNK):
+            chunk = photos[start : start + CHUNK]
+            pairs = [
+                (photo, image)
+                for photo, image in zip(chunk, threads.map(attempt, chunk), strict=True)
+                if image is not None
+            ]
+            yield [photo for photo, _ in pairs], [image for _, image in pairs]
