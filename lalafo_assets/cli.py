@@ -7,6 +7,7 @@ Decides options and words only; the work is in the modules that it calls, import
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -68,7 +69,8 @@ def demo(
     port: Port = None,
 ) -> None:
     """Start everything on this machine and run the main job once, on labelled ads."""
-    from lalafo_assets.demo.run import DemoOptions, run_demo
+    from lalafo_assets.demo.options import DemoOptions
+    from lalafo_assets.demo.run import run_demo
 
     options = DemoOptions(
         home=home,
@@ -201,6 +203,8 @@ def bench_batch(
 def main() -> None:
     """The entry point: our errors become one line and status 1, a wrong use status 2."""
     # stdout is for results, so logs go to stderr, and only those that call for a person.
+    # Dagster 1.13 warns of its own beta parameters at every start; the project's tests watch them.
+    warnings.filterwarnings("ignore", message=".*is currently in beta")
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

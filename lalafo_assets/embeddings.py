@@ -4,8 +4,10 @@ The stream fills it. Run by hand or by a backfill, it embeds the days' photos th
 under that backbone yet, from their stored renditions; nothing is fetched.
 """
 
+import os
 import time
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 
 import dagster as dg
 import numpy as np
@@ -13,13 +15,15 @@ from numpy.typing import NDArray
 
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
-from lalafo_assets.photos import OWNERS, ad_photos
-from ops.asset_names import MODEL_RELEASE, POOL_BACKFILL
+from lalafo_assets.photos import ad_photos
+from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
 from ops.rescore import EmbedReport, embed_photos
+from ops.scoring import ReadyRelease
 from resources import tables
 from resources.catalogue import Catalogue, StoredPhoto
 from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.day_checks import embeddings_are_unit_vectors
+from resources.photo_store import PhotoStore
 
 CHUNK = 512
 
@@ -49,7 +53,6 @@ def photo_embeddings(
     models: ModelsResource,
 ) -> dg.MaterializeResult[None]:
     """Embed what is missing; only stale rows are touched."""
-    from ops.embed import prepare
     from resources.ready_releases import load_in_force
 
     held, store = database.open(), photos.store()
@@ -58,21 +61,8 @@ def photo_embeddings(
         catalogue = Catalogue(held, run_id=context.run.run_id)
         live = load_in_force(held, models.store(), models.embedder())[0]
 
-        def load(photo: StoredPhoto) -> NDArray[np.uint8]:
-            return prepare(store.get("renditions", photo.rendition_sha256), live.preprocessing)
-
-        def tell(report: EmbedReport) -> None:
-            context.log.info(f"{report.embedded} of {report.photos} photos embedded so far")
-
         started = time.perf_counter()
-        report = embed_photos(
-            catalogue.photos_to_embed(covered, live.backbone, chunk=CHUNK),
-            live,
-            load=load,
-            write=catalogue.write_embeddings,
-            progress=tell,
-            threads=models.settings().photo_threads,
-        )
+        report = embed_days(catalogue, live, store, covered, told=context.log.info)
         elapsed_s = time.perf_counter() - started
         finding = embeddings_are_unit_vectors(held, covered, live.backbone)
         return dg.MaterializeResult(
@@ -90,3 +80,27 @@ def photo_embeddings(
         )
     finally:
         held.close()
+
+
+def embed_days(
+    catalogue: Catalogue,
+    release: ReadyRelease,
+    store: PhotoStore,
+    covered: Sequence[date],
+    *,
+    told: Callable[[str], object],
+) -> EmbedReport:
+    """Embed the days' photos that have no vector under the release's backbone."""
+    from ops.embed import prepare
+
+    def load(photo: StoredPhoto) -> NDArray[np.uint8]:
+        return prepare(store.get("renditions", photo.rendition_sha256), release.preprocessing)
+
+    return embed_photos(
+        catalogue.photos_to_embed(covered, release.backbone, chunk=CHUNK),
+        release,
+        load=load,
+        write=catalogue.write_embeddings,
+        progress=lambda report: told(f"{report.embedded} of {report.photos} photos so far"),
+        threads=len(os.sched_getaffinity(0)),
+    )

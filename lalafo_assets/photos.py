@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
-from ops.asset_names import ADS_TOPIC
+from ops.asset_names import ADS_TOPIC, OWNERS
 from ops.errors import TEMPORARY_REASONS, BadInputError, StoredObjectError
 from ops.photos import make_thumbnail
 from ops.previews import as_markdown, bars, contact_sheet
@@ -35,7 +35,6 @@ CHUNK = 256
 THREADS = 2
 log = structlog.get_logger()
 
-OWNERS = ["team:photo-understanding"]
 
 ads_topic = dg.AssetSpec(
     key=ADS_TOPIC,

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.embeddings import photo_embeddings
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
-from lalafo_assets.photos import OWNERS
-from ops.asset_names import MODEL_RELEASE, POOL_BACKFILL
+from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
 from ops.previews import as_markdown, bars, confusion_matrix, contact_sheet, histogram
 from ops.scoring import ReadyRelease, predict_ads
 from ops.tasks import Task, all_tasks

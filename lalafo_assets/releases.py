@@ -6,8 +6,7 @@ Each release that is installed is reported as a materialisation, so that lineage
 import dagster as dg
 
 from lalafo_assets.columns import table_metadata
-from lalafo_assets.photos import OWNERS
-from ops.asset_names import MODEL_RELEASE
+from ops.asset_names import MODEL_RELEASE, OWNERS
 from ops.release import Manifest
 from resources import tables
 

@@ -18,3 +18,5 @@ SESSION_TAG = "lalafo/session"
 
 FIRST_DAY = date(2026, 1, 1)
 """The first day partition. Kafka timestamps before it fall back to the time of receipt."""
+
+OWNERS = ["team:photo-understanding"]

@@ -57,7 +57,7 @@ def embed_photos(
     *,
     load: Callable[[P], Image],
     write: Callable[[Sequence[PhotoEmbedding]], None],
-    progress: Callable[[EmbedReport], None],
+    progress: Callable[[EmbedReport], object],
     threads: int,
 ) -> EmbedReport:
     """Embed every photo under the release's backbone; what was done, all of it.

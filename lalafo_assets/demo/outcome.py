@@ -109,7 +109,8 @@ def read_outcome(
             warm=_latency(
                 database,
                 values,
-                "t.kafka_at >= (SELECT min(acquired_at) FROM lalafo.leases WHERE stream_id = %(s)s)",
+                "t.kafka_at >= (SELECT min(acquired_at) FROM lalafo.leases "
+                "WHERE stream_id = %(s)s)",
             ),
             runs=one("SELECT count(DISTINCT run_id) FROM lalafo.ads WHERE catalog = %(c)s")[0],
         )

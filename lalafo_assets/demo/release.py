@@ -8,7 +8,6 @@ the training part first.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +15,13 @@ from rich.progress import Progress
 
 from lalafo_assets.demo.ads import LabelledPhoto
 from lalafo_assets.demo.collection import Collection, generated_collection
+from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.demo.starter import load_starter
 from ops.errors import BadInputError, ConfigurationError
 from ops.photos import make_rendition
 from ops.release import FrozenBackbone, Preprocessing, Release, State
 from ops.types import Embeddings
 from resources.settings import Settings
-
-if TYPE_CHECKING:
-    from lalafo_assets.demo.run import DemoOptions
 
 CHUNK = 256
 TASK = "category"
@@ -52,7 +49,7 @@ class Embedded:
 
 
 def make_release(
-    options: "DemoOptions", collection: Collection, settings: Settings, progress: Progress
+    options: DemoOptions, collection: Collection, settings: Settings, progress: Progress
 ) -> MadeRelease:
     """The release that will score this demo's ads.
 
@@ -91,7 +88,7 @@ def _starter_state(backbone: str) -> State:
 
 
 def _drawn_for_a_head(
-    options: "DemoOptions", collection: Collection, progress: Progress
+    options: DemoOptions, collection: Collection, progress: Progress
 ) -> Collection:
     """Drawn photos of another seed to learn from; the ads' own are the held-out ones."""
     drawing = progress.add_task("drawing photos to learn from", total=None)

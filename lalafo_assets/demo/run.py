@@ -6,7 +6,6 @@ follow them until each is accounted for, and say what became of them.
 
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from rich.progress import (
 
 from lalafo_assets.demo.ads import DemoMessage, broken_messages, make_ads
 from lalafo_assets.demo.collection import Collection, folder_collection, generated_collection
+from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.demo.outcome import (
     outcome_table,
     read_counts,
@@ -44,21 +44,6 @@ PUBLISH_S = 20.0
 for demos of up to some 20,000 ads."""
 
 STALLED_S = 180.0
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """What the user asked for."""
-
-    home: Path
-    ads: int = 200
-    photos: Path | None = None
-    weights: str = "auto"
-    backbone: str = "mobilenet_v3_small"
-    finetune: bool = False
-    exit_at_end: bool = False
-    port: int | None = None
-    seed: int = 7
 
 
 def run_demo(options: DemoOptions, console: Console) -> bool:

@@ -1,0 +1,208 @@
+"""One measured round of `lalafo bench batch`, in processes of its own: `ours` or `bare`."""
+
+import json
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psycopg
+
+from ops.outcomes import AdOutcome, Batch, PhotoOutcome, Receipt
+from ops.photos import make_rendition
+from ops.types import AdEvent, AdKey, AdStatus, EventKind, PhotoRef
+from resources.database import Database
+from resources.photo_store import PhotoStore
+from resources.result_rows import insert_photos, replace_ad_rows
+from resources.settings import load_settings
+
+DAY = date(2026, 6, 1)
+CHUNK = 500
+BARE_BATCH = 32
+MAX_PIXELS = 50_000_000
+
+
+def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) -> None:
+    """Renditions in the store and one scored ad a photo in PostgreSQL, all of one day."""
+    store = PhotoStore(store_url, fsync=False)
+    renditions, ads = [], []
+    noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
+    for index, data in enumerate(photos):
+        rendition = make_rendition(data, max_pixels=MAX_PIXELS)
+        store.put("renditions", rendition.sha256, rendition.data)
+        renditions.append(rendition)
+        ref = PhotoRef(sha256=rendition.photo_sha256)
+        event = AdEvent(
+            AdKey("bench", f"{index:07d}"), EventKind.UPSERTED, f"e{index}", 1, noon, photos=(ref,)
+        )
+        receipt = Receipt("ads", 0, index, DAY, noon, noon, True)
+        photo = PhotoOutcome(ref, rendition.photo_sha256, None)
+        ads.append(AdOutcome(event, receipt, AdStatus.SCORED, (photo,)))
+    batch = Batch(releases=(), ads=tuple(ads), renditions=tuple(renditions))
+    days = {ad.event.key: DAY for ad in ads}
+    with database.cursor() as cursor:
+        insert_photos(cursor, batch.renditions, "bench")
+        for ad in ads:
+            key = (ad.event.key.catalog, ad.event.key.ad_id)
+            cursor.execute(
+                "INSERT INTO lalafo.ads VALUES (%s, %s, 1, %s, 'scored', '', '', NULL, NULL, NULL, "
+                "'e', %s, %s, %s, 'bench', 'ads', 0, 0, 'bench')",
+                (*key, DAY, noon, noon, noon),
+            )
+        replace_ad_rows(cursor, ads, days, "bench")
+
+
+def ours() -> dict[str, Any]:
+    """The bodies of `photo_embeddings` and `ad_categories` over the day."""
+    from lalafo_assets.embeddings import embed_days
+    from lalafo_assets.predictions import score_days
+    from ops.tasks import all_tasks
+    from resources.catalogue import Catalogue
+    from resources.ready_releases import load_in_force, new_embedder
+    from resources.release_store import ReleaseStore
+
+    settings = load_settings()
+    with closing(Database(settings.require("database_url"))) as database:
+        _clear(database)
+        store_url = settings.resolved_store_url
+        (live,) = load_in_force(
+            database, ReleaseStore(store_url), lambda frozen: new_embedder(frozen, settings)
+        )
+        live.embedder.warm_up()  # type: ignore[attr-defined] # an Embedder, as made above
+        catalogue = Catalogue(database, run_id="bench")
+        started, cpu = time.perf_counter(), _cpu_s()
+        report = embed_days(catalogue, live, PhotoStore(store_url), [DAY], told=_quiet)
+        for task in all_tasks():
+            score_days(catalogue, live, task, [DAY], told=_quiet)
+        elapsed_s = time.perf_counter() - started
+        mode = getattr(live.embedder, "mode", "?")
+        return {
+            "photos_per_s": report.embedded / elapsed_s,
+            "cpu_s": _cpu_s() - cpu,
+            "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "model": f"{live.name}, {mode}, {getattr(live.embedder, 'precision', '?')}",
+        }
+
+
+def bare() -> dict[str, Any]:
+    """Two processes, half the photos each: read, hash, decode, embed, predict, COPY."""
+    settings = load_settings()
+    with closing(Database(settings.require("database_url"))) as database:
+        _clear(database)
+        with database.cursor() as cursor:
+            cursor.execute("SELECT sha256, rendition_sha256 FROM lalafo.photos")
+            photos = cursor.fetchall()
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Semaphore(0), context.Event()
+    results = context.Queue()
+    halves = [photos[::2], photos[1::2]]
+    workers = [
+        context.Process(target=_bare_half, args=(half, ready, go, results)) for half in halves
+    ]
+    for worker in workers:
+        worker.start()
+    for _ in workers:
+        ready.acquire()
+    started = time.perf_counter()
+    go.set()
+    found = [results.get() for _ in workers]
+    elapsed_s = time.perf_counter() - started
+    for worker in workers:
+        worker.join()
+    return {
+        "photos_per_s": len(photos) / elapsed_s,
+        "cpu_s": sum(cpu for cpu, _ in found),
+        "rss_mb": sum(rss for _, rss in found),
+    }
+
+
+def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: Any) -> None:
+    import hashlib
+
+    import numpy as np
+    import torch
+    from psycopg.types.json import Jsonb
+
+    from ops.embed import Embedder, prepare
+    from ops.heads import class_probabilities
+    from resources.copy_rows import register_halfvec
+    from resources.ready_releases import backbone_key
+    from resources.release_store import ReleaseStore
+    from resources.releases_in_force import read_in_force
+
+    torch.set_num_threads(1)
+    settings = load_settings()
+    database = Database(settings.require("database_url"))
+    release = ReleaseStore(settings.resolved_store_url).load(read_in_force(database).live.digest)
+    embedder = Embedder(release.backbone, device="cpu", threads=1, mode=settings.model_mode)
+    embedder.warm_up()
+    head, name = release.heads["category"], release.manifest.name
+    store = PhotoStore(settings.resolved_store_url)
+    paths = [store.url("renditions", rendition).removeprefix("file://") for _, rendition in photos]
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = psycopg.connect(url)
+    register_halfvec(connection)
+    key = backbone_key(release)
+    ready.release()
+    go.wait()
+    cpu = _cpu_s()
+    for start in range(0, len(photos), BARE_BATCH):
+        images = []
+        for path in paths[start : start + BARE_BATCH]:
+            with open(path, "rb") as file:  # noqa: PTH123 - the bare loop is bare
+                data = file.read()
+            hashlib.sha256(data).digest()
+            images.append(prepare(data, release.manifest.preprocessing))
+        rows = embedder.embed(images)
+        scores = class_probabilities(rows, head)
+        chosen = scores.argmax(axis=1)
+        with connection.cursor() as cursor:
+            with cursor.copy("COPY bare_embeddings FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["text", "bytea", "halfvec", "text", "text"])
+                for (sha256, _), row in zip(photos[start : start + BARE_BATCH], rows, strict=True):
+                    copy.write_row((key, sha256, row, name, "bare"))
+            with cursor.copy("COPY bare_predictions FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["text", "bytea", "text", "float4", "jsonb"])
+                for offset, ((sha256, _), best) in enumerate(
+                    zip(photos[start : start + BARE_BATCH], chosen, strict=True)
+                ):
+                    top = np.argsort(-scores[offset])[:3]
+                    details = {"top": [[head.labels[i], float(scores[offset, i])] for i in top]}
+                    score = float(scores[offset, best])
+                    copy.write_row((name, sha256, head.labels[best], score, Jsonb(details)))
+        connection.commit()
+    results.put((_cpu_s() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    connection.close()
+    database.close()
+
+
+def _clear(database: Database) -> None:
+    """Both start from photos alone; the bare loop's tables are as narrow as ours and have a key."""
+    with database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.predictions")
+        cursor.execute("DELETE FROM lalafo.embeddings")
+        cursor.execute("DROP TABLE IF EXISTS bare_embeddings, bare_predictions")
+        cursor.execute(
+            "CREATE TABLE bare_embeddings (backbone text, sha256 bytea, embedding halfvec, "
+            "release text, run_id text, PRIMARY KEY (backbone, sha256))"
+        )
+        cursor.execute(
+            "CREATE TABLE bare_predictions (release text, sha256 bytea, label text, score real, "
+            "details jsonb, PRIMARY KEY (release, sha256))"
+        )
+
+
+def _cpu_s() -> float:
+    return time.process_time()
+
+
+def _quiet(_: str) -> None:
+    return None
+
+
+if __name__ == "__main__":
+    print(json.dumps({"ours": ours, "bare": bare}[sys.argv[1]]()))  # noqa: T201 - the result

@@ -1,0 +1,54 @@
+"""The photos of a bench: distinct bytes, 400 x 533 pixels, 30 to 60 KB, like sellers' own.
+
+No two are alike, or the cache by SHA-256 would do the work.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lalafo_assets.demo.photos import generate
+from ops.errors import ConfigurationError
+
+WIDTH, HEIGHT = 400, 533
+BASES = 64
+QUALITY = 88
+NOISE = 6.0  # standard deviation, of 255: what makes each photo's bytes its own, and its size real
+
+
+def bench_photos(count: int, *, folder: Path | None, seed: int = 1) -> Iterator[bytes]:
+    """`count` JPEG files, drawn or from a folder of real ones, each re-encoded with its own noise.
+
+    Raises:
+        ConfigurationError: the folder holds no photo.
+    """
+    import simplejpeg
+
+    bases = _drawn() if folder is None else _read(folder)
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        noise = rng.normal(0, NOISE, (HEIGHT, WIDTH, 1)).astype(np.float32)
+        pixels = np.clip(bases[index % len(bases)] + noise, 0, 255).astype(np.uint8)
+        yield bytes(simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorsubsampling="420"))
+
+
+def _drawn() -> list[NDArray[np.uint8]]:
+    import io
+
+    return [_fitted(Image.open(io.BytesIO(photo.data))) for photo in generate(BASES, 77)]
+
+
+def _read(folder: Path) -> list[NDArray[np.uint8]]:
+    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    if not paths:
+        raise ConfigurationError(f"{folder} holds no .jpg or .png photo")
+    step = max(1, len(paths) // (BASES * 4))
+    return [_fitted(Image.open(path)) for path in paths[::step][: BASES * 4]]
+
+
+def _fitted(image: Image.Image) -> NDArray[np.uint8]:
+    with image:
+        return np.asarray(image.convert("RGB").resize((WIDTH, HEIGHT)))

@@ -1,0 +1,19 @@
+"""What the user of a demo asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The options of `lalafo demo`."""
+
+    home: Path
+    ads: int = 200
+    photos: Path | None = None
+    weights: str = "auto"
+    backbone: str = "mobilenet_v3_small"
+    finetune: bool = False
+    exit_at_end: bool = False
+    port: int | None = None
+    seed: int = 7
