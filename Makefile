@@ -10,7 +10,7 @@ DEMO_FLAGS := $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ADS),--ads $(ADS)) \
 	$(if $(EXIT),--exit) $(if $(FINETUNE),--finetune) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 	$(if $(PORT),--port $(PORT))
 
-.PHONY: help demo test check bench clean-venv
+.PHONY: help demo test lint check bench clean-venv
 .DEFAULT_GOAL := help
 
 help:
@@ -37,12 +37,13 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(ARGS)
+
+check: lint test
 
 bench: $(STAMP)
 	$(BIN)/lalafo bench batch

@@ -243,3 +243,7 @@ def _wait_for_interrupt(check: Callable[[], None]) -> None:
             time.sleep(1)
     except KeyboardInterrupt:
         return
+
+
+if __name__ == "__main__":
+    main()

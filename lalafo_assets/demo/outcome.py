@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from rich.table import Table
 
@@ -26,26 +27,6 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of a demo."""
-
-    published: int
-    statuses: dict[str, int]  # ads
-    photos: int
-    photo_failures: dict[str, int]  # by reason
-    dead_letters: dict[str, int]  # by reason
-    labelled: int  # ads with a label and a prediction
-    right: int
-    latency: "Latency | None"  # of all ads
-    warm: "Latency | None"  # of those that came while a session was at work
-    runs: int
-
-    @property
-    def accounted_for(self) -> int:
-        return sum(self.statuses.values()) + sum(self.dead_letters.values())
-
-
-@dataclass(frozen=True, slots=True)
 class Latency:
     """Kafka timestamp to committed row, milliseconds."""
 
@@ -58,103 +39,118 @@ class Latency:
         return f"{self.p50_ms:,.0f} / {self.p99_ms:,.0f} ms ({self.ads} ads)"
 
 
-def read_counts(database: Database, catalog: str, stream_id: str, since: datetime) -> Counts:
-    """Ads, photos and dead letters of this demo so far."""
-    with database.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT count(*) FROM lalafo.ads WHERE catalog = %(c)s), "
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a demo."""
+
+    published: int
+    statuses: dict[str, int]  # ads
+    photos: int
+    photo_failures: dict[str, int]  # by reason
+    dead_letters: dict[str, int]  # by reason
+    labelled: int  # ads with a label and a prediction
+    right: int
+    latency: Latency | None  # of all ads
+    warm: Latency | None  # of those that came while a session was at work
+    runs: int
+
+    @property
+    def accounted_for(self) -> int:
+        return sum(self.statuses.values()) + sum(self.dead_letters.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One demo's ads, from its start on."""
+
+    database: Database
+    catalog: str
+    stream_id: str
+    since: datetime
+
+    def counts(self) -> Counts:
+        """Ads, photos and dead letters so far."""
+        row = self._one(
+            "SELECT (SELECT count(*) FROM lalafo.ads WHERE catalog = %(catalog)s), "
             "count(*), count(reason), (SELECT count(*) FROM lalafo.failures WHERE kind = 'event' "
-            "AND stream_id = %(s)s AND failed_at >= %(t)s) "
-            "FROM lalafo.ad_photos WHERE catalog = %(c)s",
-            {"c": catalog, "s": stream_id, "t": since},
+            "AND stream_id = %(stream)s AND failed_at >= %(since)s) "
+            "FROM lalafo.ad_photos WHERE catalog = %(catalog)s"
         )
-        row = cursor.fetchone()
-        assert row is not None
         return Counts(*row)
 
+    def outcome(self, published: int) -> Outcome:
+        """Everything that the closing table shows."""
+        labelled, right = self._one(
+            "SELECT count(*), count(*) FILTER (WHERE p.label = a.category) FROM lalafo.ads AS a "
+            "JOIN lalafo.predictions AS p USING (catalog, ad_id) "
+            "JOIN lalafo.releases_in_force AS f ON p.release = f.live WHERE a.catalog = "
+            "%(catalog)s AND p.task = 'category' AND a.category IS NOT NULL"
+        )
+        (photos,) = self._one("SELECT count(*) FROM lalafo.ad_photos WHERE catalog = %(catalog)s")
+        (runs,) = self._one(
+            "SELECT count(DISTINCT run_id) FROM lalafo.ads WHERE catalog = %(catalog)s"
+        )
+        return Outcome(
+            published=published,
+            statuses=self._pairs(
+                "SELECT status, count(*) FROM lalafo.ads WHERE catalog = %(catalog)s GROUP BY 1"
+            ),
+            photos=photos,
+            photo_failures=self._pairs(
+                "SELECT reason, count(*) FROM lalafo.failures WHERE kind = 'photo' "
+                "AND catalog = %(catalog)s GROUP BY 1 ORDER BY 2 DESC, 1"
+            ),
+            dead_letters=self._pairs(
+                "SELECT reason, count(*) FROM lalafo.failures WHERE kind = 'event' AND stream_id = "
+                "%(stream)s AND failed_at >= %(since)s GROUP BY 1 ORDER BY 2 DESC, 1"
+            ),
+            labelled=labelled,
+            right=right,
+            latency=self._latency("true"),
+            warm=self._latency(
+                "t.kafka_at >= (SELECT min(acquired_at) FROM lalafo.leases "
+                "WHERE stream_id = %(stream)s)"
+            ),
+            runs=runs,
+        )
 
-def read_outcome(
-    database: Database, catalog: str, stream_id: str, since: datetime, published: int
-) -> Outcome:
-    """Everything that the closing table shows."""
-    values = {"c": catalog, "s": stream_id, "t": since}
-    with database.cursor() as cursor:
+    def wait_for_timings(self) -> None:
+        """Wait until the session has noted when its last commits were seen; seconds at most."""
+        deadline = time.monotonic() + TIMINGS_S
+        while time.monotonic() < deadline:
+            (missing,) = self._one(
+                "SELECT count(*) FROM lalafo.stage_timings WHERE catalog = %(catalog)s "
+                "AND committed_at IS NULL"
+            )
+            if missing == 0:
+                return
+            time.sleep(0.1)
 
-        def pairs(query: str) -> dict[str, int]:
-            cursor.execute(query, values)
+    def _latency(self, where: str) -> Latency | None:
+        row = self._one(
+            "WITH waited AS (SELECT extract(epoch FROM t.committed_at - t.kafka_at) * 1000 AS ms "
+            "FROM lalafo.stage_timings AS t WHERE t.catalog = %(catalog)s "
+            f"AND t.committed_at IS NOT NULL AND {where}) "
+            "SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY ms), "
+            "percentile_cont(0.99) WITHIN GROUP (ORDER BY ms), max(ms)::float8 FROM waited"
+        )
+        return Latency(*row) if row[0] > 0 else None
+
+    def _pairs(self, query: str) -> dict[str, int]:
+        with self.database.cursor() as cursor:
+            cursor.execute(query, self._values)
             return dict(cursor.fetchall())
 
-        def one(query: str) -> tuple[int, ...]:
-            cursor.execute(query, values)
+    def _one(self, query: str) -> tuple[Any, ...]:
+        with self.database.cursor() as cursor:
+            cursor.execute(query, self._values)
             row = cursor.fetchone()
             assert row is not None
             return tuple(row)
 
-        return Outcome(
-            published=published,
-            statuses=pairs(
-                "SELECT status, count(*) FROM lalafo.ads WHERE catalog = %(c)s GROUP BY 1"
-            ),
-            photos=one("SELECT count(*) FROM lalafo.ad_photos WHERE catalog = %(c)s")[0],
-            photo_failures=pairs(
-                "SELECT reason, count(*) FROM lalafo.failures "
-                "WHERE kind = 'photo' AND catalog = %(c)s GROUP BY 1 ORDER BY 2 DESC, 1"
-            ),
-            dead_letters=pairs(
-                "SELECT reason, count(*) FROM lalafo.failures WHERE kind = 'event' "
-                "AND stream_id = %(s)s AND failed_at >= %(t)s GROUP BY 1 ORDER BY 2 DESC, 1"
-            ),
-            **_accuracy(one),
-            latency=_latency(database, values, "true"),
-            warm=_latency(
-                database,
-                values,
-                "t.kafka_at >= (SELECT min(acquired_at) FROM lalafo.leases "
-                "WHERE stream_id = %(s)s)",
-            ),
-            runs=one("SELECT count(DISTINCT run_id) FROM lalafo.ads WHERE catalog = %(c)s")[0],
-        )
-
-
-def _accuracy(one: "object") -> dict[str, int]:
-    assert callable(one)
-    labelled, right = one(
-        "SELECT count(*), count(*) FILTER (WHERE p.label = a.category) FROM lalafo.ads AS a "
-        "JOIN lalafo.predictions AS p USING (catalog, ad_id) "
-        "JOIN lalafo.releases_in_force AS f ON p.release = f.live "
-        "WHERE a.catalog = %(c)s AND p.task = 'category' AND a.category IS NOT NULL"
-    )
-    return {"labelled": labelled, "right": right}
-
-
-def _latency(database: Database, values: dict[str, object], where: str) -> Latency | None:
-    with database.cursor() as cursor:
-        cursor.execute(
-            "WITH waited AS (SELECT extract(epoch FROM t.committed_at - t.kafka_at) * 1000 AS ms "
-            "FROM lalafo.stage_timings AS t WHERE t.catalog = %(c)s "
-            f"AND t.committed_at IS NOT NULL AND {where}) "
-            "SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY ms), "
-            "percentile_cont(0.99) WITHIN GROUP (ORDER BY ms), max(ms)::float8 FROM waited",
-            values,
-        )
-        row = cursor.fetchone()
-        assert row is not None
-        return Latency(*row) if row[0] > 0 else None
-
-
-def wait_for_timings(database: Database, catalog: str) -> None:
-    """Wait until the session has noted when its last commits were seen; a few seconds at most."""
-    deadline = time.monotonic() + TIMINGS_S
-    while time.monotonic() < deadline:
-        with database.cursor() as cursor:
-            cursor.execute(
-                "SELECT FROM lalafo.stage_timings WHERE catalog = %s AND committed_at IS NULL "
-                "LIMIT 1",
-                (catalog,),
-            )
-            if cursor.rowcount == 0:
-                return
-        time.sleep(0.1)
+    @property
+    def _values(self) -> dict[str, object]:
+        return {"catalog": self.catalog, "stream": self.stream_id, "since": self.since}
 
 
 def outcome_table(outcome: Outcome, yardsticks: Sequence[tuple[str, str]]) -> Table:

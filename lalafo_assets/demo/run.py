@@ -16,7 +16,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -24,48 +23,50 @@ from rich.progress import (
 from lalafo_assets.demo.ads import DemoMessage, broken_messages, make_ads
 from lalafo_assets.demo.collection import Collection, folder_collection, generated_collection
 from lalafo_assets.demo.options import DemoOptions
-from lalafo_assets.demo.outcome import (
-    outcome_table,
-    read_counts,
-    read_outcome,
-    wait_for_timings,
-)
+from lalafo_assets.demo.outcome import Watch, outcome_table
 from lalafo_assets.demo.photo_host import PhotoHost
+from lalafo_assets.demo.release import MadeRelease, make_release
 from lalafo_assets.demo.spoilt import spoilt_photos
 from lalafo_assets.releases import materialisation
 from lalafo_assets.stack import Stack
 from ops.errors import LalafoError
 from resources.ad_stream import AdStream
 from resources.database import Database
-from resources.settings import load_settings
+from resources.settings import Settings, load_settings
 
 PUBLISH_S = 20.0
 """The ads come over so long: as a stream does, and below the embedded broker's 5 MiB a partition
 for demos of up to some 20,000 ads."""
 
 STALLED_S = 180.0
+SHOW_EVERY = 20
 
 
 def run_demo(options: DemoOptions, console: Console) -> bool:
-    """Run it; whether every event is accounted for."""
+    """Run it; whether every event is accounted for.
+
+    Raises:
+        ConfigurationError: photos, weights or a port can't be had; said before anything starts.
+    """
     started = time.monotonic()
     with _progress(console) as progress, ExitStack() as stack:
         collection = _collect(options, progress)
+        made = make_release(options, collection, load_settings(), progress)
         running = stack.enter_context(_stack(options, progress))
         settings = load_settings()
         database = stack.enter_context(closing(Database(settings.require("database_url"))))
         hosts = _hosts(options.home, collection, stack)
-        yardsticks = _install_release(options, collection, database, progress)
+        _put_live(made, settings, database, console)
         since, catalog = datetime.now(UTC), f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         messages = _messages(options, collection, catalog, *hosts)
-        with AdStream.from_settings(settings) as stream:
-            stream_id = stream.stream_id()
-            _publish_and_follow(
-                running, database, stream, messages, catalog, stream_id, since, progress
-            )
-        outcome = read_outcome(database, catalog, stream_id, since, len(messages))
+        with AdStream.from_settings(settings) as topics:
+            watch = Watch(database, catalog, topics.stream_id(), since)
+            follow = _Follow(progress, watch, messages)
+            follow.publish(topics)
+            follow.to_the_end(running)
+        outcome = watch.outcome(len(messages))
         progress.stop()
-        console.print(outcome_table(outcome, yardsticks))
+        console.print(outcome_table(outcome, made.yardsticks))
         console.print(f"[dim]{time.monotonic() - started:.0f} s from start to end[/]")
         _next_steps(console, running, catalog)
         if not options.exit_at_end:
@@ -129,23 +130,17 @@ def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoH
     )
 
 
-def _install_release(
-    options: DemoOptions, collection: Collection, database: Database, progress: Progress
-) -> tuple[tuple[str, str], ...]:
-    """Make the release, save it, make it live; rows for the closing table."""
-    from lalafo_assets.demo.release import make_release
+def _put_live(made: MadeRelease, settings: Settings, database: Database, console: Console) -> None:
+    """Save the release, make it known and live, and tell Dagster."""
     from resources.ready_releases import install
     from resources.release_store import ReleaseStore
     from resources.releases_in_force import put_live
 
-    settings = load_settings()
-    made = make_release(options, collection, settings, progress)
     known = install(database, ReleaseStore(settings.resolved_store_url), made.release)
     put_live(database, known.name)
     with dg.DagsterInstance.get() as instance:
         instance.report_runless_asset_event(materialisation(made.release.manifest, live=True))
-    progress.console.print(f"release [bold]{known.name}[/] is live; weights: {made.weights}")
-    return made.yardsticks
+    console.print(f"release [bold]{known.name}[/] is live; weights: {made.weights}")
 
 
 def _messages(
@@ -164,60 +159,53 @@ def _messages(
     return ads + broken_messages(catalog)
 
 
-def _publish_and_follow(
-    running: Stack,
-    database: Database,
-    stream: AdStream,
-    messages: list[DemoMessage],
-    catalog: str,
-    stream_id: str,
-    since: datetime,
-    progress: Progress,
-) -> None:
-    publishing = progress.add_task("publishing to the topic `ads`", total=len(messages))
-    scoring = progress.add_task("scoring (the sensor starts a run)", total=len(messages))
-    photos = progress.add_task("photos", total=sum(message.photos for message in messages))
-    gap_s = min(PUBLISH_S / len(messages), 0.1)
-    seen, moved_at = -1, time.monotonic()
-    with stream.publisher() as publisher:
-        for message in messages:
-            publisher.publish(stream.config.ads_topic, key=message.key, value=message.value)
-            progress.advance(publishing)
-            time.sleep(gap_s)
-            if progress.tasks[publishing].completed % 20 == 0:
-                _show(progress, scoring, photos, database, catalog, stream_id, since)
-        publisher.flush(10)
-    while seen < len(messages):
-        done = _show(progress, scoring, photos, database, catalog, stream_id, since)
-        if done != seen:
-            seen, moved_at = done, time.monotonic()
-        if time.monotonic() - moved_at > STALLED_S:
-            raise LalafoError(
-                f"{seen} of {len(messages)} events in {STALLED_S:.0f} s and no more: look at the "
-                f"run's log in {running.ui_url}/runs, and at {running.home}/logs"
-            )
-        running.check()
-        time.sleep(0.2)
-    wait_for_timings(database, catalog)
+class _Follow:
+    """The progress bars of the stream: published, scored, photos."""
 
+    def __init__(self, progress: Progress, watch: Watch, messages: list[DemoMessage]) -> None:
+        self.progress, self.watch, self.messages = progress, watch, messages
+        self.publishing = progress.add_task("publishing to the topic `ads`", total=len(messages))
+        self.scoring = progress.add_task("waiting for the sensor's run", total=len(messages))
+        self.photos = progress.add_task("photos", total=sum(m.photos for m in messages))
 
-def _show(
-    progress: Progress,
-    scoring: TaskID,
-    photos: TaskID,
-    database: Database,
-    catalog: str,
-    stream_id: str,
-    since: datetime,
-) -> int:
-    counts = read_counts(database, catalog, stream_id, since)
-    done = counts.ads + counts.dead_letters
-    progress.update(scoring, completed=done)
-    if done:
-        progress.update(scoring, description="scoring")
-    failed = f" ({counts.photos_failed} failed)" if counts.photos_failed else ""
-    progress.update(photos, completed=counts.photos, description=f"photos{failed}")
-    return done
+    def publish(self, topics: AdStream) -> None:
+        """Publish as a stream does: spread over some seconds, while the first are scored."""
+        gap_s = min(PUBLISH_S / len(self.messages), 0.1)
+        with topics.publisher() as publisher:
+            for number, message in enumerate(self.messages):
+                publisher.publish(topics.config.ads_topic, key=message.key, value=message.value)
+                self.progress.advance(self.publishing)
+                time.sleep(gap_s)
+                if number % SHOW_EVERY == 0:
+                    self.show()
+            publisher.flush(10)
+
+    def to_the_end(self, running: Stack) -> None:
+        """Wait until every event is accounted for; LalafoError where nothing moves any more."""
+        seen, moved_at = -1, time.monotonic()
+        while seen < len(self.messages):
+            done = self.show()
+            if done != seen:
+                seen, moved_at = done, time.monotonic()
+            if time.monotonic() - moved_at > STALLED_S:
+                raise LalafoError(
+                    f"{seen} of {len(self.messages)} events, and no more in {STALLED_S:.0f} s: "
+                    f"look at the run's log in {running.ui_url}/runs, and at {running.home}/logs"
+                )
+            running.check()
+            time.sleep(0.2)
+        self.watch.wait_for_timings()
+
+    def show(self) -> int:
+        """Bring the bars up to date; how many events are accounted for."""
+        counts = self.watch.counts()
+        done = counts.ads + counts.dead_letters
+        self.progress.update(self.scoring, completed=done)
+        if done:
+            self.progress.update(self.scoring, description="scoring")
+        failed = f" ({counts.photos_failed} failed)" if counts.photos_failed else ""
+        self.progress.update(self.photos, completed=counts.photos, description=f"photos{failed}")
+        return done
 
 
 def _next_steps(console: Console, running: Stack, catalog: str) -> None:

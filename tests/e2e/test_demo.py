@@ -1,0 +1,199 @@
+"""`lalafo demo` as a user starts it: to its end, looked at, killed, and started again."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from resources.processes import STACK_MARK, mark_of
+from tests.e2e.browser import open_browser, screenshot, why_no_browser
+
+ADS = 16
+START_TIMEOUT_S = 240
+LALAFO = [sys.executable, "-m", "lalafo_assets.cli"]
+
+
+@pytest.fixture(scope="module")
+def shared_home() -> Iterator[Path]:
+    """One state for all of this file: each start finds what the last one left."""
+    with tempfile.TemporaryDirectory(prefix="lalafo-test-") as folder:
+        yield Path(folder)
+
+
+class Demo:
+    """A running `lalafo demo`, and what it has said so far."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.home = home
+        self.log = home / f"demo-{time.time_ns()}.log"
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*LALAFO, "demo", "--home", str(home), "--ads", str(ADS), *arguments],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "COLUMNS": "120"},
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while text not in self.said:
+            assert self.process.poll() is None, f"ended before it said {text!r}: {self.said}"
+            assert time.monotonic() < deadline, f"never said {text!r}: {self.said}"
+            time.sleep(0.2)
+
+    def wait(self) -> int:
+        return self.process.wait(START_TIMEOUT_S)
+
+
+def stack_processes(home: Path) -> list[str]:
+    """Command lines of living processes that belong to the stack of this home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get(STACK_MARK) == mark_of(home):
+                found.append(" ".join(process.cmdline()))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def assert_gone(home: Path, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while stack_processes(home):
+        assert time.monotonic() < deadline, f"still running: {stack_processes(home)}"
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_runs_is_looked_at_and_stops(shared_home: Path, tmp_path: Path) -> None:
+    """Every ad is accounted for; the UI shows the graph and the run; Ctrl-C leaves nothing."""
+    demo = Demo(shared_home)
+    try:
+        demo.wait_for("Running.")
+        assert re.search(r"not accounted for\s*│\s*0", demo.said), demo.said
+        ui = re.search(r"http://127\.0\.0\.1:\d+", demo.said)
+        assert ui is not None
+        _look(ui.group(), tmp_path)
+    finally:
+        demo.process.send_signal(signal.SIGINT)
+        status = demo.wait()
+    assert status == 0, demo.said
+    assert "Traceback" not in demo.said
+    assert_gone(shared_home, within_s=10)
+
+
+def _look(ui: str, tmp_path: Path) -> None:
+    reason = why_no_browser()
+    if reason is not None:
+        assert os.environ.get("LALAFO_REQUIRE_BROWSER") != "1", reason
+        return
+    with open_browser(tmp_path / "profile") as page:
+        page.goto(f"{ui}/asset-groups")
+        for asset in ("ad_photos", "photo_embeddings", "ad_categories", "model_release"):
+            page.get_by_text(asset, exact=False).first.wait_for(timeout=60_000)
+        page.wait_for_timeout(3_000)
+        assert screenshot(page, "asset-graph", tmp_path).stat().st_size > 20_000
+        page.goto(f"{ui}/runs")
+        page.get_by_text("score_new_ads").first.wait_for(timeout=60_000)
+        page.locator("a[href*='/runs/']").first.click()
+        page.get_by_text("drain_ads").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(3_000)
+        assert screenshot(page, "run", tmp_path).stat().st_size > 20_000
+        page.goto(f"{ui}/assets/ad_photos")
+        page.get_by_text("ad_photos").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(3_000)
+        assert screenshot(page, "ad-photos", tmp_path).stat().st_size > 20_000
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_demo_starts_again(shared_home: Path) -> None:
+    """After `kill -9` nothing of it goes on, and the next start runs to its end."""
+    killed = Demo(shared_home)
+    killed.wait_for("publishing")
+    killed.process.kill()
+    killed.wait()
+    assert_gone(shared_home, within_s=30)
+    again = Demo(shared_home, "--exit")
+    assert again.wait() == 0, again.said
+    assert re.search(r"not accounted for\s*│\s*0", again.said), again.said
+    assert_gone(shared_home, within_s=10)
+
+
+def test_doctor_says_what_is_there() -> None:
+    """One line a check; status 0 on a machine where the demo works."""
+    done = subprocess.run([*LALAFO, "doctor"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for subject in ("Python", "disk", "port", "device", "Java"):
+        assert subject in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "command", "named"),
+    [
+        ({"LALAFO_DEVICE": "tpu"}, ["doctor"], "LALAFO_DEVICE"),
+        ({"LALAFO_DATABASE_URL": "postgresql://u@127.0.0.1:9/x"}, ["results"], "DATABASE_URL"),
+        ({"LALAFO_DATABASE_URL": "sqlite://"}, ["results"], "LALAFO_DATABASE_URL"),
+        ({"LALAFO_KAFKA_BOOTSTRAP": "127.0.0.1:9"}, ["publish", "-"], "LALAFO_KAFKA_BOOTSTRAP"),
+        ({}, ["publish", "-"], "LALAFO_KAFKA_BOOTSTRAP is not set"),
+        ({}, ["demo", "--photos", "/nowhere/at/all"], "no such folder"),
+        ({}, ["demo", "--weights", "file:/nowhere.safetensors"], "nowhere.safetensors"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line(
+    variables: dict[str, str], command: list[str], named: str, shared_home: Path
+) -> None:
+    """A wrong setting or an absent server is named; nobody is shown a traceback."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LALAFO_")}
+    done = subprocess.run(
+        [*LALAFO, *command],
+        input="",
+        capture_output=True,
+        text=True,
+        env={**environment, **variables, "LALAFO_HOME": str(shared_home), "COLUMNS": "400"},
+        check=False,
+    )
+    assert done.returncode != 0
+    told = done.stdout + done.stderr
+    assert named in told, told
+    assert "Traceback" not in told
+
+
+def test_pretrained_weights_that_are_not_there_are_an_error(
+    shared_home: Path, tmp_path: Path
+) -> None:
+    """`--weights pretrained` never falls back: it says what else there is."""
+    if subprocess.run(["unshare", "--net", "true"], check=False).returncode != 0:
+        pytest.skip("the network can't be taken away: that needs root and unshare")
+    done = subprocess.run(
+        [
+            "unshare",
+            "--net",
+            *LALAFO,
+            "demo",
+            "--home",
+            str(shared_home),
+            "--weights",
+            "pretrained",
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TORCH_HOME": str(tmp_path), "COLUMNS": "400"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "--weights starter" in done.stdout + done.stderr
