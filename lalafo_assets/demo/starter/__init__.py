@@ -1,0 +1,41 @@
+"""The release that ships with the package: a small backbone and a category head for drawn goods.
+
+The three files beside this module are what `python -m lalafo_assets.demo.train_starter` wrote.
+They are read by the release store's own loader, so that shipped weights are verified like any.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ops.errors import ConfigurationError
+from ops.release import WEIGHT_FILES, Release, sha256_hex
+from resources.release_store import MANIFEST_FILE, ReleaseStore
+
+FOLDER = Path(__file__).parent
+
+
+def load_starter(folder: Path = FOLDER) -> Release:
+    """The starter, every file verified by SHA-256 against its manifest; a few milliseconds.
+
+    Args:
+        folder: where manifest.json and the weight files lie.
+
+    Raises:
+        ConfigurationError: a file is missing, damaged or altered.
+    """
+    files: dict[str, bytes] = {}
+    for name in (MANIFEST_FILE, *WEIGHT_FILES):
+        path = folder / name
+        if not path.is_file():
+            raise ConfigurationError(
+                f"The starter's {name} is missing from {folder}: install the package again, or "
+                "train one with `python -m lalafo_assets.demo.train_starter --out DIR`."
+            )
+        files[name] = path.read_bytes()
+    digest = sha256_hex(files[MANIFEST_FILE])
+    with TemporaryDirectory(prefix="lalafo-starter-") as store:
+        release = Path(store) / "releases" / digest
+        release.mkdir(parents=True)
+        for name, data in files.items():
+            (release / name).write_bytes(data)
+        return ReleaseStore(store).load(digest)
