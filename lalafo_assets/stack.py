@@ -121,6 +121,7 @@ class Stack:
         self._prepare()
         if not self._services_only:
             self._start_dagster()
+        self._told("the stack is up")
 
     def _make_dagster_home(self) -> Path:
         config = ROOT / "dagster.yaml"

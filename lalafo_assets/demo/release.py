@@ -206,9 +206,10 @@ def _embed(
     for chunk, images in _prepared(collection, photos, backbone.preprocessing):
         rows.append(embedder.embed(images))
         labels += [photo.label for photo in chunk]
-        progress.advance(bar, CHUNK)
+        progress.advance(bar, len(chunk))
     if not labels:
         raise ConfigurationError(f"none of {len(photos)} photos {what} could be read")
+    progress.update(bar, completed=len(photos))
     if len(labels) < len(photos):
         progress.console.print(f"{len(photos) - len(labels)} photos {what} could not be read")
     return Embedded(np.concatenate(rows), labels)

@@ -38,8 +38,12 @@ PUBLISH_S = 20.0
 """The ads come over so long: as a stream does, and below the embedded broker's 5 MiB a partition
 for demos of up to some 20,000 ads."""
 
+FIRST_SHARE = 0.3
+"""Of the ads: these wait for a session to start, the others meet it at work."""
+
 STALLED_S = 180.0
 SHOW_EVERY = 20
+STACK_STEPS = 5
 
 
 def run_demo(options: DemoOptions, console: Console) -> bool:
@@ -62,7 +66,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         with AdStream.from_settings(settings) as topics:
             watch = Watch(database, catalog, topics.stream_id(), since)
             follow = _Follow(progress, watch, messages)
-            follow.publish(topics)
+            follow.publish(topics, running)
             follow.to_the_end(running)
         outcome = watch.outcome(len(messages))
         progress.stop()
@@ -104,10 +108,10 @@ def _collect(options: DemoOptions, progress: Progress) -> Collection:
 
 
 def _stack(options: DemoOptions, progress: Progress) -> Stack:
-    starting = progress.add_task("starting the stack", total=5)
+    starting = progress.add_task("starting the stack", total=STACK_STEPS)
 
     def told(what: str) -> None:
-        progress.update(starting, description=what, advance=1)
+        progress.update(starting, description=what, advance=1, total=STACK_STEPS)
 
     return Stack(
         options.home,
@@ -168,22 +172,31 @@ class _Follow:
         self.scoring = progress.add_task("waiting for the sensor's run", total=len(messages))
         self.photos = progress.add_task("photos", total=sum(m.photos for m in messages))
 
-    def publish(self, topics: AdStream) -> None:
-        """Publish as a stream does: spread over some seconds, while the first are scored."""
-        gap_s = min(PUBLISH_S / len(self.messages), 0.1)
+    def publish(self, topics: AdStream, running: Stack) -> None:
+        """Publish as a stream does: a first part wakes the sensor, the rest meets a session."""
+        first = max(1, round(len(self.messages) * FIRST_SHARE))
         with topics.publisher() as publisher:
             for number, message in enumerate(self.messages):
+                if number == first:
+                    publisher.flush(10)
+                    self.wait(running, until=1)
                 publisher.publish(topics.config.ads_topic, key=message.key, value=message.value)
                 self.progress.advance(self.publishing)
-                time.sleep(gap_s)
+                if number >= first:
+                    time.sleep(min(PUBLISH_S / len(self.messages), 0.1))
                 if number % SHOW_EVERY == 0:
                     self.show()
             publisher.flush(10)
 
     def to_the_end(self, running: Stack) -> None:
-        """Wait until every event is accounted for; LalafoError where nothing moves any more."""
+        """Wait until every event is accounted for and its times are written."""
+        self.wait(running, until=len(self.messages))
+        self.watch.wait_for_timings()
+
+    def wait(self, running: Stack, *, until: int) -> None:
+        """Wait until so many events are accounted for; LalafoError where nothing moves any more."""
         seen, moved_at = -1, time.monotonic()
-        while seen < len(self.messages):
+        while seen < until:
             done = self.show()
             if done != seen:
                 seen, moved_at = done, time.monotonic()
@@ -194,7 +207,6 @@ class _Follow:
                 )
             running.check()
             time.sleep(0.2)
-        self.watch.wait_for_timings()
 
     def show(self) -> int:
         """Bring the bars up to date; how many events are accounted for."""
