@@ -5,6 +5,7 @@ Decides options and words only; the work is in the modules that it calls, import
 """
 
 import logging
+import signal
 import sys
 import time
 import warnings
@@ -202,6 +203,9 @@ def bench_batch(
 
 def main() -> None:
     """The entry point: our errors become one line and status 1, a wrong use status 2."""
+    # Ctrl-C and SIGTERM both end politely, also where a shell started us with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # stdout is for results, so logs go to stderr, and only those that call for a person.
     # Dagster 1.13 warns of its own beta parameters at every start; the project's tests watch them.
     warnings.filterwarnings("ignore", message=".*is currently in beta")
@@ -214,6 +218,8 @@ def main() -> None:
     except LalafoError as error:
         Console(stderr=True).print(f"[red]lalafo:[/] {error}", highlight=False)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _database(home: Path) -> "Database":

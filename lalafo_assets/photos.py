@@ -19,16 +19,18 @@ from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from ops.asset_names import ADS_TOPIC, OWNERS
 from ops.errors import TEMPORARY_REASONS, BadInputError, StoredObjectError
 from ops.photos import make_thumbnail
-from ops.previews import as_markdown, bars, contact_sheet
 from ops.scoring import LoadedPhoto
+from ops.session_reports import FIRST_TASK, as_metadata
 from ops.types import PhotoRef
 from resources import tables
 from resources.catalogue import Catalogue, FailedPhoto, StoredPhoto
 from resources.dagster_resources import DatabaseResource, PhotosResource
 from resources.database import Database
-from resources.day_summaries import failure_counts, readable, sample_photos
+from resources.day_pictures import photo_pictures
+from resources.day_summaries import failure_counts
 from resources.photo_loading import PhotoLoader
 from resources.photo_store import PhotoStore
+from resources.releases_in_force import read_in_force
 from resources.settings import Settings, load_settings
 
 CHUNK = 256
@@ -83,19 +85,17 @@ def ad_photos(
         context.log.info(f"{mended} of {len(failed)} photos mended")
         made = _make_thumbnails(catalogue, store, covered)
         counts = failure_counts(held, covered)
-        samples = sample_photos(held, covered, limit=24)
-        sheet = contact_sheet(readable(store, samples))
+        live = read_in_force(held).live.name
+        pictures = photo_pictures(held, store, covered, release=live, task=FIRST_TASK)
         return dg.MaterializeResult(
             metadata={
                 "dagster/partition_row_count": counts.photos,
                 "photos_failed": counts.failed,
+                "failures_by_reason": dg.MetadataValue.json(counts.by_reason),
                 "photos_tried_again": len(failed),
                 "photos_mended": mended,
                 "thumbnails_made": made,
-                "failures_by_reason": dg.MetadataValue.md(
-                    as_markdown(bars(counts.by_reason, title="Photos failed, by reason"))
-                ),
-                "contact_sheet": dg.MetadataValue.md(as_markdown(sheet)),
+                **as_metadata(pictures),
             }
         )
     finally:

@@ -9,24 +9,21 @@ from collections.abc import Callable
 from datetime import date, timedelta
 
 import dagster as dg
-import numpy as np
-from numpy.typing import NDArray
 
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.embeddings import photo_embeddings
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
-from ops.previews import as_markdown, bars, confusion_matrix, contact_sheet, histogram
 from ops.scoring import ReadyRelease, predict_ads
+from ops.session_reports import as_metadata
 from ops.tasks import Task, all_tasks
 from resources import tables
 from resources.catalogue import Catalogue, ScoredAd
-from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
-from resources.day_summaries import LabelledScores, prediction_summary, readable, sample_photos
-from resources.photo_store import PhotoStore
+from resources.dagster_resources import DatabaseResource, ModelsResource
+from resources.day_pictures import prediction_pictures
+from resources.day_summaries import prediction_summary
 
 CHUNK = 5_000
-MATRIX_LABELS = 40
 
 
 def prediction_asset(task: Task) -> dg.AssetsDefinition:
@@ -51,7 +48,6 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
     def predictions(
         context: dg.AssetExecutionContext,
         database: DatabaseResource,
-        photos: PhotosResource,
         models: ModelsResource,
     ) -> dg.MaterializeResult[None]:
         from resources.ready_releases import load_in_force
@@ -63,13 +59,12 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             live = load_in_force(held, models.store(), models.embedder())[0]
             scored = score_days(catalogue, live, task, covered, told=context.log.info)
             summary = prediction_summary(held, covered, release=live.name, task=task.name)
-            samples = sample_photos(held, covered, limit=24, release=live.name, task=task.name)
             return dg.MaterializeResult(
                 metadata={
                     "dagster/partition_row_count": len(summary.scores),
                     "release": live.name,
                     "ads_scored": scored,
-                    **_pictures(summary, photos.store(), samples),
+                    **as_metadata(prediction_pictures(summary)),
                 }
             )
         finally:
@@ -98,39 +93,6 @@ def score_days(
         written += catalogue.write_predictions(release.name, scored)
         told(f"{written} ads scored so far")
     return written
-
-
-def _pictures(
-    summary: LabelledScores, store: PhotoStore, samples: list[tuple[bytes, str]]
-) -> dict[str, dg.MetadataValue]:
-    pictures = {
-        "labels": bars(summary.labels, title="Ads by label"),
-        "scores": histogram(
-            summary.scores.tolist(), title="Score of the label chosen", x_label="score"
-        ),
-        "contact_sheet": contact_sheet(readable(store, samples)),
-    }
-    labels, matrix = _matrix(summary)
-    if labels:
-        pictures["confusion_matrix"] = confusion_matrix(
-            matrix, labels, title="Filed under (rows), predicted (columns)"
-        )
-    return {name: dg.MetadataValue.md(as_markdown(data)) for name, data in pictures.items()}
-
-
-def _matrix(summary: LabelledScores) -> tuple[list[str], NDArray[np.int64]]:
-    """The labels that occur most, and how they were filed and predicted."""
-    totals: dict[str, int] = {}
-    for (filed, predicted), count in summary.confusion.items():
-        for label in {filed, predicted}:
-            totals[label] = totals.get(label, 0) + count
-    labels = sorted(sorted(totals, key=lambda label: -totals[label])[:MATRIX_LABELS])
-    index = {label: position for position, label in enumerate(labels)}
-    matrix = np.zeros((len(labels), len(labels)), np.int64)
-    for (filed, predicted), count in summary.confusion.items():
-        if filed in index and predicted in index:
-            matrix[index[filed], index[predicted]] = count
-    return labels, matrix
 
 
 prediction_assets = [prediction_asset(task) for task in all_tasks()]

@@ -13,7 +13,13 @@ from pydantic import Field
 from ops.asset_names import AD_PHOTOS, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM
 from ops.errors import LeaseLostError
 from ops.session import SessionPolicy
-from ops.session_reports import picture_events, report_events, summary
+from ops.session_reports import (
+    FIRST_TASK,
+    as_metadata,
+    latency_picture,
+    report_events,
+    summary,
+)
 from ops.tally import Tally
 from ops.tasks import all_tasks
 from resources.dagster_resources import (
@@ -29,6 +35,8 @@ from resources.day_checks import (
     every_photo_is_accounted_for,
     no_label_above_its_usual_share,
 )
+from resources.day_pictures import photo_pictures, prediction_pictures
+from resources.day_summaries import prediction_summary
 from resources.live_session import SessionParts, open_session
 from resources.releases_in_force import read_in_force
 
@@ -86,7 +94,7 @@ def drain_ads(
 def _drain(context: dg.OpExecutionContext, parts: SessionParts, policy: SessionPolicy) -> None:
     def report(tally: Tally) -> None:
         context.log.info(summary(tally))
-        for event in report_events(tally, releases=live.releases):
+        for event in report_events(tally):
             context.log_event(event)
 
     with open_session(parts, run_id=context.run_id, report=report, policy=policy) as live:
@@ -100,16 +108,33 @@ def _drain(context: dg.OpExecutionContext, parts: SessionParts, policy: SessionP
             # Not a failure: another session goes on from our last commit.
             context.log.warning(f"ending early: {error}")
             return
-        samples = live.samples
     # The leases are free again: what follows keeps no ad waiting.
     context.log.info(f"drained: {summary(total)}")
     if total.unaccounted != 0:
         raise dg.Failure(f"{total.unaccounted} events came in and are nowhere: this is a bug")
     if total.days:
-        for picture in picture_events(max(total.days), total, samples):
-            context.log_event(picture)
+        for observation in picture_days(parts, total):
+            context.log_event(observation)
         for evaluation in check_days(parts.database, sorted(total.days)):
             context.instance.report_runless_asset_event(evaluation)
+
+
+def picture_days(parts: SessionParts, total: Tally) -> Iterator[dg.AssetObservation]:
+    """Pictures of the session, and of each day that it wrote to."""
+    yield latency_picture(total)
+    live = read_in_force(parts.database).live.name
+    for day in sorted(total.days):
+        photos = photo_pictures(parts.database, parts.store, [day], release=live, task=FIRST_TASK)
+        yield dg.AssetObservation(
+            AD_PHOTOS, partition=day.isoformat(), metadata=as_metadata(photos)
+        )
+        for task in all_tasks():
+            found = prediction_summary(parts.database, [day], release=live, task=task.name)
+            yield dg.AssetObservation(
+                task.asset_name,
+                partition=day.isoformat(),
+                metadata=as_metadata(prediction_pictures(found)),
+            )
 
 
 def check_days(database: Database, days: Sequence[date]) -> Iterator[dg.AssetCheckEvaluation]:

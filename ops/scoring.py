@@ -49,6 +49,9 @@ Vector = NDArray[np.float16]
 class PhotoEmbedder(Protocol):
     """A backbone, ready to work."""
 
+    @property
+    def dimension(self) -> int: ...
+
     def embed(self, images: Sequence[Image]) -> Embeddings: ...
 
 

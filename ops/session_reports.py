@@ -1,57 +1,46 @@
 """What a session tells Dagster: a tally as materialisations, observations and pictures.
 
-Decides the metadata; knows nothing of how the session works. Numbers go out every report,
-pictures once at the end: an event log that grows by pictures is no log.
+Decides the metadata; knows nothing of how the session works. Numbers go out with every report,
+pictures once, at the end: an event log that grows by pictures is no log.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 import dagster as dg
 
 from ops.asset_names import AD_PHOTOS, ADS_TOPIC, PHOTO_EMBEDDINGS
-from ops.previews import as_markdown, bars, contact_sheet, histogram
+from ops.previews import as_markdown, histogram
 from ops.tally import Tally
 from ops.tasks import all_tasks
 
 Metadata = dict[str, dg.MetadataValue]
 
+FIRST_TASK = "category"
+"""Whose label stands below a photo."""
 
-def report_events(
-    tally: Tally, *, releases: Sequence[str]
-) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+
+def report_events(tally: Tally) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """One materialisation an asset and day, and what was read from the topic."""
     yield dg.AssetObservation(ADS_TOPIC, metadata=_stream_metadata(tally))
     for day in sorted(tally.days):
-        yield from _day_events(day, tally, releases)
+        yield from _day_events(day, tally)
 
 
-def picture_events(
-    day: date, tally: Tally, samples: Sequence[tuple[bytes, str]]
-) -> Iterator[dg.AssetObservation]:
-    """Pictures of the whole session: photos with what was said of them, categories, latencies.
-
-    Args:
-        samples: (rendition bytes, caption) of some of the session's photos.
-    """
-    latency = histogram(
+def latency_picture(tally: Tally) -> dg.AssetObservation:
+    """How long the session's ads waited, as a histogram beside the topic."""
+    picture = histogram(
         tally.latencies_ms,
         title="Kafka timestamp to committed row",
         x_label="milliseconds",
         log_x=True,
     )
-    pictures = {
-        AD_PHOTOS: ("contact_sheet", contact_sheet(samples)),
-        dg.AssetKey("ad_categories"): (
-            "categories",
-            bars(tally.categories, title="Ads by category"),
-        ),
-        ADS_TOPIC: ("latency", latency),
-    }
-    for key, (name, picture) in pictures.items():
-        partition = None if key == ADS_TOPIC else day.isoformat()
-        metadata = {name: dg.MetadataValue.md(as_markdown(picture))}
-        yield dg.AssetObservation(key, partition=partition, metadata=metadata)
+    return dg.AssetObservation(ADS_TOPIC, metadata=as_metadata({"latency": picture}))
+
+
+def as_metadata(pictures: Mapping[str, bytes]) -> Metadata:
+    """Pictures as Dagster shows them: Markdown that carries the image."""
+    return {name: dg.MetadataValue.md(as_markdown(data)) for name, data in pictures.items()}
 
 
 def summary(tally: Tally) -> str:
@@ -65,12 +54,10 @@ def summary(tally: Tally) -> str:
     )
 
 
-def _day_events(
-    day: date, tally: Tally, releases: Sequence[str]
-) -> Iterator[dg.AssetMaterialization]:
+def _day_events(day: date, tally: Tally) -> Iterator[dg.AssetMaterialization]:
     shared: Metadata = {
         "ads": dg.MetadataValue.int(tally.days[day]),
-        "releases": dg.MetadataValue.text(", ".join(releases)),
+        "releases": dg.MetadataValue.text(", ".join(sorted(tally.releases))),
         **_latency_metadata(tally),
     }
     photos: Metadata = {

@@ -28,6 +28,7 @@ class Tally:
     predictions: int = 0
     untrusted_timestamps: int = 0
     batches: int = 0
+    releases: set[str] = field(default_factory=set)  # what the batches were computed for
     days: Counter[date] = field(default_factory=Counter)  # ads written, by the day they belong to
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # first, next; by partition
     latencies_ms: list[float] = field(default_factory=list)  # Kafka timestamp to committed row
@@ -36,6 +37,7 @@ class Tally:
         """Count one committed batch."""
         written = [ad for ad in batch.ads if ad.event.key in result.accepted]
         self.batches += 1
+        self.releases.update(batch.releases)
         self.events += batch.events
         self.written += len(written)
         self.unchanged += batch.superseded + len(batch.ads) - len(written)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ops.errors import Reason
 
 
-
 class EventKind(StrEnum):
     UPSERTED = "upserted"
     DELETED = "deleted"

@@ -5,14 +5,12 @@ that loads while it holds them keeps its ads waiting. The loop itself is `ops/se
 starts it and who is told is the caller's.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 from ops.events import EventLimits
-from ops.outcomes import Batch, CommitResult
 from ops.release import FrozenBackbone
 from ops.scoring import BatchScorer, PhotoEmbedder, ReadyRelease, ReceiptRule
 from ops.session import Session, SessionPolicy
@@ -32,8 +30,6 @@ from resources.results import Holder, ResultWriter
 from resources.settings import Settings
 from resources.stream_positions import starting_offsets
 
-SAMPLES = 24
-
 
 @dataclass(frozen=True, slots=True)
 class SessionParts:
@@ -49,23 +45,12 @@ class SessionParts:
     first_day: date
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class LiveSession:
     """An open session: run it once."""
 
     session: Session
     epochs: Mapping[int, int]  # by partition; empty where others hold them all
-    writer: "SampledResults"
-
-    @property
-    def releases(self) -> tuple[str, ...]:
-        """The names of the releases that the last commit was computed for."""
-        return self.writer.releases
-
-    @property
-    def samples(self) -> list[tuple[bytes, str]]:
-        """(rendition bytes, caption) of the last photos written, for a contact sheet."""
-        return list(self.writer.samples)
 
 
 @contextmanager
@@ -112,7 +97,6 @@ def open_session(
         consumer.assign(starting_offsets(database, stream, leases.epochs, run_id=run_id))
         publisher = stack.enter_context(stream.publisher())
         holder = Holder(run_id, leases.stream_id, leases.topic, leases.epochs)
-        results = SampledResults(ResultWriter(database, holder))
 
         def scorer() -> BatchScorer:
             # The set loaded before the leases serves first; a changed one is loaded anew.
@@ -128,13 +112,13 @@ def open_session(
         session = Session(
             stream=_OwnedPartitions(consumer, stream),
             dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
-            results=results,
+            results=ResultWriter(database, holder),
             scorer=scorer,
             keep_going=go_on,
             report=report,
             policy=policy,
         )
-        yield LiveSession(session, leases.epochs, results)
+        yield LiveSession(session, leases.epochs)
 
 
 def _scorer(
@@ -178,27 +162,3 @@ class _OwnedPartitions:
 
     def commit_group_offsets(self, next_offsets: Mapping[int, int]) -> None:
         self.stream.commit_group_offsets(next_offsets)
-
-
-@dataclass(slots=True)
-class SampledResults:
-    """A result writer that remembers a few photos of what it wrote, for people to look at."""
-
-    writer: ResultWriter
-    samples: deque[tuple[bytes, str]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    releases: tuple[str, ...] = ()
-
-    def commit(self, batch: Batch) -> CommitResult:
-        result = self.writer.commit(batch)
-        self.releases = batch.releases
-        photos = {photo.photo_sha256: photo.data for photo in batch.renditions}
-        for ad in batch.ads:
-            live = ad.predictions.get(batch.releases[0], ())
-            caption = next((f"{item.label} {item.score:.0%}" for item in live), "")
-            first = next((photo.sha256 for photo in ad.photos if photo.sha256 in photos), None)
-            if first is not None:
-                self.samples.append((photos[first], caption))
-        return result
-
-    def flush(self) -> None:
-        self.writer.flush()

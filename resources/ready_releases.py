@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ops.errors import ConfigurationError
 from ops.release import FrozenBackbone, Release
 from ops.scoring import PhotoEmbedder, ReadyRelease
 from resources.database import Database
@@ -38,7 +39,16 @@ def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
 
 
 def make_ready(release: Release, embedder: PhotoEmbedder) -> ReadyRelease:
-    """A release with its embedder."""
+    """A release with its embedder.
+
+    Raises:
+        ConfigurationError: the manifest's dimension is not the backbone's.
+    """
+    if release.manifest.dimension != embedder.dimension:
+        raise ConfigurationError(
+            f"{release.manifest.name} says {release.manifest.dimension} dimensions, its backbone "
+            f"has {embedder.dimension}: the release is not what it says"
+        )
     return ReadyRelease(
         name=release.manifest.name,
         backbone=backbone_key(release),

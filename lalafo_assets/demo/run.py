@@ -44,6 +44,7 @@ FIRST_SHARE = 0.3
 STALLED_S = 180.0
 SHOW_EVERY = 20
 STACK_STEPS = 5
+LINEAGE = "/locations/lalafo_assets/asset-groups/catalogue/lineage"
 
 
 def run_demo(options: DemoOptions, console: Console) -> bool:
@@ -224,7 +225,7 @@ def _next_steps(console: Console, running: Stack, catalog: str) -> None:
     ui = running.ui_url
     console.print(f"\nDagster's UI: [link={ui}]{ui}[/link]")
     console.print("Three things to try next:")
-    console.print(f"  1. the lineage, with counts and pictures of today: {ui}/asset-groups")
+    console.print(f"  1. the assets, with counts and pictures: {ui}{LINEAGE}")
     console.print(
         f"  2. one ad, from photo to prediction:  .venv/bin/lalafo results {catalog}/000001"
     )

@@ -103,7 +103,7 @@ def _look(ui: str, tmp_path: Path) -> None:
         assert os.environ.get("LALAFO_REQUIRE_BROWSER") != "1", reason
         return
     with open_browser(tmp_path / "profile") as page:
-        page.goto(f"{ui}/asset-groups")
+        page.goto(f"{ui}/locations/lalafo_assets/asset-groups/catalogue/lineage")
         for asset in ("ad_photos", "photo_embeddings", "ad_categories", "model_release"):
             page.get_by_text(asset, exact=False).first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
@@ -114,9 +114,10 @@ def _look(ui: str, tmp_path: Path) -> None:
         page.get_by_text("drain_ads").first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         assert screenshot(page, "run", tmp_path).stat().st_size > 20_000
-        page.goto(f"{ui}/assets/ad_photos")
-        page.get_by_text("ad_photos").first.wait_for(timeout=60_000)
-        page.wait_for_timeout(3_000)
+        page.goto(f"{ui}/assets/ad_photos?view=events")
+        page.get_by_text("Show Markdown").first.click(timeout=60_000)
+        page.locator("img[alt='preview']").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(1_000)
         assert screenshot(page, "ad-photos", tmp_path).stat().st_size > 20_000
 
 

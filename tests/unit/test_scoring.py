@@ -20,6 +20,8 @@ DAY = date(2026, 1, 1)
 class Backbone:
     """Two dimensions: dark photos point one way, bright ones the other."""
 
+    dimension = 2
+
     def __init__(self) -> None:
         self.calls: list[int] = []
 
