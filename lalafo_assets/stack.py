@@ -169,7 +169,7 @@ class Stack:
             [sys.executable, *arguments],
             home=self.home,
             log_file=self.home / "logs" / f"{name.rpartition(' ')[2]}.log",
-            env={**self.exports, **MALLOC},
+            env={**self.exports, **MALLOC, "LALAFO_STACK_PID": str(os.getpid())},
             cwd=ROOT,
         )
         self._exits.callback(child.stop)

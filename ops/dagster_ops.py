@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 import dagster as dg
+import psutil
 from pydantic import Field
 
 from ops.asset_names import AD_PHOTOS, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM
@@ -97,7 +98,16 @@ def _drain(context: dg.OpExecutionContext, parts: SessionParts, policy: SessionP
         for event in report_events(tally):
             context.log_event(event)
 
-    with open_session(parts, run_id=context.run_id, report=report, policy=policy) as live:
+    stack_pid = parts.settings.stack_pid
+
+    def keep_going() -> bool:
+        # A stack on one machine that was killed leaves nothing behind: its session ends after this
+        # batch, and the next stack's goes on from the last commit.
+        return stack_pid == 0 or psutil.pid_exists(stack_pid)
+
+    with open_session(
+        parts, run_id=context.run_id, report=report, policy=policy, keep_going=keep_going
+    ) as live:
         if not live.epochs:
             context.log.info("every partition is held by a living session: nothing to do")
             return

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     )
     batch_photos: int = Field(default=64, ge=1, description="The largest batch given to a model.")
     poll_records: int = Field(default=32, ge=1, description="The most events in one commit.")
+    stack_pid: int = Field(
+        default=0, ge=0, description="Set by `lalafo up`: sessions end when this process is gone."
+    )
     session_idle_s: float = Field(default=5.0, ge=0, description="A drained session ends after.")
     lease_ttl_s: float = Field(
         default=5.0, gt=0, description="A frozen session's partitions are free after so long."
