@@ -52,8 +52,8 @@ def histogram(values: Sequence[float], *, title: str, x_label: str, log_x: bool 
     """A histogram as PNG; an empty one says so."""
     figure, axes = _figure(title)
     if len(values) == 0:
-        axes.text(0.5, 0.5, "nothing in this period", ha="center", transform=axes.transAxes)
-    elif log_x:
+        return _nothing(figure, axes)
+    if log_x:
         low = max(min(values), 1.0)
         high = max(max(values), low * 2)
         axes.hist(values, bins=np.geomspace(low, high, 40).tolist(), color=BAR)
@@ -73,8 +73,10 @@ def bars(counts: Mapping[str, int], *, title: str) -> bytes:
 
 
 def confusion_matrix(matrix: NDArray[np.int64], labels: Sequence[str], *, title: str) -> bytes:
-    """A (C, C) matrix of counts, rows true, columns predicted, as PNG."""
+    """A (C, C) matrix of counts, rows true, columns predicted, as PNG; one of nothing says so."""
     figure, axes = _figure(title, size=(5.6, 5.2))
+    if not labels:
+        return _nothing(figure, axes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
@@ -108,6 +110,11 @@ def _figure(title: str, size: tuple[float, float] = (5.6, 3.0)) -> "tuple[Figure
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure, axes
+
+
+def _nothing(figure: "Figure", axes: "Axes") -> bytes:
+    axes.text(0.5, 0.5, "nothing in this period", ha="center", transform=axes.transAxes)
+    return _png(figure)
 
 
 def _png(figure: "Figure") -> bytes:

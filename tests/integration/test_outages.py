@@ -1,0 +1,152 @@
+"""Servers that go away while a session works: it waits, goes on, and nothing is lost or doubled."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lalafo_assets.demo.photo_host import PhotoHost
+from ops.release import Release
+from ops.session import SessionPolicy
+from ops.tally import Tally
+from resources.ad_stream import AdStream
+from resources.database import Database
+from resources.embedded import EmbeddedBroker, EmbeddedPostgres
+from resources.live_session import open_session
+from resources.settings import Settings
+from tests.integration.live import Live, ad, make_live
+from tests.kafka.server import KafkaServer
+from tests.odd_photos import jpeg, noisy
+
+ADS = 30
+TIMEOUT_S = 90
+
+
+class Working:
+    """A session in a thread, that goes on until it is told to end."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.total: Tally | None = None
+        self.error: BaseException | None = None
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Working":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join(TIMEOUT_S)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        policy = SessionPolicy(idle_s=TIMEOUT_S, longest_wait_s=0.5, max_records=4)
+        try:
+            with open_session(
+                self.live.parts,
+                run_id="run-1",
+                report=lambda _: None,
+                policy=policy,
+                keep_going=lambda: not self._end.is_set(),
+            ) as opened:
+                self.total = opened.session.run()
+        except BaseException as error:  # noqa: BLE001 - the test's thread looks at it
+            self.error = error
+
+    def wait_for(self, ads: int) -> None:
+        waited = threading.Event()
+        for _ in range(TIMEOUT_S * 10):
+            assert self.error is None, self.error
+            if self.live.rows("SELECT count(*) FROM lalafo.ads") == [(ads,)]:
+                return
+            waited.wait(0.1)
+        raise AssertionError(f"not {ads} ads: {self.live.rows('SELECT count(*) FROM lalafo.ads')}")
+
+
+def publish(live: Live, first: int, last: int) -> None:
+    url = live.photo("a.jpg", jpeg(noisy(80, 60, 1)))
+    live.publish(*(ad(str(number), [url]) for number in range(first, last)))
+
+
+def settings_for(tmp_path: Path, database: Database, exports: dict[str, str]) -> Settings:
+    given = {name.removeprefix("LALAFO_").lower(): value for name, value in exports.items()}
+    (tmp_path / "photos").mkdir()
+    return Settings.model_validate(
+        {
+            **given,
+            "home": tmp_path,
+            "database_url": database.url.render_as_string(),
+            "fetch_allow_private": True,
+            "model_mode": "eager",
+        }
+    )
+
+
+def check(live: Live, worker: Working) -> None:
+    """Each ad is there once, and every event was counted once as an ad."""
+    assert worker.error is None, worker.error
+    assert worker.total is not None and worker.total.unaccounted == 0
+    written = live.rows("SELECT count(*), count(DISTINCT ad_id) FROM lalafo.predictions")
+    assert written == [(ADS, ADS)], f"{written} of {ADS} ads"
+
+
+@pytest.mark.kafka
+def test_the_broker_goes_and_comes_back(
+    tmp_path: Path, database: Database, release: Release, kafka_server: KafkaServer
+) -> None:
+    """Kafka stopped and started again: the session polls on from where it was."""
+    settings = settings_for(tmp_path, database, kafka_server.exports())
+    with (
+        PhotoHost(tmp_path / "photos") as host,
+        AdStream.from_settings(settings) as stream,
+    ):
+        live = make_live(database, settings, stream, host, release)
+        with Working(live) as worker:
+            publish(live, 0, 10)
+            worker.wait_for(10)
+            kafka_server.stop()
+            threading.Event().wait(3)
+            kafka_server.restart()
+            publish(live, 10, ADS)
+            worker.wait_for(ADS)
+        check(live, worker)
+
+
+@pytest.fixture
+def own_postgres(home: Path) -> Iterator[EmbeddedPostgres]:
+    """A server that a test may stop."""
+    server = EmbeddedPostgres(home)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_postgresql_goes_and_comes_back(
+    tmp_path: Path,
+    own_postgres: EmbeddedPostgres,
+    embedded_broker: EmbeddedBroker,
+    release: Release,
+) -> None:
+    """PostgreSQL stopped while events come: they wait, and each is written once."""
+    with closing(Database(own_postgres.url())) as database:
+        database.migrate()
+        exports = {**embedded_broker.exports(), "LALAFO_ADS_TOPIC": "ads-outage"}
+        settings = settings_for(tmp_path, database, exports)
+        with (
+            PhotoHost(tmp_path / "photos") as host,
+            AdStream.from_settings(settings) as stream,
+        ):
+            live = make_live(database, settings, stream, host, release)
+            with Working(live) as worker:
+                publish(live, 0, 10)
+                worker.wait_for(10)
+                own_postgres.stop()
+                publish(live, 10, ADS)
+                threading.Event().wait(2)
+                own_postgres.start()
+                worker.wait_for(ADS)
+            check(live, worker)

@@ -1,0 +1,39 @@
+"""Where runs execute: the pod's spec is what dagster-k8s reads, and unknown names are refused."""
+
+import dagster as dg
+import pytest
+
+from lalafo_assets.jobs import session_job
+from ops.errors import ConfigurationError
+from resources.executors import pod_tags, rescore_executor, session_executor
+
+
+def test_locally_there_are_no_pods() -> None:
+    """No tags, one process."""
+    assert pod_tags("local", gpus=1, memory="4Gi") == {}
+    assert session_executor("local") is dg.in_process_executor
+    assert rescore_executor("local") is dg.in_process_executor
+
+
+def test_a_pod_asks_for_what_the_run_needs() -> None:
+    """dagster-k8s reads a GPU, memory that is not overcommitted and the toleration off the job."""
+    reader = pytest.importorskip("dagster_k8s.job", reason="needs the extra `k8s`")
+    config = reader.get_user_defined_k8s_config(session_job("k8s").tags)
+    limits = config.container_config["resources"]["limits"]
+    assert limits == {"memory": "4Gi", "nvidia.com/gpu": "1"}
+    assert config.container_config["resources"]["requests"]["memory"] == "4Gi"
+    assert config.pod_spec_config["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_without_a_gpu_the_pod_goes_anywhere() -> None:
+    """No GPU limit, no toleration."""
+    config = pod_tags("k8s", gpus=0, memory="1Gi")["dagster-k8s/config"]
+    assert "nvidia.com/gpu" not in config["container_config"]["resources"]["limits"]
+    assert "tolerations" not in config["pod_spec_config"]
+
+
+def test_an_unknown_executor_is_refused() -> None:
+    """A typo must not become a local run."""
+    for call in (session_executor, rescore_executor):
+        with pytest.raises(ConfigurationError, match="LALAFO_EXECUTOR"):
+            call("kubernetes")  # type: ignore[arg-type]
