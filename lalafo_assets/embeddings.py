@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from itertools import chain
 
 import dagster as dg
 import numpy as np
@@ -18,7 +19,7 @@ from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.photos import ad_photos
 from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
 from ops.rescore import EmbedReport, embed_photos
-from ops.scoring import ReadyRelease
+from ops.scoring import PhotoEmbedder, ReadyRelease
 from resources import tables
 from resources.catalogue import Catalogue, StoredPhoto
 from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
@@ -53,16 +54,16 @@ def photo_embeddings(
     models: ModelsResource,
 ) -> dg.MaterializeResult[None]:
     """Embed what is missing; only stale rows are touched."""
-    from resources.ready_releases import load_in_force
+    from resources.ready_releases import load_for_batch
 
     held, store = database.open(), photos.store()
     try:
         covered = days_of(context)
         catalogue = Catalogue(held, run_id=context.run.run_id)
-        live = load_in_force(held, models.store(), models.embedder())[0]
+        live, embedders = load_for_batch(held, models.store(), models.settings())
 
         started = time.perf_counter()
-        report = embed_days(catalogue, live, store, covered, told=context.log.info)
+        report = embed_days(catalogue, live, embedders, store, covered, told=context.log.info)
         elapsed_s = time.perf_counter() - started
         finding = embeddings_are_unit_vectors(held, covered, live.backbone)
         return dg.MaterializeResult(
@@ -85,6 +86,7 @@ def photo_embeddings(
 def embed_days(
     catalogue: Catalogue,
     release: ReadyRelease,
+    embedders: Sequence[PhotoEmbedder],
     store: PhotoStore,
     covered: Sequence[date],
     *,
@@ -96,9 +98,11 @@ def embed_days(
     def load(photo: StoredPhoto) -> NDArray[np.uint8]:
         return prepare(store.get("renditions", photo.rendition_sha256), release.preprocessing)
 
+    stale = catalogue.photos_to_embed(covered, release.backbone, chunk=CHUNK)
     return embed_photos(
-        catalogue.photos_to_embed(covered, release.backbone, chunk=CHUNK),
+        chain.from_iterable(stale),
         release,
+        embedders=embedders,
         load=load,
         write=catalogue.write_embeddings,
         progress=lambda report: told(f"{report.embedded} of {report.photos} photos so far"),

@@ -4,6 +4,7 @@ Decides that releases which share a backbone share its weights in memory too.
 """
 
 import json
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,21 @@ def load_in_force(
             embedders[key] = embedder(release.backbone)
         ready.append(make_ready(release, embedders[key]))
     return tuple(ready)
+
+
+def load_for_batch(
+    database: Database, store: ReleaseStore, settings: Settings
+) -> tuple[ReadyRelease, list["Embedder"]]:
+    """The live release, and as many embedders as work best side by side.
+
+    On a CPU one a core, each with one thread: threads of one network wait for each other. On a
+    GPU one.
+    """
+    one_thread = settings.model_copy(update={"torch_threads": 1})
+    release = store.load(read_in_force(database).live.digest)
+    count = 1 if choose_device(settings.device) == "cuda" else len(os.sched_getaffinity(0))
+    embedders = [new_embedder(release.backbone, one_thread) for _ in range(count)]
+    return make_ready(release, embedders[0]), embedders
 
 
 def install(database: Database, store: ReleaseStore, release: Release) -> RegisteredRelease:

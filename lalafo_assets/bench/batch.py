@@ -74,7 +74,7 @@ def _measure(arguments: list[str], environment: dict[str, str]) -> dict[str, Any
     """One round in fresh processes; the worker's own JSON line."""
     done = subprocess.run(
         [sys.executable, "-m", WORKER, *arguments],
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, "PYTHONWARNINGS": "ignore"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

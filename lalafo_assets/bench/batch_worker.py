@@ -62,29 +62,28 @@ def ours() -> dict[str, Any]:
     from lalafo_assets.predictions import score_days
     from ops.tasks import all_tasks
     from resources.catalogue import Catalogue
-    from resources.ready_releases import load_in_force, new_embedder
+    from resources.ready_releases import load_for_batch
     from resources.release_store import ReleaseStore
 
     settings = load_settings()
     with closing(Database(settings.require("database_url"))) as database:
         _clear(database)
         store_url = settings.resolved_store_url
-        (live,) = load_in_force(
-            database, ReleaseStore(store_url), lambda frozen: new_embedder(frozen, settings)
-        )
-        live.embedder.warm_up()  # type: ignore[attr-defined] # an Embedder, as made above
+        live, embedders = load_for_batch(database, ReleaseStore(store_url), settings)
+        for embedder in embedders:
+            embedder.warm_up()
         catalogue = Catalogue(database, run_id="bench")
         started, cpu = time.perf_counter(), _cpu_s()
-        report = embed_days(catalogue, live, PhotoStore(store_url), [DAY], told=_quiet)
+        store = PhotoStore(store_url)
+        report = embed_days(catalogue, live, embedders, store, [DAY], told=_quiet)
         for task in all_tasks():
             score_days(catalogue, live, task, [DAY], told=_quiet)
         elapsed_s = time.perf_counter() - started
-        mode = getattr(live.embedder, "mode", "?")
         return {
             "photos_per_s": report.embedded / elapsed_s,
             "cpu_s": _cpu_s() - cpu,
             "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "model": f"{live.name}, {mode}, {getattr(live.embedder, 'precision', '?')}",
+            "model": f"{live.name}, {embedders[0].mode}, {embedders[0].precision}",
         }
 
 
