@@ -89,7 +89,11 @@ def _device(settings: Settings) -> Iterator[Diagnosis]:
     except LalafoError as error:
         yield Diagnosis("device", Grade.BAD, str(error), "set LALAFO_DEVICE=auto")
         return
-    yield Diagnosis("device", Grade.GOOD, str(describe_device(device)))
+    facts = describe_device(device)
+    precision = "bf16" if facts.bf16 else "fp32 (no bf16 here: about half as fast)"
+    compiler = "none" if facts.cpp_compiler is None else facts.cpp_compiler
+    found = f"{device}, {facts.threads} threads, {precision}, torch {facts.torch}"
+    yield Diagnosis("device", Grade.GOOD, f"{found}, C++ compiler: {compiler}")
 
 
 def _java() -> Diagnosis:

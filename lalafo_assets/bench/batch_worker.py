@@ -149,6 +149,8 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
     ready.release()
     go.wait()
     cpu = _cpu_s()
+    embeddings: list[tuple[Any, ...]] = []
+    predictions: list[tuple[Any, ...]] = []
     for start in range(0, len(photos), BARE_BATCH):
         images = []
         for path in paths[start : start + BARE_BATCH]:
@@ -158,25 +160,35 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
             images.append(prepare(data, release.manifest.preprocessing))
         rows = embedder.embed(images)
         scores = class_probabilities(rows, head)
-        chosen = scores.argmax(axis=1)
-        with connection.cursor() as cursor:
-            with cursor.copy("COPY bare_embeddings FROM STDIN (FORMAT BINARY)") as copy:
-                copy.set_types(["text", "bytea", "halfvec", "text", "text"])
-                for (sha256, _), row in zip(photos[start : start + BARE_BATCH], rows, strict=True):
-                    copy.write_row((key, sha256, row, name, "bare"))
-            with cursor.copy("COPY bare_predictions FROM STDIN (FORMAT BINARY)") as copy:
-                copy.set_types(["text", "bytea", "text", "float4", "jsonb"])
-                for offset, ((sha256, _), best) in enumerate(
-                    zip(photos[start : start + BARE_BATCH], chosen, strict=True)
-                ):
-                    top = np.argsort(-scores[offset])[:3]
-                    details = {"top": [[head.labels[i], float(scores[offset, i])] for i in top]}
-                    score = float(scores[offset, best])
-                    copy.write_row((name, sha256, head.labels[best], score, Jsonb(details)))
-        connection.commit()
+        for (sha256, _), row, chances in zip(photos[start:], rows, scores, strict=False):
+            top = np.argsort(-chances)[:3]
+            details = {"top": [[head.labels[i], float(chances[i])] for i in top]}
+            embeddings.append((key, sha256, row, name, "bare"))
+            label, score = head.labels[top[0]], float(chances[top[0]])
+            predictions.append((name, sha256, label, score, Jsonb(details)))
+        if len(embeddings) >= CHUNK or start + BARE_BATCH >= len(photos):
+            _bare_copy(connection, embeddings, predictions)
+            embeddings, predictions = [], []
     results.put((_cpu_s() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     connection.close()
     database.close()
+
+
+def _bare_copy(
+    connection: psycopg.Connection[Any],
+    embeddings: list[tuple[Any, ...]],
+    predictions: list[tuple[Any, ...]],
+) -> None:
+    with connection.cursor() as cursor:
+        with cursor.copy("COPY bare_embeddings FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(["text", "bytea", "halfvec", "text", "text"])
+            for row in embeddings:
+                copy.write_row(row)
+        with cursor.copy("COPY bare_predictions FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(["text", "bytea", "text", "float4", "jsonb"])
+            for row in predictions:
+                copy.write_row(row)
+    connection.commit()
 
 
 def _clear(database: Database) -> None:
