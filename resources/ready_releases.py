@@ -28,15 +28,20 @@ def backbone_key(release: Release) -> str:
 
 
 def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
-    """A backbone on the device and in the mode that the settings name."""
+    """A backbone on the device and in the mode that the settings name, warmed up.
+
+    Its first calls at each batch size compile, for up to a second each: no ad shall wait for that.
+    """
     from ops.embed import Embedder
 
-    return Embedder(
+    embedder = Embedder(
         frozen,
         device=choose_device(settings.device),
         threads=settings.torch_threads,
         mode=settings.model_mode,
     )
+    embedder.warm_up()
+    return embedder
 
 
 def make_ready(release: Release, embedder: PhotoEmbedder) -> ReadyRelease:

@@ -66,7 +66,9 @@ class Settings(BaseSettings):
         default="traced", description="'auto' compiles where it can: faster, 15 to 60 s to start."
     )
     photo_threads: int = Field(default=6, ge=1, description="Checking, encoding and storing.")
-    torch_threads: int = Field(default=0, ge=0, description="0: one a core.")
+    torch_threads: int = Field(
+        default=1, ge=0, description="Of a session's model; 0: one a core. One is best for latency."
+    )
 
     @cached_property
     def resolved_store_url(self) -> str:

@@ -130,7 +130,9 @@ def _auto(backbone: str, starter: Starter, fetch: Download) -> StartingWeights:
         reason = str(error)
     _log.warning("no pretrained weights: the starter is used", backbone=backbone, reason=reason)
     given = _from_starter(backbone, starter)
-    return StartingWeights(given.state, f"{given.source} (auto; no pretrained: {reason})")
+    return StartingWeights(
+        given.state, f"{given.source} (auto: no pretrained weights were to be had)"
+    )
 
 
 def _from_starter(backbone: str, starter: Starter) -> StartingWeights:

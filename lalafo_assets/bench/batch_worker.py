@@ -70,8 +70,6 @@ def ours() -> dict[str, Any]:
         _clear(database)
         store_url = settings.resolved_store_url
         live, embedders = load_for_batch(database, ReleaseStore(store_url), settings)
-        for embedder in embedders:
-            embedder.warm_up()
         catalogue = Catalogue(database, run_id="bench")
         started, cpu = time.perf_counter(), _cpu_s()
         store = PhotoStore(store_url)

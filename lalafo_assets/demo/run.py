@@ -32,7 +32,7 @@ from lalafo_assets.stack import Stack
 from ops.errors import LalafoError
 from resources.ad_stream import AdStream
 from resources.database import Database
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, changed_settings, load_settings
 
 PUBLISH_S = 20.0
 """The ads come over so long: as a stream does, and below the embedded broker's 5 MiB a partition
@@ -56,7 +56,9 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     started = time.monotonic()
     with _progress(console) as progress, ExitStack() as stack:
         collection = _collect(options, progress)
-        made = make_release(options, collection, load_settings(), progress)
+        # Nothing else works yet: the model may have every core.
+        every_core = changed_settings({"torch_threads": 0})
+        made = make_release(options, collection, every_core, progress)
         running = stack.enter_context(_stack(options, progress))
         settings = load_settings()
         database = stack.enter_context(closing(Database(settings.require("database_url"))))

@@ -174,7 +174,7 @@ def _train_one(
     """One process's part; the first writes the weights."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the group is on this machine alone
-    rendezvous = f"file://{folder.absolute() / 'rendezvous'}"
+    rendezvous = f"file://{folder.absolute() / f'rendezvous-{os.getppid()}'}"
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world)
     backbone = train(Drawings.load(folder), recipe, preprocessing, bf16=bf16)
     if rank == 0:

@@ -23,14 +23,14 @@ from lalafo_assets.demo.photos import plan, render
 from ops.errors import ConfigurationError
 from ops.photos import make_rendition
 from ops.release import BACKBONE_FILE, HEADS_FILE, FrozenBackbone, Preprocessing, Release, State
-from ops.release_files import assemble, encode_backbone, encode_heads
+from ops.release_files import assemble, decode_backbone, encode_backbone, encode_heads
 
 TASK = "category"
 WEIGHTS_SOURCE = "starter, trained from nothing on drawn photos"
 LEAST_ACCURACY = 0.95
 LEARN_SEED, HEAD_SEED, JUDGE_SEED = 910_001, 920_002, 930_003
 MAX_PHOTO_PIXELS = 50_000_000
-STAGES = ((112, 150_000, 0.45), (160, 70_000, 0.6), (224, 24_000, 0.8))
+STAGES = ((112, 170_000, 0.45), (160, 120_000, 0.6), (224, 40_000, 0.8))
 """Input size in pixels, samples, least area of a crop: most is learned where it costs least."""
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ def with_head(
     from ops.train import evaluate, fit_head, logistic_regression_accuracy
 
     backbone = FrozenBackbone(DEFAULT_BACKBONE, state, preprocessing)
-    embedder = Embedder(backbone, device="cpu", threads=0, mode="eager")
+    embedder = Embedder(backbone, device="cpu", threads=1, mode="eager")
     known, labels = photos(head_photos, HEAD_SEED, preprocessing, workers)
     rows = embedder.embed(known)
     fitted = fit_head(rows, labels, task=TASK)
@@ -121,29 +121,14 @@ def write(release: Release, out: Path) -> int:
 
 
 def train_starter(options: argparse.Namespace) -> Release:
-    """Draw, train, fit, judge."""
-    from lalafo_assets.demo.starter_data import draw
-    from lalafo_assets.demo.starter_training import Recipe, Stage, train_apart
-    from ops.backbones import supports_bf16
-
-    started = time.monotonic()
+    """Draw, train, fit, judge; drawings and backbone stay in `options.work` where it is given."""
     preprocessing = Preprocessing()
-    stages = tuple(
-        Stage(size, max(1, round(samples * options.effort)), area) for size, samples, area in STAGES
-    )
-    with TemporaryDirectory(prefix="lalafo-drawings-") as name:
-        folder = Path(name)
-        draw(
-            options.pictures, seed=LEARN_SEED, side=preprocessing.size, workers=options.processes
-        ).save(folder)
-        _log.info("drawn", pictures=options.pictures, seconds=round(time.monotonic() - started))
-        state = train_apart(
-            folder,
-            Recipe(stages=stages),
-            preprocessing,
-            processes=options.processes,
-            bf16=supports_bf16("cpu"),
-        )
+    if options.work is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
+        state = trained(options.work, options, preprocessing)
+    else:
+        with TemporaryDirectory(prefix="lalafo-drawings-") as folder:
+            state = trained(Path(folder), options, preprocessing)
     return with_head(
         compact(state),
         preprocessing,
@@ -153,13 +138,43 @@ def train_starter(options: argparse.Namespace) -> Release:
     )
 
 
+def trained(folder: Path, options: argparse.Namespace, preprocessing: Preprocessing) -> State:
+    """The backbone's weights; what a former call left in the folder is not made again."""
+    from lalafo_assets.demo.starter_data import draw
+    from lalafo_assets.demo.starter_training import Recipe, Stage, train_apart
+    from ops.backbones import supports_bf16
+
+    if (folder / BACKBONE_FILE).exists():
+        return decode_backbone((folder / BACKBONE_FILE).read_bytes())
+    drawn = folder / "drawn"
+    if not drawn.exists():
+        started = time.monotonic()
+        side, workers = preprocessing.size, options.processes
+        draw(options.pictures, seed=LEARN_SEED, side=side, workers=workers).save(folder)
+        drawn.touch()
+        _log.info("drawn", pictures=options.pictures, seconds=round(time.monotonic() - started))
+    stages = tuple(
+        Stage(size, max(1, round(samples * options.effort)), area) for size, samples, area in STAGES
+    )
+    return train_apart(
+        folder,
+        Recipe(stages=stages),
+        preprocessing,
+        processes=options.processes,
+        bf16=supports_bf16("cpu"),
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; exit status 2 where the result is not good enough."""
     parser = argparse.ArgumentParser(
         prog="train_starter", description="Train the starter on drawn photos."
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the three files")
-    parser.add_argument("--pictures", type=int, default=20_000, help="drawn for the backbone")
+    parser.add_argument(
+        "--work", type=Path, help="keep drawings and backbone here, and go on from what is there"
+    )
+    parser.add_argument("--pictures", type=int, default=30_000, help="drawn for the backbone")
     parser.add_argument("--effort", type=float, default=1.0, help="share of the usual samples")
     parser.add_argument("--head-photos", type=int, default=5_800)
     parser.add_argument("--judged", type=int, default=2_900, help="held-out photos")

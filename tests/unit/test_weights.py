@@ -113,10 +113,11 @@ def test_pretrained_never_falls_back(hub):
 
 
 def test_auto_falls_back_and_says_so(hub, state):
-    """Without cache and network, `auto` uses the starter; the source tells why."""
+    """Without cache and network, `auto` uses the starter, and the source tells so. The reason is
+    logged, not stored: a manifest's digest must not depend on how a network failed."""
     got = starting_weights("auto", NAME, starter=lambda name: state, download=no_network)
     assert got.state is state
-    assert "no pretrained: the network is away" in got.source
+    assert got.source.endswith("(auto: no pretrained weights were to be had)")
 
 
 @pytest.mark.parametrize("choice", ["auto", "pretrained"])
@@ -165,7 +166,7 @@ def test_wrong_download_is_not_kept(hub, published, state):
         target.write_bytes(b"<html>")
 
     got = starting_weights("auto", NAME, starter=lambda name: state, download=page)
-    assert "gave another file" in got.source
+    assert got.source.startswith("starter")
     assert list(hub.iterdir()) == []
     with pytest.raises(ConfigurationError, match="gave another file"):
         starting_weights("pretrained", NAME, starter=no_starter, download=page)
