@@ -18,8 +18,8 @@ from lalafo_assets.columns import table_metadata
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.photos import ad_photos
 from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
+from ops.ready_release import PhotoEmbedder, ReadyRelease
 from ops.rescore import EmbedReport, embed_photos
-from ops.scoring import PhotoEmbedder, ReadyRelease
 from resources import tables
 from resources.catalogue import Catalogue, StoredPhoto
 from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource

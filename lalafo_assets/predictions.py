@@ -14,7 +14,7 @@ from lalafo_assets.columns import table_metadata
 from lalafo_assets.embeddings import photo_embeddings
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
-from ops.scoring import ReadyRelease, predict_ads
+from ops.ready_release import ReadyRelease, predict_ads
 from ops.session_reports import as_metadata
 from ops.tasks import Task, all_tasks
 from resources import tables

@@ -25,17 +25,16 @@ from ops.outcomes import (
     Receipt,
     StageTimes,
 )
-from ops.release import Head, Preprocessing
+from ops.ready_release import ReadyRelease, Vector, predict_ads
+from ops.release import Preprocessing
 from ops.tasks import Task
 from ops.types import (
     AdEvent,
     AdKey,
     AdStatus,
-    Embeddings,
     EventKind,
     Failure,
     PhotoRef,
-    Prediction,
     Rendition,
     StreamRecord,
 )
@@ -43,27 +42,6 @@ from ops.types import (
 CLOCK_SKEW = timedelta(minutes=5)
 
 Image = NDArray[np.uint8]
-Vector = NDArray[np.float16]
-
-
-class PhotoEmbedder(Protocol):
-    """A backbone, ready to work."""
-
-    @property
-    def dimension(self) -> int: ...
-
-    def embed(self, images: Sequence[Image]) -> Embeddings: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyRelease:
-    """A release, loaded: what scores."""
-
-    name: str
-    backbone: str  # the key of its embeddings; releases that share it share the embedder
-    preprocessing: Preprocessing
-    embedder: PhotoEmbedder
-    heads: Mapping[str, Head]  # by task
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,29 +229,6 @@ class BatchScorer:
             )
             for index, ((event, receipt), items) in enumerate(zip(ads, judged, strict=True))
         )
-
-
-def predict_ads(
-    release: ReadyRelease, tasks: Sequence[Task], vectors: Sequence[Sequence[Vector]]
-) -> list[tuple[Prediction, ...]]:
-    """What a release says of each ad, from the vectors of its distinct photos.
-
-    An ad without vectors gets no prediction; a task without a head in the release none either.
-    """
-    made: list[list[Prediction]] = [[] for _ in vectors]
-    flat = [vector for of_ad in vectors for vector in of_ad]
-    if not flat:
-        return [() for _ in vectors]
-    rows = np.stack(flat)
-    owner = np.repeat(np.arange(len(vectors)), [len(of_ad) for of_ad in vectors])
-    for task in tasks:
-        head = release.heads.get(task.name)
-        if head is None:
-            continue
-        for index, item in enumerate(task.predict(rows, owner, len(vectors), head)):
-            if item is not None:
-                made[index].append(item)
-    return [tuple(items) for items in made]
 
 
 def _photo_outcome(ref: PhotoRef, photo: LoadedPhoto | Failure) -> PhotoOutcome:

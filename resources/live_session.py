@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from ops.events import EventLimits
+from ops.ready_release import PhotoEmbedder, ReadyRelease
 from ops.release import FrozenBackbone
-from ops.scoring import BatchScorer, PhotoEmbedder, ReadyRelease, ReceiptRule
+from ops.scoring import BatchScorer, ReceiptRule
 from ops.session import Session, SessionPolicy
 from ops.tally import Tally
 from ops.tasks import all_tasks

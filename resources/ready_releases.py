@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ops.errors import ConfigurationError
+from ops.ready_release import PhotoEmbedder, ReadyRelease
 from ops.release import FrozenBackbone, Release
-from ops.scoring import PhotoEmbedder, ReadyRelease
 from resources.database import Database
 from resources.device import choose_device
 from resources.release_store import ReleaseStore

@@ -9,9 +9,9 @@ import pytest
 
 from ops.errors import RetryableError, StoredObjectError
 from ops.outcomes import PhotoEmbedding
+from ops.ready_release import ReadyRelease
 from ops.release import Preprocessing
 from ops.rescore import BATCH, IN_FLIGHT, EmbedReport, embed_photos
-from ops.scoring import ReadyRelease
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 
 from ops.errors import Reason
 from ops.events import EventLimits
+from ops.ready_release import ReadyRelease
 from ops.release import Head, Preprocessing
-from ops.scoring import BatchScorer, LoadedPhoto, ReadyRelease, ReceiptRule
+from ops.scoring import BatchScorer, LoadedPhoto, ReceiptRule
 from ops.tasks import all_tasks
 from ops.types import AdKey, AdStatus, Failure, PhotoRef, StreamRecord
 from tests.batches import sha
