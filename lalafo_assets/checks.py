@@ -5,13 +5,20 @@ a run of an asset evaluates its own.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import date
 
 import dagster as dg
 
 from lalafo_assets.partitions import days_of_run
 from ops.asset_names import AD_PHOTOS, PHOTO_EMBEDDINGS
-from ops.dagster_ops import EMBEDDINGS_CHECK, PHOTOS_CHECK, SHARES_CHECK, severity_of
+from ops.dagster_ops import (
+    EMBEDDINGS_CHECK,
+    PHOTOS_CHECK,
+    SHARES_CHECK,
+    plain_failures,
+    severity_of,
+)
 from ops.tasks import Task, all_tasks
 from resources.dagster_resources import DatabaseResource
 from resources.database import Database
@@ -33,11 +40,8 @@ def _check(
     def check(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
     ) -> dg.AssetCheckResult:
-        held = database.open()
-        try:
+        with plain_failures(), closing(database.open()) as held:
             finding = question(held, days_of_run(context.run.tags))
-        finally:
-            held.close()
         return dg.AssetCheckResult(
             passed=finding.passed,
             description=finding.description,

@@ -7,6 +7,7 @@ under that backbone yet, from their stored renditions; nothing is fetched.
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import date, timedelta
 from itertools import chain
 
@@ -18,6 +19,7 @@ from lalafo_assets.columns import table_metadata
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.photos import ad_photos
 from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
+from ops.dagster_ops import plain_failures
 from ops.ready_release import PhotoEmbedder, ReadyRelease
 from ops.rescore import EmbedReport, embed_photos
 from resources import tables
@@ -56,8 +58,8 @@ def photo_embeddings(
     """Embed what is missing; only stale rows are touched."""
     from resources.ready_releases import load_for_batch
 
-    held, store = database.open(), photos.store()
-    try:
+    with plain_failures(), closing(database.open()) as held:
+        store = photos.store()
         covered = days_of(context)
         catalogue = Catalogue(held, run_id=context.run.run_id)
         live, embedders = load_for_batch(held, models.store(), models.settings())
@@ -79,8 +81,6 @@ def photo_embeddings(
                 "photos_per_s": round(report.embedded / elapsed_s, 1),
             }
         )
-    finally:
-        held.close()
 
 
 def embed_days(

@@ -7,6 +7,7 @@ failure may have passed, and makes the thumbnails. It never fetches a photo that
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date, timedelta
 
 import dagster as dg
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from ops.asset_names import ADS_TOPIC, OWNERS
+from ops.dagster_ops import plain_failures
 from ops.errors import TEMPORARY_REASONS, BadInputError, StoredObjectError
 from ops.photos import make_thumbnail
 from ops.scoring import LoadedPhoto
@@ -72,8 +74,8 @@ def ad_photos(
     context: dg.AssetExecutionContext, database: DatabaseResource, photos: PhotosResource
 ) -> dg.MaterializeResult[None]:
     """Mend the days' photos: temporary failures are tried again, thumbnails made."""
-    held, store, settings = database.open(), photos.store(), load_settings()
-    try:
+    with plain_failures(), closing(database.open()) as held:
+        store, settings = photos.store(), load_settings()
         covered = days_of(context)
         catalogue = Catalogue(held, run_id=context.run.run_id)
         failed = catalogue.photos_to_retry(covered, [reason.value for reason in TEMPORARY_REASONS])
@@ -98,8 +100,6 @@ def ad_photos(
                 **as_metadata(pictures),
             }
         )
-    finally:
-        held.close()
 
 
 def _loader(

@@ -6,6 +6,7 @@ revision under the live release, from stored embeddings.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import date, timedelta
 
 import dagster as dg
@@ -14,6 +15,7 @@ from lalafo_assets.columns import table_metadata
 from lalafo_assets.embeddings import photo_embeddings
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
+from ops.dagster_ops import plain_failures
 from ops.ready_release import ReadyRelease, predict_ads
 from ops.session_reports import as_metadata
 from ops.tasks import Task, all_tasks
@@ -52,8 +54,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         from resources.ready_releases import load_in_force
 
-        held = database.open()
-        try:
+        with plain_failures(), closing(database.open()) as held:
             covered = days_of(context)
             catalogue = Catalogue(held, run_id=context.run.run_id)
             live = load_in_force(held, models.store(), models.embedder())[0]
@@ -67,8 +68,6 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
                     **as_metadata(prediction_pictures(summary)),
                 }
             )
-        finally:
-            held.close()
 
     return predictions
 

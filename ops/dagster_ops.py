@@ -5,6 +5,7 @@ pictures at its end. The loop is `ops/session.py`, its parts are `resources/live
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import date
 
 import dagster as dg
@@ -12,7 +13,7 @@ import psutil
 from pydantic import Field
 
 from ops.asset_names import AD_PHOTOS, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM
-from ops.errors import LeaseLostError
+from ops.errors import LalafoError, LeaseLostError, RetryableError
 from ops.session import SessionPolicy
 from ops.session_reports import (
     FIRST_TASK,
@@ -68,9 +69,8 @@ def drain_ads(
     models: ModelsResource,
 ) -> None:
     """Run one session to its end."""
-    settings = models.settings()
-    held = database.open()
-    try:
+    with plain_failures(), closing(database.open()) as held:
+        settings = models.settings()
         with ad_stream.open() as stream:
             parts = SessionParts(
                 settings=settings,
@@ -88,8 +88,18 @@ def drain_ads(
                 report_every_s=config.report_every_s,
             )
             _drain(context, parts, policy)
-    finally:
-        held.close()
+
+
+@contextmanager
+def plain_failures() -> Iterator[None]:
+    """Our own errors fail a run in their own words: they say what to do, a stack trace does not."""
+    try:
+        yield
+    except LalafoError as error:
+        kind = type(error).__name__
+        raise dg.Failure(
+            f"{kind}: {error}", allow_retries=isinstance(error, RetryableError)
+        ) from None
 
 
 def _drain(context: dg.OpExecutionContext, parts: SessionParts, policy: SessionPolicy) -> None:

@@ -35,8 +35,11 @@ from resources.database import Database
 from resources.settings import Settings, changed_settings, load_settings
 
 PUBLISH_S = 20.0
-"""The ads come over so long: as a stream does, and below the embedded broker's 5 MiB a partition
-for demos of up to some 20,000 ads."""
+"""The ads come over so long, as a stream does."""
+
+MOST_WAITING = 4_000
+"""Events published and not yet scored: far below the embedded broker's 5 MiB a partition, past
+which it would trim them away."""
 
 FIRST_SHARE = 0.3
 """Of the ads: these wait for a session to start, the others meet it at work."""
@@ -183,6 +186,8 @@ class _Follow:
                 if number == first:
                     publisher.flush(10)
                     self.wait(running, until=1)
+                if number % SHOW_EVERY == 0 and number > MOST_WAITING:
+                    self.wait(running, until=number - MOST_WAITING)
                 publisher.publish(topics.config.ads_topic, key=message.key, value=message.value)
                 self.progress.advance(self.publishing)
                 if number >= first:

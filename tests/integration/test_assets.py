@@ -162,3 +162,16 @@ def test_a_photo_lost_from_the_store_stops_nothing(
         cursor.execute("DELETE FROM lalafo.embeddings")
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT count(*) FROM lalafo.embeddings") == [(2,)]
+
+
+def test_a_failure_of_ours_is_told_in_its_own_words(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's failure names the setting and says what to do; there is no driver's traceback."""
+    monkeypatch.setenv("LALAFO_DATABASE_URL", "postgresql://u@127.0.0.1:9/x")
+    job = defs().get_repository_def().get_job(SESSION_JOB)
+    done = job.execute_in_process(instance=instance, partition_key=today(), raise_on_error=False)
+    (failure,) = done.get_step_failure_events()
+    told = failure.step_failure_data.user_failure_data
+    assert told is not None
+    assert "LALAFO_DATABASE_URL" in str(told.description)
