@@ -15,10 +15,13 @@ DEMO_FLAGS := $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ADS),--ads $(ADS)) \
 
 help:
 	@echo "make demo    everything on this machine, 200 ads through Kafka; Ctrl-C ends it"
-	@echo "             PHOTOS=DIR your own photos (one folder a class), ADS=N, EXIT=1, FINETUNE=1"
+	@echo "             PHOTOS=DIR your own photos (one folder a class), ADS=N, EXIT=1, FINETUNE=1,"
+	@echo "             WEIGHTS=auto|starter|pretrained|file:PATH, PORT=N"
 	@echo "make test    every test that this machine can run"
 	@echo "make check   lint, format, types, layers, tests: what CI runs"
+	@echo "make lint    the same without the tests"
 	@echo "make bench   photos a second of the asset path, beside a bare loop"
+	@echo "make clean-venv   remove .venv, so that the next command makes it anew"
 
 # The environment, whole or not at all: the stamp is written last.
 $(STAMP): pyproject.toml constraints.txt

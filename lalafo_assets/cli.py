@@ -5,12 +5,14 @@ Decides options and words only; the work is in the modules that it calls, import
 """
 
 import logging
+import os
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import closing
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,15 +39,35 @@ bench = typer.Typer(help="Measure; each prints one JSON object.", no_args_is_hel
 app.add_typer(releases, name="releases")
 app.add_typer(bench, name="bench")
 
-console = Console(stderr=False)
+# Piped output is for programs: nothing of it is folded to 80 columns.
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 
 Home = Annotated[
     Path, typer.Option(envvar="LALAFO_HOME", help="Where all local state lives.", metavar="DIR")
 ]
 Port = Annotated[
-    int | None, typer.Option(help="Of Dagster's UI; the first free one from 3000 on if not given.")
+    int | None,
+    typer.Option(
+        min=1, max=65_535, help="Of Dagster's UI; the first free one from 3000 on if not given."
+    ),
 ]
 DEFAULT_HOME = Path(".lalafo")
+WEIGHTS = ("auto", "starter", "pretrained")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(installed_version("lalafo-vision"))
+        raise typer.Exit
+
+
+@app.callback()
+def lalafo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Tell it.")
+    ] = False,
+) -> None:
+    """Options before a command."""
 
 
 @app.command()
@@ -73,6 +95,8 @@ def demo(
     from lalafo_assets.demo.options import DemoOptions
     from lalafo_assets.demo.run import run_demo
 
+    if weights not in WEIGHTS and not weights.startswith("file:"):
+        raise typer.BadParameter(f"{weights!r}: {', '.join(WEIGHTS)} or file:PATH.safetensors")
     options = DemoOptions(
         home=home,
         ads=ads,
@@ -119,13 +143,15 @@ def publish(
     file: Annotated[
         typer.FileBinaryRead, typer.Argument(help="Events of schema 1, one a line; '-' for stdin.")
     ],
+    home: Home = DEFAULT_HOME,
 ) -> None:
     """Publish events to the topic `ads`; the key is catalog/ad_id."""
     from lalafo_assets.publishing import publish_lines
     from resources.settings import load_settings
 
+    _use_running_stack(home)
     count = publish_lines(load_settings(), file)
-    console.print(f"{count} events acknowledged")
+    console.print(f"{count} events acknowledged; `lalafo results` shows what becomes of them")
 
 
 @app.command()
@@ -222,21 +248,27 @@ def main() -> None:
         sys.exit(130)
 
 
+def _use_running_stack(home: Path) -> None:
+    """Let a stack that runs on this home fill in what the environment leaves open."""
+    from lalafo_assets.stack import running_stack
+
+    stack = running_stack(home)
+    for name, value in ({} if stack is None else stack.exports).items():
+        os.environ.setdefault(name, value)
+
+
 def _database(home: Path) -> "Database":
-    """The database that the environment names, else the embedded one of a running stack."""
+    """The database that the environment names, else that of a stack that runs on this home."""
     from resources.database import Database
-    from resources.embedded import EmbeddedPostgres
     from resources.settings import load_settings
 
+    _use_running_stack(home)
     url = load_settings().database_url
     if url == "":
-        postgres = EmbeddedPostgres(home)
-        if postgres.pid is None:
-            raise LalafoError(
-                f"no PostgreSQL runs in {home}: start one with `lalafo up` or `make demo`, or set "
-                "LALAFO_DATABASE_URL"
-            )
-        url = postgres.url()
+        raise LalafoError(
+            f"no stack runs in {home}: start one with `lalafo up` or `make demo`, or set "
+            "LALAFO_DATABASE_URL"
+        )
     database = Database(url)
     database.check()
     return database

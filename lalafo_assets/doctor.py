@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from lalafo_assets.stack import DEFAULT_PORT, port_is_free
+from lalafo_assets.stack import DEFAULT_PORT, port_is_free, running_stack
 from ops.errors import LalafoError
 from resources.settings import Settings, load_settings
 
@@ -45,7 +45,11 @@ def diagnose() -> Iterator[Diagnosis]:
         return
     yield Diagnosis("settings", Grade.GOOD, "every LALAFO_ variable is understood")
     yield _disk(settings.home)
-    yield _port(DEFAULT_PORT)
+    stack = running_stack(settings.home)
+    if stack is not None:
+        yield Diagnosis("stack", Grade.GOOD, f"runs (process {stack.pid}); {stack.ui_url}")
+    else:
+        yield _port(DEFAULT_PORT)
     yield from _device(settings)
     yield _java()
     yield _program("mvn", "Apache Kafka's tests fetch it with Maven", "apt-get install maven")

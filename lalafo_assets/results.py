@@ -1,6 +1,5 @@
 """What `lalafo results` and `lalafo releases` show, from PostgreSQL."""
 
-import json
 from contextlib import suppress
 
 from rich.console import Console
@@ -27,10 +26,14 @@ def print_latest(database: Database, console: Console) -> None:
             (LATEST,),
         )
         rows = cursor.fetchall()
-    table = Table("ad", "status", "filed under", "predicted", "score", "at (UTC)")
+    table = Table()
+    table.add_column("ad", no_wrap=True)
+    for name in ("status", "filed under", "predicted", "score"):
+        table.add_column(name)
+    table.add_column("UTC", no_wrap=True)
     for ad, status, filed, label, score, at in rows:
         shown = "" if score is None else f"{score:.2f}"
-        table.add_row(ad, status, filed, label, shown, f"{at:%Y-%m-%d %H:%M:%S}")
+        table.add_row(ad, status, filed, label, shown, f"{at:%d %H:%M:%S}")
     console.print(table)
 
 
@@ -93,20 +96,19 @@ def print_releases(database: Database, console: Console) -> None:
     live = ""
     with suppress(ConfigurationError):
         live = read_in_force(database).live.name
-    table = Table("release", "", "weights", "labels", "metrics")
+    table = Table()
+    table.add_column("release", no_wrap=True)
+    for name in ("", "accuracy", "labels", "weights"):
+        table.add_column(name)
     for release in read_releases(database):
-        labels = {task: len(names) for task, names in release.manifest["taxonomy"].items()}
-        metrics = {
-            name: value
-            for name, value in release.manifest["metrics"].items()
-            if isinstance(value, int | float | str)
-        }
+        taxonomy, metrics = release.manifest["taxonomy"], release.manifest["metrics"]
+        accuracy = metrics.get("accuracy")
         table.add_row(
             release.name,
             "[green]live[/]" if release.name == live else "",
+            "" if accuracy is None else f"{accuracy:.1%}",
+            ", ".join(f"{task} {len(names)}" for task, names in taxonomy.items()),
             release.manifest["weights_source"],
-            json.dumps(labels),
-            json.dumps(metrics),
         )
     console.print(table)
 

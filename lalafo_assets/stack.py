@@ -13,10 +13,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
 import dagster as dg
+import psutil
 
 from ops.asset_names import POOL_BACKFILL, POOL_STREAM
 from ops.errors import ConfigurationError, RetryableError
@@ -31,6 +33,8 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
 PORTS_TRIED = 20
 START_TIMEOUT_S = 120.0
+STACK_FILE = "stack.json"
+LOCATION = "lalafo_assets"
 POOLS = {POOL_STREAM: 3, POOL_BACKFILL: 1}
 
 # glibc would give each batch's buffers back to the kernel: +35 to +65 % photos/s without.
@@ -40,6 +44,24 @@ MALLOC = {
 }
 
 Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """What a stack that runs on a home tells other commands."""
+
+    pid: int
+    ui_url: str  # "" where only the services run
+    exports: dict[str, str]
+
+
+def running_stack(home: Path) -> RunningStack | None:
+    """The stack that runs on a home now; None where none does."""
+    try:
+        told = RunningStack(**json.loads((home.resolve() / STACK_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return told if psutil.pid_exists(told.pid) else None
 
 
 class Stack:
@@ -121,6 +143,10 @@ class Stack:
         self._prepare()
         if not self._services_only:
             self._start_dagster()
+        told = RunningStack(os.getpid(), self.ui_url, self.exports)
+        file = self.home / STACK_FILE
+        file.write_text(json.dumps(asdict(told)))
+        self._exits.callback(file.unlink, missing_ok=True)
         self._told("the stack is up")
 
     def _make_dagster_home(self) -> Path:
@@ -147,7 +173,7 @@ class Stack:
         port = self._wanted_port if self._wanted_port is not None else free_port(DEFAULT_PORT)
         code_port = free_port(port + 1)
         workspace = self.home / "dagster" / "workspace.yaml"
-        location = {"host": HOST, "port": code_port, "location_name": "lalafo_assets"}
+        location = {"host": HOST, "port": code_port, "location_name": LOCATION}
         # JSON is YAML too
         workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))
         module = ["--module-name", "lalafo_assets.definitions"]

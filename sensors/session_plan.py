@@ -18,6 +18,8 @@ START_GRACE_S = 90.0
 END_GRACE_S = 60.0
 """How long a run may go on after its lease: it reports and checks what it did."""
 
+NOTHING = "no event waits"
+
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0
 
@@ -99,7 +101,7 @@ def plan_session(state: StreamState, unfinished: Sequence[SessionRun]) -> Plan:
     unserved = state.unserved()
     if not unserved:
         waiting = sum(state.lag(partition) for partition in state.ends)
-        why = f"{waiting} events wait, all on partitions of living sessions"
+        why = f"{waiting} events wait for the sessions that are at work" if waiting else NOTHING
         return Plan(None, why, tuple(dead))
     if starting:
         return Plan(None, f"run {starting[0].run_id} is starting", tuple(dead))

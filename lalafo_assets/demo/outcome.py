@@ -44,6 +44,7 @@ class Outcome:
     """The end of a demo."""
 
     published: int
+    broken: int  # of those published: no events, on purpose
     statuses: dict[str, int]  # ads
     photos: int
     photo_failures: dict[str, int]  # by reason
@@ -78,7 +79,7 @@ class Watch:
         )
         return Counts(*row)
 
-    def outcome(self, published: int) -> Outcome:
+    def outcome(self, published: int, broken: int) -> Outcome:
         """Everything that the closing table shows."""
         labelled, right = self._one(
             "SELECT count(*), count(*) FILTER (WHERE p.label = a.category) FROM lalafo.ads AS a "
@@ -92,6 +93,7 @@ class Watch:
         )
         return Outcome(
             published=published,
+            broken=broken,
             statuses=self._pairs(
                 "SELECT status, count(*) FROM lalafo.ads WHERE catalog = %(catalog)s GROUP BY 1"
             ),
@@ -159,7 +161,10 @@ def outcome_table(outcome: Outcome, yardsticks: Sequence[tuple[str, str]]) -> Ta
     table.add_column(style="bold")
     table.add_column()
     scored = outcome.statuses.get("scored", 0)
-    table.add_row("events in", f"{outcome.published}")
+    ads = outcome.published - outcome.broken
+    table.add_row(
+        "events in", f"{outcome.published}: {ads} ads, {outcome.broken} broken on purpose"
+    )
     table.add_row("ads scored", f"{scored}, in {outcome.runs} Dagster run(s)")
     for status in ("unscored", "no_photos"):
         if outcome.statuses.get(status):
@@ -172,8 +177,10 @@ def outcome_table(outcome: Outcome, yardsticks: Sequence[tuple[str, str]]) -> Ta
         table.add_row("accuracy on ads", f"{share:.1%} of {outcome.labelled} labelled")
     for name, value in yardsticks:
         table.add_row(name, value)
-    table.add_row("Kafka → row, p50 / p99", _shown(outcome.latency))
-    table.add_row("  while a session was warm", _shown(outcome.warm))
+    table.add_row("Kafka → row, p50 / p99", _shown(outcome.warm))
+    if outcome.latency is not None:
+        longest = f"{outcome.latency.max_ms / 1e3:.1f} s: the session's start is in it"
+        table.add_row("  the first ad waited", longest)
     lost = outcome.published - outcome.accounted_for
     table.add_row("not accounted for", f"[{'red' if lost else 'green'}]{lost}[/]")
     return table

@@ -67,19 +67,22 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         database = stack.enter_context(closing(Database(settings.require("database_url"))))
         hosts = _hosts(options.home, collection, stack)
         _put_live(made, settings, database, console)
-        since, catalog = datetime.now(UTC), f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        since, catalog = datetime.now(UTC), f"demo-{datetime.now(UTC):%d%H%M%S}"
         messages = _messages(options, collection, catalog, *hosts)
         with AdStream.from_settings(settings) as topics:
             watch = Watch(database, catalog, topics.stream_id(), since)
             follow = _Follow(progress, watch, messages)
             follow.publish(topics, running)
             follow.to_the_end(running)
-        outcome = watch.outcome(len(messages))
+        broken = sum(message.bad for message in messages)
+        outcome = watch.outcome(len(messages), broken)
         progress.stop()
         console.print(outcome_table(outcome, made.yardsticks))
         console.print(f"[dim]{time.monotonic() - started:.0f} s from start to end[/]")
-        _next_steps(console, running, catalog)
-        if not options.exit_at_end:
+        if options.exit_at_end:
+            console.print("To look around: the same without EXIT=1 (or --exit).")
+        else:
+            _next_steps(console, running, catalog)
             _stay(console, running)
     return outcome.accounted_for == outcome.published
 
@@ -230,13 +233,16 @@ class _Follow:
 
 def _next_steps(console: Console, running: Stack, catalog: str) -> None:
     ui = running.ui_url
-    console.print(f"\nDagster's UI: [link={ui}]{ui}[/link]")
-    console.print("Three things to try next:")
-    console.print(f"  1. the assets, with counts and pictures: {ui}{LINEAGE}")
-    console.print(
-        f"  2. one ad, from photo to prediction:  .venv/bin/lalafo results {catalog}/000001"
+    steps = (
+        f"\nDagster's UI: {ui}",
+        "Three things to try next:",
+        f"  1. the assets; pictures are under an asset's Events: {ui}{LINEAGE}",
+        f"  2. one ad, photo to prediction: .venv/bin/lalafo results {catalog}/000001",
+        "  3. your own photos, one folder a class: make demo PHOTOS=/path/to/photos",
     )
-    console.print("  3. your own photos (one folder a class):  make demo PHOTOS=/path/to/photos")
+    for step in steps:
+        # Not wrapped: a link or a command that is broken over two lines can't be pasted.
+        console.print(step, soft_wrap=True, highlight=False)
 
 
 def _stay(console: Console, running: Stack) -> None:

@@ -54,7 +54,7 @@ def start(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.Dagst
 
 def test_waiting_events_ask_for_one_run(environment: Live, instance: dg.DagsterInstance) -> None:
     """Ticks that overlap ask under the same key; a run that is starting is waited for."""
-    assert "0 events wait" in str(tick(instance))
+    assert str(tick(instance)) == "no event waits"
     environment.publish(ad("1", []))
     first, second = tick(instance), tick(instance)
     assert isinstance(first, dg.RunRequest) and isinstance(second, dg.RunRequest)
@@ -69,7 +69,7 @@ def test_a_drained_topic_is_left_alone(environment: Live, instance: dg.DagsterIn
     environment.publish(ad("1", []))
     first = tick(instance)
     environment.drain()
-    assert "0 events wait" in str(tick(instance))
+    assert str(tick(instance)) == "no event waits"
     environment.publish(ad("1", [], revision=2))
     second = tick(instance)
     assert isinstance(first, dg.RunRequest) and isinstance(second, dg.RunRequest)
