@@ -1,0 +1,96 @@
+"""The shipped starter loads verified, is small, and knows drawn goods that it never saw."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lalafo_assets.demo.photos import CATEGORIES, generate
+from lalafo_assets.demo.starter import FOLDER, load_starter
+from ops.errors import ConfigurationError
+from ops.photos import make_rendition
+
+FILES = ("manifest.json", "backbone.safetensors", "heads.safetensors")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for name in FILES:
+        shutil.copy(FOLDER / name, tmp_path / name)
+    return tmp_path
+
+
+def test_is_a_whole_release_of_at_most_eight_megabytes():
+    release = load_starter()
+    assert release.manifest.backbone == "mobilenet_v3_small"
+    assert release.heads["category"].labels == CATEGORIES
+    assert release.manifest.metrics["accuracy"] >= 0.95
+    assert sum((FOLDER / name).stat().st_size for name in FILES) <= 8_000_000
+    assert load_starter().manifest.digest == release.manifest.digest
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_or_altered_file_is_refused(copy: Path, name: str):
+    assert load_starter(copy).manifest.digest == load_starter().manifest.digest
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(bytes(data))
+    with pytest.raises(ConfigurationError):
+        load_starter(copy)
+    (copy / name).unlink()
+    with pytest.raises(ConfigurationError, match=name):
+        load_starter(copy)
+
+
+def test_names_drawn_goods_of_a_seed_that_it_never_saw():
+    from ops.embed import Embedder, prepare
+    from ops.heads import class_probabilities
+
+    release = load_starter()
+    photos = list(generate(len(CATEGORIES) * 4, seed=41))
+    embedder = Embedder(release.backbone, device="cpu", threads=1, mode="eager")
+    images = [
+        prepare(
+            make_rendition(photo.data, max_pixels=50_000_000).data, release.manifest.preprocessing
+        )
+        for photo in photos
+    ]
+    head = release.heads["category"]
+    answers = class_probabilities(embedder.embed(images), head).argmax(axis=1)
+    right = np.mean(
+        [head.labels[a] == photo.category for a, photo in zip(answers, photos, strict=True)]
+    )
+    assert right >= 0.9  # 0.95 and more on thousands; 116 leave room for chance
+
+
+def test_training_from_drawings_ends_in_a_backbone_that_loads_and_repeats():
+    from lalafo_assets.demo.starter_data import draw
+    from lalafo_assets.demo.starter_training import Recipe, Stage, train
+    from ops.backbones import Backbone
+    from ops.release import Preprocessing
+
+    drawings = draw(58, seed=5, side=64, workers=1)
+    assert len(drawings) == 58 and drawings.images.shape == (58, 64, 64, 3)
+    assert np.bincount(drawings.categories, minlength=len(CATEGORIES)).tolist() == [2] * 29
+    recipe = Recipe(stages=(Stage(32, 32), Stage(64, 32)), batch=16)
+    states = [train(drawings, recipe, Preprocessing(), bf16=False).state() for _ in range(2)]
+    backbone = Backbone("mobilenet_v3_small")
+    backbone.load(states[0])
+    for name, value in states[0].items():
+        assert np.isfinite(value).all()
+        np.testing.assert_allclose(value, states[1][name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_starter_that_learned_nothing_is_not_written_and_its_work_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    from lalafo_assets.demo import train_starter
+
+    work = tmp_path / "work"
+    arguments = ["--out", str(tmp_path / "out"), "--pictures", "58", "--effort", "0.0002"]
+    arguments += ["--head-photos", "116", "--judged", "58", "--work", str(work)]
+    assert train_starter.main(arguments) == 2
+    assert "below 0.95" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert {"drawn", "backbone.safetensors"} <= {path.name for path in work.iterdir()}
