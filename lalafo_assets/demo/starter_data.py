@@ -121,7 +121,7 @@ def batches(
 def _cropped(
     image: NDArray[np.uint8], size: int, least_area: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """A random part of the picture, squashed, perhaps mirrored or partly covered."""
+    """A random part of the picture, squashed, perhaps mirrored, turned or partly covered."""
     side = image.shape[0]
     area, ratio = rng.uniform(least_area, 1.0), np.exp(rng.uniform(-0.25, 0.25))
     wide = min(1.0, np.sqrt(area * ratio)) * side
@@ -130,9 +130,11 @@ def _cropped(
     part = Image.fromarray(image).resize(
         (size, size), Image.Resampling.BILINEAR, box=(left, top, left + wide, top + high)
     )
-    result = np.array(part)
+    result: NDArray[np.uint8] = np.array(part)
     if rng.random() < 0.5:
         result = result[:, ::-1]
+    if rng.random() < 0.12:
+        result = np.rot90(result, k=rng.choice((1, 3)))
     if rng.random() < 0.2:
         y, x = rng.integers(0, size, 2)
         reach = int(size * rng.uniform(0.1, 0.25))

@@ -28,6 +28,8 @@ from ops.errors import ConfigurationError
 from ops.release import BACKBONE_FILE, Preprocessing, State
 from ops.release_files import decode_backbone, encode_backbone
 
+START_FILE = "start.safetensors"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -97,9 +99,16 @@ class _Depthwise(nn.Conv2d):
 
 
 def train(
-    drawings: Drawings, recipe: Recipe, preprocessing: Preprocessing, *, bf16: bool
+    drawings: Drawings,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    *,
+    bf16: bool,
+    start: State | None = None,
 ) -> Backbone:
-    """Train a new backbone and return its averaged weights, in evaluation mode, on the CPU.
+    """Train a backbone and return its averaged weights, in evaluation mode, on the CPU.
+
+    It begins with the weights of `start`, or with random ones by the recipe's seed.
 
     Within a torch.distributed group each process trains on its own share of the samples, and
     gradients are averaged; every process returns weights, the first one's are to be kept. The
@@ -107,6 +116,8 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     learner = _prepared(Learner())
+    if start is not None:
+        learner.backbone.load(start)
     averaged = copy.deepcopy(learner).eval()
     optimiser = torch.optim.AdamW(_groups(learner, recipe.weight_decay), lr=recipe.peak_rate)
     rank, world = _place()
@@ -145,6 +156,7 @@ def train_apart(
 ) -> State:
     """Train in processes of one torch thread each on the drawings saved in `folder`; the weights.
 
+    START_FILE in the folder holds the weights to begin with, if there are any.
     Two such processes on two cores are faster than one with two threads, and far faster on a busy
     machine: they wait for each other once a step, not once an operation.
 
@@ -176,7 +188,9 @@ def _train_one(
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the group is on this machine alone
     rendezvous = f"file://{folder.absolute() / f'rendezvous-{os.getppid()}'}"
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world)
-    backbone = train(Drawings.load(folder), recipe, preprocessing, bf16=bf16)
+    start = folder / START_FILE
+    state = decode_backbone(start.read_bytes()) if start.exists() else None
+    backbone = train(Drawings.load(folder), recipe, preprocessing, bf16=bf16, start=state)
     if rank == 0:
         (folder / BACKBONE_FILE).write_bytes(encode_backbone(backbone.state()))
     dist.barrier()

@@ -1,15 +1,19 @@
 """Makes the release that ships with the package: `python -m lalafo_assets.demo.train_starter`.
 
+The shipped one took two rounds: `--out A`, then `--out B --round 2 --start A`. To ship B, copy its
+files to lalafo_assets/demo/starter and set DIGEST there to what this prints.
+
 Decides how many pictures it learns from, how it is judged and what is stored; refuses to know any
 real photo. Whatever it is judged on comes from seeds that it never learned from, encoded and
 decoded as the product does it.
 """
 
 import argparse
+import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +32,7 @@ from ops.release_files import assemble, decode_backbone, encode_backbone, encode
 TASK = "category"
 WEIGHTS_SOURCE = "starter, trained from nothing on drawn photos"
 LEAST_ACCURACY = 0.95
-LEARN_SEED, HEAD_SEED, JUDGE_SEED = 910_001, 920_002, 930_003
+LEARN_SEED, HEAD_SEED, JUDGE_SEED = 910_000, 920_002, 930_003
 MAX_PHOTO_PIXELS = 50_000_000
 STAGES = ((112, 170_000, 0.45), (160, 120_000, 0.6), (224, 40_000, 0.8))
 """Input size in pixels, samples, least area of a crop: most is learned where it costs least."""
@@ -36,23 +40,22 @@ STAGES = ((112, 170_000, 0.45), (160, 120_000, 0.6), (224, 40_000, 0.8))
 _log = structlog.get_logger(__name__)
 
 
-def _prepared(wanted: tuple[str, int], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """One photo on the product's own path: encoded, made a rendition, decoded, squashed."""
-    from ops.embed import prepare
-
-    rendition = make_rendition(render(*wanted).data, max_pixels=MAX_PHOTO_PIXELS)
-    return prepare(rendition.data, preprocessing)
+def _rendition(wanted: tuple[str, int]) -> bytes:
+    """One photo as the product stores it."""
+    return make_rendition(render(*wanted).data, max_pixels=MAX_PHOTO_PIXELS).data
 
 
 def photos(
     count: int, seed: int, preprocessing: Preprocessing, workers: int
 ) -> tuple[list[NDArray[np.uint8]], list[str]]:
-    """`count` photos ready for the embedder, and their categories."""
+    """`count` photos ready for the embedder, and their categories: encoded, made renditions,
+    decoded and squashed as the product does it."""
+    from ops.embed import prepare  # here: the processes that draw start without torch
+
     wanted = plan(count, seed)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        images = list(
-            pool.map(partial(_prepared, preprocessing=preprocessing), wanted, chunksize=32)
-        )
+        renditions = pool.map(_rendition, wanted, chunksize=32)
+        images = [prepare(data, preprocessing) for data in renditions]
     return images, [category for category, _ in wanted]
 
 
@@ -90,13 +93,13 @@ def with_head(
         "log_loss": found["log_loss"],
         "held_out_photos": judged,
         "head_photos": head_photos,
-        "yardstick_accuracy": logistic_regression_accuracy(rows, labels, new_rows, truth),
     }
     _log.info("judged on photos of other seeds", **metrics)
     if metrics["accuracy"] < LEAST_ACCURACY:
         raise ConfigurationError(
             f"Accuracy {metrics['accuracy']:.3f} is below {LEAST_ACCURACY}: train on more samples."
         )
+    metrics["yardstick_accuracy"] = logistic_regression_accuracy(rows, labels, new_rows, truth)
     return assemble(
         backbone=backbone.name,
         weights_source=WEIGHTS_SOURCE,
@@ -141,7 +144,7 @@ def train_starter(options: argparse.Namespace) -> Release:
 def trained(folder: Path, options: argparse.Namespace, preprocessing: Preprocessing) -> State:
     """The backbone's weights; what a former call left in the folder is not made again."""
     from lalafo_assets.demo.starter_data import draw
-    from lalafo_assets.demo.starter_training import Recipe, Stage, train_apart
+    from lalafo_assets.demo.starter_training import START_FILE, Recipe, Stage, train_apart
     from ops.backbones import supports_bf16
 
     if (folder / BACKBONE_FILE).exists():
@@ -150,15 +153,21 @@ def trained(folder: Path, options: argparse.Namespace, preprocessing: Preprocess
     if not drawn.exists():
         started = time.monotonic()
         side, workers = preprocessing.size, options.processes
-        draw(options.pictures, seed=LEARN_SEED, side=side, workers=workers).save(folder)
+        seed = LEARN_SEED + options.round
+        draw(options.pictures, seed=seed, side=side, workers=workers).save(folder)
         drawn.touch()
         _log.info("drawn", pictures=options.pictures, seconds=round(time.monotonic() - started))
     stages = tuple(
-        Stage(size, max(1, round(samples * options.effort)), area) for size, samples, area in STAGES
+        Stage(size, max(1, round(samples * options.effort)), area)
+        for size, samples, area in STAGES[1 if options.round > 1 else 0 :]
     )
+    recipe = Recipe(stages=stages, seed=options.round)
+    if options.round > 1:
+        recipe = replace(recipe, peak_rate=recipe.peak_rate / 2)
+        shutil.copy(options.start / BACKBONE_FILE, folder / START_FILE)
     return train_apart(
         folder,
-        Recipe(stages=stages),
+        recipe,
         preprocessing,
         processes=options.processes,
         bf16=supports_bf16("cpu"),
@@ -174,19 +183,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--work", type=Path, help="keep drawings and backbone here, and go on from what is there"
     )
+    parser.add_argument(
+        "--round", type=int, default=1, help="2 and on: new drawings, half the rate"
+    )
+    parser.add_argument("--start", type=Path, help="what the round before wrote; from round 2 on")
     parser.add_argument("--pictures", type=int, default=30_000, help="drawn for the backbone")
     parser.add_argument("--effort", type=float, default=1.0, help="share of the usual samples")
     parser.add_argument("--head-photos", type=int, default=5_800)
     parser.add_argument("--judged", type=int, default=2_900, help="held-out photos")
     parser.add_argument("--processes", type=int, default=2, help="at most one a core")
     options = parser.parse_args(arguments)
+    if (options.round > 1) != (options.start is not None):
+        parser.error("--start belongs to --round 2 and on, and only there")
     try:
         release = train_starter(options)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     size = write(release, options.out)
-    _log.info("written", release=release.manifest.name, bytes=size, folder=str(options.out))
+    digest = release.manifest.digest
+    _log.info("written", digest=digest, bytes=size, folder=str(options.out))
     return 0
 
 
