@@ -83,8 +83,7 @@ def drain_ads(
                 first_day=FIRST_DAY,
             )
             policy = SessionPolicy(
-                max_records=settings.poll_records,
-                idle_s=settings.session_idle_s if config.idle_s is None else config.idle_s,
+                idle_s=5.0 if config.idle_s is None else config.idle_s,
                 report_every_s=config.report_every_s,
             )
             _drain(context, parts, policy)

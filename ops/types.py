@@ -28,6 +28,7 @@ class AdStatus(StrEnum):
     UNSCORED = "unscored"  # every photo failed; each has its row in `failures`
     NO_PHOTOS = "no_photos"  # the event named none
     DELETED = "deleted"  # a tombstone
+    RECEIVED = "received"  # accepted, and to be scored (again): the same revision counts once more
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,14 +53,52 @@ class Settings(BaseSettings):
     fetch_allow_private: bool = Field(
         default=False, description="Fetch from private and loopback addresses too (the demo does)."
     )
-    batch_photos: int = Field(default=64, ge=1, description="The largest batch given to a model.")
-    poll_records: int = Field(default=32, ge=1, description="The most events in one commit.")
+    batch_photos: int = Field(default=32, ge=1, description="The largest batch given to a model.")
+    in_flight_ads: int = Field(
+        default=128, ge=1, description="Ads at work in a session at once; Kafka waits past it."
+    )
+    commit_ads: int = Field(default=128, ge=1, description="The most ads in one commit.")
     stack_pid: int = Field(
         default=0, ge=0, description="Set by `lalafo up`: sessions end when this process is gone."
     )
-    session_idle_s: float = Field(default=5.0, ge=0, description="A drained session ends after.")
+    sessions: int = Field(
+        default=1, ge=1, description="Sessions kept: they share the partitions, or stand by."
+    )
+    session_minutes: float = Field(
+        default=60.0, gt=0, description="A session hands over to its successor after so long."
+    )
+    idle_minutes: float = Field(
+        default=0.0,
+        ge=0,
+        description="Sessions end after so long without an event; 0: never. The next ad then "
+        "waits for a session to start.",
+    )
+    code_version: str = Field(
+        default="",
+        description="Names what is deployed; sessions of another one hand over. Empty: a digest "
+        "of the package's own files.",
+    )
     lease_ttl_s: float = Field(
-        default=5.0, gt=0, description="A frozen session's partitions are free after so long."
+        default=2.0, gt=0, description="A frozen session's partitions are free after so long."
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Prometheus metrics of a session: the first free port from this one on; 0: "
+        "none.",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="The address that they listen on.")
+    failure_webhook_url: str = Field(
+        default="", description="Gets a JSON POST for every session run that fails."
+    )
+    keep_timings_days: int = Field(default=14, ge=1, description="Of `stage_timings`.")
+    keep_runs_days: int = Field(
+        default=30, ge=1, description="Dagster's finished runs with their event logs."
+    )
+    keep_failures_days: int = Field(default=90, ge=1, description="Of `failures`.")
+    retry_unscored_minutes: float = Field(
+        default=15.0, gt=0, description="Between attempts at ads whose photos were out of reach."
     )
     model_mode: Literal["auto", "eager", "traced", "compiled"] = Field(
         default="traced", description="'auto' compiles where it can: faster, 15 to 60 s to start."

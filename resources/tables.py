@@ -15,6 +15,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -178,8 +179,14 @@ failures = Table(
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("original", LargeBinary, comment="the record's value, where the whole was refused"),
+    Column("original_key", LargeBinary, comment="the record's key, where the whole was refused"),
     Column("run_id", Text, nullable=False),
     _moment("failed_at", now=True),
+    Column(
+        "replayed_at",
+        DateTime(timezone=True),
+        comment="when a person sent the original again",
+    ),
     CheckConstraint("kind IN ('event', 'photo', 'stream')", name="kind"),
     Index(None, "day"),
     Index(None, "catalog", "ad_id"),
@@ -212,6 +219,54 @@ leases = Table(
     _moment("expires_at"),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    _key("run_id"),
+    Column("stream_id", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("state", Text, nullable=False, comment="warming, ready, leaving"),
+    Column("code_version", Text, nullable=False, comment="another one hands over to its own"),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("metrics_url", Text, nullable=False, comment="empty: it serves none"),
+    Column("backend_pid", Integer, nullable=False),
+    _moment("backend_start"),
+    _moment("started_at", now=True),
+    _moment("due_at"),
+    _moment("expires_at"),
+    CheckConstraint("state IN ('warming', 'ready', 'leaving')", name="state"),
+    Index(None, "stream_id", "topic"),
+)
+
+# What must reach Kafka because a transaction here committed: written in it, deleted once
+# acknowledged.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary, nullable=False),
+    Column(
+        "created_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("clock_timestamp()"),
+    ),
+)
+
+# Photos that lost a reference: upkeep looks at these alone, never at the whole table.
+photos_let_go = Table(
+    "photos_let_go",
+    metadata,
+    Column(
+        "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True
+    ),
+    _moment("since", now=True),
+    Index(None, "since"),
+)
+
 stage_timings = Table(
     "stage_timings",
     metadata,
@@ -222,7 +277,19 @@ stage_timings = Table(
     Column("run_id", Text, nullable=False),
     _moment("kafka_at"),
     _moment("polled_at"),
-    Column("photos_ms", REAL, nullable=False, comment="fetch, check, rendition and store"),
+    Column(
+        *("fetch_ms", REAL),
+        nullable=False,
+        server_default=text("0"),
+        comment="until the last photo's bytes were here",
+    ),
+    Column("photos_ms", REAL, nullable=False, comment="check, rendition, store, decode"),
+    Column(
+        *("queued_ms", REAL),
+        nullable=False,
+        server_default=text("0"),
+        comment="ready and waiting for the model",
+    ),
     Column("embed_ms", REAL, nullable=False),
     Column("predict_ms", REAL, nullable=False),
     _moment("committed_at", nullable=True),  # seen after the commit, so written with the next

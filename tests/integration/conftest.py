@@ -58,7 +58,6 @@ def live(
         fetch_timeout_s=2,
         model_mode="eager",
         torch_threads=2,
-        session_idle_s=0.5,
     )
     with (
         PhotoHost(tmp_path / "photos", drip_pause_s=0.2) as host,

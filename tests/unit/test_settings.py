@@ -8,15 +8,15 @@ from resources.settings import changed_settings, load_settings
 
 def test_the_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is set later is seen by the next reading, not by an import."""
-    monkeypatch.setenv("LALAFO_POLL_RECORDS", "7")
-    assert load_settings().poll_records == 7
-    monkeypatch.setenv("LALAFO_POLL_RECORDS", "8")
-    assert load_settings().poll_records == 8
+    monkeypatch.setenv("LALAFO_COMMIT_ADS", "7")
+    assert load_settings().commit_ads == 7
+    monkeypatch.setenv("LALAFO_COMMIT_ADS", "8")
+    assert load_settings().commit_ads == 8
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("DEVICE", "tpu"), ("EXECUTOR", "celery"), ("POLL_RECORDS", "0"), ("FETCH_TIMEOUT_S", "soon")],
+    [("DEVICE", "tpu"), ("EXECUTOR", "celery"), ("COMMIT_ADS", "0"), ("FETCH_TIMEOUT_S", "soon")],
 )
 def test_a_wrong_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says which variable, and what it holds."""
