@@ -19,9 +19,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from lalafo_assets.bench.kafka.server import KafkaServer, why_unavailable
 from resources.embedded import EmbeddedBroker, EmbeddedPostgres
 from resources.settings import Settings
-from tests.kafka.server import KafkaServer, why_unavailable
 
 _counter = itertools.count(1)
 

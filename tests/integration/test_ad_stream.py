@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lalafo_assets.bench.kafka.server import KafkaServer
 from ops.errors import ConfigurationError, RetryableError
 from ops.types import StreamRecord
 from resources.ad_stream import (
@@ -22,7 +23,6 @@ from resources.ad_stream import (
 from resources.embedded import EmbeddedBroker
 from resources.settings import Settings
 from tests.conftest import BrokerUnderTest
-from tests.kafka.server import KafkaServer
 
 PATIENCE_S = 20.0
 

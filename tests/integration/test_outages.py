@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.release import Release
 from ops.session import SessionPolicy
@@ -17,7 +18,6 @@ from resources.embedded import EmbeddedBroker, EmbeddedPostgres
 from resources.live_session import open_session
 from resources.settings import Settings
 from tests.integration.live import Live, ad, make_live
-from tests.kafka.server import KafkaServer
 from tests.odd_photos import jpeg, noisy
 
 ADS = 30

@@ -1,4 +1,4 @@
-"""Apache Kafka itself, one node in KRaft mode, for integration tests, benches and fault drills.
+"""Apache Kafka for benches and tests: the real one, a node in KRaft mode.
 
 Decides where the jars come from (Maven, once, into `target/` beside this file), the server's
 settings, and its life. Knows no pytest, so that benches can use it.
