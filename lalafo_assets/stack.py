@@ -35,7 +35,7 @@ PORTS_TRIED = 20
 START_TIMEOUT_S = 120.0
 STACK_FILE = "stack.json"
 LOCATION = "lalafo_assets"
-POOLS = {POOL_STREAM: 3, POOL_BACKFILL: 1}
+EMBEDDED_STREAM = "embedded-"  # how a stream id of the embedded broker begins
 
 # glibc would give each batch's buffers back to the kernel: +35 to +65 % photos/s without.
 MALLOC = {
@@ -71,7 +71,8 @@ class Stack:
         home: LALAFO_HOME: where all state lives.
         port: of Dagster's webserver; None takes the first free one from 3000 on.
         services_only: PostgreSQL and the broker, without Dagster.
-        environment: added to every child's environment.
+        environment: added to every child's environment. LALAFO_KAFKA_BOOTSTRAP, here or in this
+            process's environment, names a Kafka to use; without it the embedded broker starts.
     """
 
     def __init__(
@@ -128,14 +129,10 @@ class Stack:
         postgres = EmbeddedPostgres(self.home)
         self._exits.callback(postgres.stop)
         postgres.start()
-        self._told("starting the broker")
-        broker = EmbeddedBroker(self.home)
-        self._exits.callback(broker.stop)
-        broker.start()
         self.exports = {
             "LALAFO_HOME": str(self.home),
             **postgres.exports(),
-            **broker.exports(),
+            **self._broker_exports(),
             **self._extra,
             "DAGSTER_HOME": str(self._make_dagster_home()),
         }
@@ -148,6 +145,18 @@ class Stack:
         file.write_text(json.dumps(asdict(told)))
         self._exits.callback(file.unlink, missing_ok=True)
         self._told("the stack is up")
+
+    def _broker_exports(self) -> dict[str, str]:
+        """How to reach the Kafka that the environment names, or an embedded broker of our own."""
+        named = external_kafka({**os.environ, **self._extra})
+        if named:
+            self._told(f"using Kafka at {named['LALAFO_KAFKA_BOOTSTRAP']}")
+            return named
+        self._told("starting the broker")
+        broker = EmbeddedBroker(self.home)
+        self._exits.callback(broker.stop)
+        broker.start()
+        return broker.exports()
 
     def _make_dagster_home(self) -> Path:
         config = ROOT / "dagster.yaml"
@@ -165,7 +174,7 @@ class Stack:
         with AdStream.from_settings(settings) as stream:
             stream.ensure_topics()
         with dg.DagsterInstance.from_config(str(self.dagster_home)) as instance:
-            for pool, limit in POOLS.items():
+            for pool, limit in pool_limits(settings.sessions).items():
                 instance.event_log_storage.set_concurrency_slots(pool, limit)
 
     def _start_dagster(self) -> None:
@@ -201,6 +210,25 @@ class Stack:
         self._exits.callback(child.stop)
         child.start()
         self._children.append(child)
+
+
+def pool_limits(sessions: int) -> dict[str, int]:
+    """How many ops of each pool may run at once: a handover needs each session's place twice."""
+    return {POOL_STREAM: 2 * sessions + 1, POOL_BACKFILL: 1}
+
+
+def external_kafka(environment: Mapping[str, str]) -> dict[str, str]:
+    """The exports of a Kafka that somebody else runs; {} where none is named.
+
+    An embedded broker's exports, left in a shell or in this process by an earlier stack, name none:
+    that broker ended with its stack.
+    """
+    if environment.get("LALAFO_KAFKA_BOOTSTRAP", "") == "":
+        return {}
+    if environment.get("LALAFO_STREAM_ID", "").startswith(EMBEDDED_STREAM):
+        return {}
+    names = ("LALAFO_KAFKA_BOOTSTRAP", "LALAFO_KAFKA_API_VERSION", "LALAFO_STREAM_ID")
+    return {name: environment[name] for name in names if name in environment}
 
 
 def free_port(first: int) -> int:
