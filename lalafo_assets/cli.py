@@ -5,7 +5,6 @@ Decides options and words only; the work is in the modules that it calls, import
 """
 
 import logging
-import os
 import signal
 import sys
 import time
@@ -14,17 +13,22 @@ from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from lalafo_assets.command_line import (
+    DEFAULT_HOME,
+    Home,
+    new_console,
+    open_database,
+    use_running_stack,
+)
+from lalafo_assets.dlq_commands import dlq
 from ops.errors import LalafoError
-
-if TYPE_CHECKING:
-    from resources.database import Database
 
 app = typer.Typer(
     name="lalafo",
@@ -38,20 +42,16 @@ releases = typer.Typer(help="The model releases: list them, install one.", no_ar
 bench = typer.Typer(help="Measure; each prints one JSON object.", no_args_is_help=True)
 app.add_typer(releases, name="releases")
 app.add_typer(bench, name="bench")
+app.add_typer(dlq, name="dlq")
 
-# Piped output is for programs: nothing of it is folded to 80 columns.
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
+console = new_console()
 
-Home = Annotated[
-    Path, typer.Option(envvar="LALAFO_HOME", help="Where all local state lives.", metavar="DIR")
-]
 Port = Annotated[
     int | None,
     typer.Option(
         min=1, max=65_535, help="Of Dagster's UI; the first free one from 3000 on if not given."
     ),
 ]
-DEFAULT_HOME = Path(".lalafo")
 WEIGHTS = ("auto", "starter", "pretrained")
 
 
@@ -149,7 +149,7 @@ def publish(
     from lalafo_assets.publishing import publish_lines
     from resources.settings import load_settings
 
-    _use_running_stack(home)
+    use_running_stack(home)
     count = publish_lines(load_settings(), file)
     console.print(f"{count} events acknowledged; `lalafo results` shows what becomes of them")
 
@@ -164,7 +164,7 @@ def results(
     """What is known of an ad: photos, failures, predictions, and the run behind each."""
     from lalafo_assets.results import print_ad, print_latest
 
-    with closing(_database(home)) as database:
+    with closing(open_database(home)) as database:
         if ad is None:
             print_latest(database, console)
         else:
@@ -176,7 +176,7 @@ def list_releases(home: Home = DEFAULT_HOME) -> None:
     """Every release known, and which is live."""
     from lalafo_assets.results import print_releases
 
-    with closing(_database(home)) as database:
+    with closing(open_database(home)) as database:
         print_releases(database, console)
 
 
@@ -190,7 +190,7 @@ def install_release(
     """Copy a release into the store, register it, and make it live."""
     from lalafo_assets.results import install_and_put_live
 
-    with closing(_database(home)) as database:
+    with closing(open_database(home)) as database:
         console.print(f"{install_and_put_live(database, source)} is live")
 
 
@@ -246,32 +246,6 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _use_running_stack(home: Path) -> None:
-    """Let a stack that runs on this home fill in what the environment leaves open."""
-    from lalafo_assets.stack import running_stack
-
-    stack = running_stack(home)
-    for name, value in ({} if stack is None else stack.exports).items():
-        os.environ.setdefault(name, value)
-
-
-def _database(home: Path) -> "Database":
-    """The database that the environment names, else that of a stack that runs on this home."""
-    from resources.database import Database
-    from resources.settings import load_settings
-
-    _use_running_stack(home)
-    url = load_settings().database_url
-    if url == "":
-        raise LalafoError(
-            f"no stack runs in {home}: start one with `lalafo up` or `make demo`, or set "
-            "LALAFO_DATABASE_URL"
-        )
-    database = Database(url)
-    database.check()
-    return database
 
 
 def _wait_for_interrupt(check: Callable[[], None]) -> None:

@@ -4,17 +4,14 @@ Decides that a row goes only after its record was acknowledged, and that relays 
 take different rows. Refuses to know what the records mean.
 """
 
-import time
-from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 
-from ops.errors import ConfigurationError, LalafoError, RetryableError
-from resources.ad_stream import Publication, StreamPublisher
+from ops.errors import ConfigurationError, RetryableError
+from resources.acknowledged import Outgoing, publish_acknowledged
+from resources.ad_stream import StreamPublisher
 from resources.database import Database
-
-Row = tuple[int, str, bytes | None, bytes]
 
 ACKNOWLEDGED_WITHIN_S = 10.0
 
@@ -54,62 +51,22 @@ def relay(
             "ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED",
             (older_than_s, limit),
         )
-        rows: list[Row] = cursor.fetchall()
-        sent, failures = _publish(publisher, rows)
+        rows = cursor.fetchall()
+        answers = publish_acknowledged(
+            publisher,
+            [Outgoing(topic, key, value) for _, topic, key, value in rows],
+            within_s=ACKNOWLEDGED_WITHIN_S,
+        )
+        sent = [row[0] for row, answer in zip(rows, answers, strict=True) if answer is None]
         if sent:
             cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (sent,))
-    if failures:
-        # A broker that is away explains more than a row that it may not even have seen.
-        raise min(failures, key=lambda error: isinstance(error, ConfigurationError))
+    for error in answers:
+        if isinstance(error, RetryableError):
+            raise error  # explains more than a row that the broker may not even have seen
+    for row, error in zip(rows, answers, strict=True):
+        if error is not None:
+            raise ConfigurationError(
+                f"row {row[0]} of lalafo.outbox is refused and stays there: {error} Then it goes "
+                "out by itself; or delete the row to give the record up."
+            ) from error
     return len(sent)
-
-
-def _publish(
-    publisher: StreamPublisher, rows: Sequence[Row]
-) -> tuple[list[int], list[LalafoError]]:
-    """The ids that were acknowledged, and why the others were not."""
-    deadline = time.monotonic() + ACKNOWLEDGED_WITHIN_S
-    sent, refused, failures = _publish_together(publisher, rows, deadline)
-    if not refused:
-        return sent, failures
-    # kafka-python 3.0.12 fails whatever is under way together with the one record that the broker
-    # refused: alone, each gets an answer of its own.
-    for row in (row for row in rows if row[0] in refused):
-        alone, still_refused, why = _publish_together(publisher, [row], deadline)
-        sent += alone
-        failures += [*why, *(_refused(*item) for item in still_refused.items())]
-    return sent, failures
-
-
-def _publish_together(
-    publisher: StreamPublisher, rows: Sequence[Row], deadline: float
-) -> tuple[list[int], dict[int, ConfigurationError], list[LalafoError]]:
-    """The ids acknowledged, those refused for good, and what else went wrong."""
-    sent: list[int] = []
-    refused: dict[int, ConfigurationError] = {}
-    failures: list[LalafoError] = []
-    under_way: list[tuple[int, Publication]] = []
-    for number, topic, key, value in rows:
-        try:
-            under_way.append((number, publisher.publish(topic, key, value)))
-        except ConfigurationError as error:
-            refused[number] = error
-        except RetryableError as error:  # each further one would wait as long for the same answer
-            failures.append(error)
-            break
-    for number, publication in under_way:
-        try:
-            publication.result(max(0.0, deadline - time.monotonic()))
-            sent.append(number)
-        except ConfigurationError as error:
-            refused[number] = error
-        except RetryableError as error:
-            failures.append(error)
-    return sent, refused, failures
-
-
-def _refused(number: int, error: ConfigurationError) -> ConfigurationError:
-    return ConfigurationError(
-        f"row {number} of lalafo.outbox is refused and stays there: {error} Then it goes out by "
-        "itself; or delete the row to give the record up."
-    )

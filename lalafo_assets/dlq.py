@@ -1,0 +1,134 @@
+"""What `lalafo dlq` prints of dead letters: a table for people, a JSON line each for programs.
+
+Decides how bytes of any kind are shown without harm to a terminal; refuses to know rows and
+records.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ops.errors import ConfigurationError
+from resources.dead_letter_records import DeadLetterRecord
+
+SHOWN_CHARS = 4_000
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """The moment that `--since` means: "90m", "36h", "7d" before now, or an ISO date or time.
+
+    A time without a zone is UTC. Raises ConfigurationError for anything else.
+    """
+    number, unit = text[:-1], text[-1:]
+    try:
+        if unit in _UNITS and number.isdecimal():
+            return now - timedelta(**{_UNITS[unit]: int(number)})
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"--since {text}: expected a time before now such as 90m, 36h or 7d, or an ISO date "
+            "or time such as 2026-05-01 or 2026-05-01T12:00"
+        ) from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def safe_text(data: bytes, *, limit: int = SHOWN_CHARS) -> str:
+    """Bytes as text that a terminal can't be harmed by: what is no printable UTF-8 is escaped."""
+    text = data.decode("utf-8", "backslashreplace")
+    shown = "".join(
+        char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text[:limit]
+    )
+    rest = len(text) - limit
+    return shown if rest <= 0 else f"{shown}\n… and {rest} characters more (--raw prints them)"
+
+
+def as_json(letter: DeadLetterRecord, *, with_original: bool) -> str:
+    """One letter on one line. Bytes as text where they are UTF-8, always as base64."""
+    fields: dict[str, object] = {
+        "subject": letter.subject,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "failed_at": letter.failed_at.isoformat(),
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "run_id": letter.run_id,
+        "replayed_at": None if letter.replayed_at is None else letter.replayed_at.isoformat(),
+        "key": None if letter.key is None else safe_text(letter.key),
+        "bytes": None if letter.value is None else len(letter.value),
+    }
+    if with_original:
+        fields["replay_headers"] = {name: value.decode() for name, value in letter.replay_headers}
+        fields["original"] = _utf8(letter.value)
+        fields["original_base64"] = (
+            None if letter.value is None else base64.b64encode(letter.value).decode()
+        )
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def print_letters(
+    letters: Sequence[DeadLetterRecord], counts: Mapping[str, int], console: Console
+) -> None:
+    """The letters, the newest first, and how many of each reason there are in all."""
+    table = Table()
+    for name in ("failed at, UTC", "reason", "key", "replayed, UTC"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("detail", ratio=1)
+    table.add_column("subject", overflow="fold")
+    for letter in letters:
+        replayed = "" if letter.replayed_at is None else f"{letter.replayed_at:%d %b %H:%M:%S}"
+        table.add_row(
+            *(f"{letter.failed_at:%d %b %H:%M:%S}", letter.reason, Text(_key(letter)), replayed),
+            *(Text(safe_text(letter.detail.encode(), limit=160)), Text(letter.subject)),
+        )
+    console.print(table)
+    total = sum(counts.values())
+    console.print(f"{len(letters)} of {total} dead letters", highlight=False)
+    for reason, count in counts.items():
+        console.print(f"{count:>8}  {reason}", highlight=False)
+
+
+def print_letter(letter: DeadLetterRecord, console: Console) -> None:
+    """Everything known of one dead letter, its original bytes as text."""
+    facts = Table(show_header=False, box=None)
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    replayed = "never" if letter.replayed_at is None else f"{letter.replayed_at:%F %T} UTC"
+    headers = ", ".join(f"{name}: {value.decode()}" for name, value in letter.replay_headers)
+    size = "no value" if letter.value is None else f"{len(letter.value)} bytes"
+    for name, told in (
+        ("subject", letter.subject),
+        ("reason", letter.reason),
+        ("detail", safe_text(letter.detail.encode())),
+        ("failed at", f"{letter.failed_at:%F %T} UTC, in Dagster run {letter.run_id}"),
+        ("came from", f"{letter.topic}[{letter.partition}] at offset {letter.offset}"),
+        ("replayed", replayed),
+        ("replay headers", headers),
+        ("key", _key(letter)),
+        ("original", size),
+    ):
+        facts.add_row(name, Text(told))
+    console.print(facts)
+    if letter.value is not None:
+        console.print(Text(safe_text(letter.value)))
+
+
+def _key(letter: DeadLetterRecord) -> str:
+    return "none" if letter.key is None else safe_text(letter.key, limit=80)
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
