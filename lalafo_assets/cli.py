@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lalafo_assets.bench.stream_command import bench_stream
 from lalafo_assets.command_line import (
     DEFAULT_HOME,
     Home,
@@ -42,6 +43,7 @@ releases = typer.Typer(help="The model releases: list them, install one.", no_ar
 bench = typer.Typer(help="Measure; each prints one JSON object.", no_args_is_help=True)
 app.add_typer(releases, name="releases")
 app.add_typer(bench, name="bench")
+bench.command("stream")(bench_stream)
 app.add_typer(dlq, name="dlq")
 
 console = new_console()

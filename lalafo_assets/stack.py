@@ -43,7 +43,7 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
 }
 
-Told = Callable[[str], None]
+Told = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class Stack:
         self._children: list[ChildProcess] = []
         self.exports: dict[str, str] = {}
         self.ui_url = ""
+        self.postgres_pid: int | None = None
 
     def __enter__(self) -> "Stack":
         try:
@@ -120,6 +121,11 @@ class Stack:
                     f"{child.log_file}, and ends: {child.log_tail(3)}"
                 )
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of Dagster: code server, webserver, daemon."""
+        return [child.pid for child in self._children if child.pid is not None]
+
     def _start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         self._exits.enter_context(hold_home(self.home))
@@ -129,6 +135,7 @@ class Stack:
         postgres = EmbeddedPostgres(self.home)
         self._exits.callback(postgres.stop)
         postgres.start()
+        self.postgres_pid = postgres.pid
         self.exports = {
             "LALAFO_HOME": str(self.home),
             **postgres.exports(),

@@ -7,6 +7,7 @@ settings, and its life. Knows no pytest, so that benches can use it.
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -34,6 +35,15 @@ _JVM = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "
 
 class KafkaUnavailableError(Exception):
     """Java, Maven or the jars can't be had, or the server did not start."""
+
+
+def version() -> str:
+    """The version that `pom.xml` names."""
+    found = re.search(
+        r"<artifactId>kafka_[\d.]+</artifactId>\s*<version>([^<]+)<", _POM.read_text()
+    )
+    assert found is not None, f"{_POM} names no Kafka"
+    return found.group(1)
 
 
 def why_unavailable() -> str | None:

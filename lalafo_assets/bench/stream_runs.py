@@ -1,0 +1,261 @@
+"""The two measured runs of `lalafo bench stream`: the bare loop, and ours.
+
+Decides that both get the same ads at the same times, on the same servers, after the same warming;
+and what is done to ours in the middle.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from lalafo_assets.bench.stream_ads import PlannedAd, plan_ads
+from lalafo_assets.bench.stream_backfill import Backfill, launch_backfill
+from lalafo_assets.bench.stream_bare import TABLES
+from lalafo_assets.bench.stream_check import Verdict, count_done, judge, read_held, read_timings
+from lalafo_assets.bench.stream_cpu import CpuWatch
+from lalafo_assets.bench.stream_figures import AdTiming
+from lalafo_assets.bench.stream_load import start_load
+from lalafo_assets.bench.stream_options import WARM_ADS, StreamBench
+from lalafo_assets.bench.stream_place import PHOTOS_PER_WARM_AD, Place, Progress, bare_topic
+from lalafo_assets.bench.stream_sessions import Sessions
+from lalafo_assets.bench.workers import Worker
+from lalafo_assets.stack import MALLOC
+from ops.errors import LalafoError
+from ops.tasks import all_tasks
+
+WARM_RATE = 8.0
+STALLED_S = 90.0
+TIMES_S = 15.0
+LOOK_S = 0.25
+KILL_SHARE = 0.5  # of the load's length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run's raw findings; moments in seconds since 1970."""
+
+    timings: list[AdTiming]
+    load: dict[str, Any]
+    began_at: float
+    drained_at: float
+    cpu_s: dict[str, float]  # by group
+    rss_mb: float
+    verdict: Verdict | None = None
+    sessions: int = 0
+    killed_at: float | None = None
+    backfill: Backfill | None = None
+
+
+def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
+    """The bare loop on a topic of its own; the sessions idle meanwhile."""
+    with place.database.cursor() as cursor:
+        for statement in TABLES:
+            cursor.execute(statement)
+    count = bench.bare_processes
+    topic = bare_topic(place.settings.ads_topic)
+    partitions = place.stream.partitions(topic)
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                Worker(
+                    "lalafo_assets.bench.stream_bare",
+                    {
+                        "bootstrap": place.settings.kafka_bootstrap,
+                        "topic": topic,
+                        "partitions": partitions[number::count],
+                        "store_url": str(place.home / "bare-store"),
+                    },
+                    log_file=place.home / "logs" / f"bare-{number}.log",
+                    environment=MALLOC,
+                )
+            )
+            for number in range(count)
+        ]
+        for worker in workers:
+            worker.answer()
+
+        def done() -> int:
+            for worker in workers:
+                if not worker.is_running():
+                    worker.answer()
+            return _count(place, "SELECT count(*) FROM bare_ads")
+
+        warm = _warm_ads(place)
+        with _load(place, warm, topic=topic, catalog="warm") as load:
+            load.go()
+            _follow(done, len(warm), lambda n: told("warming the bare loop", n, len(warm)))
+        roots = {**_roots(place), "bare": [worker.pid for worker in workers]}
+        ads = _ads(bench, place)
+        with _load(place, ads, topic=topic, catalog="bare") as load:
+            watch, began_at = CpuWatch(roots, sessions.pids), time.time()
+            load.go()
+            _follow(
+                lambda: done() - len(warm), len(ads), lambda n: told("the bare loop", n, len(ads))
+            )
+            drained_at, cpu_s = time.time(), watch.used_s()
+            sent = load.answer()
+        ended = [worker.end() for worker in workers]
+    known = {ad.ad_id for ad in ads}
+    timings = [
+        AdTiming(ad_id, photos, kafka_at_ms / 1000, at)
+        for answer in ended
+        for ad_id, photos, kafka_at_ms, at in answer["ads"]
+        if ad_id in known
+    ]
+    return Measured(
+        timings=sorted(timings, key=lambda ad: ad.kafka_at),
+        load=sent,
+        began_at=began_at,
+        drained_at=drained_at,
+        cpu_s=cpu_s,
+        rss_mb=max(answer["rss_mb"] for answer in ended),
+    )
+
+
+def warm_sessions(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> int:
+    """A few ads that are not counted; then every session that was asked for is there: how many."""
+    catalog = f"warm-{uuid.uuid4().hex[:8]}"
+    ads = _warm_ads(place)
+    with _load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
+        load.go()
+        _follow(
+            lambda: count_done(place.database, catalog),
+            len(ads),
+            lambda n: told("warming the session", n, len(ads)),
+            check=place.stack.check,
+        )
+    ready = sessions.wait(bench.session_count, check=place.stack.check)
+    return len(ready) if ready else len(set(sessions.holders().values()))
+
+
+def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
+    """The sensor's sessions, and whatever is to happen to them."""
+    catalog = f"bench-{uuid.uuid4().hex[:8]}"
+    ads = _ads(bench, place)
+    with _load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
+        count = warm_sessions(bench, place, sessions, told)
+        watch = CpuWatch(_roots(place), sessions.pids)
+        events = _Events(bench, place, sessions)
+        began_at = time.time()
+        load.go()
+
+        def done() -> int:
+            watch.look()
+            events.look(time.time() - began_at)
+            return count_done(place.database, catalog)
+
+        _follow(done, len(ads), lambda n: told("ours", n, len(ads)), check=place.stack.check)
+        drained_at, cpu_s = time.time(), watch.used_s()
+        sent = load.answer()
+    timings = _wait_for_times(place, catalog, ads)
+    held = read_held(place.database, catalog, place.release)
+    return Measured(
+        timings=timings,
+        load=sent,
+        began_at=began_at,
+        drained_at=drained_at,
+        cpu_s=cpu_s,
+        rss_mb=watch.session_rss_mb,
+        verdict=judge(ads, held, tasks=len(all_tasks())),
+        sessions=count,
+        killed_at=events.killed_at,
+        backfill=events.backfill,
+    )
+
+
+class _Events:
+    """What happens to ours on the way, each once."""
+
+    def __init__(self, bench: StreamBench, place: Place, sessions: Sessions) -> None:
+        self.bench, self.place, self.sessions = bench, place, sessions
+        self.killed_at: float | None = None
+        self.backfill: Backfill | None = None
+
+    def look(self, elapsed_s: float) -> None:
+        bench = self.bench
+        if bench.with_backfill and self.backfill is None:
+            self.backfill = launch_backfill(bench, self.place)
+        if bench.kill and self.killed_at is None and elapsed_s >= bench.seconds * KILL_SHARE:
+            self.killed_at = time.time()
+            self.sessions.kill_live()
+
+
+def _ads(bench: StreamBench, place: Place) -> list[PlannedAd]:
+    return plan_ads(
+        ads=bench.ads,
+        photos_per_ad=bench.photos_per_ad,
+        rate=bench.load_rate,
+        names=place.names,
+    )
+
+
+def _warm_ads(place: Place) -> list[PlannedAd]:
+    """Ads over photos that nothing else uses."""
+    wanted = WARM_ADS * PHOTOS_PER_WARM_AD
+    names = [place.warm_names.pop() for _ in range(wanted)]
+    ads = plan_ads(ads=WARM_ADS, photos_per_ad=PHOTOS_PER_WARM_AD, rate=WARM_RATE, names=names)
+    return [PlannedAd(f"warm-{ad.ad_id}", ad.photos, ad.due_s) for ad in ads]
+
+
+def _load(place: Place, ads: list[PlannedAd], *, topic: str, catalog: str) -> Worker:
+    return start_load(
+        ads,
+        environment=place.stack.exports,
+        topic=topic,
+        catalog=catalog,
+        host=place.host,
+        log_file=place.home / "logs" / "load.log",
+    )
+
+
+def _roots(place: Place) -> dict[str, list[int]]:
+    found = {"dagster": place.stack.pids, "photo_host": [place.photo_server.pid]}
+    postgres = place.stack.postgres_pid
+    if postgres is not None:
+        found["postgres"] = [postgres]
+    if place.broker.pid is not None:
+        found["kafka"] = [place.broker.pid]
+    return found
+
+
+def _follow(
+    done: Callable[[], int],
+    total: int,
+    told: Callable[[int], object],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Until all are done, or nothing has moved for STALLED_S: what is missing then is lost."""
+    seen, moved_at = -1, time.monotonic()
+    while seen < total and time.monotonic() - moved_at < STALLED_S:
+        now = done()
+        if now != seen:
+            seen, moved_at = now, time.monotonic()
+            told(seen)
+        check()
+        if seen < total:
+            time.sleep(LOOK_S)
+    if seen == 0:
+        raise LalafoError(f"not one of {total} ads was committed in {STALLED_S:.0f} s")
+
+
+def _wait_for_times(place: Place, catalog: str, ads: list[PlannedAd]) -> list[AdTiming]:
+    """Commit times are written with the next commit, or when the stream rests."""
+    deadline = time.monotonic() + TIMES_S
+    while True:
+        timings = read_timings(place.database, catalog, ads)
+        missing = sum(ad.committed_at is None for ad in timings)
+        if missing == 0 or time.monotonic() > deadline:
+            return timings
+        time.sleep(LOOK_S)
+
+
+def _count(place: Place, query: str) -> int:
+    with place.database.cursor() as cursor:
+        cursor.execute(query)
+        row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])

@@ -1,0 +1,110 @@
+"""The sessions that serve a bench, as the tables tell: who lives, who holds the partitions.
+
+Decides when the place is ready to be measured: every partition is held, and as many sessions as
+were asked for are up. Everything is read from `lalafo.sessions` and `lalafo.leases`.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from lalafo_assets.bench.stream_cpu import family
+from ops.errors import LalafoError
+from resources.database import Database
+from resources.leases import read_leases
+
+START_S = 180.0
+_LOOK_S = 0.2
+_SPAWNED = "multiprocessing.spawn"  # how Dagster's code server starts a run
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session that has registered itself."""
+
+    run_id: str
+    pid: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Who serves one topic."""
+
+    database: Database
+    stream_id: str
+    topic: str
+    partitions: int
+    dagster_pids: tuple[int, ...]
+
+    def registered(self) -> list[SessionRow]:
+        """The sessions that live by their own word."""
+        with self.database.cursor() as cursor:
+            cursor.execute(
+                "SELECT run_id, pid, state FROM lalafo.sessions WHERE stream_id = %s "
+                "AND topic = %s AND expires_at > clock_timestamp()",
+                (self.stream_id, self.topic),
+            )
+            return [SessionRow(*row) for row in cursor.fetchall()]
+
+    def holders(self) -> dict[int, str]:
+        """The run that holds each partition now."""
+        leases = read_leases(self.database, self.stream_id, self.topic)
+        return {partition: lease.run_id for partition, lease in leases.items() if lease.alive}
+
+    def pids(self) -> set[int]:
+        """The processes of the sessions on this machine."""
+        told = {row.pid for row in self.registered() if psutil.pid_exists(row.pid)}
+        return told if told else self._run_processes()
+
+    def wait(self, count: int, *, check: Callable[[], None]) -> list[SessionRow]:
+        """Wait until every partition is held and `count` sessions are ready.
+
+        Raises:
+            LalafoError: it took longer than START_S.
+        """
+        deadline = time.monotonic() + START_S
+        while True:
+            check()
+            rows = self.registered()
+            ready = [row for row in rows if row.state == "ready"]
+            if len(self.holders()) == self.partitions and (not rows or len(ready) >= count):
+                return ready
+            if time.monotonic() > deadline:
+                raise LalafoError(
+                    f"{len(ready)} of {count} sessions are ready and {len(self.holders())} of "
+                    f"{self.partitions} partitions are held after {START_S:.0f} s"
+                )
+            time.sleep(_LOOK_S)
+
+    def kill_live(self) -> int:
+        """SIGKILL the process that holds the first partition; its process id.
+
+        Raises:
+            LalafoError: no process of this stack holds it.
+        """
+        holder = self.holders().get(min(self.holders(), default=0))
+        told = [row.pid for row in self.registered() if row.run_id == holder]
+        ours = {process.pid for pid in self.dagster_pids for process in family(pid)}
+        wanted = set(told) if told else self._run_processes()
+        victims = sorted(wanted & ours)  # never a process that this stack did not start
+        if not victims:
+            raise LalafoError(f"run {holder} holds the stream, and none of our processes is its")
+        os.kill(victims[0], signal.SIGKILL)
+        return victims[0]
+
+    def _run_processes(self) -> set[int]:
+        """The runs' processes, for sessions that do not register themselves."""
+        found = set()
+        for pid in self.dagster_pids:
+            for process in family(pid):
+                try:
+                    if any(_SPAWNED in word for word in process.cmdline()):
+                        found.add(process.pid)
+                except psutil.Error:
+                    continue
+        return found

@@ -1,0 +1,76 @@
+"""`lalafo bench stream`, run for seconds: it measures, nothing is lost, and its figures agree.
+
+How fast it was is never asserted.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lalafo_assets.bench.kafka.server import KafkaServer
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+RATE, SECONDS, PHOTOS_PER_AD = 5, 4, 2.5
+KEYS = {
+    *("ads", "photos", "lost", "doubled", "p50_ms", "p99_ms", "max_ms", "photos_per_s"),
+    *("bare_photos_per_s", "ratio", "cpu_s_per_photo", "rss_mb", "stages", "broker"),
+    *("sessions", "partitions"),
+}
+
+
+def test_a_short_run_on_apache_kafka(kafka_server: KafkaServer, tmp_path: Path):
+    """Every key, no ad lost or doubled, and a picture."""
+    picture = tmp_path / "latency.png"
+    done = bench_stream(
+        *(f"--rate={RATE}", f"--seconds={SECONDS}", f"--photos-per-ad={PHOTOS_PER_AD}"),
+        f"--plot={picture}",
+        environment=kafka_server.exports(),
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert set(found) >= KEYS
+    ads = RATE * SECONDS
+    assert (found["ads"], found["photos"]) == (ads, round(ads * PHOTOS_PER_AD))
+    assert (found["lost"], found["doubled"], found["wrong"]) == (0, 0, {})
+    assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["max_ms"]
+    assert 0 < found["bare_p50_ms"] <= found["bare_p99_ms"] <= found["bare_max_ms"]
+    assert found["ratio"] == pytest.approx(
+        found["photos_per_s"] / found["bare_photos_per_s"], rel=0.02
+    )
+    assert found["untimed"] == 0
+    assert found["partitions"] == 1
+    assert found["sessions"] >= found["runs"] == 1
+    assert found["rss_mb"] > 100
+    assert found["cpu_s_per_photo"] > 0
+    assert {"kafka_to_poll", "photos", "embed", "commit_and_waits"} <= set(found["stages"])
+    assert found["broker"] == f"Kafka at {kafka_server.bootstrap}"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_apache_kafka_can_not_be_had_it_says_what_to_do(tmp_path: Path):
+    """Without Java and without --embedded it says what to do, before anything starts."""
+    done = bench_stream(
+        *("--rate=1", "--seconds=2"),
+        environment={"PATH": str(tmp_path), "LALAFO_KAFKA_BOOTSTRAP": ""},
+    )
+    assert done.returncode == 1
+    assert "--embedded" in done.stderr
+    assert "Java" in done.stderr
+
+
+def bench_stream(*options: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "lalafo_assets.cli", "bench", "stream", *options, "--json"],
+        env={**os.environ, "LALAFO_STREAM_ID": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
