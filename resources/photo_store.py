@@ -6,25 +6,20 @@ for is on disk, so that a row in PostgreSQL can name it; what `get` returns is w
 
 import contextlib
 import errno
-import os
-import threading
-import time
 from collections.abc import Iterator
 from hashlib import sha256 as new_sha256
-from itertools import count
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, get_args
 
 import fsspec
 
 from ops.errors import ConfigurationError, LalafoError, RetryableError, StoredObjectError
+from resources.stored_objects import RENEWED_AFTER_S, LocalFolder, Objects, RemoteFolder
+
+__all__ = ["RENEWED_AFTER_S", "Kind", "PhotoStore"]
 
 Kind = Literal["renditions", "thumbnails"]
 
 _SETTING = "LALAFO_STORE_URL"
-_SETTLED_S = 60.0
-"""A file whose name is older than this is on disk: kernels write back within half of it."""
-
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 
 
@@ -45,10 +40,10 @@ class PhotoStore:
             filesystem, root = fsspec.core.url_to_fs(store_url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise ConfigurationError(f"{_SETTING}={store_url}: {error}") from error
-        self._objects: _Objects = (
-            _LocalFolder(root, fsync=fsync)
+        self._objects: Objects = (
+            LocalFolder(root, fsync=fsync)
             if filesystem.protocol[0] == "file"
-            else _RemoteFolder(filesystem, root)
+            else RemoteFolder(filesystem, root)
         )
 
     def put(self, kind: Kind, sha256: bytes, data: bytes) -> None:
@@ -85,6 +80,40 @@ class PhotoStore:
             )
         return data
 
+    def delete(self, kind: Kind, sha256: bytes, *, unless_put_within_s: float = 0.0) -> bool:
+        """Delete the object; at once if there is none.
+
+        Somebody may have put it again and be about to name it in a row: `put` renews an object's
+        time, and this leaves young ones alone. In a local folder that holds however the two
+        interleave, though it may be missing for an instant; elsewhere a put between this call's
+        look and its deletion is lost.
+
+        Args:
+            unless_put_within_s: leave it where it was put, first or again, within so long. Take
+                well over RENEWED_AFTER_S.
+
+        Returns: whether it is gone.
+
+        Raises:
+            RetryableError: the store is away.
+            ConfigurationError: the store may not be written.
+        """
+        with _storage_errors(self.url(kind, sha256)):
+            return self._objects.delete(_name(kind, sha256), unless_put_within_s)
+
+    def remove_unfinished(self, older_than_s: float, *, part: int = 0, of: int = 1) -> int:
+        """Remove what a killed `put` or `delete` left behind in a local folder; how many files.
+
+        Elsewhere there is nothing of the kind, and nothing is done.
+
+        Args:
+            older_than_s: younger ones may be at work.
+            part: which of `of` equal parts of the store to look through, from 0 on: the walk
+                reads every folder.
+        """
+        with _storage_errors(self._objects.url("")):
+            return self._objects.remove_unfinished(get_args(Kind), older_than_s, part=part, of=of)
+
     def exists(self, kind: Kind, sha256: bytes) -> bool:
         """Whether an object of this name is stored; its bytes are not looked at."""
         with _storage_errors(self.url(kind, sha256)):
@@ -100,128 +129,6 @@ def _name(kind: Kind, sha256: bytes) -> str:
         raise StoredObjectError(f"a SHA-256 has 32 bytes, {len(sha256)} came")
     digest = sha256.hex()
     return f"{kind}/{digest[:2]}/{digest[2:4]}/{digest}.jpg"
-
-
-class _Objects(Protocol):
-    """Bytes by name. `read` raises FileNotFoundError where there is none; `put` leaves an object
-    of the same name and size alone."""
-
-    def exists(self, name: str) -> bool: ...
-
-    def read(self, name: str) -> bytes: ...
-
-    def put(self, name: str, data: bytes) -> None: ...
-
-    def url(self, name: str) -> str: ...
-
-
-class _LocalFolder:
-    """A folder on this machine: whole files only, and on disk when `put` returns.
-
-    Not through fsspec, whose local files know neither fsync nor a rename within their own folder.
-    """
-
-    def __init__(self, root: str, *, fsync: bool) -> None:
-        self._root = root.rstrip("/")
-        self._fsync = fsync
-        self._numbers = count()
-
-    def exists(self, name: str) -> bool:
-        return self._stat(name) is not None
-
-    def read(self, name: str) -> bytes:
-        with open(f"{self._root}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 - the hot path: no Path
-            return file.read()
-
-    def put(self, name: str, data: bytes) -> None:
-        path = Path(self._root, name)
-        present = self._stat(name)
-        if present is None or present.st_size != len(data):
-            self._make_folder(path.parent)
-            self._write(path, data)
-        elif time.time() - present.st_ctime > _SETTLED_S:
-            return
-        self._sync_folder(path.parent)  # also where another writer has not come to it yet
-
-    def url(self, name: str) -> str:
-        return f"file://{self._root}/{name}"
-
-    def _stat(self, name: str) -> os.stat_result | None:
-        try:
-            return os.stat(f"{self._root}/{name}")  # noqa: PTH116 - as in read
-        except FileNotFoundError:
-            return None
-
-    def _write(self, path: Path, data: bytes) -> None:
-        # A name of its own for each writer: two that put the same photo must not share a file.
-        writer = f"{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
-        unfinished = path.with_name(f".{path.stem}.{writer}")
-        try:
-            with unfinished.open("xb", buffering=0) as file:
-                _write_all(file, data)
-                if self._fsync:
-                    os.fsync(file.fileno())
-            unfinished.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
-            raise
-
-    def _make_folder(self, folder: Path) -> None:
-        """Make the folder and sync the entry of every new one, or a crash could take them all."""
-        if folder.is_dir():
-            return
-        self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        self._sync_folder(folder.parent)
-
-    def _sync_folder(self, folder: Path) -> None:
-        if not self._fsync:
-            return
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-class _RemoteFolder:
-    """Any other fsspec file system. Object stores write whole objects; elsewhere `put`'s look at
-    the size and `get`'s at the digest catch a torn one."""
-
-    def __init__(self, filesystem: Any, root: str) -> None:
-        self._filesystem = filesystem
-        self._root = root.rstrip("/")
-
-    def exists(self, name: str) -> bool:
-        return self._size(name) is not None
-
-    def read(self, name: str) -> bytes:
-        return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
-
-    def put(self, name: str, data: bytes) -> None:
-        if self._size(name) == len(data):
-            return
-        try:
-            self._filesystem.pipe_file(f"{self._root}/{name}", data)
-        except FileNotFoundError as error:
-            # Not made here: fsspec would make a bucket, with nobody's settings for it.
-            raise ConfigurationError(f"{_SETTING}: {self._root} does not exist") from error
-
-    def url(self, name: str) -> str:
-        return str(self._filesystem.unstrip_protocol(f"{self._root}/{name}"))
-
-    def _size(self, name: str) -> int | None:
-        try:
-            return int(self._filesystem.size(f"{self._root}/{name}"))
-        except FileNotFoundError:
-            return None
-
-
-def _write_all(file: Any, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:  # an unbuffered write may take less than it was given
-        rest = rest[file.write(rest) :]
 
 
 @contextlib.contextmanager

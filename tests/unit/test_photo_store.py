@@ -1,10 +1,13 @@
 """The photo store's contract, on a local folder and on another fsspec file system alike."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,8 @@ import fsspec
 import pytest
 
 from ops.errors import ConfigurationError, RetryableError, StoredObjectError
-from resources import photo_store
-from resources.photo_store import PhotoStore
+from resources import photo_store, stored_objects
+from resources.photo_store import RENEWED_AFTER_S, PhotoStore
 
 DATA = b"a rendition" * 1000
 NAME = sha256(DATA).digest()
@@ -141,6 +144,123 @@ def test_many_threads_put_the_same_objects(store: PhotoStore) -> None:
     assert len(filesystem.find(root)) == len(objects)
 
 
+def make_older(store: PhotoStore, name: bytes, by_s: float) -> None:
+    """As if the object had been written earlier."""
+    url = store.url("renditions", name)
+    if url.startswith("file://"):
+        path = Path(url.removeprefix("file://"))
+        os.utime(path, (time.time() - by_s,) * 2)
+    else:
+        held = fsspec.filesystem("memory").store[url.removeprefix("memory://")]
+        held.modified -= timedelta(seconds=by_s)
+
+
+def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: PhotoStore) -> None:
+    """Only this object; and it can be put anew."""
+    other = sha256(b"other").digest()
+    store.put("renditions", NAME, DATA)
+    store.put("thumbnails", NAME, DATA)
+    store.put("renditions", other, b"other")
+    assert store.delete("renditions", NAME)
+    assert store.delete("renditions", NAME)
+    assert not store.exists("renditions", NAME)
+    assert store.exists("thumbnails", NAME) and store.exists("renditions", other)
+    store.put("renditions", NAME, DATA)
+    assert store.get("renditions", NAME) == DATA
+
+
+def test_what_was_put_of_late_is_left(store: PhotoStore) -> None:
+    """A young object stays, an old one goes, and one that was put again is young."""
+    store.put("renditions", NAME, DATA)
+    assert not store.delete("renditions", NAME, unless_put_within_s=3600)
+    make_older(store, NAME, 4000)
+    store.put("renditions", NAME, DATA)
+    assert not store.delete("renditions", NAME, unless_put_within_s=3600)
+    assert store.get("renditions", NAME) == DATA
+    make_older(store, NAME, 4000)
+    assert store.delete("renditions", NAME, unless_put_within_s=3600)
+    assert not store.exists("renditions", NAME)
+
+
+def test_a_hot_object_is_not_renewed_at_every_put(store: PhotoStore) -> None:
+    """Its time moves only where it is older than RENEWED_AFTER_S."""
+    store.put("renditions", NAME, DATA)
+    make_older(store, NAME, RENEWED_AFTER_S - 100)
+    store.put("renditions", NAME, DATA)
+    assert store.delete("renditions", NAME, unless_put_within_s=RENEWED_AFTER_S - 200)
+
+
+def test_a_put_that_meets_a_delete_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renewed between the delete's look and its hand: the object stays where it was."""
+    store = PhotoStore(str(tmp_path), fsync=False)
+    store.put("renditions", NAME, DATA)
+    make_older(store, NAME, 4000)
+    real = Path.rename
+
+    def put_just_before(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", real)
+        store.put("renditions", NAME, DATA)
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", put_just_before)
+    assert not store.delete("renditions", NAME, unless_put_within_s=3600)
+    assert store.get("renditions", NAME) == DATA
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+def test_puts_and_deletes_side_by_side_leave_the_object_whole(tmp_path: Path) -> None:
+    """After any put that returned, no delete with a guard has taken the object away."""
+    store = PhotoStore(str(tmp_path), fsync=False)
+    stop = threading.Event()
+
+    def delete() -> None:
+        while not stop.is_set():
+            store.delete("renditions", NAME, unless_put_within_s=3600)
+
+    deleters = [threading.Thread(target=delete) for _ in range(2)]
+    for thread in deleters:
+        thread.start()
+    lost = 0
+    for _ in range(300):
+        store.put("renditions", NAME, DATA)
+        with contextlib.suppress(FileNotFoundError):
+            make_older(store, NAME, 4000)  # now a delete may take it
+        store.put("renditions", NAME, DATA)
+        # A delete that comes too late holds it for an instant, until it has put it back.
+        deadline = time.monotonic() + 1
+        while not store.exists("renditions", NAME) and time.monotonic() < deadline:
+            pass
+        lost += not store.exists("renditions", NAME)
+    stop.set()
+    for thread in deleters:
+        thread.join()
+    assert lost == 0
+    assert store.get("renditions", NAME) == DATA
+
+
+def test_what_a_killed_put_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    """Hidden files of the store's own folders alone; the young ones are at work."""
+    store = PhotoStore(str(tmp_path), fsync=False)
+    store.put("renditions", NAME, DATA)
+    folder = Path(store.url("renditions", NAME).removeprefix("file://")).parent
+    old, young = folder / ".aa.1-2-3", folder / ".bb.1-2-3"
+    for path in (old, young, tmp_path / ".theirs"):
+        path.write_bytes(b"torn")
+    for path in (old, tmp_path / ".theirs"):
+        os.utime(path, (time.time() - 7200,) * 2)
+    others = [n for n in range(4) if n != NAME[0] % 4]
+    assert [store.remove_unfinished(3600, part=part, of=4) for part in others] == [0, 0, 0]
+    assert store.remove_unfinished(3600, part=NAME[0] % 4, of=4) == 1
+    assert store.remove_unfinished(3600) == 0
+    assert not old.exists() and young.exists() and (tmp_path / ".theirs").exists()
+    assert store.get("renditions", NAME) == DATA
+
+
+def test_other_stores_have_nothing_unfinished() -> None:
+    """Object stores write whole objects."""
+    assert PhotoStore("memory://unfinished/store").remove_unfinished(0) == 0
+
+
 def test_an_unknown_protocol_fails_at_start() -> None:
     """The setting is named."""
     with pytest.raises(ConfigurationError, match="LALAFO_STORE_URL"):
@@ -167,6 +287,9 @@ class BrokenFilesystem:
     def pipe_file(self, path: str, data: bytes) -> None:
         raise self.error
 
+    def rm_file(self, path: str) -> None:
+        raise self.error
+
 
 @pytest.mark.parametrize(
     ("error", "expected"),
@@ -188,6 +311,7 @@ def test_storage_away_is_told_from_storage_denied(
         lambda: store.put("renditions", NAME, DATA),
         lambda: store.get("renditions", NAME),
         lambda: store.exists("renditions", NAME),
+        lambda: store.delete("renditions", NAME),
     ):
         with pytest.raises(expected, match="LALAFO_STORE_URL"):
             ask()
@@ -243,7 +367,7 @@ def test_put_returns_when_file_and_folders_are_on_disk(
         synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         real(descriptor)
 
-    monkeypatch.setattr(photo_store.os, "fsync", record)
+    monkeypatch.setattr(stored_objects.os, "fsync", record)
     store = PhotoStore(str(tmp_path))
     store.put("renditions", NAME, DATA)
     digest = NAME.hex()
@@ -254,6 +378,6 @@ def test_put_returns_when_file_and_folders_are_on_disk(
     store.put("renditions", NAME, DATA)
     assert synced == [digest[2:4]], "its first writer may not have synced the folder yet"
     synced.clear()
-    monkeypatch.setattr(photo_store.time, "time", lambda: tmp_path.stat().st_ctime + 100)
+    monkeypatch.setattr(stored_objects.time, "time", lambda: tmp_path.stat().st_ctime + 100)
     store.put("renditions", NAME, DATA)
     assert synced == []
