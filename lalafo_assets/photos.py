@@ -4,6 +4,7 @@ The stream fills it. Run by hand or by a backfill, it mends a day: it tries phot
 failure may have passed, and makes the thumbnails. It never fetches a photo that is stored.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ from resources.dagster_resources import DatabaseResource, PhotosResource
 from resources.database import Database
 from resources.day_pictures import photo_pictures
 from resources.day_summaries import failure_counts
-from resources.photo_loading import PhotoLoader
+from resources.photo_loading import PhotoLoader, load_photos
 from resources.photo_store import PhotoStore
 from resources.releases_in_force import read_in_force
 from resources.settings import Settings, load_settings
@@ -79,11 +80,11 @@ def ad_photos(
         covered = days_of(context)
         catalogue = Catalogue(held, run_id=context.run.run_id)
         failed = catalogue.photos_to_retry(covered, [reason.value for reason in TEMPORARY_REASONS])
-        with _loader(held, store, photos, settings) as loader:
-            mended = sum(
-                _mend(catalogue, loader, failed[start : start + CHUNK])
-                for start in range(0, len(failed), CHUNK)
-            )
+        loader = _loader(held, store, photos, settings)
+        mended = sum(
+            _mend(catalogue, loader, failed[start : start + CHUNK])
+            for start in range(0, len(failed), CHUNK)
+        )
         context.log.info(f"{mended} of {len(failed)} photos mended")
         made = _make_thumbnails(catalogue, store, covered)
         counts = failure_counts(held, covered)
@@ -121,7 +122,7 @@ def _never_prepared(data: bytes, preprocessing: object) -> NDArray[np.uint8]:
 
 def _mend(catalogue: Catalogue, loader: PhotoLoader, failed: Sequence[FailedPhoto]) -> int:
     refs = {photo: PhotoRef(url=photo.url) for photo in failed}
-    loaded = loader.load(list(dict.fromkeys(refs.values())), {})
+    loaded = asyncio.run(load_photos(loader, list(refs.values())))
     mended = 0
     for photo, ref in refs.items():
         outcome = loaded[ref]

@@ -13,8 +13,8 @@ POOL_STREAM = "gpu_stream"
 POOL_BACKFILL = "gpu_backfill"
 
 SESSION_JOB = "score_new_ads"
-SESSION_TAG = "lalafo/session"
-"""What a session run was asked for: the stream, its day and the state it found there."""
+ROLE_TAG = "lalafo/role"
+"""On a session's run: live with its partitions, standby, leaving, ended."""
 
 FIRST_DAY = date(2026, 1, 1)
 """The first day partition. Kafka timestamps before it fall back to the time of receipt."""

@@ -1,24 +1,29 @@
 """The session as a Dagster op, and what it tells Dagster while it works.
 
-Decides what a session run shows: a materialisation an asset and day every ten seconds, checks and
-pictures at its end. The loop is `ops/session.py`, its parts are `resources/live_session.py`.
+Decides what a session run shows: in its log and tags who reads what, a materialisation an asset
+and day every ten seconds, checks and pictures now and then. The loop is `ops/session.py`, its
+parts are `resources/live_session.py`.
 """
 
-from collections.abc import Iterator, Sequence
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import date
 
 import dagster as dg
 import psutil
 from pydantic import Field
 
-from ops.asset_names import AD_PHOTOS, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM
-from ops.errors import LalafoError, LeaseLostError, RetryableError
-from ops.session import SessionPolicy
+from ops.asset_names import AD_PHOTOS, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM, ROLE_TAG
+from ops.errors import LalafoError, RetryableError
+from ops.session_ports import SessionPolicy
 from ops.session_reports import (
     FIRST_TASK,
     as_metadata,
     latency_picture,
+    picture_links,
     report_events,
     summary,
 )
@@ -39,24 +44,31 @@ from resources.day_checks import (
 )
 from resources.day_pictures import photo_pictures, prediction_pictures
 from resources.day_summaries import prediction_summary
-from resources.live_session import SessionParts, open_session
+from resources.live_session import LiveSession, SessionParts, open_session, session_policy
+from resources.picture_files import PictureFiles
 from resources.releases_in_force import read_in_force
+
+_SWITCH_S = 0.001
+"""Python's threads take turns: a stage must not wait 5 ms for one that reports."""
 
 
 class DrainConfig(dg.Config):
     """How one session run works."""
 
     idle_s: float | None = Field(
-        default=None, description="A drained session ends after so long; overrides the setting."
+        default=None,
+        description="Ends the run after so long without an event; overrides the setting.",
     )
     report_every_s: float = Field(default=10.0, description="Between reports to Dagster.")
+    pictures_every_s: float = Field(default=600.0, description="Between pictures, as files.")
 
 
 @dg.op(
     pool=POOL_STREAM,
     description=(
-        "Takes the free Kafka partitions, scores every event on them until the topic is drained, "
-        "and reports the assets of each day that it wrote to. Rows and offsets commit together."
+        "Warms up, shares the Kafka partitions with the other sessions or stands by, scores every "
+        "event as it comes, and reports the assets of each day that it wrote to. Rows and offsets "
+        "commit together. It hands over to a successor after LALAFO_SESSION_MINUTES."
     ),
     tags={"dagster/compute_kind": "kafka"},
 )
@@ -82,11 +94,12 @@ def drain_ads(
                 embedder=models.embedder(),
                 first_day=FIRST_DAY,
             )
-            policy = SessionPolicy(
-                idle_s=5.0 if config.idle_s is None else config.idle_s,
-                report_every_s=config.report_every_s,
+            policy = session_policy(settings)
+            if config.idle_s is not None:
+                policy = replace(policy, idle_s=config.idle_s)
+            _SessionRun(context, config, parts).drain(
+                replace(policy, report_every_s=config.report_every_s)
             )
-            _drain(context, parts, policy)
 
 
 @contextmanager
@@ -101,46 +114,127 @@ def plain_failures() -> Iterator[None]:
         ) from None
 
 
-def _drain(context: dg.OpExecutionContext, parts: SessionParts, policy: SessionPolicy) -> None:
-    def report(tally: Tally) -> None:
-        context.log.info(summary(tally))
-        for event in report_events(tally):
-            context.log_event(event)
+class _SessionRun:
+    """One session's Dagster run: what it says, and when."""
 
-    stack_pid = parts.settings.stack_pid
+    def __init__(
+        self, context: dg.OpExecutionContext, config: DrainConfig, parts: SessionParts
+    ) -> None:
+        self.context = context
+        self.config = config
+        self.parts = parts
+        self.total = Tally()
+        self._live: LiveSession | None = None
+        self._role = ""
+        self._pictures = PictureFiles(parts.settings.resolved_store_url, context.run_id)
+        self._pictured_at = time.monotonic()
+        self._waiting: set[str] = set()
 
-    def keep_going() -> bool:
-        # A stack on one machine that was killed leaves nothing behind: its session ends after this
-        # batch, and the next stack's goes on from the last commit.
+    def drain(self, policy: SessionPolicy) -> None:
+        """Warm up, work, and tell what was done."""
+        switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
+        self.context.log.info("warming up: loading the releases in force")
+        started = time.monotonic()
+        try:
+            with open_session(
+                self.parts,
+                run_id=self.context.run_id,
+                report=self._report,
+                policy=policy,
+                keep_going=self._keep_going,
+            ) as live:
+                self._live = live
+                self._tell_warm(live, time.monotonic() - started)
+                try:
+                    live.session.run()
+                finally:
+                    self._live = None
+        finally:
+            sys.setswitchinterval(switch_s)
+            self._conclude()
+
+    def _tell_warm(self, live: LiveSession, took_s: float) -> None:
+        names = ", ".join(live.session.state.scorer.names)
+        served = f"; metrics at {live.metrics_url}" if live.metrics_url else ""
+        self.context.log.info(f"warm after {took_s:.1f} s, scoring with {names}{served}")
+
+    def _keep_going(self) -> bool:
+        """Called many times a second by the session's main thread: also looks for news."""
+        if self._live is not None:
+            self._tell_role(self._live)
+        # A stack on one machine that was killed leaves nothing behind: its session ends, and the
+        # next stack's goes on from the last commit.
+        stack_pid = self.parts.settings.stack_pid
         return stack_pid == 0 or psutil.pid_exists(stack_pid)
 
-    with open_session(
-        parts, run_id=context.run_id, report=report, policy=policy, keep_going=keep_going
-    ) as live:
-        if not live.epochs:
-            context.log.info("every partition is held by a living session: nothing to do")
+    def _tell_role(self, live: LiveSession) -> None:
+        snapshot = live.session.snapshot()
+        partitions = snapshot.partitions
+        role = f"live: {_named(partitions)}" if partitions else "standby"
+        if live.seat.left:
+            role = "leaving"
+        if role != self._role:
+            self._role = role
+            epochs = ", ".join(f"{p} under epoch {e}" for p, e in sorted(partitions.items()))
+            told = {"standby": "standing by, warm", "leaving": "handing over, then ending"}
+            self.context.log.info(told.get(role, f"reading partitions {epochs}"))
+            self.context.instance.add_run_tags(self.context.run_id, {ROLE_TAG: role})
+        away = set(snapshot.waiting_for_s)
+        for what in away - self._waiting:
+            self.context.log.warning(f"{what}: away, waiting with back-off")
+        for what in self._waiting - away:
+            self.context.log.info(f"{what}: back")
+        self._waiting = away
+
+    def _report(self, tally: Tally) -> None:
+        self.total.merge(tally)
+        self.context.log.info(summary(tally))
+        for event in report_events(tally):
+            self.context.log_event(event)
+        if time.monotonic() - self._pictured_at >= self.config.pictures_every_s:
+            self._pictured_at = time.monotonic()
+            self._draw()
+
+    def _draw(self) -> None:
+        """Pictures as files, linked: an event log that grows by pictures is no log."""
+        drawn = {"latency": latency_picture(self.total)}
+        days = sorted(self.total.days)
+        drawn |= dict(_day_pictures(self.parts, days))
+        links = {name: self._pictures.put(name, data) for name, data in drawn.items()}
+        self.context.log_event(picture_links(links))
+
+    def _conclude(self) -> None:
+        """The session's end, told once the leases are free: nothing here keeps an ad waiting."""
+        self.context.instance.add_run_tags(self.context.run_id, {ROLE_TAG: "ended"})
+        if self.total.events == 0:
+            self.context.log.info("ended; no event came while it was live")
             return
-        context.log.info(f"holding partitions (with epochs) {dict(live.epochs)}")
-        try:
-            total = live.session.run()
-        except LeaseLostError as error:
-            # Not a failure: another session goes on from our last commit.
-            context.log.warning(f"ending early: {error}")
-            return
-    # The leases are free again: what follows keeps no ad waiting.
-    context.log.info(f"drained: {summary(total)}")
-    if total.unaccounted != 0:
-        raise dg.Failure(f"{total.unaccounted} events came in and are nowhere: this is a bug")
-    if total.days:
-        for observation in picture_days(parts, total):
-            context.log_event(observation)
-        for evaluation in check_days(parts.database, sorted(total.days)):
-            context.instance.report_runless_asset_event(evaluation)
+        self.context.log.info(f"ended: {summary(self.total)}")
+        if self.total.unaccounted != 0:
+            raise dg.Failure(
+                f"{self.total.unaccounted} events came in and are nowhere: this is a bug"
+            )
+        self._draw()
+        for observation in picture_days(self.parts, self.total):
+            self.context.log_event(observation)
+        for evaluation in check_days(self.parts.database, sorted(self.total.days)):
+            self.context.instance.report_runless_asset_event(evaluation)
+
+
+def _named(partitions: Mapping[int, int]) -> str:
+    return ",".join(str(partition) for partition in sorted(partitions))
+
+
+def _day_pictures(parts: SessionParts, days: Sequence[date]) -> Iterator[tuple[str, bytes]]:
+    live = read_in_force(parts.database).live.name
+    for day in days:
+        found = photo_pictures(parts.database, parts.store, [day], release=live, task=FIRST_TASK)
+        yield from ((f"{day}-{name}", data) for name, data in found.items())
 
 
 def picture_days(parts: SessionParts, total: Tally) -> Iterator[dg.AssetObservation]:
-    """Pictures of the session, and of each day that it wrote to."""
-    yield latency_picture(total)
+    """Pictures of each day that a session wrote to, for the assets' own pages."""
     live = read_in_force(parts.database).live.name
     for day in sorted(total.days):
         photos = photo_pictures(parts.database, parts.store, [day], release=live, task=FIRST_TASK)

@@ -6,7 +6,8 @@
     ├── ConfigurationError     a setting, file or release is wrong: a person must act
     ├── StoredObjectError      a stored object is missing or damaged: restore or fetch it again
     ├── LeaseLostError         another session owns the partition: commit nothing, stop
-    └── ReleaseChangedError    the release set in force moved: compute again, then commit
+    ├── ReleaseChangedError    the release set in force moved: compute again, then commit
+    └── PhotosGoneError        a photo was swept away meanwhile: load it again, then commit
 
 A bad item becomes a failure row with its reason; bad infrastructure raises.
 """
@@ -78,11 +79,23 @@ class StoredObjectError(LalafoError):
 
 
 class LeaseLostError(LalafoError):
-    """The epoch this session commits under is no longer in force; nothing was committed."""
+    """Epochs that this session commits under are no longer in force; nothing was committed.
+
+    Args:
+        partitions: those that another session has taken over.
+    """
+
+    def __init__(self, partitions: frozenset[int], detail: str) -> None:
+        super().__init__(detail)
+        self.partitions = partitions
 
 
 class ReleaseChangedError(LalafoError):
     """The batch was computed for another release set than is in force; nothing was committed."""
+
+
+class PhotosGoneError(LalafoError):
+    """A photo that the batch found stored is stored no more; nothing was committed."""
 
 
 class BadInputError(LalafoError):

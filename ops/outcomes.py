@@ -3,7 +3,7 @@
 Decides the shape that the scoring hands to the commit; refuses to know tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -46,10 +46,13 @@ class PhotoOutcome:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Where the milliseconds of a batch went; each ad of it carries the same."""
+    """Where an ad's milliseconds went; what is left of its latency was waiting for its turn and
+    the commit."""
 
-    photos_ms: float = 0.0
-    embed_ms: float = 0.0
+    fetch_ms: float = 0.0  # until the last photo's bytes were here
+    photos_ms: float = 0.0  # check, rendition, store, decode
+    queued_ms: float = 0.0  # ready, and the model was busy
+    embed_ms: float = 0.0  # of the batch that it was in
     predict_ms: float = 0.0
 
 
@@ -63,6 +66,7 @@ class AdOutcome:
     photos: tuple[PhotoOutcome, ...] = ()
     predictions: Mapping[str, tuple[Prediction, ...]] = field(default_factory=dict)
     """By the release's name."""
+    times: StageTimes = StageTimes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,18 @@ class Batch:
 
     releases: tuple[str, ...]  # the set that this was computed for: live first
     ads: tuple[AdOutcome, ...] = ()
-    superseded: int = 0  # events that a higher revision in the same batch made void
+    superseded: int = 0  # events that a higher revision, here or held, made void
     dead_letters: tuple[DeadLetter, ...] = ()
     renditions: tuple[Rendition, ...] = ()
     embeddings: tuple[PhotoEmbedding, ...] = ()
-    first_offsets: Mapping[int, int] = field(default_factory=dict)  # by partition
-    next_offsets: Mapping[int, int] = field(default_factory=dict)  # by partition; past the last
-    times: StageTimes = StageTimes()
+    partitions: frozenset[int] = frozenset()  # that these were read from
+    next_offsets: Mapping[int, int] = field(default_factory=dict)  # of those that move
+
+    @property
+    def places(self) -> Iterator[Receipt]:
+        """Where what is written here came from; superseded events have none."""
+        yield from (ad.receipt for ad in self.ads)
+        yield from (letter.receipt for letter in self.dead_letters)
 
     @property
     def events(self) -> int:
@@ -110,3 +119,14 @@ class CommitResult:
 
     accepted: Mapping[AdKey, date]  # the ads it wrote, each with the day that it belongs to
     committed_at: datetime  # seen after the commit
+    messages: tuple["OutboxMessage", ...] = ()  # committed, and still to be published
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """What must reach Kafka because a transaction committed."""
+
+    id: int
+    topic: str
+    key: bytes | None
+    value: bytes

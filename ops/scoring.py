@@ -1,15 +1,13 @@
-"""From records to results: what the stream does to one batch, and nothing about when.
+"""From records to results: what is done to an ad, and nothing about when.
 
-Decides the order of the stages (read, photos, embed, predict) and what an ad's status is. Every
-record ends as an ad, as superseded, or as a dead letter; every photo of an ad ends as a photo or
-as a failure with its reason. The outside world comes in through the ports.
+Decides what a record is (an event, or a dead letter) and, once its photos are loaded, what an ad's
+predictions and status are. Every photo of an ad ends as a photo or as a failure with its reason.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,6 @@ from ops.errors import BadInputError
 from ops.events import EventLimits, parse_event
 from ops.outcomes import (
     AdOutcome,
-    Batch,
     DeadLetter,
     PhotoEmbedding,
     PhotoOutcome,
@@ -30,7 +27,6 @@ from ops.release import Preprocessing
 from ops.tasks import Task
 from ops.types import (
     AdEvent,
-    AdKey,
     AdStatus,
     EventKind,
     Failure,
@@ -54,18 +50,45 @@ class LoadedPhoto:
     images: Mapping[str, Image]  # by backbone; those still to embed
 
 
-class PhotoLoading(Protocol):
-    """Fetches, checks, stores and prepares photos."""
+@dataclass(frozen=True, slots=True)
+class LoadedPhotos:
+    """An ad's photos, each as a photo or as the reason why it is none."""
 
-    def load(
-        self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
-    ) -> Mapping[PhotoRef, LoadedPhoto | Failure]: ...
+    by_ref: Mapping[PhotoRef, LoadedPhoto | Failure]
+    fetch_ms: float = 0.0
+    photos_ms: float = 0.0
 
 
-class Revisions(Protocol):
-    """The highest revision held of each ad, of those that are held."""
+@dataclass(frozen=True, slots=True)
+class LoadedAd:
+    """An ad that waits for the model."""
 
-    def __call__(self, keys: Sequence[AdKey]) -> Mapping[AdKey, int]: ...
+    event: AdEvent
+    receipt: Receipt
+    photos: LoadedPhotos
+    queued_ms: float = 0.0
+
+    def queued(self, queued_ms: float) -> "LoadedAd":
+        """The same, having waited for the model for so long."""
+        return replace(self, queued_ms=queued_ms)
+
+    def ready_for(self, backbones: Iterable[str]) -> bool:
+        """Whether every photo is embedded or prepared for each of these."""
+        wanted = set(backbones)
+        return all(
+            wanted <= photo.vectors.keys() | photo.images.keys()
+            for photo in self.photos.by_ref.values()
+            if isinstance(photo, LoadedPhoto)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the model made of some ads."""
+
+    ads: tuple[AdOutcome, ...]
+    renditions: tuple[Rendition, ...]
+    embeddings: tuple[PhotoEmbedding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,128 +112,93 @@ class ReceiptRule:
         )
 
 
-class BatchScorer:
-    """Scores batches under a set of releases, the live one first.
+@dataclass(frozen=True, slots=True)
+class RecordReader:
+    """What a record is."""
 
-    Holds no state between batches: the same records give the same batch.
-    """
+    limits: EventLimits
+    receipts: ReceiptRule
 
-    def __init__(
-        self,
-        *,
-        releases: Sequence[ReadyRelease],
-        tasks: Sequence[Task],
-        photos: PhotoLoading,
-        revisions: Revisions,
-        limits: EventLimits,
-        receipts: ReceiptRule,
-    ) -> None:
-        self.releases = tuple(releases)
-        self.tasks = tuple(tasks)
-        self.photos = photos
-        self.revisions = revisions
-        self.limits = limits
-        self.receipts = receipts
+    def read(self, record: StreamRecord, now: datetime) -> tuple[AdEvent, Receipt] | DeadLetter:
+        """The event with its receipt, or the record with the reason why it is none."""
+        receipt = self.receipts.receipt(record, now)
+        try:
+            return parse_event(record, self.limits), receipt
+        except BadInputError as error:
+            return DeadLetter(record, receipt, Failure(error.reason, error.detail))
 
-    def score(self, records: Sequence[StreamRecord]) -> Batch:
-        """Everything that these records change; an empty list gives an empty batch.
 
-        Records of one partition are in the order of their offsets, as Kafka hands them out.
-        """
-        events, letters = self._read(records)
-        ads, superseded = self._newest(events)
-        started = time.perf_counter()
-        refs = list(dict.fromkeys(ref for event, _ in ads for ref in event.photos))
-        photos = self.photos.load(refs, self._backbones()) if refs else {}
-        loaded_at = time.perf_counter()
-        vectors, fresh = self._embed(photos)
-        embedded_at = time.perf_counter()
-        outcomes = self._outcomes(ads, photos, vectors)
-        return Batch(
-            releases=tuple(release.name for release in self.releases),
-            ads=outcomes,
-            superseded=superseded,
-            dead_letters=tuple(letters),
-            renditions=_new_renditions(photos),
-            embeddings=fresh,
-            first_offsets={record.partition: record.offset for record in reversed(records)},
-            next_offsets={record.partition: record.offset + 1 for record in records},
-            times=StageTimes(
-                photos_ms=(loaded_at - started) * 1e3,
-                embed_ms=(embedded_at - loaded_at) * 1e3,
-                predict_ms=(time.perf_counter() - embedded_at) * 1e3,
-            ),
-        )
+@dataclass(frozen=True, slots=True)
+class AdScorer:
+    """Scores ads under a set of releases, the live one first. Holds no state between batches."""
 
-    def _backbones(self) -> dict[str, Preprocessing]:
+    releases: tuple[ReadyRelease, ...]
+    tasks: tuple[Task, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The set, as a commit is checked against it."""
+        return tuple(release.name for release in self.releases)
+
+    @property
+    def backbones(self) -> dict[str, Preprocessing]:
+        """What photos are to be prepared for."""
         return {release.backbone: release.preprocessing for release in self.releases}
 
-    def _read(
-        self, records: Sequence[StreamRecord]
-    ) -> tuple[list[tuple[AdEvent, Receipt]], list[DeadLetter]]:
-        events: list[tuple[AdEvent, Receipt]] = []
-        letters: list[DeadLetter] = []
-        now = datetime.now(UTC)
-        for record in records:
-            receipt = self.receipts.receipt(record, now)
-            try:
-                events.append((parse_event(record, self.limits), receipt))
-            except BadInputError as error:
-                letters.append(DeadLetter(record, receipt, Failure(error.reason, error.detail)))
-        return events, letters
+    def score(self, ads: Sequence[LoadedAd]) -> Scored:
+        """Predictions and statuses, in order; photos that several ads bring are embedded once.
 
-    def _newest(
-        self, events: Sequence[tuple[AdEvent, Receipt]]
-    ) -> tuple[list[tuple[AdEvent, Receipt]], int]:
-        """Each ad's highest revision, where it is higher than what is held."""
-        newest: dict[AdKey, tuple[AdEvent, Receipt]] = {}
-        for event, receipt in events:
-            rival = newest.get(event.key)
-            if rival is None or rival[0].revision < event.revision:
-                # The day is that of the first event, whichever revision wins.
-                first = receipt if rival is None else replace(receipt, day=rival[1].day)
-                newest[event.key] = (event, first)
-        held = self.revisions(list(newest)) if newest else {}
-        ads = [
-            (event, receipt)
-            for event, receipt in newest.values()
-            if event.revision > held.get(event.key, -1)
-        ]
-        return ads, len(events) - len(ads)
+        Every ad is `ready_for` our backbones. An empty sequence gives nothing.
+        """
+        photos = {
+            photo.sha256: photo
+            for ad in ads
+            for photo in ad.photos.by_ref.values()
+            if isinstance(photo, LoadedPhoto)
+        }
+        started = time.perf_counter()
+        vectors, fresh = self._embed(photos)
+        embedded_at = time.perf_counter()
+        outcomes = self._outcomes(ads, vectors)
+        embed_ms = (embedded_at - started) * 1e3
+        predict_ms = (time.perf_counter() - embedded_at) * 1e3
+        return Scored(
+            ads=tuple(
+                replace(outcome, times=_times(ad, embed_ms, predict_ms))
+                for ad, outcome in zip(ads, outcomes, strict=True)
+            ),
+            renditions=tuple(p.rendition for p in photos.values() if p.rendition is not None),
+            embeddings=fresh,
+        )
 
     def _embed(
-        self, photos: Mapping[PhotoRef, LoadedPhoto | Failure]
+        self, photos: Mapping[bytes, LoadedPhoto]
     ) -> tuple[dict[tuple[str, bytes], Vector], tuple[PhotoEmbedding, ...]]:
-        """Vectors by (backbone, photo), and those of them that were made now."""
+        """Every photo's vector, by backbone and SHA-256; and those that are new."""
         vectors: dict[tuple[str, bytes], Vector] = {}
         fresh: list[PhotoEmbedding] = []
-        done: set[str] = set()
-        loaded = {
-            photo.sha256: photo for photo in photos.values() if isinstance(photo, LoadedPhoto)
-        }
         for release in self.releases:
             backbone = release.backbone
-            if backbone in done:
-                continue
-            done.add(backbone)
-            missing = [photo for photo in loaded.values() if backbone in photo.images]
+            missing = []
+            for sha256, photo in photos.items():
+                if (backbone, sha256) in vectors:
+                    continue
+                if backbone in photo.vectors:
+                    vectors[backbone, sha256] = photo.vectors[backbone]
+                else:
+                    missing.append(photo)
             made = release.embedder.embed([photo.images[backbone] for photo in missing])
             for photo, vector in zip(missing, made, strict=True):
                 fresh.append(PhotoEmbedding(photo.sha256, backbone, release.name, vector))
                 vectors[backbone, photo.sha256] = vector
-            for photo in loaded.values():
-                if backbone in photo.vectors:
-                    vectors[backbone, photo.sha256] = photo.vectors[backbone]
         return vectors, tuple(fresh)
 
     def _outcomes(
-        self,
-        ads: Sequence[tuple[AdEvent, Receipt]],
-        photos: Mapping[PhotoRef, LoadedPhoto | Failure],
-        vectors: Mapping[tuple[str, bytes], Vector],
-    ) -> tuple[AdOutcome, ...]:
+        self, ads: Sequence[LoadedAd], vectors: Mapping[tuple[str, bytes], Vector]
+    ) -> list[AdOutcome]:
         judged = [
-            tuple(_photo_outcome(ref, photos[ref]) for ref in event.photos) for event, _ in ads
+            tuple(_photo_outcome(ref, ad.photos.by_ref[ref]) for ref in ad.event.photos)
+            for ad in ads
         ]
         shas = [_distinct(items) for items in judged]
         by_release = {
@@ -219,16 +207,26 @@ class BatchScorer:
             )
             for release in self.releases
         }
-        return tuple(
+        return [
             AdOutcome(
-                event=event,
-                receipt=receipt,
-                status=_status(event, items),
+                event=ad.event,
+                receipt=ad.receipt,
+                status=_status(ad.event, items),
                 photos=items,
                 predictions={name: made[index] for name, made in by_release.items()},
             )
-            for index, ((event, receipt), items) in enumerate(zip(ads, judged, strict=True))
-        )
+            for index, (ad, items) in enumerate(zip(ads, judged, strict=True))
+        ]
+
+
+def _times(ad: LoadedAd, embed_ms: float, predict_ms: float) -> StageTimes:
+    return StageTimes(
+        fetch_ms=ad.photos.fetch_ms,
+        photos_ms=ad.photos.photos_ms,
+        queued_ms=ad.queued_ms,
+        embed_ms=embed_ms,
+        predict_ms=predict_ms,
+    )
 
 
 def _photo_outcome(ref: PhotoRef, photo: LoadedPhoto | Failure) -> PhotoOutcome:
@@ -248,12 +246,3 @@ def _status(event: AdEvent, photos: Sequence[PhotoOutcome]) -> AdStatus:
     if not photos:
         return AdStatus.NO_PHOTOS
     return AdStatus.SCORED if _distinct(photos) else AdStatus.UNSCORED
-
-
-def _new_renditions(photos: Mapping[PhotoRef, LoadedPhoto | Failure]) -> tuple[Rendition, ...]:
-    made = {
-        photo.sha256: photo.rendition
-        for photo in photos.values()
-        if isinstance(photo, LoadedPhoto) and photo.rendition is not None
-    }
-    return tuple(made.values())

@@ -56,10 +56,26 @@ class Tally:
             live = ad.predictions.get(batch.releases[0], ()) if batch.releases else ()
             self.predictions += len(live)
             self.categories.update(item.label for item in live if item.task == "category")
-        for partition, following in batch.next_offsets.items():
-            first = batch.first_offsets[partition]
-            earliest, _ = self.offsets.get(partition, (first, following))
-            self.offsets[partition] = (earliest, following)
+        for place in batch.places:
+            first, following = self.offsets.get(place.partition, (place.offset, place.offset))
+            self.offsets[place.partition] = (
+                min(first, place.offset),
+                max(following, place.offset + 1),
+            )
+
+    def merge(self, other: "Tally") -> None:
+        """Add what another has counted."""
+        for name in ("events", "written", "unchanged", "photos", "embedded", "predictions"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.untrusted_timestamps += other.untrusted_timestamps
+        self.batches += other.batches
+        for name in ("dead_letters", "statuses", "photo_failures", "categories", "days"):
+            getattr(self, name).update(getattr(other, name))
+        self.releases |= other.releases
+        self.latencies_ms.extend(other.latencies_ms)
+        for partition, (first, following) in other.offsets.items():
+            earliest, latest = self.offsets.get(partition, (first, following))
+            self.offsets[partition] = (min(earliest, first), max(latest, following))
 
     @property
     def photos_failed(self) -> int:

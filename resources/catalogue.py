@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ops.outcomes import PhotoEmbedding
 from ops.types import AdKey, Prediction, Rendition
 from resources import tables
+from resources.array_rows import quoted
 from resources.copy_rows import staged
 from resources.database import Database
 from resources.result_rows import (
@@ -25,7 +26,6 @@ from resources.result_rows import (
     insert_photos,
     photo_subject,
     prediction_row,
-    quoted,
 )
 
 

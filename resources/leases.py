@@ -5,25 +5,24 @@ dead process's connection closes at once; expiry finds a frozen one. A commit un
 than the lease's is refused by `results.py`, so a holder that lost its lease harms nothing.
 """
 
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import psycopg
-import structlog
 
-from ops.errors import LeaseLostError, RetryableError
+from ops.sharing import Member
 from resources.database import Database
 
 ALIVE = (
-    "leases.expires_at > clock_timestamp() AND EXISTS (SELECT FROM pg_stat_activity AS holder "
-    "WHERE holder.pid = leases.backend_pid AND holder.backend_start = leases.backend_start)"
+    "(expires_at > clock_timestamp() AND (backend_pid, backend_start) IN "
+    "(SELECT pid, backend_start FROM pg_stat_activity))"
 )
 ME = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
+CHANNEL = "lalafo_leases"
+"""Notified when a partition is given up: whoever wants it need not wait for its next look."""
 
-log = structlog.get_logger()
+Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +36,42 @@ class LeaseState:
     expired_s: float  # since it expired or was given up; 0 before
 
 
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A session's row, as it is now."""
+
+    member: Member
+    alive: bool
+    expired_s: float  # since it expired or ended; 0 before
+    host: str
+    pid: int
+    metrics_url: str
+
+
 def read_leases(database: Database, stream_id: str, topic: str) -> dict[int, LeaseState]:
     """Every lease of a topic, by partition; none where no run has held one."""
     with database.cursor() as cursor:
         cursor.execute(
             f"SELECT partition, epoch, run_id, {ALIVE}, "
             "greatest(0, extract(epoch FROM clock_timestamp() - expires_at))::float8 "
-            "FROM lalafo.leases "
-            "WHERE stream_id = %s AND topic = %s",
+            "FROM lalafo.leases WHERE stream_id = %s AND topic = %s",
             (stream_id, topic),
         )
         return {row[0]: LeaseState(*row) for row in cursor.fetchall()}
+
+
+def read_sessions(database: Database, stream_id: str, topic: str) -> dict[str, SessionState]:
+    """Every session of a topic that upkeep has not swept yet, by run, the living ones among
+    them."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT run_id, state, started_at, "
+            "extract(epoch FROM due_at - clock_timestamp())::float8, code_version, "
+            f"{ALIVE}, greatest(0, extract(epoch FROM clock_timestamp() - expires_at))::float8, "
+            "host, pid, metrics_url FROM lalafo.sessions WHERE stream_id = %s AND topic = %s",
+            (stream_id, topic),
+        )
+        return {row[0]: SessionState(Member(*row[:5]), *row[5:]) for row in cursor.fetchall()}
 
 
 def read_offsets(database: Database, stream_id: str, topic: str) -> dict[int, int]:
@@ -61,123 +85,57 @@ def read_offsets(database: Database, stream_id: str, topic: str) -> dict[int, in
         return dict(cursor.fetchall())
 
 
-class PartitionLeases:
-    """The leases of one run: taken on entry, kept alive by a thread, given up on exit.
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """One run's hands on the leases of a topic; every method takes the run's own connection.
 
-    Args:
-        partitions: those to take; the ones that a living holder has are left to it.
-        ttl_s: how long a holder that stopped renewing counts as alive.
+    That connection's end is how others see ours.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        stream_id: str,
-        topic: str,
-        partitions: Iterable[int],
-        run_id: str,
-        ttl_s: float,
-    ) -> None:
-        self.database = database
-        self.stream_id = stream_id
-        self.topic = topic
-        self.wanted = sorted(partitions)
-        self.run_id = run_id
-        self.ttl_s = ttl_s
-        self.epochs: Mapping[int, int] = {}
-        self._lost = threading.Event()
-        self._done = threading.Event()
-        self._renewer = threading.Thread(target=self._keep, name="lease-renewer", daemon=True)
-        self._connection: psycopg.Connection[Any] | None = None
+    stream_id: str
+    topic: str
+    run_id: str
+    ttl_s: float
 
-    def __enter__(self) -> "PartitionLeases":
-        self.epochs = self._take()
-        self._renewer.start()
-        return self
+    def take(self, connection: Connection, partitions: Sequence[int]) -> dict[int, int]:
+        """Take those of these that no living holder has; the epochs of what we got."""
+        rows = connection.execute(
+            "INSERT INTO lalafo.leases AS held (stream_id, topic, partition, epoch, run_id, "
+            "backend_pid, backend_start, expires_at) "
+            f"SELECT %s, %s, wanted, 1, %s, pg_backend_pid(), {ME}, "
+            "clock_timestamp() + %s * interval '1 second' "
+            "FROM unnest(%s::int[]) AS wanted ORDER BY wanted "
+            "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
+            "epoch = held.epoch + 1, run_id = EXCLUDED.run_id, "
+            "backend_pid = EXCLUDED.backend_pid, backend_start = EXCLUDED.backend_start, "
+            "acquired_at = clock_timestamp(), expires_at = EXCLUDED.expires_at "
+            "WHERE NOT (held.expires_at > clock_timestamp() AND "
+            "(held.backend_pid, held.backend_start) IN "
+            "(SELECT pid, backend_start FROM pg_stat_activity)) RETURNING partition, epoch",
+            (self.stream_id, self.topic, self.run_id, self.ttl_s, list(partitions)),
+        ).fetchall()
+        return {int(partition): int(epoch) for partition, epoch in rows}
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._renewer.join()
-        if self._connection is not None:
-            try:
-                self._connection.execute(
-                    "UPDATE lalafo.leases SET expires_at = clock_timestamp() "
-                    "WHERE stream_id = %s AND topic = %s AND run_id = %s",
-                    (self.stream_id, self.topic, self.run_id),
-                )
-            except psycopg.Error as failure:
-                # The connection closes next, and that ends the leases as well.
-                log.warning("lease.release_failed", error=str(failure))
-            self._connection.close()
-
-    def check(self) -> None:
-        """Raise LeaseLostError once another run has taken a partition over."""
-        if self._lost.is_set():
-            raise LeaseLostError(f"a partition of {self.topic} was taken over by another run")
-
-    def _take(self) -> dict[int, int]:
-        with self.database.errors():
-            connection = self._connect()
-            rows = connection.execute(
-                "INSERT INTO lalafo.leases (stream_id, topic, partition, epoch, run_id, "
-                "backend_pid, backend_start, expires_at) "
-                f"SELECT %s, %s, wanted, 1, %s, pg_backend_pid(), {ME}, "
-                "clock_timestamp() + %s * interval '1 second' "
-                "FROM unnest(%s::int[]) AS wanted "
-                "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
-                "epoch = leases.epoch + 1, run_id = EXCLUDED.run_id, "
-                "backend_pid = EXCLUDED.backend_pid, backend_start = EXCLUDED.backend_start, "
-                "acquired_at = clock_timestamp(), expires_at = EXCLUDED.expires_at "
-                f"WHERE NOT ({ALIVE}) RETURNING partition, epoch",
-                (self.stream_id, self.topic, self.run_id, self.ttl_s, self.wanted),
-            ).fetchall()
-            return {int(partition): int(epoch) for partition, epoch in rows}
-
-    def _keep(self) -> None:
-        while not self._done.wait(self.ttl_s / 3):
-            try:
-                with self.database.errors():
-                    renewed = self._renew()
-            except RetryableError as error:
-                log.warning("lease.renewal_failed", error=str(error))
-                continue
-            if renewed != len(self.epochs):
-                self._lost.set()
-                return
-
-    def _renew(self) -> int:
-        """How many of our leases are still ours; those live on, over this connection."""
-        connection = self._connect()
-        held = sorted(self.epochs.items())
-        return connection.execute(
+    def renew(self, connection: Connection, epochs: Mapping[int, int]) -> set[int]:
+        """Keep what is ours, over this connection; the partitions that still are."""
+        rows = connection.execute(
             "UPDATE lalafo.leases SET expires_at = clock_timestamp() + %s * interval '1 second', "
             f"backend_pid = pg_backend_pid(), backend_start = {ME} "
-            "FROM unnest(%s::int[], %s::bigint[]) AS held (partition, epoch) "
+            "FROM unnest(%s::int[], %s::bigint[]) AS ours (partition, epoch) "
             "WHERE leases.stream_id = %s AND leases.topic = %s "
-            "AND leases.partition = held.partition AND leases.epoch = held.epoch",
-            (
-                self.ttl_s,
-                [partition for partition, _ in held],
-                [epoch for _, epoch in held],
-                self.stream_id,
-                self.topic,
-            ),
-        ).rowcount
+            "AND leases.partition = ours.partition AND leases.epoch = ours.epoch "
+            "RETURNING leases.partition",
+            (self.ttl_s, list(epochs), list(epochs.values()), self.stream_id, self.topic),
+        ).fetchall()
+        return {int(row[0]) for row in rows}
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        """A connection of the leases' own: its end is how others see ours."""
-        if self._connection is None or self._connection.closed:
-            url = self.database.url.set(drivername="postgresql")
-            self._connection = psycopg.connect(
-                url.render_as_string(hide_password=False),
-                autocommit=True,
-                connect_timeout=5,
-                application_name="lalafo-lease",
-            )
-        return self._connection
+    def give_up(self, connection: Connection, epochs: Mapping[int, int]) -> None:
+        """Let go of these, and tell who waits; those that are no longer ours stay as they are."""
+        connection.execute(
+            "UPDATE lalafo.leases SET expires_at = clock_timestamp() "
+            "FROM unnest(%s::int[], %s::bigint[]) AS ours (partition, epoch) "
+            "WHERE leases.stream_id = %s AND leases.topic = %s "
+            "AND leases.partition = ours.partition AND leases.epoch = ours.epoch",
+            (list(epochs), list(epochs.values()), self.stream_id, self.topic),
+        )
+        connection.execute(f"NOTIFY {CHANNEL}")

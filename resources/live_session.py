@@ -1,33 +1,37 @@
 """A session put together from its real parts: Kafka, PostgreSQL, the photo store, a model.
 
-Decides the order of a session's life: load the releases first, then take the leases, since one
-that loads while it holds them keeps its ads waiting. The loop itself is `ops/session.py`; who
-starts it and who is told is the caller's.
+Decides the order of a session's life: take a seat, so that others know that it is coming; load the
+releases; then be ready for partitions, since one that loads while it holds them keeps its ads
+waiting. The stages are `ops/session.py`'s; who starts it and who is told is the caller's.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 
 from ops.events import EventLimits
-from ops.ready_release import PhotoEmbedder, ReadyRelease
+from ops.ready_release import PhotoEmbedder
 from ops.release import FrozenBackbone
-from ops.scoring import BatchScorer, ReceiptRule
-from ops.session import Session, SessionPolicy
+from ops.scoring import AdScorer, ReceiptRule, RecordReader
+from ops.session import Session
+from ops.session_ports import SessionPolicy, SessionPorts
 from ops.tally import Tally
 from ops.tasks import all_tasks
-from ops.types import AdKey, StreamRecord
+from ops.types import AdEvent, AdKey, StreamRecord
 from resources.ad_stream import AdStream, StreamConsumer
+from resources.after_commit import AfterCommit
+from resources.code_version import code_version
 from resources.database import Database
 from resources.dead_letters import DeadLetterTopic
-from resources.leases import PartitionLeases
 from resources.photo_fetch import PhotoFetcher
 from resources.photo_loading import PhotoLoader
 from resources.photo_store import PhotoStore
 from resources.ready_releases import load_in_force
 from resources.release_store import ReleaseStore
 from resources.results import Holder, ResultWriter
+from resources.session_metrics import SessionMetrics
+from resources.session_seat import SeatTerms, SessionSeat
 from resources.settings import Settings
 from resources.stream_positions import starting_offsets
 
@@ -48,10 +52,27 @@ class SessionParts:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """An open session: run it once."""
+    """An open, warm session: run it once."""
 
     session: Session
-    epochs: Mapping[int, int]  # by partition; empty where others hold them all
+    seat: SessionSeat
+    metrics_url: str
+
+    @property
+    def partitions(self) -> Mapping[int, int]:
+        """Those that it reads now, with their epochs; none while it stands by."""
+        return self.session.snapshot().partitions
+
+
+def session_policy(settings: Settings) -> SessionPolicy:
+    """How a session works, by the settings."""
+    idle_s = settings.idle_minutes * 60
+    return SessionPolicy(
+        most_photos=settings.in_flight_photos,
+        batch_photos=settings.batch_photos,
+        commit_ads=settings.commit_ads,
+        idle_s=idle_s if idle_s > 0 else None,
+    )
 
 
 @contextmanager
@@ -63,7 +84,7 @@ def open_session(
     policy: SessionPolicy,
     keep_going: Callable[[], bool] = lambda: True,
 ) -> Iterator[LiveSession]:
-    """Load, take the leases that are free, and hand out the session; everything ends with it.
+    """Take a seat, warm up, and hand out the session; everything ends with it.
 
     Raises:
         ConfigurationError: no release is live, a topic is missing, a setting is wrong.
@@ -71,95 +92,107 @@ def open_session(
     """
     settings, database, stream = parts.settings, parts.database, parts.stream
     with ExitStack() as stack:
-        from ops.embed import prepare
-
-        loader = stack.enter_context(
-            PhotoLoader(
-                database=database,
-                store=parts.store,
-                fetcher=parts.fetcher,
-                prepare=prepare,
-                max_pixels=settings.max_photo_pixels,
-                threads=settings.photo_threads,
-            )
-        )
-        first = [load_in_force(database, parts.releases, parts.embedder)]
-        leases = stack.enter_context(
-            PartitionLeases(
-                database,
-                stream_id=stream.stream_id(),
-                topic=stream.config.ads_topic,
-                partitions=stream.partitions(),
+        stream_id, topic = stream.stream_id(), stream.config.ads_topic
+        metrics = stack.enter_context(SessionMetrics(settings))
+        seat = SessionSeat(
+            database,
+            SeatTerms(
                 run_id=run_id,
+                stream_id=stream_id,
+                topic=topic,
+                partitions=tuple(stream.partitions()),
+                sessions=settings.sessions,
+                session_s=settings.session_minutes * 60,
                 ttl_s=settings.lease_ttl_s,
-            )
+                code_version=code_version(settings),
+                metrics_url=metrics.url,
+            ),
+            position=lambda p: starting_offsets(database, stream, [p], run_id=run_id)[p],
         )
+        # The seat goes last: its leases are free once everything else has stopped.
+        stack.enter_context(seat)
         consumer = stack.enter_context(stream.consumer())
-        consumer.assign(starting_offsets(database, stream, leases.epochs, run_id=run_id))
         publisher = stack.enter_context(stream.publisher())
-        holder = Holder(run_id, leases.stream_id, leases.topic, leases.epochs)
-
-        def scorer() -> BatchScorer:
-            # The set loaded before the leases serves first; a changed one is loaded anew.
-            ready = first.pop() if first else None
-            if ready is None:
-                ready = load_in_force(database, parts.releases, parts.embedder)
-            return _scorer(parts, ready, loader)
-
-        def go_on() -> bool:
-            leases.check()
-            return keep_going()
-
-        session = Session(
-            stream=_OwnedPartitions(consumer, stream),
+        after = stack.enter_context(AfterCommit(database, stream, publisher))
+        ports = SessionPorts(
+            stream=_OwnedPartitions(consumer),
+            seat=seat,
+            reader=RecordReader(event_limits(settings), ReceiptRule(parts.first_day)),
+            revisions=lambda events: read_stale(database, events),
+            photos=_photo_loader(parts),
+            scorer=lambda: _scorer(parts),
             dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
-            results=ResultWriter(database, holder),
-            scorer=scorer,
-            keep_going=go_on,
-            report=report,
-            policy=policy,
+            results=ResultWriter(
+                database, Holder(run_id, stream_id, topic, stream.config.scored_topic)
+            ),
+            committed=metrics.following(after.committed),
         )
-        yield LiveSession(session, leases.epochs)
+        session = Session(ports, policy, report=report, keep_going=keep_going)
+        metrics.watch(session.snapshot, consumer.lags)
+        consumer.warm_up()
+        seat.ready()
+        yield LiveSession(session, seat, metrics.url)
 
 
-def _scorer(
-    parts: SessionParts, ready: tuple[ReadyRelease, ...], loader: PhotoLoader
-) -> BatchScorer:
-    settings = parts.settings
-    return BatchScorer(
-        releases=ready,
-        tasks=all_tasks(),
-        photos=loader,
-        revisions=lambda keys: read_revisions(parts.database, keys),
-        limits=EventLimits(
-            max_photos=settings.max_photos_per_ad,
-            max_title_chars=settings.max_title_chars,
-            max_description_chars=settings.max_description_chars,
-        ),
-        receipts=ReceiptRule(parts.first_day),
+def event_limits(settings: Settings) -> EventLimits:
+    """How much an event may hold, by the settings."""
+    return EventLimits(
+        max_photos=settings.max_photos_per_ad,
+        max_title_chars=settings.max_title_chars,
+        max_description_chars=settings.max_description_chars,
     )
 
 
-def read_revisions(database: Database, keys: list[AdKey]) -> dict[AdKey, int]:
-    """The revision held of each of these ads, of those that are held."""
+def _photo_loader(parts: SessionParts) -> PhotoLoader:
+    from ops.embed import prepare
+
+    return PhotoLoader(
+        database=parts.database,
+        store=parts.store,
+        fetcher=parts.fetcher,
+        prepare=prepare,
+        max_pixels=parts.settings.max_photo_pixels,
+        threads=parts.settings.photo_threads,
+    )
+
+
+def _scorer(parts: SessionParts) -> AdScorer:
+    ready = load_in_force(parts.database, parts.releases, parts.embedder)
+    return AdScorer(ready, tuple(all_tasks()))
+
+
+def read_stale(database: Database, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]:
+    """Of these events those that change nothing: the revision held is higher, or equal and
+    scored."""
     with database.cursor() as cursor:
         cursor.execute(
-            "SELECT a.catalog, a.ad_id, a.revision FROM lalafo.ads AS a "
-            "JOIN unnest(%s::text[], %s::text[]) AS k (catalog, ad_id) USING (catalog, ad_id)",
-            ([key.catalog for key in keys], [key.ad_id for key in keys]),
+            "SELECT k.catalog, k.ad_id, k.revision FROM lalafo.ads AS a "
+            "JOIN unnest(%s::text[], %s::text[], %s::bigint[]) AS k (catalog, ad_id, revision) "
+            "ON a.catalog = k.catalog AND a.ad_id = k.ad_id WHERE a.revision > k.revision "
+            "OR (a.revision = k.revision AND a.status <> 'received')",
+            (
+                [event.key.catalog for event in events],
+                [event.key.ad_id for event in events],
+                [event.revision for event in events],
+            ),
         )
-        return {AdKey(row[0], row[1]): row[2] for row in cursor.fetchall()}
+        return {(AdKey(row[0], row[1]), row[2]) for row in cursor.fetchall()}
 
 
 @dataclass(slots=True)
 class _OwnedPartitions:
-    """The session's partitions, and the group offsets that lag tools read."""
+    """The session's partitions, as the intake reads them."""
 
     consumer: StreamConsumer
-    stream: AdStream
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        self.consumer.assign(offsets)
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         return self.consumer.poll(max_records=max_records, timeout_s=timeout_s)
 
-    def commit_group_offsets(self, next_offsets: Mapping[int, int]) -> None:
-        self.stream.commit_group_offsets(next_offsets)
+    def pause(self) -> None:
+        self.consumer.pause(self.consumer.assigned())
+
+    def resume(self) -> None:
+        self.consumer.resume(self.consumer.assigned())

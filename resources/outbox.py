@@ -70,3 +70,15 @@ def relay(
                 "out by itself; or delete the row to give the record up."
             ) from error
     return len(sent)
+
+
+def waiting(database: Database, *, older_than_s: float) -> int:
+    """How many rows are older than so many seconds."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM lalafo.outbox "
+            "WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
+            (older_than_s,),
+        )
+        (count,) = cursor.fetchall()[0]
+    return int(count)

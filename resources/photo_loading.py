@@ -1,17 +1,17 @@
 """A photo's way into the store: fetch, check, make the rendition, store it, prepare it.
 
 Decides that a photo known by its SHA-256 is neither encoded nor embedded again, and that a
-rendition is on disk before any row can name it. Works in chunks, so that memory is bounded
-whatever an ad asks for.
+rendition is on disk before any row can name it. Works on an event loop, many ads side by side;
+how many photos are held as bytes at once is bounded here.
 """
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from typing import Self
 
 import numpy as np
 import structlog
@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 from ops.errors import BadInputError, Reason, StoredObjectError
 from ops.photos import make_rendition
 from ops.release import Preprocessing
-from ops.scoring import LoadedPhoto
+from ops.scoring import LoadedPhoto, LoadedPhotos
 from ops.types import Failure, PhotoRef
 from resources.database import Database
 from resources.photo_fetch import PhotoFetcher
 from resources.photo_store import PhotoStore
 
-CHUNK_PHOTOS = 64
+PHOTOS_AT_ONCE = 64
+"""Held as the bytes that came, from fetch to decode."""
+
+LOOKUPS_AT_ONCE = 256
 
 log = structlog.get_logger()
 
@@ -63,9 +66,10 @@ def read_known_photos(
 
 
 class PhotoLoader:
-    """Loads photos for the scoring; a context manager, used by one thread.
+    """Loads photos for the scoring; an async context manager, bound to one event loop.
 
     Args:
+        fetcher: makes the fetcher, on the loop that it will live on.
         prepare: turns a rendition's bytes into a backbone's input (`ops.embed.prepare`).
         threads: how many photos are checked, encoded and stored at once.
     """
@@ -85,73 +89,60 @@ class PhotoLoader:
         self.prepare = prepare
         self.max_pixels = max_pixels
         self._new_fetcher = fetcher
-        self._runner = asyncio.Runner()
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="photo")
+        self._n_threads = threads
 
-    def __enter__(self) -> "PhotoLoader":
-        self._fetcher = self._runner.run(self._new_fetcher().__aenter__())
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._slots = asyncio.Semaphore(PHOTOS_AT_ONCE)
+        self._lookups = _Lookups(self.database)
+        self._threads = ThreadPoolExecutor(self._n_threads, thread_name_prefix="photo")
+        self._fetcher = await self._new_fetcher().__aenter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._fetcher.__aexit__(kind, error, trace))
-        self._runner.close()
+    async def __aexit__(self, *_: object) -> None:
+        await self._fetcher.__aexit__(None, None, None)
+        self._lookups.close()
         self._threads.shutdown()
 
-    def load(
+    async def load(
         self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
-    ) -> dict[PhotoRef, LoadedPhoto | Failure]:
+    ) -> LoadedPhotos:
         """Every one of `refs`, as a photo or as the reason why it is none.
 
         Raises:
             RetryableError: PostgreSQL or the store is away; nothing is lost by asking again.
         """
-        loaded: dict[PhotoRef, LoadedPhoto | Failure] = {}
-        for start in range(0, len(refs), CHUNK_PHOTOS):
-            loaded.update(self._load_chunk(refs[start : start + CHUNK_PHOTOS], backbones))
-        return loaded
-
-    def _load_chunk(
-        self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
-    ) -> dict[PhotoRef, LoadedPhoto | Failure]:
-        fetched = self._runner.run(self._fetch_all(refs))
-        sources = {
-            ref: _source_of(ref, data)
-            for ref, data in zip(refs, fetched, strict=True)
-            if not isinstance(data, Failure)
-        }
-        # Bytes before none: one event may name by SHA-256 what another sends by URL.
-        by_sha = dict(sorted(sources.values(), key=lambda source: source[1] is not None))
-        known = read_known_photos(self.database, list(by_sha), list(backbones)) if by_sha else {}
-        made = dict(
-            self._threads.map(
-                lambda item: (
-                    item[0],
-                    self._make(item[0], item[1], known.get(item[0]), backbones),
-                ),
-                by_sha.items(),
-            )
+        watch = _Watch()
+        distinct = list(dict.fromkeys(refs))
+        loads = [self._load(ref, backbones, watch) for ref in distinct]
+        loaded = await asyncio.gather(*loads) if len(loads) > 1 else [await loads[0]]
+        return LoadedPhotos(
+            dict(zip(distinct, loaded, strict=True)),
+            fetch_ms=watch.fetch_ms,
+            photos_ms=watch.photos_ms,
         )
-        return {
-            ref: data if isinstance(data, Failure) else made[sources[ref][0]]
-            for ref, data in zip(refs, fetched, strict=True)
-        }
 
-    async def _fetch_all(self, refs: Sequence[PhotoRef]) -> list[bytes | Failure | None]:
-        return await asyncio.gather(*(self._fetch(ref) for ref in refs))
-
-    async def _fetch(self, ref: PhotoRef) -> bytes | Failure | None:
-        """The photo's bytes; None where the event names them by their SHA-256."""
-        if ref.url is None:
-            return None
-        try:
-            return await self._fetcher.fetch(ref.url)
-        except BadInputError as error:
-            return Failure(error.reason, error.detail)
+    async def _load(
+        self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], watch: "_Watch"
+    ) -> LoadedPhoto | Failure:
+        async with self._slots:
+            try:
+                data = None if ref.url is None else await self._fetcher.fetch(ref.url)
+            except BadInputError as error:
+                watch.fetched()
+                return Failure(error.reason, error.detail)
+            watch.fetched()
+            if data is None:
+                assert ref.sha256 is not None
+                sha256 = ref.sha256
+            else:
+                sha256 = hashlib.sha256(data).digest()
+            known = await self._lookups.known(sha256, tuple(sorted(backbones)))
+            made = await self._loop.run_in_executor(
+                self._threads, self._make, sha256, data, known, backbones
+            )
+            watch.made()
+            return made
 
     def _make(
         self,
@@ -180,8 +171,82 @@ class PhotoLoader:
         return LoadedPhoto(sha256, rendition, {}, images)
 
 
-def _source_of(ref: PhotoRef, data: bytes | None) -> tuple[bytes, Any]:
-    if data is None:
-        assert ref.sha256 is not None
-        return ref.sha256, None
-    return hashlib.sha256(data).digest(), data
+async def load_photos(
+    loader: PhotoLoader, refs: Sequence[PhotoRef]
+) -> Mapping[PhotoRef, LoadedPhoto | Failure]:
+    """Open a loader, load photos that no backbone needs, and close it."""
+    async with loader:
+        return (await loader.load(refs, {})).by_ref if refs else {}
+
+
+class _Watch:
+    """How long an ad's photos took: until the last was here, and from then until the last was
+    made."""
+
+    def __init__(self) -> None:
+        self._started = self._fetched = self._made = time.perf_counter()
+
+    def fetched(self) -> None:
+        self._fetched = self._made = time.perf_counter()
+
+    def made(self) -> None:
+        self._made = time.perf_counter()
+
+    @property
+    def fetch_ms(self) -> float:
+        return (self._fetched - self._started) * 1e3
+
+    @property
+    def photos_ms(self) -> float:
+        return (self._made - self._fetched) * 1e3
+
+
+class _Lookups:
+    """Asks PostgreSQL for what many photos wait to know in one query; while it is out, others
+    gather for the next."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="photo-lookup")
+        self._waiting: list[tuple[bytes, tuple[str, ...], asyncio.Future[KnownPhoto | None]]] = []
+        self._out = False
+
+    async def known(self, sha256: bytes, backbones: tuple[str, ...]) -> KnownPhoto | None:
+        """What is held of a photo; RetryableError where PostgreSQL is away."""
+        answer: asyncio.Future[KnownPhoto | None] = self._loop.create_future()
+        self._waiting.append((sha256, backbones, answer))
+        if not self._out:
+            self._out = True
+            self._loop.call_soon(self._ask)
+        return await answer
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def _ask(self) -> None:
+        asked, self._waiting = self._waiting[:LOOKUPS_AT_ONCE], self._waiting[LOOKUPS_AT_ONCE:]
+        # One set of backbones almost always; a superset of what each asked for does no harm.
+        backbones = sorted({name for _, names, _ in asked for name in names})
+        shas = list({sha256 for sha256, _, _ in asked})
+        found = self._loop.run_in_executor(
+            self._thread, read_known_photos, self._database, shas, backbones
+        )
+        found.add_done_callback(lambda done: self._answer(asked, done))
+
+    def _answer(
+        self,
+        asked: list[tuple[bytes, tuple[str, ...], "asyncio.Future[KnownPhoto | None]"]],
+        done: "asyncio.Future[dict[bytes, KnownPhoto]]",
+    ) -> None:
+        for sha256, _, answer in asked:
+            if answer.done():
+                continue  # its ad was given up meanwhile
+            error = done.exception()
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(done.result().get(sha256))
+        self._out = bool(self._waiting)
+        if self._out:
+            self._loop.call_soon(self._ask)

@@ -4,21 +4,19 @@ Decides what a row of each table holds. Every function sorts by key before it wr
 writers can't deadlock, and does nothing when handed nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
-from sqlalchemy import Table
 
 from ops.errors import ReleaseChangedError
 from ops.outcomes import AdOutcome, PhotoEmbedding
-from ops.types import AdKey, Prediction, Rendition
+from ops.types import AdEvent, AdKey, Prediction, Rendition
 from resources import tables
-from resources.copy_rows import staged
+from resources.array_rows import Row, insert
 
-Row = tuple[Any, ...]
 Cursor = psycopg.Cursor[Any]
 Days = Mapping[AdKey, date]
 
@@ -39,29 +37,13 @@ PREDICTION_COLUMNS = (
 )
 FAILURE_COLUMNS = (
     *("kind", "subject", "reason", "detail", "day", "catalog", "ad_id", "url"),
-    *("stream_id", "topic", "partition", "offset", "original", "run_id"),
+    *("stream_id", "topic", "partition", "offset", "original"),
+    *("original_key", "run_id"),
 )
 TIMING_COLUMNS = (
     *("catalog", "ad_id", "revision", "day", "run_id", "kafka_at", "polled_at"),
-    *("photos_ms", "embed_ms", "predict_ms"),
+    *("fetch_ms", "photos_ms", "queued_ms", "embed_ms", "predict_ms"),
 )
-
-
-def insert(cursor: Cursor, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Insert rows whose key is not there yet; one that is there stays as it is."""
-    if not rows:
-        return
-    source = staged(cursor, table, columns, rows)
-    names = quoted(columns)
-    cursor.execute(
-        f"INSERT INTO {table.fullname} ({names}) SELECT {names} FROM {source} "
-        "ON CONFLICT DO NOTHING"
-    )
-
-
-def quoted(columns: Iterable[str]) -> str:
-    """Column names as SQL lists them."""
-    return ", ".join(f'"{name}"' for name in columns)
 
 
 def photo_subject(key: AdKey, position: int) -> str:
@@ -103,13 +85,27 @@ def insert_embeddings(cursor: Cursor, embeddings: Iterable[PhotoEmbedding], run_
     insert(cursor, tables.embeddings, EMBEDDING_COLUMNS, rows)
 
 
-def replace_ad_rows(cursor: Cursor, ads: Sequence[AdOutcome], days: Days, run_id: str) -> None:
-    """Put an ad's photos and predictions of this revision in the place of the last one's."""
-    if not ads:
-        return
-    keys = [ad.event.key for ad in ads]
-    for table in ("ad_photos", "predictions", "failures"):
-        delete_of_ads(cursor, table, keys)
+def replace_ad_rows(
+    cursor: Cursor,
+    ads: Sequence[AdOutcome],
+    days: Days,
+    run_id: str,
+    *,
+    updated: Collection[AdKey],
+) -> set[bytes]:
+    """Put an ad's photos and predictions of this revision in the place of the last one's.
+
+    Args:
+        updated: those of the ads that were there before.
+
+    Returns the photos that lost a reference; they may have another, or a new one.
+    """
+    keys = [ad.event.key for ad in ads if ad.event.key in updated]
+    gone: set[bytes] = set()
+    if keys:
+        gone = delete_photos_of_ads(cursor, keys)
+        for table in ("predictions", "failures"):
+            delete_of_ads(cursor, table, keys)
     insert(cursor, tables.ad_photos, AD_PHOTO_COLUMNS, _ad_photo_rows(ads, run_id))
     rows = [
         prediction_row(release, ad.event.key, ad.event.revision, days[ad.event.key], item, run_id)
@@ -118,6 +114,30 @@ def replace_ad_rows(cursor: Cursor, ads: Sequence[AdOutcome], days: Days, run_id
         for item in items
     ]
     insert(cursor, tables.predictions, PREDICTION_COLUMNS, sorted(rows, key=lambda row: row[:4]))
+    return gone
+
+
+def let_photos_go(cursor: Cursor, photos: Collection[bytes], *, kept: Sequence[AdOutcome]) -> None:
+    """Note photos that these ads do not refer to: upkeep looks whether anybody else does."""
+    still = {photo.sha256 for ad in kept for photo in ad.photos}
+    loose = sorted(set(photos) - still)
+    if loose:
+        cursor.execute(
+            "INSERT INTO lalafo.photos_let_go (sha256) SELECT * FROM unnest(%b::bytea[]) "
+            "ON CONFLICT (sha256) DO UPDATE SET since = now()",
+            (loose,),
+        )
+
+
+def delete_photos_of_ads(cursor: Cursor, keys: Sequence[AdKey]) -> set[bytes]:
+    """Delete the photo references of these ads; the photos that they were to."""
+    cursor.execute(
+        "DELETE FROM lalafo.ad_photos AS held USING unnest(%s::text[], %s::text[]) "
+        "AS gone (catalog, ad_id) "
+        "WHERE held.catalog = gone.catalog AND held.ad_id = gone.ad_id RETURNING held.sha256",
+        ([key.catalog for key in keys], [key.ad_id for key in keys]),
+    )
+    return {row[0] for row in cursor.fetchall() if row[0] is not None}
 
 
 def delete_of_ads(cursor: Cursor, table: str, keys: Sequence[AdKey]) -> None:
@@ -140,18 +160,19 @@ def prediction_row(
     )
 
 
-def write_commit_times(cursor: Cursor, committed_at: datetime, ads: Sequence[AdOutcome]) -> None:
-    """Note when these ads' own commit was seen: it can't be known inside it."""
+def write_commit_times(cursor: Cursor, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
+    """Note when each ad's own commit was seen: it can't be known inside it."""
     cursor.execute(
-        "UPDATE lalafo.stage_timings AS held SET committed_at = %s "
-        "FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS seen (catalog, ad_id, revision) "
+        "UPDATE lalafo.stage_timings AS held SET committed_at = seen.at "
+        "FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::timestamptz[]) "
+        "AS seen (catalog, ad_id, revision, at) "
         "WHERE held.catalog = seen.catalog AND held.ad_id = seen.ad_id "
         "AND held.revision = seen.revision AND held.committed_at IS NULL",
         (
-            committed_at,
-            [ad.event.key.catalog for ad in ads],
-            [ad.event.key.ad_id for ad in ads],
-            [ad.event.revision for ad in ads],
+            [event.key.catalog for event, _ in seen],
+            [event.key.ad_id for event, _ in seen],
+            [event.revision for event, _ in seen],
+            [at for _, at in seen],
         ),
     )
 

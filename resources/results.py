@@ -2,18 +2,22 @@
 
 Decides what a commit checks first (the epoch of every partition, the release set in force) and
 that a lower or equal revision changes nothing. A replayed batch changes no row but the offsets.
+What must reach Kafka because of it is in the outbox, in the same transaction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
-from ops.errors import LeaseLostError
-from ops.outcomes import AdOutcome, Batch, CommitResult
+import psycopg
+
+from ops.errors import LeaseLostError, PhotosGoneError
+from ops.outcomes import AdOutcome, Batch, CommitResult, OutboxMessage
+from ops.scored_events import scored_event
 from ops.types import AdKey
 from resources import tables
-from resources.copy_rows import staged
+from resources.array_rows import Row, as_arrays, insert, quoted, unnested
 from resources.database import Database
 from resources.result_rows import (
     AD_COLUMNS,
@@ -21,26 +25,31 @@ from resources.result_rows import (
     TIMING_COLUMNS,
     Cursor,
     Days,
-    Row,
     check_releases,
-    insert,
     insert_embeddings,
     insert_photos,
+    let_photos_go,
     photo_subject,
-    quoted,
     replace_ad_rows,
-    write_commit_times,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who commits: a run, and the epochs under which it holds the partitions of a topic."""
+    """Who commits, from which topic, and where results are announced."""
 
     run_id: str
     stream_id: str
     topic: str
-    epochs: Mapping[int, int]  # by partition
+    scored_topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """The ads whose revision is the highest: their days, and which were there before."""
+
+    days: Mapping[AdKey, date]
+    updated: frozenset[AdKey]
 
 
 class ResultWriter:
@@ -49,88 +58,89 @@ class ResultWriter:
     def __init__(self, database: Database, holder: Holder) -> None:
         self.database = database
         self.holder = holder
-        self._last: tuple[datetime, tuple[AdOutcome, ...]] | None = None
 
-    def commit(self, batch: Batch) -> CommitResult:
+    def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
         """Write a batch, all of it or nothing.
+
+        Args:
+            epochs: of each of the batch's partitions, as this session holds them.
 
         Raises:
             LeaseLostError: a partition of the batch is held under another epoch.
             ReleaseChangedError: the batch was computed for a set that is no longer in force.
+            PhotosGoneError: a photo that the batch found stored has been swept away since.
             RetryableError: the server went away; the same batch can be committed again.
         """
-        with self.database.cursor() as cursor:
-            days = self._write(cursor, batch)
-            self._write_last(cursor)
-        committed_at = datetime.now(UTC)
-        written = tuple(ad for ad in batch.ads if ad.event.key in days)
-        self._last = (committed_at, written) if written else None
-        return CommitResult(accepted=days, committed_at=committed_at)
-
-    def flush(self) -> None:
-        """Write the commit times that no later batch has carried; call when the stream rests."""
-        if self._last is not None:
+        try:
             with self.database.cursor() as cursor:
-                self._write_last(cursor)
-            self._last = None
+                days, messages = self._write(cursor, batch, epochs)
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise PhotosGoneError(str(error.diag.message_detail)) from error
+        return CommitResult(accepted=days, committed_at=datetime.now(UTC), messages=messages)
 
-    def _write_last(self, cursor: Cursor) -> None:
-        if self._last is not None:
-            write_commit_times(cursor, *self._last)
-
-    def _write(self, cursor: Cursor, batch: Batch) -> Days:
-        self._check_epochs(cursor, batch.next_offsets)
+    def _write(
+        self, cursor: Cursor, batch: Batch, epochs: Mapping[int, int]
+    ) -> tuple[Days, tuple[OutboxMessage, ...]]:
+        self._check_epochs(cursor, {p: epochs[p] for p in batch.partitions})
         check_releases(cursor, batch.releases)
         run_id = self.holder.run_id
         insert_photos(cursor, batch.renditions, run_id)
         insert_embeddings(cursor, batch.embeddings, run_id)
-        days = self._upsert_ads(cursor, batch.ads)
+        found = self._upsert_ads(cursor, batch.ads)
+        days = found.days
         accepted = sorted(
             (ad for ad in batch.ads if ad.event.key in days), key=lambda ad: str(ad.event.key)
         )
-        replace_ad_rows(cursor, accepted, days, run_id)
+        gone = replace_ad_rows(cursor, accepted, days, run_id, updated=found.updated)
+        brought = {photo.photo_sha256 for photo in batch.renditions}
+        let_photos_go(cursor, gone | brought, kept=accepted)
         insert(cursor, tables.failures, FAILURE_COLUMNS, self._failure_rows(batch, accepted, days))
-        insert(
-            cursor, tables.stage_timings, TIMING_COLUMNS, self._timing_rows(batch, accepted, days)
-        )
-        self._advance(cursor, batch.next_offsets)
-        return days
+        insert(cursor, tables.stage_timings, TIMING_COLUMNS, self._timing_rows(accepted, days))
+        messages = self._owe(cursor, accepted, batch.releases)
+        self._advance(cursor, batch.next_offsets, epochs)
+        return days, messages
 
-    def _check_epochs(self, cursor: Cursor, partitions: Iterable[int]) -> None:
+    def _check_epochs(self, cursor: Cursor, epochs: Mapping[int, int]) -> None:
         """Every partition is still ours; the lock keeps it so until the commit."""
-        wanted = sorted(partitions)
         cursor.execute(
             "SELECT partition, epoch FROM lalafo.leases WHERE stream_id = %s AND topic = %s "
             "AND partition = ANY(%s) ORDER BY partition FOR SHARE",
-            (self.holder.stream_id, self.holder.topic, wanted),
+            (self.holder.stream_id, self.holder.topic, sorted(epochs)),
         )
         held = dict(cursor.fetchall())
-        for partition in wanted:
-            ours = self.holder.epochs[partition]
-            if held.get(partition) != ours:
-                raise LeaseLostError(
-                    f"partition {partition} of {self.holder.topic} is held under epoch "
-                    f"{held.get(partition)}, not {ours}: another run took it over"
-                )
+        lost = frozenset(p for p, epoch in epochs.items() if held.get(p) != epoch)
+        if lost:
+            raise LeaseLostError(
+                lost,
+                f"partitions {sorted(lost)} of {self.holder.topic} are held under epochs "
+                f"{[held.get(p) for p in sorted(lost)]}, not {[epochs[p] for p in sorted(lost)]}: "
+                "another run took them over",
+            )
 
-    def _upsert_ads(self, cursor: Cursor, ads: Sequence[AdOutcome]) -> Days:
-        """The ads whose revision is the highest seen, each with the day that it belongs to."""
+    def _upsert_ads(self, cursor: Cursor, ads: Sequence[AdOutcome]) -> _Accepted:
+        """Write the ads whose revision is the highest seen, or is to be scored again."""
         if not ads:
-            return {}
+            return _Accepted({}, frozenset())
         rows = [self._ad_row(ad) for ad in sorted(ads, key=lambda ad: str(ad.event.key))]
-        source = staged(cursor, tables.ads, AD_COLUMNS, rows)
-        names = quoted(AD_COLUMNS)
         updates = ", ".join(
             f'"{name}" = EXCLUDED."{name}"'
             for name in AD_COLUMNS
             if name not in ("catalog", "ad_id", "day")
         )
         cursor.execute(
-            f"INSERT INTO lalafo.ads AS held ({names}) SELECT {names} FROM {source} "
+            f"INSERT INTO lalafo.ads AS held ({quoted(AD_COLUMNS)}) "
+            f"SELECT * FROM {unnested(tables.ads, AD_COLUMNS)} "
             f"ON CONFLICT (catalog, ad_id) DO UPDATE SET {updates}, updated_at = now() "
-            "WHERE held.revision < EXCLUDED.revision RETURNING catalog, ad_id, day"
+            "WHERE held.revision < EXCLUDED.revision "
+            "OR (held.revision = EXCLUDED.revision AND held.status = 'received') "
+            "RETURNING catalog, ad_id, day, xmax <> 0",
+            as_arrays(rows),
         )
-        return {AdKey(catalog, ad_id): day for catalog, ad_id, day in cursor.fetchall()}
+        found = cursor.fetchall()
+        return _Accepted(
+            {AdKey(catalog, ad_id): day for catalog, ad_id, day, _ in found},
+            frozenset(AdKey(catalog, ad_id) for catalog, ad_id, _, updated in found if updated),
+        )
 
     def _ad_row(self, ad: AdOutcome) -> tuple[Any, ...]:
         event, receipt = ad.event, ad.receipt
@@ -146,12 +156,12 @@ class ResultWriter:
         stream, run_id = self.holder.stream_id, self.holder.run_id
         rows: list[Row] = []
         for letter in batch.dead_letters:
-            at, why = letter.receipt, letter.failure
+            at, why, record = letter.receipt, letter.failure, letter.record
             rows.append(
                 (
                     *("event", f"{stream}/{at.topic}/{at.partition}/{at.offset}"),
                     *(why.reason.value, why.detail, at.day, None, None, None),
-                    *(stream, at.topic, at.partition, at.offset, letter.record.value, run_id),
+                    *(stream, at.topic, at.partition, at.offset, record.value, record.key, run_id),
                 )
             )
         for ad in accepted:
@@ -161,38 +171,64 @@ class ResultWriter:
                     *("photo", photo_subject(key, position)),
                     *(photo.failure.reason.value, photo.failure.detail, days[key]),
                     *(key.catalog, key.ad_id, photo.ref.url),
-                    *(stream, at.topic, at.partition, at.offset, None, run_id),
+                    *(stream, at.topic, at.partition, at.offset, None, None, run_id),
                 )
                 for position, photo in enumerate(ad.photos)
                 if photo.failure is not None
             )
-        return rows
+        return sorted(rows, key=lambda row: row[:2])
 
-    def _timing_rows(self, batch: Batch, accepted: Sequence[AdOutcome], days: Days) -> list[Row]:
-        times = batch.times
+    def _timing_rows(self, accepted: Sequence[AdOutcome], days: Days) -> list[Row]:
         return [
             (
                 *(ad.event.key.catalog, ad.event.key.ad_id, ad.event.revision),
                 *(days[ad.event.key], self.holder.run_id),
                 *(ad.receipt.kafka_at, ad.receipt.received_at),
-                *(times.photos_ms, times.embed_ms, times.predict_ms),
+                *(ad.times.fetch_ms, ad.times.photos_ms, ad.times.queued_ms),
+                *(ad.times.embed_ms, ad.times.predict_ms),
             )
             for ad in accepted
         ]
 
-    def _advance(self, cursor: Cursor, next_offsets: Mapping[int, int]) -> None:
+    def _owe(
+        self, cursor: Cursor, accepted: Sequence[AdOutcome], releases: Sequence[str]
+    ) -> tuple[OutboxMessage, ...]:
+        """Owe `ads.scored` an event for each ad, from the moment that this commits."""
+        if not accepted or not releases:
+            return ()
+        topic, run_id = self.holder.scored_topic, self.holder.run_id
+        keys = [str(ad.event.key).encode() for ad in accepted]
+        values = [scored_event(ad, live=releases[0], run_id=run_id) for ad in accepted]
+        cursor.execute(
+            "INSERT INTO lalafo.outbox (topic, key, value) "
+            "SELECT %s, * FROM unnest(%b::bytea[], %b::bytea[]) RETURNING id",
+            (topic, keys, values),
+        )
+        ids = [row[0] for row in cursor.fetchall()]
+        return tuple(
+            OutboxMessage(id_, topic, key, value)
+            for id_, key, value in zip(ids, keys, values, strict=True)
+        )
+
+    def _advance(
+        self, cursor: Cursor, next_offsets: Mapping[int, int], epochs: Mapping[int, int]
+    ) -> None:
         """Move the committed offsets forward, never back."""
-        for partition, offset in sorted(next_offsets.items()):
-            cursor.execute(
-                "INSERT INTO lalafo.stream_offsets AS held "
-                "(stream_id, topic, partition, next_offset, epoch, run_id) "
-                "VALUES (%s, %s, %s, %s, %s, %s) "
-                "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
-                "next_offset = EXCLUDED.next_offset, epoch = EXCLUDED.epoch, "
-                "run_id = EXCLUDED.run_id, updated_at = now() "
-                "WHERE held.next_offset < EXCLUDED.next_offset",
-                (
-                    *(self.holder.stream_id, self.holder.topic, partition, offset),
-                    *(self.holder.epochs[partition], self.holder.run_id),
-                ),
-            )
+        if not next_offsets:
+            return
+        partitions = sorted(next_offsets)
+        cursor.execute(
+            "INSERT INTO lalafo.stream_offsets AS held "
+            "(stream_id, topic, partition, next_offset, epoch, run_id) "
+            "SELECT %s, %s, moved.*, %s "
+            "FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) AS moved "
+            "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
+            "next_offset = EXCLUDED.next_offset, epoch = EXCLUDED.epoch, "
+            "run_id = EXCLUDED.run_id, updated_at = now() "
+            "WHERE held.next_offset < EXCLUDED.next_offset",
+            (
+                *(self.holder.stream_id, self.holder.topic, self.holder.run_id, partitions),
+                [next_offsets[p] for p in partitions],
+                [epochs[p] for p in partitions],
+            ),
+        )

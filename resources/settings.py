@@ -54,8 +54,8 @@ class Settings(BaseSettings):
         default=False, description="Fetch from private and loopback addresses too (the demo does)."
     )
     batch_photos: int = Field(default=32, ge=1, description="The largest batch given to a model.")
-    in_flight_ads: int = Field(
-        default=128, ge=1, description="Ads at work in a session at once; Kafka waits past it."
+    in_flight_photos: int = Field(
+        default=384, ge=1, description="At work in a session at once; Kafka waits past it."
     )
     commit_ads: int = Field(default=128, ge=1, description="The most ads in one commit.")
     stack_pid: int = Field(

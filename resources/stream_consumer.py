@@ -67,6 +67,7 @@ class StreamConsumer:
         self.topic = topic
         self._config = config
         self._proof_at = time.monotonic()
+        self._next: dict[int, int] = {}  # the offset after the last record handed out
         self._consumer: Any = open_client(
             config,
             KafkaConsumer,
@@ -94,6 +95,11 @@ class StreamConsumer:
         self._consumer.assign([self._tp(partition) for partition in offsets])
         for partition, offset in offsets.items():
             self._consumer.seek(self._tp(partition), offset)
+        self._next = dict(offsets)
+
+    def warm_up(self) -> None:
+        """Connect to the topic's leaders now, so that the first `assign` need not."""
+        self.end_offsets(sorted(self._consumer.partitions_for_topic(self.topic) or ()))
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         """The next records, ascending within a partition; [] where none came in time.
@@ -119,6 +125,7 @@ class StreamConsumer:
                     return []
                 raise OffsetOutOfLogError(outside) from error
         records = [_record(raw) for batch in batches.values() for raw in batch]
+        self._next.update({record.partition: record.offset + 1 for record in records})
         now = time.monotonic()
         if records != []:
             self._proof_at = now
@@ -136,6 +143,15 @@ class StreamConsumer:
                     self._tp(partition), timeout_ms=int(OFFSETS_TIMEOUT_S * 1000)
                 )
             )
+
+    def lags(self) -> dict[int, int]:
+        """Partition to the events that wait in it, as of the last fetch; any thread may ask."""
+        found = {}
+        for partition, following in list(self._next.items()):
+            state = self._consumer._subscription.assignment.get(self._tp(partition))
+            if state is not None and state.highwater is not None:
+                found[partition] = max(0, state.highwater - following)
+        return found
 
     def assigned(self) -> list[int]:
         """The assigned partitions, ascending."""

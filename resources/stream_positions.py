@@ -12,9 +12,10 @@ import structlog
 
 from ops.errors import Reason
 from resources.ad_stream import AdStream, OffsetOutOfLog
+from resources.array_rows import quoted
 from resources.database import Database
 from resources.leases import read_offsets
-from resources.result_rows import FAILURE_COLUMNS, quoted
+from resources.result_rows import FAILURE_COLUMNS
 
 log = structlog.get_logger()
 
@@ -43,7 +44,7 @@ def _record(
     row = (
         *("stream", subject, Reason.STREAM_OFFSET_OUT_OF_LOG.value, str(incident)),
         *(now.date(), None, None, None, stream_id, topic, incident.partition, incident.offset),
-        *(None, run_id),
+        *(None, None, run_id),
     )
     slots = ", ".join(["%s"] * len(row))
     with database.cursor() as cursor:

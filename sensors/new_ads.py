@@ -1,22 +1,27 @@
-"""The sensor `new_ads`: sees that events wait on the topic, and asks for a session run.
+"""The sensor `new_ads`: keeps as many warm sessions on the topic as the settings say.
 
 It is off the latency path: a living session needs no sensor. What it decides is
 `sensors/session_plan.py`; here are its eyes and hands.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 
 import dagster as dg
 
 from lalafo_assets.partitions import key_of, today
-from ops.asset_names import SESSION_JOB, SESSION_TAG
+from ops.asset_names import ROLE_TAG, SESSION_JOB
 from ops.errors import LalafoError
+from resources.code_version import code_version
 from resources.dagster_resources import AdStreamResource, DatabaseResource
-from resources.leases import read_leases, read_offsets
-from sensors.session_plan import Plan, SessionRun, StreamState, plan_session, wait_s
+from resources.leases import SessionState, read_offsets, read_sessions
+from resources.session_seat import lead_s
+from resources.settings import load_settings
+from sensors.session_plan import FinishedRun, Plan, StreamLag, UnfinishedRun, Wanted, plan_sessions
 
 INTERVAL_S = 5
+RECENT_RUNS = 8
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -35,64 +40,90 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Compares the topic's end offsets with the committed ones. Where events wait on a "
-            "partition that no living session holds, it asks for a session run; runs whose lease "
-            "is dead it fails."
+            "Keeps LALAFO_SESSIONS warm sessions on the topic: asks for a run where one is "
+            "missing, early where one is soon to hand over or runs older code, and, with "
+            "LALAFO_IDLE_MINUTES, only once events wait. Runs whose session is dead it fails."
         ),
     )
     def new_ads(
         context: dg.SensorEvaluationContext,
         database: DatabaseResource,
         ad_stream: AdStreamResource,
-    ) -> dg.SkipReason | dg.RunRequest:
+    ) -> dg.SensorResult | dg.SkipReason:
         try:
-            state = read_state(database, ad_stream)
+            lag, sessions = read_state(database, ad_stream)
+            plan = plan_sessions(
+                _wanted(),
+                lag,
+                sessions,
+                list(_unfinished(context.instance)),
+                list(_finished(context.instance)),
+            )
         except LalafoError as error:
             # An outage is waited out: the next tick looks again.
             context.log.warning(str(error))
             return dg.SkipReason(str(error))
-        plan = plan_session(state, list(_unfinished(context.instance)))
         _fail_dead(context, plan)
-        if plan.request is None:
+        if plan.start == 0:
             return dg.SkipReason(plan.why)
-        return _request(context, plan.request, plan.why)
+        context.log.info(f"starting {plan.start}: {plan.why}")
+        return dg.SensorResult(run_requests=list(_requests(context.instance, plan)))
 
     return new_ads
 
 
-def read_state(database: DatabaseResource, ad_stream: AdStreamResource) -> StreamState:
-    """The topic, the committed offsets and the leases, now.
+def read_state(
+    database: DatabaseResource, ad_stream: AdStreamResource
+) -> tuple[StreamLag, Mapping[str, SessionState]]:
+    """The topic against the committed offsets, and the sessions, now.
 
     Raises:
         RetryableError: Kafka or PostgreSQL is away.
         ConfigurationError: a setting is missing, or the topic is.
     """
-    held = database.open()
-    try:
-        with ad_stream.open() as stream:
-            stream_id, topic = stream.stream_id(), stream.config.ads_topic
-            # Offsets before ends: a session that commits in between only makes the lag smaller.
-            leases = read_leases(held, stream_id, topic)
-            committed = read_offsets(held, stream_id, topic)
-            return StreamState(
-                stream_id=stream_id,
-                starts=stream.beginning_offsets(),
-                ends=stream.end_offsets(),
-                committed=committed,
-                leases=leases,
-            )
-    finally:
-        held.close()
+    with closing(database.open()) as held, ad_stream.open() as stream:
+        stream_id, topic = stream.stream_id(), stream.config.ads_topic
+        # Offsets before ends: a session that commits in between only makes the lag smaller.
+        sessions = read_sessions(held, stream_id, topic)
+        committed = read_offsets(held, stream_id, topic)
+        lag = StreamLag(
+            starts=stream.beginning_offsets(), ends=stream.end_offsets(), committed=committed
+        )
+        return lag, sessions
 
 
-def _unfinished(instance: dg.DagsterInstance) -> Iterator[SessionRun]:
+def _wanted() -> Wanted:
+    settings = load_settings()
+    return Wanted(
+        sessions=settings.sessions,
+        lead_s=lead_s(settings.session_minutes * 60),
+        code_version=code_version(settings),
+        idle=settings.idle_minutes > 0,
+    )
+
+
+def _unfinished(instance: dg.DagsterInstance) -> Iterator[UnfinishedRun]:
     filters = dg.RunsFilter(job_name=SESSION_JOB, statuses=UNFINISHED)
     now = time.time()
     for record in instance.get_run_records(filters):
         run = record.dagster_run
         since = record.start_time
         launched_at = record.create_timestamp.timestamp() if since is None else since
-        yield SessionRun(run.run_id, now - launched_at, run.status in NOT_LAUNCHED)
+        yield UnfinishedRun(run.run_id, now - launched_at, run.status in NOT_LAUNCHED)
+
+
+def _finished(instance: dg.DagsterInstance) -> Iterator[FinishedRun]:
+    now = time.time()
+    for record in instance.get_run_records(dg.RunsFilter(job_name=SESSION_JOB), limit=RECENT_RUNS):
+        run = record.dagster_run
+        if run.is_finished:
+            ended = record.end_time or record.update_timestamp.timestamp()
+            began = record.start_time or record.create_timestamp.timestamp()
+            yield FinishedRun(
+                failed=run.status is dg.DagsterRunStatus.FAILURE,
+                lasted_s=ended - began,
+                ended_ago_s=now - ended,
+            )
 
 
 def _fail_dead(context: dg.SensorEvaluationContext, plan: Plan) -> None:
@@ -101,24 +132,16 @@ def _fail_dead(context: dg.SensorEvaluationContext, plan: Plan) -> None:
         if run is not None and not run.is_finished:
             context.log.warning(f"failing run {dead.run_id}: {why}")
             context.instance.report_run_failed(run, message=f"Failed by the sensor: {why}.")
+            context.instance.add_run_tags(dead.run_id, {ROLE_TAG: "dead"})
 
 
-def _request(
-    context: dg.SensorEvaluationContext, name: str, why: str
-) -> dg.SkipReason | dg.RunRequest:
-    """The run, under a key that no earlier attempt had; or the wait that is still due."""
-    earlier = context.instance.get_run_records(
-        dg.RunsFilter(job_name=SESSION_JOB, tags={SESSION_TAG: name})
-    )
-    ended = [record.end_time or record.update_timestamp.timestamp() for record in earlier]
-    due_s = wait_s(len(earlier)) - (time.time() - max(ended, default=0.0))
-    if due_s > 0:
-        return dg.SkipReason(
-            f"{why}; {len(earlier)} runs ended without progress, the next in {due_s:.0f} s"
+def _requests(instance: dg.DagsterInstance, plan: Plan) -> Iterator[dg.RunRequest]:
+    """Runs under keys that name the run before them: ticks that saw the same ask for the same."""
+    latest = instance.get_run_records(dg.RunsFilter(job_name=SESSION_JOB), limit=1)
+    after = latest[0].dagster_run.run_id if latest else "the first"
+    for number in range(plan.start):
+        yield dg.RunRequest(
+            run_key=f"after {after}, {number}",
+            partition_key=key_of(today()),
+            tags={ROLE_TAG: "starting"},
         )
-    context.log.info(why)
-    return dg.RunRequest(
-        run_key=f"{name}/{len(earlier)}",
-        partition_key=key_of(today()),
-        tags={SESSION_TAG: name, "lalafo/attempt": str(len(earlier) + 1)},
-    )

@@ -1,117 +1,148 @@
-"""Whether a session must be started: a pure decision over what the stream and Dagster say.
+"""How many sessions to start: a pure decision over what the stream, PostgreSQL and Dagster say.
 
-Decides by leases, not by run status: a killed stack leaves runs "started" for ever. A request is
-named by the committed offsets that it starts from, so that two ticks that see the same thing ask
-for the same run, and Dagster makes one of them; once a session has committed, the name is another.
-Runs that ended without progress are counted by that name, and waited after.
+Decides by the sessions' own rows, not by run status: a killed stack leaves runs "started" for
+ever. There shall be as many fresh sessions as the settings say; one that is soon due, or runs
+older code, counts no more, so that its successor warms up beside it. Sessions that fail young are
+waited after, ever longer.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from resources.leases import LeaseState
+from ops.sharing import rank
+from resources.leases import SessionState
 
-START_GRACE_S = 90.0
-"""How long a run may take from its start to its lease: a process start, torch, the weights."""
+START_GRACE_S = 120.0
+"""How long a run may take from its start to its seat: a process start, torch."""
 
 END_GRACE_S = 60.0
-"""How long a run may go on after its lease: it reports and checks what it did."""
+"""How long a run may go on after its seat: it reports and checks what it did."""
 
-NOTHING = "no event waits"
+YOUNG_S = 120.0
+"""A run that failed within so long got nowhere: waiting may help, at once would not."""
 
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class StreamState:
-    """The topic and its sessions, as one tick sees them."""
+class StreamLag:
+    """The topic against what is committed."""
 
-    stream_id: str
     ends: Mapping[int, int]  # the next offset that Kafka will give, by partition
-    starts: Mapping[int, int]  # the log's first offset, by partition
+    starts: Mapping[int, int]  # the log's first offset
     committed: Mapping[int, int]  # the next offset to read; none where nothing was committed
-    leases: Mapping[int, LeaseState]
 
-    def lag(self, partition: int) -> int:
-        """Events that wait: a committed offset outside the log counts as lag, for a session to
-        judge."""
+    @property
+    def events(self) -> int:
+        """Events that wait; a committed offset outside the log counts, for a session to judge."""
+        return sum(self._of(partition) for partition in self.ends)
+
+    def _of(self, partition: int) -> int:
         start, end = self.starts[partition], self.ends[partition]
         position = self.committed.get(partition, start)
         return end - position if start <= position <= end else max(end - start, 1)
 
-    def unserved(self) -> dict[int, int]:
-        """Lag of the partitions that have some and no living session."""
-        lags = {partition: self.lag(partition) for partition in self.ends}
-        return {
-            partition: lag
-            for partition, lag in lags.items()
-            if lag > 0 and not self._alive(partition)
-        }
 
-    def digest(self) -> str:
-        """Names this state: it changes with every commit."""
-        text = repr((self.stream_id, sorted(self.committed.items())))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the settings ask for."""
 
-    def _alive(self, partition: int) -> bool:
-        lease = self.leases.get(partition)
-        return lease is not None and lease.alive
+    sessions: int
+    lead_s: float  # a session that is due within so long counts no more
+    code_version: str
+    idle: bool  # sessions end when nothing comes: start none before something does
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRun:
+class UnfinishedRun:
     """A session run that Dagster holds for unfinished."""
 
     run_id: str
-    age_s: float  # since it was asked for
+    age_s: float  # since it was started, or asked for
     queued: bool  # nobody has tried to start it yet
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A session run that has ended."""
+
+    failed: bool
+    lasted_s: float
+    ended_ago_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a tick is to do."""
 
-    request: str | None  # the name of the run to ask for, without its attempt
+    start: int  # so many runs
     why: str
-    dead: tuple[tuple[SessionRun, str], ...] = ()  # runs to fail, with the reason
+    dead: tuple[tuple[UnfinishedRun, str], ...] = ()  # runs to fail, with the reason
 
 
-def plan_session(state: StreamState, unfinished: Sequence[SessionRun]) -> Plan:
-    """Ask for a session, or say why not; and name the runs that are dead.
+def plan_sessions(
+    wanted: Wanted,
+    lag: StreamLag,
+    sessions: Mapping[str, SessionState],
+    unfinished: Sequence[UnfinishedRun],
+    finished: Sequence[FinishedRun],
+) -> Plan:
+    """What to start, and which runs are dead.
 
-    A run lives while it holds a lease. Before its first one it has START_GRACE_S, or as long as
-    it takes where it is still queued (a pool may be full); after its last one END_GRACE_S.
+    A run lives while its seat does. Before it has one it has START_GRACE_S, or as long as it takes
+    where it is still queued (a pool may be full); after it END_GRACE_S.
+
+    Args:
+        sessions: by run; those that have ended lately among them.
+        finished: the latest first.
     """
-    alive = {lease.run_id for lease in state.leases.values() if lease.alive}
-    ended_s = {lease.run_id: lease.expired_s for lease in state.leases.values()}
-    starting: list[SessionRun] = []
-    dead: list[tuple[SessionRun, str]] = []
+    starting, dead = _sorted_out(sessions, unfinished)
+    living = [s.member for s in sessions.values() if s.alive and s.member.state != "leaving"]
+    ranks = rank(living, lead_s=wanted.lead_s, newest_code=wanted.code_version)
+    missing = wanted.sessions - len(ranks.fresh) - len(starting)
+    told = f"{len(ranks.fresh)} of {wanted.sessions} fresh sessions"
+    if ranks.outdated or ranks.retiring:
+        told += f", {len(ranks.outdated) + len(ranks.retiring)} that hand over"
+    if starting:
+        told += f", {len(starting)} starting"
+    told += f"; {lag.events} events wait"
+    if missing <= 0:
+        return Plan(0, told, dead)
+    if wanted.idle and lag.events == 0:
+        return Plan(0, f"no event waits, and idle sessions end ({told})", dead)
+    due_s = _wait_s(finished)
+    if due_s > 0:
+        return Plan(0, f"sessions fail young, the next starts in {due_s:.0f} s ({told})", dead)
+    return Plan(missing, told, dead)
+
+
+def _sorted_out(
+    sessions: Mapping[str, SessionState], unfinished: Sequence[UnfinishedRun]
+) -> tuple[list[UnfinishedRun], tuple[tuple[UnfinishedRun, str], ...]]:
+    """The runs that are starting, and those that are dead with the reason."""
+    starting: list[UnfinishedRun] = []
+    dead: list[tuple[UnfinishedRun, str]] = []
     for run in unfinished:
-        if run.run_id in alive:
-            continue
-        if run.run_id in ended_s:
-            if ended_s[run.run_id] > END_GRACE_S:
-                dead.append((run, "its lease ended long ago: the process was killed or froze"))
+        seat = sessions.get(run.run_id)
+        if seat is not None:
+            if not seat.alive and seat.expired_s > END_GRACE_S:
+                dead.append((run, "its seat ended long ago: the process was killed or froze"))
         elif not run.queued and run.age_s > START_GRACE_S:
-            dead.append((run, f"it took no lease within {START_GRACE_S:.0f} s"))
+            dead.append((run, f"it took no seat within {START_GRACE_S:.0f} s"))
         else:
             starting.append(run)
-    unserved = state.unserved()
-    if not unserved:
-        waiting = sum(state.lag(partition) for partition in state.ends)
-        why = f"{waiting} events wait for the sessions that are at work" if waiting else NOTHING
-        return Plan(None, why, tuple(dead))
-    if starting:
-        return Plan(None, f"run {starting[0].run_id} is starting", tuple(dead))
-    told = ", ".join(f"{partition}: {lag}" for partition, lag in sorted(unserved.items()))
-    why = f"events wait (by partition) {told}"
-    return Plan(f"{state.stream_id}/{state.digest()}", why, tuple(dead))
+    return starting, tuple(dead)
 
 
-def wait_s(attempts: int) -> float:
-    """How long to wait after a number of runs that ended without progress."""
-    if attempts == 0:
+def _wait_s(finished: Sequence[FinishedRun]) -> float:
+    """How long to wait still, after the runs that failed young one after another."""
+    failures = 0
+    for run in finished:
+        if not run.failed or run.lasted_s > YOUNG_S:
+            break
+        failures += 1
+    if failures == 0:
         return 0.0
-    return float(min(FIRST_WAIT_S * 2 ** (attempts - 1), LONGEST_WAIT_S))
+    wait_s = min(FIRST_WAIT_S * 2.0 ** (failures - 1), LONGEST_WAIT_S)
+    return wait_s - finished[0].ended_ago_s

@@ -53,7 +53,7 @@ def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) ->
                 "'e', %s, %s, %s, 'bench', 'ads', 0, 0, 'bench')",
                 (*key, DAY, noon, noon, noon),
             )
-        replace_ad_rows(cursor, ads, days, "bench")
+        replace_ad_rows(cursor, ads, days, "bench", updated=())
 
 
 def ours() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.release import Release
-from ops.session import SessionPolicy
+from ops.session_ports import SessionPolicy
 from ops.tally import Tally
 from resources.ad_stream import AdStream
 from resources.database import Database
@@ -34,6 +34,7 @@ class Live:
     host: PhotoHost
     parts: SessionParts
     reports: list[Tally] = field(default_factory=list)
+    runs: int = 0
 
     def photo(self, name: str, data: bytes) -> str:
         """The address of a photo that the host now serves."""
@@ -52,8 +53,10 @@ class Live:
                 publisher.publish(self.settings.ads_topic, key=given or None, value=body)
             publisher.flush(10)
 
-    def drain(self, *, run_id: str = "run-1", idle_s: float = 0.6) -> tuple[Tally, LiveSession]:
-        """Run one session to its end."""
+    def drain(self, *, run_id: str = "", idle_s: float = 0.6) -> tuple[Tally, LiveSession]:
+        """Run one session until nothing comes any more."""
+        self.runs += 1
+        run_id = run_id or f"run-{self.runs}"
         policy = SessionPolicy(idle_s=idle_s, report_every_s=0.2)
         with open_session(
             self.parts, run_id=run_id, report=self.reports.append, policy=policy

@@ -42,7 +42,8 @@ def today() -> str:
 
 def run_job(name: str, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     job = defs().get_repository_def().get_job(name)
-    return job.execute_in_process(instance=instance, partition_key=today())
+    config = {"ops": {"drain_ads": {"config": {"idle_s": 0.6}}}} if name == SESSION_JOB else {}
+    return job.execute_in_process(instance=instance, partition_key=today(), run_config=config)
 
 
 def test_the_assets_are_these() -> None:

@@ -10,7 +10,7 @@ import pytest
 from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.release import Release
-from ops.session import SessionPolicy
+from ops.session_ports import SessionPolicy
 from ops.tally import Tally
 from resources.ad_stream import AdStream
 from resources.database import Database
@@ -44,7 +44,7 @@ class Working:
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
-        policy = SessionPolicy(idle_s=TIMEOUT_S, longest_wait_s=0.5, max_records=4)
+        policy = SessionPolicy(longest_wait_s=0.5, max_records=4)
         try:
             with open_session(
                 self.live.parts,

@@ -1,0 +1,354 @@
+"""The four stages of a session: intake, photos, model, commit.
+
+Each takes what has queued before it, never waits to fill a batch, and drops what became void: what
+was read from a partition that is no longer ours.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from ops.admission import AdWork, SettledWork, Work
+from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError, RetryableError
+from ops.outcomes import AdOutcome, Batch, DeadLetter, PhotoEmbedding
+from ops.scoring import LoadedAd, LoadedPhotos
+from ops.session_ports import Taken
+from ops.session_state import LoadedWork, ScoredWork, SessionState
+from ops.types import Rendition, StreamRecord
+
+log = structlog.get_logger()
+
+Begin = Callable[[Iterable[AdWork]], None]
+
+
+class Intake:
+    """Polls the partitions that are ours, reads events, and admits them while there is room."""
+
+    def __init__(self, state: SessionState, begin: Begin, drop_void: Callable[[], None]) -> None:
+        self.state = state
+        self._begin = begin
+        self._drop_void = drop_void
+        self._positions: dict[int, int] = {}  # the next offset to poll
+        self._leaving: dict[int, float] = {}  # until when what is begun may finish
+        self._pending: deque[Work] = deque()  # read, and not admitted yet
+        self._paused = False
+
+    def run(self) -> None:
+        state = self.state
+        while not state.ended.is_set():
+            self._follow_seat()
+            self._let_go()
+            if state.ports.seat.left and not state.admission.owned():
+                state.end()
+                return
+            if not state.admission.wait_for_room(0):
+                self._pause()
+                state.admission.wait_for_room(state.policy.poll_timeout_s)
+            elif self._pending:
+                self._admit()
+            else:
+                self._resume()
+                self._poll()
+
+    def _follow_seat(self) -> None:
+        """Take what is ours now; read no more of what is asked for."""
+        changes = self.state.ports.seat.changes()
+        if not changes:
+            return
+        for change in changes:
+            if isinstance(change, Taken):
+                self._begin(self.state.admission.own(change.owner))
+                self._drop_void()
+                self._positions[change.owner.partition] = change.offset
+                self._leaving.pop(change.owner.partition, None)  # it was lost, and is ours again
+                continue
+            grace_s = 0.0 if change.lost else self.state.policy.grace_s
+            until = time.monotonic() + grace_s
+            self._leaving[change.partition] = min(until, self._leaving.get(change.partition, until))
+            self._positions.pop(change.partition, None)
+        self._pending = deque(
+            work
+            for work in self._pending
+            if work.owner.partition in self._positions and not self.state.admission.void(work)
+        )
+        self.state.persist("kafka", self.state.ports.stream.assign, dict(self._positions))
+        self._paused = False
+
+    def _let_go(self) -> None:
+        """Give up what was asked for, once it is committed or its time is over."""
+        for partition, until in list(self._leaving.items()):
+            admission = self.state.admission
+            if admission.busy(partition) and time.monotonic() < until:
+                continue
+            del self._leaving[partition]
+            self._begin(admission.disown(partition))
+            self._drop_void()
+            self.state.persist("leases", self.state.ports.seat.give_up, partition)
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self.state.ports.stream.pause()
+            self._paused = True
+
+    def _resume(self) -> None:
+        if self._paused:
+            self.state.ports.stream.resume()
+            self._paused = False
+
+    def _poll(self) -> None:
+        policy = self.state.policy
+        if not self._positions:
+            self.state.ended.wait(policy.poll_timeout_s / 5)
+            return
+        records = self.state.persist(
+            "kafka",
+            self.state.ports.stream.poll,
+            max_records=policy.max_records,
+            timeout_s=policy.poll_timeout_s,
+        )
+        if records:
+            self.state.last_seen = time.monotonic()
+            self._positions.update({record.partition: record.offset + 1 for record in records})
+            self._pending.extend(self._read(records))
+            self._admit()
+
+    def _read(self, records: Sequence[StreamRecord]) -> list[Work]:
+        ports, now = self.state.ports, datetime.now(UTC)
+        read = [(record, ports.reader.read(record, now)) for record in records]
+        events = [item[0] for _, item in read if not isinstance(item, DeadLetter)]
+        stale = self.state.persist("revisions", ports.revisions, events) if events else set()
+        works: list[Work] = []
+        for record, item in read:
+            owner = self.state.admission.owner(record.partition)
+            if owner is None:
+                continue
+            if isinstance(item, DeadLetter):
+                works.append(SettledWork(item.receipt, owner, item))
+            elif (item[0].key, item[0].revision) in stale:
+                works.append(SettledWork(item[1], owner))
+            else:
+                works.append(AdWork(*item, owner))
+        return works
+
+    def _admit(self) -> None:
+        admission = self.state.admission
+        while self._pending and admission.wait_for_room(0):
+            work = self._pending.popleft()
+            begun = admission.admit(work)
+            if isinstance(work, SettledWork):
+                self.state.scored.put(work)
+            elif begun is not None:
+                self._begin([begun])
+
+
+class Photos:
+    """Loads the photos of every ad that was begun, each on its own, on an event loop."""
+
+    def __init__(self, state: SessionState) -> None:
+        self.state = state
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open = threading.Event()
+        self._loading: dict[asyncio.Task[None], AdWork] = {}
+
+    def run(self) -> None:
+        asyncio.run(self._serve())
+
+    def begin(self, works: Iterable[AdWork]) -> None:
+        """Load these ads' photos; those without any go straight on. From any thread."""
+        for work in works:
+            if not work.event.photos:
+                self._loaded(work, LoadedPhotos({}))
+                continue
+            self._open.wait()
+            self._call(self._start, work)
+
+    def drop_void(self) -> None:
+        """Stop loading for partitions that are no longer ours. From any thread."""
+        self._call(self._cancel_void)
+
+    def stop(self) -> None:
+        """Wake the loop, so that it sees the session's end. From any thread."""
+        self._open.set()
+        if self._loop is not None:
+            self._call(self._stop.set)
+
+    def _call(self, act: Callable[..., object], *args: object) -> None:
+        """On the loop; nothing where it has ended, or never began."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed: the session has ended
+                self._loop.call_soon_threadsafe(act, *args)
+
+    def __len__(self) -> int:
+        return len(self._loading)
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with self.state.ports.photos:
+            self._open.set()
+            if not self.state.ended.is_set():
+                await self._stop.wait()
+            for task in list(self._loading):
+                task.cancel()
+            await asyncio.gather(*self._loading, return_exceptions=True)
+
+    def _start(self, work: AdWork) -> None:
+        assert self._loop is not None
+        if self._stop.is_set():
+            return
+        task = self._loop.create_task(self._load(work))
+        self._loading[task] = work
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._loading[task]
+        if not task.cancelled() and task.exception() is not None:
+            self.state.end(task.exception())
+
+    def _cancel_void(self) -> None:
+        for task, work in list(self._loading.items()):
+            if self.state.admission.void(work):
+                task.cancel()
+
+    async def _load(self, work: AdWork) -> None:
+        state = self.state
+        waits = state.waits("photos")
+        while not state.admission.void(work):
+            try:
+                photos = await state.ports.photos.load(work.event.photos, state.scorer.backbones)
+            except RetryableError as error:
+                await asyncio.sleep(next(waits)(error))
+                continue
+            state.away.pop("photos", None)
+            self._loaded(work, photos)
+            return
+
+    def _loaded(self, work: AdWork, photos: LoadedPhotos) -> None:
+        ad = LoadedAd(work.event, work.receipt, photos)
+        self.state.loaded.put(LoadedWork(work, ad, time.monotonic()))
+
+
+class Model:
+    """Embeds and predicts what has queued, up to a batch."""
+
+    def __init__(self, state: SessionState, begin: Begin) -> None:
+        self.state = state
+        self._begin = begin
+
+    def run(self) -> None:
+        state = self.state
+        most = state.policy.batch_photos
+        while taken := state.loaded.take(most, lambda item: item.work.weight):
+            scorer = state.scorer
+            items = [item for item in taken if not state.admission.void(item.work)]
+            # A release with another backbone came in force while they waited.
+            unfit = [item for item in items if not item.ad.ready_for(scorer.backbones)]
+            self._begin(item.work for item in unfit)
+            fit = tuple(item for item in items if item not in unfit)
+            if fit:
+                now = time.monotonic()
+                scored = scorer.score([item.ad.queued((now - item.since) * 1e3) for item in fit])
+                state.scored.put(ScoredWork(fit, scored, scorer.names))
+
+
+class Commit:
+    """Makes what has queued true: dead letters first, then rows and offsets in one transaction."""
+
+    def __init__(self, state: SessionState, begin: Begin) -> None:
+        self.state = state
+        self._begin = begin
+
+    def run(self) -> None:
+        state = self.state
+        while items := state.scored.take(state.policy.commit_ads, _ads_of):
+            self._commit(items)
+
+    def _commit(self, items: Sequence[ScoredWork | SettledWork]) -> None:
+        state, ports = self.state, self.state.ports
+        items = self._current(items)
+        letters = [w.letter for w in items if isinstance(w, SettledWork) and w.letter is not None]
+        if letters:
+            state.persist("dead letters", ports.dead_letters.send, letters)
+        while True:
+            works, batch = self._batch(items)
+            if not works:
+                return
+            epochs = {work.owner.partition: work.owner.epoch for work in works}
+            try:
+                result = state.persist("commit", ports.results.commit, batch, epochs)
+            except LeaseLostError as lost:
+                log.warning("session.lease_lost", partitions=sorted(lost.partitions))
+                for partition in lost.partitions:
+                    self._begin(state.admission.disown(partition))
+                    ports.seat.lose(partition)
+            except ReleaseChangedError as change:
+                log.info("session.release_changed", change=str(change))
+                state.scorer = state.persist("releases", ports.scorer)
+                return self._again(items, load=False)
+            except PhotosGoneError as gone:
+                log.info("session.photos_gone", photos=str(gone))
+                return self._again(items, load=True)
+            else:
+                self._begin(state.admission.finish(works))
+                state.count(batch, result)
+                ports.committed(batch, result)
+                return
+
+    def _current(self, items: Sequence[ScoredWork | SettledWork]) -> list[ScoredWork | SettledWork]:
+        """Those computed for the releases in force; the others go back to the model."""
+        current = []
+        for item in items:
+            if isinstance(item, ScoredWork) and item.releases != self.state.scorer.names:
+                self.state.loaded.put(*item.loaded)
+            else:
+                current.append(item)
+        return current
+
+    def _again(self, items: Sequence[ScoredWork | SettledWork], *, load: bool) -> None:
+        """Send ads back to the model, or to have their photos loaded anew; keep the rest."""
+        for item in items:
+            if isinstance(item, SettledWork):
+                self.state.scored.put(item)
+            elif load:
+                self._begin(loaded.work for loaded in item.loaded)
+            else:
+                self.state.loaded.put(*item.loaded)
+
+    def _batch(self, items: Sequence[ScoredWork | SettledWork]) -> tuple[list[Work], Batch]:
+        """What is still ours of these, as one batch."""
+        void = self.state.admission.void
+        settled = [w for w in items if isinstance(w, SettledWork) and not void(w)]
+        ads: list[AdOutcome] = []
+        works: list[AdWork] = []
+        renditions: dict[bytes, Rendition] = {}
+        embeddings: dict[tuple[str, bytes], PhotoEmbedding] = {}
+        for item in items:
+            if isinstance(item, SettledWork):
+                continue
+            renditions.update({photo.photo_sha256: photo for photo in item.scored.renditions})
+            embeddings.update({(e.backbone, e.sha256): e for e in item.scored.embeddings})
+            for loaded, ad in zip(item.loaded, item.scored.ads, strict=True):
+                if not void(loaded.work):
+                    ads.append(ad)
+                    works.append(loaded.work)
+        everything: list[Work] = [*works, *settled]
+        return everything, Batch(
+            releases=self.state.scorer.names,
+            ads=tuple(ads),
+            superseded=sum(len(work.superseded) for work in works)
+            + sum(work.letter is None for work in settled),
+            dead_letters=tuple(work.letter for work in settled if work.letter is not None),
+            renditions=tuple(renditions.values()),
+            embeddings=tuple(embeddings.values()),
+            partitions=frozenset(work.owner.partition for work in everything),
+            next_offsets=self.state.admission.next_offsets(everything),
+        )
+
+
+def _ads_of(item: ScoredWork | SettledWork) -> int:
+    return len(item.loaded) if isinstance(item, ScoredWork) else 1

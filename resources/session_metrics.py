@@ -1,0 +1,184 @@
+"""A session's Prometheus metrics, served over HTTP by the session itself.
+
+Decides names, labels and buckets. Gauges are read from the session when they are asked for;
+counters and histograms grow with each commit. One registry a session, so that two in one process
+(a test) stay apart.
+"""
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+
+from ops.errors import ConfigurationError
+from ops.outcomes import Batch, CommitResult
+from ops.session import Snapshot
+from resources.settings import Settings
+
+PORTS_TRIED = 50
+_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10, 60)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+STAGES = ("fetch", "photos", "queued", "embed", "predict")
+
+Committed = Callable[[Batch, CommitResult], None]
+
+
+class SessionMetrics:
+    """The metrics of one session; a context manager that serves them while it is open.
+
+    Raises ConfigurationError where LALAFO_METRICS_PORT and the 49 ports after it are taken.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = CollectorRegistry()
+        self._host, self._port = settings.metrics_host, settings.metrics_port
+        self._server: Any = None
+        self._snapshot: Callable[[], Snapshot] | None = None
+        self._lags: Callable[[], Mapping[int, int]] = dict
+        self.url = ""
+        self.events = Counter(
+            "lalafo_events", "Events committed, by outcome.", ["outcome"], registry=self.registry
+        )
+        self.photos = Counter("lalafo_photos", "Photos of committed ads.", registry=self.registry)
+        self.failures = Counter(
+            "lalafo_failures",
+            "Events and photos refused, by reason.",
+            ["kind", "reason"],
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            "lalafo_ad_latency_seconds",
+            "Kafka timestamp to committed row.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.stage = Histogram(
+            "lalafo_stage_seconds",
+            "An ad's time by stage.",
+            ["stage"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.batch = Histogram(
+            "lalafo_commit_ads", "Ads in a commit.", buckets=_SIZES, registry=self.registry
+        )
+        self.offset: dict[int, int] = {}  # the next offset of each partition
+        self.registry.register(self)
+
+    def __enter__(self) -> Self:
+        if self._port == 0:
+            return self
+        for port in range(self._port, min(self._port + PORTS_TRIED, 65_536)):
+            try:
+                self._server, _ = start_http_server(port, self._host, registry=self.registry)
+            except OSError:
+                continue
+            self.url = f"http://{self._host}:{port}/metrics"
+            return self
+        raise ConfigurationError(
+            f"LALAFO_METRICS_PORT={self._port}: that port and the {PORTS_TRIED - 1} after it are "
+            f"taken on {self._host} ({socket.gethostname()})"
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def watch(
+        self, snapshot: Callable[[], Snapshot], lags: Callable[[], Mapping[int, int]]
+    ) -> None:
+        """Read the gauges from this session, and the events that wait from its consumer."""
+        self._snapshot, self._lags = snapshot, lags
+
+    def following(self, committed: Committed) -> Committed:
+        """The same call, counted."""
+
+        def counted(batch: Batch, result: CommitResult) -> None:
+            committed(batch, result)
+            self._count(batch, result)
+
+        return counted
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges, as prometheus_client asks for them."""
+        if self._snapshot is None:
+            return
+        now = self._snapshot()
+        owned = GaugeMetricFamily(
+            "lalafo_partition_epoch", "Partitions this session reads.", labels=["partition"]
+        )
+        for partition, epoch in now.partitions.items():
+            owned.add_metric([str(partition)], epoch)
+        yield owned
+        lag = GaugeMetricFamily(
+            "lalafo_lag_events", "On the topic, not read yet.", labels=["partition"]
+        )
+        for partition, count in self._lags().items():
+            lag.add_metric([str(partition)], count)
+        yield lag
+        offsets = GaugeMetricFamily(
+            "lalafo_committed_offset", "Next offset to read, committed.", labels=["partition"]
+        )
+        for partition, offset in self.offset.items():
+            offsets.add_metric([str(partition)], offset)
+        yield offsets
+        queued = GaugeMetricFamily("lalafo_in_flight", "Begun, not committed.", labels=["what"])
+        for what, count in (
+            ("events", now.events_in_flight),
+            ("photos", now.photos_in_flight),
+            ("ads_at_photos", now.ads_at_photos),
+            ("ads_at_model", now.ads_at_model),
+            ("batches_at_commit", now.batches_at_commit),
+        ):
+            queued.add_metric([what], count)
+        yield queued
+        away = GaugeMetricFamily(
+            "lalafo_waiting_seconds", "For what is away, since then.", labels=["for"]
+        )
+        for what, seconds in now.waiting_for_s.items():
+            away.add_metric([what], seconds)
+        yield away
+        yield GaugeMetricFamily(
+            "lalafo_resident_bytes", "Memory of the process.", psutil.Process().memory_info().rss
+        )
+        yield GaugeMetricFamily("lalafo_gpu_reserved_bytes", "By torch.", _gpu_reserved_bytes())
+
+    def _count(self, batch: Batch, result: CommitResult) -> None:
+        self.batch.observe(len(batch.ads))
+        self.offset.update(batch.next_offsets)
+        self.events.labels("superseded").inc(batch.superseded)
+        for letter in batch.dead_letters:
+            self.events.labels("dead_letter").inc()
+            self.failures.labels("event", letter.failure.reason.value).inc()
+        for ad in batch.ads:
+            if ad.event.key not in result.accepted:
+                self.events.labels("unchanged").inc()
+                continue
+            self.events.labels(ad.status.value).inc()
+            self.photos.inc(len(ad.photos))
+            self.latency.observe((result.committed_at - ad.receipt.kafka_at).total_seconds())
+            for stage in STAGES:
+                self.stage.labels(stage).observe(getattr(ad.times, f"{stage}_ms") / 1e3)
+            for photo in ad.photos:
+                if photo.failure is not None:
+                    self.failures.labels("photo", photo.failure.reason.value).inc()
+
+
+def _gpu_reserved_bytes() -> int:
+    """What torch keeps of the GPU's memory; 0 without torch or a GPU."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    return int(torch.cuda.memory_reserved())
