@@ -23,7 +23,8 @@ from ops.dagster_ops import plain_failures
 from ops.errors import TEMPORARY_REASONS, BadInputError, StoredObjectError
 from ops.photos import make_thumbnail
 from ops.scoring import LoadedPhoto
-from ops.session_reports import FIRST_TASK, as_metadata
+from ops.session_pictures import FIRST_TASK
+from ops.session_reports import as_metadata
 from ops.types import PhotoRef
 from resources import tables
 from resources.catalogue import Catalogue, FailedPhoto, StoredPhoto

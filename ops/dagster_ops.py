@@ -18,15 +18,9 @@ from pydantic import Field
 
 from ops.asset_names import AD_PHOTOS, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM, ROLE_TAG
 from ops.errors import LalafoError, RetryableError
+from ops.session_pictures import PictureProcess, read_picture
 from ops.session_ports import SessionPolicy
-from ops.session_reports import (
-    FIRST_TASK,
-    as_metadata,
-    latency_picture,
-    picture_links,
-    report_events,
-    summary,
-)
+from ops.session_reports import picture_events, report_events, summary
 from ops.tally import Tally
 from ops.tasks import all_tasks
 from resources.dagster_resources import (
@@ -42,10 +36,7 @@ from resources.day_checks import (
     every_photo_is_accounted_for,
     no_label_above_its_usual_share,
 )
-from resources.day_pictures import photo_pictures, prediction_pictures
-from resources.day_summaries import prediction_summary
 from resources.live_session import LiveSession, SessionParts, open_session, session_policy
-from resources.picture_files import PictureFiles
 from resources.releases_in_force import read_in_force
 
 _SWITCH_S = 0.001
@@ -126,8 +117,13 @@ class _SessionRun:
         self.total = Tally()
         self._live: LiveSession | None = None
         self._role = ""
-        self._pictures = PictureFiles(parts.settings.resolved_store_url, context.run_id)
-        self._pictured_at = time.monotonic()
+        self._pictures = PictureProcess(
+            database_url=parts.database.url.render_as_string(hide_password=False),
+            store_url=parts.settings.resolved_store_url,
+            run_id=context.run_id,
+        )
+        self._pictures_due = 0.0  # with the first report
+        self._shown = False
         self._waiting: set[str] = set()
 
     def drain(self, policy: SessionPolicy) -> None:
@@ -163,6 +159,7 @@ class _SessionRun:
         """Called many times a second by the session's main thread: also looks for news."""
         if self._live is not None:
             self._tell_role(self._live)
+            self._show_pictures(whole=not self._shown)
         # A stack on one machine that was killed leaves nothing behind: its session ends, and the
         # next stack's goes on from the last commit.
         stack_pid = self.parts.settings.stack_pid
@@ -192,17 +189,18 @@ class _SessionRun:
         self.context.log.info(summary(tally))
         for event in report_events(tally):
             self.context.log_event(event)
-        if time.monotonic() - self._pictured_at >= self.config.pictures_every_s:
-            self._pictured_at = time.monotonic()
-            self._draw()
+        if time.monotonic() >= self._pictures_due:
+            self._pictures_due = time.monotonic() + self.config.pictures_every_s
+            self._pictures.start(self.total)
 
-    def _draw(self) -> None:
-        """Pictures as files, linked: an event log that grows by pictures is no log."""
-        drawn = {"latency": latency_picture(self.total)}
-        days = sorted(self.total.days)
-        drawn |= dict(_day_pictures(self.parts, days))
-        links = {name: self._pictures.put(name, data) for name, data in drawn.items()}
-        self.context.log_event(picture_links(links))
+    def _show_pictures(self, *, whole: bool) -> None:
+        """Tell Dagster of pictures that were drawn meanwhile: whole, or as links."""
+        pictures = self._pictures.collect(wait=self._live is None)
+        if pictures:
+            images = {p.link: read_picture(p) for p in pictures} if whole else {}
+            for event in picture_events(pictures, images):
+                self.context.log_event(event)
+            self._shown = True
 
     def _conclude(self) -> None:
         """The session's end, told once the leases are free: nothing here keeps an ad waiting."""
@@ -215,39 +213,15 @@ class _SessionRun:
             raise dg.Failure(
                 f"{self.total.unaccounted} events came in and are nowhere: this is a bug"
             )
-        self._draw()
-        for observation in picture_days(self.parts, self.total):
-            self.context.log_event(observation)
+        self._pictures.collect(wait=True)
+        self._pictures.start(self.total)
+        self._show_pictures(whole=True)
         for evaluation in check_days(self.parts.database, sorted(self.total.days)):
             self.context.instance.report_runless_asset_event(evaluation)
 
 
 def _named(partitions: Mapping[int, int]) -> str:
     return ",".join(str(partition) for partition in sorted(partitions))
-
-
-def _day_pictures(parts: SessionParts, days: Sequence[date]) -> Iterator[tuple[str, bytes]]:
-    live = read_in_force(parts.database).live.name
-    for day in days:
-        found = photo_pictures(parts.database, parts.store, [day], release=live, task=FIRST_TASK)
-        yield from ((f"{day}-{name}", data) for name, data in found.items())
-
-
-def picture_days(parts: SessionParts, total: Tally) -> Iterator[dg.AssetObservation]:
-    """Pictures of each day that a session wrote to, for the assets' own pages."""
-    live = read_in_force(parts.database).live.name
-    for day in sorted(total.days):
-        photos = photo_pictures(parts.database, parts.store, [day], release=live, task=FIRST_TASK)
-        yield dg.AssetObservation(
-            AD_PHOTOS, partition=day.isoformat(), metadata=as_metadata(photos)
-        )
-        for task in all_tasks():
-            found = prediction_summary(parts.database, [day], release=live, task=task.name)
-            yield dg.AssetObservation(
-                task.asset_name,
-                partition=day.isoformat(),
-                metadata=as_metadata(prediction_pictures(found)),
-            )
 
 
 def check_days(database: Database, days: Sequence[date]) -> Iterator[dg.AssetCheckEvaluation]:

@@ -1,23 +1,21 @@
 """What a session tells Dagster: a tally as materialisations, observations and pictures.
 
-Decides the metadata; knows nothing of how the session works. Numbers go out with every report,
-pictures once, at the end: an event log that grows by pictures is no log.
+Decides the metadata; knows nothing of how the session works. Numbers go out with every report;
+pictures rarely, and mostly as links: an event log that grows by pictures is no log.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
 
 from ops.asset_names import AD_PHOTOS, ADS_TOPIC, PHOTO_EMBEDDINGS
-from ops.previews import as_markdown, histogram
+from ops.previews import as_markdown
+from ops.session_pictures import Picture
 from ops.tally import Tally
 from ops.tasks import all_tasks
 
 Metadata = dict[str, dg.MetadataValue]
-
-FIRST_TASK = "category"
-"""Whose label stands below a photo."""
 
 
 def report_events(tally: Tally) -> Iterator[dg.AssetMaterialization]:
@@ -29,25 +27,29 @@ def report_events(tally: Tally) -> Iterator[dg.AssetMaterialization]:
         yield from _day_events(day, tally)
 
 
-def latency_picture(tally: Tally) -> bytes:
-    """How long a session's ads waited, as a histogram (PNG)."""
-    return histogram(
-        tally.latencies_ms,
-        title="Kafka timestamp to committed row",
-        x_label="milliseconds",
-        log_x=True,
-    )
+def picture_events(
+    pictures: Sequence[Picture], images: Mapping[str, bytes]
+) -> Iterator[dg.AssetObservation]:
+    """An observation an asset and day: links to its pictures, or the pictures themselves.
 
-
-def picture_links(links: Mapping[str, str]) -> dg.AssetObservation:
-    """Where a session's pictures lie, beside the topic."""
-    return dg.AssetObservation(
-        ADS_TOPIC,
-        metadata={
-            name: dg.MetadataValue.url(link) if "://" in link else dg.MetadataValue.path(link)
-            for name, link in links.items()
-        },
-    )
+    Args:
+        images: by link; those that are shown at once. Each goes into the event log whole, so a
+            session shows its first and its last, and links the others.
+    """
+    by_place: dict[tuple[str, str], Metadata] = {}
+    for picture in pictures:
+        link, image = picture.link, images.get(picture.link)
+        value: dg.MetadataValue
+        if image is not None:
+            value = dg.MetadataValue.md(as_markdown(image))
+        elif "://" in link:
+            value = dg.MetadataValue.url(link)
+        else:
+            value = dg.MetadataValue.path(link)
+        by_place.setdefault((picture.asset, picture.day), {})[picture.name] = value
+    for (asset, day), metadata in by_place.items():
+        key = dg.AssetKey(asset) if asset else ADS_TOPIC
+        yield dg.AssetObservation(key, partition=day or None, metadata=metadata)
 
 
 def as_metadata(pictures: Mapping[str, bytes]) -> Metadata:
