@@ -1,4 +1,4 @@
-"""What Dagster loads: assets, checks, jobs, sensors and resources."""
+"""What Dagster loads: assets, checks, jobs, schedules, sensors and resources."""
 
 import dagster as dg
 
@@ -8,6 +8,7 @@ from lalafo_assets.jobs import rescore_job, session_job
 from lalafo_assets.photos import ad_photos, ads_topic
 from lalafo_assets.predictions import prediction_assets
 from lalafo_assets.releases import model_release
+from lalafo_assets.upkeep import upkeep_job, upkeep_schedule
 from resources.dagster_resources import RESOURCES
 from resources.settings import load_settings
 from sensors.new_ads import new_ads
@@ -17,11 +18,12 @@ from sensors.new_ads import new_ads
 def defs() -> dg.Definitions:
     """Everything, for the executor that LALAFO_EXECUTOR names."""
     executor = load_settings().executor
-    session = session_job(executor)
+    session, upkeep = session_job(executor), upkeep_job(executor)
     return dg.Definitions(
         assets=[ads_topic, model_release, ad_photos, photo_embeddings, *prediction_assets],
         asset_checks=checks,
-        jobs=[session, rescore_job(executor)],
+        jobs=[session, rescore_job(executor), upkeep],
+        schedules=[upkeep_schedule(upkeep)],
         sensors=[new_ads(session)],
         resources=RESOURCES,
     )
