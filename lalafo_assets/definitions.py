@@ -11,6 +11,7 @@ from lalafo_assets.releases import model_release
 from lalafo_assets.upkeep import upkeep_job, upkeep_schedule
 from resources.dagster_resources import RESOURCES
 from resources.settings import load_settings
+from sensors.failures import failed_sessions
 from sensors.new_ads import new_ads
 
 
@@ -24,6 +25,6 @@ def defs() -> dg.Definitions:
         asset_checks=checks,
         jobs=[session, rescore_job(executor), upkeep],
         schedules=[upkeep_schedule(upkeep)],
-        sensors=[new_ads(session)],
+        sensors=[new_ads(session), failed_sessions(session)],
         resources=RESOURCES,
     )

@@ -1,0 +1,124 @@
+"""The sensor `failed_sessions`: a session run that failed is told to people, by log and webhook.
+
+Decides what an alert says, and how long a webhook that is away is tried. A session's failure
+loses no ad, since another one goes on from its last commit: this is for people.
+
+What Dagster 1.13 does where a run status sensor raises: an ordinary exception fails the tick, but
+its cursor moves past the run (definitions/run_status_sensor_definition.py, daemon/sensor.py:
+"side effects that we don't want to repeat"), so that the alert would be lost after one tick. A
+DagsterError passes through instead: the tick fails and the cursor stays, so that the next tick
+comes to the same run. Hence: a webhook that is away is tried at every tick, with a DagsterError,
+until the failure is an hour old; then it is given up, once and loudly, with an ordinary one. Runs
+that failed meanwhile wait behind it. A run's tag says what became of its alert, so that a tick
+that is repeated for one run does not tell the others twice.
+"""
+
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from ops.errors import LalafoError, RetryableError
+from resources.settings import load_settings
+from resources.webhook import post_json
+
+INTERVAL_S = 30
+GIVE_UP_S = 3_600.0
+ATTEMPTS = 3
+ALERT_TAG = "lalafo/alert"
+SENT, GIVEN_UP = "sent", "given up"
+MAX_ERROR_CHARS = 500
+
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+(?=@)")
+_SECRETS = re.compile(r"(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key)\s*[=:]\s*)\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What a webhook gets, as JSON."""
+
+    run_id: str
+    job: str
+    partition: str | None
+    error: str  # one line, no stack trace, no secret
+    ui: str  # the run's page, below the address of Dagster's webserver
+    at: str  # ISO 8601, UTC: when the run ended
+
+
+def failed_sessions(session: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor, for the job that it watches."""
+
+    @dg.run_failure_sensor(
+        monitored_jobs=[session],
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Logs each session run that failed, and sends it as JSON to "
+            "LALAFO_FAILURE_WEBHOOK_URL where that is set."
+        ),
+    )
+    def failed_sessions(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        if ALERT_TAG in _tags(context):
+            return
+        ended = _ended(context)
+        alert = Alert(
+            run_id=run.run_id,
+            job=run.job_name,
+            partition=context.partition_key,
+            error=one_line(_error(context)),
+            ui=f"/runs/{run.run_id}",
+            at=ended.isoformat(timespec="seconds"),
+        )
+        context.log.error(f"session run {alert.run_id} failed: {alert.error}")
+        url = load_settings().failure_webhook_url
+        if url != "":
+            _send(context, url, alert, age_s=(datetime.now(UTC) - ended).total_seconds())
+
+    return failed_sessions
+
+
+def one_line(text: str) -> str:
+    """The first line, without passwords in addresses or behind their names."""
+    line = text.strip().partition("\n")[0]
+    shown = _SECRETS.sub(r"\1…", _CREDENTIALS.sub("…", line))
+    return shown if len(shown) <= MAX_ERROR_CHARS else shown[:MAX_ERROR_CHARS] + "…"
+
+
+def _send(context: dg.RunFailureSensorContext, url: str, alert: Alert, *, age_s: float) -> None:
+    last = age_s >= GIVE_UP_S
+    try:
+        # One attempt where it is the last: five runs in a tick must not take its 60 s.
+        post_json(url, asdict(alert), attempts=1 if last else ATTEMPTS)
+    except LalafoError as error:
+        told = f"the failure of session run {alert.run_id} was not told: {error}"
+        if not last:
+            again = f"the next ticks try again until it is {GIVE_UP_S / 60:.0f} minutes old"
+            raise dg.DagsterError(f"{told}; {again}") from None
+        context.instance.add_run_tags(alert.run_id, {ALERT_TAG: GIVEN_UP})
+        raise RetryableError(f"{told}; given up after {age_s / 60:.0f} minutes") from None
+    context.instance.add_run_tags(alert.run_id, {ALERT_TAG: SENT})
+
+
+def _tags(context: dg.RunFailureSensorContext) -> dict[str, str]:
+    run = context.instance.get_run_by_id(context.dagster_run.run_id)
+    return {} if run is None else dict(run.tags)
+
+
+def _ended(context: dg.RunFailureSensorContext) -> datetime:
+    record = context.instance.get_run_record_by_id(context.dagster_run.run_id)
+    if record is None or record.end_time is None:
+        return datetime.now(UTC)
+    return datetime.fromtimestamp(record.end_time, UTC)
+
+
+def _error(context: dg.RunFailureSensorContext) -> str:
+    """The step's own words where a step failed, else the run's: a killed one has no step's."""
+    for event in context.get_step_failure_events():
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            return data.user_failure_data.description
+        if data.error is not None:
+            return (data.error.cause or data.error).message
+    return context.failure_event.message or "no reason was given"
