@@ -1,0 +1,36 @@
+"""What a session's process needs, imported once by the fork server."""
+
+from contextlib import closing
+from datetime import date
+
+import ops.embed  # noqa: F401 - torch, once
+from resources.ad_stream import AdStream
+from resources.database import Database
+from resources.live_session import SessionParts, open_session, session_policy
+from resources.photo_fetch import PhotoFetcher
+from resources.photo_store import PhotoStore
+from resources.ready_releases import new_embedder
+from resources.release_store import ReleaseStore
+from resources.settings import Settings
+
+
+def run_session(settings: Settings, run_id: str) -> None:
+    """One session, to its end."""
+    with (
+        closing(Database(settings.database_url)) as database,
+        AdStream.from_settings(settings) as stream,
+    ):
+        parts = SessionParts(
+            settings=settings,
+            database=database,
+            stream=stream,
+            store=PhotoStore(settings.resolved_store_url, fsync=False),
+            releases=ReleaseStore(settings.resolved_store_url),
+            fetcher=lambda: PhotoFetcher.from_settings(settings),
+            embedder=lambda of: new_embedder(of, settings),
+            first_day=date(2026, 1, 1),
+        )
+        with open_session(
+            parts, run_id=run_id, report=lambda _: None, policy=session_policy(settings)
+        ) as live:
+            live.session.run()
