@@ -5,8 +5,10 @@ come from and where vectors go. What a batch is computed with (mode, precision, 
 the Embedder, because results agree within rounding only. Importing this module imports torch.
 """
 
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, Literal, cast, get_args
 
@@ -32,6 +34,12 @@ Image = NDArray[np.uint8]
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 COMPILED_BATCH_SIZES = (1, 4, 16, 32)  # each costs 6 to 12 s of start-up
 _CALL_COST_PHOTOS = 2  # what one call of the model costs besides its photos, in photos; measured
+
+# torch.fx (2.15) traces by patching Module.__call__ for the whole process: a model that another
+# thread runs meanwhile, as a session does while it loads the next release, fails in the tracer.
+_RUNS_AT_ONCE = 64
+_runs = threading.BoundedSemaphore(_RUNS_AT_ONCE)
+_tracing = threading.Lock()
 
 _log = structlog.get_logger(__name__)
 
@@ -101,7 +109,7 @@ class Embedder:
 
     def warm_up(self) -> None:
         """Run every batch size, so that no later call compiles; seconds to a minute."""
-        with torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=256):
+        with _runs, torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=256):
             for size in self.batch_sizes:
                 for _ in range(3):  # TorchScript's profiling executor specialises on the second
                     self._run(self._batch[:size].to(self.device))
@@ -124,7 +132,8 @@ class Embedder:
     def _embed_chunk(self, chunk: Sequence[Image], size: int) -> Embeddings:
         batch = self._batch[:size]
         np.stack(chunk, out=batch.numpy()[: len(chunk)])  # what follows is padding, of any pixels
-        features = self._run(batch.to(self.device, non_blocking=True))[: len(chunk)]
+        with _runs:
+            features = self._run(batch.to(self.device, non_blocking=True))[: len(chunk)]
         unit = F.normalize(features.float(), dim=1)
         return cast(Embeddings, unit.to(torch.float16).cpu().numpy())
 
@@ -157,7 +166,8 @@ class _Normalised(nn.Module):
         # Norms are folded into the convolutions in float32, before the cast: on trained weights the
         # worst cosine to float32 rose from 0.9934 (folded by TorchScript, in bf16) to 0.9992, and
         # eager and traced give the same rows.
-        folded = fuse(backbone.eval())
+        with _no_model_running():
+            folded = fuse(backbone.eval())
         self.backbone = folded.to(dtype).to(memory_format=torch.channels_last)
         std, mean = torch.tensor(prep.std), torch.tensor(prep.mean)
         self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1).to(dtype))
@@ -168,6 +178,15 @@ class _Normalised(nn.Module):
         nchw = pixels.permute(0, 3, 1, 2).to(self.dtype)  # keeps channels last in memory
         images = torch.addcmul(cast(Tensor, self.shift), nchw, cast(Tensor, self.scale))
         return cast(Tensor, self.backbone(images))
+
+
+@contextmanager
+def _no_model_running() -> Iterator[None]:
+    """Waits for the batches under way; others wait until the end of the block."""
+    with _tracing, ExitStack() as held:
+        for _ in range(_RUNS_AT_ONCE):
+            held.enter_context(_runs)
+        yield
 
 
 def _decode(data: bytes, size: int) -> Image:

@@ -1,5 +1,8 @@
 """From a rendition's bytes to a unit vector, the same in whatever company."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import simplejpeg
@@ -185,6 +188,29 @@ def test_plan_holds_every_photo_with_known_sizes_only(sizes):
         assert set(plan) <= set(sizes)
         assert count <= sum(plan) < count + max(plan, default=1)
         assert list(plan) == sorted(plan, reverse=True)
+
+
+def test_a_model_works_on_while_another_is_made_ready(release, photos):
+    """A session loads the next release beside its work: no row is lost, none is different."""
+    working = Embedder(release.backbone, device="cpu", threads=1, mode="eager")
+    expected = working.embed(photos)
+    made = threading.Event()
+
+    def work():
+        rounds = 0
+        while not made.is_set() or rounds == 0:
+            assert np.array_equal(working.embed(photos), expected)
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(work)
+        try:
+            for _ in range(3):
+                Embedder(release.backbone, device="cpu", threads=1, mode="eager")
+        finally:
+            made.set()
+        assert job.result(60) > 0
 
 
 def test_embedding_many_batches_keeps_memory(embedder, photos):
