@@ -77,15 +77,17 @@ def print_letters(
 ) -> None:
     """The letters, the newest first, and how many of each reason there are in all."""
     table = Table()
-    for name in ("failed at, UTC", "reason", "key", "replayed, UTC"):
+    # The subject's end, without the stream's long id: enough for `show` and `replay`.
+    for name in ("failed at, UTC", "subject", "reason", "key", "replayed, UTC"):
         table.add_column(name, no_wrap=True)
     table.add_column("detail", ratio=1)
-    table.add_column("subject", overflow="fold")
     for letter in letters:
         replayed = "" if letter.replayed_at is None else f"{letter.replayed_at:%d %b %H:%M:%S}"
+        place = f"{letter.topic}/{letter.partition}/{letter.offset}"
         table.add_row(
-            *(f"{letter.failed_at:%d %b %H:%M:%S}", letter.reason, Text(_key(letter)), replayed),
-            *(Text(safe_text(letter.detail.encode(), limit=160)), Text(letter.subject)),
+            *(f"{letter.failed_at:%d %b %H:%M:%S}", Text(place), letter.reason),
+            *(Text(_key(letter)), replayed),
+            Text(safe_text(letter.detail.encode(), limit=160)),
         )
     console.print(table)
     total = sum(counts.values())
