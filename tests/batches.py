@@ -118,7 +118,7 @@ def batch(
         dead_letters=letters,
         renditions=tuple(rendition(photo) for photo in shas),
         embeddings=tuple(embedding(photo) for photo in shas),
-        first_offsets={place.partition: place.offset for place in reversed(places)},
+        partitions=frozenset(place.partition for place in places),
         next_offsets={place.partition: place.offset + 1 for place in places},
     )
 

@@ -1,102 +1,189 @@
-"""When a session is asked for: by lag and leases, never by a run's status alone."""
+"""When sessions are asked for: by the seats that are taken, never by a run's status alone."""
 
-from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
-from resources.leases import LeaseState
+from ops.sharing import Member, State
+from resources.leases import SessionState
 from sensors.session_plan import (
     END_GRACE_S,
+    FIRST_WAIT_S,
     LONGEST_WAIT_S,
     START_GRACE_S,
-    SessionRun,
-    StreamState,
-    plan_session,
-    wait_s,
+    YOUNG_S,
+    FinishedRun,
+    Plan,
+    StreamLag,
+    UnfinishedRun,
+    Wanted,
+    plan_sessions,
 )
 
-EMPTY = StreamState("s", ends={0: 0, 1: 0}, starts={0: 0, 1: 0}, committed={}, leases={})
-BEHIND = replace(EMPTY, ends={0: 5, 1: 0})
+LEAD_S = 90.0
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+DRAINED = StreamLag(ends={0: 5, 1: 0}, starts={0: 0, 1: 0}, committed={0: 5})
+BEHIND = StreamLag(ends={0: 5, 1: 0}, starts={0: 0, 1: 0}, committed={0: 3})
 
 
-def lease(partition: int, run_id: str, *, alive: bool, expired_s: float = 0.0) -> LeaseState:
-    return LeaseState(partition, 1, run_id, alive, expired_s)
+def wanted(sessions: int = 1, *, code: str = "v1", idle: bool = False) -> Wanted:
+    return Wanted(sessions, LEAD_S, code, idle)
 
 
-def test_nothing_waits_nothing_is_asked_for() -> None:
-    """A drained topic needs no session."""
-    assert plan_session(EMPTY, []).request is None
-    assert plan_session(replace(BEHIND, committed={0: 5}), []).request is None
+def seat(
+    run_id: str,
+    *,
+    state: State = "ready",
+    due_in_s: float = 1_800,
+    code: str = "v1",
+    alive: bool = True,
+    expired_s: float = 0.0,
+    age_s: float = 1_800,
+) -> dict[str, SessionState]:
+    member = Member(run_id, state, NOW - timedelta(seconds=age_s), due_in_s, code)
+    return {run_id: SessionState(member, alive, expired_s, "host", 1, "")}
 
 
-def test_events_wait_and_nobody_serves_them() -> None:
-    """Lag without a living session asks for one, the same one however often it is looked at."""
-    first, second = plan_session(BEHIND, []), plan_session(BEHIND, [])
-    assert first.request is not None
-    assert first.request == second.request
+def running(*run_ids: str, age_s: float = 1_800, queued: bool = False) -> list[UnfinishedRun]:
+    return [UnfinishedRun(run_id, age_s, queued) for run_id in run_ids]
 
 
-def test_progress_gives_the_request_another_name() -> None:
-    """A commit in between makes the next request a new one; a lease alone does not."""
-    name = plan_session(BEHIND, []).request
-    moved = replace(BEHIND, committed={0: 3})
-    assert plan_session(moved, []).request not in (None, name)
-    held_before = replace(BEHIND, leases={0: lease(0, "r", alive=False, expired_s=9)})
-    assert plan_session(held_before, []).request == name
+def plan(
+    want: Wanted,
+    sessions: dict[str, SessionState],
+    unfinished: list[UnfinishedRun],
+    *,
+    lag: StreamLag = DRAINED,
+    finished: list[FinishedRun] | None = None,
+) -> Plan:
+    return plan_sessions(want, lag, sessions, unfinished, [] if finished is None else finished)
 
 
-def test_another_log_is_another_stream() -> None:
-    """An embedded broker that came back empty has another id, so no run key is taken."""
-    other = replace(BEHIND, stream_id="s2")
-    assert plan_session(other, []).request != plan_session(BEHIND, []).request
+def test_sessions_are_kept_even_if_nothing_waits() -> None:
+    """The next ad must find a warm session: as many are started as the settings say."""
+    assert plan(wanted(), {}, []).start == 1
+    assert plan(wanted(3), {}, []).start == 3
+    assert plan(wanted(3), seat("a"), running("a")).start == 2
 
 
-def test_a_living_session_is_left_alone() -> None:
-    """Lag on a partition that is served is that session's work."""
-    served = replace(BEHIND, leases={0: lease(0, "r", alive=True)})
-    plan = plan_session(served, [SessionRun("r", 9_999, queued=False)])
-    assert plan.request is None
-    assert plan.dead == ()
+def test_enough_sessions_are_left_alone() -> None:
+    """However much waits: lag is their work, and more of them would only share it."""
+    sessions = seat("a") | seat("b")
+    found = plan(wanted(2), sessions, running("a", "b"), lag=BEHIND)
+    assert (found.start, found.dead) == (0, ())
 
 
-def test_lag_beside_a_living_session_is_served_too() -> None:
-    """A partition that the living session does not hold asks for another."""
-    state = replace(EMPTY, ends={0: 5, 1: 2}, leases={0: lease(0, "r", alive=True)})
-    assert plan_session(state, [SessionRun("r", 10, queued=False)]).request is not None
+def test_with_idle_minutes_nothing_starts_before_something_waits() -> None:
+    """Sessions that ended for want of events are not started again at once."""
+    assert plan(wanted(idle=True), {}, []).start == 0
+    assert plan(wanted(idle=True), {}, [], lag=BEHIND).start == 1
 
 
-def test_a_starting_run_is_waited_for_and_then_failed() -> None:
-    """A run has a grace up to its first lease; queued, it may wait as long as it takes."""
-    young = SessionRun("r", START_GRACE_S - 1, queued=False)
-    assert plan_session(BEHIND, [young]).request is None
-    old = SessionRun("r", START_GRACE_S + 1, queued=False)
-    plan = plan_session(BEHIND, [old])
-    assert [run for run, _ in plan.dead] == [old]
-    assert plan.request is not None
-    queued = SessionRun("r", START_GRACE_S * 50, queued=True)
-    assert plan_session(BEHIND, [queued]) == plan_session(BEHIND, [young])
+def test_a_session_that_is_starting_is_waited_for() -> None:
+    """A run without a seat has a grace; queued, it may wait as long as it takes."""
+    young = running("a", age_s=START_GRACE_S - 1)
+    assert plan(wanted(), {}, young, lag=BEHIND) == Plan(
+        0, "0 of 1 fresh sessions, 1 starting; 2 events wait"
+    )
+    assert plan(wanted(), {}, running("a", age_s=START_GRACE_S * 50, queued=True)).start == 0
+    late = running("a", age_s=START_GRACE_S + 1)
+    found = plan(wanted(), {}, late)
+    assert [run for run, _ in found.dead] == late
+    assert found.start == 1
+
+
+def test_a_warming_session_counts() -> None:
+    """It has its seat and will be ready: a second one would stand idle beside it."""
+    warming = seat("a", state="warming", age_s=5)
+    assert plan(wanted(), warming, running("a", age_s=5), lag=BEHIND).start == 0
+
+
+def test_a_successor_is_asked_for_before_its_predecessor_is_due() -> None:
+    """It needs time to warm up; the two then stand side by side, and no third is asked for."""
+    assert plan(wanted(), seat("a", due_in_s=LEAD_S + 1), running("a")).start == 0
+    soon = seat("a", due_in_s=LEAD_S - 1)
+    assert plan(wanted(), soon, running("a")).start == 1
+    both = soon | seat("b", state="warming", age_s=1)
+    assert plan(wanted(), both, running("a", "b")).start == 0
+    overdue = seat("a", due_in_s=-30) | seat("b", age_s=20)
+    assert plan(wanted(), overdue, running("a", "b")).start == 0
+
+
+def test_a_session_of_other_code_is_replaced() -> None:
+    """A deployment is a handover: the old one counts no more, and is not failed."""
+    old = seat("a", code="v1")
+    found = plan(wanted(code="v2"), old, running("a"))
+    assert (found.start, found.dead) == (1, ())
+    both = old | seat("b", code="v2", age_s=3)
+    assert plan(wanted(code="v2"), both, running("a", "b")).start == 0
+
+
+def test_a_leaving_session_does_not_count() -> None:
+    """It takes no more events: its place is free."""
+    leaving = seat("a", state="leaving")
+    found = plan(wanted(), leaving, running("a"))
+    assert (found.start, found.dead) == (1, ())
 
 
 def test_a_killed_session_is_replaced_at_once_and_failed_after_its_grace() -> None:
-    """The lease is dead: ads do not wait for the run's status, which may say started for ever."""
-    just = replace(BEHIND, leases={0: lease(0, "r", alive=False, expired_s=0)})
-    run = SessionRun("r", 9_999, queued=False)
-    plan = plan_session(just, [run])
-    assert plan.request is not None
-    assert plan.dead == (), "it may be reporting what it did"
-    long_gone = replace(just, leases={0: lease(0, "r", alive=False, expired_s=END_GRACE_S + 1)})
-    assert [dead for dead, _ in plan_session(long_gone, [run]).dead] == [run]
+    """Its seat is dead: ads do not wait for the run's status, which may say started for ever."""
+    just = seat("a", alive=False, expired_s=0)
+    found = plan(wanted(), just, running("a"))
+    assert found.start == 1
+    assert found.dead == (), "it may be reporting what it did"
+    long_gone = seat("a", alive=False, expired_s=END_GRACE_S + 1)
+    found = plan(wanted(), long_gone, running("a"))
+    assert [run.run_id for run, _ in found.dead] == ["a"]
+    assert found.start == 1
 
 
-def test_an_offset_outside_the_log_counts_as_lag() -> None:
+def test_a_session_counts_by_its_seat_whatever_dagster_says() -> None:
+    """A run that Dagster has lost sight of still reads its partitions."""
+    assert plan(wanted(), seat("a"), []).start == 0
+
+
+def failed(lasted_s: float = 3.0, ended_ago_s: float = 0.0) -> FinishedRun:
+    return FinishedRun(True, lasted_s, ended_ago_s)
+
+
+def test_young_failures_are_waited_after_ever_longer() -> None:
+    """A session that fails at once is not started again every five seconds for ever."""
+
+    def waits(failures: int, ago_s: float) -> bool:
+        runs = [failed(ended_ago_s=ago_s), *[failed(ended_ago_s=9_999)] * (failures - 1)]
+        return plan(wanted(), {}, [], finished=runs).start == 0
+
+    longest = []
+    for failures in range(1, 12):
+        wait_s = next(s for s in range(int(LONGEST_WAIT_S) + 2) if not waits(failures, s))
+        assert all(waits(failures, s) for s in range(wait_s))
+        longest.append(wait_s)
+    assert longest[0] == FIRST_WAIT_S
+    assert longest[-1] == LONGEST_WAIT_S
+    assert all(shorter <= longer for shorter, longer in pairwise(longest))
+    assert "sessions fail young" in plan(wanted(), {}, [], finished=[failed()]).why
+
+
+def test_only_failures_in_a_row_and_young_ones_are_waited_after() -> None:
+    """A session that worked for long, or ended well, breaks the row."""
+    well = FinishedRun(False, 1.0, 0.0)
+    for runs in ([well, failed(), failed()], [failed(lasted_s=YOUNG_S + 1), failed()]):
+        assert plan(wanted(), {}, [], finished=runs).start == 1
+
+
+def test_a_wait_keeps_nobody_from_failing_the_dead() -> None:
+    """What is dead is said whether or not something starts."""
+    late = running("a", age_s=START_GRACE_S + 1)
+    found = plan(wanted(), {}, late, finished=[failed()])
+    assert (found.start, len(found.dead)) == (0, 1)
+
+
+def test_an_offset_outside_the_log_counts_as_waiting() -> None:
     """Only a session may judge it: a topic that was cut or made anew must not look drained."""
-    assert replace(EMPTY, ends={0: 3, 1: 0}, committed={0: 9}).unserved() == {0: 3}
-    assert replace(EMPTY, committed={0: 9}).unserved() == {0: 1}
-    trimmed = replace(EMPTY, starts={0: 50, 1: 0}, ends={0: 60, 1: 0}, committed={0: 9})
-    assert trimmed.unserved() == {0: 10}
-
-
-def test_runs_without_progress_are_waited_after_ever_longer() -> None:
-    """A session that fails at once is not asked for every five seconds for ever."""
-    waits = [wait_s(attempts) for attempts in range(12)]
-    assert waits[0] == 0
-    assert waits == sorted(waits)
-    assert waits[-1] == LONGEST_WAIT_S
+    assert DRAINED.events == 0
+    assert BEHIND.events == 2
+    beyond = StreamLag(ends={0: 3, 1: 0}, starts={0: 0, 1: 0}, committed={0: 9})
+    assert beyond.events == 3
+    emptied = StreamLag(ends={0: 0}, starts={0: 0}, committed={0: 9})
+    assert emptied.events == 1
+    trimmed = StreamLag(ends={0: 60}, starts={0: 50}, committed={0: 9})
+    assert trimmed.events == 10
