@@ -1,14 +1,18 @@
-"""The sensor on a real broker, PostgreSQL and Dagster instance: one run asked for, none lost."""
+"""The sensor on a real broker, PostgreSQL and Dagster instance: as many sessions as asked for."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 import pytest
 
 from lalafo_assets.definitions import defs
-from ops.asset_names import SESSION_JOB, SESSION_TAG
+from ops.asset_names import ROLE_TAG, SESSION_JOB
 from resources.dagster_resources import AdStreamResource, DatabaseResource
+from resources.leases import read_sessions
+from resources.session_seat import SeatTerms, SessionSeat
 from tests.integration.live import Live, ad
+from tests.integration.working import until
 
 
 @pytest.fixture
@@ -23,6 +27,7 @@ def environment(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
     for name in ("ads_topic", "dlq_topic", "kafka_bootstrap", "kafka_api_version", "stream_id"):
         monkeypatch.setenv(f"LALAFO_{name.upper()}", str(getattr(live.settings, name)))
     monkeypatch.setenv("LALAFO_DATABASE_URL", live.settings.database_url)
+    monkeypatch.setenv("LALAFO_CODE_VERSION", "v1")
     return live
 
 
@@ -30,18 +35,22 @@ REPOSITORY = defs().get_repository_def()
 SENSOR = REPOSITORY.get_sensor_def("new_ads")
 
 
-def tick(instance: dg.DagsterInstance) -> dg.RunRequest | str:
-    """What one tick says: a request, or why not."""
+def tick(instance: dg.DagsterInstance) -> list[dg.RunRequest] | str:
+    """What one tick says: its requests, or why there is none."""
     context = dg.build_sensor_context(
         instance=instance,
         repository_def=REPOSITORY,
         resources={"database": DatabaseResource(), "ad_stream": AdStreamResource()},
     )
     data = SENSOR.evaluate_tick(context)
-    if data.run_requests:
-        (request,) = data.run_requests
-        return request
-    return str(data.skip_message)
+    return list(data.run_requests) if data.run_requests else str(data.skip_message)
+
+
+def requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """The requests of a tick that must have some."""
+    found = tick(instance)
+    assert not isinstance(found, str), found
+    return found
 
 
 def start(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.DagsterRunStatus) -> str:
@@ -52,65 +61,139 @@ def start(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.Dagst
     return run.run_id
 
 
-def test_waiting_events_ask_for_one_run(environment: Live, instance: dg.DagsterInstance) -> None:
-    """Ticks that overlap ask under the same key; a run that is starting is waited for."""
-    assert str(tick(instance)) == "no event waits"
-    environment.publish(ad("1", []))
-    first, second = tick(instance), tick(instance)
-    assert isinstance(first, dg.RunRequest) and isinstance(second, dg.RunRequest)
-    assert first.run_key == second.run_key
-    assert first.partition_key is not None
-    run_id = start(instance, first, dg.DagsterRunStatus.STARTED)
-    assert tick(instance) == f"run {run_id} is starting"
+@contextmanager
+def session(
+    live: Live, run_id: str = "one", *, session_s: float = 3_600, code: str = "v1"
+) -> Iterator[SessionSeat]:
+    """A session that lives: its seat is taken, and it is ready."""
+    terms = SeatTerms(
+        run_id=run_id,
+        stream_id=live.stream.stream_id(),
+        topic=live.settings.ads_topic,
+        partitions=tuple(live.stream.partitions()),
+        sessions=2,
+        session_s=session_s,
+        ttl_s=60,
+        code_version=code,
+    )
+    with SessionSeat(live.database, terms, position=lambda _: 0) as seat:
+        seat.ready()
+
+        def is_seen() -> bool:
+            seen = read_sessions(live.database, terms.stream_id, terms.topic)
+            return seen[run_id].member.state == "ready"
+
+        until(is_seen)
+        yield seat
 
 
-def test_a_drained_topic_is_left_alone(environment: Live, instance: dg.DagsterInstance) -> None:
-    """After a session nothing waits; the next events ask under another key."""
-    environment.publish(ad("1", []))
-    first = tick(instance)
-    environment.drain()
-    assert str(tick(instance)) == "no event waits"
-    environment.publish(ad("1", [], revision=2))
-    second = tick(instance)
-    assert isinstance(first, dg.RunRequest) and isinstance(second, dg.RunRequest)
+def test_sessions_are_asked_for_even_if_nothing_waits(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ad finds a warm session: as many as the settings say, and no more."""
+    monkeypatch.setenv("LALAFO_SESSIONS", "2")
+    first, second = requests(instance), requests(instance)
+    keys = [request.run_key for request in first]
+    assert len(set(keys)) == 2
+    assert [request.run_key for request in second] == keys, "ticks that overlap ask for the same"
+    assert all(request.partition_key is not None for request in first)
+    for request in first:
+        start(instance, request, dg.DagsterRunStatus.STARTED)
+    assert "0 of 2 fresh sessions, 2 starting" in str(tick(instance))
+
+
+def test_what_is_missing_is_asked_for_under_a_new_key(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """A session that ended is followed by another: its key is not the last one's, or none comes."""
+    (first,) = requests(instance)
+    start(instance, first, dg.DagsterRunStatus.SUCCESS)
+    (second,) = requests(instance)
     assert first.run_key != second.run_key
+
+
+def test_a_living_session_is_enough(environment: Live, instance: dg.DagsterInstance) -> None:
+    """However much waits, and whether or not Dagster knows of its run."""
+    environment.publish(ad("1", []), ad("2", []))
+    with session(environment):
+        assert str(tick(instance)) == "1 of 1 fresh sessions; 2 events wait"
+    assert len(requests(instance)) == 1
+
+
+def test_with_idle_minutes_events_must_wait(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scaled to zero: nothing is started for an empty topic, one is for the first ad."""
+    monkeypatch.setenv("LALAFO_IDLE_MINUTES", "5")
+    assert "no event waits" in str(tick(instance))
+    environment.publish(ad("1", []))
+    assert len(requests(instance)) == 1
+    environment.drain()
+    assert "no event waits" in str(tick(instance))
+
+
+def test_a_successor_is_asked_for_before_the_session_is_due(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """It has torch to import while the old one reads on; no second one is asked for."""
+    with session(environment, "old", session_s=60):
+        (request,) = requests(instance)
+        run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
+        assert "1 that hand over, 1 starting" in str(tick(instance))
+        with session(environment, run_id):
+            assert "1 of 1 fresh sessions, 1 that hand over" in str(tick(instance))
+
+
+def test_a_session_of_other_code_is_followed_by_one_of_ours(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """A deployment rolls by handover: the old session is neither failed nor counted."""
+    with session(environment, "old", code="v0"):
+        (request,) = requests(instance)
+        run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
+        with session(environment, run_id):
+            assert "1 of 1 fresh sessions, 1 that hand over" in str(tick(instance))
 
 
 def test_a_run_that_a_killed_stack_left_started_is_replaced_and_failed(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """Its lease is dead: another run is asked for at once, and the old one fails in time."""
-    environment.publish(ad("1", []))
-    request = tick(instance)
-    assert isinstance(request, dg.RunRequest)
+    """Its seat is dead: another run is asked for at once, and the old one fails in time."""
+    (request,) = requests(instance)
     run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
-    stream_id = environment.stream.stream_id()
+    with session(environment, run_id):
+        assert isinstance(tick(instance), str)
+    (again,) = requests(instance)
+    assert again.run_key != request.run_key
+    run = instance.get_run_by_id(run_id)
+    assert run is not None and run.status is dg.DagsterRunStatus.STARTED, "it may be reporting"
     with environment.database.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO lalafo.leases SELECT %s, %s, p, 1, %s, 0, now(), now(), "
-            "now() - interval '2 minutes' FROM unnest(%s::int[]) AS p",
-            (stream_id, environment.settings.ads_topic, run_id, environment.stream.partitions()),
-        )
-    assert "1 runs ended without progress" in str(tick(instance))
+        cursor.execute("UPDATE lalafo.sessions SET expires_at = now() - interval '2 minutes'")
+    tick(instance)
     run = instance.get_run_by_id(run_id)
     assert run is not None and run.status is dg.DagsterRunStatus.FAILURE
+    assert run.tags[ROLE_TAG] == "dead"
 
 
-def test_runs_that_fail_are_waited_after(environment: Live, instance: dg.DagsterInstance) -> None:
-    """A session that fails at once is asked for again under a new key, after a wait."""
-    environment.publish(ad("1", []))
-    first = tick(instance)
-    assert isinstance(first, dg.RunRequest)
-    start(instance, first, dg.DagsterRunStatus.FAILURE)
-    assert "1 runs ended without progress" in str(tick(instance))
-    assert first.tags[SESSION_TAG]
+def test_runs_that_fail_young_are_waited_after(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """A session that fails at once is not started again at once."""
+    (request,) = requests(instance)
+    start(instance, request, dg.DagsterRunStatus.FAILURE)
+    assert "sessions fail young" in str(tick(instance))
 
 
 def test_an_outage_is_a_reason_not_a_failure(
     environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker that is away is named in the tick; the next one looks again."""
-    monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
-    assert "LALAFO_KAFKA_BOOTSTRAP" in str(tick(instance))
-    monkeypatch.delenv("LALAFO_KAFKA_BOOTSTRAP")
-    assert "LALAFO_KAFKA_BOOTSTRAP is not set" in str(tick(instance))
+    """What is away is named in the tick; the next one looks again."""
+    with monkeypatch.context() as patched:
+        patched.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
+        assert "LALAFO_KAFKA_BOOTSTRAP" in str(tick(instance))
+        patched.delenv("LALAFO_KAFKA_BOOTSTRAP")
+        assert "LALAFO_KAFKA_BOOTSTRAP is not set" in str(tick(instance))
+    with monkeypatch.context() as patched:
+        patched.setenv("LALAFO_DATABASE_URL", "postgresql://u@127.0.0.1:9/d")
+        assert "LALAFO_DATABASE_URL" in str(tick(instance))
+    assert len(requests(instance)) == 1
