@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lalafo_assets.bench.photos import bench_photos
-from lalafo_assets.stack import MALLOC
+from lalafo_assets.stack import TUNING
 from resources.database import Database
 from resources.embedded import EmbeddedPostgres
 
@@ -39,7 +39,7 @@ def run_bench(
             environment = {
                 "LALAFO_HOME": folder,
                 "LALAFO_DATABASE_URL": postgres.url(),
-                **MALLOC,
+                **TUNING,
             }
             with closing(Database(postgres.url())) as database:
                 told(f"preparing {count} photos")

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
 from typing import Any
@@ -86,7 +87,7 @@ def ours() -> dict[str, Any]:
 
 
 def bare() -> dict[str, Any]:
-    """Two processes, half the photos each: read, hash, decode, embed, predict, COPY."""
+    """Two processes, half the photos each: read, hash, decode, embed, predict; COPY beside."""
     settings = load_settings()
     with closing(Database(settings.require("database_url"))) as database:
         _clear(database)
@@ -149,6 +150,8 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
     cpu = _cpu_s()
     embeddings: list[tuple[Any, ...]] = []
     predictions: list[tuple[Any, ...]] = []
+    writer = ThreadPoolExecutor(1, "write")  # PostgreSQL's work and the disk's, while we go on
+    written: Future[None] | None = None
     for start in range(0, len(photos), BARE_BATCH):
         images = []
         for path in paths[start : start + BARE_BATCH]:
@@ -165,9 +168,14 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
             label, score = head.labels[top[0]], float(chances[top[0]])
             predictions.append((name, sha256, label, score, Jsonb(details)))
         if len(embeddings) >= CHUNK or start + BARE_BATCH >= len(photos):
-            _bare_copy(connection, embeddings, predictions)
+            if written is not None:
+                written.result()
+            written = writer.submit(_bare_copy, connection, embeddings, predictions)
             embeddings, predictions = [], []
+    if written is not None:
+        written.result()
     results.put((_cpu_s() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    writer.shutdown()
     connection.close()
     database.close()
 

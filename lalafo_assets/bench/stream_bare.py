@@ -46,7 +46,7 @@ TABLES = (
     "CREATE TABLE bare_offsets (partition int PRIMARY KEY, next_offset bigint)",
 )
 ADS_IN_FLIGHT = 64
-THREADS = 8  # they wait for the host and for fsync
+THREADS = 8  # they wait for the host and for fsync; 4 were slower
 BATCH_PHOTOS = 32
 MAX_PIXELS = 50_000_000
 POLL_S = 0.05

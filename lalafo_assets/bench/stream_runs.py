@@ -15,14 +15,14 @@ from lalafo_assets.bench.stream_ads import PlannedAd, plan_ads
 from lalafo_assets.bench.stream_backfill import Backfill, launch_backfill
 from lalafo_assets.bench.stream_bare import TABLES
 from lalafo_assets.bench.stream_check import Verdict, count_done, judge, read_held, read_timings
-from lalafo_assets.bench.stream_cpu import CpuWatch
+from lalafo_assets.bench.stream_cpu import POSTGRES, CpuWatch
 from lalafo_assets.bench.stream_figures import AdTiming
 from lalafo_assets.bench.stream_load import start_load
 from lalafo_assets.bench.stream_options import WARM_ADS, StreamBench
 from lalafo_assets.bench.stream_place import PHOTOS_PER_WARM_AD, Place, Progress, bare_topic
 from lalafo_assets.bench.stream_sessions import Sessions
 from lalafo_assets.bench.workers import Worker
-from lalafo_assets.stack import MALLOC
+from lalafo_assets.stack import TUNING
 from ops.errors import LalafoError
 from ops.tasks import all_tasks
 
@@ -69,7 +69,7 @@ def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
                         "store_url": str(place.home / "bare-store"),
                     },
                     log_file=place.home / "logs" / f"bare-{number}.log",
-                    environment=MALLOC,
+                    environment=TUNING,
                 )
             )
             for number in range(count)
@@ -127,8 +127,7 @@ def warm_sessions(bench: StreamBench, place: Place, sessions: Sessions, told: Pr
             lambda n: told("warming the session", n, len(ads)),
             check=place.stack.check,
         )
-    ready = sessions.wait(bench.session_count, check=place.stack.check)
-    return len(ready) if ready else len(set(sessions.holders().values()))
+    return len(sessions.wait(bench.session_count, check=place.stack.check))
 
 
 def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
@@ -138,7 +137,8 @@ def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
     with _load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
         count = warm_sessions(bench, place, sessions, told)
         watch = CpuWatch(_roots(place), sessions.pids)
-        events = _Events(bench, place, sessions)
+        backfill = _start_backfill(bench, place, told) if bench.with_backfill else None
+        events = _Events(bench, sessions)
         began_at = time.time()
         load.go()
 
@@ -162,25 +162,36 @@ def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
         verdict=judge(ads, held, tasks=len(all_tasks())),
         sessions=count,
         killed_at=events.killed_at,
-        backfill=events.backfill,
+        backfill=backfill,
     )
 
 
 class _Events:
     """What happens to ours on the way, each once."""
 
-    def __init__(self, bench: StreamBench, place: Place, sessions: Sessions) -> None:
-        self.bench, self.place, self.sessions = bench, place, sessions
+    def __init__(self, bench: StreamBench, sessions: Sessions) -> None:
+        self.bench, self.sessions = bench, sessions
         self.killed_at: float | None = None
-        self.backfill: Backfill | None = None
 
     def look(self, elapsed_s: float) -> None:
-        bench = self.bench
-        if bench.with_backfill and self.backfill is None:
-            self.backfill = launch_backfill(bench, self.place)
-        if bench.kill and self.killed_at is None and elapsed_s >= bench.seconds * KILL_SHARE:
+        """Do what is due."""
+        due_s = self.bench.seconds * KILL_SHARE
+        if self.bench.kill and self.killed_at is None and elapsed_s >= due_s:
             self.killed_at = time.time()
             self.sessions.kill_live()
+
+
+def _start_backfill(bench: StreamBench, place: Place, told: Progress) -> Backfill:
+    """Launch the re-score and wait until it runs; it has torch to import yet, which counts."""
+    what = "starting the re-score"
+    told(what, 0, 1)
+    backfill = launch_backfill(bench, place)
+    deadline = time.monotonic() + STALLED_S
+    while backfill.window()[0] is None and time.monotonic() < deadline:
+        place.stack.check()
+        time.sleep(LOOK_S)
+    told(what, 1, 1)
+    return backfill
 
 
 def _ads(bench: StreamBench, place: Place) -> list[PlannedAd]:
@@ -215,7 +226,7 @@ def _roots(place: Place) -> dict[str, list[int]]:
     found = {"dagster": place.stack.pids, "photo_host": [place.photo_server.pid]}
     postgres = place.stack.postgres_pid
     if postgres is not None:
-        found["postgres"] = [postgres]
+        found[POSTGRES] = [postgres]
     if place.broker.pid is not None:
         found["kafka"] = [place.broker.pid]
     return found

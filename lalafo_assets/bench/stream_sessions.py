@@ -19,7 +19,6 @@ from resources.leases import read_leases
 
 START_S = 180.0
 _LOOK_S = 0.2
-_SPAWNED = "multiprocessing.spawn"  # how Dagster's code server starts a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,7 @@ class Sessions:
 
     def pids(self) -> set[int]:
         """The processes of the sessions on this machine."""
-        told = {row.pid for row in self.registered() if psutil.pid_exists(row.pid)}
-        return told if told else self._run_processes()
+        return {row.pid for row in self.registered() if psutil.pid_exists(row.pid)}
 
     def wait(self, count: int, *, check: Callable[[], None]) -> list[SessionRow]:
         """Wait until every partition is held and `count` sessions are ready.
@@ -70,9 +68,8 @@ class Sessions:
         deadline = time.monotonic() + START_S
         while True:
             check()
-            rows = self.registered()
-            ready = [row for row in rows if row.state == "ready"]
-            if len(self.holders()) == self.partitions and (not rows or len(ready) >= count):
+            ready = [row for row in self.registered() if row.state == "ready"]
+            if len(self.holders()) == self.partitions and len(ready) >= count:
                 return ready
             if time.monotonic() > deadline:
                 raise LalafoError(
@@ -88,23 +85,10 @@ class Sessions:
             LalafoError: no process of this stack holds it.
         """
         holder = self.holders().get(min(self.holders(), default=0))
-        told = [row.pid for row in self.registered() if row.run_id == holder]
+        told = {row.pid for row in self.registered() if row.run_id == holder}
         ours = {process.pid for pid in self.dagster_pids for process in family(pid)}
-        wanted = set(told) if told else self._run_processes()
-        victims = sorted(wanted & ours)  # never a process that this stack did not start
+        victims = sorted(told & ours)  # never a process that this stack did not start
         if not victims:
             raise LalafoError(f"run {holder} holds the stream, and none of our processes is its")
         os.kill(victims[0], signal.SIGKILL)
         return victims[0]
-
-    def _run_processes(self) -> set[int]:
-        """The runs' processes, for sessions that do not register themselves."""
-        found = set()
-        for pid in self.dagster_pids:
-            for process in family(pid):
-                try:
-                    if any(_SPAWNED in word for word in process.cmdline()):
-                        found.add(process.pid)
-                except psutil.Error:
-                    continue
-        return found
