@@ -4,6 +4,7 @@ Every test runs on the embedded broker and on Apache Kafka.
 """
 
 import hashlib
+from itertools import count, islice
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from lalafo_assets.demo.spoilt import spoilt_photos
 from resources.leases import read_leases, read_offsets
 from tests.integration.live import Live, ad
+from tests.integration.working import Working, until
 from tests.odd_photos import jpeg, noisy
 from tests.releases import LABELS, random_release
 
@@ -182,6 +184,27 @@ def test_a_session_follows_a_release_that_was_put_live(live: Live) -> None:
     assert live.rows("SELECT release FROM lalafo.predictions WHERE ad_id = '2'") == [(other,)]
 
 
+def test_a_session_follows_another_backbone_while_it_works(live: Live) -> None:
+    """The next model is made ready beside the one at work: no ad is lost, none is of two sets."""
+    urls = [live.photo(f"{n}.jpg", photo_bytes(n)) for n in range(8)]
+    (before,) = live.rows("SELECT live FROM lalafo.releases_in_force")
+    other = random_release(backbone_seed=1)
+    with Working(live) as worker:
+        live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(40)))
+        worker.wait_for(40)
+        live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(40, 240)))
+        after = live.put_live(other)
+        live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(240, 300)))
+        worker.wait_for(300)
+    assert worker.error is None, worker.error
+    found = live.rows("SELECT ad_id::int, release FROM lalafo.predictions")
+    assert len(found) == len({number for number, _ in found}) == 300
+    releases = dict(found)
+    assert {releases[number] for number in range(40)} == {before[0]}
+    assert {releases[number] for number in range(240, 300)} == {after}
+    assert live.rows("SELECT count(*) FROM lalafo.embeddings GROUP BY backbone") == [(8,), (8,)]
+
+
 def test_an_offset_outside_the_log_is_an_incident_and_no_loss(live: Live) -> None:
     """A log that is shorter than what was committed is read from its beginning, and told."""
     url = live.photo("a.jpg", photo_bytes(7))
@@ -199,16 +222,49 @@ def test_an_offset_outside_the_log_is_an_incident_and_no_loss(live: Live) -> Non
     assert found == [("stream", "stream_offset_out_of_log", 500)]
 
 
-def test_a_living_session_keeps_its_partitions(live: Live) -> None:
-    """A second session that comes meanwhile holds nothing and reads nothing."""
-    from ops.session import SessionPolicy
-    from resources.live_session import open_session
+def test_one_session_too_many_reads_nothing_and_ends(live: Live) -> None:
+    """The living one keeps its partitions; the other finds that it is not wanted."""
+    url = live.photo("a.jpg", photo_bytes(8))
+    with Working(live, "one") as first:
+        until(lambda: first.partitions == set(live.stream.partitions()))
+        with Working(live, "two") as second:
+            live.publish(*(ad(str(n), [url]) for n in range(4)))
+            first.wait_for(4)
+            until(lambda: second.ended)
+        assert second.total is not None and second.total.events == 0
+        assert first.partitions == set(live.stream.partitions())
+    assert live.rows("SELECT DISTINCT run_id FROM lalafo.ads") == [("one",)]
 
-    policy = SessionPolicy(idle_s=0)
-    with open_session(live.parts, run_id="one", report=lambda _: None, policy=policy) as first:
-        assert len(first.epochs) == len(live.stream.partitions())
-        with open_session(live.parts, run_id="two", report=lambda _: None, policy=policy) as second:
-            assert second.epochs == {}
+
+def test_one_session_then_two_then_one(live: Live) -> None:
+    """In mid-stream they share and hand back: every ad once, none lost, by both of them."""
+    urls = [live.photo(f"{n}.jpg", photo_bytes(n)) for n in range(4)]
+    partitions = set(live.stream.partitions())
+    numbers = count()
+
+    def publish(ads: int) -> None:
+        live.publish(*(ad(str(n), [urls[n % 4]]) for n in islice(numbers, ads)))
+
+    with Working(live, "one", sessions=2) as first:
+        publish(20)
+        until(lambda: first.partitions == partitions)
+        with Working(live, "two", sessions=2) as second:
+            publish(20)
+            until(lambda: second.checked().partitions and first.checked().partitions)
+            assert not first.partitions & second.partitions
+            publish(40)
+            first.wait_for(80)
+        assert second.error is None
+        publish(20)
+        first.wait_for(100)
+        until(lambda: first.partitions == partitions)
+    assert first.total is not None and second.total is not None
+    assert first.total.unaccounted == second.total.unaccounted == 0
+    assert (first.total.written + second.total.written) == 100, "an ad was written twice"
+    found = dict(live.rows("SELECT run_id, count(*) FROM lalafo.predictions GROUP BY 1"))
+    assert sum(found.values()) == 100 and set(found) == {"one", "two"}
+    committed = read_offsets(live.database, live.stream.stream_id(), live.settings.ads_topic)
+    assert committed == {p: end for p, end in live.stream.end_offsets().items() if end > 0}
 
 
 @pytest.mark.parametrize("name", ["database_url", "kafka_bootstrap"])

@@ -10,61 +10,15 @@ import pytest
 from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.release import Release
-from ops.session_ports import SessionPolicy
-from ops.tally import Tally
 from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.embedded import EmbeddedBroker, EmbeddedPostgres
-from resources.live_session import open_session
 from resources.settings import Settings
 from tests.integration.live import Live, ad, make_live
+from tests.integration.working import Working
 from tests.odd_photos import jpeg, noisy
 
 ADS = 30
-TIMEOUT_S = 90
-
-
-class Working:
-    """A session in a thread, that goes on until it is told to end."""
-
-    def __init__(self, live: Live) -> None:
-        self.live = live
-        self.total: Tally | None = None
-        self.error: BaseException | None = None
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> "Working":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join(TIMEOUT_S)
-        assert not self._thread.is_alive()
-
-    def _run(self) -> None:
-        policy = SessionPolicy(longest_wait_s=0.5, max_records=4)
-        try:
-            with open_session(
-                self.live.parts,
-                run_id="run-1",
-                report=lambda _: None,
-                policy=policy,
-                keep_going=lambda: not self._end.is_set(),
-            ) as opened:
-                self.total = opened.session.run()
-        except BaseException as error:  # noqa: BLE001 - the test's thread looks at it
-            self.error = error
-
-    def wait_for(self, ads: int) -> None:
-        waited = threading.Event()
-        for _ in range(TIMEOUT_S * 10):
-            assert self.error is None, self.error
-            if self.live.rows("SELECT count(*) FROM lalafo.ads") == [(ads,)]:
-                return
-            waited.wait(0.1)
-        raise AssertionError(f"not {ads} ads: {self.live.rows('SELECT count(*) FROM lalafo.ads')}")
 
 
 def publish(live: Live, first: int, last: int) -> None:

@@ -115,6 +115,14 @@ def test_one_too_many_leaves_and_it_is_the_idle_one() -> None:
     assert decide("a", two, {0: "b"}) == Share(leave=True)
 
 
+def test_nothing_is_given_to_one_that_leaves() -> None:
+    """It is ready still, and will be gone at its next look: partitions would only move twice."""
+    two = [member("a", 5), member("b", 1)]
+    assert decide("a", two, dict.fromkeys(range(4), "a")) == Share()
+    old = [member("old", 9, due_in_s=-5), member("new")]
+    assert decide("new", old, {0: "old", 1: None, 2: None}) == Share(take=(1, 2))
+
+
 def test_ranks_name_every_session_once() -> None:
     """Overdue or of other code, soon due, and fresh: the oldest first."""
     everyone = [
