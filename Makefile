@@ -20,7 +20,7 @@ help:
 	@echo "make test    every test that this machine can run"
 	@echo "make check   lint, format, types, layers, tests: what CI runs"
 	@echo "make lint    the same without the tests"
-	@echo "make bench   photos a second of the asset path, beside a bare loop"
+	@echo "make bench   the asset path and the stream, each beside a bare loop (ten minutes)"
 	@echo "make clean-venv   remove .venv, so that the next command makes it anew"
 
 # The environment, whole or not at all: the stamp is written last.
@@ -50,6 +50,8 @@ check: lint test
 
 bench: $(STAMP)
 	$(BIN)/lalafo bench batch
+	$(BIN)/lalafo bench stream
+	$(BIN)/lalafo bench stream --saturate
 
 clean-venv:
 	rm -rf $(VENV)

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lalafo_assets.bench.photos import bench_photos
-from lalafo_assets.stack import TUNING
+from lalafo_assets.stack_environment import TUNING
 from resources.database import Database
 from resources.embedded import EmbeddedPostgres
 

@@ -18,7 +18,8 @@ from lalafo_assets.bench.photo_server import start_photo_server
 from lalafo_assets.bench.photos import bench_photos
 from lalafo_assets.bench.stream_options import WARM_ADS, StreamBench
 from lalafo_assets.bench.workers import Worker
-from lalafo_assets.stack import Stack, external_kafka
+from lalafo_assets.stack import Stack
+from lalafo_assets.stack_environment import external_kafka
 from ops.errors import ConfigurationError
 from resources.ad_stream import AdStream
 from resources.database import Database
@@ -85,6 +86,8 @@ def open_place(
             environment={
                 **broker.environment,
                 **bench.environment(),
+                # Never the store of whoever runs this.
+                "LALAFO_STORE_URL": str(home / "stack" / "store"),
                 "LALAFO_ADS_TOPIC": topic,
                 "LALAFO_DLQ_TOPIC": f"{topic}.dlq",
             },

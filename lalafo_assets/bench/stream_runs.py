@@ -11,22 +11,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from lalafo_assets.bench.stream_ads import PlannedAd, plan_ads
+from lalafo_assets.bench.stream_ads import PlannedAd
 from lalafo_assets.bench.stream_backfill import Backfill, launch_backfill
 from lalafo_assets.bench.stream_bare import TABLES
 from lalafo_assets.bench.stream_check import Verdict, count_done, judge, read_held, read_timings
 from lalafo_assets.bench.stream_cpu import POSTGRES, CpuWatch
+from lalafo_assets.bench.stream_feed import counted_ads, ready_load, warm_ads
 from lalafo_assets.bench.stream_figures import AdTiming
-from lalafo_assets.bench.stream_load import start_load
-from lalafo_assets.bench.stream_options import WARM_ADS, StreamBench
-from lalafo_assets.bench.stream_place import PHOTOS_PER_WARM_AD, Place, Progress, bare_topic
+from lalafo_assets.bench.stream_options import StreamBench
+from lalafo_assets.bench.stream_place import Place, Progress, bare_topic
 from lalafo_assets.bench.stream_sessions import Sessions
 from lalafo_assets.bench.workers import Worker
-from lalafo_assets.stack import TUNING
+from lalafo_assets.stack_environment import TUNING
 from ops.errors import LalafoError
 from ops.tasks import all_tasks
 
-WARM_RATE = 8.0
 STALLED_S = 90.0
 TIMES_S = 15.0
 LOOK_S = 0.25
@@ -83,13 +82,13 @@ def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
                     worker.answer()
             return _count(place, "SELECT count(*) FROM bare_ads")
 
-        warm = _warm_ads(place)
-        with _load(place, warm, topic=topic, catalog="warm") as load:
+        warm = warm_ads(place)
+        with ready_load(place, warm, topic=topic, catalog="warm") as load:
             load.go()
             _follow(done, len(warm), lambda n: told("warming the bare loop", n, len(warm)))
         roots = {**_roots(place), "bare": [worker.pid for worker in workers]}
-        ads = _ads(bench, place)
-        with _load(place, ads, topic=topic, catalog="bare") as load:
+        ads = counted_ads(bench, place)
+        with ready_load(place, ads, topic=topic, catalog="bare") as load:
             watch, began_at = CpuWatch(roots, sessions.pids), time.time()
             load.go()
             _follow(
@@ -118,8 +117,8 @@ def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
 def warm_sessions(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> int:
     """A few ads that are not counted; then every session that was asked for is there: how many."""
     catalog = f"warm-{uuid.uuid4().hex[:8]}"
-    ads = _warm_ads(place)
-    with _load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
+    ads = warm_ads(place)
+    with ready_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
         load.go()
         _follow(
             lambda: count_done(place.database, catalog),
@@ -133,8 +132,8 @@ def warm_sessions(bench: StreamBench, place: Place, sessions: Sessions, told: Pr
 def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
     """The sensor's sessions, and whatever is to happen to them."""
     catalog = f"bench-{uuid.uuid4().hex[:8]}"
-    ads = _ads(bench, place)
-    with _load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
+    ads = counted_ads(bench, place)
+    with ready_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
         count = warm_sessions(bench, place, sessions, told)
         watch = CpuWatch(_roots(place), sessions.pids)
         backfill = _start_backfill(bench, place, told) if bench.with_backfill else None
@@ -192,34 +191,6 @@ def _start_backfill(bench: StreamBench, place: Place, told: Progress) -> Backfil
         time.sleep(LOOK_S)
     told(what, 1, 1)
     return backfill
-
-
-def _ads(bench: StreamBench, place: Place) -> list[PlannedAd]:
-    return plan_ads(
-        ads=bench.ads,
-        photos_per_ad=bench.photos_per_ad,
-        rate=bench.load_rate,
-        names=place.names,
-    )
-
-
-def _warm_ads(place: Place) -> list[PlannedAd]:
-    """Ads over photos that nothing else uses."""
-    wanted = WARM_ADS * PHOTOS_PER_WARM_AD
-    names = [place.warm_names.pop() for _ in range(wanted)]
-    ads = plan_ads(ads=WARM_ADS, photos_per_ad=PHOTOS_PER_WARM_AD, rate=WARM_RATE, names=names)
-    return [PlannedAd(f"warm-{ad.ad_id}", ad.photos, ad.due_s) for ad in ads]
-
-
-def _load(place: Place, ads: list[PlannedAd], *, topic: str, catalog: str) -> Worker:
-    return start_load(
-        ads,
-        environment=place.stack.exports,
-        topic=topic,
-        catalog=catalog,
-        host=place.host,
-        log_file=place.home / "logs" / "load.log",
-    )
 
 
 def _roots(place: Place) -> dict[str, list[int]]:

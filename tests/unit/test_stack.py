@@ -1,6 +1,6 @@
 """What a stack decides before it starts anything."""
 
-from lalafo_assets.stack import external_kafka, pool_limits
+from lalafo_assets.stack_environment import external_kafka, pool_limits
 from ops.asset_names import POOL_STREAM
 
 BOOTSTRAP = "LALAFO_KAFKA_BOOTSTRAP"
