@@ -225,6 +225,11 @@ class SessionSeat:
                 (terms.stream_id, terms.topic),
             ).fetchall()
         )
+        with self._lock:
+            # A lease of ours that ran out is renewed, not taken anew, unless another has it.
+            for partition in self._epochs:
+                if holders.get(partition) is None:
+                    holders[partition] = terms.run_id
         return share(
             terms.run_id,
             [Member(*row) for row in members],
