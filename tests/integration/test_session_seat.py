@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 
@@ -18,7 +20,7 @@ from ops.errors import RetryableError
 from ops.session_ports import Taken
 from resources import session_seat
 from resources.database import Database
-from resources.leases import CHANNEL, read_leases, read_sessions
+from resources.leases import CHANNEL, Leases, read_leases, read_sessions
 from resources.session_seat import SeatTerms, SessionSeat, lead_s
 from tests.conftest import connect_args
 from tests.integration.working import until
@@ -141,6 +143,31 @@ def test_one_then_two_then_one(database: Database) -> None:
         until(lambda: one.look() == {0, 1, 2, 3})
         assert one.lost == []
     assert held_by(database) == {}
+
+
+def test_of_two_that_want_a_partition_one_gets_it(database: Database) -> None:
+    """Both saw it free: the lease decides, and what a living holder has nobody takes."""
+    url, wanted = connect_args(database.url.render_as_string()), list(range(50))
+    with ExitStack() as stack:
+        hands = [
+            (Leases(STREAM, "ads", name, 60), stack.enter_context(psycopg.connect(**url)))
+            for name in ("one", "two")
+        ]
+        barrier = threading.Barrier(2)
+
+        def take(leases: Leases, connection: psycopg.Connection, order: list[int]) -> set[int]:
+            connection.autocommit = True
+            barrier.wait(20)
+            return {p for n in order for p in leases.take(connection, [n])}
+
+        with ThreadPoolExecutor(2) as pool:
+            one, two = pool.map(lambda hand: take(*hand, wanted), hands)
+        assert not one & two
+        assert one | two == set(wanted)
+        for leases, connection in hands:
+            assert leases.take(connection, wanted) == {}
+        epochs = {lease.epoch for lease in read_leases(database, STREAM, "ads").values()}
+        assert epochs == {1}
 
 
 def test_a_killed_holder_is_seen_by_its_connection(database: Database) -> None:
