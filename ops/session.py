@@ -119,11 +119,15 @@ class Session:
     def _watch(self) -> None:
         """Look after the stages, and tell what they did."""
         policy, state, told_at = self.policy, self.state, time.monotonic()
+        asked_at: float | None = None
         while not state.ended.wait(_LOOK_S):
             now = time.monotonic()
             idle = policy.idle_s is not None and now - state.last_seen >= policy.idle_s
             if not self._keep_going() or (idle and state.admission.events == 0):
                 self.ports.seat.leave()
+                asked_at = now if asked_at is None else asked_at
+            if asked_at is not None and now - asked_at > _POLITE_END_S:
+                return  # something is away: what was begun is read again by the next session
             if now - told_at >= policy.report_every_s:
                 self._tell()
                 told_at = now

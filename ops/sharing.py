@@ -62,9 +62,11 @@ def share(
     """
     ready = [member for member in members if member.state == "ready"]
     mine = [partition for partition, holder in sorted(holders.items()) if holder == me]
-    if me in leavers(ready, holders, sessions=sessions, lead_s=lead_s):
+    leaving = leavers(ready, holders, sessions=sessions, lead_s=lead_s)
+    if me in leaving:
         return Share(give=tuple(mine), leave=True)
-    quota = quotas(ready, holders).get(me)
+    # Nothing is given to one that leaves: it would come back at once.
+    quota = quotas([m for m in ready if m.run_id not in leaving], holders).get(me)
     if quota is None:
         return Share()
     free = [partition for partition, holder in sorted(holders.items()) if holder is None]
