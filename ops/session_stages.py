@@ -227,6 +227,7 @@ class Photos:
             state.away.pop("photos", None)
             self._loaded(work, photos)
             return
+        state.away.pop("photos", None)
 
     def _loaded(self, work: AdWork, photos: LoadedPhotos) -> None:
         ad = LoadedAd(work.event, work.receipt, photos)

@@ -96,6 +96,8 @@ class AfterCommit:
         except LalafoError as error:
             # The outbox keeps what was owed; times that were not written are times not known.
             log.warning("session.announcing_failed", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the thread's edge: it must go on for the others
+            log.error("session.announcing_broke", error=repr(error))
 
     def _announce(self, commits: Sequence[tuple[Batch, CommitResult]]) -> None:
         messages = [message for _, result in commits for message in result.messages]

@@ -80,6 +80,7 @@ class SessionSeat:
         self._leaving = threading.Event()
         self._done = threading.Event()
         self._connection: Connection | None = None
+        self._error: Exception | None = None
         self._renewed_at = 0.0
         self._keeper = threading.Thread(target=self._keep, name="session-seat", daemon=True)
 
@@ -118,7 +119,12 @@ class SessionSeat:
     # --- the session's side
 
     def changes(self) -> list[Taken | Asked]:
-        """What became of our partitions since the last call, in order."""
+        """What became of our partitions since the last call, in order.
+
+        Raises what ended the keeper: a session whose seat nobody keeps must end.
+        """
+        if self._error is not None:
+            raise self._error
         if not self._changes:
             return []
         with self._lock:
@@ -172,6 +178,10 @@ class SessionSeat:
             except RetryableError as error:
                 log.warning("session.seat_unkept", error=str(error))
                 self._done.wait(LOOK_S)
+            except Exception as error:  # noqa: BLE001 - the thread's edge; `changes` raises it
+                log.error("session.seat_failed", error=repr(error))
+                self._error = error
+                return
 
     def _look(self, connection: Connection) -> None:
         if time.monotonic() - self._renewed_at > self.terms.ttl_s / 4:

@@ -76,6 +76,12 @@ ads = Table(
     Column("run_id", Text, nullable=False),
     _moment("updated_at", now=True),
     Index(None, "day"),
+    # What upkeep sends again: a handful of rows among millions.
+    Index(
+        "ads_to_retry_idx",
+        "updated_at",
+        postgresql_where=text("status IN ('received', 'unscored')"),
+    ),
 )
 
 photos = Table(
@@ -93,6 +99,9 @@ photos = Table(
     Column("thumbnail_sha256", LargeBinary, comment="made off the hot path; null until then"),
     Column("run_id", Text, nullable=False),
     _moment("created_at", now=True),
+    # The sweep asks whether another photo has the same rendition or thumbnail.
+    Index(None, "rendition_sha256"),
+    Index(None, "thumbnail_sha256", postgresql_where=text("thumbnail_sha256 IS NOT NULL")),
 )
 
 ad_photos = Table(
