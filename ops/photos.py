@@ -55,7 +55,7 @@ class _Made(NamedTuple):
     source_size: tuple[int, int]  # (width, height), before orientation
 
 
-def make_rendition(data: bytes, *, max_pixels: int) -> Rendition:
+def make_rendition(data: bytes, *, max_pixels: int, proven: bool = True) -> Rendition:
     """The upright JPEG, longest side at most 640, that is stored for a photo.
 
     An upright grey or YCbCr JPEG that is small enough keeps its coded data; anything else is
@@ -64,6 +64,8 @@ def make_rendition(data: bytes, *, max_pixels: int) -> Rendition:
     Args:
         data: the photo's bytes as they came.
         max_pixels: more, by the header and before anything is decoded, is refused.
+        proven: False where the caller decodes the rendition at once, all of it and strictly, and
+            comes back with True where that fails: it saves a decode of what is kept as it came.
 
     Raises BadInputError (PHOTO_*), and nothing else whatever the bytes are.
     """
@@ -77,7 +79,7 @@ def make_rendition(data: bytes, *, max_pixels: int) -> Rendition:
         )
     try:
         made = (
-            _from_jpeg(data, max_pixels)
+            _from_jpeg(data, max_pixels, proven=proven)
             if photo_format == "jpeg"
             else _from_container(data, photo_format, max_pixels)
         )
@@ -116,11 +118,11 @@ def make_thumbnail(rendition_data: bytes) -> bytes:
     return encode_jpeg(resize(pixels, size), _THUMBNAIL_QUALITY)
 
 
-def _from_jpeg(data: bytes, max_pixels: int) -> _Made:
+def _from_jpeg(data: bytes, max_pixels: int, *, proven: bool) -> _Made:
     layout = read_jpeg(data)
     source_size = (layout.width, layout.height)
     _check_size("jpeg", source_size, max_pixels)
-    kept = _kept(data, layout)
+    kept = _kept(data, layout, proven=proven)
     if kept is not None:
         return _Made(kept, source_size, source_size)
     with _in_turn(source_size) if layout.progressive else nullcontext():
@@ -151,8 +153,9 @@ def _encoded(pixels: Pixels, source_size: tuple[int, int], orientation: int) -> 
     return _Made(encode_jpeg(pixels, _QUALITY), (width, height), source_size)
 
 
-def _kept(data: bytes, layout: JpegLayout) -> bytes | None:
-    """The JPEG without its metadata, if it can stay as it is; proven to decode to its end."""
+def _kept(data: bytes, layout: JpegLayout, *, proven: bool) -> bytes | None:
+    """The JPEG without its metadata, if it can stay as it is; if asked, proven to decode to its
+    end."""
     small = max(layout.width, layout.height) <= LONGEST_SIDE
     if not (small and layout.plain and layout.orientation == UPRIGHT):
         return None
@@ -161,6 +164,8 @@ def _kept(data: bytes, layout: JpegLayout) -> bytes | None:
     kept = layout.without_metadata(data)
     if len(kept) > MAX_KEPT_BYTES:
         return None
+    if not proven:
+        return kept
     try:
         # Grey at an eighth runs the whole entropy decoder, where damage shows, at half the price.
         simplejpeg.decode_jpeg(kept, colorspace="GRAY", min_width=1, min_height=1, min_factor=8)

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,7 +22,7 @@ from ops.errors import BadInputError, Reason, StoredObjectError
 from ops.photos import make_rendition
 from ops.release import Preprocessing
 from ops.scoring import LoadedPhoto, LoadedPhotos
-from ops.types import Failure, PhotoRef
+from ops.types import Failure, PhotoRef, Rendition
 from resources.database import Database
 from resources.photo_fetch import PhotoFetcher
 from resources.photo_store import PhotoStore
@@ -163,12 +164,28 @@ class PhotoLoader:
         if data is None:
             return Failure(Reason.FETCH_UNKNOWN_SHA256, f"no photo {sha256.hex()} is stored")
         try:
-            rendition = make_rendition(data, max_pixels=self.max_pixels)
+            rendition, images = self._decode(data, backbones)
         except BadInputError as error:
             return Failure(error.reason, error.detail)
         self.store.put("renditions", rendition.sha256, rendition.data)
-        images = {name: self.prepare(rendition.data, how) for name, how in backbones.items()}
         return LoadedPhoto(sha256, rendition, {}, images)
+
+    def _decode(
+        self, data: bytes, backbones: Mapping[str, Preprocessing]
+    ) -> tuple[Rendition, dict[str, Image]]:
+        """The rendition, and what each backbone sees of it."""
+        if backbones:
+            rendition = make_rendition(data, max_pixels=self.max_pixels, proven=False)
+            with suppress(BadInputError):
+                return rendition, self._prepare(rendition, backbones)
+        # A proof finds the reason, or encodes anew what only a strict decoder refuses.
+        rendition = make_rendition(data, max_pixels=self.max_pixels)
+        return rendition, self._prepare(rendition, backbones)
+
+    def _prepare(
+        self, rendition: Rendition, backbones: Mapping[str, Preprocessing]
+    ) -> dict[str, Image]:
+        return {name: self.prepare(rendition.data, how) for name, how in backbones.items()}
 
 
 async def load_photos(

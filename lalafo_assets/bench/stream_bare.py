@@ -136,7 +136,7 @@ class BareLoop:
     def _load(self, url: str) -> Loaded:
         from ops.embed import prepare
 
-        rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS)
+        rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, proven=False)
         self.store.put("renditions", rendition.sha256, rendition.data)
         return rendition, prepare(rendition.data, self.preprocessing)
 
