@@ -10,7 +10,7 @@ DEMO_FLAGS := $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ADS),--ads $(ADS)) \
 	$(if $(EXIT),--exit) $(if $(FINETUNE),--finetune) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 	$(if $(PORT),--port $(PORT))
 
-.PHONY: help demo test lint check bench clean-venv
+.PHONY: help demo test drill lint check bench clean-venv
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "             PHOTOS=DIR your own photos (one folder a class), ADS=N, EXIT=1, FINETUNE=1,"
 	@echo "             WEIGHTS=auto|starter|pretrained|file:PATH, PORT=N"
 	@echo "make test    every test that this machine can run"
+	@echo "make drill   the fault proofs at ten times the size: about an hour"
 	@echo "make check   lint, format, types, layers, tests: what CI runs"
 	@echo "make lint    the same without the tests"
 	@echo "make bench   the asset path and the stream, each beside a bare loop (ten minutes)"
@@ -45,6 +46,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The fault proofs at ten times the size: about an hour.
+drill: $(STAMP)
+	LALAFO_DRILL=1 LALAFO_REQUIRE_KAFKA=1 $(BIN)/python -m pytest tests/integration/test_faults.py \
+		tests/integration/test_sessions_together.py tests/integration/test_outages.py \
+		tests/e2e/test_faults_of_the_stack.py $(ARGS)
 
 check: lint test
 

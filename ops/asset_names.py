@@ -14,7 +14,10 @@ POOL_BACKFILL = "gpu_backfill"
 
 SESSION_JOB = "score_new_ads"
 ROLE_TAG = "lalafo/role"
-"""On a session's run: live with its partitions, standby, leaving, ended."""
+"""On a session's run: starting, live with its partitions, standby, leaving, ended, dead."""
+
+CODE_TAG = "lalafo/code"
+"""The code version that a session was started for: the sensor's, which alone decides."""
 
 FIRST_DAY = date(2026, 1, 1)
 """The first day partition. Kafka timestamps before it fall back to the time of receipt."""

@@ -14,9 +14,11 @@ from datetime import date
 
 import dagster as dg
 import psutil
+import structlog
+from dagster._core.errors import DagsterExecutionInterruptedError
 from pydantic import Field
 
-from ops.asset_names import AD_PHOTOS, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM, ROLE_TAG
+from ops.asset_names import AD_PHOTOS, CODE_TAG, FIRST_DAY, PHOTO_EMBEDDINGS, POOL_STREAM, ROLE_TAG
 from ops.errors import LalafoError, RetryableError
 from ops.session_pictures import PictureProcess, read_picture
 from ops.session_ports import SessionPolicy
@@ -38,6 +40,11 @@ from resources.day_checks import (
 )
 from resources.live_session import LiveSession, SessionParts, open_session, session_policy
 from resources.releases_in_force import read_in_force
+
+QUIET_S = 5.0
+"""After Dagster's storage failed a call: each costs seconds of its own retries."""
+
+log = structlog.get_logger()
 
 _SWITCH_S = 0.001
 """Python's threads take turns: a stage must not wait 5 ms for one that reports."""
@@ -74,6 +81,10 @@ def drain_ads(
     """Run one session to its end."""
     with plain_failures(), closing(database.open()) as held:
         settings = models.settings()
+        started_for = context.run.tags.get(CODE_TAG)
+        if started_for is not None:
+            # The code server may have loaded its files before they changed under this run.
+            settings = settings.model_copy(update={"code_version": started_for})
         with ad_stream.open() as stream:
             parts = SessionParts(
                 settings=settings,
@@ -124,6 +135,7 @@ class _SessionRun:
         )
         self._pictures_due = 0.0  # with the first report
         self._shown = False
+        self._quiet_until = 0.0
         self._waiting: set[str] = set()
 
     def drain(self, policy: SessionPolicy) -> None:
@@ -141,14 +153,33 @@ class _SessionRun:
                 keep_going=self._keep_going,
             ) as live:
                 self._live = live
-                self._tell_warm(live, time.monotonic() - started)
+                with self._telling():
+                    self._tell_warm(live, time.monotonic() - started)
                 try:
                     live.session.run()
+                except DagsterExecutionInterruptedError:
+                    # Asked for in Dagster, it is a cancelled run; a signal from elsewhere (a pod
+                    # that moves, a stack that stops) is a polite end.
+                    if self._is_cancelled():
+                        raise
                 finally:
                     self._live = None
         finally:
             sys.setswitchinterval(switch_s)
             self._conclude()
+
+    def _is_cancelled(self) -> bool:
+        run = self.context.instance.get_run_by_id(self.context.run_id)
+        return run is not None and run.status is dg.DagsterRunStatus.CANCELING
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Dagster's storage may be away: then it is not told, and the ads go on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever its storage raises
+            log.warning("session.dagster_not_told", error=str(error)[:200])
+            self._quiet_until = time.monotonic() + QUIET_S
 
     def _tell_warm(self, live: LiveSession, took_s: float) -> None:
         names = ", ".join(live.session.state.scorer.names)
@@ -157,9 +188,10 @@ class _SessionRun:
 
     def _keep_going(self) -> bool:
         """Called many times a second by the session's main thread: also looks for news."""
-        if self._live is not None:
-            self._tell_role(self._live)
-            self._show_pictures(whole=not self._shown)
+        if self._live is not None and time.monotonic() >= self._quiet_until:
+            with self._telling():
+                self._tell_role(self._live)
+                self._show_pictures(whole=not self._shown)
         # A stack on one machine that was killed leaves nothing behind: its session ends, and the
         # next stack's goes on from the last commit.
         stack_pid = self.parts.settings.stack_pid
@@ -172,11 +204,11 @@ class _SessionRun:
         if live.seat.left:
             role = "leaving"
         if role != self._role:
-            self._role = role
             epochs = ", ".join(f"{p} under epoch {e}" for p, e in sorted(partitions.items()))
             told = {"standby": "standing by, warm", "leaving": "handing over, then ending"}
             self.context.log.info(told.get(role, f"reading partitions {epochs}"))
             self.context.instance.add_run_tags(self.context.run_id, {ROLE_TAG: role})
+            self._role = role
         away = set(snapshot.waiting_for_s)
         for what in away - self._waiting:
             self.context.log.warning(f"{what}: away, waiting with back-off")
@@ -186,9 +218,10 @@ class _SessionRun:
 
     def _report(self, tally: Tally) -> None:
         self.total.merge(tally)
-        self.context.log.info(summary(tally))
-        for event in report_events(tally):
-            self.context.log_event(event)
+        with self._telling():
+            self.context.log.info(summary(tally))
+            for event in report_events(tally):
+                self.context.log_event(event)
         if time.monotonic() >= self._pictures_due:
             self._pictures_due = time.monotonic() + self.config.pictures_every_s
             self._pictures.start(self.total)

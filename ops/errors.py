@@ -5,7 +5,7 @@
     ├── BadInputError          this event or photo can't be used; carries a Reason
     ├── ConfigurationError     a setting, file or release is wrong: a person must act
     ├── StoredObjectError      a stored object is missing or damaged: restore or fetch it again
-    ├── LeaseLostError         another session owns the partition: commit nothing, stop
+    ├── LeaseLostError         another session owns the partition: commit nothing of it
     ├── ReleaseChangedError    the release set in force moved: compute again, then commit
     └── PhotosGoneError        a photo was swept away meanwhile: load it again, then commit
 

@@ -40,7 +40,7 @@ class Handoff(Generic[T]):
                 self._changed.wait()
             if self._closed:
                 return []
-            taken, heavy = [self._items.popleft()], 0.0
+            taken = [self._items.popleft()]
             heavy = weight(taken[0])
             while self._items and heavy + weight(self._items[0]) <= most:
                 heavy += weight(self._items[0])

@@ -122,8 +122,7 @@ class Session:
         asked_at: float | None = None
         while not state.ended.wait(_LOOK_S):
             now = time.monotonic()
-            idle = policy.idle_s is not None and now - state.last_seen >= policy.idle_s
-            if not self._keep_going() or (idle and state.admission.events == 0):
+            if not self._keep_going() or self._idle(now):
                 self.ports.seat.leave()
                 asked_at = now if asked_at is None else asked_at
             if asked_at is not None and now - asked_at > _POLITE_END_S:
@@ -131,6 +130,13 @@ class Session:
             if now - told_at >= policy.report_every_s:
                 self._tell()
                 told_at = now
+
+    def _idle(self, now: float) -> bool:
+        """Whether nothing came for too long; one that stands by waits for its turn."""
+        idle_s, state = self.policy.idle_s, self.state
+        if idle_s is None or now - state.last_seen < idle_s:
+            return False
+        return bool(state.admission.owned()) and state.admission.events == 0
 
     def _tell(self) -> None:
         recent = self.state.recent()

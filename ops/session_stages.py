@@ -66,6 +66,7 @@ class Intake:
                 self._begin(self.state.admission.own(change.owner))
                 self._drop_void()
                 self._positions[change.owner.partition] = change.offset
+                self.state.last_seen = time.monotonic()
                 self._leaving.pop(change.owner.partition, None)  # it was lost, and is ours again
                 continue
             grace_s = 0.0 if change.lost else self.state.policy.grace_s

@@ -60,16 +60,16 @@ def read_leases(database: Database, stream_id: str, topic: str) -> dict[int, Lea
         return {row[0]: LeaseState(*row) for row in cursor.fetchall()}
 
 
-def read_sessions(database: Database, stream_id: str, topic: str) -> dict[str, SessionState]:
+def read_sessions(database: Database, topic: str) -> dict[str, SessionState]:
     """Every session of a topic that upkeep has not swept yet, by run, the living ones among
-    them."""
+    them; also of a topic of that name that was deleted since."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT run_id, state, started_at, "
             "extract(epoch FROM due_at - clock_timestamp())::float8, code_version, "
             f"{ALIVE}, greatest(0, extract(epoch FROM clock_timestamp() - expires_at))::float8, "
-            "host, pid, metrics_url FROM lalafo.sessions WHERE stream_id = %s AND topic = %s",
-            (stream_id, topic),
+            "host, pid, metrics_url FROM lalafo.sessions WHERE topic = %s",
+            (topic,),
         )
         return {row[0]: SessionState(Member(*row[:5]), *row[5:]) for row in cursor.fetchall()}
 

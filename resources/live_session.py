@@ -123,7 +123,11 @@ def open_session(
             scorer=lambda: _scorer(parts),
             dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
             results=ResultWriter(
-                database, Holder(run_id, stream_id, topic, stream.config.scored_topic)
+                database,
+                Holder(
+                    *(run_id, stream_id, topic, stream.config.scored_topic),
+                    freeze_s=settings.lease_ttl_s,
+                ),
             ),
             committed=metrics.following(after.committed),
         )

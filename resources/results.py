@@ -42,6 +42,7 @@ class Holder:
     stream_id: str
     topic: str
     scored_topic: str
+    freeze_s: float = 2.0  # a commit that stands still for so long is undone by the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +103,19 @@ class ResultWriter:
 
     def _check_epochs(self, cursor: Cursor, epochs: Mapping[int, int]) -> None:
         """Every partition is still ours; the lock keeps it so until the commit."""
+        # A session that freezes in here would hold its rows against the one that takes over: the
+        # server ends the transaction of a client that says nothing for so long.
         cursor.execute(
-            "SELECT partition, epoch FROM lalafo.leases WHERE stream_id = %s AND topic = %s "
-            "AND partition = ANY(%s) ORDER BY partition FOR SHARE",
-            (self.holder.stream_id, self.holder.topic, sorted(epochs)),
+            "SELECT partition, epoch, "
+            "set_config('idle_in_transaction_session_timeout', %s, true) "
+            "FROM lalafo.leases WHERE stream_id = %s AND topic = %s "
+            "AND partition = ANY(%s) ORDER BY partition FOR SHARE OF leases",
+            (
+                str(int(self.holder.freeze_s * 1000)),
+                *(self.holder.stream_id, self.holder.topic, sorted(epochs)),
+            ),
         )
-        held = dict(cursor.fetchall())
+        held = {row[0]: row[1] for row in cursor.fetchall()}
         lost = frozenset(p for p, epoch in epochs.items() if held.get(p) != epoch)
         if lost:
             raise LeaseLostError(

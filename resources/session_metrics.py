@@ -129,7 +129,8 @@ class SessionMetrics:
         offsets = GaugeMetricFamily(
             "lalafo_committed_offset", "Next offset to read, committed.", labels=["partition"]
         )
-        for partition, offset in self.offset.items():
+        for partition in self.offset.keys() & now.partitions.keys():
+            offset = self.offset[partition]
             offsets.add_metric([str(partition)], offset)
         yield offsets
         queued = GaugeMetricFamily("lalafo_in_flight", "Begun, not committed.", labels=["what"])

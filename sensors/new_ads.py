@@ -5,17 +5,18 @@ It is off the latency path: a living session needs no sensor. What it decides is
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 
 import dagster as dg
 
 from lalafo_assets.partitions import key_of, today
-from ops.asset_names import ROLE_TAG, SESSION_JOB
+from ops.asset_names import CODE_TAG, ROLE_TAG, SESSION_JOB
 from ops.errors import LalafoError
 from resources.code_version import code_version
 from resources.dagster_resources import AdStreamResource, DatabaseResource
-from resources.leases import SessionState, read_offsets, read_sessions
+from resources.database import Database
+from resources.leases import read_offsets, read_sessions
 from resources.session_seat import lead_s
 from resources.settings import load_settings
 from sensors.session_plan import FinishedRun, Plan, StreamLag, UnfinishedRun, Wanted, plan_sessions
@@ -51,14 +52,7 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
         ad_stream: AdStreamResource,
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            lag, sessions = read_state(database, ad_stream)
-            plan = plan_sessions(
-                _wanted(),
-                lag,
-                sessions,
-                list(_unfinished(context.instance)),
-                list(_finished(context.instance)),
-            )
+            plan = _plan(context.instance, database, ad_stream)
         except LalafoError as error:
             # An outage is waited out: the next tick looks again.
             context.log.warning(str(error))
@@ -72,24 +66,35 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
     return new_ads
 
 
-def read_state(
-    database: DatabaseResource, ad_stream: AdStreamResource
-) -> tuple[StreamLag, Mapping[str, SessionState]]:
-    """The topic against the committed offsets, and the sessions, now.
+def _plan(
+    instance: dg.DagsterInstance, database: DatabaseResource, ad_stream: AdStreamResource
+) -> Plan:
+    """What to do now. Kafka is asked only where something is to be started: connecting to it
+    costs more than all the rest of a tick.
 
     Raises:
         RetryableError: Kafka or PostgreSQL is away.
         ConfigurationError: a setting is missing, or the topic is.
     """
-    with closing(database.open()) as held, ad_stream.open() as stream:
-        stream_id, topic = stream.stream_id(), stream.config.ads_topic
+    wanted, topic = _wanted(), load_settings().ads_topic
+    with closing(database.open()) as held:
+        sessions = read_sessions(held, topic)
+        unfinished, finished = list(_unfinished(instance)), list(_finished(instance))
+        plan = plan_sessions(wanted, None, sessions, unfinished, finished)
+        if plan.start == 0:
+            return plan
+        lag = read_lag(held, ad_stream)
+        return plan_sessions(wanted, lag, sessions, unfinished, finished)
+
+
+def read_lag(database: Database, ad_stream: AdStreamResource) -> StreamLag:
+    """The topic against the committed offsets, now."""
+    with ad_stream.open() as stream:
         # Offsets before ends: a session that commits in between only makes the lag smaller.
-        sessions = read_sessions(held, stream_id, topic)
-        committed = read_offsets(held, stream_id, topic)
-        lag = StreamLag(
+        committed = read_offsets(database, stream.stream_id(), stream.config.ads_topic)
+        return StreamLag(
             starts=stream.beginning_offsets(), ends=stream.end_offsets(), committed=committed
         )
-        return lag, sessions
 
 
 def _wanted() -> Wanted:
@@ -143,5 +148,5 @@ def _requests(instance: dg.DagsterInstance, plan: Plan) -> Iterator[dg.RunReques
         yield dg.RunRequest(
             run_key=f"after {after}, {number}",
             partition_key=key_of(today()),
-            tags={ROLE_TAG: "starting"},
+            tags={ROLE_TAG: "starting", CODE_TAG: code_version(load_settings())},
         )

@@ -83,7 +83,7 @@ class Plan:
 
 def plan_sessions(
     wanted: Wanted,
-    lag: StreamLag,
+    lag: StreamLag | None,
     sessions: Mapping[str, SessionState],
     unfinished: Sequence[UnfinishedRun],
     finished: Sequence[FinishedRun],
@@ -94,6 +94,7 @@ def plan_sessions(
     where it is still queued (a pool may be full); after it END_GRACE_S.
 
     Args:
+        lag: None where nobody looked: it matters only where something is to be started.
         sessions: by run; those that have ended lately among them.
         finished: the latest first.
     """
@@ -106,10 +107,11 @@ def plan_sessions(
         told += f", {len(ranks.outdated) + len(ranks.retiring)} that hand over"
     if starting:
         told += f", {len(starting)} starting"
-    told += f"; {lag.events} events wait"
+    if lag is not None:
+        told += f"; {lag.events} events wait"
     if missing <= 0:
         return Plan(0, told, dead)
-    if wanted.idle and lag.events == 0:
+    if wanted.idle and lag is not None and lag.events == 0:
         return Plan(0, f"no event waits, and idle sessions end ({told})", dead)
     due_s = _wait_s(finished)
     if due_s > 0:

@@ -181,7 +181,7 @@ def test_a_killed_holder_is_seen_by_its_connection(database: Database) -> None:
         two.seat.ready()
         until(lambda: two.look() == {0, 1})
         assert two.epochs == {0: 2, 1: 2}
-        assert not read_sessions(database, STREAM, "ads")["one"].alive
+        assert not read_sessions(database, "ads")["one"].alive
 
 
 def test_a_frozen_holder_is_seen_by_expiry_and_told_when_it_wakes(database: Database) -> None:
@@ -268,7 +268,7 @@ def test_a_warming_session_takes_nothing(database: Database) -> None:
     with sitting(database, "one", ready=False, ttl_s=0.4) as one:
         renewals(database, "one", 3)
         assert held_by(database) == {}
-        assert read_sessions(database, STREAM, "ads")["one"].member.state == "warming"
+        assert read_sessions(database, "ads")["one"].member.state == "warming"
         one.seat.ready()
         until(lambda: one.look() == {0, 1, 2, 3})
 
@@ -277,7 +277,7 @@ def test_a_due_session_leaves_only_when_a_fresh_one_is_ready(database: Database)
     """Its hour is over: it reads on beside a successor that warms up, then hands over."""
     with sitting(database, "old", session_s=0.01, ttl_s=0.4) as old:
         until(lambda: old.look() == {0, 1, 2, 3})
-        until(lambda: read_sessions(database, STREAM, "ads")["old"].member.due_in_s < 0)
+        until(lambda: read_sessions(database, "ads")["old"].member.due_in_s < 0)
         with sitting(database, "new", ready=False) as new:
             renewals(database, "old", 3)
             assert not old.seat.left

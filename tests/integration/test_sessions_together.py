@@ -67,7 +67,7 @@ class Town:
         return {p: lease.run_id for p, lease in leases.items() if lease.alive}
 
     def states(self) -> dict[str, str]:
-        found = read_sessions(self.database, self.stream.stream_id(), self.settings.ads_topic)
+        found = read_sessions(self.database, self.settings.ads_topic)
         return {run: s.member.state for run, s in found.items() if s.alive}
 
     def wait(self, condition: Callable[[], bool]) -> None:
