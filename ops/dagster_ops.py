@@ -22,7 +22,7 @@ from ops.asset_names import AD_PHOTOS, CODE_TAG, FIRST_DAY, PHOTO_EMBEDDINGS, PO
 from ops.errors import LalafoError, RetryableError
 from ops.session_pictures import PictureProcess, read_picture
 from ops.session_ports import SessionPolicy
-from ops.session_reports import picture_events, report_events, summary
+from ops.session_reports import picture_events, report_events, report_interval_s, summary
 from ops.tally import Tally
 from ops.tasks import all_tasks
 from resources.dagster_resources import (
@@ -40,6 +40,7 @@ from resources.day_checks import (
 )
 from resources.live_session import LiveSession, SessionParts, open_session, session_policy
 from resources.releases_in_force import read_in_force
+from resources.session_log import use_json_lines
 
 QUIET_S = 5.0
 """After Dagster's storage failed a call: each costs seconds of its own retries."""
@@ -57,7 +58,11 @@ class DrainConfig(dg.Config):
         default=None,
         description="Ends the run after so long without an event; overrides the setting.",
     )
-    report_every_s: float = Field(default=10.0, description="Between reports to Dagster.")
+    report_every_s: float = Field(
+        default=10.0,
+        description="Between reports to Dagster, of one session with one task; more report less "
+        "often each, so that the event log grows no faster.",
+    )
     pictures_every_s: float = Field(default=600.0, description="Between pictures, as files.")
 
 
@@ -100,7 +105,12 @@ def drain_ads(
             if config.idle_s is not None:
                 policy = replace(policy, idle_s=config.idle_s)
             _SessionRun(context, config, parts).drain(
-                replace(policy, report_every_s=config.report_every_s)
+                replace(
+                    policy,
+                    report_every_s=report_interval_s(
+                        config.report_every_s, sessions=settings.sessions
+                    ),
+                )
             )
 
 
@@ -135,11 +145,13 @@ class _SessionRun:
         )
         self._pictures_due = 0.0  # with the first report
         self._shown = False
+        self._told_at = time.monotonic()
         self._quiet_until = 0.0
         self._waiting: set[str] = set()
 
     def drain(self, policy: SessionPolicy) -> None:
         """Warm up, work, and tell what was done."""
+        use_json_lines()
         switch_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_S)
         self.context.log.info("warming up: loading the releases in force")
@@ -220,7 +232,9 @@ class _SessionRun:
         self.total.merge(tally)
         with self._telling():
             self.context.log.info(summary(tally))
-            for event in report_events(tally):
+            now, since = time.monotonic(), self._told_at
+            self._told_at = now
+            for event in report_events(tally, over_s=now - since):
                 self.context.log_event(event)
         if time.monotonic() >= self._pictures_due:
             self._pictures_due = time.monotonic() + self.config.pictures_every_s
@@ -248,7 +262,7 @@ class _SessionRun:
             )
         self._pictures.collect(wait=True)
         self._pictures.start(self.total)
-        self._show_pictures(whole=True)
+        self._show_pictures(whole=not self._shown)
         for evaluation in check_days(self.parts.database, sorted(self.total.days)):
             self.context.instance.report_runless_asset_event(evaluation)
 

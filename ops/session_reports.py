@@ -17,14 +17,20 @@ from ops.tasks import all_tasks
 
 Metadata = dict[str, dg.MetadataValue]
 
+TOP_LABELS = 8
 
-def report_events(tally: Tally) -> Iterator[dg.AssetMaterialization]:
+
+def report_events(tally: Tally, *, over_s: float) -> Iterator[dg.AssetMaterialization]:
     """One materialisation an asset and day; the first asset's carries what was read.
 
-    No event of the topic's own: every event is a kilobyte of log, every ten seconds, for ever.
+    Few numbers, those worth a plot, and the rest as one JSON: each entry of metadata costs a
+    hundred bytes of log, every ten seconds, for ever.
+
+    Args:
+        over_s: how long the tally took.
     """
     for day in sorted(tally.days):
-        yield from _day_events(day, tally)
+        yield from _day_events(day, tally, over_s)
 
 
 def picture_events(
@@ -68,42 +74,48 @@ def summary(tally: Tally) -> str:
     )
 
 
-def _day_events(day: date, tally: Tally) -> Iterator[dg.AssetMaterialization]:
-    shared: Metadata = {
-        "ads": dg.MetadataValue.int(tally.days[day]),
-        "releases": dg.MetadataValue.text(", ".join(sorted(tally.releases))),
-        **_latency_metadata(tally),
-    }
+def report_interval_s(wanted_s: float, *, sessions: int) -> float:
+    """How long between the reports of one session, so that all together, whatever their number and
+    that of the tasks, write as much as one session with one task does."""
+    return wanted_s * sessions * (2 + len(all_tasks())) / 3
+
+
+def _day_events(day: date, tally: Tally, over_s: float) -> Iterator[dg.AssetMaterialization]:
     photos: Metadata = {
+        "ads": dg.MetadataValue.int(tally.days[day]),
+        "ads_per_s": dg.MetadataValue.float(round(tally.written / max(over_s, 1e-3), 2)),
         "photos": dg.MetadataValue.int(tally.photos),
         "photos_failed": dg.MetadataValue.int(tally.photos_failed),
-        "failures_by_reason": dg.MetadataValue.json(dict(tally.photo_failures)),
-        "ads_by_status": dg.MetadataValue.json(dict(tally.statuses)),
-        **_stream_metadata(tally),
+        **_latency_metadata(tally),
+        "details": dg.MetadataValue.json(_details(tally)),
     }
     embedded: Metadata = {"photos_embedded": dg.MetadataValue.int(tally.embedded)}
     predicted: Metadata = {
         "predictions": dg.MetadataValue.int(tally.predictions),
-        "categories": dg.MetadataValue.json(dict(tally.categories)),
+        "top_labels": dg.MetadataValue.json(dict(tally.categories.most_common(TOP_LABELS))),
     }
     by_asset = {AD_PHOTOS: photos, PHOTO_EMBEDDINGS: embedded} | {
         dg.AssetKey(task.asset_name): predicted for task in all_tasks()
     }
     for key, own in by_asset.items():
-        yield dg.AssetMaterialization(key, partition=day.isoformat(), metadata={**shared, **own})
+        yield dg.AssetMaterialization(key, partition=day.isoformat(), metadata=own)
 
 
-def _stream_metadata(tally: Tally) -> Metadata:
+def _details(tally: Tally) -> dict[str, object]:
+    """What is looked up rather than plotted; nothing that is empty."""
     offsets = {str(p): f"{first} to {following}" for p, (first, following) in tally.offsets.items()}
-    return {
-        "events": dg.MetadataValue.int(tally.events),
-        "ads_written": dg.MetadataValue.int(tally.written),
-        "unchanged": dg.MetadataValue.int(tally.unchanged),
-        "dead_letters": dg.MetadataValue.json(dict(tally.dead_letters)),
-        "untrusted_timestamps": dg.MetadataValue.int(tally.untrusted_timestamps),
-        "offsets_by_partition": dg.MetadataValue.json(offsets),
-        "batches": dg.MetadataValue.int(tally.batches),
+    found: dict[str, object] = {
+        "releases": sorted(tally.releases),
+        "offsets_by_partition": offsets,
+        "events": tally.events,
+        "commits": tally.batches,
+        "ads_by_status": dict(tally.statuses),
+        "unchanged": tally.unchanged,
+        "photo_failures": dict(tally.photo_failures),
+        "dead_letters": dict(tally.dead_letters),
+        "untrusted_timestamps": tally.untrusted_timestamps,
     }
+    return {name: value for name, value in found.items() if value}
 
 
 def _latency_metadata(tally: Tally) -> Metadata:

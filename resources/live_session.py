@@ -30,6 +30,7 @@ from resources.photo_store import PhotoStore
 from resources.ready_releases import load_in_force
 from resources.release_store import ReleaseStore
 from resources.results import Holder, ResultWriter
+from resources.session_log import logged
 from resources.session_metrics import SessionMetrics
 from resources.session_seat import SeatTerms, SessionSeat
 from resources.settings import Settings
@@ -129,7 +130,7 @@ def open_session(
                     freeze_s=settings.lease_ttl_s,
                 ),
             ),
-            committed=metrics.following(after.committed),
+            committed=logged(metrics.following(after.committed), run_id=run_id),
         )
         session = Session(ports, policy, report=report, keep_going=keep_going)
         metrics.watch(session.snapshot, consumer.lags)

@@ -11,7 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import GaugeMetricFamily
 
 from ops.errors import ConfigurationError
@@ -34,6 +40,7 @@ class SessionMetrics:
     """
 
     def __init__(self, settings: Settings) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client's own
         self.registry = CollectorRegistry()
         self._host, self._port = settings.metrics_host, settings.metrics_port
         self._server: Any = None
