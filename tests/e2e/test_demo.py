@@ -110,7 +110,11 @@ def _look(ui: str, tmp_path: Path) -> None:
         assert screenshot(page, "asset-graph", tmp_path).stat().st_size > 20_000
         page.goto(f"{ui}/runs")
         page.get_by_text("score_new_ads").first.wait_for(timeout=60_000)
-        page.locator("a[href*='/runs/']").first.click()
+        page.get_by_text("lalafo/role: live").first.wait_for(timeout=60_000)
+        assert screenshot(page, "runs", tmp_path).stat().st_size > 20_000
+        # Upkeep's runs may stand in between.
+        page.goto(f"{ui}/locations/lalafo_assets/jobs/score_new_ads/runs")
+        page.locator("a[href*='/runs/']").first.click(timeout=60_000)
         page.get_by_text("drain_ads").first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         assert screenshot(page, "run", tmp_path).stat().st_size > 20_000

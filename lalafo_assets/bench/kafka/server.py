@@ -168,8 +168,7 @@ class KafkaServer:
             os.kill(self._child.pid, number)
 
     def _format(self) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        command = ["format", "--cluster-id", cluster_id, "--config", str(self._properties_file)]
+        command = ["format", "--cluster-id", _cluster_id(), "--config", str(self._properties_file)]
         formatted = subprocess.run(
             self._java("kafka.tools.StorageTool", *command),
             capture_output=True,
@@ -229,6 +228,12 @@ class KafkaServer:
         return "".join(
             f"{name}={value}\n" for name, value in {**settings, **self._settings}.items()
         )
+
+
+def _cluster_id() -> str:
+    """A random id in Kafka's form; one that begins with a dash would be read as an option."""
+    made = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    return made if not made.startswith("-") else _cluster_id()
 
 
 def _java_major() -> int:
