@@ -17,13 +17,14 @@ from sensors.new_ads import new_ads
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything, for the executor that LALAFO_EXECUTOR names."""
-    executor = load_settings().executor
-    session, upkeep = session_job(executor), upkeep_job(executor)
+    """Everything, for the executor that LALAFO_EXECUTOR names, and the device of its pods."""
+    settings = load_settings()
+    executor, gpus = settings.executor, int(settings.device != "cpu")
+    session, upkeep = session_job(executor, gpus=gpus), upkeep_job(executor)
     return dg.Definitions(
         assets=[ads_topic, model_release, ad_photos, photo_embeddings, *prediction_assets],
         asset_checks=checks,
-        jobs=[session, rescore_job(executor), upkeep],
+        jobs=[session, rescore_job(executor, gpus=gpus), upkeep],
         schedules=[upkeep_schedule(upkeep)],
         sensors=[new_ads(session), failed_sessions(session)],
         resources=RESOURCES,

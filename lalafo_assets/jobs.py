@@ -9,17 +9,18 @@ from ops.dagster_ops import drain_ads
 from resources.executors import Kind, pod_tags, rescore_executor, session_executor
 
 
-def session_job(executor: Kind) -> dg.JobDefinition:
-    """The job that the sensor `new_ads` starts."""
+def session_job(executor: Kind, *, gpus: int = 1) -> dg.JobDefinition:
+    """The job that the sensor `new_ads` starts; `gpus` a pod, where there are pods."""
 
     @dg.job(
         name=SESSION_JOB,
         partitions_def=days,
         executor_def=session_executor(executor),
-        tags=dict(pod_tags(executor, gpus=1, memory="4Gi")),
+        tags=dict(pod_tags(executor, gpus=gpus, memory="4Gi")),
         description=(
-            "One session: drains the topic `ads` and materialises ad_photos, photo_embeddings and "
-            "ad_categories of every day that it writes to. Started by the sensor `new_ads`."
+            "One session: reads its share of the topic `ads`, or stands by, and materialises "
+            "ad_photos, photo_embeddings and ad_categories of every day that it writes to. Kept "
+            "warm, replaced and rolled by the sensor `new_ads`."
         ),
     )
     def score_new_ads() -> None:
@@ -28,13 +29,13 @@ def session_job(executor: Kind) -> dg.JobDefinition:
     return score_new_ads
 
 
-def rescore_job(executor: Kind) -> UnresolvedAssetJobDefinition:
-    """The job that brings whole days to the live release."""
+def rescore_job(executor: Kind, *, gpus: int = 1) -> UnresolvedAssetJobDefinition:
+    """The job that brings whole days to the live release; `gpus` a pod, where there are pods."""
     return dg.define_asset_job(
         "rescore_days",
         selection=dg.AssetSelection.groups("catalogue"),
         executor_def=rescore_executor(executor),
-        tags=dict(pod_tags(executor, gpus=1, memory="8Gi")),
+        tags=dict(pod_tags(executor, gpus=gpus, memory="8Gi")),
         description=(
             "Bring whole days to the live release: only stale rows are touched, and only from "
             "what is stored. Launch it for a day, or as a backfill over many."

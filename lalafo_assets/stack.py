@@ -21,13 +21,14 @@ from types import TracebackType
 import dagster as dg
 import psutil
 
-from lalafo_assets.stack_environment import TUNING, external_kafka, pool_limits
+from lalafo_assets.stack_environment import external_kafka, pool_limits
 from ops.errors import ConfigurationError, RetryableError
 from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.embedded import EmbeddedBroker, EmbeddedPostgres
 from resources.processes import ChildProcess, end_leftovers, hold_home
 from resources.settings import load_settings
+from resources.tuning import TUNING
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"

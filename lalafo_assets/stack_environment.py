@@ -6,16 +6,6 @@ from ops.asset_names import POOL_BACKFILL, POOL_STREAM
 
 EMBEDDED_STREAM = "embedded-"  # how a stream id of the embedded broker begins
 
-# What every process that computes is started with.
-TUNING = {
-    # glibc would give each batch's buffers back to the kernel: +35 to +65 % photos/s without.
-    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
-    # OpenBLAS wakes a thread a core for a head's small product, and they spin: 10 ms of processor
-    # time a batch of 32 photos, with one thread 0.2.
-    "OPENBLAS_NUM_THREADS": "1",
-}
-
 
 def pool_limits(sessions: int) -> dict[str, int]:
     """How many ops of each pool may run at once: a handover needs each session's place twice."""

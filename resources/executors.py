@@ -11,6 +11,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from ops.errors import ConfigurationError
+from resources.tuning import TUNING
 
 Kind = Literal["local", "k8s"]
 
@@ -48,11 +49,13 @@ def pod_tags(kind: Kind, *, gpus: int, memory: str) -> Mapping[str, Any]:
     if kind == "local":
         return {}
     limits: dict[str, str] = {"memory": memory}
+    environment = [{"name": name, "value": value} for name, value in TUNING.items()]
     if gpus > 0:
         limits[GPU_RESOURCE] = str(gpus)
     config: dict[str, Any] = {
         "container_config": {
-            "resources": {"limits": limits, "requests": {"memory": memory, "cpu": "1"}}
+            "resources": {"limits": limits, "requests": {"memory": memory, "cpu": "1"}},
+            "env": environment,
         },
         "pod_spec_config": {"termination_grace_period_seconds": 60},
     }

@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lalafo_assets.bench.photos import bench_photos
-from lalafo_assets.stack_environment import TUNING
 from resources.database import Database
 from resources.embedded import EmbeddedPostgres
+from resources.tuning import TUNING
 
 WORKER = "lalafo_assets.bench.batch_worker"
 BARE_PROCESSES = 2

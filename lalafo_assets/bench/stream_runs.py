@@ -22,9 +22,9 @@ from lalafo_assets.bench.stream_options import StreamBench
 from lalafo_assets.bench.stream_place import Place, Progress, bare_topic
 from lalafo_assets.bench.stream_sessions import Sessions
 from lalafo_assets.bench.workers import Worker
-from lalafo_assets.stack_environment import TUNING
 from ops.errors import LalafoError
 from ops.tasks import all_tasks
+from resources.tuning import TUNING
 
 STALLED_S = 90.0
 TIMES_S = 15.0

@@ -9,7 +9,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
+from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError, RetryableError
 from ops.outcomes import Batch, CommitResult, StageTimes
 from ops.types import AdKey, EventKind
 from resources.database import Database
@@ -387,3 +387,19 @@ def test_photos_that_ads_share_are_written_once(database: Database, writer: Writ
     assert rows(database, "SELECT count(*) FROM lalafo.photos") == [(1,)]
     assert rows(database, "SELECT count(*) FROM lalafo.embeddings") == [(1,)]
     assert rows(database, "SELECT count(*) FROM lalafo.ad_photos") == [(2,)]
+
+
+def test_a_commit_that_stands_still_is_undone_by_the_server(database: Database) -> None:
+    """A session that freezes inside its commit does not hold its rows against its heir."""
+    put_test_release(database)
+    writer = ResultWriter(database, Holder("run-1", STREAM, "ads", "ads.scored", freeze_s=0.2))
+    with database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.leases SELECT %s, 'ads', 0, 1, 'run-1', 0, now(), now(), now()",
+            (STREAM,),
+        )
+    with pytest.raises(RetryableError), database.cursor() as frozen:
+        writer._check_epochs(frozen, {0: 1})
+        with database.cursor() as heir:  # waits for the row until the server lets go of it
+            heir.execute("UPDATE lalafo.leases SET epoch = 2, run_id = 'run-2'")
+        frozen.execute("SELECT 1")

@@ -1,11 +1,16 @@
 """Where runs execute: the pod's spec is what dagster-k8s reads, and unknown names are refused."""
 
+import json
+
 import dagster as dg
 import pytest
 
+from lalafo_assets.definitions import defs
 from lalafo_assets.jobs import session_job
+from ops.asset_names import SESSION_JOB
 from ops.errors import ConfigurationError
 from resources.executors import pod_tags, rescore_executor, session_executor
+from resources.tuning import TUNING
 
 
 def test_locally_there_are_no_pods() -> None:
@@ -23,6 +28,23 @@ def test_a_pod_asks_for_what_the_run_needs() -> None:
     assert limits == {"memory": "4Gi", "nvidia.com/gpu": "1"}
     assert config.container_config["resources"]["requests"]["memory"] == "4Gi"
     assert config.pod_spec_config["tolerations"][0]["key"] == "nvidia.com/gpu"
+    told = {item["name"]: item["value"] for item in config.container_config["env"]}
+    assert told == TUNING, "without it a session is a third slower"
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cpu", None), ("cuda", "1"), ("auto", "1")])
+def test_the_device_decides_whether_a_pod_asks_for_a_gpu(
+    device: str, gpus: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LALAFO_DEVICE=cpu leaves sessions and re-scores on nodes without one."""
+    pytest.importorskip("dagster_k8s.job", reason="needs the extra `k8s`")
+    monkeypatch.setenv("LALAFO_EXECUTOR", "k8s")
+    monkeypatch.setenv("LALAFO_DEVICE", device)
+    repository = defs().get_repository_def()
+    for name in (SESSION_JOB, "rescore_days"):
+        config = json.loads(repository.get_job(name).tags["dagster-k8s/config"])
+        limits = config["container_config"]["resources"]["limits"]
+        assert limits.get("nvidia.com/gpu") == gpus, name
 
 
 def test_without_a_gpu_the_pod_goes_anywhere() -> None:
