@@ -213,6 +213,18 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@bench.command("event-log")
+def bench_event_log(
+    json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
+) -> None:
+    """What an hour of a stream's reports costs in Dagster's event log: rows and bytes."""
+    from lalafo_assets.bench.event_log import run_bench
+
+    if not json_only:
+        Console(stderr=True).print("writing the reports of one hour (about 20 s)")
+    print(run_bench())  # noqa: T201 - the result
+
+
 @bench.command("batch")
 def bench_batch(
     photos: Annotated[

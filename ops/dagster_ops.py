@@ -22,7 +22,14 @@ from ops.asset_names import AD_PHOTOS, CODE_TAG, FIRST_DAY, PHOTO_EMBEDDINGS, PO
 from ops.errors import LalafoError, RetryableError
 from ops.session_pictures import PictureProcess, read_picture
 from ops.session_ports import SessionPolicy
-from ops.session_reports import picture_events, report_events, report_interval_s, summary
+from ops.session_reports import (
+    REST_EVERY,
+    picture_events,
+    report_events,
+    report_interval_s,
+    rest_events,
+    summary,
+)
 from ops.tally import Tally
 from ops.tasks import all_tasks
 from resources.dagster_resources import (
@@ -146,6 +153,8 @@ class _SessionRun:
         self._pictures_due = 0.0  # with the first report
         self._shown = False
         self._told_at = time.monotonic()
+        self._reports = 0
+        self._rest = Tally()  # of what only some reports tell
         self._quiet_until = 0.0
         self._waiting: set[str] = set()
 
@@ -236,9 +245,18 @@ class _SessionRun:
             self._told_at = now
             for event in report_events(tally, over_s=now - since):
                 self.context.log_event(event)
+            self._rest.merge(tally)
+            if self._reports % REST_EVERY == 0:
+                self._tell_rest()
+            self._reports += 1
         if time.monotonic() >= self._pictures_due:
             self._pictures_due = time.monotonic() + self.config.pictures_every_s
             self._pictures.start(self.total)
+
+    def _tell_rest(self) -> None:
+        for event in rest_events(self._rest):
+            self.context.log_event(event)
+        self._rest = Tally()
 
     def _show_pictures(self, *, whole: bool) -> None:
         """Tell Dagster of pictures that were drawn meanwhile: whole, or as links."""
@@ -260,6 +278,7 @@ class _SessionRun:
             raise dg.Failure(
                 f"{self.total.unaccounted} events came in and are nowhere: this is a bug"
             )
+        self._tell_rest()
         self._pictures.collect(wait=True)
         self._pictures.start(self.total)
         self._show_pictures(whole=not self._shown)
