@@ -59,9 +59,7 @@ ads = Table(
     _key("ad_id"),
     Column("revision", BigInteger, nullable=False, comment="the seller system's; the higher wins"),
     Column("day", Date, nullable=False, comment="UTC day of the first event received; for ever"),
-    Column(
-        "status", Text, nullable=False, comment="scored, unscored, no_photos, deleted, received"
-    ),
+    Column("status", Text, nullable=False, comment="scored, unscored, no_photos, deleted"),
     Column("title", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("category", Text, comment="as the seller filed it: a label, not a prediction"),

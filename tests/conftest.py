@@ -9,6 +9,7 @@
 
 import itertools
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy.engine import make_url
 
 from lalafo_assets.bench.kafka.server import KafkaServer, why_unavailable
@@ -40,6 +42,19 @@ class BrokerUnderTest:
         return Settings.model_validate(
             {**fields, "ads_topic": topic, "dlq_topic": f"{topic}.dlq", **changes}
         )
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores SIGINT, and with it whatever is started from here."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> Iterator[None]:
+    """A session that runs in here turns to JSON lines: not for the tests after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

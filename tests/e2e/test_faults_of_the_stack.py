@@ -5,12 +5,14 @@ server too); then everything is: command, daemon, webserver, code server, sessio
 comes out is compared with an undisturbed pass over the same topic.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -38,6 +40,7 @@ from tests.releases import random_release
 pytestmark = pytest.mark.kafka
 
 EVENTS = 2_000
+NOW = "clock_timestamp()"
 PATIENCE_S = 180
 LALAFO = [sys.executable, "-m", "lalafo_assets.cli"]
 
@@ -66,6 +69,7 @@ class Up:
         stack = running_stack(home)
         assert stack is not None
         self.exports = {**stack.exports, **kafka}
+        self.ui_url = stack.ui_url
 
     def settings(self) -> Settings:
         given = {
@@ -153,6 +157,7 @@ def test_a_killed_stack_goes_on_where_it_was(
             with closing(Database(up.settings().database_url)) as database:
                 stormy = outcome_of(database)
                 calm = _undisturbed(up.settings(), release, tmp_path)
+                _terminate_in_dagster(up, database)
         finally:
             status = up.stop()
     assert status == 0
@@ -195,6 +200,47 @@ def _second_life(up: Up, messages: list[Message]) -> None:
             lambda: _how_things_are(up, database),
             PATIENCE_S,
         )
+
+
+def _terminate_in_dagster(up: Up, database: Database) -> None:
+    """Terminate in the UI is a polite end, a cancelled run; the sensor starts another session."""
+    held = f"FROM lalafo.leases WHERE expires_at > {NOW}"
+    with database.cursor() as cursor:
+        cursor.execute(f"SELECT run_id {held} LIMIT 1")
+        row = cursor.fetchone()
+        assert row is not None
+    run_id = str(row[0])
+    terminated = _ask(
+        up, f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}', "terminateRun"
+    )
+    assert terminated["__typename"] == "TerminateRunSuccess"
+    status = f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ status }} }} }}'
+    wait_for(
+        lambda: _ask(up, status, "runOrError")["status"] == "CANCELED",
+        lambda: _ask(up, status, "runOrError"),
+        PATIENCE_S,
+    )
+
+    def taken_over() -> bool:
+        with database.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) {held} AND run_id <> %s", (run_id,))
+            row = cursor.fetchone()
+            return row is not None and row[0] > 0
+
+    wait_for(taken_over, lambda: _how_things_are(up, database), PATIENCE_S)
+
+
+def _ask(up: Up, query: str, field: str) -> dict[str, str]:
+    """Dagster's GraphQL, as its UI asks it."""
+    request = urllib.request.Request(
+        f"{up.ui_url}/graphql",
+        data=json.dumps({"query": query}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        told = json.load(answer)["data"][field]
+        assert isinstance(told, dict)
+        return told
 
 
 def _how_things_are(up: Up, database: Database) -> str:
