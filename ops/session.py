@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ops.session_photos import Photos
 from ops.session_ports import SessionPolicy, SessionPorts
-from ops.session_stages import Commit, Intake, Model, Photos
+from ops.session_stages import Commit, Intake, Model
 from ops.session_state import SessionState
 from ops.tally import Tally
 

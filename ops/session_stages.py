@@ -1,12 +1,9 @@
-"""The four stages of a session: intake, photos, model, commit.
+"""Three of a session's four stages: intake, model, commit; the photos are `session_photos.py`.
 
 Each takes what has queued before it, never waits to fill a batch, and drops what became void: what
 was read from a partition that is no longer ours.
 """
 
-import asyncio
-import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -15,11 +12,10 @@ from datetime import UTC, datetime
 import structlog
 
 from ops.admission import AdWork, SettledWork, Work
-from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError, RetryableError
+from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
 from ops.outcomes import AdOutcome, Batch, DeadLetter, PhotoEmbedding
-from ops.scoring import LoadedAd, LoadedPhotos
 from ops.session_ports import Taken
-from ops.session_state import LoadedWork, ScoredWork, SessionState
+from ops.session_state import ScoredWork, SessionState
 from ops.types import Rendition, StreamRecord
 
 log = structlog.get_logger()
@@ -146,93 +142,6 @@ class Intake:
                 self.state.scored.put(work)
             elif begun is not None:
                 self._begin([begun])
-
-
-class Photos:
-    """Loads the photos of every ad that was begun, each on its own, on an event loop."""
-
-    def __init__(self, state: SessionState) -> None:
-        self.state = state
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._open = threading.Event()
-        self._loading: dict[asyncio.Task[None], AdWork] = {}
-
-    def run(self) -> None:
-        asyncio.run(self._serve())
-
-    def begin(self, works: Iterable[AdWork]) -> None:
-        """Load these ads' photos; those without any go straight on. From any thread."""
-        for work in works:
-            if not work.event.photos:
-                self._loaded(work, LoadedPhotos({}))
-                continue
-            self._open.wait()
-            self._call(self._start, work)
-
-    def drop_void(self) -> None:
-        """Stop loading for partitions that are no longer ours. From any thread."""
-        self._call(self._cancel_void)
-
-    def stop(self) -> None:
-        """Wake the loop, so that it sees the session's end. From any thread."""
-        self._open.set()
-        if self._loop is not None:
-            self._call(self._stop.set)
-
-    def _call(self, act: Callable[..., object], *args: object) -> None:
-        """On the loop; nothing where it has ended, or never began."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed: the session has ended
-                self._loop.call_soon_threadsafe(act, *args)
-
-    def __len__(self) -> int:
-        return len(self._loading)
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with self.state.ports.photos:
-            self._open.set()
-            if not self.state.ended.is_set():
-                await self._stop.wait()
-            for task in list(self._loading):
-                task.cancel()
-            await asyncio.gather(*self._loading, return_exceptions=True)
-
-    def _start(self, work: AdWork) -> None:
-        assert self._loop is not None
-        if self._stop.is_set():
-            return
-        task = self._loop.create_task(self._load(work))
-        self._loading[task] = work
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        del self._loading[task]
-        if not task.cancelled() and task.exception() is not None:
-            self.state.end(task.exception())
-
-    def _cancel_void(self) -> None:
-        for task, work in list(self._loading.items()):
-            if self.state.admission.void(work):
-                task.cancel()
-
-    async def _load(self, work: AdWork) -> None:
-        state = self.state
-        waits = state.waits("photos")
-        while not state.admission.void(work):
-            try:
-                photos = await state.ports.photos.load(work.event.photos, state.scorer.backbones)
-            except RetryableError as error:
-                await asyncio.sleep(next(waits)(error))
-                continue
-            state.away.pop("photos", None)
-            self._loaded(work, photos)
-            return
-        state.away.pop("photos", None)
-
-    def _loaded(self, work: AdWork, photos: LoadedPhotos) -> None:
-        ad = LoadedAd(work.event, work.receipt, photos)
-        self.state.loaded.put(LoadedWork(work, ad, time.monotonic()))
 
 
 class Model:
