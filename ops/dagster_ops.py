@@ -239,13 +239,13 @@ class _SessionRun:
 
     def _report(self, tally: Tally) -> None:
         self.total.merge(tally)
+        self._rest.merge(tally)
         with self._telling():
             self.context.log.info(summary(tally))
             now, since = time.monotonic(), self._told_at
             self._told_at = now
             for event in report_events(tally, over_s=now - since):
                 self.context.log_event(event)
-            self._rest.merge(tally)
             if self._reports % REST_EVERY == 0:
                 self._tell_rest()
             self._reports += 1

@@ -17,6 +17,7 @@ import structlog
 from ops.errors import LalafoError, RetryableError
 from ops.outcomes import Batch, CommitResult, OutboxMessage
 from ops.types import AdEvent
+from resources.acknowledged import Outgoing, publish_acknowledged
 from resources.ad_stream import AdStream, StreamPublisher
 from resources.database import Database
 from resources.outbox import relay
@@ -114,19 +115,12 @@ class AfterCommit:
 
     def _publish(self, messages: Sequence[OutboxMessage]) -> list[int]:
         """Publish; the ids of those that were acknowledged."""
-        sent = []
-        try:
-            sent = [(m.id, self.publisher.publish(m.topic, m.key, m.value)) for m in messages]
-        except LalafoError as error:
-            log.warning("session.announcing_failed", error=str(error))
-        told = []
-        for id_, publication in sent:
-            try:
-                publication.result(_ACKNOWLEDGED_WITHIN_S)
-                told.append(id_)
-            except LalafoError as error:
-                log.warning("session.announcing_failed", error=str(error))
-        return told
+        records = [Outgoing(m.topic, m.key, m.value) for m in messages]
+        answers = publish_acknowledged(self.publisher, records, within_s=_ACKNOWLEDGED_WITHIN_S)
+        refused = [error for error in answers if error is not None]
+        if refused:
+            log.warning("session.announcing_failed", records=len(refused), error=str(refused[0]))
+        return [m.id for m, error in zip(messages, answers, strict=True) if error is None]
 
     def _write(self, told: Sequence[int], seen: Sequence[tuple[AdEvent, datetime]]) -> None:
         with self.database.cursor() as cursor:

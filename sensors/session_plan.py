@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ops.sharing import rank
-from resources.leases import SessionState
+from resources.leases import SeatState
 
 START_GRACE_S = 120.0
 """How long a run may take from its start to its seat: a process start, torch."""
@@ -84,7 +84,7 @@ class Plan:
 def plan_sessions(
     wanted: Wanted,
     lag: StreamLag | None,
-    sessions: Mapping[str, SessionState],
+    sessions: Mapping[str, SeatState],
     unfinished: Sequence[UnfinishedRun],
     finished: Sequence[FinishedRun],
 ) -> Plan:
@@ -120,7 +120,7 @@ def plan_sessions(
 
 
 def _sorted_out(
-    sessions: Mapping[str, SessionState], unfinished: Sequence[UnfinishedRun]
+    sessions: Mapping[str, SeatState], unfinished: Sequence[UnfinishedRun]
 ) -> tuple[list[UnfinishedRun], tuple[tuple[UnfinishedRun, str], ...]]:
     """The runs that are starting, and those that are dead with the reason."""
     starting: list[UnfinishedRun] = []

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from ops.sharing import Member, State
-from resources.leases import SessionState
+from resources.leases import SeatState
 from sensors.session_plan import (
     END_GRACE_S,
     FIRST_WAIT_S,
@@ -38,9 +38,9 @@ def seat(
     alive: bool = True,
     expired_s: float = 0.0,
     age_s: float = 1_800,
-) -> dict[str, SessionState]:
+) -> dict[str, SeatState]:
     member = Member(run_id, state, NOW - timedelta(seconds=age_s), due_in_s, code)
-    return {run_id: SessionState(member, alive, expired_s, "host", 1, "")}
+    return {run_id: SeatState(member, alive, expired_s, "host", 1, "")}
 
 
 def running(*run_ids: str, age_s: float = 1_800, queued: bool = False) -> list[UnfinishedRun]:
@@ -49,7 +49,7 @@ def running(*run_ids: str, age_s: float = 1_800, queued: bool = False) -> list[U
 
 def plan(
     want: Wanted,
-    sessions: dict[str, SessionState],
+    sessions: dict[str, SeatState],
     unfinished: list[UnfinishedRun],
     *,
     lag: StreamLag = DRAINED,
