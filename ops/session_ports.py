@@ -37,12 +37,10 @@ class EventStream(Protocol):
         """Read these partitions from these offsets, in place of what was read before."""
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
-        """The next records, ascending within a partition; [] where none came in time."""
+        """The next records, ascending within a partition; [] where none came in time.
 
-    def pause(self) -> None:
-        """Ask for nothing more until `resume`."""
-
-    def resume(self) -> None: ...
+        What nobody polls stays with Kafka: back-pressure is not to poll.
+        """
 
 
 class Seat(Protocol):

@@ -33,7 +33,6 @@ class Intake:
         self._positions: dict[int, int] = {}  # the next offset to poll
         self._leaving: dict[int, float] = {}  # until when what is begun may finish
         self._pending: deque[Work] = deque()  # read, and not admitted yet
-        self._paused = False
 
     def run(self) -> None:
         state = self.state
@@ -44,12 +43,10 @@ class Intake:
                 state.end()
                 return
             if not state.admission.wait_for_room(0):
-                self._pause()
                 state.admission.wait_for_room(state.policy.poll_timeout_s)
             elif self._pending:
                 self._admit()
             else:
-                self._resume()
                 self._poll()
 
     def _follow_seat(self) -> None:
@@ -75,7 +72,6 @@ class Intake:
             if work.owner.partition in self._positions and not self.state.admission.void(work)
         )
         self.state.persist("kafka", self.state.ports.stream.assign, dict(self._positions))
-        self._paused = False
 
     def _let_go(self) -> None:
         """Give up what was asked for, once it is committed or its time is over."""
@@ -87,16 +83,6 @@ class Intake:
             self._begin(admission.disown(partition))
             self._drop_void()
             self.state.persist("leases", self.state.ports.seat.give_up, partition)
-
-    def _pause(self) -> None:
-        if not self._paused:
-            self.state.ports.stream.pause()
-            self._paused = True
-
-    def _resume(self) -> None:
-        if self._paused:
-            self.state.ports.stream.resume()
-            self._paused = False
 
     def _poll(self) -> None:
         policy = self.state.policy

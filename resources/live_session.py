@@ -195,9 +195,3 @@ class _OwnedPartitions:
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         return self.consumer.poll(max_records=max_records, timeout_s=timeout_s)
-
-    def pause(self) -> None:
-        self.consumer.pause(self.consumer.assigned())
-
-    def resume(self) -> None:
-        self.consumer.resume(self.consumer.assigned())

@@ -110,14 +110,19 @@ class LocalFolder:
         return removed
 
     def _renew(self, path: Path, present: os.stat_result) -> bool:
-        """Let a `delete` see that it was put again; False where one has just taken it away."""
+        """Let a `delete` see that it was put again; False where one has just taken it away.
+
+        The look that follows the mark is what counts: a `delete` may have taken the file away and
+        looked at its time between the kernel's finding it for us and marking it. What is in its
+        place afterwards, whoever takes it, is seen to be young.
+        """
         if time.time() - present.st_mtime < RENEWED_AFTER_S:
             return True
         try:
             os.utime(path)
+            return time.time() - path.stat().st_mtime < RENEWED_AFTER_S
         except FileNotFoundError:
             return False
-        return True
 
     def _hidden(self, path: Path) -> Path:
         """A name beside it for this writer alone: two at one photo must not share a file."""

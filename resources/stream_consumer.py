@@ -58,7 +58,11 @@ class OffsetOutOfLogError(LalafoError):
 
 
 class StreamConsumer:
-    """A reader of one topic; not for several threads at once. Close it, or use it in a `with`."""
+    """A reader of one topic; not for several threads at once. Close it, or use it in a `with`.
+
+    There is no pause: what is not polled is not fetched. kafka-python 3.0.12 sets the records of a
+    paused partition aside, and once another partition has been drained never gives them back.
+    """
 
     def __init__(self, config: StreamConfig, topic: str) -> None:
         """Raises RetryableError where no broker answers."""
@@ -156,14 +160,6 @@ class StreamConsumer:
     def assigned(self) -> list[int]:
         """The assigned partitions, ascending."""
         return sorted(tp.partition for tp in self._consumer.assignment())
-
-    def pause(self, partitions: Iterable[int]) -> None:
-        """Return nothing of these partitions until `resume`; their positions stay."""
-        self._consumer.pause(*(self._tp(partition) for partition in partitions))
-
-    def resume(self, partitions: Iterable[int]) -> None:
-        """Return records of these partitions again."""
-        self._consumer.resume(*(self._tp(partition) for partition in partitions))
 
     def beginning_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """Partition to the first offset in its log; {} for no partitions."""

@@ -197,16 +197,15 @@ class WorldStream:
     def __init__(self, world: World) -> None:
         self.world = world
         self.positions: dict[int, int] = {}
-        self.paused = False
-        self.pauses = 0
+        self.polls = 0
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         self.world.act("assign")
-        self.positions, self.paused = dict(offsets), False
+        self.positions = dict(offsets)
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         self.world.act("poll")
-        assert not self.paused, "polled while paused"
+        self.polls += 1
         found: list[StreamRecord] = []
         with self.world.changed:
             self.world.changed.wait_for(self._any, timeout_s)
@@ -218,15 +217,6 @@ class WorldStream:
 
     def _any(self) -> bool:
         return any(len(self.world.log[p]) > position for p, position in self.positions.items())
-
-    def pause(self) -> None:
-        self.paused = True
-        self.pauses += 1
-        self.world.act("pause")
-
-    def resume(self) -> None:
-        self.paused = False
-        self.world.act("resume")
 
 
 class WorldSeat:

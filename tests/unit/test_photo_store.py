@@ -1,6 +1,5 @@
 """The photo store's contract, on a local folder and on another fsspec file system alike."""
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -208,6 +207,14 @@ def test_a_put_that_meets_a_delete_wins(tmp_path: Path, monkeypatch: pytest.Monk
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
+def put_old_one(store: PhotoStore, folder: Path) -> None:
+    """An old object in the place of whatever is there: no clock goes back under a `delete`."""
+    old = folder / "old"
+    old.write_bytes(DATA)
+    os.utime(old, (time.time() - 4000,) * 2)
+    old.replace(store.url("renditions", NAME).removeprefix("file://"))
+
+
 def test_puts_and_deletes_side_by_side_leave_the_object_whole(tmp_path: Path) -> None:
     """After any put that returned, no delete with a guard has taken the object away."""
     store = PhotoStore(str(tmp_path), fsync=False)
@@ -223,14 +230,13 @@ def test_puts_and_deletes_side_by_side_leave_the_object_whole(tmp_path: Path) ->
     lost = 0
     for _ in range(300):
         store.put("renditions", NAME, DATA)
-        with contextlib.suppress(FileNotFoundError):
-            make_older(store, NAME, 4000)  # now a delete may take it
+        put_old_one(store, tmp_path)  # now a delete may take it
         store.put("renditions", NAME, DATA)
         # A delete that comes too late holds it for an instant, until it has put it back.
         deadline = time.monotonic() + 10
-        while not store.exists("renditions", NAME) and time.monotonic() < deadline:
+        while not (found := store.exists("renditions", NAME)) and time.monotonic() < deadline:
             stop.wait(0.001)  # lets the one that holds it have its turn
-        lost += not store.exists("renditions", NAME)
+        lost += not found
     stop.set()
     for thread in deleters:
         thread.join()
