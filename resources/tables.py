@@ -28,7 +28,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, REAL
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 from sqlalchemy.types import TypeEngine
 
 SCHEMA = "lalafo"
@@ -158,6 +158,7 @@ releases = Table(
     Column("digest", Text, nullable=False),
     Column("backbone", Text, nullable=False, comment="the key of its embeddings"),
     Column("manifest", JSONB, nullable=False),
+    Column("gate", JSONB, comment="its verdict; null until judged"),
     _moment("created_at", now=True),
     UniqueConstraint("digest"),
 )
@@ -168,8 +169,71 @@ releases_in_force = Table(
     Column("one_row", Boolean, primary_key=True, server_default=text("true")),
     Column("live", Text, ForeignKey(releases.c.name), nullable=False),
     Column("candidate", Text, ForeignKey(releases.c.name)),
+    Column(
+        *("previous", Text, ForeignKey(releases.c.name)),
+        comment="live before: scored along, so that going back is a flip",
+    ),
+    Column(
+        *("announced", Text, ForeignKey(releases.c.name)),
+        comment="sessions load it, so that it can come in force without a pause",
+    ),
     _moment("changed_at", now=True),
     CheckConstraint("one_row", name="single"),
+)
+
+release_changes = Table(
+    "release_changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("release", Text, nullable=False),
+    Column("instead_of", Text, comment="live until then"),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    _moment("changed_at", now=True),
+    CheckConstraint(
+        "kind IN ('installed', 'proposed', 'withdrawn', 'promoted', 'taken_back', 'retired')",
+        name="kind",
+    ),
+)
+
+# The days that had ads when a release came in force. Ads committed since have its predictions by
+# construction: a commit is checked against the releases in force.
+release_days = Table(
+    "release_days",
+    metadata,
+    Column("release", Text, ForeignKey(releases.c.name, ondelete="CASCADE"), primary_key=True),
+    _key("day", Date),
+    Column(
+        *("completed_at", DateTime(timezone=True)),
+        comment="every ad of the day is scored under the release; null: some are owed",
+    ),
+)
+
+rescores = Table(
+    "rescores",
+    metadata,
+    Column("release", Text, ForeignKey(releases.c.name, ondelete="CASCADE"), primary_key=True),
+    _key("attempt", Integer),
+    Column("state", Text, nullable=False, comment="waiting, running, done, cancelled"),
+    Column("backfill_id", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("any_time", Boolean, nullable=False, comment="also outside the off-peak window"),
+    _moment("requested_at", now=True),
+    _moment("started_at", nullable=True),
+    _moment("finished_at", nullable=True),
+    CheckConstraint("state IN ('waiting', 'running', 'done', 'cancelled')", name="state"),
+)
+
+# What people said is right; the seller's own filing is `ads.category`.
+labels = Table(
+    "labels",
+    metadata,
+    _key("catalog"),
+    _key("ad_id"),
+    _key("task"),
+    Column("label", Text, nullable=False),
+    Column("given_by", Text, nullable=False),
+    _moment("given_at", now=True),
 )
 
 failures = Table(
@@ -244,6 +308,12 @@ sessions = Table(
     _moment("started_at", now=True),
     _moment("due_at"),
     _moment("expires_at"),
+    Column(
+        *("warm", ARRAY(Text)),
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="releases that it has loaded",
+    ),
     CheckConstraint("state IN ('warming', 'ready', 'leaving')", name="state"),
     Index(None, "stream_id", "topic"),
 )
