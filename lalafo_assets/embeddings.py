@@ -4,31 +4,22 @@ The stream fills it. Run by hand or by a backfill, it embeds the days' photos th
 under that backbone yet, from their stored renditions; nothing is fetched.
 """
 
-import os
 import time
-from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import date, timedelta
-from itertools import chain
+from datetime import timedelta
 
 import dagster as dg
-import numpy as np
-from numpy.typing import NDArray
 
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.photos import ad_photos
 from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
 from ops.dagster_ops import plain_failures
-from ops.ready_release import PhotoEmbedder, ReadyRelease
-from ops.rescore import EmbedReport, embed_photos
 from resources import tables
-from resources.catalogue import Catalogue, StoredPhoto
+from resources.catalogue import Catalogue
 from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.day_checks import embeddings_are_unit_vectors
-from resources.photo_store import PhotoStore
-
-CHUNK = 512
+from resources.day_scoring import embed_days
 
 
 @dg.asset(
@@ -81,30 +72,3 @@ def photo_embeddings(
                 "photos_per_s": round(report.embedded / elapsed_s, 1),
             }
         )
-
-
-def embed_days(
-    catalogue: Catalogue,
-    release: ReadyRelease,
-    embedders: Sequence[PhotoEmbedder],
-    store: PhotoStore,
-    covered: Sequence[date],
-    *,
-    told: Callable[[str], object],
-) -> EmbedReport:
-    """Embed the days' photos that have no vector under the release's backbone."""
-    from ops.embed import prepare
-
-    def load(photo: StoredPhoto) -> NDArray[np.uint8]:
-        return prepare(store.get("renditions", photo.rendition_sha256), release.preprocessing)
-
-    stale = catalogue.photos_to_embed(covered, release.backbone, chunk=CHUNK)
-    return embed_photos(
-        chain.from_iterable(stale),
-        release,
-        embedders=embedders,
-        load=load,
-        write=catalogue.write_embeddings,
-        progress=lambda report: told(f"{report.embedded} of {report.photos} photos so far"),
-        threads=len(os.sched_getaffinity(0)),
-    )

@@ -5,9 +5,8 @@ by hand or by a backfill, an asset scores the days' ads that have no prediction 
 revision under the live release, from stored embeddings.
 """
 
-from collections.abc import Callable
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
@@ -16,16 +15,14 @@ from lalafo_assets.embeddings import photo_embeddings
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
 from ops.dagster_ops import plain_failures
-from ops.ready_release import ReadyRelease, predict_ads
 from ops.session_reports import as_metadata
 from ops.tasks import Task, all_tasks
 from resources import tables
-from resources.catalogue import Catalogue, ScoredAd
+from resources.catalogue import Catalogue
 from resources.dagster_resources import DatabaseResource, ModelsResource
 from resources.day_pictures import prediction_pictures
+from resources.day_scoring import score_days
 from resources.day_summaries import prediction_summary
-
-CHUNK = 5_000
 
 
 def prediction_asset(task: Task) -> dg.AssetsDefinition:
@@ -70,28 +67,6 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             )
 
     return predictions
-
-
-def score_days(
-    catalogue: Catalogue,
-    release: ReadyRelease,
-    task: Task,
-    covered: list[date],
-    *,
-    told: Callable[[str], None],
-) -> int:
-    """Score the days' stale ads in one task; how many predictions were written."""
-    written = 0
-    stale = catalogue.ads_to_score(covered, release.name, task.name, release.backbone, chunk=CHUNK)
-    for chunk in stale:
-        made = predict_ads(release, [task], [ad.vectors for ad in chunk])
-        scored = [
-            ScoredAd(ad.key, ad.revision, ad.day, items)
-            for ad, items in zip(chunk, made, strict=True)
-        ]
-        written += catalogue.write_predictions(release.name, scored)
-        told(f"{written} ads scored so far")
-    return written
 
 
 prediction_assets = [prediction_asset(task) for task in all_tasks()]

@@ -7,7 +7,8 @@ from rich.table import Table
 
 from ops.errors import ConfigurationError
 from resources.database import Database
-from resources.releases_in_force import put_live, read_in_force, read_releases
+from resources.release_registry import read_releases
+from resources.releases_in_force import put_live, read_in_force
 from resources.settings import load_settings
 
 LATEST = 20

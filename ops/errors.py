@@ -90,6 +90,10 @@ class LeaseLostError(LalafoError):
         self.partitions = partitions
 
 
+class NotReadyError(LalafoError):
+    """What was asked for is refused until something else is done; the message says what."""
+
+
 class ReleaseChangedError(LalafoError):
     """The batch was computed for another release set than is in force; nothing was committed."""
 

@@ -1,6 +1,8 @@
 """What goes out on `ads.scored`: schema 1, one event a committed ad, keyed catalog/ad_id.
 
 Only values of the live release. At least once: a consumer takes the highest `revision` of an ad.
+One more event, of kind `release_promoted`, tells that another release is live: what a consumer
+holds of earlier ads was said by `instead_of`.
 """
 
 import json
@@ -32,6 +34,18 @@ def scored_event(ad: AdOutcome, *, live: str, run_id: str) -> bytes:
         fields["predictions"] = _predictions(ad.predictions.get(live, ()))
         fields["photos"] = [_photo(photo) for photo in ad.photos]
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def promoted_event(release: str, *, instead_of: str, owed_days: Sequence[str]) -> bytes:
+    """The event of a flip, as UTF-8 JSON; `owed_days`: those whose ads have no values yet."""
+    fields = {
+        "schema": SCHEMA,
+        "kind": "release_promoted",
+        "release": release,
+        "instead_of": instead_of,
+        "owed_days": list(owed_days),
+    }
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def _predictions(items: Sequence[Prediction]) -> Mapping[str, Any]:

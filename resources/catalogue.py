@@ -20,8 +20,10 @@ from resources import tables
 from resources.array_rows import quoted
 from resources.copy_rows import staged
 from resources.database import Database
+from resources.release_days import reopen_day
 from resources.result_rows import (
     PREDICTION_COLUMNS,
+    PREDICTION_UPDATES,
     insert_embeddings,
     insert_photos,
     photo_subject,
@@ -153,9 +155,6 @@ class Catalogue:
         with self.database.cursor() as cursor:
             source = staged(cursor, tables.predictions, PREDICTION_COLUMNS, rows)
             names = quoted(PREDICTION_COLUMNS)
-            updates = ", ".join(
-                f'"{name}" = EXCLUDED."{name}"' for name in (*PREDICTION_COLUMNS[4:], "scored_at")
-            )
             # The lock on the ad's row makes a fresher event wait, or us see it.
             cursor.execute(
                 "WITH fresh AS (SELECT a.catalog, a.ad_id, a.revision FROM lalafo.ads AS a "
@@ -164,7 +163,7 @@ class Catalogue:
                 "ORDER BY a.catalog, a.ad_id FOR SHARE OF a) "
                 f"INSERT INTO lalafo.predictions ({names}) SELECT {names} FROM {source} "
                 "JOIN fresh USING (catalog, ad_id, revision) "
-                f"ON CONFLICT (release, catalog, ad_id, task) DO UPDATE SET {updates}"
+                f"ON CONFLICT (release, catalog, ad_id, task) DO UPDATE SET {PREDICTION_UPDATES}"
             )
             return cursor.rowcount
 
@@ -176,12 +175,14 @@ class Catalogue:
         key = (failed.key.catalog, failed.key.ad_id)
         with self.database.cursor() as cursor:
             cursor.execute(
-                "SELECT FROM lalafo.ads WHERE catalog = %s AND ad_id = %s AND revision = %s "
+                "SELECT day FROM lalafo.ads WHERE catalog = %s AND ad_id = %s AND revision = %s "
                 "FOR UPDATE",
                 (*key, failed.revision),
             )
-            if cursor.rowcount == 0:
+            row = cursor.fetchone()
+            if row is None:
                 return False
+            reopen_day(cursor, row[0])
             insert_photos(cursor, () if rendition is None else (rendition,), self.run_id)
             cursor.execute(
                 "UPDATE lalafo.ad_photos SET sha256 = %s, reason = NULL, run_id = %s "

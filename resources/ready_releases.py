@@ -13,8 +13,9 @@ from ops.ready_release import PhotoEmbedder, ReadyRelease
 from ops.release import FrozenBackbone, Release
 from resources.database import Database
 from resources.device import choose_device
+from resources.release_registry import RegisteredRelease, register
 from resources.release_store import ReleaseStore
-from resources.releases_in_force import RegisteredRelease, read_in_force, register
+from resources.releases_in_force import read_in_force
 from resources.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ops.errors import ReleaseChangedError
 from ops.outcomes import AdOutcome, PhotoEmbedding
 from ops.types import AdEvent, AdKey, Prediction, Rendition
 from resources import tables
-from resources.array_rows import Row, insert
+from resources.array_rows import Row, as_arrays, insert, quoted, unnested
 
 Cursor = psycopg.Cursor[Any]
 Days = Mapping[AdKey, date]
@@ -35,6 +35,9 @@ PREDICTION_COLUMNS = (
     *("release", "catalog", "ad_id", "task", "revision"),
     *("day", "label", "score", "details", "run_id"),
 )
+PREDICTION_UPDATES = ", ".join(
+    f'"{name}" = EXCLUDED."{name}"' for name in (*PREDICTION_COLUMNS[4:], "scored_at")
+)
 FAILURE_COLUMNS = (
     *("kind", "subject", "reason", "detail", "day", "catalog", "ad_id", "url"),
     *("stream_id", "topic", "partition", "offset", "original"),
@@ -53,7 +56,7 @@ def photo_subject(key: AdKey, position: int) -> str:
 
 def check_releases(cursor: Cursor, computed_for: Sequence[str]) -> None:
     """The set in force is the one computed for; the shared lock keeps it so until the commit."""
-    cursor.execute("SELECT live, candidate FROM lalafo.releases_in_force FOR SHARE")
+    cursor.execute("SELECT live, candidate, previous FROM lalafo.releases_in_force FOR SHARE")
     row = cursor.fetchone()
     in_force = () if row is None else tuple(name for name in row if name is not None)
     if in_force != tuple(computed_for):
@@ -113,8 +116,20 @@ def replace_ad_rows(
         for release, items in ad.predictions.items()
         for item in items
     ]
-    insert(cursor, tables.predictions, PREDICTION_COLUMNS, sorted(rows, key=lambda row: row[:4]))
+    _put_predictions(cursor, sorted(rows, key=lambda row: row[:4]))
     return gone
+
+
+def _put_predictions(cursor: Cursor, rows: Sequence[Row]) -> None:
+    """Write predictions; a re-score that wrote an older revision's meanwhile is overwritten."""
+    if rows:
+        cursor.execute(
+            f"INSERT INTO lalafo.predictions AS held ({quoted(PREDICTION_COLUMNS)}) "
+            f"SELECT * FROM {unnested(tables.predictions, PREDICTION_COLUMNS)} "
+            f"ON CONFLICT (release, catalog, ad_id, task) DO UPDATE SET {PREDICTION_UPDATES} "
+            "WHERE held.revision < EXCLUDED.revision",
+            as_arrays(rows),
+        )
 
 
 def let_photos_go(cursor: Cursor, photos: Collection[bytes], *, kept: Sequence[AdOutcome]) -> None:

@@ -20,7 +20,8 @@ from ops.types import (
     StreamRecord,
 )
 from resources.database import Database
-from resources.releases_in_force import RegisteredRelease, put_live, register
+from resources.release_registry import RegisteredRelease, register
+from resources.releases_in_force import put_live
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 RELEASE = "tiny-000000000001"

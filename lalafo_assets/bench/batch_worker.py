@@ -59,10 +59,9 @@ def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) ->
 
 def ours() -> dict[str, Any]:
     """The bodies of `photo_embeddings` and `ad_categories` over the day."""
-    from lalafo_assets.embeddings import embed_days
-    from lalafo_assets.predictions import score_days
     from ops.tasks import all_tasks
     from resources.catalogue import Catalogue
+    from resources.day_scoring import embed_days, score_days
     from resources.ready_releases import load_for_batch
     from resources.release_store import ReleaseStore
 
