@@ -8,6 +8,8 @@ ADS_TOPIC = dg.AssetKey(["kafka", "ads"])
 AD_PHOTOS = dg.AssetKey("ad_photos")
 PHOTO_EMBEDDINGS = dg.AssetKey("photo_embeddings")
 MODEL_RELEASE = dg.AssetKey("model_release")
+RELEASE_SCORES = dg.AssetKey("release_scores")
+RELEASE_DIFF = dg.AssetKey("release_diff")
 
 POOL_STREAM = "gpu_stream"
 POOL_BACKFILL = "gpu_backfill"
@@ -18,6 +20,12 @@ ROLE_TAG = "lalafo/role"
 
 CODE_TAG = "lalafo/code"
 """The code version that a session was started for: the sensor's, which alone decides."""
+
+RELEASE_TAG = "lalafo/release"
+"""On a run: the release that its assets score for; without it, the live one."""
+
+RESCORE_TAG = "lalafo/rescore"
+"""On a re-score's runs: its backfill. `dagster.yaml` limits how many of them run at once."""
 
 FIRST_DAY = date(2026, 1, 1)
 """The first day partition. Kafka timestamps before it fall back to the time of receipt."""

@@ -103,6 +103,19 @@ class Settings(BaseSettings):
     model_mode: Literal["auto", "eager", "traced", "compiled"] = Field(
         default="traced", description="'auto' compiles where it can: faster, 15 to 60 s to start."
     )
+    rescore_automatically: bool = Field(
+        default=True,
+        description="Score the catalogue with a release as soon as its gate has let it through.",
+    )
+    rescore_window: str = Field(
+        default="",
+        pattern=r"^$|^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        description="When re-scores may start, UTC: 22:00-06:00. Empty: at any time. One that was "
+        "asked for by hand does not wait.",
+    )
+    rescore_cron: str = Field(
+        default="0 1 * * *", description="When the live release is looked over for days it owes."
+    )
     photo_threads: int = Field(default=6, ge=1, description="Checking, encoding and storing.")
     torch_threads: int = Field(
         default=1, ge=0, description="Of a session's model; 0: one a core. One is best for latency."
