@@ -121,6 +121,33 @@ class Settings(BaseSettings):
         default=1, ge=0, description="Of a session's model; 0: one a core. One is best for latency."
     )
 
+    training_photos: int = Field(
+        default=50_000, ge=1, description="The most photos in a training set."
+    )
+    training_min_photos: int = Field(
+        default=5, ge=2, description="A label with fewer photos to train on is left out."
+    )
+    gate_accuracy_margin: float = Field(
+        default=0.01, ge=0, description="A candidate's accuracy may be lower by so much."
+    )
+    gate_recall_margin: float = Field(
+        default=0.10, ge=0, description="A category's recall may be lower by so much."
+    )
+    gate_calibration_margin: float = Field(
+        default=0.03, ge=0, description="The calibration error may be higher by so much."
+    )
+    gate_latency_factor: float = Field(
+        default=1.5, gt=0, description="A photo may take so many times as long."
+    )
+    gate_memory_factor: float = Field(
+        default=2.0, gt=0, description="The weights may be so many times as large."
+    )
+    gate_min_photos: int = Field(
+        default=20,
+        ge=1,
+        description="Held-out photos that a category's recall is judged by, and a task at all.",
+    )
+
     @cached_property
     def resolved_store_url(self) -> str:
         """The photo store's URL: the setting, else a folder under home."""
