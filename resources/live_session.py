@@ -24,10 +24,10 @@ from resources.after_commit import AfterCommit
 from resources.code_version import code_version
 from resources.database import Database
 from resources.dead_letters import DeadLetterTopic
+from resources.loaded_releases import LoadedReleases, ReleaseWatch
 from resources.photo_fetch import PhotoFetcher
 from resources.photo_loading import PhotoLoader
 from resources.photo_store import PhotoStore
-from resources.ready_releases import load_in_force
 from resources.release_store import ReleaseStore
 from resources.results import Holder, ResultWriter
 from resources.session_log import logged
@@ -115,13 +115,14 @@ def open_session(
         consumer = stack.enter_context(stream.consumer())
         publisher = stack.enter_context(stream.publisher())
         after = stack.enter_context(AfterCommit(database, stream, publisher))
+        loaded = LoadedReleases(database, parts.releases, parts.embedder)
         ports = SessionPorts(
             stream=_OwnedPartitions(consumer),
             seat=seat,
             reader=RecordReader(event_limits(settings), ReceiptRule(parts.first_day)),
             revisions=lambda events: read_stale(database, events),
             photos=_photo_loader(parts),
-            scorer=lambda: _scorer(parts),
+            scorer=lambda: AdScorer(loaded.in_force(), tuple(all_tasks())),
             dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
             results=ResultWriter(
                 database,
@@ -135,6 +136,7 @@ def open_session(
         session = Session(ports, policy, report=report, keep_going=keep_going)
         metrics.watch(session.snapshot, consumer.lags)
         consumer.warm_up()
+        stack.enter_context(ReleaseWatch(database, loaded, warm=seat.warm))
         seat.ready()
         yield LiveSession(session, seat, metrics.url)
 
@@ -159,11 +161,6 @@ def _photo_loader(parts: SessionParts) -> PhotoLoader:
         max_pixels=parts.settings.max_photo_pixels,
         threads=parts.settings.photo_threads,
     )
-
-
-def _scorer(parts: SessionParts) -> AdScorer:
-    ready = load_in_force(parts.database, parts.releases, parts.embedder)
-    return AdScorer(ready, tuple(all_tasks()))
 
 
 def read_stale(database: Database, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]:

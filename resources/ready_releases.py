@@ -1,16 +1,17 @@
-"""The releases in force, loaded and ready to score.
+"""From a release's files to one that scores: its backbone on the device, its heads, its row.
 
-Decides that releases which share a backbone share its weights in memory too.
+Decides the key of its embeddings, and how a backbone is made ready. How many are kept in memory,
+and for how long, is `loaded_releases.py`'s.
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ops.errors import ConfigurationError
 from ops.ready_release import PhotoEmbedder, ReadyRelease
-from ops.release import FrozenBackbone, Release
+from ops.release import FrozenBackbone, Head, Manifest, Release
 from resources.database import Database
 from resources.device import choose_device
 from resources.release_registry import RegisteredRelease, register
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from ops.embed import Embedder
 
 
-def backbone_key(release: Release) -> str:
+def backbone_key(manifest: Manifest) -> str:
     """The key of a release's embeddings: readable, and another one for other weights."""
-    manifest = release.manifest
     return f"{manifest.backbone}-{manifest.backbone_digest[:12]}"
 
 
@@ -45,23 +45,23 @@ def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
     return embedder
 
 
-def make_ready(release: Release, embedder: PhotoEmbedder) -> ReadyRelease:
+def ready(manifest: Manifest, heads: Mapping[str, Head], embedder: PhotoEmbedder) -> ReadyRelease:
     """A release with its embedder.
 
     Raises:
         ConfigurationError: the manifest's dimension is not the backbone's.
     """
-    if release.manifest.dimension != embedder.dimension:
+    if manifest.dimension != embedder.dimension:
         raise ConfigurationError(
-            f"{release.manifest.name} says {release.manifest.dimension} dimensions, its backbone "
+            f"{manifest.name} says {manifest.dimension} dimensions, its backbone "
             f"has {embedder.dimension}: the release is not what it says"
         )
     return ReadyRelease(
-        name=release.manifest.name,
-        backbone=backbone_key(release),
-        preprocessing=release.manifest.preprocessing,
+        name=manifest.name,
+        backbone=backbone_key(manifest),
+        preprocessing=manifest.preprocessing,
         embedder=embedder,
-        heads=release.heads,
+        heads=heads,
     )
 
 
@@ -73,15 +73,15 @@ def load_in_force(
     Raises:
         ConfigurationError: none is live, or a file of one is not what its digest says.
     """
-    ready: list[ReadyRelease] = []
+    made: list[ReadyRelease] = []
     embedders: dict[str, PhotoEmbedder] = {}
     for known in read_in_force(database).all:
         release = store.load(known.digest)
-        key = backbone_key(release)
+        key = backbone_key(release.manifest)
         if key not in embedders:
             embedders[key] = embedder(release.backbone)
-        ready.append(make_ready(release, embedders[key]))
-    return tuple(ready)
+        made.append(ready(release.manifest, release.heads, embedders[key]))
+    return tuple(made)
 
 
 def load_for_batch(
@@ -96,7 +96,7 @@ def load_for_batch(
     release = store.load(read_in_force(database).live.digest)
     count = 1 if choose_device(settings.device) == "cuda" else len(os.sched_getaffinity(0))
     embedders = [new_embedder(release.backbone, one_thread) for _ in range(count)]
-    return make_ready(release, embedders[0]), embedders
+    return ready(release.manifest, release.heads, embedders[0]), embedders
 
 
 def install(database: Database, store: ReleaseStore, release: Release) -> RegisteredRelease:
@@ -105,7 +105,7 @@ def install(database: Database, store: ReleaseStore, release: Release) -> Regist
     known = RegisteredRelease(
         name=manifest.name,
         digest=manifest.digest,
-        backbone=backbone_key(release),
+        backbone=backbone_key(manifest),
         manifest=json.loads(manifest.to_json()),
     )
     register(database, known)

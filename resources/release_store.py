@@ -16,7 +16,7 @@ import fsspec
 import structlog
 
 from ops.errors import ConfigurationError, RetryableError
-from ops.release import BACKBONE_FILE, HEADS_FILE, SHA256_HEX, Manifest, Release, sha256_hex
+from ops.release import BACKBONE_FILE, HEADS_FILE, SHA256_HEX, Head, Manifest, Release, sha256_hex
 from ops.release_files import decode_backbone, decode_heads, encode_backbone, encode_heads
 
 MANIFEST_FILE = "manifest.json"
@@ -72,12 +72,16 @@ class ReleaseStore:
         """
         manifest = self.manifest(digest)
         backbone = self._read(digest, BACKBONE_FILE, manifest.files[BACKBONE_FILE])
-        heads = self._read(digest, HEADS_FILE, manifest.files[HEADS_FILE])
         return Release(
             manifest=manifest,
             backbone_state=decode_backbone(backbone),
-            heads=decode_heads(heads, manifest.taxonomy),
+            heads=self.heads(manifest),
         )
+
+    def heads(self, manifest: Manifest) -> dict[str, Head]:
+        """A release's heads alone, by task, verified; raises as `load` does."""
+        data = self._read(manifest.digest, HEADS_FILE, manifest.files[HEADS_FILE])
+        return decode_heads(data, manifest.taxonomy)
 
     def manifest(self, digest: str) -> Manifest:
         """A release's manifest alone, verified; raises as `load` does."""

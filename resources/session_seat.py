@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -115,6 +115,14 @@ class SessionSeat:
     def ready(self) -> None:
         """Warm, and able to take partitions."""
         self._set_state("ready")
+
+    def warm(self, releases: Sequence[str]) -> None:
+        """Tell which releases are loaded; RetryableError where PostgreSQL is away."""
+        with self.database.cursor() as cursor:
+            cursor.execute(
+                "UPDATE lalafo.sessions SET warm = %s WHERE run_id = %s",
+                (list(releases), self.terms.run_id),
+            )
 
     # --- the session's side
 

@@ -143,7 +143,7 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     connection = psycopg.connect(url)
     register_halfvec(connection)
-    key = backbone_key(release)
+    key = backbone_key(release.manifest)
     ready.release()
     go.wait()
     cpu = _cpu_s()

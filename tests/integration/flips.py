@@ -1,0 +1,76 @@
+"""What the tests of releases share: install, judge, re-score, and look at what an ad has."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from ops.ready_release import ReadyRelease
+from ops.release import Release
+from ops.tasks import all_tasks
+from resources.catalogue import Catalogue
+from resources.database import Database
+from resources.day_scoring import embed_days, score_days
+from resources.photo_store import PhotoStore
+from resources.ready_releases import install, new_embedder, ready
+from resources.release_days import DayState, read_coverage, settle
+from resources.release_registry import RegisteredRelease, find_release, write_verdict
+from resources.release_store import ReleaseStore
+from resources.releases_in_force import read_in_force
+from resources.settings import Settings
+
+TOPIC = "ads.scored"
+
+
+def judged(database: Database, settings: Settings, release: Release, why: str = "") -> str:
+    """Install a release and put its gate's verdict on record; its name."""
+    name = install(database, ReleaseStore(settings.resolved_store_url), release).name
+    against = read_in_force(database).live.name
+    verdict = {"passed": not why, "against": against, "why": [why] if why else []}
+    write_verdict(database, name, verdict)
+    return name
+
+
+def loaded(settings: Settings, known: RegisteredRelease) -> ReadyRelease:
+    """A registered release, ready to score."""
+    release = ReleaseStore(settings.resolved_store_url).load(known.digest)
+    embedder = new_embedder(release.backbone, settings)
+    return ready(release.manifest, release.heads, embedder)
+
+
+def rescore(
+    database: Database, settings: Settings, name: str, days: Sequence[date] | None = None
+) -> tuple[DayState, ...]:
+    """Score what a release owes, as the assets do; how its days stand then."""
+    known = find_release(database, name)
+    owed = read_coverage(database, name).owed if days is None else days
+    release = loaded(settings, known)
+    catalogue = Catalogue(database, run_id=f"rescore-{name}")
+    store = PhotoStore(settings.resolved_store_url, fsync=False)
+    embed_days(catalogue, release, [release.embedder], store, owed, told=lambda _: None)
+    for task in all_tasks():
+        score_days(catalogue, release, task, list(owed), told=lambda _: None)
+    return settle(database, known, owed)
+
+
+def without_a_value(database: Database, name: str) -> list[tuple[str, int]]:
+    """The scored ads without exactly one prediction of their own revision under a release."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT a.ad_id, a.revision FROM lalafo.ads AS a WHERE a.status = 'scored' AND "
+            "(SELECT count(*) FROM lalafo.predictions AS p WHERE p.release = %s "
+            "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = 'category' "
+            "AND p.revision = a.revision) <> 1 ORDER BY 1",
+            (name,),
+        )
+        return cursor.fetchall()
+
+
+def left_over(database: Database, name: str) -> list[tuple[str, int]]:
+    """Predictions under a release that are of no ad's present revision."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.ad_id, p.revision FROM lalafo.predictions AS p LEFT JOIN lalafo.ads AS a "
+            "ON a.catalog = p.catalog AND a.ad_id = p.ad_id AND a.revision = p.revision "
+            "AND a.status = 'scored' WHERE p.release = %s AND a.ad_id IS NULL ORDER BY 1",
+            (name,),
+        )
+        return cursor.fetchall()
