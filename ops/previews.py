@@ -18,31 +18,38 @@ if TYPE_CHECKING:
 
 TILE = 112
 CAPTION = 16
+CAPTION_CHARS = 18
 COLUMNS = 8
 INK = "#22313f"
 BAR = "#3d6fb6"
+WRONG = "#c8553d"
+SMOOTHED_STEPS = 50
 
 
 def contact_sheet(photos: Sequence[tuple[bytes, str]]) -> bytes:
     """Photos with a caption each, in rows of eight; a JPEG of a few tens of kilobytes.
 
     Args:
-        photos: (JPEG bytes, caption); no photos give a sheet that says so.
+        photos: (JPEG bytes, caption of one line or more); no photos give a sheet that says so.
     """
     rows = max(1, -(-len(photos) // COLUMNS))
     columns = min(COLUMNS, max(2, len(photos)))
-    sheet = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
+    lines = max((caption.count("\n") + 1 for _, caption in photos), default=1)
+    height = TILE + lines * CAPTION
+    sheet = Image.new("RGB", (columns * TILE, rows * height), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(11)
     if not photos:
         draw.text((8, 8), "no photos in this period", fill=INK, font=font)
     for index, (data, caption) in enumerate(photos):
-        left, top = index % COLUMNS * TILE, index // COLUMNS * (TILE + CAPTION)
+        left, top = index % COLUMNS * TILE, index // COLUMNS * height
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as photo:
             photo.draft("RGB", (TILE, TILE))
             photo.thumbnail((TILE - 4, TILE - 4))
             sheet.paste(photo, (left + (TILE - photo.width) // 2, top + (TILE - photo.height) // 2))
-        draw.text((left + 4, top + TILE - 1), caption[:18], fill=INK, font=font)
+        for number, line in enumerate(caption.split("\n")):
+            place = (left + 4, top + TILE - 1 + number * CAPTION)
+            draw.text(place, line[:CAPTION_CHARS], fill=INK, font=font)
     out = io.BytesIO()
     sheet.save(out, "JPEG", quality=72)
     return out.getvalue()
@@ -90,6 +97,57 @@ def confusion_matrix(matrix: NDArray[np.int64], labels: Sequence[str], *, title:
                 axes.text(
                     column, row, str(count), ha="center", va="center", fontsize=6, color=colour
                 )
+    return _png(figure)
+
+
+def scores(
+    edges: Sequence[float], right: Sequence[int], wrong: Sequence[int], *, title: str
+) -> bytes:
+    """How sure a model was where it was right and where it was wrong, and how often a score of
+    that height was right (the line; on the dotted diagonal scores mean what they say), as PNG.
+
+    Args:
+        edges: of B bins, B + 1 in [0, 1]; `right` and `wrong`: photos by bin of the best score.
+    """
+    figure, axes = _figure(title)
+    if sum(right) + sum(wrong) == 0:
+        return _nothing(figure, axes)
+    edge = np.asarray(edges)
+    middles, widths = (edge[:-1] + edge[1:]) / 2, np.diff(edge) * 0.9
+    axes.bar(middles, right, widths, color=BAR, label="right")
+    axes.bar(middles, wrong, widths, bottom=right, color=WRONG, label="wrong")
+    axes.set_xlabel("score of the label chosen")
+    axes.set_ylabel("photos")
+    share = axes.twinx()
+    total = np.asarray(right) + np.asarray(wrong)
+    known = total > 0
+    share.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
+    share.plot(
+        middles[known],
+        np.asarray(right)[known] / total[known],
+        "o-",
+        color=INK,
+        linewidth=1,
+        markersize=3,
+        label="share that is right",
+    )
+    share.set_ylim(0, 1.05)
+    share.tick_params(labelsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=7, frameon=False)
+    return _png(figure)
+
+
+def curve(values: Sequence[float], *, title: str, y_label: str) -> bytes:
+    """A value of each step, and its running mean, as PNG; none says so."""
+    figure, axes = _figure(title)
+    if len(values) == 0:
+        return _nothing(figure, axes)
+    axes.plot(values, color=BAR, linewidth=0.6, alpha=0.4)
+    window = max(1, min(SMOOTHED_STEPS, len(values) // 5))
+    mean = np.convolve(values, np.full(window, 1 / window), "valid")
+    axes.plot(np.arange(len(mean)) + window - 1, mean, color=BAR, linewidth=1.6)
+    axes.set_xlabel("step")
+    axes.set_ylabel(y_label)
     return _png(figure)
 
 

@@ -1,12 +1,12 @@
 """Which photos a model is trained on and which it is judged by.
 
-Decides that neither an ad nor an exact duplicate is on both sides, and that the split depends on
-contents, never on order.
+Decides that neither an ad, nor an exact duplicate, nor a group of photos that are nearly alike is
+on both sides, and that the split depends on contents, never on order.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ def split_by_group(
         )
     if not 0 < held_out < 1:
         raise ConfigurationError(f"held_out={held_out}: want a share between 0 and 1.")
-    pieces = _pieces(groups, contents)
+    pieces = _pieces([groups, contents])
     by_label: dict[str, list[tuple[bytes, list[int]]]] = defaultdict(list)
     for rows in pieces:
         label, _ = min(Counter(labels[r] for r in rows).items(), key=lambda c: (-c[1], c[0]))
@@ -74,9 +74,56 @@ def _take(ranked: Iterable[tuple[bytes, list[int]]], share: float) -> list[int]:
     return taken
 
 
-def _pieces(groups: Sequence[str], contents: Sequence[bytes]) -> list[list[int]]:
-    """Rows joined by a shared group or content, as a union of sets."""
-    parent = list(range(len(groups)))
+def split_for_growth(
+    labels: Sequence[str],
+    *,
+    joined_by: Sequence[Sequence[Hashable]],
+    contents: Sequence[bytes],
+    held_out: float = 0.2,
+    seed: int = 0,
+) -> tuple[Split, tuple[bytes, ...]]:
+    """Hold out about that share of photos, each by its own piece alone: for a set that grows.
+
+    Photos that share a key of any kind in `joined_by` (ad, content, near-duplicate group) are one
+    piece, also through others, and stay together. A piece is named by the first of its contents,
+    and held out if SHA-256 of the seed and that name is small: what other photos there are makes
+    no difference, so that a photo that one release was trained on is not what its successor is
+    judged by. Two exceptions, for labels of few pieces: the first in rank is held out where none
+    is, if another is left to train on; the last in rank is trained on where all are held out.
+
+    Returns: the split, and the piece of each row: a SHA-256 of contents, 32 bytes.
+
+    Raises:
+        ConfigurationError: the lengths differ, or `held_out` is not between 0 and 1.
+    """
+    if {len(contents), *map(len, joined_by)} != {len(labels)}:
+        raise ConfigurationError(
+            f"A split needs as many keys ({[len(k) for k in joined_by]}) and contents "
+            f"({len(contents)}) as labels ({len(labels)})."
+        )
+    if not 0 < held_out < 1:
+        raise ConfigurationError(f"held_out={held_out}: want a share between 0 and 1.")
+    by_label: dict[str, list[tuple[bytes, list[int]]]] = defaultdict(list)
+    names: list[bytes] = [b""] * len(labels)
+    for rows in _pieces([*joined_by, contents]):
+        name = min(contents[r] for r in rows)
+        for row in rows:
+            names[row] = name
+        label, _ = min(Counter(labels[r] for r in rows).items(), key=lambda c: (-c[1], c[0]))
+        by_label[label].append((hashlib.sha256(b"%d:" % seed + name).digest(), rows))
+    limit = int(held_out * 2**64)
+    judged = np.zeros(len(labels), dtype=bool)
+    for ranked in by_label.values():
+        ordered = sorted(ranked)
+        count = sum(int.from_bytes(rank[:8]) < limit for rank, _ in ordered)
+        for _, rows in ordered[: min(max(count, 1), len(ordered) - 1)]:
+            judged[rows] = True
+    return Split(np.flatnonzero(~judged), np.flatnonzero(judged)), tuple(names)
+
+
+def _pieces(joined_by: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+    """Rows joined by a shared key of one kind, as a union of sets."""
+    parent = list(range(len(joined_by[0])))
 
     def root(row: int) -> int:
         while parent[row] != row:
@@ -84,11 +131,11 @@ def _pieces(groups: Sequence[str], contents: Sequence[bytes]) -> list[list[int]]
             row = parent[row]
         return row
 
-    seen: dict[str | bytes, int] = {}
-    for row, keys in enumerate(zip(groups, contents, strict=True)):
-        for key in keys:
+    for keys in joined_by:
+        seen: dict[Hashable, int] = {}
+        for row, key in enumerate(keys):
             parent[root(row)] = root(seen.setdefault(key, row))
     pieces: dict[int, list[int]] = defaultdict(list)
-    for row in range(len(groups)):
+    for row in range(len(parent)):
         pieces[root(row)].append(row)
     return list(pieces.values())

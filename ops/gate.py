@@ -1,0 +1,265 @@
+"""Whether a candidate may take the live release's place: worse than the margins, it may not.
+
+Decides the measures and the words; refuses to know where figures come from. Both releases are
+judged on the same held-out labels; a category that one of them does not know is one that it gets
+wrong.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.evaluation import evaluate
+
+ACCURACY, RECALL, CALIBRATION, COST = "accuracy", "recall", "calibration", "cost"
+MEASURES = (ACCURACY, RECALL, CALIBRATION, COST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margins:
+    """How much worse a candidate may be. Shares of photos, unless they are factors."""
+
+    accuracy: float = 0.01
+    recall: float = 0.10
+    calibration: float = 0.03
+    latency_factor: float = 1.5
+    memory_factor: float = 2.0
+    min_photos: int = 20  # held out: of a category, before its recall is judged; of a task, at all
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was measured of one release on the held-out labels.
+
+    `tasks`: by task, `ops.evaluation.evaluate`'s measures over every label that occurs; a task
+    without held-out labels has None, and one that the release has no head for is missing.
+    """
+
+    name: str
+    tasks: Mapping[str, Mapping[str, Any] | None]
+    latency_ms: float | None  # a photo, through the backbone; None: not measured, it is shared
+    memory_mb: float  # of weights
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One measure's part of the verdict."""
+
+    measure: str
+    why: tuple[str, ...]  # what is worse than its margin, in words; empty: it passed
+    told: str  # what was compared, in a line
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is worse than its margin."""
+        return not self.why
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of a candidate."""
+
+    name: str
+    against: str | None  # the live release's name; None where there was none
+    findings: tuple[Finding, ...]
+    judged_at: datetime
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)  # JSON
+
+    @property
+    def passed(self) -> bool:
+        """Whether every measure did."""
+        return all(finding.passed for finding in self.findings)
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """What failed, in words."""
+        return tuple(reason for finding in self.findings for reason in finding.why)
+
+    def finding(self, measure: str) -> Finding:
+        """One measure's."""
+        return next(finding for finding in self.findings if finding.measure == measure)
+
+    def as_json(self) -> dict[str, Any]:
+        """As `releases.gate` keeps it."""
+        return {
+            "passed": self.passed,
+            "against": self.against,
+            "why": list(self.why),
+            "figures": {f.measure: dict(f.figures) for f in self.findings},
+            "told": {f.measure: f.told for f in self.findings},
+            "notes": list(self.notes),
+            "details": dict(self.details),
+            "judged_at": self.judged_at.isoformat(),
+        }
+
+
+def judge(
+    candidate: Judged,
+    live: Judged,
+    margins: Margins,
+    *,
+    judged_at: datetime,
+    notes: Sequence[str] = (),
+    details: Mapping[str, Any] | None = None,
+) -> Verdict:
+    """Compare a candidate with the live release; a difference of just the margin passes."""
+    return Verdict(
+        name=candidate.name,
+        against=live.name,
+        findings=(
+            _accuracy(candidate, live, margins),
+            _recall(candidate, live, margins),
+            _calibration(candidate, live, margins),
+            _cost(candidate, live, margins),
+        ),
+        judged_at=judged_at,
+        notes=tuple(notes),
+        details={} if details is None else details,
+    )
+
+
+def nothing_to_compare(name: str, *, judged_at: datetime) -> Verdict:
+    """The verdict of a first release: no release is live."""
+    findings = tuple(
+        Finding(measure, (), "no release is live: there is nothing to compare with")
+        for measure in MEASURES
+    )
+    return Verdict(name, None, findings, judged_at)
+
+
+def measures_over(
+    probabilities: NDArray[np.float32],
+    labels: Sequence[str],
+    truth: Sequence[str],
+    every_label: Sequence[str],
+) -> dict[str, Any]:
+    """`evaluate` over every label, those that a head lacks included: it gives them no chance.
+
+    Args:
+        probabilities: (N, C), columns as `labels`, which `every_label` holds.
+        truth: N labels of `every_label`.
+    """
+    wide = np.zeros((len(probabilities), len(every_label)), np.float32)
+    place = {label: column for column, label in enumerate(every_label)}
+    wide[:, [place[label] for label in labels]] = probabilities
+    return evaluate(wide, truth, every_label)
+
+
+def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
+    why: list[str] = []
+    told: list[str] = []
+    figures: dict[str, float] = {}
+    for task in sorted(live.tasks.keys() | candidate.tasks.keys()):
+        if task not in candidate.tasks:
+            why.append(f"it has no head for the task '{task}', which {live.name} has")
+            continue
+        ours, theirs = candidate.tasks[task], live.tasks.get(task)
+        if theirs is None:
+            told.append(f"{task}: nothing to compare")
+            continue
+        if ours is None or ours["count"] < margins.min_photos:
+            count = 0 if ours is None else ours["count"]
+            why.append(
+                f"only {count} held-out photos of the task '{task}', fewer than "
+                f"{margins.min_photos}: nothing can be said of it"
+            )
+            continue
+        new, old, count = ours["accuracy"], theirs["accuracy"], ours["count"]
+        figures |= {f"{task}": new, f"{task} (live)": old, f"{task} photos": count}
+        told.append(f"{task}: {new:.1%} against {old:.1%}, on {count} held-out photos")
+        if _exceeds(old - new, margins.accuracy):
+            why.append(
+                f"accuracy of '{task}' fell from {old:.3f} to {new:.3f}, more than "
+                f"{margins.accuracy:.3f}"
+            )
+    if not figures and not why:
+        why.append("nothing is held out to judge it by: label more ads, or wait for more")
+    return Finding(ACCURACY, tuple(why), "; ".join(told) or "; ".join(why), figures)
+
+
+def _recall(candidate: Judged, live: Judged, margins: Margins) -> Finding:
+    why: list[str] = []
+    judged, few = 0, 0
+    worst: tuple[float, str] | None = None
+    for label, count, new, old in _recalls(candidate, live):
+        if count < margins.min_photos:
+            few += 1
+            continue
+        judged += 1
+        change = (new - old, f"'{label}' {old:.2f} to {new:.2f}")
+        worst = change if worst is None else min(worst, change)
+        if _exceeds(old - new, margins.recall):
+            why.append(
+                f"recall of '{label}' fell from {old:.2f} to {new:.2f}, more than "
+                f"{margins.recall:.2f} ({count} held-out photos)"
+            )
+    told = f"{judged} categories judged; {few} have fewer than {margins.min_photos} held-out photos"
+    if worst is not None:
+        told += f"; the largest fall or least gain: {worst[1]}"
+    figures: dict[str, float] = {"categories judged": judged, "categories with too few": few}
+    return Finding(RECALL, tuple(why), told, figures)
+
+
+def _recalls(candidate: Judged, live: Judged) -> Iterator[tuple[str, int, float, float]]:
+    """Each label that the live release is asked for: held-out photos, recalls of both."""
+    for task in sorted(live.tasks.keys() & candidate.tasks.keys()):
+        ours, theirs = candidate.tasks[task], live.tasks[task]
+        if ours is None or theirs is None:
+            continue
+        for label, old in sorted(theirs["per_category"].items()):
+            if old["recall"] is not None:
+                new = ours["per_category"].get(label, {}).get("recall")
+                yield label, old["count"], 0.0 if new is None else new, old["recall"]
+
+
+def _calibration(candidate: Judged, live: Judged, margins: Margins) -> Finding:
+    why: list[str] = []
+    told: list[str] = []
+    figures: dict[str, float] = {}
+    for task in sorted(live.tasks.keys() & candidate.tasks.keys()):
+        ours, theirs = candidate.tasks[task], live.tasks[task]
+        if ours is None or theirs is None:
+            continue
+        new, old = ours["calibration_error"], theirs["calibration_error"]
+        figures |= {f"{task}": new, f"{task} (live)": old}
+        told.append(f"{task}: scores are off by {new:.3f}, the live one's by {old:.3f}")
+        if _exceeds(new - old, margins.calibration):
+            why.append(
+                f"calibration error of '{task}' rose from {old:.3f} to {new:.3f}, more than "
+                f"{margins.calibration:.3f}"
+            )
+    return Finding(CALIBRATION, tuple(why), "; ".join(told) or "nothing to compare", figures)
+
+
+def _cost(candidate: Judged, live: Judged, margins: Margins) -> Finding:
+    why: list[str] = []
+    told = [f"weights of {candidate.memory_mb:.1f} MB against {live.memory_mb:.1f}"]
+    figures = {"memory_mb": candidate.memory_mb, "memory_mb (live)": live.memory_mb}
+    if _exceeds(candidate.memory_mb, margins.memory_factor * live.memory_mb):
+        why.append(
+            f"its weights take {candidate.memory_mb:.1f} MB, {live.memory_mb:.1f} MB before: more "
+            f"than {margins.memory_factor:g} times as much"
+        )
+    new, old = candidate.latency_ms, live.latency_ms
+    if new is None or old is None:
+        told.append("the backbone is the same, and so is the time that a photo takes")
+        return Finding(COST, tuple(why), "; ".join(told), figures)
+    told.append(f"{new:.2f} ms a photo against {old:.2f}")
+    figures |= {"latency_ms": new, "latency_ms (live)": old}
+    if _exceeds(new, margins.latency_factor * old):
+        why.append(
+            f"a photo takes {new:.2f} ms, {old:.2f} ms before: more than "
+            f"{margins.latency_factor:g} times as long"
+        )
+    return Finding(COST, tuple(why), "; ".join(told), figures)
+
+
+def _exceeds(value: float, limit: float) -> bool:
+    """Beyond the limit by more than a float's last digits: a share of n photos is a fraction."""
+    return value > limit + 1e-9

@@ -1,0 +1,222 @@
+"""From labelled embeddings to a release: heads fitted, judged on what was held out, and frozen.
+
+Decides what is measured and kept in the manifest; refuses to know where embeddings come from. The
+trainer and the demo make their releases here. The same rows, code and seed give the same digest,
+on machines with other numbers of cores too: sums are taken in one order, by one thread.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.errors import ConfigurationError
+from ops.evaluation import evaluate, logistic_regression_accuracy, majority_accuracy
+from ops.heads import class_probabilities
+from ops.release import FrozenBackbone, Head, Release
+from ops.release_files import assemble
+from ops.tasks import task_by_name
+from ops.types import Embeddings
+
+if TYPE_CHECKING:
+    from ops.fine_tune import PhotoLoader
+
+HEADLINE_TASK = "category"
+"""Whose accuracy stands for the release's in lists."""
+
+YARDSTICK_ROWS = 5_000
+"""scikit-learn's regression takes minutes beyond."""
+
+Told = Callable[[str, int, int], object]
+"""What is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledRows:
+    """N photos: their vectors (N, D), labels, and the group that each must be validated with."""
+
+    rows: Embeddings
+    labels: Sequence[str]
+    groups: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedTask:
+    """A head, and what it said of the photos that were held out."""
+
+    head: Head
+    fit: dict[str, Any]  # JSON: how the head was chosen
+    held_out: dict[str, Any]  # JSON: ops.evaluation.evaluate's measures
+    judged: NDArray[np.int64]  # (M,) which of the held-out rows were judged: of known labels
+    probabilities: NDArray[np.float32]  # (M, C), columns as the head's labels
+    yardsticks: dict[str, float]  # accuracies, beside ours
+    left_out: tuple[str, ...]  # labels with too few photos to learn them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadeRelease:
+    """A release and how good it is."""
+
+    release: Release
+    tasks: Mapping[str, JudgedTask]
+    losses: tuple[float, ...] = field(default=())  # of each step, where the backbone was trained
+
+
+def judge_head(
+    task: str,
+    train: LabelledRows,
+    held_out: LabelledRows,
+    *,
+    seed: int = 0,
+    min_photos: int = 2,
+    yardstick: bool = True,
+) -> JudgedTask:
+    """Fit a task's head and judge it on held-out rows.
+
+    Args:
+        min_photos: labels with fewer to train on are left out.
+
+    Raises:
+        ConfigurationError: the task learns nothing, or there is too little to learn or judge by.
+    """
+    fit = task_by_name(task).fit
+    if fit is None:
+        raise ConfigurationError(f"The task {task} learns nothing: it has no `fit`.")
+    counts = Counter(train.labels)
+    left_out = tuple(sorted(label for label, n in counts.items() if n < max(2, min_photos)))
+    train = _without(train, left_out)
+    with repeatable():
+        head, fitted = fit(train.rows, train.labels, groups=train.groups, seed=seed)
+        judged = np.flatnonzero(np.isin(np.array(held_out.labels, object), list(head.labels)))
+        if len(judged) == 0:
+            raise ConfigurationError(
+                f"Nothing is held out to judge the task {task} by: {len(held_out.labels)} photos, "
+                f"none of {len(head.labels)} labels that can be learned. Label more ads."
+            )
+        labels = [held_out.labels[i] for i in judged.tolist()]
+        probabilities = class_probabilities(held_out.rows[judged], head)
+        measures = evaluate(probabilities, labels, head.labels)
+        yardsticks = {"majority_accuracy": majority_accuracy(train.labels, labels)}
+        if yardstick and len(train.labels) <= YARDSTICK_ROWS:
+            yardsticks["logistic_regression_accuracy"] = logistic_regression_accuracy(
+                train.rows, train.labels, held_out.rows[judged], labels
+            )
+    return JudgedTask(head, fitted, measures, judged, probabilities, yardsticks, left_out)
+
+
+def freeze_release(
+    backbone: FrozenBackbone,
+    weights_source: str,
+    tasks: Mapping[str, JudgedTask],
+    *,
+    kept: Mapping[str, Head] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    losses: Sequence[float] = (),
+) -> MadeRelease:
+    """Heads and backbone as a release, with what was measured in its manifest.
+
+    Args:
+        kept: heads of other tasks, taken over as they are from a release of this backbone.
+        facts: JSON that goes into the metrics: what it was trained on, by which seed.
+    """
+    kept = {} if kept is None else {t: h for t, h in kept.items() if t not in tasks}
+    headline = tasks.get(HEADLINE_TASK)
+    metrics: dict[str, Any] = {
+        **({} if headline is None else {"accuracy": headline.held_out["accuracy"]}),
+        **({} if facts is None else facts),
+        "heads_kept": sorted(kept),
+        "tasks": {
+            name: {
+                "held_out": judged.held_out,
+                "fit": judged.fit,
+                "left_out": list(judged.left_out),
+                **judged.yardsticks,
+            }
+            for name, judged in tasks.items()
+        },
+    }
+    release = assemble(
+        backbone=backbone.name,
+        weights_source=weights_source,
+        preprocessing=backbone.preprocessing,
+        backbone_state=backbone.state,
+        heads={**kept, **{name: judged.head for name, judged in tasks.items()}},
+        metrics=_rounded(metrics),
+    )
+    return MadeRelease(release, dict(tasks), tuple(losses))
+
+
+def tune_backbone(
+    backbone: FrozenBackbone,
+    photos: "NDArray[np.uint8] | PhotoLoader",
+    labels: Sequence[str],
+    *,
+    device: str,
+    epochs: float = 8,
+    seed: int = 0,
+    told: Told,
+) -> tuple[FrozenBackbone, tuple[float, ...]]:
+    """Train a backbone further on labelled photos; it, and the loss of each step.
+
+    Repeats by seed on one machine; not bit for bit on CUDA, nor with another number of threads.
+    """
+    from ops.fine_tune import Progress, fine_tune
+
+    def step(at: Progress) -> None:
+        told(f"fine-tuning the backbone (loss {at.loss:.2f})", round(100 * at.fraction), 100)
+
+    trained = fine_tune(
+        backbone.name,
+        backbone.state,
+        photos,
+        labels,
+        preprocessing=backbone.preprocessing,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        progress=step,
+    )
+    tuned = FrozenBackbone(backbone.name, trained.state, backbone.preprocessing)
+    return tuned, trained.losses
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """One thread for BLAS and torch: the order of a sum depends on their number."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def every_core() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def _without(rows: LabelledRows, labels: Sequence[str]) -> LabelledRows:
+    if not labels:
+        return rows
+    kept = [i for i, label in enumerate(rows.labels) if label not in labels]
+    groups = None if rows.groups is None else [rows.groups[i] for i in kept]
+    return LabelledRows(rows.rows[kept], [rows.labels[i] for i in kept], groups)
+
+
+def _rounded(value: Any) -> Any:
+    """JSON with floats at six places: more would say more than was measured."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
