@@ -3,16 +3,20 @@
 import dagster as dg
 
 from lalafo_assets.checks import checks
+from lalafo_assets.diff import release_diff
 from lalafo_assets.embeddings import photo_embeddings
-from lalafo_assets.jobs import rescore_job, session_job
+from lalafo_assets.jobs import diff_job, rescore_job, session_job
 from lalafo_assets.photos import ad_photos, ads_topic
 from lalafo_assets.predictions import prediction_assets
+from lalafo_assets.release_scores import no_day_is_behind, release_scores
 from lalafo_assets.releases import model_release
+from lalafo_assets.stale import stale_job, stale_schedule
 from lalafo_assets.upkeep import upkeep_job, upkeep_schedule
 from resources.dagster_resources import RESOURCES
 from resources.settings import load_settings
 from sensors.failures import failed_sessions
 from sensors.new_ads import new_ads
+from sensors.releases import releases
 
 
 @dg.definitions
@@ -21,11 +25,22 @@ def defs() -> dg.Definitions:
     settings = load_settings()
     executor, gpus = settings.executor, int(settings.device != "cpu")
     session, upkeep = session_job(executor, gpus=gpus), upkeep_job(executor)
+    stale, diff = stale_job(executor), diff_job(executor)
     return dg.Definitions(
-        assets=[ads_topic, model_release, ad_photos, photo_embeddings, *prediction_assets],
-        asset_checks=checks,
-        jobs=[session, rescore_job(executor, gpus=gpus), upkeep],
-        schedules=[upkeep_schedule(upkeep)],
-        sensors=[new_ads(session), failed_sessions(session)],
+        assets=[
+            ads_topic,
+            ad_photos,
+            photo_embeddings,
+            *prediction_assets,
+            model_release,
+            release_scores,
+            release_diff,
+        ],
+        asset_checks=[*checks, no_day_is_behind],
+        jobs=[session, rescore_job(executor, gpus=gpus), stale, diff, upkeep],
+        schedules=[upkeep_schedule(upkeep), stale_schedule(stale)],
+        sensors=[new_ads(session), releases(diff), failed_sessions(session)],
         resources=RESOURCES,
+        # A backfill's runs: their steps follow each other, in the run's own process or pod.
+        executor=dg.in_process_executor,
     )

@@ -1,25 +1,30 @@
-"""The asset `photo_embeddings`: each photo's unit vector under the backbone of the live release.
+"""The asset `photo_embeddings`: each photo's unit vector under a release's backbone.
 
 The stream fills it. Run by hand or by a backfill, it embeds the days' photos that have no vector
-under that backbone yet, from their stored renditions; nothing is fetched.
+under the backbone of the run's release yet (that of its tag `lalafo/release`, else the live one),
+from their stored renditions; nothing is fetched.
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.photos import ad_photos
-from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
+from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
 from ops.dagster_ops import plain_failures
+from ops.rescore import EmbedReport
 from resources import tables
 from resources.catalogue import Catalogue
 from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.day_checks import embeddings_are_unit_vectors
 from resources.day_scoring import embed_days
+from resources.release_registry import RegisteredRelease
+from resources.rescores import at_work
 
 
 @dg.asset(
@@ -36,7 +41,7 @@ from resources.day_scoring import embed_days
     ),
     metadata=table_metadata(tables.embeddings),
     description=(
-        "A unit vector (halfvec) for each photo under the live release's backbone, computed from "
+        "A unit vector (halfvec) for each photo under the backbone of a release, computed from "
         "the stored rendition. A photo that several ads share is embedded once."
     ),
 )
@@ -47,23 +52,21 @@ def photo_embeddings(
     models: ModelsResource,
 ) -> dg.MaterializeResult[None]:
     """Embed what is missing; only stale rows are touched."""
-    from resources.ready_releases import load_for_batch
+    from resources.batch_release import wanted_release
 
-    with plain_failures(), closing(database.open()) as held:
-        store = photos.store()
+    with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
         covered = days_of(context)
         catalogue = Catalogue(held, run_id=context.run.run_id)
-        live, embedders = load_for_batch(held, models.store(), models.settings())
-
+        release = wanted_release(held, context.run.tags, RELEASE_TAG)
         started = time.perf_counter()
-        report = embed_days(catalogue, live, embedders, store, covered, told=context.log.info)
+        report = _embed(context, catalogue, release, covered, photos, models)
         elapsed_s = time.perf_counter() - started
-        finding = embeddings_are_unit_vectors(held, covered, live.backbone)
+        finding = embeddings_are_unit_vectors(held, covered, release.backbone)
         return dg.MaterializeResult(
             metadata={
                 "dagster/partition_row_count": int(finding.figures["embedded"]),
-                "release": live.name,
-                "backbone": live.backbone,
+                "release": release.name,
+                "backbone": release.backbone,
                 "photos_embedded": report.embedded,
                 "photos_unreadable": len(report.unreadable),
                 "unreadable": dg.MetadataValue.json(
@@ -72,3 +75,25 @@ def photo_embeddings(
                 "photos_per_s": round(report.embedded / elapsed_s, 1),
             }
         )
+
+
+def _embed(
+    context: dg.AssetExecutionContext,
+    catalogue: Catalogue,
+    release: RegisteredRelease,
+    covered: Sequence[date],
+    photos: PhotosResource,
+    models: ModelsResource,
+) -> EmbedReport:
+    """Embed the days' stale photos; where there is none, no network is loaded."""
+    from resources.batch_release import load_to_embed
+
+    stale = catalogue.photos_to_embed(covered, release.backbone, chunk=1)
+    if next(stale, None) is None:
+        context.log.info(
+            f"nothing to embed: every stored photo has its vector under {release.backbone}"
+        )
+        return EmbedReport()
+    del stale  # ends its query
+    ready, embedders = load_to_embed(release, models.store(), models.settings())
+    return embed_days(catalogue, ready, embedders, photos.store(), covered, told=context.log.info)

@@ -1,10 +1,10 @@
-"""The jobs: the session that drains the stream, and the re-score of whole days."""
+"""The jobs: the session that drains the stream, the re-score of whole days, the diff."""
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from lalafo_assets.partitions import days
-from ops.asset_names import SESSION_JOB
+from ops.asset_names import RELEASE_DIFF, SESSION_JOB
 from ops.dagster_ops import drain_ads
 from resources.executors import Kind, pod_tags, rescore_executor, session_executor
 
@@ -40,4 +40,15 @@ def rescore_job(executor: Kind, *, gpus: int = 1) -> UnresolvedAssetJobDefinitio
             "Bring whole days to the live release: only stale rows are touched, and only from "
             "what is stored. Launch it for a day, or as a backfill over many."
         ),
+    )
+
+
+def diff_job(executor: Kind) -> UnresolvedAssetJobDefinition:
+    """The job that the sensor `releases` starts when a candidate is complete."""
+    return dg.define_asset_job(
+        "compare_releases",
+        selection=dg.AssetSelection.assets(RELEASE_DIFF),
+        executor_def=session_executor(executor),
+        tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
+        description="What would change if the candidate were promoted now.",
     )

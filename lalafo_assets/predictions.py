@@ -1,8 +1,9 @@
-"""One asset a task (`ad_categories`, …): what the live release says of each ad.
+"""One asset a task (`ad_categories`, …): what a release says of each ad.
 
 Decides nothing about tasks: a file in `ops/tasks/` brings its asset. The stream fills them; run
 by hand or by a backfill, an asset scores the days' ads that have no prediction of their present
-revision under the live release, from stored embeddings.
+revision under the run's release (that of its tag `lalafo/release`, else the live one), from stored
+embeddings; then it closes the days that owe the release nothing any more.
 """
 
 from contextlib import closing
@@ -13,7 +14,8 @@ import dagster as dg
 from lalafo_assets.columns import table_metadata
 from lalafo_assets.embeddings import photo_embeddings
 from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
-from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL
+from lalafo_assets.release_scores import settle_days
+from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
 from ops.dagster_ops import plain_failures
 from ops.session_reports import as_metadata
 from ops.tasks import Task, all_tasks
@@ -23,6 +25,7 @@ from resources.dagster_resources import DatabaseResource, ModelsResource
 from resources.day_pictures import prediction_pictures
 from resources.day_scoring import score_days
 from resources.day_summaries import prediction_summary
+from resources.rescores import at_work
 
 
 def prediction_asset(task: Task) -> dg.AssetsDefinition:
@@ -49,19 +52,22 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
         database: DatabaseResource,
         models: ModelsResource,
     ) -> dg.MaterializeResult[None]:
-        from resources.ready_releases import load_in_force
+        from resources.batch_release import load_heads, wanted_release
 
-        with plain_failures(), closing(database.open()) as held:
+        with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
             covered = days_of(context)
             catalogue = Catalogue(held, run_id=context.run.run_id)
-            live = load_in_force(held, models.store(), models.embedder())[0]
-            scored = score_days(catalogue, live, task, covered, told=context.log.info)
-            summary = prediction_summary(held, covered, release=live.name, task=task.name)
+            release = wanted_release(held, context.run.tags, RELEASE_TAG)
+            ready = load_heads(release, models.store())
+            scored = score_days(catalogue, ready, task, covered, told=context.log.info)
+            settled = settle_days(context.instance, held, release, covered)
+            summary = prediction_summary(held, covered, release=release.name, task=task.name)
             return dg.MaterializeResult(
                 metadata={
                     "dagster/partition_row_count": len(summary.scores),
-                    "release": live.name,
+                    "release": release.name,
                     "ads_scored": scored,
+                    **settled,
                     **as_metadata(prediction_pictures(summary)),
                 }
             )

@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 
 from lalafo_assets.definitions import defs
-from ops.asset_names import SESSION_JOB
+from ops.asset_names import RELEASE_SCORES, RELEASE_TAG, SESSION_JOB
 from resources.photo_store import PhotoStore
+from resources.ready_releases import install
+from resources.release_days import read_coverage
+from resources.release_registry import write_verdict
+from resources.release_store import ReleaseStore
+from resources.releases_in_force import propose
 from tests.integration.live import Live, ad
 from tests.odd_photos import jpeg, noisy
 from tests.releases import random_release
 
-KEYS = {"ad_categories", "ad_photos", "kafka/ads", "model_release", "photo_embeddings"}
+KEYS = {
+    *("ad_categories", "ad_photos", "kafka/ads", "photo_embeddings"),
+    *("model_release", "release_scores", "release_diff"),
+}
 SCORES = (
     "SELECT ad_id, task, label, score, revision FROM lalafo.predictions "
     "WHERE release = %s ORDER BY 1, 2"
@@ -40,10 +48,14 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def run_job(name: str, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+def run_job(
+    name: str, instance: dg.DagsterInstance, tags: dict[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
     job = defs().get_repository_def().get_job(name)
     config = {"ops": {"drain_ads": {"config": {"idle_s": 0.6}}}} if name == SESSION_JOB else {}
-    return job.execute_in_process(instance=instance, partition_key=today(), run_config=config)
+    return job.execute_in_process(
+        instance=instance, partition_key=today(), run_config=config, tags=tags
+    )
 
 
 def test_the_assets_are_these() -> None:
@@ -128,6 +140,35 @@ def test_only_what_is_stale_is_touched(environment: Live, instance: dg.DagsterIn
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT DISTINCT run_id FROM lalafo.embeddings") == [("run-1",)]
     assert [row[0] for row in environment.rows(SCORES, other)] == ["1"]
+
+
+def test_a_run_scores_for_the_release_that_its_tag_names(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """A candidate's rows lie beside the live ones, and its day is closed and shown."""
+    urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(3)]
+    environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
+    environment.drain()
+    (live,) = environment.rows("SELECT live FROM lalafo.releases_in_force")[0]
+    before = environment.rows(SCORES, live)
+    store = ReleaseStore(environment.settings.resolved_store_url)
+    other = install(environment.database, store, random_release(seed=7, backbone_seed=1)).name
+    verdict = {"passed": True, "against": live, "why": [], "figures": {}}
+    write_verdict(environment.database, other, verdict)
+    propose(environment.database, other)
+    assert run_job("rescore_days", instance, {RELEASE_TAG: other}).success
+    assert environment.rows(SCORES, live) == before
+    assert [row[0] for row in environment.rows(SCORES, other)] == ["0", "1", "2"]
+    backbones = environment.rows("SELECT count(*) FROM lalafo.embeddings GROUP BY backbone")
+    assert backbones == [(3,), (3,)]
+    assert read_coverage(environment.database, other).complete
+    cell = dg.MultiPartitionKey({"day": today(), "release": other})
+    assert instance.get_materialized_partitions(RELEASE_SCORES) == {cell}
+    made = instance.get_latest_materialization_event(dg.AssetKey("ad_categories"))
+    assert made is not None and made.asset_materialization is not None
+    metadata = made.asset_materialization.metadata
+    assert (metadata["days_complete"].value, metadata["days_owed"].value) == (1, 0)
+    assert f"| {today()} | 3 | 0 | 0 | complete |" in str(metadata["days"].value)
 
 
 def test_a_day_is_mended(environment: Live, instance: dg.DagsterInstance) -> None:
