@@ -17,6 +17,7 @@ from resources.dagster_upkeep import FINISHED, prune_runs
 from resources.executors import Kind, pod_tags, session_executor
 from resources.outbox import relay, waiting
 from resources.photo_upkeep import sweep_photos
+from resources.release_upkeep import remove_superseded
 from resources.requeue import requeue_ads
 from resources.settings import load_settings
 from resources.upkeep import delete_old_rows
@@ -138,6 +139,19 @@ def send_outbox(
     _tell(context, sent=sent, left=left)
 
 
+@dg.op(description="Remove what releases left that nobody goes back to any more.")
+def remove_releases(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
+    """Predictions and embeddings; the releases themselves stay in the store."""
+    with plain_failures(), closing(database.open()) as held:
+        removed = remove_superseded(held, keep_days=load_settings().keep_superseded_days)
+    _tell(
+        context,
+        retired=int(removed.retired is not None),
+        emptied=len(removed.emptied),
+        embeddings=removed.embeddings,
+    )
+
+
 @dg.op(description="Delete Dagster's finished runs that are old enough, with their event logs.")
 def delete_runs(context: dg.OpExecutionContext, config: RunsConfig) -> None:
     """Except those that hold the last materialisation of a partition."""
@@ -161,13 +175,14 @@ def upkeep_job(executor: Kind) -> dg.JobDefinition:
             "dagster/max_runtime": str(STUCK_S),
         },
         description=(
-            "Photos that nobody refers to, rows and runs that are old, ads that were never "
+            "Photos that nobody refers to, rows, runs and releases that are old, ads never "
             "scored, records that a dead session owed. One op a duty; each says what it did."
         ),
     )
     def upkeep() -> None:
         remove_photos()
         delete_rows()
+        remove_releases()
         queue_unscored()
         send_outbox()
         delete_runs()

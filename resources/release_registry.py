@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -47,12 +48,30 @@ def register(database: Database, release: RegisteredRelease) -> None:
             "VALUES (%s, %s, %s, %s) ON CONFLICT (name) DO NOTHING",
             (release.name, release.digest, release.backbone, Jsonb(release.manifest)),
         )
-        cursor.execute(
-            sql.SQL(
-                "CREATE TABLE IF NOT EXISTS lalafo.{} PARTITION OF lalafo.predictions "
-                "FOR VALUES IN ({})"
-            ).format(sql.Identifier(partition_name(release.digest)), release.name)
+        ensure_partition(cursor, release.name)
+
+
+def ensure_partition(cursor: psycopg.Cursor[Any], name: str) -> None:
+    """Make a release's partition of `predictions` where there is none.
+
+    Made apart and attached: `CREATE TABLE … PARTITION OF` would lock every reader and writer out.
+    """
+    cursor.execute("SELECT digest FROM lalafo.releases WHERE name = %s FOR UPDATE", (name,))
+    row = cursor.fetchone()
+    if row is None:
+        raise ConfigurationError(
+            f"no release named {name}; `lalafo releases` lists those that are known"
         )
+    table = sql.Identifier("lalafo", partition_name(row[0]))
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table.as_string(cursor),))
+    if cursor.fetchall()[0][0]:
+        return
+    cursor.execute(sql.SQL("CREATE TABLE {} (LIKE lalafo.predictions INCLUDING ALL)").format(table))
+    cursor.execute(
+        sql.SQL("ALTER TABLE lalafo.predictions ATTACH PARTITION {} FOR VALUES IN ({})").format(
+            table, name
+        )
+    )
 
 
 def partition_name(digest: str) -> str:

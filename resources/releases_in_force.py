@@ -23,7 +23,7 @@ from ops.scored_events import promoted_event
 from resources import outbox
 from resources.database import Database
 from resources.release_days import open_days, owed_days
-from resources.release_registry import RegisteredRelease
+from resources.release_registry import RegisteredRelease, ensure_partition
 
 Cursor = psycopg.Cursor[Any]
 PROMOTED_KEY = b"release_promoted"
@@ -136,6 +136,7 @@ def propose(database: Database, name: str) -> None:
                 f"`lalafo releases withdraw {names.candidate}`"
             )
         _require_passed(cursor, name, names.live)
+        ensure_partition(cursor, name)  # upkeep may have removed it
         cursor.execute(
             "UPDATE lalafo.releases_in_force SET candidate = %s, announced = NULL, "
             "changed_at = now()",

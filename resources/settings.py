@@ -97,6 +97,12 @@ class Settings(BaseSettings):
         default=30, ge=1, description="Dagster's finished runs with their event logs."
     )
     keep_failures_days: int = Field(default=90, ge=1, description="Of `failures`.")
+    keep_superseded_days: float = Field(
+        default=7.0,
+        ge=0,
+        description="A release that was live before is scored along, and can be gone back to, for "
+        "so long; then its predictions go.",
+    )
     retry_unscored_minutes: float = Field(
         default=15.0, gt=0, description="Between attempts at ads whose photos were out of reach."
     )

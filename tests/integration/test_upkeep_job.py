@@ -20,7 +20,10 @@ from tests.integration.test_photo_upkeep import add_photo, photos
 from tests.integration.test_requeue import write
 from tests.integration.topics import everything_on
 
-DUTIES = ["delete_rows", "delete_runs", "queue_unscored", "remove_photos", "send_outbox"]
+DUTIES = [
+    *("delete_rows", "delete_runs", "queue_unscored"),
+    *("remove_photos", "remove_releases", "send_outbox"),
+]
 NOW = {
     "ops": {
         "remove_photos": {"config": {"let_go_minutes": 0}},
@@ -88,6 +91,7 @@ def test_a_run_does_every_duty_and_says_what_it_did(
     counts = told(result)
     assert sorted(counts) == DUTIES
     assert (counts["remove_photos"]["removed"], counts["remove_photos"]["objects"]) == (1, 2)
+    assert counts["remove_releases"] == {"retired": 0, "emptied": 0, "embeddings": 0}
     assert counts["delete_rows"] == {"stage_timings": 0, "failures": 1, "sessions": 0}
     assert counts["queue_unscored"] == {"received": 1, "out_of_reach": 0, "unreadable": 0}
     assert counts["send_outbox"] == {"sent": 2, "left": 0}
