@@ -29,6 +29,7 @@ from lalafo_assets.command_line import (
     use_running_stack,
 )
 from lalafo_assets.dlq_commands import dlq
+from lalafo_assets.train_commands import check_command, train
 from ops.errors import LalafoError
 
 app = typer.Typer(
@@ -45,6 +46,8 @@ app.add_typer(releases, name="releases")
 app.add_typer(bench, name="bench")
 bench.command("stream")(bench_stream)
 app.add_typer(dlq, name="dlq")
+app.command("train")(train)
+releases.command("check")(check_command)
 
 console = new_console()
 

@@ -9,8 +9,8 @@ from lalafo_assets.jobs import diff_job, rescore_job, session_job
 from lalafo_assets.photos import ad_photos, ads_topic
 from lalafo_assets.predictions import prediction_assets
 from lalafo_assets.release_scores import no_day_is_behind, release_scores
-from lalafo_assets.releases import model_release
 from lalafo_assets.stale import stale_job, stale_schedule
+from lalafo_assets.training import gate, model_release, train_job, training_set
 from lalafo_assets.upkeep import upkeep_job, upkeep_schedule
 from resources.dagster_resources import RESOURCES
 from resources.settings import load_settings
@@ -26,18 +26,20 @@ def defs() -> dg.Definitions:
     executor, gpus = settings.executor, int(settings.device != "cpu")
     session, upkeep = session_job(executor, gpus=gpus), upkeep_job(executor)
     stale, diff = stale_job(executor), diff_job(executor)
+    train = train_job(executor, gpus=gpus)
     return dg.Definitions(
         assets=[
             ads_topic,
             ad_photos,
             photo_embeddings,
             *prediction_assets,
+            training_set,
             model_release,
             release_scores,
             release_diff,
         ],
-        asset_checks=[*checks, no_day_is_behind],
-        jobs=[session, rescore_job(executor, gpus=gpus), stale, diff, upkeep],
+        asset_checks=[*checks, no_day_is_behind, gate],
+        jobs=[session, rescore_job(executor, gpus=gpus), train, stale, diff, upkeep],
         schedules=[upkeep_schedule(upkeep), stale_schedule(stale)],
         sensors=[new_ads(session), releases(diff), failed_sessions(session)],
         resources=RESOURCES,

@@ -18,6 +18,7 @@ from resources.settings import Settings, changed_settings, load_settings
 
 if TYPE_CHECKING:
     from ops.embed import Embedder
+    from resources.release_making import Stores
     from resources.release_store import ReleaseStore
 
 
@@ -73,6 +74,13 @@ class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
 
         url = self.store_url
         return ReleaseStore(load_settings().resolved_store_url if url is None else url)
+
+    def stores(self) -> "Stores":
+        """The stores of releases, of training sets, and of the photos that they name."""
+        from resources.release_making import Stores
+
+        url = self.store_url
+        return Stores.of(load_settings().resolved_store_url if url is None else url)
 
     def embedder(self) -> "Callable[[FrozenBackbone], Embedder]":
         """Makes a backbone ready; torch is imported on the call."""

@@ -16,11 +16,11 @@ from rich.progress import Progress
 from lalafo_assets.demo.ads import LabelledPhoto
 from lalafo_assets.demo.collection import Collection, generated_collection
 from lalafo_assets.demo.options import DemoOptions
-from lalafo_assets.demo.starter import load_starter
+from lalafo_assets.demo.starter import load_starter, starter_state
 from ops.errors import BadInputError, ConfigurationError
+from ops.make_release import LabelledRows, freeze_release, judge_head, tune_backbone
 from ops.photos import make_rendition
-from ops.release import FrozenBackbone, Preprocessing, Release, State
-from ops.types import Embeddings
+from ops.release import FrozenBackbone, Preprocessing, Release
 from resources.settings import Settings
 
 CHUNK = 256
@@ -40,14 +40,6 @@ class MadeRelease:
     yardsticks: tuple[Row, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
-    """Photos that could be read, in order."""
-
-    rows: Embeddings  # (N, D)
-    labels: list[str]
-
-
 def make_release(
     options: DemoOptions, collection: Collection, settings: Settings, progress: Progress
 ) -> MadeRelease:
@@ -58,7 +50,7 @@ def make_release(
     """
     from resources.weights import starting_weights
 
-    given = starting_weights(options.weights, options.backbone, starter=_starter_state)
+    given = starting_weights(options.weights, options.backbone, starter=starter_state)
     own = options.photos is not None
     if not own and options.finetune:
         raise ConfigurationError("--finetune trains on your own photos: name them by --photos DIR")
@@ -75,16 +67,6 @@ def make_release(
         backbone = _fine_tuned(backbone, collection, settings, progress)
         source = f"{source}, fine-tuned on {len(collection.train)} photos"
     return _with_head(backbone, source, collection, settings, progress)
-
-
-def _starter_state(backbone: str) -> State:
-    starter = load_starter()
-    if starter.manifest.backbone != backbone:
-        raise ConfigurationError(
-            f"the starter is a {starter.manifest.backbone}, not a {backbone}: choose --weights "
-            "pretrained or --weights file:PATH.safetensors"
-        )
-    return starter.backbone_state
 
 
 def _drawn_for_a_head(
@@ -111,57 +93,25 @@ def _with_head(
     progress: Progress,
 ) -> MadeRelease:
     """Embed, fit, judge on the held-out part, and freeze."""
-    from ops.heads import class_probabilities
-    from ops.release_files import assemble
-    from ops.train import (
-        evaluate,
-        fit_head,
-        logistic_regression_accuracy,
-        majority_accuracy,
-    )
-
     train = _embed(backbone, collection, collection.train, settings, progress, "to learn from")
     judged = _embed(backbone, collection, collection.held_out, settings, progress, "held out")
-    fitting = progress.add_task("fitting the category head", total=3)
-    fitted = fit_head(train.rows, train.labels, task=TASK)
+    fitting = progress.add_task("fitting the category head", total=1)
+    category = judge_head(TASK, train, judged)
+    made = freeze_release(backbone, source, {TASK: category})
     progress.advance(fitting)
-    known = [index for index, label in enumerate(judged.labels) if label in fitted.head.labels]
-    rows, labels = judged.rows[known], [judged.labels[index] for index in known]
-    metrics = evaluate(class_probabilities(rows, fitted.head), labels, fitted.head.labels)
-    progress.advance(fitting)
-    majority = majority_accuracy(train.labels, labels)
-    logistic = logistic_regression_accuracy(train.rows, train.labels, rows, labels)
-    progress.advance(fitting)
-    release = assemble(
-        backbone=backbone.name,
-        weights_source=source,
-        preprocessing=backbone.preprocessing,
-        backbone_state=backbone.state,
-        heads={TASK: fitted.head},
-        metrics={
-            "accuracy": metrics["accuracy"],
-            "majority_accuracy": majority,
-            "logistic_regression_accuracy": logistic,
-            "held_out": metrics,
-            "fit": fitted.metrics,
-        },
-    )
-    return MadeRelease(
-        release,
-        source,
-        (
-            ("accuracy on held-out photos", f"{metrics['accuracy']:.1%} of {len(labels)}"),
-            ("  scikit-learn's logistic regression", f"{logistic:.1%}"),
-            ("  the majority class", f"{majority:.1%}"),
-        ),
-    )
+    accuracy, count = category.held_out["accuracy"], category.held_out["count"]
+    yardsticks = category.yardsticks
+    rows = [("accuracy on held-out photos", f"{accuracy:.1%} of {count}")]
+    if "logistic_regression_accuracy" in yardsticks:
+        logistic = yardsticks["logistic_regression_accuracy"]
+        rows.append(("  scikit-learn's logistic regression", f"{logistic:.1%}"))
+    rows.append(("  the majority class", f"{yardsticks['majority_accuracy']:.1%}"))
+    return MadeRelease(made.release, source, tuple(rows))
 
 
 def _fine_tuned(
     backbone: FrozenBackbone, collection: Collection, settings: Settings, progress: Progress
 ) -> FrozenBackbone:
-    from ops.fine_tune import Progress as Step
-    from ops.fine_tune import fine_tune
     from resources.device import choose_device
 
     images, labels = [], []
@@ -170,24 +120,12 @@ def _fine_tuned(
         labels += [photo.label for photo in chunk]
     bar = progress.add_task("fine-tuning the backbone", total=100)
 
-    def told(step: Step) -> None:
-        progress.update(
-            bar,
-            completed=round(100 * step.fraction),
-            description=f"fine-tuning the backbone (loss {step.loss:.2f})",
-        )
+    def told(what: str, done: int, _: int) -> None:
+        progress.update(bar, completed=done, description=what)
 
-    trained = fine_tune(
-        backbone.name,
-        backbone.state,
-        np.stack(images),
-        labels,
-        preprocessing=backbone.preprocessing,
-        device=choose_device(settings.device),
-        progress=told,
-    )
-    progress.update(bar, completed=100)
-    return FrozenBackbone(backbone.name, trained.state, backbone.preprocessing)
+    device = choose_device(settings.device)
+    tuned, _ = tune_backbone(backbone, np.stack(images), labels, device=device, told=told)
+    return tuned
 
 
 def _embed(
@@ -197,7 +135,7 @@ def _embed(
     settings: Settings,
     progress: Progress,
     what: str,
-) -> Embedded:
+) -> LabelledRows:
     from resources.ready_releases import new_embedder
 
     embedder = new_embedder(backbone, settings)
@@ -212,7 +150,7 @@ def _embed(
     progress.update(bar, completed=len(photos))
     if len(labels) < len(photos):
         progress.console.print(f"{len(photos) - len(labels)} photos {what} could not be read")
-    return Embedded(np.concatenate(rows), labels)
+    return LabelledRows(np.concatenate(rows), labels)
 
 
 def _prepared(

@@ -22,7 +22,7 @@ from tests.releases import random_release
 
 KEYS = {
     *("ad_categories", "ad_photos", "kafka/ads", "photo_embeddings"),
-    *("model_release", "release_scores", "release_diff"),
+    *("training_set", "model_release", "release_scores", "release_diff"),
 }
 SCORES = (
     "SELECT ad_id, task, label, score, revision FROM lalafo.predictions "

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ops.errors import ConfigurationError
-from ops.release import WEIGHT_FILES, Release
+from ops.release import WEIGHT_FILES, Release, State
 from resources.release_store import MANIFEST_FILE, ReleaseStore
 
 FOLDER = Path(__file__).parent
@@ -40,3 +40,18 @@ def load_starter(folder: Path = FOLDER, digest: str = DIGEST) -> Release:
         for name, data in files.items():
             (release / name).write_bytes(data)
         return ReleaseStore(store).load(digest)
+
+
+def starter_state(backbone: str) -> State:
+    """The starter's weights for a backbone's name: what resources.weights asks for.
+
+    Raises:
+        ConfigurationError: the starter is of another backbone.
+    """
+    starter = load_starter()
+    if starter.manifest.backbone != backbone:
+        raise ConfigurationError(
+            f"the starter is a {starter.manifest.backbone}, not a {backbone}: choose --weights "
+            "pretrained or --weights file:PATH.safetensors"
+        )
+    return starter.backbone_state
