@@ -29,6 +29,9 @@ from lalafo_assets.command_line import (
     use_running_stack,
 )
 from lalafo_assets.dlq_commands import dlq
+from lalafo_assets.promote_command import diff, promote
+from lalafo_assets.release_commands import releases
+from lalafo_assets.rescore_command import rescore
 from lalafo_assets.train_commands import check_command, train
 from ops.errors import LalafoError
 
@@ -40,12 +43,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-releases = typer.Typer(help="The model releases: list them, install one.", no_args_is_help=True)
 bench = typer.Typer(help="Measure; each prints one JSON object.", no_args_is_help=True)
 app.add_typer(releases, name="releases")
 app.add_typer(bench, name="bench")
 bench.command("stream")(bench_stream)
 app.add_typer(dlq, name="dlq")
+for command in (rescore, diff, promote):
+    app.command()(command)
 app.command("train")(train)
 releases.command("check")(check_command)
 
@@ -174,29 +178,6 @@ def results(
             print_latest(database, console)
         else:
             print_ad(database, ad, console)
-
-
-@releases.command("list")
-def list_releases(home: Home = DEFAULT_HOME) -> None:
-    """Every release known, and which is live."""
-    from lalafo_assets.results import print_releases
-
-    with closing(open_database(home)) as database:
-        print_releases(database, console)
-
-
-@releases.command("install")
-def install_release(
-    source: Annotated[
-        str, typer.Argument(help="'starter', or the folder or URL of a release's files.")
-    ],
-    home: Home = DEFAULT_HOME,
-) -> None:
-    """Copy a release into the store, register it, and make it live."""
-    from lalafo_assets.results import install_and_put_live
-
-    with closing(open_database(home)) as database:
-        console.print(f"{install_and_put_live(database, source)} is live")
 
 
 @app.command()

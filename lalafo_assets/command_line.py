@@ -25,6 +25,11 @@ def new_console() -> Console:
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 
 
+def say(text: str) -> None:
+    """A line for people, with rich's markup, never folded."""
+    new_console().print(text, highlight=False, soft_wrap=True)
+
+
 def use_running_stack(home: Path) -> None:
     """Let a stack that runs on this home fill in what the environment leaves open."""
     from lalafo_assets.stack import running_stack

@@ -33,6 +33,7 @@ from resources.release_registry import RegisteredRelease, find_release
 from resources.releases_in_force import announce, propose, read_announced, read_in_force
 from resources.rescores import (
     Rescore,
+    is_at_work,
     mark_cancelled,
     mark_done,
     sessions_without,
@@ -44,6 +45,7 @@ WARM_WITHIN_S = 60.0
 """Sessions that have not loaded an announced release by then load it when they meet it."""
 
 RUN_RETRIES = 3
+BY_HAND = "`lalafo rescore --here` is at it, without Dagster"
 log = structlog.get_logger()
 
 
@@ -73,6 +75,8 @@ def advance(
     Args:
         announced_s: how long ago its release was announced; None where that is not known.
     """
+    if is_at_work(database, row.backfill_id):
+        return Step(Stage.RUNNING, BY_HAND)
     step = bring_in_force(database, row, announced_s=announced_s)
     if step is not None:
         return step
@@ -136,6 +140,8 @@ def look(instance: dg.DagsterInstance, database: Database, row: Rescore) -> Step
         return Step(Stage.CANCELLED, f"{row.release} is not in force any more: it was withdrawn")
     backfill = instance.get_backfill(row.backfill_id)
     if backfill is None:
+        if is_at_work(database, row.backfill_id):
+            return Step(Stage.RUNNING, BY_HAND)
         start_rescore(instance, database, row)
         return Step(Stage.RUNNING, f"backfill {row.backfill_id} was lost, and is begun again")
     owed = f"{len(coverage.owed)} of {coverage.days} days are owed"

@@ -1,15 +1,10 @@
-"""What `lalafo results` and `lalafo releases` show, from PostgreSQL."""
-
-from contextlib import suppress
+"""What `lalafo results` shows, from PostgreSQL."""
 
 from rich.console import Console
 from rich.table import Table
 
 from ops.errors import ConfigurationError
 from resources.database import Database
-from resources.release_registry import read_releases
-from resources.releases_in_force import put_live, read_in_force
-from resources.settings import load_settings
 
 LATEST = 20
 
@@ -90,44 +85,3 @@ def print_ad(database: Database, name: str, console: Console) -> None:
         top = ", ".join(f"{name} {share:.2f}" for name, share in details.get("top", []))
         facts.add_row(task, f"[bold]{label}[/] {score:.2f}  ({top})\nby {release}, run {made_by}")
     console.print(facts)
-
-
-def print_releases(database: Database, console: Console) -> None:
-    """Every release, the newest first, and which is live."""
-    live = ""
-    with suppress(ConfigurationError):
-        live = read_in_force(database).live.name
-    table = Table()
-    table.add_column("release", no_wrap=True)
-    for name in ("", "accuracy", "labels", "weights"):
-        table.add_column(name)
-    for release in read_releases(database):
-        taxonomy, metrics = release.manifest["taxonomy"], release.manifest["metrics"]
-        accuracy = metrics.get("accuracy")
-        table.add_row(
-            release.name,
-            "[green]live[/]" if release.name == live else "",
-            "" if accuracy is None else f"{accuracy:.1%}",
-            ", ".join(f"{task} {len(names)}" for task, names in taxonomy.items()),
-            release.manifest["weights_source"],
-        )
-    console.print(table)
-
-
-def install_and_put_live(database: Database, source: str) -> str:
-    """Install the starter, or the one release of a store elsewhere; its name."""
-    from lalafo_assets.demo.starter import load_starter
-    from resources.ready_releases import install
-    from resources.release_store import ReleaseStore
-
-    if source == "starter":
-        release = load_starter()
-    else:
-        there = ReleaseStore(source)
-        digests = there.list()
-        if len(digests) != 1:
-            raise ConfigurationError(f"{source} holds {len(digests)} releases; expected one")
-        release = there.load(digests[0])
-    known = install(database, ReleaseStore(load_settings().resolved_store_url), release)
-    put_live(database, known.name)
-    return known.name

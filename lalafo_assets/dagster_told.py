@@ -1,0 +1,48 @@
+"""What commands tell Dagster, where one is configured (DAGSTER_HOME); else they do without."""
+
+import os
+from typing import TYPE_CHECKING
+
+from lalafo_assets.command_line import say
+from ops.errors import LalafoError
+
+if TYPE_CHECKING:
+    from resources.database import Database
+    from resources.release_registry import RegisteredRelease
+    from resources.rescores import Rescore
+
+
+def has_dagster() -> bool:
+    """Whether a Dagster instance is configured."""
+    return os.environ.get("DAGSTER_HOME", "") != ""
+
+
+def report_live(known: "RegisteredRelease") -> None:
+    """Materialise `model_release`, so that what is downstream shows that it changed."""
+    if not has_dagster():
+        return
+    import dagster as dg
+
+    from lalafo_assets.releases import materialisation
+    from resources.release_store import ReleaseStore
+    from resources.settings import load_settings
+
+    try:
+        manifest = ReleaseStore(load_settings().resolved_store_url).manifest(known.digest)
+        with dg.DagsterInstance.get() as instance:
+            instance.report_runless_asset_event(materialisation(manifest, live=True))
+    except (LalafoError, OSError) as error:
+        say(f"Dagster was not told that {known.name} is live: {error}")
+
+
+def cancel_rescore(database: "Database", row: "Rescore") -> None:
+    """End an attempt, with its backfill."""
+    from lalafo_assets.rescoring import cancel
+
+    if not has_dagster():
+        cancel(None, database, row)
+        return
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        cancel(instance, database, row)

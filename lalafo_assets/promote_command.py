@@ -1,0 +1,82 @@
+"""`lalafo diff` and `lalafo promote`: what a flip would change, the flip, and the way back.
+
+Decides options and words; the flip itself is one transaction of `resources/releases_in_force.py`.
+"""
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lalafo_assets.command_line import DEFAULT_HOME, Home, new_console, open_database, say
+from lalafo_assets.dagster_told import report_live
+from ops.errors import ConfigurationError, RetryableError
+
+if TYPE_CHECKING:
+    from resources.database import Database
+    from resources.release_registry import RegisteredRelease
+
+console = new_console()
+
+
+def diff(home: Home = DEFAULT_HOME) -> None:
+    """What a promotion of the candidate would change: ads that move, and between which labels."""
+    from lalafo_assets.diff import read_diff
+    from lalafo_assets.release_tables import print_diff
+
+    with closing(open_database(home)) as database:
+        print_diff(read_diff(database), console)
+
+
+def promote(
+    name: Annotated[
+        str | None, typer.Argument(help="Of the candidate; its first letters will do.")
+    ] = None,
+    allow_partial: Annotated[
+        bool,
+        typer.Option("--allow-partial", help="Also while days are owed: their ads have no values."),
+    ] = False,
+    back: Annotated[
+        bool, typer.Option("--back", help="Return to the release that was live before.")
+    ] = False,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Flip what readers read to the candidate, in one transaction."""
+    from lalafo_assets.release_scores import ranges
+    from resources.release_registry import find_release
+    from resources.releases_in_force import promote, read_in_force, take_back
+    from resources.settings import load_settings
+
+    if back == (name is not None):
+        raise typer.BadParameter("name the candidate, or give --back: one of them")
+    with closing(open_database(home)) as database:
+        topic = f"{load_settings().ads_topic}.scored"
+        was = read_in_force(database).live
+        if name is None:
+            now, owed = take_back(database, scored_topic=topic, allow_partial=allow_partial)
+        else:
+            now = find_release(database, name).name
+            owed = promote(database, now, scored_topic=topic, allow_partial=allow_partial)
+        say(f"{was.name} was live; [bold]{now}[/] is live now")
+        if owed:
+            say(
+                f"[yellow]{len(owed)} days are owed, and their ads have no values:[/] "
+                f"{ranges(owed)}"
+            )
+            say(f"Next: lalafo rescore {now}")
+        say("To go back: lalafo promote --back")
+        _announce_flip(database, find_release(database, now))
+
+
+def _announce_flip(database: "Database", known: "RegisteredRelease") -> None:
+    """Send what the flip owes `ads.scored` now, and tell Dagster which release is live."""
+    from resources.ad_stream import AdStream
+    from resources.outbox import relay
+    from resources.settings import load_settings
+
+    try:
+        with AdStream.from_settings(load_settings()) as stream, stream.publisher() as publisher:
+            relay(database, publisher, older_than_s=0, limit=500)
+    except (RetryableError, ConfigurationError):
+        say("Kafka is out of reach: a session or upkeep sends `release_promoted` later")
+    report_live(known)

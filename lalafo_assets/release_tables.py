@@ -1,0 +1,135 @@
+"""What `lalafo releases` and `lalafo diff` show.
+
+Decides columns and words; the facts are PostgreSQL's.
+"""
+
+from contextlib import suppress
+
+from rich.console import Console
+from rich.table import Table
+
+from ops.errors import ConfigurationError
+from resources.database import Database
+from resources.release_days import read_coverage
+from resources.release_diff import ReleaseDiff
+from resources.release_registry import RegisteredRelease, read_releases
+from resources.releases_in_force import read_announced, read_in_force
+from resources.rescore_progress import estimated_rows, remaining_s
+from resources.rescores import latest
+
+BAR_CELLS = 16
+MOVES = 30
+
+
+def print_releases(database: Database, console: Console) -> None:
+    """Every release, the newest first: what it is, its gate's word, and how far it is scored."""
+    roles = _roles(database)
+    table = Table()
+    table.add_column("release", no_wrap=True)
+    for name in ("role", "gate", "days scored", "predictions", "re-score"):
+        table.add_column(name)
+    known = read_releases(database)
+    for release in known:
+        table.add_row(
+            release.name,
+            roles.get(release.name, ""),
+            _gate(release),
+            _days(database, release),
+            f"{estimated_rows(database, release):,}",
+            _rescore(database, release),
+        )
+    if not known:
+        console.print("no release is known; `lalafo releases install starter` installs one")
+        return
+    console.print(table)
+
+
+def print_diff(diff: ReleaseDiff, console: Console) -> None:
+    """Each task's largest moves between labels, and what the comparison lacks."""
+    console.print(f"{diff.live} (now) → {diff.candidate}", highlight=False)
+    for task in diff.tasks:
+        share = task.changed / max(task.ads, 1)
+        table = Table(
+            title=f"{task.task}: {task.changed:,} of {task.ads:,} ads change ({share:.1%})",
+            title_justify="left",
+        )
+        table.add_column("now")
+        table.add_column("then")
+        table.add_column("ads", justify="right")
+        moves = task.top_moves(MOVES)
+        for before, after, count in moves:
+            table.add_row(before, after, f"{count:,}")
+        console.print(table if moves else table.title)
+        if task.number is not None:
+            console.print(
+                f"the number moves by {task.number.p50:+.1%} at the median "
+                f"({task.number.p10:+.1%} to {task.number.p90:+.1%} for four in five ads); "
+                f"{task.number.beyond_a_tenth:,} by more than a tenth",
+                highlight=False,
+            )
+        if task.only_live:
+            console.print(
+                f"{task.only_live:,} ads are not compared: {diff.candidate} has not scored them",
+                highlight=False,
+            )
+    if diff.owed:
+        console.print(
+            f"[yellow]{diff.owed} of {diff.days} days are owed:[/] lalafo rescore {diff.candidate}",
+            highlight=False,
+        )
+
+
+def _roles(database: Database) -> dict[str, str]:
+    roles: dict[str, str] = {}
+    with suppress(ConfigurationError):
+        in_force = read_in_force(database)
+        announced = read_announced(database)
+        if announced is not None:
+            roles[announced.name] = "announced"
+        if in_force.previous is not None:
+            roles[in_force.previous.name] = "previous"
+        if in_force.candidate is not None:
+            roles[in_force.candidate.name] = "[yellow]candidate[/]"
+        roles[in_force.live.name] = "[green]live[/]"
+    return roles
+
+
+def _gate(release: RegisteredRelease) -> str:
+    if release.gate is None:
+        return "not judged"
+    against = release.gate.get("against")
+    beside = f" against {against}" if against else ""
+    if release.passed:
+        return f"[green]passed[/]{beside}"
+    return f"[red]refused[/]{beside}: {'; '.join(release.gate['why'])}"
+
+
+def _days(database: Database, release: RegisteredRelease) -> str:
+    coverage = read_coverage(database, release.name)
+    if coverage.days == 0:
+        return ""
+    done = coverage.days - len(coverage.owed)
+    cells = BAR_CELLS * done // coverage.days
+    colour = "green" if coverage.complete else "yellow"
+    bar = f"[{colour}]{'━' * cells}[/][dim]{'━' * (BAR_CELLS - cells)}[/]"
+    return f"{bar} {done}/{coverage.days}" + ("" if coverage.complete else ", the rest owed")
+
+
+def _rescore(database: Database, release: RegisteredRelease) -> str:
+    row = latest(database, release.name)
+    if row is None:
+        return ""
+    told = f"{row.state} ({row.backfill_id})"
+    if row.state == "running" and row.started_at is not None:
+        left_s = remaining_s(database, release.name, row.started_at)
+        told += ", not a day closed yet" if left_s is None else f", about {span(left_s)} left"
+    return told
+
+
+def span(seconds: float) -> str:
+    """A length of time for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5_400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h"
