@@ -1,8 +1,8 @@
 """The catalogue by day, as the batch lane reads and mends it.
 
-Decides what is stale: a photo without an embedding under a backbone, an ad without a prediction
-of its own revision under a release. Only stale rows are read, in chunks; a write never overwrites
-what a fresher event has put there.
+Decides what is stale of the photos: one without an embedding under a backbone, or without a
+thumbnail, or out of reach when it came. Only such rows are read, in chunks; a write never
+overwrites what a fresher event has put there. Ads are `stale_ads.py`'s.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,25 +10,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import numpy as np
 import psycopg
-from numpy.typing import NDArray
 
 from ops.outcomes import PhotoEmbedding
-from ops.types import AdKey, Prediction, Rendition
-from resources import tables
-from resources.array_rows import quoted
-from resources.copy_rows import staged
+from ops.types import AdKey, Rendition
 from resources.database import Database
 from resources.release_days import reopen_day
-from resources.result_rows import (
-    PREDICTION_COLUMNS,
-    PREDICTION_UPDATES,
-    insert_embeddings,
-    insert_photos,
-    photo_subject,
-    prediction_row,
-)
+from resources.result_rows import insert_embeddings, insert_photos, photo_subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +28,6 @@ class StoredPhoto:
 
 
 @dataclass(frozen=True, slots=True)
-class StaleAd:
-    """An ad that a release has not scored at its present revision."""
-
-    key: AdKey
-    revision: int
-    day: date
-    vectors: tuple[NDArray[np.float16], ...]  # of its distinct photos, in their order
-
-
-@dataclass(frozen=True, slots=True)
 class FailedPhoto:
     """A photo that failed for a reason that may have passed."""
 
@@ -57,16 +35,6 @@ class FailedPhoto:
     position: int
     url: str
     revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredAd:
-    """A prediction's ad, as the batch lane writes it."""
-
-    key: AdKey
-    revision: int
-    day: date
-    predictions: tuple[Prediction, ...]
 
 
 class Catalogue:
@@ -103,26 +71,6 @@ class Catalogue:
         for rows in self._chunks(query, (list(days),), chunk):
             yield [StoredPhoto(*row) for row in rows]
 
-    def ads_to_score(
-        self, days: Sequence[date], release: str, task: str, backbone: str, *, chunk: int
-    ) -> Iterator[list[StaleAd]]:
-        """The days' ads without a prediction of their revision, with their photos' vectors."""
-        query = (
-            "SELECT a.catalog, a.ad_id, a.revision, a.day, "
-            "array_agg(ap.sha256 ORDER BY ap.position), array_agg(e.embedding ORDER BY ap.position)"
-            " FROM lalafo.ads AS a JOIN lalafo.ad_photos AS ap USING (catalog, ad_id) "
-            "JOIN lalafo.embeddings AS e ON e.backbone = %s AND e.sha256 = ap.sha256 "
-            "WHERE a.day = ANY(%s) AND NOT EXISTS (SELECT FROM lalafo.predictions AS p "
-            "WHERE p.release = %s AND p.catalog = a.catalog AND p.ad_id = a.ad_id "
-            "AND p.task = %s AND p.revision = a.revision) "
-            "GROUP BY a.catalog, a.ad_id"
-        )
-        for rows in self._chunks(query, (backbone, list(days), release, task), chunk):
-            yield [
-                StaleAd(AdKey(catalog, ad_id), revision, day, _distinct(shas, vectors))
-                for catalog, ad_id, revision, day, shas, vectors in rows
-            ]
-
     def photos_to_retry(self, days: Sequence[date], reasons: Sequence[str]) -> list[FailedPhoto]:
         """The days' photos that failed for one of these reasons."""
         with self.database.cursor() as cursor:
@@ -142,30 +90,6 @@ class Catalogue:
         """Add embeddings; those that are there stay."""
         with self.database.cursor() as cursor:
             insert_embeddings(cursor, embeddings, self.run_id)
-
-    def write_predictions(self, release: str, ads: Sequence[ScoredAd]) -> int:
-        """Add predictions of the ads that are still at their revision; how many were written."""
-        rows = [
-            prediction_row(release, ad.key, ad.revision, ad.day, item, self.run_id)
-            for ad in sorted(ads, key=lambda ad: str(ad.key))
-            for item in ad.predictions
-        ]
-        if not rows:
-            return 0
-        with self.database.cursor() as cursor:
-            source = staged(cursor, tables.predictions, PREDICTION_COLUMNS, rows)
-            names = quoted(PREDICTION_COLUMNS)
-            # The lock on the ad's row makes a fresher event wait, or us see it.
-            cursor.execute(
-                "WITH fresh AS (SELECT a.catalog, a.ad_id, a.revision FROM lalafo.ads AS a "
-                f"JOIN (SELECT DISTINCT catalog, ad_id, revision FROM {source}) AS s "
-                "ON a.catalog = s.catalog AND a.ad_id = s.ad_id AND a.revision = s.revision "
-                "ORDER BY a.catalog, a.ad_id FOR SHARE OF a) "
-                f"INSERT INTO lalafo.predictions ({names}) SELECT {names} FROM {source} "
-                "JOIN fresh USING (catalog, ad_id, revision) "
-                f"ON CONFLICT (release, catalog, ad_id, task) DO UPDATE SET {PREDICTION_UPDATES}"
-            )
-            return cursor.rowcount
 
     def mend_photo(self, failed: FailedPhoto, sha256: bytes, rendition: Rendition | None) -> bool:
         """Put a photo in the place of its failure, unless a fresher event has been there.
@@ -225,9 +149,3 @@ class Catalogue:
                 named.execute(query, values, binary=True)
                 while rows := named.fetchmany(chunk):
                     yield rows
-
-
-def _distinct(
-    shas: Sequence[bytes], vectors: Sequence[NDArray[np.float16]]
-) -> tuple[NDArray[np.float16], ...]:
-    return tuple(dict(zip(shas, vectors, strict=True)).values())

@@ -4,7 +4,7 @@ Decides how rows travel; what happens to them afterwards is the caller's SQL.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,12 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, REAL
+
+SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+"""What binary COPY begins with, both ways: its name, no flags, no extension."""
+
+TRAILER = b"\xff\xff"
+"""What it ends with."""
 
 WIRE_TYPES: tuple[tuple[type[Any], str], ...] = (
     # the narrower before the wider: SQLAlchemy's SmallInteger is an Integer
@@ -80,17 +86,22 @@ def register_halfvec(connection: psycopg.Connection[Any]) -> None:
     connection.adapters.register_loader(info.oid, HalfVectorLoader)
 
 
-def staged(
-    cursor: psycopg.Cursor[Any],
-    table: Table,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
+def staged_binary(
+    cursor: psycopg.Cursor[Any], table: Table, columns: Sequence[str], rows: bytes
 ) -> str:
     """Copy rows into a temporary table that is emptied when the transaction ends; its name.
 
-    The order of `rows` is the order in which locks will be taken: sort them by key, so that two
-    writers of the same rows can't deadlock.
+    Args:
+        rows: in binary COPY's form, without signature and trailer. Their order is the order in
+            which locks will be taken: sort them by key, so that two writers of the same rows can't
+            deadlock.
     """
+    name = _staging_table(cursor, table, columns)
+    copy_binary(cursor, name, columns, rows)
+    return name
+
+
+def _staging_table(cursor: psycopg.Cursor[Any], table: Table, columns: Sequence[str]) -> str:
     name = f"staged_{table.name}"
     names = ", ".join(f'"{column}"' for column in columns)
     cursor.execute(f"SELECT to_regclass('pg_temp.{name}') IS NULL")
@@ -100,20 +111,13 @@ def staged(
             f"CREATE TEMP TABLE {name} ON COMMIT DELETE ROWS AS "
             f"SELECT {names} FROM {table.fullname} WITH NO DATA"
         )
-    copy_into(cursor, name, table, columns, rows)
     return name
 
 
-def copy_into(
-    cursor: psycopg.Cursor[Any],
-    target: str,
-    table: Table,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
+def copy_binary(
+    cursor: psycopg.Cursor[Any], target: str, columns: Sequence[str], rows: bytes
 ) -> None:
-    """Binary COPY of rows into `target`, whose columns are typed as `table`'s."""
+    """COPY of rows that are in its binary form already, without signature and trailer."""
     names = ", ".join(f'"{column}"' for column in columns)
     with cursor.copy(f"COPY {target} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
-        copy.set_types([wire_type(table, column) for column in columns])
-        for values in rows:
-            copy.write_row(values)
+        copy.write(SIGNATURE + rows + TRAILER)

@@ -1,25 +1,42 @@
 """The batch lane's stages over whole days: what is stale of them, through the model, into rows.
 
-Decides which rows are read and written for a release; the work itself is `ops/rescore.py`'s and
-`ops/ready_release.py`'s. Knows neither Dagster nor why the days were chosen.
+Decides how the work is shared and ended; what is stale is `catalogue.py`'s and `stale_ads.py`'s,
+how it is written `prediction_chunks.py`'s, the work itself `ops/rescore.py`'s and the tasks'.
+Knows neither Dagster nor why the days were chosen.
 """
 
 import os
-from collections.abc import Callable, Sequence
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.ready_release import PhotoEmbedder, ReadyRelease, predict_ads
+from ops.ready_release import PhotoEmbedder, ReadyRelease
 from ops.rescore import EmbedReport, embed_photos
 from ops.tasks import Task
-from resources.catalogue import Catalogue, ScoredAd, StoredPhoto
+from resources.catalogue import Catalogue, StoredPhoto
 from resources.photo_store import PhotoStore
+from resources.prediction_chunks import Target
+from resources.release_registry import find_release, partition_name
+from resources.score_parts import Chunk, Share, score_parts
+from resources.score_worker import Worker
+from resources.stale_ads import Part, Wanted
 
 PHOTO_CHUNK = 512
-AD_CHUNK = 5_000
+SCORE_CHUNK = 4_000
+"""Embeddings a transaction: 20 MB of memory a worker, some 20 ms of PostgreSQL."""
+
+MAX_WORKERS = 8
+"""Each keeps two connections, and PostgreSQL needs cores too."""
+
+TELL_EVERY_S = 2.0
 
 
 def embed_days(
@@ -49,6 +66,25 @@ def embed_days(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreOptions:
+    """How a re-score goes about it."""
+
+    rows_per_s: float = 0.0  # embeddings; 0: as fast as it goes
+    workers: int | None = None  # processes; None: one a core
+    worth_workers_ads: int = 50_000  # days with fewer ads are scored by this process
+    chunk: int = SCORE_CHUNK  # photos a transaction; less where `rows_per_s` is
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreProgress:
+    """How far a re-score is."""
+
+    ads: int  # whose prediction was written
+    photos: int  # whose vectors were read
+    seconds: float
+
+
 def score_days(
     catalogue: Catalogue,
     release: ReadyRelease,
@@ -56,18 +92,127 @@ def score_days(
     covered: Sequence[date],
     *,
     told: Callable[[str], object],
+    progress: Callable[[ScoreProgress], object] | None = None,
+    options: ScoreOptions = ScoreOptions(),
 ) -> int:
-    """Score the days' stale ads in one task; how many predictions were written."""
-    written = 0
-    stale = catalogue.ads_to_score(
-        covered, release.name, task.name, release.backbone, chunk=AD_CHUNK
-    )
-    for chunk in stale:
-        made = predict_ads(release, [task], [ad.vectors for ad in chunk])
-        scored = [
-            ScoredAd(ad.key, ad.revision, ad.day, items)
-            for ad, items in zip(chunk, made, strict=True)
+    """Score the days' stale ads in one task; how many predictions were written.
+
+    Again it writes what is stale then: what was committed stays, however the last call ended. An
+    error of `told` or `progress`, or Ctrl-C, ends it once the chunks under way are written.
+
+    Args:
+        told: a line at most every two seconds.
+        progress: called after each chunk, by this thread.
+
+    Raises:
+        ConfigurationError: stored embeddings are not the backbone's.
+        RetryableError: PostgreSQL is away.
+    """
+    if task.name not in release.heads:
+        return 0
+    started, ads, photos = time.monotonic(), 0, 0
+    line = _Lines(told)
+    with closing(_Run(catalogue, release, task, covered, options).chunks()) as chunks:
+        for chunk in chunks:
+            ads, photos = ads + chunk.ads, photos + chunk.photos
+            state = ScoreProgress(ads, photos, time.monotonic() - started)
+            if progress is not None:
+                progress(state)
+            line.tell(state)
+    return ads
+
+
+class _Lines:
+    """What people are told, and not too often."""
+
+    def __init__(self, told: Callable[[str], object]) -> None:
+        self._told, self._next_s = told, TELL_EVERY_S
+
+    def tell(self, state: ScoreProgress) -> None:
+        if state.seconds >= self._next_s:
+            self._next_s = state.seconds + TELL_EVERY_S
+            rate = state.photos / state.seconds
+            self._told(f"{state.ads:,} ads scored so far, {rate:,.0f} embeddings a second")
+
+
+class _Run:
+    """A re-score of days by one task: shares, and whoever works at them."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        release: ReadyRelease,
+        task: Task,
+        covered: Sequence[date],
+        options: ScoreOptions,
+    ) -> None:
+        self.database = catalogue.database
+        self.options = options
+        head = release.heads[task.name]
+        partition = partition_name(find_release(self.database, release.name).digest)
+        self.whole = Share(
+            parts=[Part(day) for day in covered],
+            wanted=Wanted(release.name, task.name, release.backbone, head.dimension),
+            target=Target(release.name, partition, task.name, catalogue.run_id),
+            task=task,
+            head=head,
+            photos_a_chunk=options.chunk,
+            rows_per_s=options.rows_per_s,
+        )
+        self.covered = covered
+        self.workers = self._workers()
+
+    def chunks(self) -> Generator[Chunk, None, None]:
+        """What was written, chunk by chunk; closing it ends the work between two of them."""
+        if self.workers == 1:
+            yield from score_parts(self.database, self.whole, threading.Event())
+            return
+        with ExitStack() as stack:
+            said: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
+            for share in self._shares():
+                worker = Worker(self.database, share)
+                stack.callback(worker.stop)
+                threading.Thread(target=_relay, args=(worker, said), daemon=True).start()
+            running = self.workers
+            while running:
+                item = said.get()
+                if isinstance(item, BaseException):
+                    raise item
+                if item is None:
+                    running -= 1
+                else:
+                    yield item
+
+    def _workers(self) -> int:
+        """As many as there are cores, or this process alone where starting others takes longer."""
+        cores = len(os.sched_getaffinity(0))
+        most = min(MAX_WORKERS, cores) if self.options.workers is None else self.options.workers
+        if most == 1:
+            return 1
+        with self.database.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM (SELECT FROM lalafo.ads WHERE day = ANY(%s) LIMIT %s) AS a",
+                (list(self.covered), self.options.worth_workers_ads),
+            )
+            (ads,) = cursor.fetchall()[0]
+        return most if ads >= self.options.worth_workers_ads else 1
+
+    def _shares(self) -> list[Share]:
+        # Of few days each is shared: they would not come out even.
+        split = self.workers if len(self.covered) < 4 * self.workers else 1
+        parts = [Part(day, n, split) for day in self.covered for n in range(split)]
+        rate = self.options.rows_per_s / self.workers
+        return [
+            replace(self.whole, parts=parts[n :: self.workers], rows_per_s=rate)
+            for n in range(self.workers)
         ]
-        written += catalogue.write_predictions(release.name, scored)
-        told(f"{written} ads scored so far")
-    return written
+
+
+def _relay(worker: Worker, said: queue.SimpleQueue[Chunk | BaseException | None]) -> None:
+    try:
+        for chunk in worker.chunks():
+            said.put(chunk)
+    except BaseException as error:  # noqa: BLE001 - raised again by who waits
+        said.put(error)
+    else:
+        said.put(None)

@@ -119,6 +119,11 @@ class Settings(BaseSettings):
         description="When re-scores may start, UTC: 22:00-06:00. Empty: at any time. One that was "
         "asked for by hand does not wait.",
     )
+    rescore_rows_per_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="Embeddings a second that a re-score reads at most; 0: as fast as it goes.",
+    )
     rescore_cron: str = Field(
         default="0 1 * * *", description="When the live release is looked over for days it owes."
     )

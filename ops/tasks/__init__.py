@@ -6,6 +6,7 @@ Importing it imports neither torch nor any task.
 """
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,30 @@ class Predict(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One task's answers for many ads, as arrays: what `Predict` says, without an object an ad.
+
+    `ads`: (A,) int64 ascending, the ads that have an answer. `labels`: those that may be answered.
+    `label`: (A,) int64, the answer's place in `labels`. `score`: (A,) float32 in [0, 1].
+    `details`: A JSON texts of ASCII letters.
+    """
+
+    ads: NDArray[np.int64]
+    labels: tuple[str, ...]
+    label: NDArray[np.int64]
+    score: NDArray[np.float32]
+    details: Sequence[str]
+
+
+class PredictMany(Protocol):
+    """The same answers as `Predict` gives, to the last digit, for a whole day's ads."""
+
+    def __call__(
+        self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
+    ) -> Answers: ...
+
+
 class Fit(Protocol):
     """Makes the task's head; imports what it needs (torch) when it is called."""
 
@@ -52,7 +77,10 @@ class Task:
     """One thing predicted.
 
     `name`: the key in releases and in rows. `asset_name`: Dagster's. `description`: one sentence
-    for people. `fit`: None where nothing is learned.
+    for people. `fit`: None where nothing is learned. `predict_many`: where a re-score is to be
+    faster than by an object an ad; without it `answers` makes the arrays from `predict`. `number`:
+    the key in a prediction's details of a number whose move between releases is worth telling,
+    such as a price; None where there is none.
     """
 
     name: str
@@ -60,6 +88,29 @@ class Task:
     description: str
     predict: Predict
     fit: Fit | None = None
+    predict_many: PredictMany | None = None
+    number: str | None = None
+
+    def answers(
+        self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
+    ) -> Answers:
+        """The answers for many ads as arrays, by whichever way the task has; see `Predict`."""
+        if self.predict_many is not None:
+            return self.predict_many(embeddings, owner, n_ads, head)
+        return _as_answers(self.predict(embeddings, owner, n_ads, head))
+
+
+def _as_answers(made: Sequence[Prediction | None]) -> Answers:
+    found = [(ad, item) for ad, item in enumerate(made) if item is not None]
+    labels = tuple(dict.fromkeys(item.label for _, item in found))
+    places = {label: place for place, label in enumerate(labels)}
+    return Answers(
+        ads=np.array([ad for ad, _ in found], np.int64),
+        labels=labels,
+        label=np.array([places[item.label] for _, item in found], np.int64),
+        score=np.array([item.score for _, item in found], np.float32),
+        details=[json.dumps(item.details) for _, item in found],
+    )
 
 
 def all_tasks(

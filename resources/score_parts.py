@@ -1,0 +1,62 @@
+"""One worker's share of a re-score: read, predict and write its parts of days, chunk by chunk.
+
+Decides nothing about who else works; a chunk is whole once it is written, so that an end between
+two chunks, or within one, leaves only what is right.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from ops.pace import Pace
+from ops.release import Head
+from ops.tasks import Task
+from resources.database import Database
+from resources.prediction_chunks import Target, encode, write
+from resources.stale_ads import Part, Wanted, read_stale
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one worker is to do."""
+
+    parts: Sequence[Part]
+    wanted: Wanted
+    target: Target
+    task: Task
+    head: Head
+    photos_a_chunk: int
+    rows_per_s: float  # embeddings; 0: as fast as it goes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What became of a chunk."""
+
+    ads: int  # whose prediction was written
+    photos: int  # whose vectors were read
+
+
+def score_parts(
+    database: Database, share: Share, stop: threading.Event, pace: Pace | None = None
+) -> Iterator[Chunk]:
+    """Score a share, a chunk at each step, until it is done or `stop` is set.
+
+    Args:
+        pace: in the place of one by the share's own rate.
+    """
+    held = Pace(share.rows_per_s, sleep=stop.wait) if pace is None else pace
+    photos = held.piece(share.photos_a_chunk)
+    for part in share.parts:
+        found = read_stale(database, share.wanted, part, photos_a_chunk=photos)
+        with closing(found):
+            for stale in found:
+                held.wait(len(stale.owner))
+                if stop.is_set():
+                    return
+                answers = share.task.answers(
+                    stale.vectors, stale.owner, len(stale.keys), share.head
+                )
+                rows = encode(share.target, stale.keys, answers)
+                yield Chunk(write(database, share.target, rows), len(stale.owner))
