@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lalafo_assets.bench.rescore_command import bench_rescore
 from lalafo_assets.bench.stream_command import bench_stream
 from lalafo_assets.command_line import (
     DEFAULT_HOME,
@@ -47,6 +48,7 @@ bench = typer.Typer(help="Measure; each prints one JSON object.", no_args_is_hel
 app.add_typer(releases, name="releases")
 app.add_typer(bench, name="bench")
 bench.command("stream")(bench_stream)
+bench.command("rescore")(bench_rescore)
 app.add_typer(dlq, name="dlq")
 for command in (rescore, diff, promote):
     app.command()(command)

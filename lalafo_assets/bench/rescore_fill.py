@@ -17,7 +17,7 @@ from ops.ready_release import ReadyRelease
 from ops.release import Head, Preprocessing
 from ops.types import Embeddings
 from resources.database import Database
-from resources.release_registry import RegisteredRelease, register
+from resources.release_registry import RegisteredRelease, partition_name, register
 from resources.releases_in_force import put_live
 
 DIMENSION = 576  # of mobilenet_v3_small
@@ -53,6 +53,11 @@ def bench_release(seed: int) -> ReadyRelease:
         embedder=NoBackbone(),
         heads={"category": head},
     )
+
+
+def scored_partition() -> str:
+    """The table of the release that is not live: the one to score."""
+    return partition_name(_digest(1))
 
 
 def fill(
