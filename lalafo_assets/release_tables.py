@@ -49,17 +49,20 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
     console.print(f"{diff.live} (now) → {diff.candidate}", highlight=False)
     for task in diff.tasks:
         share = task.changed / max(task.ads, 1)
-        table = Table(
-            title=f"{task.task}: {task.changed:,} of {task.ads:,} ads change ({share:.1%})",
-            title_justify="left",
+        console.print(
+            f"[bold]{task.task}[/]: {task.changed:,} of {task.ads:,} ads change their label "
+            f"({share:.1%})",
+            highlight=False,
         )
+        table = Table()
         table.add_column("now")
         table.add_column("then")
         table.add_column("ads", justify="right")
         moves = task.top_moves(MOVES)
         for before, after, count in moves:
             table.add_row(before, after, f"{count:,}")
-        console.print(table if moves else table.title)
+        if moves:
+            console.print(table)
         if task.number is not None:
             console.print(
                 f"the number moves by {task.number.p50:+.1%} at the median "

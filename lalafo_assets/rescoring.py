@@ -13,16 +13,14 @@ from enum import StrEnum
 
 import dagster as dg
 import structlog
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
     BulkActionStatus,
     PartitionBackfill,
 )
 
-from lalafo_assets.embeddings import photo_embeddings
-from lalafo_assets.partitions import key_of
-from lalafo_assets.predictions import prediction_assets
+from lalafo_assets.partitions import days, key_of
 from ops.asset_names import PHOTO_EMBEDDINGS, RELEASE_TAG, RESCORE_TAG
 from ops.errors import NotReadyError
 from ops.tasks import all_tasks
@@ -186,15 +184,15 @@ def _backfill(
 ) -> PartitionBackfill:
     """Dagster 1.13 has no public call that starts a backfill: this is what its UI does."""
     scored = [dg.AssetKey(task.asset_name) for task in all_tasks() if task.name in known.tasks]
-    return PartitionBackfill.from_asset_partitions(
+    wanted = days.empty_subset().with_partition_keys(keys)
+    made: PartitionBackfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=row.backfill_id,
-        asset_graph=AssetGraph.from_assets([photo_embeddings, *prediction_assets]),
-        partition_names=keys,
-        asset_selection=[PHOTO_EMBEDDINGS, *scored],
         backfill_timestamp=time.time(),
         tags=_tags(known.name, row.backfill_id),
         dynamic_partitions_store=instance,
-        all_partitions=False,
+        asset_graph_subset=AssetGraphSubset(
+            partitions_subsets_by_asset_key=dict.fromkeys((PHOTO_EMBEDDINGS, *scored), wanted)
+        ),
         title=f"Re-score for {known.name}, attempt {row.attempt}",
         description=(
             f"{len(keys)} days, {keys[0]} to {keys[-1]}, whose ads {known.name} has not all "
@@ -202,6 +200,7 @@ def _backfill(
         ),
         run_config=None,
     )
+    return made
 
 
 def _tags(release: str, backfill_id: str) -> Mapping[str, str]:
