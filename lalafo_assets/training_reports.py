@@ -49,6 +49,7 @@ def set_metadata(frozen: FrozenSet, store: PhotoStore, sets: TrainingStore) -> M
     content = frozen.content
     parts = Counter(e.part for e in content.examples)
     sources = Counter(e.photo.source for e in content.examples)
+    pieces = Counter(e.piece for e in content.examples)
     labels = Counter((e.photo.task, e.photo.label) for e in content.examples)
     return {
         "digest": dg.MetadataValue.text(frozen.digest),
@@ -59,7 +60,8 @@ def set_metadata(frozen: FrozenSet, store: PhotoStore, sets: TrainingStore) -> M
         "held_out": dg.MetadataValue.int(parts["held_out"]),
         "labelled_by_people": dg.MetadataValue.int(sources["person"]),
         "labelled_by_sellers": dg.MetadataValue.int(sources["seller"]),
-        "pieces": dg.MetadataValue.int(len({e.piece for e in content.examples})),
+        "pieces": dg.MetadataValue.int(len(pieces)),
+        "photos_of_the_largest_piece": dg.MetadataValue.int(max(pieces.values())),
         "labels": dg.MetadataValue.json(
             {f"{task}: {name}": n for (task, name), n in labels.items()}
         ),
@@ -132,6 +134,6 @@ def _figures(verdict: Verdict, finding: Finding) -> dict[str, dg.MetadataValue]:
     return {
         "release": dg.MetadataValue.text(verdict.name),
         "against": dg.MetadataValue.text(verdict.against or "nothing is live"),
-        **{name: dg.MetadataValue.float(round(v, 4)) for name, v in finding.figures.items()},
+        **{name: dg.MetadataValue.float(round(float(v), 4)) for name, v in finding.figures.items()},
         **({"notes": dg.MetadataValue.text("; ".join(verdict.notes))} if verdict.notes else {}),
     }

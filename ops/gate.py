@@ -2,9 +2,12 @@
 
 Decides the measures and the words; refuses to know where figures come from. Both releases are
 judged on the same held-out labels; a category that one of them does not know is one that it gets
-wrong.
+wrong. Of few photos a small difference is chance: one photo more or less is no fall of accuracy or
+recall, and a calibration error is uncertain by half over the root of the photos (the most that a
+share's standard error can be); a margin is at least that.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -173,10 +176,11 @@ def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
         new, old, count = ours["accuracy"], theirs["accuracy"], ours["count"]
         figures |= {f"{task}": new, f"{task} (live)": old, f"{task} photos": count}
         told.append(f"{task}: {new:.1%} against {old:.1%}, on {count} held-out photos")
-        if _exceeds(old - new, margins.accuracy):
+        margin = max(margins.accuracy, 1 / count)
+        if _exceeds(old - new, margin):
             why.append(
-                f"accuracy of '{task}' fell from {old:.3f} to {new:.3f}, more than "
-                f"{margins.accuracy:.3f}"
+                f"accuracy of '{task}' fell from {old:.3f} to {new:.3f}, more than {margin:.3f} "
+                f"({count} held-out photos)"
             )
     if not figures and not why:
         why.append("nothing is held out to judge it by: label more ads, or wait for more")
@@ -194,10 +198,11 @@ def _recall(candidate: Judged, live: Judged, margins: Margins) -> Finding:
         judged += 1
         change = (new - old, f"'{label}' {old:.2f} to {new:.2f}")
         worst = change if worst is None else min(worst, change)
-        if _exceeds(old - new, margins.recall):
+        margin = max(margins.recall, 1 / count)
+        if _exceeds(old - new, margin):
             why.append(
-                f"recall of '{label}' fell from {old:.2f} to {new:.2f}, more than "
-                f"{margins.recall:.2f} ({count} held-out photos)"
+                f"recall of '{label}' fell from {old:.2f} to {new:.2f}, more than {margin:.2f} "
+                f"({count} held-out photos)"
             )
     told = f"{judged} categories judged; {few} have fewer than {margins.min_photos} held-out photos"
     if worst is not None:
@@ -229,10 +234,11 @@ def _calibration(candidate: Judged, live: Judged, margins: Margins) -> Finding:
         new, old = ours["calibration_error"], theirs["calibration_error"]
         figures |= {f"{task}": new, f"{task} (live)": old}
         told.append(f"{task}: scores are off by {new:.3f}, the live one's by {old:.3f}")
-        if _exceeds(new - old, margins.calibration):
+        margin = max(margins.calibration, 0.5 / math.sqrt(ours["count"]))
+        if _exceeds(new - old, margin):
             why.append(
                 f"calibration error of '{task}' rose from {old:.3f} to {new:.3f}, more than "
-                f"{margins.calibration:.3f}"
+                f"{margin:.3f} ({ours['count']} held-out photos)"
             )
     return Finding(CALIBRATION, tuple(why), "; ".join(told) or "nothing to compare", figures)
 

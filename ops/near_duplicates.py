@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
 
-_BLOCK_PAIRS = 2**24
+_BLOCK_PAIRS = 2**22
 _LEAST_SPREAD = 0.05  # of the mean one: a feature that hardly varies would be blown up to noise
 
 
@@ -42,9 +42,14 @@ def near_duplicate_groups(
     rows = _standing_out(embeddings)
     step = max(1, block_pairs // len(rows))
     for start in range(0, len(rows), step):
-        likeness = rows[start : start + step] @ rows[start:].T
-        one, other = np.nonzero(likeness >= threshold)
-        _join(root, one + start, other + start)
+        near = rows[start : start + step] @ rows[start:].T >= threshold
+        # First each row with the first of the block that it is near: most of many pairs are then
+        # within a group already.
+        hit = np.flatnonzero(near.any(axis=0))
+        _join(root, near.argmax(axis=0)[hit] + start, hit + start)
+        one, other = np.nonzero(near)
+        apart = root[one + start] != root[other + start]
+        _join(root, one[apart] + start, other[apart] + start)
     return root
 
 
@@ -63,7 +68,7 @@ def _join(root: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int
 
     Pairs of groups rather than of rows: where all rows are alike there are N² of these.
     """
-    pairs = np.unique(np.stack([root[one], root[other]]), axis=1)
+    pairs = np.unique(root[one] * len(root) + root[other])
     parent: dict[int, int] = {}
 
     def first(of: int) -> int:
@@ -72,7 +77,9 @@ def _join(root: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int
             of = above
         return of
 
-    for left, right in pairs.T.tolist():
+    for left, right in zip(
+        (pairs // len(root)).tolist(), (pairs % len(root)).tolist(), strict=True
+    ):
         a, b = sorted((first(left), first(right)))
         parent[b] = a
     now = np.arange(len(root), dtype=np.int64)

@@ -223,6 +223,7 @@ def _latencies_ms(pair: Sequence[_Contender]) -> list[float | None]:
 
 
 def _weights_mb(release: Release) -> float:
-    """Of the backbone's and the heads' weights, as they are stored."""
-    heads = sum(head.weight.nbytes + head.bias.nbytes for head in release.heads.values())
-    return (sum(w.nbytes for w in release.backbone_state.values()) + heads) / 1e6
+    """Of the backbone's and the heads' weights as float32, however they are stored: a session
+    computes both releases in the same precision."""
+    heads = sum(head.weight.size + head.bias.size for head in release.heads.values())
+    return 4 * (sum(w.size for w in release.backbone_state.values()) + heads) / 1e6

@@ -82,7 +82,7 @@ def _worst(judged: JudgedTask, examples: Sequence[Example]) -> list[tuple[bytes,
         (
             examples[i].photo.rendition_sha256,
             f"{'filed' if examples[i].photo.source == 'seller' else 'truly'} "
-            f"{examples[i].photo.label}\nsaid {labels[answers[i]]} {sure[i]:.0%}",
+            f"{examples[i].photo.label}\nsaid {labels[answers[i]]}\n{sure[i]:.0%} sure",
         )
         for i in wrong[:SAMPLES]
     ]

@@ -1,0 +1,193 @@
+"""A training set: nothing leaks over its split, and the same rows give the same bytes."""
+
+import hashlib
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from ops.errors import ConfigurationError
+from ops.near_duplicates import near_duplicate_groups
+from ops.splits import split_for_growth
+from ops.training_set import LabelledPhoto, SplitRule, TrainingSet, digest_of, freeze, unknown_to
+
+
+def sha(text):
+    return hashlib.sha256(text.encode()).digest()
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+
+
+def labelled(number, photo=None, label=None, source="seller"):
+    photo = f"photo {number}" if photo is None else photo
+    return LabelledPhoto(
+        task="category",
+        catalog="kg",
+        ad_id=str(number),
+        sha256=sha(photo),
+        rendition_sha256=sha(f"rendition of {photo}"),
+        revision=1,
+        label=("chair", "lamp", "shoe")[number % 3] if label is None else label,
+        source=source,
+    )
+
+
+def rows_of(count, seed=0):
+    """Unlike photos, with the large common part that a backbone's features have."""
+    rng = np.random.default_rng(seed)
+    return unit(5 + rng.normal(size=(count, 32)))
+
+
+def test_near_duplicates_are_joined_and_unlike_photos_are_not():
+    """A copy with a little noise joins its original, through a chain too, in blocks of any size."""
+    rows = rows_of(300).astype(np.float32)
+    noise = np.random.default_rng(1).normal(size=(2, 32), scale=0.004)
+    rows[10] = rows[200] + noise[0]
+    rows[299] = rows[10] + noise[1]
+    plain = rows @ rows.T / np.outer(*2 * [np.linalg.norm(rows, axis=1)])
+    assert np.median(plain) > 0.9  # a cosine of the rows as they are would join everything
+    for block_pairs in (300, 7_000, 2**24):
+        groups = near_duplicate_groups(unit(rows), threshold=0.975, block_pairs=block_pairs)
+        assert groups[10] == groups[200] == groups[299] == 10
+        assert len(set(groups.tolist())) == 298
+
+
+def test_all_alike_and_none_at_all():
+    """Thousands of one photo are one group, at once; no rows give none."""
+    alike = np.tile(rows_of(1), (4_000, 1))
+    alike[2_000:] = rows_of(2)[1]
+    assert set(near_duplicate_groups(alike, threshold=0.9).tolist()) == {0, 2_000}
+    assert len(near_duplicate_groups(rows_of(0), threshold=0.9)) == 0
+    with pytest.raises(ConfigurationError, match="threshold"):
+        near_duplicate_groups(rows_of(2), threshold=0.0)
+
+
+def test_groups_are_those_of_a_plain_search():
+    """As a breadth-first search over all pairs finds them."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(40, 16))
+    rows = unit(centres[rng.integers(0, 40, 200)] + rng.normal(size=(200, 16), scale=0.25))
+    groups = near_duplicate_groups(rows, threshold=0.93, block_pairs=999)
+    scaled = rows.astype(np.float64)
+    scaled = scaled - scaled.mean(axis=0)
+    scaled /= scaled.std(axis=0)
+    scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)
+    near = scaled @ scaled.T >= 0.93
+    want = [-1] * 200
+    for start in range(200):
+        todo = [start] if want[start] < 0 else []
+        while todo:
+            row = todo.pop()
+            if want[row] < 0:
+                want[row] = start
+                todo += np.flatnonzero(near[row]).tolist()
+    assert groups.tolist() == want
+    assert 20 < len(set(want)) < 180
+
+
+def test_a_near_duplicate_pair_never_straddles():
+    """Whatever the seed, an ad, a photo that ads share, and photos nearly alike stay together."""
+    count = 120
+    rows = rows_of(count).astype(np.float32)
+    pairs = [(n, n + 60) for n in range(0, 60, 3)]
+    for one, other in pairs:
+        rows[other] = rows[one] + np.random.default_rng(one).normal(size=32, scale=0.002)
+    photos = [labelled(n, photo="shared" if n in (1, 50) else None) for n in range(count)]
+    photos += [LabelledPhoto("category", "kg", "2", sha("x"), sha("r"), 1, "lamp", "seller")]
+    rows = unit(np.concatenate([rows, rows_of(1, seed=9)]))
+    sides = Counter()
+    for seed in range(12):
+        made = freeze(photos, rows, backbone="b", rule=SplitRule(seed=seed))
+        part = {(e.photo.ad_id, e.photo.sha256): e.part for e in made.examples}
+        by_ad = {e.photo.ad_id: e.part for e in made.examples}
+        assert all(by_ad[str(one)] == by_ad[str(other)] for one, other in pairs)
+        assert by_ad["1"] == by_ad["50"]
+        assert part["2", sha("x")] == part["2", sha("photo 2")]
+        sides.update(by_ad[str(one)] for one, _ in pairs)
+    assert min(sides["train"], sides["held_out"]) > 12  # pairs fall on either side
+
+
+def test_the_split_grows_with_the_set():
+    """What was trained on stays so when thousands of others come, and about a fifth is held out."""
+    contents = [sha(str(n)) for n in range(4_000)]
+    labels = [f"class {n % 4}" for n in range(4_000)]
+
+    def held_out(count):
+        split, _ = split_for_growth(
+            labels[:count], joined_by=[list(range(count))], contents=contents[:count]
+        )
+        return set(split.held_out.tolist())
+
+    small, large = held_out(400), held_out(4_000)
+    assert small == {n for n in large if n < 400}
+    assert 0.18 < len(large) / 4_000 < 0.22
+
+
+def test_small_labels_are_learned_and_judged():
+    """A label of one ad is learned; one of two pieces has one on each side."""
+    for seed in range(20):
+        split, pieces = split_for_growth(
+            ["hat", "hat", "shoe", "shoe"],
+            joined_by=[["a", "a", "b", "c"]],
+            contents=[bytes([n]) * 32 for n in range(4)],
+            seed=seed,
+        )
+        assert {0, 1} <= set(split.train.tolist())
+        assert len(split.held_out) == 1
+        assert pieces[0] == pieces[1] == bytes(32)
+
+
+def test_a_split_says_what_does_not_fit():
+    """Lengths that differ, and a share that is none."""
+    with pytest.raises(ConfigurationError, match="as many"):
+        split_for_growth(["a"], joined_by=[["x", "y"]], contents=[b"1"])
+    with pytest.raises(ConfigurationError, match="between 0 and 1"):
+        split_for_growth(["a"], joined_by=[["x"]], contents=[b"1"], held_out=1.0)
+
+
+def test_the_same_rows_give_the_same_digest():
+    """In whatever order they come; another label or another seed gives another."""
+    photos, rows = [labelled(n) for n in range(60)], rows_of(60)
+    first = freeze(photos, rows, backbone="b", rule=SplitRule())
+    order = list(range(60))
+    random.Random(1).shuffle(order)
+    again = freeze([photos[n] for n in order], rows[order], backbone="b", rule=SplitRule())
+    assert digest_of(again.to_bytes()) == digest_of(first.to_bytes())
+    photos[3] = labelled(3, label="lamp", source="person")
+    changed = freeze(photos, rows, backbone="b", rule=SplitRule())
+    assert digest_of(changed.to_bytes()) != digest_of(first.to_bytes())
+    other = freeze(photos, rows, backbone="b", rule=SplitRule(seed=1))
+    assert digest_of(other.to_bytes()) != digest_of(changed.to_bytes())
+
+
+def test_a_set_is_read_as_it_was_written():
+    """Every field comes back; anything else is refused in words."""
+    made = freeze(
+        [labelled(n, source="person" if n == 4 else "seller") for n in range(30)],
+        rows_of(30),
+        backbone="b",
+        rule=SplitRule(seed=3),
+    )
+    data = made.to_bytes()
+    assert TrainingSet.from_bytes(data) == made
+    assert made.tasks == ("category",)
+    for bad in (b"", b"{}", data[: len(data) // 2], data.replace(b'held_out"', b'elsewhere"')):
+        with pytest.raises(ConfigurationError, match="no training set"):
+            TrainingSet.from_bytes(bad)
+
+
+def test_what_a_release_was_trained_on_judges_nobody():
+    """Of a piece that another set trained on, no photo is left to judge by."""
+    photos, rows = [labelled(n) for n in range(200)], rows_of(200)
+    ours = freeze(photos, rows, backbone="b", rule=SplitRule())
+    theirs = freeze(photos, rows, backbone="b", rule=SplitRule(seed=1))
+    held_out = [e for e in ours.examples if e.part == "held_out"]
+    kept, left_out = unknown_to(held_out, [ours, theirs])
+    assert len(kept) + left_out == len(held_out)
+    trained = {e.photo.sha256 for e in theirs.examples if e.part == "train"}
+    assert 0 < len(kept) < len(held_out)
+    assert {e.photo.sha256 for e in kept} == {e.photo.sha256 for e in held_out} - trained
+    assert unknown_to(held_out, [ours]) == (held_out, 0)
