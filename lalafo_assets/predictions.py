@@ -23,9 +23,10 @@ from resources import tables
 from resources.catalogue import Catalogue
 from resources.dagster_resources import DatabaseResource, ModelsResource
 from resources.day_pictures import prediction_pictures
-from resources.day_scoring import score_days
+from resources.day_scoring import ScoreOptions, score_days
 from resources.day_summaries import prediction_summary
 from resources.rescores import at_work
+from resources.settings import load_settings
 
 
 def prediction_asset(task: Task) -> dg.AssetsDefinition:
@@ -59,7 +60,14 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             catalogue = Catalogue(held, run_id=context.run.run_id)
             release = wanted_release(held, context.run.tags, RELEASE_TAG)
             ready = load_heads(release, models.store())
-            scored = score_days(catalogue, ready, task, covered, told=context.log.info)
+            scored = score_days(
+                catalogue,
+                ready,
+                task,
+                covered,
+                told=context.log.info,
+                options=ScoreOptions(rows_per_s=load_settings().rescore_rows_per_s),
+            )
             settled = settle_days(context.instance, held, release, covered)
             summary = prediction_summary(held, covered, release=release.name, task=task.name)
             return dg.MaterializeResult(

@@ -16,7 +16,7 @@ from ops.tasks import all_tasks
 from resources.batch_release import load_heads, load_to_embed
 from resources.catalogue import Catalogue
 from resources.database import Database
-from resources.day_scoring import embed_days, score_days
+from resources.day_scoring import ScoreOptions, embed_days, score_days
 from resources.photo_store import PhotoStore
 from resources.release_days import DayState, read_coverage, settle
 from resources.release_registry import RegisteredRelease, find_release
@@ -102,9 +102,10 @@ def _bring(
         report = embed_days(catalogue, ready, embedders, photos, days, told=lambda _: None)
         told(f"{days[0]} to {days[-1]}: {report.embedded} photos embedded")
     ready = load_heads(known, store)
+    options = ScoreOptions(rows_per_s=settings.rescore_rows_per_s)
     for task in all_tasks():
         if task.name in known.tasks:
-            score_days(catalogue, ready, task, days, told=lambda _: None)
+            score_days(catalogue, ready, task, days, told=lambda _: None, options=options)
     return settle(database, known, days)
 
 

@@ -190,8 +190,9 @@ def _backfill(
         backfill_timestamp=time.time(),
         tags=_tags(known.name, row.backfill_id),
         dynamic_partitions_store=instance,
-        asset_graph_subset=AssetGraphSubset(
-            partitions_subsets_by_asset_key=dict.fromkeys((PHOTO_EMBEDDINGS, *scored), wanted)
+        asset_graph_subset=AssetGraphSubset(  # type: ignore[call-arg] # mypy misses its defaults
+            partitions_subsets_by_asset_key=dict.fromkeys((PHOTO_EMBEDDINGS, *scored), wanted),
+            non_partitioned_asset_keys=set(),
         ),
         title=f"Re-score for {known.name}, attempt {row.attempt}",
         description=(
