@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,3 +192,18 @@ def test_what_a_release_was_trained_on_judges_nobody():
     assert 0 < len(kept) < len(held_out)
     assert {e.photo.sha256 for e in kept} == {e.photo.sha256 for e in held_out} - trained
     assert unknown_to(held_out, [ours]) == (held_out, 0)
+
+
+def test_a_photo_that_another_ad_showed_counts_as_seen():
+    """Trained on in an ad that is gone: the same photo in a new ad judges nobody."""
+    rows = rows_of(40)
+    gone = freeze([labelled(n) for n in range(40)], rows, backbone="b", rule=SplitRule())
+    trained = [e.photo for e in gone.examples if e.part == "train"]
+    photos = [labelled(100 + n) for n in range(40)]
+    held_out = [
+        e
+        for e in freeze(photos, rows_of(40, seed=1), backbone="b", rule=SplitRule()).examples
+        if e.part == "held_out"
+    ]
+    reused = replace(held_out[0], photo=replace(held_out[0].photo, sha256=trained[0].sha256))
+    assert unknown_to([reused, *held_out[1:]], [gone]) == (held_out[1:], 1)
