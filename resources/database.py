@@ -3,8 +3,11 @@
 Decides the driver (psycopg 3) and what an unreachable server means; knows no row.
 """
 
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5
 MIGRATION_LOCK = 0x1A1AF0
+MIGRATION_LOCK_TIMEOUT_MS = 300
+MIGRATION_ATTEMPTS = 100
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -104,21 +109,60 @@ class Database:
             ) from error
 
     def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to a revision; safe when several processes do so at once."""
+        """Bring the schema to a revision; safe when several processes do so at once, and while
+        sessions write. Raises RetryableError where they never let it have its locks."""
         from alembic import command
 
-        with self.begin() as connection:
-            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-            connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-            command.upgrade(alembic_config(connection), revision)
+        self._migrate(lambda config: command.upgrade(config, revision))
 
     def downgrade(self, revision: str) -> None:
-        """Take migrations back down to a revision ("base": all of them)."""
+        """Take migrations back down to a revision ("base": all of them); as `migrate`."""
         from alembic import command
 
-        with self.begin() as connection:
-            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-            command.downgrade(alembic_config(connection), revision)
+        self._migrate(lambda config: command.downgrade(config, revision))
+
+    def _migrate(self, step: Callable[["Config"], None]) -> None:
+        with self._alone():
+            for attempt in count(1):
+                try:
+                    with self.errors(), self._patient() as connection:
+                        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+                        connection.commit()
+                        step(alembic_config(connection))
+                    return
+                except RetryableError:
+                    if attempt == MIGRATION_ATTEMPTS:
+                        raise
+                    time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - not a secret
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one who migrates. Asks again and again: an index that is made concurrently
+        would wait for whoever waits here, and they for it."""
+        engine = sa.create_engine(
+            self.url,
+            poolclass=sa.NullPool,  # closing the connection ends the lock
+            isolation_level="AUTOCOMMIT",
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        )
+        with self.errors(), engine.connect() as connection:
+            ask = sa.text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
+            while not connection.execute(ask).scalar_one():
+                time.sleep(0.1)
+            yield
+
+    @contextmanager
+    def _patient(self) -> Iterator[Connection]:
+        """A connection for migrations: one that waits for a lock gives way to writers before the
+        server finds a deadlock and ends one of them (after a second, by default)."""
+        options = f"-c lock_timeout={MIGRATION_LOCK_TIMEOUT_MS}"
+        engine = sa.create_engine(
+            self.url,
+            poolclass=sa.NullPool,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
+        )
+        with engine.connect() as connection:
+            yield connection
 
     def close(self) -> None:
         """Close every pooled connection; the next use opens anew."""

@@ -9,6 +9,7 @@ context.configure(
     target_metadata=metadata,
     version_table_schema=SCHEMA,
     include_schemas=True,
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

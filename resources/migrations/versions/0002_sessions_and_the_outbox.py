@@ -121,6 +121,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # In the order in which commits write to them: in another it would never have its locks.
+    op.execute("LOCK TABLE lalafo.photos, lalafo.failures, lalafo.stage_timings")
+    op.drop_column("failures", "replayed_at", schema="lalafo")
+    op.drop_column("failures", "original_key", schema="lalafo")
     op.alter_column(
         "stage_timings",
         "photos_ms",
@@ -132,8 +136,6 @@ def downgrade() -> None:
     )
     op.drop_column("stage_timings", "queued_ms", schema="lalafo")
     op.drop_column("stage_timings", "fetch_ms", schema="lalafo")
-    op.drop_column("failures", "replayed_at", schema="lalafo")
-    op.drop_column("failures", "original_key", schema="lalafo")
     op.drop_index(op.f("photos_let_go_since_idx"), table_name="photos_let_go", schema="lalafo")
     op.drop_table("photos_let_go", schema="lalafo")
     op.drop_table("outbox", schema="lalafo")

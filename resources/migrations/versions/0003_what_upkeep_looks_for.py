@@ -1,4 +1,4 @@
-"""Indexes for what upkeep looks for every quarter of an hour."""
+"""Indexes for what upkeep looks for every quarter of an hour; made while others write."""
 
 from alembic import op
 
@@ -7,19 +7,24 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+INDEXES = {
+    "photos_rendition_sha256_idx": "lalafo.photos (rendition_sha256)",
+    "photos_thumbnail_sha256_idx": (
+        "lalafo.photos (thumbnail_sha256) WHERE thumbnail_sha256 IS NOT NULL"
+    ),
+    "ads_to_retry_idx": "lalafo.ads (updated_at) WHERE status IN ('received', 'unscored')",
+}
+
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX photos_rendition_sha256_idx ON lalafo.photos (rendition_sha256)")
-    op.execute(
-        "CREATE INDEX photos_thumbnail_sha256_idx ON lalafo.photos (thumbnail_sha256) "
-        "WHERE thumbnail_sha256 IS NOT NULL"
-    )
-    op.execute(
-        "CREATE INDEX ads_to_retry_idx ON lalafo.ads (updated_at) "
-        "WHERE status IN ('received', 'unscored')"
-    )
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")  # it waits for transactions, and makes nobody wait
+        for name, what in INDEXES.items():
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS lalafo.{name}")  # of a broken attempt
+            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {what}")
 
 
 def downgrade() -> None:
-    for name in ("ads_to_retry_idx", "photos_thumbnail_sha256_idx", "photos_rendition_sha256_idx"):
-        op.execute(f"DROP INDEX lalafo.{name}")
+    with op.get_context().autocommit_block():
+        for name in reversed(INDEXES):
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS lalafo.{name}")

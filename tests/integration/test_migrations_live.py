@@ -1,0 +1,168 @@
+"""The schema changes while it is written to: every revision, up and down, with rows in the tables.
+
+At each step the writers know the older schema alone, as those do that run when a migration is
+applied, and after a roll-back of the code.
+"""
+
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+
+import psycopg
+import pytest
+from alembic.script import ScriptDirectory
+
+from resources.database import MIGRATIONS, Database
+from tests.conftest import connect_args
+
+SEEN = "TIMESTAMPTZ '2026-11-01 10:00:00Z'"
+
+WRITES = {
+    "0001": (
+        "INSERT INTO lalafo.ads (catalog, ad_id, revision, day, status, title, description, "
+        'event_id, occurred_at, kafka_at, received_at, stream_id, topic, partition, "offset", '
+        f"run_id) VALUES ('kg', %(id)s, 1, '2026-11-01', 'scored', '', '', 'e', {SEEN}, {SEEN}, "
+        f"{SEEN}, 's', 'ads', 0, %(n)s, 'r')",
+        "INSERT INTO lalafo.photos (sha256, rendition_sha256, rendition_bytes, width, height, "
+        "source_format, source_width, source_height, source_bytes, run_id) "
+        "VALUES (%(sha)s, %(sha)s, 9, 1, 1, 'jpeg', 1, 1, 9, 'r')",
+        "INSERT INTO lalafo.ad_photos (catalog, ad_id, position, sha256, revision, run_id) "
+        "VALUES ('kg', %(id)s, 0, %(sha)s, 1, 'r')",
+        "INSERT INTO lalafo.embeddings (backbone, sha256, embedding, release, run_id) "
+        "VALUES ('b', %(sha)s, '[1,0]', 'first', 'r')",
+        "INSERT INTO lalafo.predictions (release, catalog, ad_id, task, revision, day, label, "
+        "score, details, run_id) VALUES ('first', 'kg', %(id)s, 'category', 1, '2026-11-01', "
+        "'chair', 0.5, '{}', 'r')",
+        "INSERT INTO lalafo.failures (kind, subject, reason, detail, day, stream_id, topic, "
+        'partition, "offset", run_id) '
+        "VALUES ('event', %(id)s, 'x', '', '2026-11-01', 's', 'ads', 0, %(n)s, 'r')",
+        "INSERT INTO lalafo.stage_timings (catalog, ad_id, revision, day, run_id, kafka_at, "
+        f"polled_at, photos_ms, embed_ms, predict_ms) VALUES ('kg', %(id)s, 1, '2026-11-01', 'r', "
+        f"{SEEN}, {SEEN}, 1, 1, 1)",
+        "UPDATE lalafo.releases_in_force SET changed_at = now()",
+    ),
+    "0002": (
+        "INSERT INTO lalafo.outbox (topic, value) VALUES ('ads.scored', %(sha)s)",
+        "INSERT INTO lalafo.photos_let_go (sha256) VALUES (%(sha)s)",
+        "INSERT INTO lalafo.sessions (run_id, stream_id, topic, state, code_version, host, pid, "
+        "metrics_url, backend_pid, backend_start, due_at, expires_at) "
+        f"VALUES (%(id)s, 's', 'ads', 'ready', 'v', 'h', 1, '', 1, {SEEN}, {SEEN}, {SEEN})",
+    ),
+    "0004": (
+        "INSERT INTO lalafo.release_days (release, day) "
+        "VALUES ('first', DATE '2026-01-01' + %(n)s::int)",
+        "INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by) "
+        "VALUES ('kg', %(id)s, 'category', 'chair', 'p')",
+    ),
+}
+FIRST_ROWS = (
+    "INSERT INTO lalafo.releases (name, digest, backbone, manifest) VALUES ('first', 'd', 'b', "
+    "'{}')",
+    "INSERT INTO lalafo.releases_in_force (live) VALUES ('first')",
+    "CREATE TABLE lalafo.predictions_d PARTITION OF lalafo.predictions FOR VALUES IN ('first')",
+)
+
+
+def revisions() -> list[str]:
+    """Every revision, the first one first."""
+    script = ScriptDirectory(str(MIGRATIONS))
+    return [revision.revision for revision in script.walk_revisions()][::-1]
+
+
+class Writer:
+    """Writes one transaction after the other, as code that knows one revision does."""
+
+    numbers = iter(range(1, 1_000_000))
+
+    def __init__(self, url: str, revision: str) -> None:
+        self.url = url
+        self.statements = [s for since, group in WRITES.items() if since <= revision for s in group]
+        self.written = 0
+        self.error: Exception | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Writer":
+        self._thread.start()
+        self.wait_for(self.written + 3)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait_for(self.written + 3)  # it goes on after whatever was done meanwhile
+        self._stop.set()
+        self._thread.join(20)
+        assert self.error is None, self.error
+
+    def wait_for(self, written: int) -> None:
+        pause = threading.Event()
+        for _ in range(2_000):
+            assert self.error is None, self.error
+            if self.written >= written:
+                return
+            pause.wait(0.01)
+        raise AssertionError(f"stood still at {self.written}")
+
+    def _run(self) -> None:
+        try:
+            with psycopg.connect(**connect_args(self.url)) as connection:
+                while not self._stop.is_set():
+                    number = next(self.numbers)
+                    with connection.transaction():
+                        self._write(connection, number)
+                    self.written += 1
+        except psycopg.Error as error:
+            self.error = error
+
+    def _write(self, connection: psycopg.Connection, number: int) -> None:
+        values = {"n": number, "id": str(number), "sha": number.to_bytes(32, "big")}
+        for statement in self.statements:
+            connection.execute(statement, values)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database with the first revision, and a release live in it."""
+    held = Database(database_url)
+    held.migrate(revisions()[0])
+    execute(database_url, FIRST_ROWS)
+    yield held
+    held.close()
+
+
+def execute(url: str, statements: Sequence[str]) -> None:
+    with psycopg.connect(**connect_args(url)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def rows(url: str, tables: Sequence[str]) -> dict[str, int]:
+    with psycopg.connect(**connect_args(url)) as connection:
+        return {
+            table: connection.execute(f"SELECT count(*) FROM lalafo.{table}").fetchall()[0][0]
+            for table in tables
+        }
+
+
+def test_every_revision_goes_up_and_down_under_a_writer(
+    database: Database, database_url: str
+) -> None:
+    """No write of the older code fails, and no row is lost on the way."""
+    tables = ["ads", "photos", "ad_photos", "embeddings", "predictions", "failures"]
+    steps, total = revisions(), 0
+    for older, newer in itertools.pairwise(steps):
+        with Writer(database_url, older) as writer:
+            database.migrate(newer)
+        total += writer.written
+        assert rows(database_url, tables) == dict.fromkeys(tables, total), newer
+    for _, older in itertools.pairwise(reversed(steps)):
+        with Writer(database_url, older) as writer:
+            database.downgrade(older)
+        total += writer.written
+        assert rows(database_url, tables) == dict.fromkeys(tables, total), older
+    assert total > 6 * 2 * (len(steps) - 1)
+
+
+def test_every_write_is_of_a_revision(database: Database) -> None:
+    """A revision that is renamed or removed takes its writes along."""
+    assert set(WRITES) <= set(revisions())
+    database.migrate()
