@@ -72,7 +72,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             summary = prediction_summary(held, covered, release=release.name, task=task.name)
             return dg.MaterializeResult(
                 metadata={
-                    "dagster/partition_row_count": len(summary.scores),
+                    "dagster/partition_row_count": summary.ads,
                     "release": release.name,
                     "ads_scored": scored,
                     **settled,

@@ -35,7 +35,7 @@ def print_releases(database: Database, console: Console) -> None:
             roles.get(release.name, ""),
             _gate(release),
             _days(database, release),
-            f"{estimated_rows(database, release):,}",
+            _predictions(database, release),
             _rescore(database, release),
         )
     if not known:
@@ -116,6 +116,11 @@ def _days(database: Database, release: RegisteredRelease) -> str:
     colour = "green" if coverage.complete else "yellow"
     bar = f"[{colour}]{'━' * cells}[/][dim]{'━' * (BAR_CELLS - cells)}[/]"
     return f"{bar} {done}/{coverage.days}" + ("" if coverage.complete else ", the rest owed")
+
+
+def _predictions(database: Database, release: RegisteredRelease) -> str:
+    rows = estimated_rows(database, release)
+    return f"about {rows:,}" if rows > 0 else "none"
 
 
 def _rescore(database: Database, release: RegisteredRelease) -> str:

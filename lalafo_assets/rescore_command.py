@@ -94,7 +94,7 @@ def _here(database: "Database", known: "RegisteredRelease", row: "Rescore") -> N
     wait_until_in_force(database, row, told=say)
     with bars_beside(console, database, known):
         rescore_here(database, load_settings(), row)
-    _finished(known)
+    _finished(database, known)
 
 
 def _by_dagster(
@@ -115,12 +115,16 @@ def _by_dagster(
         except KeyboardInterrupt:
             say("the re-score goes on; `lalafo releases` shows how far it is")
             raise
-    _finished(known)
+    _finished(database, known)
 
 
-def _finished(known: "RegisteredRelease") -> None:
+def _finished(database: "Database", known: "RegisteredRelease") -> None:
+    from resources.releases_in_force import read_in_force
+
     say(f"every day is scored under {known.name}")
-    say(f"Next: lalafo diff; then: lalafo promote {known.name}")
+    candidate = read_in_force(database).candidate
+    if candidate is not None and candidate.name == known.name:
+        say(f"Next: lalafo diff; then: lalafo promote {known.name}")
 
 
 def _require_daemon() -> None:

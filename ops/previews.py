@@ -55,10 +55,21 @@ def contact_sheet(photos: Sequence[tuple[bytes, str]]) -> bytes:
     return out.getvalue()
 
 
-def histogram(values: Sequence[float], *, title: str, x_label: str, log_x: bool = False) -> bytes:
-    """A histogram as PNG; an empty one says so."""
+def histogram(
+    values: Sequence[float],
+    *,
+    title: str,
+    x_label: str,
+    log_x: bool = False,
+    counts: Sequence[int] | None = None,
+) -> bytes:
+    """A histogram as PNG; an empty one says so.
+
+    Args:
+        counts: of each value, where many were counted elsewhere; None: each is there once.
+    """
     figure, axes = _figure(title)
-    if len(values) == 0:
+    if len(values) == 0 or (counts is not None and sum(counts) == 0):
         return _nothing(figure, axes)
     if log_x:
         low = max(min(values), 1.0)
@@ -66,7 +77,7 @@ def histogram(values: Sequence[float], *, title: str, x_label: str, log_x: bool 
         axes.hist(values, bins=np.geomspace(low, high, 40).tolist(), color=BAR)
         axes.set_xscale("log")
     else:
-        axes.hist(values, bins=30, color=BAR)
+        axes.hist(values, bins=30, color=BAR, weights=counts)
     axes.set_xlabel(x_label)
     return _png(figure)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ops.previews import bars, confusion_matrix, contact_sheet, histogram
 from resources.database import Database
 from resources.day_summaries import (
+    SCORE_BINS,
     LabelledScores,
     failure_counts,
     readable,
@@ -43,7 +44,10 @@ def prediction_pictures(summary: LabelledScores) -> Pictures:
     pictures = {
         "labels": bars(summary.labels, title="Ads by label"),
         "scores": histogram(
-            summary.scores.tolist(), title="Score of the label chosen", x_label="score"
+            [(place + 0.5) / SCORE_BINS for place in range(SCORE_BINS)],
+            counts=summary.scores.tolist(),
+            title="Score of the label chosen",
+            x_label="score",
         ),
     }
     labels, matrix = _matrix(summary)
