@@ -5,13 +5,15 @@ how it is written `prediction_chunks.py`'s, the work itself `ops/rescore.py`'s a
 Knows neither Dagster nor why the days were chosen.
 """
 
+import contextlib
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from itertools import chain
 
@@ -150,38 +152,65 @@ class _Run:
         self.options = options
         head = release.heads[task.name]
         partition = partition_name(find_release(self.database, release.name).digest)
-        self.whole = Share(
-            parts=[Part(day) for day in covered],
+        self.covered = covered
+        self.workers = self._workers()
+        # Of few days each is shared: they would not come out even.
+        split = self.workers if len(covered) < 4 * self.workers else 1
+        self.parts = deque(Part(day, n, split) for day in covered for n in range(split))
+        self.share = Share(
             wanted=Wanted(release.name, task.name, release.backbone, head.dimension),
             target=Target(release.name, partition, task.name, catalogue.run_id),
             task=task,
             head=head,
             photos_a_chunk=options.chunk,
-            rows_per_s=options.rows_per_s,
+            rows_per_s=options.rows_per_s / self.workers,
         )
-        self.covered = covered
-        self.workers = self._workers()
 
     def chunks(self) -> Generator[Chunk, None, None]:
-        """What was written, chunk by chunk; closing it ends the work between two of them."""
-        if self.workers == 1:
-            yield from score_parts(self.database, self.whole, threading.Event())
-            return
+        """What was written, chunk by chunk; closing it ends the work between two of them.
+
+        This process works as well, from the first moment: others take a second to start.
+        """
+        said: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
         with ExitStack() as stack:
-            said: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
-            for share in self._shares():
-                worker = Worker(self.database, share)
+            others = self.workers - 1
+            for _ in range(others):
+                worker = Worker(self.database, self.share)
                 stack.callback(worker.stop)
-                threading.Thread(target=_relay, args=(worker, said), daemon=True).start()
-            running = self.workers
-            while running:
+                threading.Thread(target=self._relay, args=(worker, said), daemon=True).start()
+            stack.callback(self.parts.clear)
+            with closing(
+                score_parts(self.database, self.share, self._next_parts(), threading.Event())
+            ) as mine:
+                for chunk in mine:
+                    yield chunk
+                    while not said.empty():
+                        item = said.get()
+                        others -= item is None
+                        if item is not None:
+                            yield _whole(item)
+            while others:
                 item = said.get()
-                if isinstance(item, BaseException):
-                    raise item
-                if item is None:
-                    running -= 1
-                else:
-                    yield item
+                others -= item is None
+                if item is not None:
+                    yield _whole(item)
+
+    def _next_parts(self) -> Iterator[Part]:
+        """The parts that nobody has taken."""
+        with contextlib.suppress(IndexError):
+            while True:
+                yield self.parts.popleft()
+
+    def _relay(
+        self, worker: Worker, said: "queue.SimpleQueue[Chunk | BaseException | None]"
+    ) -> None:
+        try:
+            for chunk in worker.score(self._next_parts()):
+                said.put(chunk)
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            said.put(error)
+        else:
+            said.put(None)
 
     def _workers(self) -> int:
         """As many as there are cores, or this process alone where starting others takes longer."""
@@ -197,22 +226,8 @@ class _Run:
             (ads,) = cursor.fetchall()[0]
         return most if ads >= self.options.worth_workers_ads else 1
 
-    def _shares(self) -> list[Share]:
-        # Of few days each is shared: they would not come out even.
-        split = self.workers if len(self.covered) < 4 * self.workers else 1
-        parts = [Part(day, n, split) for day in self.covered for n in range(split)]
-        rate = self.options.rows_per_s / self.workers
-        return [
-            replace(self.whole, parts=parts[n :: self.workers], rows_per_s=rate)
-            for n in range(self.workers)
-        ]
 
-
-def _relay(worker: Worker, said: queue.SimpleQueue[Chunk | BaseException | None]) -> None:
-    try:
-        for chunk in worker.chunks():
-            said.put(chunk)
-    except BaseException as error:  # noqa: BLE001 - raised again by who waits
-        said.put(error)
-    else:
-        said.put(None)
+def _whole(item: Chunk | BaseException) -> Chunk:
+    if isinstance(item, BaseException):
+        raise item
+    return item

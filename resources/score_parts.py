@@ -5,7 +5,7 @@ two chunks, or within one, leaves only what is right.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -19,9 +19,8 @@ from resources.stale_ads import Part, Wanted, read_stale
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one worker is to do."""
+    """What one worker is to do to each part."""
 
-    parts: Sequence[Part]
     wanted: Wanted
     target: Target
     task: Task
@@ -39,20 +38,18 @@ class Chunk:
 
 
 def score_parts(
-    database: Database, share: Share, stop: threading.Event, pace: Pace | None = None
-) -> Iterator[Chunk]:
-    """Score a share, a chunk at each step, until it is done or `stop` is set.
-
-    Args:
-        pace: in the place of one by the share's own rate.
-    """
-    held = Pace(share.rows_per_s, sleep=stop.wait) if pace is None else pace
-    photos = held.piece(share.photos_a_chunk)
-    for part in share.parts:
+    database: Database, share: Share, parts: Iterable[Part], stop: threading.Event
+) -> Generator[Chunk, None, None]:
+    """Score parts of days, a chunk at each step, until there are no more or `stop` is set."""
+    pace = Pace(share.rows_per_s, sleep=stop.wait)
+    photos = pace.piece(share.photos_a_chunk)
+    for part in parts:
+        if stop.is_set():
+            return
         found = read_stale(database, share.wanted, part, photos_a_chunk=photos)
         with closing(found):
             for stale in found:
-                held.wait(len(stale.owner))
+                pace.wait(len(stale.owner))
                 if stop.is_set():
                     return
                 answers = share.task.answers(

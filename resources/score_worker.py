@@ -1,28 +1,34 @@
-"""A process that scores one share of a re-score, and the handle that its parent has of it.
+"""A process that scores parts of days, and the handle that its parent has of it.
 
-Decides how the two talk: the share goes in through standard input as a pickle of our own making,
-and that pipe is the life line: where it closes, because the parent stops it or is gone, the process
-ends between two chunks. A JSON line comes back for every chunk, or one that says what went wrong.
+Decides how the two talk. What is to be done goes in through standard input, as a pickle of our own
+making, then one part of a day after the other, each when the last one is done. That pipe is the
+life line: where it closes, because the parent stops it or is gone, the process ends between two
+chunks. JSON lines come back: each chunk, each part's end, or what went wrong.
 
 Processes and not threads: reading waits for the server a thousand times a second, and each time
 a thread waited for the interpreter's lock as well (52,000 against 92,000 embeddings a second by
 two of them on two cores).
 """
 
+import contextlib
 import json
 import os
 import pickle
+import queue
 import signal
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from datetime import date
+from io import RawIOBase
 
 from ops.errors import ConfigurationError, LalafoError, RetryableError
 from resources.database import Database
 from resources.score_parts import Chunk, Share, score_parts
+from resources.stale_ads import Part
 from resources.tuning import TUNING
 
 _LENGTH = struct.Struct(">I")
@@ -52,28 +58,41 @@ class Worker:
         """The process's id."""
         return self._process.pid
 
-    def chunks(self) -> Iterator[Chunk]:
-        """What it has done, as it does it, until it has done its share or was told to stop.
+    def score(self, parts: Iterable[Part]) -> Iterator[Chunk]:
+        """What it does to the parts, as it does it; it takes the next where it is done with one.
 
         Raises:
             ConfigurationError, RetryableError: as `score_parts` does; or it was killed.
         """
+        for part in parts:
+            try:
+                self._life_line.write(_line([part.day.isoformat(), part.part, part.parts]))
+                self._life_line.flush()
+            except BrokenPipeError:
+                raise self._ended() from None
+            yield from self._chunks_of_part()
+
+    def _chunks_of_part(self) -> Iterator[Chunk]:
         for line in self._answers:
             said = json.loads(line)
             if "wrong" in said:
                 kind = RetryableError if said["retryable"] else ConfigurationError
                 raise kind(said["wrong"])
+            if "done" in said:
+                return
             yield Chunk(said["ads"], said["photos"])
-        status = self._process.wait()
-        if status != 0:
-            raise RetryableError(
-                f"a process that scores ended with status {status}; what it wrote stays, the "
-                "next run scores the rest"
-            )
+        raise self._ended()
+
+    def _ended(self) -> RetryableError:
+        return RetryableError(
+            f"a process that scores ended with status {self._process.wait()}; what it wrote "
+            "stays, the next run scores the rest"
+        )
 
     def stop(self) -> None:
         """Have it end after the chunk that it is at, and wait for that; again is a no-op."""
-        self._life_line.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._life_line.close()
         try:
             self._process.wait(timeout=_END_S)
         except subprocess.TimeoutExpired:
@@ -85,30 +104,55 @@ class Worker:
 def main() -> None:
     """The process: standard input is the life line, standard output the answers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then stops us
-    given = sys.stdin.buffer
-    (size,) = _LENGTH.unpack(given.read(_LENGTH.size))
-    url, share = pickle.loads(given.read(size))  # noqa: S301 - our own parent's pipe
+    # Without a buffer: it would swallow parts that come with the job, and its lock outlive us.
+    with open(0, "rb", buffering=0, closefd=False) as given:
+        (size,) = _LENGTH.unpack(_exactly(given, _LENGTH.size))
+        url, share = pickle.loads(_exactly(given, size))  # noqa: S301 - our own parent's pipe
     stop = threading.Event()
-    threading.Thread(target=_watch, args=(given.fileno(), stop), daemon=True).start()
+    parts: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(parts, stop), daemon=True).start()
     with closing(Database(url, application="lalafo-rescore")) as database:
         try:
-            for chunk in score_parts(database, share, stop):
-                _say({"ads": chunk.ads, "photos": chunk.photos})
+            for part in iter(parts.get, None):
+                for chunk in score_parts(database, share, [part], stop):
+                    _say({"ads": chunk.ads, "photos": chunk.photos})
+                _say({"done": True})
         except LalafoError as error:
             _say({"wrong": str(error), "retryable": isinstance(error, RetryableError)})
 
 
-def _watch(life_line: int, stop: threading.Event) -> None:
-    os.read(life_line, 1)  # nothing more is said on it; and no buffer's lock is held at our end
+def _exactly(given: RawIOBase, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = given.read(size - len(data))
+        if not more:
+            sys.exit(0)  # the parent is gone
+        data += more
+    return data
+
+
+def _listen(parts: "queue.SimpleQueue[Part | None]", stop: threading.Event) -> None:
+    """Take parts as they come; at the end of the line, stop."""
+    rest = b""
+    while data := os.read(0, 65_536):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            day, part, of = json.loads(line)
+            parts.put(Part(date.fromisoformat(day), part, of))
     stop.set()
+    parts.put(None)
 
 
 def _say(message: dict[str, object]) -> None:
     try:
-        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.buffer.write(_line(message))
         sys.stdout.flush()
     except BrokenPipeError:  # the parent is gone
         os._exit(1)
+
+
+def _line(message: object) -> bytes:
+    return json.dumps(message).encode() + b"\n"
 
 
 if __name__ == "__main__":
