@@ -100,6 +100,10 @@ def demo(
     exit_at_end: Annotated[
         bool, typer.Option("--exit", help="End by itself; status 0 if every ad is accounted for.")
     ] = False,
+    story: Annotated[
+        bool,
+        typer.Option(help="Go on to train, gate, re-score, diff, promote and roll back a release."),
+    ] = True,
     port: Port = None,
 ) -> None:
     """Start everything on this machine and run the main job once, on labelled ads."""
@@ -116,6 +120,7 @@ def demo(
         backbone=backbone,
         finetune=finetune,
         exit_at_end=exit_at_end,
+        story=story,
         port=port,
     )
     if not run_demo(options, console):

@@ -15,5 +15,6 @@ class DemoOptions:
     backbone: str = "mobilenet_v3_small"
     finetune: bool = False
     exit_at_end: bool = False
+    story: bool = True
     port: int | None = None
     seed: int = 7

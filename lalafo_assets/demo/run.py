@@ -1,7 +1,7 @@
 """The demo: the main job, once round, on this machine, with everything real.
 
-Decides the story: draw or read photos, start the stack, make and install a release, publish ads,
-follow them until each is accounted for, and say what became of them.
+Decides the order: draw or read photos, start the stack, make and install a release, publish ads,
+follow them until each is accounted for, say what became of them, and tell how a better model comes.
 """
 
 import time
@@ -27,6 +27,7 @@ from lalafo_assets.demo.outcome import Watch, outcome_table
 from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.demo.release import MadeRelease, make_release
 from lalafo_assets.demo.spoilt import spoilt_photos
+from lalafo_assets.demo.story import tell_story
 from lalafo_assets.releases import materialisation
 from lalafo_assets.stack import Stack
 from ops.errors import LalafoError
@@ -78,6 +79,8 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         outcome = watch.outcome(len(messages), broken)
         progress.stop()
         console.print(outcome_table(outcome, made.yardsticks))
+        if options.story:
+            tell_story(options.home, running.ui_url, database, console)
         console.print(f"[dim]{time.monotonic() - started:.0f} s from start to end[/]")
         if options.exit_at_end:
             console.print("To look around: the same without EXIT=1 (or --exit).")

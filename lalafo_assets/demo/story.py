@@ -1,0 +1,84 @@
+"""The demo's second half: a better model comes, step by step, by the commands that a person types.
+
+Decides which steps and in which order; each is the command itself, with the page of Dagster's UI
+that shows it. A candidate that its gate refuses ends the story there: that is what gates are for.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from resources.database import Database
+from resources.release_registry import read_releases
+from resources.releases_in_force import read_in_force
+from resources.rescores import latest
+
+Step = Callable[[], None]
+
+
+def tell_story(home: Path, ui_url: str, database: Database, console: Console) -> bool:
+    """Train, gate, re-score, diff, promote, roll back; whether the gate let it go to the end.
+
+    Raises:
+        NotReadyError: a step is refused; the message says what to do.
+    """
+    from lalafo_assets.promote_command import diff, promote
+    from lalafo_assets.release_commands import list_releases
+    from lalafo_assets.rescore_command import rescore
+    from lalafo_assets.train_commands import train
+
+    console.rule("a better model")
+    console.print(
+        "The ads that sellers filed are labels. A release is trained on them, and judged on photos "
+        "that it has not seen, against the one that is live:"
+    )
+    if not _typed(console, "train", lambda: train(home=home)):
+        console.print("The gate refused it: nothing changes, for readers or for the stream.")
+        _pages(console, ui_url, None)
+        return False
+    name = read_releases(database)[0].name
+    if name == read_in_force(database).live.name:
+        console.print("The training made the release that is live: there is nothing to change.")
+        return False
+    console.print("Now every stored ad is scored beside the live release; new ads get both.")
+    _typed(console, f"rescore {name}", lambda: rescore(name, home=home))
+    row = latest(database, name)
+    _typed(console, "diff", lambda: diff(home=home))
+    _typed(console, f"promote {name}", lambda: promote(name, home=home))
+    _typed(console, "releases", lambda: list_releases(home=home))
+    console.print("And back again, as one would at night:")
+    _typed(console, "promote --back", lambda: promote(None, back=True, home=home))
+    _pages(console, ui_url, None if row is None else row.backfill_id)
+    return True
+
+
+def _typed(console: Console, command: str, step: Step) -> bool:
+    """Show the command, and do it; False where it ended with another status than 0."""
+    console.print(f"\n[bold green]$[/] [bold]lalafo {command}[/]", highlight=False)
+    try:
+        step()
+    except typer.Exit as end:
+        return end.exit_code == 0
+    return True
+
+
+def _pages(console: Console, ui_url: str, backfill: str | None) -> None:
+    """Where each step is seen in Dagster's UI."""
+    pages = {
+        "train": "assets/training_set",
+        "gate": "assets/model_release?view=checks",
+        "promote": "assets/model_release?view=events",
+    }
+    if backfill is not None:
+        pages |= {
+            "re-score": f"runs/b/{backfill}",
+            "days scored": "assets/release_scores?view=partitions",
+            "diff": "assets/release_diff",
+        }
+    table = Table("step", "its page", title="the story in Dagster's UI")
+    for step, page in pages.items():
+        table.add_row(step, f"{ui_url}/{page}")
+    console.print(table)
