@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.blend import FOLDS, ONE_FOLD_FROM_ROWS, Trial, blend, choose_mix, folds
 from ops.errors import ConfigurationError
 from ops.evaluation import evaluate, logistic_regression_accuracy, majority_accuracy
 from ops.heads import class_probabilities
 from ops.release import FrozenBackbone, Head, Release
 from ops.release_files import assemble
-from ops.tasks import task_by_name
+from ops.tasks import Fit, task_by_name
 from ops.types import Embeddings
 
 if TYPE_CHECKING:
@@ -74,12 +75,14 @@ def judge_head(
     *,
     seed: int = 0,
     min_photos: int = 2,
+    live: Head | None = None,
     yardstick: bool = True,
 ) -> JudgedTask:
     """Fit a task's head and judge it on held-out rows.
 
     Args:
-        min_photos: labels with fewer to train on are left out.
+        min_photos: labels with fewer to train on are left out, unless `live` knows them.
+        live: the head that the new one starts from, of the same backbone (ops/blend.py).
 
     Raises:
         ConfigurationError: the task learns nothing, or there is too little to learn or judge by.
@@ -92,6 +95,8 @@ def judge_head(
     train = _without(train, left_out)
     with repeatable():
         head, fitted = fit(train.rows, train.labels, groups=train.groups, seed=seed)
+        if live is not None:
+            head, fitted = _started_from(live, head, fitted, train, fit, seed)
         judged = np.flatnonzero(np.isin(np.array(held_out.labels, object), list(head.labels)))
         if len(judged) == 0:
             raise ConfigurationError(
@@ -107,6 +112,31 @@ def judge_head(
                 train.rows, train.labels, held_out.rows[judged], labels
             )
     return JudgedTask(head, fitted, measures, judged, probabilities, yardsticks, left_out)
+
+
+def _started_from(
+    live: Head, head: Head, fitted: dict[str, Any], train: LabelledRows, fit: Fit, seed: int
+) -> tuple[Head, dict[str, Any]]:
+    """The head mixed with the live one, by a share that trial fits found on rows kept from them."""
+    groups = list(range(len(train.labels))) if train.groups is None else train.groups
+    fold_of = folds([str(group) for group in groups], seed)
+    trials: list[Trial] = []
+    for fold in range(1 if len(train.labels) >= ONE_FOLD_FROM_ROWS else FOLDS):
+        rest = _rows_at(train, np.flatnonzero(fold_of != fold))
+        rest = _without(rest, [label for label, n in Counter(rest.labels).items() if n < 2])
+        if len(set(rest.labels)) > 1:
+            tried, _ = fit(rest.rows, rest.labels, groups=rest.groups, seed=seed)
+            judges = _rows_at(train, np.flatnonzero(fold_of == fold))
+            trials.append(Trial(tried, judges.rows, judges.labels))
+    mix = choose_mix(trials, live)
+    if mix is None:
+        return head, {**fitted, "share_of_live_head": 0.0}
+    told = {
+        "share_of_live_head": 1 - mix.share,
+        "mix_sharpness": mix.sharpness,
+        "mix_log_loss": mix.log_loss,
+    }
+    return (head if mix.share == 1 else blend(head, live, mix)), {**fitted, **told}
 
 
 def freeze_release(
@@ -208,9 +238,13 @@ def every_core() -> int:
 def _without(rows: LabelledRows, labels: Sequence[str]) -> LabelledRows:
     if not labels:
         return rows
-    kept = [i for i, label in enumerate(rows.labels) if label not in labels]
-    groups = None if rows.groups is None else [rows.groups[i] for i in kept]
-    return LabelledRows(rows.rows[kept], [rows.labels[i] for i in kept], groups)
+    return _rows_at(rows, np.flatnonzero([label not in labels for label in rows.labels]))
+
+
+def _rows_at(rows: LabelledRows, kept: NDArray[np.int64]) -> LabelledRows:
+    places = kept.tolist()
+    groups = None if rows.groups is None else [rows.groups[i] for i in places]
+    return LabelledRows(rows.rows[kept], [rows.labels[i] for i in places], groups)
 
 
 def _rounded(value: Any) -> Any:

@@ -23,7 +23,7 @@ from ops.make_release import (
     judge_head,
     tune_backbone,
 )
-from ops.release import FrozenBackbone, Preprocessing, Release, State
+from ops.release import FrozenBackbone, Head, Preprocessing, Release, State
 from ops.tasks import all_tasks
 from ops.training_set import Example, Part, SplitRule, TrainingSet, freeze
 from resources.database import Database
@@ -141,14 +141,15 @@ def train_release(
         vectors: Vectors = read_embeddings(database, live.backbone, photos)
     else:
         vectors = _embedded(backbone, content, stores, settings, told)
-    judged, examples, not_learned = _heads(content, vectors, settings, options, told)
+    kept = current.heads if same else {}
+    judged, examples, not_learned = _heads(content, vectors, kept, settings, options, told)
     facts = {
         "training_set": training_set,
         "seed": options.seed,
         "photos_gone": sum(e.photo.sha256 not in vectors for e in content.examples),
         "not_learned": not_learned,
+        "started_from": live.name if same else None,
     }
-    kept = current.heads if same else {}
     made = freeze_release(backbone, source, judged, kept=kept, facts=facts, losses=losses)
     return Trained(made, training_set, examples, not_learned)
 
@@ -215,6 +216,7 @@ def _embedded(
 def _heads(
     content: TrainingSet,
     vectors: Vectors,
+    live: Mapping[str, Head],
     settings: Settings,
     options: TrainingOptions,
     told: Told,
@@ -233,6 +235,7 @@ def _heads(
                 _rows(sides["held_out"], vectors),
                 seed=options.seed,
                 min_photos=settings.training_min_photos,
+                live=live.get(task),
             )
         except ConfigurationError as error:
             not_learned[task] = str(error)
