@@ -1,8 +1,8 @@
 """From labelled embeddings to a release: heads fitted, judged on what was held out, and frozen.
 
 Decides what is measured and kept in the manifest; refuses to know where embeddings come from. The
-trainer and the demo make their releases here. The same rows, code and seed give the same digest,
-on machines with other numbers of cores too: sums are taken in one order, by one thread.
+trainer and the demo make their releases here. The same rows, code and seed give the same digest on
+one kind of machine, however many threads it lends: sums are taken in one order, by one thread.
 """
 
 import os
