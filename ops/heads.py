@@ -20,6 +20,8 @@ def class_probabilities(
     """Softmax of the head's logits: (N, D) float16 or float32 -> (N, C) float32, rows sum to 1.
 
     Computed in float32 on the values as given (stored embeddings are float16). No rows: (0, C).
+    A row's result is the same to the last digit in whatever company it comes, so that a re-score
+    that was cut elsewhere, or the stream, says the very same.
 
     Raises:
         ConfigurationError: the embeddings are another backbone's (D differs).
@@ -30,11 +32,12 @@ def class_probabilities(
             "embeddings are of another backbone."
         )
     out = np.empty((len(embeddings), len(head.labels)), dtype=np.float32)
-    weight = np.ascontiguousarray(head.weight.T)
     for start in range(0, len(embeddings), _BLOCK_ROWS):
         block = out[start : start + _BLOCK_ROWS]
         rows = embeddings[start : start + _BLOCK_ROWS].astype(np.float32, copy=False)
-        np.matmul(rows, weight, out=block)
+        # A product a row: BLAS adds in another order for another number of rows, and for another
+        # place among them. 0.9 us a row of 576 by 29, against 0.5 for the whole block at once.
+        np.matmul(rows[:, None, :], head.weight.T, out=block[:, None, :])
         _softmax_in_place(block, head.bias)
     return out
 

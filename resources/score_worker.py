@@ -49,9 +49,7 @@ class Worker:
         assert self._process.stdout is not None
         self._life_line, self._answers = self._process.stdin, self._process.stdout
         url = database.url.render_as_string(hide_password=False)
-        job = pickle.dumps((url, share))
-        self._life_line.write(_LENGTH.pack(len(job)) + job)
-        self._life_line.flush()
+        self._job = pickle.dumps((url, share))
 
     @property
     def pid(self) -> int:
@@ -64,13 +62,18 @@ class Worker:
         Raises:
             ConfigurationError, RetryableError: as `score_parts` does; or it was killed.
         """
+        # Larger than a pipe holds: this waits until the process has imported what it needs.
+        self._send(_LENGTH.pack(len(self._job)) + self._job)
         for part in parts:
-            try:
-                self._life_line.write(_line([part.day.isoformat(), part.part, part.parts]))
-                self._life_line.flush()
-            except BrokenPipeError:
-                raise self._ended() from None
+            self._send(_line([part.day.isoformat(), part.part, part.parts]))
             yield from self._chunks_of_part()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._life_line.write(data)
+            self._life_line.flush()
+        except (BrokenPipeError, ValueError):  # it ended, or it was told to
+            raise self._ended() from None
 
     def _chunks_of_part(self) -> Iterator[Chunk]:
         for line in self._answers:

@@ -156,11 +156,18 @@ def _without_header(rows: Iterable[bytes]) -> Iterator[bytes]:
 
 def _vectors(parts: list[bytes], wanted: Wanted) -> Embeddings:
     width = wanted.dimension + 4  # in halves: two of the field's length, then dimension and zero
-    words = np.frombuffer(b"".join(parts), dtype=">u2").reshape(len(parts), width)
+    data = b"".join(parts)
+    if len(data) != len(parts) * 2 * width:
+        raise _other_length(wanted)
+    words = np.frombuffer(data, dtype=">u2").reshape(len(parts), width)
     lengths = (words[:, 0].astype(np.int64) << 16) + words[:, 1]
     if np.any(lengths != 4 + 2 * wanted.dimension) or np.any(words[:, 2] != wanted.dimension):
-        raise ConfigurationError(
-            f"stored embeddings of {wanted.backbone} are not all of {wanted.dimension} numbers, "
-            "as its release says: they were written by something else"
-        )
+        raise _other_length(wanted)
     return words[:, 4:].view(">f2").astype(np.float16)
+
+
+def _other_length(wanted: Wanted) -> ConfigurationError:
+    return ConfigurationError(
+        f"stored embeddings of {wanted.backbone} are not all of {wanted.dimension} numbers, as its "
+        "release says: they were written by something else"
+    )
