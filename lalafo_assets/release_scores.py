@@ -182,8 +182,8 @@ def _finding(scores: Sequence[ReleaseCoverage]) -> dg.AssetCheckResult:
         description=told,
         metadata={
             "days_behind": 0 if live is None else len(live.owed),
-            # Numbers are plotted: the candidate's falls to 0 as its re-score goes on.
-            **{"candidate_days_owed": len(c.owed) for c in scores if c.role == "candidate"},
+            # Plotted, as every number is: it falls to 0 while the candidate's re-score goes on.
+            "candidate_days_owed": sum(len(c.owed) for c in scores if c.role == "candidate"),
             "releases": dg.MetadataValue.md("\n".join(lines)),
         },
     )
