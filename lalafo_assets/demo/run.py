@@ -80,7 +80,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         progress.stop()
         console.print(outcome_table(outcome, made.yardsticks))
         if options.story:
-            tell_story(options.home, running.ui_url, database, console)
+            tell_story(options.home, running.ui_url, database, made.new_categories, console)
         console.print(f"[dim]{time.monotonic() - started:.0f} s from start to end[/]")
         if options.exit_at_end:
             console.print("To look around: the same without EXIT=1 (or --exit).")

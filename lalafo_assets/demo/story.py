@@ -4,13 +4,14 @@ Decides which steps and in which order; each is the command itself, with the pag
 that shows it. A candidate that its gate refuses ends the story there: that is what gates are for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from ops.errors import ConfigurationError
 from resources.database import Database
 from resources.release_registry import read_releases
 from resources.releases_in_force import read_in_force
@@ -19,8 +20,13 @@ from resources.rescores import latest
 Step = Callable[[], None]
 
 
-def tell_story(home: Path, ui_url: str, database: Database, console: Console) -> bool:
+def tell_story(
+    home: Path, ui_url: str, database: Database, unknown: Sequence[str], console: Console
+) -> bool:
     """Train, gate, re-score, diff, promote, roll back; whether the gate let it go to the end.
+
+    Args:
+        unknown: categories that ads are filed under and the live release does not know.
 
     Raises:
         NotReadyError: a step is refused; the message says what to do.
@@ -31,11 +37,20 @@ def tell_story(home: Path, ui_url: str, database: Database, console: Console) ->
     from lalafo_assets.train_commands import train
 
     console.rule("a better model")
+    if unknown:
+        console.print(
+            f"Sellers file ads under {', '.join(unknown)}: new, and unknown to the live release."
+        )
     console.print(
-        "The ads that sellers filed are labels. A release is trained on them, and judged on photos "
-        "that it has not seen, against the one that is live:"
+        "What sellers filed are labels. A release is trained on them, and judged against the one "
+        "that is live on photos that neither was trained on here:"
     )
-    if not _typed(console, "train", lambda: train(home=home)):
+    try:
+        passed = _typed(console, "train", lambda: train(home=home))
+    except ConfigurationError as error:
+        console.print(f"[yellow]Nothing to tell:[/] {error}", highlight=False)
+        return False
+    if not passed:
         console.print("The gate refused it: nothing changes, for readers or for the stream.")
         _pages(console, ui_url, None)
         return False
