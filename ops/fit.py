@@ -54,7 +54,7 @@ def fit_head(
 
     Raises:
         ConfigurationError: fewer than two classes, a class with fewer than two examples, lengths
-            that differ, or an embedding that is not finite.
+            that differ, an embedding that is not finite, or no class with two groups.
     """
     classes = _check(embeddings, labels, groups)
     rows = torch.from_numpy(embeddings.astype(np.float32))
@@ -62,6 +62,10 @@ def fit_head(
     targets = torch.tensor([index[label] for label in labels])
     keys: Sequence[Hashable] = groups if groups is not None else range(len(labels))
     folds = list(_folds(targets.numpy(), keys, seed))
+    if not folds:
+        raise ConfigurationError(
+            "No category has photos of two ads: nothing is left to validate a head by. Add ads."
+        )
     tried = [t for scaling in _SCALINGS for t in _path(rows, targets, folds, scaling)]
     best = min(tried, key=lambda t: t.loss)
     scaling = _Scaling.of(rows, best.scaling)

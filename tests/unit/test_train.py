@@ -338,3 +338,10 @@ def test_fine_tuning_starts_from_the_given_weights():
         fine_tune("resnet18", state, photos, ["hat"] * 24, preprocessing=SMALL)
     with pytest.raises(ConfigurationError, match="not resnet18's"):
         fine_tune("resnet18", state, photos, labels, preprocessing=SMALL)
+
+
+def test_a_head_needs_something_to_be_validated_by() -> None:
+    """Every class of one ad alone: which penalty suits can't be found."""
+    rows = np.eye(4, 8, dtype=np.float16)
+    with pytest.raises(ConfigurationError, match="two ads"):
+        fit_head(rows, ["a", "a", "b", "b"], task="category", groups=[1, 1, 2, 2])
