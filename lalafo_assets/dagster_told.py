@@ -8,6 +8,7 @@ from ops.errors import LalafoError
 
 if TYPE_CHECKING:
     from resources.database import Database
+    from resources.release_diff import ReleaseDiff
     from resources.release_registry import RegisteredRelease
     from resources.rescores import Rescore
 
@@ -33,6 +34,26 @@ def report_live(known: "RegisteredRelease") -> None:
             instance.report_runless_asset_event(materialisation(manifest, live=True))
     except (LalafoError, OSError) as error:
         say(f"Dagster was not told that {known.name} is live: {error}")
+
+
+def report_diff(database: "Database", found: "ReleaseDiff") -> None:
+    """Materialise `release_diff` with what was just told, and its pictures."""
+    if not has_dagster():
+        return
+    import dagster as dg
+
+    from lalafo_assets.diff import diff_metadata
+    from ops.asset_names import RELEASE_DIFF
+    from resources.photo_store import PhotoStore
+    from resources.settings import load_settings
+
+    try:
+        store = PhotoStore(load_settings().resolved_store_url)
+        made = dg.AssetMaterialization(RELEASE_DIFF, metadata=diff_metadata(database, store, found))
+        with dg.DagsterInstance.get() as instance:
+            instance.report_runless_asset_event(made)
+    except (LalafoError, OSError) as error:
+        say(f"Dagster was not told what would change: {error}")
 
 
 def cancel_rescore(database: "Database", row: "Rescore") -> None:

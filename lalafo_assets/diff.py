@@ -46,16 +46,21 @@ def release_diff(
         found = read_diff(held)
         for line in summary(found):
             context.log.info(line)
-        metadata: Metadata = {
-            "live": dg.MetadataValue.text(found.live),
-            "candidate": dg.MetadataValue.text(found.candidate),
-            "days": dg.MetadataValue.int(found.days),
-            "days_owed": dg.MetadataValue.int(found.owed),
-        }
-        for task in found.tasks:
-            metadata |= _task_metadata(task)
-            metadata |= as_metadata(_pictures(held, photos.store(), found, task))
-        return dg.MaterializeResult(metadata=metadata)
+        return dg.MaterializeResult(metadata=diff_metadata(held, photos.store(), found))
+
+
+def diff_metadata(database: Database, store: PhotoStore, found: ReleaseDiff) -> Metadata:
+    """What the asset shows: numbers, tables and pictures."""
+    metadata: Metadata = {
+        "live": dg.MetadataValue.text(found.live),
+        "candidate": dg.MetadataValue.text(found.candidate),
+        "days": dg.MetadataValue.int(found.days),
+        "days_owed": dg.MetadataValue.int(found.owed),
+    }
+    for task in found.tasks:
+        metadata |= _task_metadata(task)
+        metadata |= as_metadata(_pictures(database, store, found, task))
+    return metadata
 
 
 def read_diff(database: Database) -> ReleaseDiff:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lalafo_assets.command_line import DEFAULT_HOME, Home, new_console, open_database, say
-from lalafo_assets.dagster_told import report_live
+from lalafo_assets.dagster_told import report_diff, report_live
 from ops.errors import ConfigurationError, RetryableError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def diff(home: Home = DEFAULT_HOME) -> None:
     from lalafo_assets.release_tables import print_diff
 
     with closing(open_database(home)) as database:
-        print_diff(read_diff(database), console)
+        found = read_diff(database)
+        print_diff(found, console)
+        report_diff(database, found)
 
 
 def promote(

@@ -90,8 +90,9 @@ def show_scores(instance: dg.DagsterInstance, scores: Sequence[ReleaseCoverage])
     filled = instance.get_materialized_partitions(RELEASE_SCORES)
     new = 0
     for coverage in scores:
-        for day in coverage.complete:
-            key = dg.MultiPartitionKey({"day": day.isoformat(), "release": coverage.release})
+        # A day that it was never brought to came after it did: complete by construction.
+        for day in sorted(days - {day.isoformat() for day in coverage.owed}):
+            key = dg.MultiPartitionKey({"day": day, "release": coverage.release})
             if key not in filled:
                 instance.report_runless_asset_event(
                     dg.AssetMaterialization(

@@ -71,7 +71,7 @@ class ReleaseConfig(dg.Config):
     description=(
         "The labelled photos that a model is made of and judged by, frozen: corrections by people, "
         "else the category that the seller filed. An ad, a photo and a group of near duplicates "
-        "are on one side. In the store under training/<digest>.jsonl; the same rows give the same "
+        "are on one side. In the store under training/DIGEST.jsonl; the same rows give the same "
         "digest."
     ),
 )
