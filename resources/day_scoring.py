@@ -124,6 +124,11 @@ def score_days(
     return ads
 
 
+def default_workers() -> int:
+    """One a core that this process may use, up to a bound."""
+    return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+
+
 class _Lines:
     """What people are told, and not too often."""
 
@@ -214,8 +219,7 @@ class _Run:
 
     def _workers(self) -> int:
         """As many as there are cores, or this process alone where starting others takes longer."""
-        cores = len(os.sched_getaffinity(0))
-        most = min(MAX_WORKERS, cores) if self.options.workers is None else self.options.workers
+        most = default_workers() if self.options.workers is None else self.options.workers
         if most == 1:
             return 1
         with self.database.cursor() as cursor:

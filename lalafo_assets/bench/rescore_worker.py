@@ -20,7 +20,7 @@ from ops.tasks import task_by_name
 from resources.catalogue import Catalogue
 from resources.copy_rows import SIGNATURE, TRAILER
 from resources.database import Database
-from resources.day_scoring import ScoreProgress, score_days
+from resources.day_scoring import ScoreProgress, default_workers, score_days
 from resources.settings import load_settings
 
 BARE_PROCESSES = 2
@@ -37,7 +37,7 @@ def ours() -> dict[str, Any]:
         catalogue = Catalogue(database, run_id=_RUN)
         started = time.perf_counter()
         score_days(catalogue, release, task, DAYS, told=lambda _: None, progress=_say)
-        return _measured(time.perf_counter() - started)
+        return _measured(time.perf_counter() - started, children=default_workers() - 1)
 
 
 def bare() -> dict[str, Any]:
@@ -64,7 +64,7 @@ def bare() -> dict[str, Any]:
     seconds = time.perf_counter() - started
     for worker in workers:
         worker.join()
-    return _measured(seconds)
+    return _measured(seconds, children=BARE_PROCESSES)
 
 
 def _bare_share(url: str, first: int, last: int, ready: Any, go: Any, done: Any) -> None:
@@ -105,14 +105,14 @@ def _bare_share(url: str, first: int, last: int, ready: Any, go: Any, done: Any)
         done.release()
 
 
-def _measured(seconds: float) -> dict[str, Any]:
+def _measured(seconds: float, *, children: int) -> dict[str, Any]:
     me = resource.getrusage(resource.RUSAGE_SELF)
     them = resource.getrusage(resource.RUSAGE_CHILDREN)
     # The kernel keeps the largest child's memory alone: all of them are taken to be as large.
     return {
         "seconds": seconds,
         "cpu_s": me.ru_utime + me.ru_stime + them.ru_utime + them.ru_stime,
-        "rss_mb": (me.ru_maxrss + BARE_PROCESSES * them.ru_maxrss) / 1024,
+        "rss_mb": (me.ru_maxrss + children * them.ru_maxrss) / 1024,
     }
 
 
