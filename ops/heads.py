@@ -12,6 +12,7 @@ from ops.errors import ConfigurationError
 from ops.release import Head
 
 _BLOCK_ROWS = 8_192  # keeps the float32 copy of a block in cache, whatever N is
+_CACHED_ROWS = 64
 
 
 def class_probabilities(
@@ -34,12 +35,33 @@ def class_probabilities(
     out = np.empty((len(embeddings), len(head.labels)), dtype=np.float32)
     for start in range(0, len(embeddings), _BLOCK_ROWS):
         block = out[start : start + _BLOCK_ROWS]
-        rows = embeddings[start : start + _BLOCK_ROWS].astype(np.float32, copy=False)
+        rows = _as_float32(embeddings[start : start + _BLOCK_ROWS])
         # A product a row: BLAS adds in another order for another number of rows, and for another
         # place among them. 0.9 us a row of 576 by 29, against 0.5 for the whole block at once.
         np.matmul(rows[:, None, :], head.weight.T, out=block[:, None, :])
         _softmax_in_place(block, head.bias)
     return out
+
+
+def _as_float32(
+    rows: NDArray[np.float16] | NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The same values: 0.2 us a row of 576, where numpy's own way from float16 takes 0.8.
+
+    A half's exponent and fraction, moved to where float32 has them, are the value times 2^-112. An
+    infinity or NaN would come out finite; unit rows have none.
+    """
+    if rows.dtype == np.float32:
+        return cast(NDArray[np.float32], rows)
+    bits = np.empty(rows.shape, dtype=np.int32)
+    halves = np.ascontiguousarray(rows).view(np.int16)
+    for start in range(0, len(rows), _CACHED_ROWS):
+        part = bits[start : start + _CACHED_ROWS]
+        np.left_shift(halves[start : start + _CACHED_ROWS], 13, out=part, dtype=np.int32)
+        part &= ~0x70000000  # copies of the sign, which int32 has at its own place too
+    values = bits.view(np.float32)
+    values *= np.float32(2.0**112)
+    return values
 
 
 def _softmax_in_place(logits: NDArray[np.float32], bias: NDArray[np.float32]) -> None:

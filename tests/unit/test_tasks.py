@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ops.errors import ConfigurationError
-from ops.heads import class_probabilities
+from ops.heads import _as_float32, class_probabilities
 from ops.release import Head
 from ops.tasks import Task, all_tasks, category, task_by_name
 from ops.types import Prediction
@@ -159,3 +159,21 @@ def test_importing_tasks_imports_no_torch():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
     assert isinstance(task_by_name("category"), Task)
+
+
+def test_every_half_is_read_as_it_is():
+    """All finite float16 values, subnormal ones and both zeros included, in any layout."""
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = np.resize(every[np.isfinite(every)], (7_936, 8))
+    for rows in (finite, finite[::3], finite[:, ::-1], finite.astype(np.float32)):
+        got = _as_float32(rows)
+        assert got.dtype == np.float32
+        assert np.array_equal(got.view(np.int32), rows.astype(np.float32).view(np.int32))
+
+
+def test_a_row_is_the_same_in_any_company():
+    """To the last digit: a re-score that is cut elsewhere, and the stream, say the very same."""
+    rows, head = some_rows(300, dimension=576), a_head(tuple(f"c{n:02d}" for n in range(29)), 576)
+    whole = class_probabilities(rows, head)
+    for start, stop in ((0, 1), (7, 8), (3, 50), (100, 300)):
+        assert np.array_equal(class_probabilities(rows[start:stop], head), whole[start:stop])
