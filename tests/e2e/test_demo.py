@@ -118,8 +118,13 @@ def _look(ui: str, tmp_path: Path) -> None:
         page.get_by_text("drain_ads").first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         assert screenshot(page, "run", tmp_path).stat().st_size > 20_000
-        page.goto(f"{ui}/assets/ad_photos?view=events")
-        page.get_by_text("Show Markdown").first.click(timeout=60_000)
+        shown = page.get_by_text("Show Markdown").first
+        for _ in range(12):  # another process draws them, and the page keeps the event it opened
+            page.goto(f"{ui}/assets/ad_photos?view=events")
+            page.wait_for_timeout(5_000)
+            if shown.is_visible():
+                break
+        shown.click(timeout=5_000)
         page.locator("img[alt='preview']").first.wait_for(timeout=60_000)
         page.wait_for_timeout(1_000)
         assert screenshot(page, "ad-photos", tmp_path).stat().st_size > 20_000
