@@ -1,8 +1,9 @@
 """The ads that a release has not scored, with their photos' vectors, as fast as they can be read.
 
 Decides what is stale: a scored ad without a prediction of its own revision under a release, in one
-task. Rows come by binary COPY, one a photo, ordered by ad, and are never taken apart further than
-needed: what a prediction repeats of its ad goes back to PostgreSQL in the bytes it came in.
+task. Of a day that nobody has begun, all ads are taken for stale. Rows come by binary COPY, one a
+photo, ordered by ad, and are never taken apart further than needed: what a prediction repeats of
+its ad goes back to PostgreSQL in the bytes it came in.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -32,15 +33,27 @@ _PLAN = (
     "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
     "SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
 )
+_UNSCORED = sql.SQL(
+    "AND (SELECT p.revision FROM lalafo.predictions AS p WHERE p.release = {release} "
+    "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = {task}) "
+    "IS DISTINCT FROM a.revision"
+)
+# Some of the day's ads: were none of them scored, the others are not asked about, which is a tenth
+# of PostgreSQL's work. One that was scored after all is found when its prediction is written, and
+# stays as it is.
+_SAMPLE = sql.SQL(
+    "SELECT count(*) FROM (SELECT a.catalog, a.ad_id FROM lalafo.ads AS a "
+    "WHERE a.day = {day} AND a.status = 'scored' LIMIT 200) AS a "
+    "WHERE (SELECT p.revision FROM lalafo.predictions AS p WHERE p.release = {release} "
+    "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = {task}) IS NOT NULL"
+)
 _QUERY = sql.SQL(
     "COPY (WITH stale AS MATERIALIZED ("
     "SELECT a.catalog, a.ad_id, a.revision, a.day, ap.sha256 FROM lalafo.ads AS a "
     "JOIN lalafo.ad_photos AS ap ON ap.catalog = a.catalog AND ap.ad_id = a.ad_id "
     "WHERE a.day = {day} AND a.status = 'scored' AND ap.sha256 IS NOT NULL "
     "AND (hashtext(a.ad_id) & 65535) % {parts} = {part} "
-    "AND (SELECT p.revision FROM lalafo.predictions AS p WHERE p.release = {release} "
-    "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = {task}) "
-    "IS DISTINCT FROM a.revision "
+    "{unscored} "
     'ORDER BY a.catalog COLLATE "C", a.ad_id COLLATE "C", ap.position) '
     "SELECT s.catalog, s.ad_id, s.revision, s.day, s.sha256, e.embedding FROM stale AS s "
     "JOIN lalafo.embeddings AS e ON e.backbone = {backbone} AND e.sha256 = s.sha256"
@@ -101,16 +114,22 @@ def read_stale(
         ConfigurationError: a vector's length is not the backbone's.
         RetryableError: the server went away.
     """
-    query = _QUERY.format(
-        day=sql.Literal(part.day),
-        parts=sql.Literal(part.parts),
-        part=sql.Literal(part.part),
-        release=sql.Literal(wanted.release),
-        task=sql.Literal(wanted.task),
-        backbone=sql.Literal(wanted.backbone),
-    )
+    names = {
+        "day": sql.Literal(part.day),
+        "release": sql.Literal(wanted.release),
+        "task": sql.Literal(wanted.task),
+    }
     with database.cursor() as cursor:
         cursor.execute(_PLAN)
+        cursor.execute(_SAMPLE.format(**names))
+        (scored,) = cursor.fetchall()[0]
+        query = _QUERY.format(
+            **names,
+            parts=sql.Literal(part.parts),
+            part=sql.Literal(part.part),
+            backbone=sql.Literal(wanted.backbone),
+            unscored=_UNSCORED.format(**names) if scored else sql.SQL(""),
+        )
         with cursor.copy(query) as copy:
             for gathered in _chunks(cast(Iterable[bytes], copy), wanted.dimension, photos_a_chunk):
                 yield StaleAds(
