@@ -162,8 +162,8 @@ def test_a_run_scores_for_the_release_that_its_tag_names(
     backbones = environment.rows("SELECT count(*) FROM lalafo.embeddings GROUP BY backbone")
     assert backbones == [(3,), (3,)]
     assert read_coverage(environment.database, other).complete
-    cell = dg.MultiPartitionKey({"day": today(), "release": other})
-    assert instance.get_materialized_partitions(RELEASE_SCORES) == {cell}
+    cells = {dg.MultiPartitionKey({"day": today(), "release": name}) for name in (live, other)}
+    assert instance.get_materialized_partitions(RELEASE_SCORES) == cells
     made = instance.get_latest_materialization_event(dg.AssetKey("ad_categories"))
     assert made is not None and made.asset_materialization is not None
     metadata = made.asset_materialization.metadata
