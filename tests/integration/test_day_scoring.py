@@ -28,6 +28,7 @@ from resources.release_registry import find_release, write_verdict
 from resources.releases_in_force import propose
 from resources.results import Holder, ResultWriter
 from tests.batches import batch, event, outcome
+from tests.integration.flips import left_over
 from tests.integration.rescore_process import APPLICATION
 
 LIVE, OTHER = bench_release(0), bench_release(1)
@@ -204,6 +205,8 @@ def test_a_fresher_event_wins(filled, release):
     ads = {f"{n:09d}": 5 for n in (2, 3, 5)}
     task = meanwhile(lambda: commit(filled, ads, deleted="000000003", both=True))
     score(filled, release=release, task=task)
+    if release is LIVE:  # nothing overtaken is there to be read, not for a moment
+        assert left_over(filled, LIVE.name) == []
     states = settle(filled, find_release(filled, release.name), DAYS)
     rows = held(filled, release)
     for ad in ("000000002", "000000005"):
