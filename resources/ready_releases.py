@@ -6,7 +6,7 @@ and for how long, is `loaded_releases.py`'s.
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ops.errors import ConfigurationError
@@ -63,25 +63,6 @@ def ready(manifest: Manifest, heads: Mapping[str, Head], embedder: PhotoEmbedder
         embedder=embedder,
         heads=heads,
     )
-
-
-def load_in_force(
-    database: Database, store: ReleaseStore, embedder: Callable[[FrozenBackbone], PhotoEmbedder]
-) -> tuple[ReadyRelease, ...]:
-    """The releases in force, the live one first.
-
-    Raises:
-        ConfigurationError: none is live, or a file of one is not what its digest says.
-    """
-    made: list[ReadyRelease] = []
-    embedders: dict[str, PhotoEmbedder] = {}
-    for known in read_in_force(database).all:
-        release = store.load(known.digest)
-        key = backbone_key(release.manifest)
-        if key not in embedders:
-            embedders[key] = embedder(release.backbone)
-        made.append(ready(release.manifest, release.heads, embedders[key]))
-    return tuple(made)
 
 
 def load_for_batch(
