@@ -166,8 +166,9 @@ class ReleaseWatch:
         announced = read_announced(self._database)
         self._loaded.keep([*wanted, *([] if announced is None else [announced])])
         if announced is not None:
-            self._loaded.load(announced)
             wanted.append(announced)
+        for release in wanted:  # those at work are there already
+            self._loaded.load(release)
         names = tuple(sorted({release.name for release in wanted}))
         if names != self._told:
             self._warm(names)
