@@ -24,7 +24,7 @@ from torch.fx.experimental.optimization import fuse
 from ops.backbones import Backbone, cpp_compiler, supports_bf16
 from ops.errors import BadInputError, ConfigurationError, Reason
 from ops.release import FrozenBackbone, Preprocessing
-from ops.types import Embeddings
+from ops.vectors import Embeddings
 
 Mode = Literal["auto", "eager", "traced", "compiled"]
 Image = NDArray[np.uint8]

@@ -22,7 +22,7 @@ from ops.heads import class_probabilities
 from ops.release import FrozenBackbone, Head, Release
 from ops.release_files import assemble
 from ops.tasks import Fit, task_by_name
-from ops.types import Embeddings
+from ops.vectors import Embeddings
 
 if TYPE_CHECKING:
     from ops.fine_tune import PhotoLoader

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ops.release import Head, Preprocessing
 from ops.tasks import Task
-from ops.types import Embeddings, Prediction
+from ops.types import Prediction
+from ops.vectors import Embeddings
 
 Image = NDArray[np.uint8]
 Vector = NDArray[np.float16]

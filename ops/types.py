@@ -10,9 +10,6 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ops.errors import Reason
 
 
@@ -113,8 +110,5 @@ class Prediction:
     score: float  # in [0, 1]
     details: dict[str, Any] = field(default_factory=dict)  # JSON; the task's own
 
-
-Embeddings = NDArray[np.float16]
-"""(N, D) float16, unit rows as rounded to halfvec, input order, CPU."""
 
 UtcDay = date

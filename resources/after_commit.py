@@ -19,6 +19,7 @@ from ops.outcomes import Batch, CommitResult, OutboxMessage
 from ops.types import AdEvent
 from resources.acknowledged import Outgoing, publish_acknowledged
 from resources.ad_stream import AdStream, StreamPublisher
+from resources.committed import tell_committed
 from resources.database import Database
 from resources.outbox import relay
 from resources.result_rows import write_commit_times
@@ -110,8 +111,8 @@ class AfterCommit:
         ]
         if not messages and not seen:
             return
-        told = self._publish(messages)
-        self._write(told, seen)
+        self._tell_waiting(seen)
+        self._forget(self._publish(messages))
 
     def _publish(self, messages: Sequence[OutboxMessage]) -> list[int]:
         """Publish; the ids of those that were acknowledged."""
@@ -122,12 +123,18 @@ class AfterCommit:
             log.warning("session.announcing_failed", records=len(refused), error=str(refused[0]))
         return [m.id for m, error in zip(messages, answers, strict=True) if error is None]
 
-    def _write(self, told: Sequence[int], seen: Sequence[tuple[AdEvent, datetime]]) -> None:
+    def _tell_waiting(self, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
+        """Write when commits were seen, and wake those who wait: first, since people do."""
+        with self.database.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = off")
+            write_commit_times(cursor, seen)
+            tell_committed(cursor, [event.key for event, _ in seen])
+
+    def _forget(self, told: Sequence[int]) -> None:
         with self.database.cursor() as cursor:
             # A crash may undo this: then announcements go out twice, and no row is wrong.
             cursor.execute("SET LOCAL synchronous_commit = off")
             cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (list(told),))
-            write_commit_times(cursor, seen)
 
     def _tell_group(self, offsets: Mapping[int, int], last: bool) -> None:
         self._offsets.update(offsets)

@@ -132,6 +132,39 @@ class Settings(BaseSettings):
         default=1, ge=0, description="Of a session's model; 0: one a core. One is best for latency."
     )
 
+    gateway_host: str = Field(default="127.0.0.1", description="The address it listens on.")
+    gateway_port: int = Field(default=8080, ge=0, le=65_535, description="0: any free one.")
+    gateway_url: str = Field(
+        default="", description="Where callers reach the gateway; clients and `publish` use it."
+    )
+    gateway_key: str = Field(default="", repr=False, description="A client's API key.")
+    gateway_auth: Literal["keys", "off"] = Field(
+        default="keys", description="'off' only on loopback: whoever reaches it may do anything."
+    )
+    gateway_workers: int = Field(default=1, ge=1, description="Processes that serve.")
+    gateway_connections: int = Field(default=8, ge=2, description="To PostgreSQL, of each process.")
+    require_broker: bool = Field(
+        default=False, description="Answer 503 while Kafka is away, and accept nothing."
+    )
+    cors_origins: str = Field(
+        default="", description="Pages that may call, comma-separated; empty: none but our own."
+    )
+    dagster_url: str = Field(
+        default="", description="Where people reach Dagster's UI; answers link to its runs."
+    )
+    max_json_bytes: int = Field(default=1_000_000, ge=1_000, description="A body without uploads.")
+    max_upload_bytes: int = Field(
+        default=100_000_000, ge=1, description="A body with uploads, all of it."
+    )
+    max_wait_s: float = Field(default=30.0, ge=0, description="The longest `?wait=`.")
+    requests_at_once: int = Field(default=64, ge=1, description="Of one key, in one process.")
+    keep_accepted_hours: float = Field(
+        default=24.0, gt=0, description="What was accepted, after it was scored; answers by key."
+    )
+    keep_uploads_days: float = Field(
+        default=30.0, gt=0, description="Bytes sent by callers that became no stored photo."
+    )
+
     training_photos: int = Field(
         default=50_000, ge=1, description="The most photos in a training set."
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from ops.errors import ConfigurationError
-from ops.types import Embeddings
+from ops.vectors import Embeddings
 from resources.copy_rows import SIGNATURE
 from resources.database import Database
 

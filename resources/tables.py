@@ -43,20 +43,25 @@ NAMING = {
 metadata = MetaData(schema=SCHEMA, naming_convention=NAMING)
 
 
-def _key(name: str, kind: type[TypeEngine[Any]] = Text) -> Column[Any]:
+MOMENT = DateTime(timezone=True)
+
+
+def key(name: str, kind: type[TypeEngine[Any]] | TypeEngine[Any] = Text) -> Column[Any]:
+    """A column of the primary key."""
     return Column(name, kind, primary_key=True, autoincrement=False)
 
 
-def _moment(name: str, *, nullable: bool = False, now: bool = False) -> Column[Any]:
+def moment(name: str, *, nullable: bool = False, now: bool = False) -> Column[Any]:
+    """A moment in UTC; `now`: that of the transaction unless it is given."""
     default = func.now() if now else None
-    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
+    return Column(name, MOMENT, nullable=nullable, server_default=default)
 
 
 ads = Table(
     "ads",
     metadata,
-    _key("catalog"),
-    _key("ad_id"),
+    key("catalog"),
+    key("ad_id"),
     Column("revision", BigInteger, nullable=False, comment="the seller system's; the higher wins"),
     Column("day", Date, nullable=False, comment="UTC day of the first event received; for ever"),
     Column("status", Text, nullable=False, comment="scored, unscored, no_photos, deleted"),
@@ -66,16 +71,18 @@ ads = Table(
     Column("price", Numeric(17, 2)),
     Column("currency", Text),
     Column("event_id", Text, nullable=False),
-    _moment("occurred_at"),
-    _moment("kafka_at"),
-    _moment("received_at"),
+    moment("occurred_at"),
+    moment("kafka_at"),
+    moment("received_at"),
     Column("stream_id", Text, nullable=False),
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("run_id", Text, nullable=False),
-    _moment("updated_at", now=True),
+    moment("updated_at", now=True),
     Index(None, "day"),
+    # The latest of a catalogue, page by page.
+    Index(None, "catalog", "received_at", "ad_id"),
     # What upkeep sends again: a handful of rows among millions.
     Index(
         "ads_to_retry_idx",
@@ -87,7 +94,7 @@ ads = Table(
 photos = Table(
     "photos",
     metadata,
-    _key("sha256", LargeBinary),
+    key("sha256", LargeBinary),
     Column("rendition_sha256", LargeBinary, nullable=False),
     Column("rendition_bytes", Integer, nullable=False),
     Column("width", SmallInteger, nullable=False, comment="of the rendition, pixels"),
@@ -98,7 +105,7 @@ photos = Table(
     Column("source_bytes", Integer, nullable=False),
     Column("thumbnail_sha256", LargeBinary, comment="made off the hot path; null until then"),
     Column("run_id", Text, nullable=False),
-    _moment("created_at", now=True),
+    moment("created_at", now=True),
     # The sweep asks whether another photo has the same rendition or thumbnail.
     Index(None, "rendition_sha256"),
     Index(None, "thumbnail_sha256", postgresql_where=text("thumbnail_sha256 IS NOT NULL")),
@@ -107,9 +114,9 @@ photos = Table(
 ad_photos = Table(
     "ad_photos",
     metadata,
-    _key("catalog"),
-    _key("ad_id"),
-    _key("position", SmallInteger),
+    key("catalog"),
+    key("ad_id"),
+    key("position", SmallInteger),
     Column("url", Text),
     # The reference locks the photo's row, so that a photo in use can't be swept away meanwhile.
     Column("sha256", LargeBinary, ForeignKey(photos.c.sha256)),
@@ -123,43 +130,43 @@ ad_photos = Table(
 embeddings = Table(
     "embeddings",
     metadata,
-    _key("backbone"),
+    key("backbone"),
     Column(
         "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True
     ),
     Column("embedding", HALFVEC, nullable=False, comment="unit length"),
     Column("release", Text, nullable=False),
     Column("run_id", Text, nullable=False),
-    _moment("created_at", now=True),
+    moment("created_at", now=True),
     Index(None, "sha256"),
 )
 
 predictions = Table(
     "predictions",
     metadata,
-    _key("release"),
-    _key("catalog"),
-    _key("ad_id"),
-    _key("task"),
+    key("release"),
+    key("catalog"),
+    key("ad_id"),
+    key("task"),
     Column("revision", BigInteger, nullable=False),
     Column("day", Date, nullable=False),
     Column("label", Text, nullable=False),
     Column("score", REAL, nullable=False),
     Column("details", JSONB, nullable=False),
     Column("run_id", Text, nullable=False),
-    _moment("scored_at", now=True),
+    moment("scored_at", now=True),
     postgresql_partition_by="LIST (release)",
 )
 
 releases = Table(
     "releases",
     metadata,
-    _key("name"),
+    key("name"),
     Column("digest", Text, nullable=False),
     Column("backbone", Text, nullable=False, comment="the key of its embeddings"),
     Column("manifest", JSONB, nullable=False),
     Column("gate", JSONB, comment="its verdict; null until judged"),
-    _moment("created_at", now=True),
+    moment("created_at", now=True),
     UniqueConstraint("digest"),
 )
 
@@ -177,7 +184,7 @@ releases_in_force = Table(
         *("announced", Text, ForeignKey(releases.c.name)),
         comment="sessions load it, so that it can come in force without a pause",
     ),
-    _moment("changed_at", now=True),
+    moment("changed_at", now=True),
     CheckConstraint("one_row", name="single"),
 )
 
@@ -189,7 +196,7 @@ release_changes = Table(
     Column("release", Text, nullable=False),
     Column("instead_of", Text, comment="live until then"),
     Column("details", JSONB, nullable=False, server_default=text("'{}'")),
-    _moment("changed_at", now=True),
+    moment("changed_at", now=True),
     CheckConstraint(
         "kind IN ('installed', 'proposed', 'withdrawn', 'promoted', 'taken_back', 'retired')",
         name="kind",
@@ -202,7 +209,7 @@ release_days = Table(
     "release_days",
     metadata,
     Column("release", Text, ForeignKey(releases.c.name, ondelete="CASCADE"), primary_key=True),
-    _key("day", Date),
+    key("day", Date),
     Column(
         *("completed_at", DateTime(timezone=True)),
         comment="every ad of the day is scored under the release; null: some are owed",
@@ -213,14 +220,14 @@ rescores = Table(
     "rescores",
     metadata,
     Column("release", Text, ForeignKey(releases.c.name, ondelete="CASCADE"), primary_key=True),
-    _key("attempt", Integer),
+    key("attempt", Integer),
     Column("state", Text, nullable=False, comment="waiting, running, done, cancelled"),
     Column("backfill_id", Text, nullable=False),
     Column("requested_by", Text, nullable=False),
     Column("any_time", Boolean, nullable=False, comment="also outside the off-peak window"),
-    _moment("requested_at", now=True),
-    _moment("started_at", nullable=True),
-    _moment("finished_at", nullable=True),
+    moment("requested_at", now=True),
+    moment("started_at", nullable=True),
+    moment("finished_at", nullable=True),
     CheckConstraint("state IN ('waiting', 'running', 'done', 'cancelled')", name="state"),
 )
 
@@ -228,19 +235,19 @@ rescores = Table(
 labels = Table(
     "labels",
     metadata,
-    _key("catalog"),
-    _key("ad_id"),
-    _key("task"),
+    key("catalog"),
+    key("ad_id"),
+    key("task"),
     Column("label", Text, nullable=False),
     Column("given_by", Text, nullable=False),
-    _moment("given_at", now=True),
+    moment("given_at", now=True),
 )
 
 failures = Table(
     "failures",
     metadata,
-    _key("kind"),  # event, photo, stream
-    _key("subject"),  # stream/topic/partition/offset, or catalog/ad_id#position
+    key("kind"),  # event, photo, stream
+    key("subject"),  # stream/topic/partition/offset, or catalog/ad_id#position
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("day", Date, nullable=False),
@@ -254,7 +261,7 @@ failures = Table(
     Column("original", LargeBinary, comment="the record's value, where the whole was refused"),
     Column("original_key", LargeBinary, comment="the record's key, where the whole was refused"),
     Column("run_id", Text, nullable=False),
-    _moment("failed_at", now=True),
+    moment("failed_at", now=True),
     Column(
         "replayed_at",
         DateTime(timezone=True),
@@ -262,40 +269,41 @@ failures = Table(
     ),
     CheckConstraint("kind IN ('event', 'photo', 'stream')", name="kind"),
     Index(None, "day"),
+    Index(None, "failed_at", "kind", "subject"),
     Index(None, "catalog", "ad_id"),
 )
 
 stream_offsets = Table(
     "stream_offsets",
     metadata,
-    _key("stream_id"),
-    _key("topic"),
-    _key("partition", Integer),
+    key("stream_id"),
+    key("topic"),
+    key("partition", Integer),
     Column("next_offset", BigInteger, nullable=False, comment="the first not yet committed"),
     Column("epoch", BigInteger, nullable=False),
     Column("run_id", Text, nullable=False),
-    _moment("updated_at", now=True),
+    moment("updated_at", now=True),
 )
 
 leases = Table(
     "leases",
     metadata,
-    _key("stream_id"),
-    _key("topic"),
-    _key("partition", Integer),
+    key("stream_id"),
+    key("topic"),
+    key("partition", Integer),
     Column("epoch", BigInteger, nullable=False, comment="a commit under an older one is refused"),
     Column("run_id", Text, nullable=False),
     # A dead holder's connection is gone at once; expiry finds the frozen ones.
     Column("backend_pid", Integer, nullable=False),
-    _moment("backend_start"),
-    _moment("acquired_at", now=True),
-    _moment("expires_at"),
+    moment("backend_start"),
+    moment("acquired_at", now=True),
+    moment("expires_at"),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    _key("run_id"),
+    key("run_id"),
     Column("stream_id", Text, nullable=False),
     Column("topic", Text, nullable=False),
     Column("state", Text, nullable=False, comment="warming, ready, leaving"),
@@ -304,10 +312,10 @@ sessions = Table(
     Column("pid", Integer, nullable=False),
     Column("metrics_url", Text, nullable=False, comment="empty: it serves none"),
     Column("backend_pid", Integer, nullable=False),
-    _moment("backend_start"),
-    _moment("started_at", now=True),
-    _moment("due_at"),
-    _moment("expires_at"),
+    moment("backend_start"),
+    moment("started_at", now=True),
+    moment("due_at"),
+    moment("expires_at"),
     Column(
         *("warm", ARRAY(Text)),
         nullable=False,
@@ -342,20 +350,20 @@ photos_let_go = Table(
     Column(
         "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True
     ),
-    _moment("since", now=True),
+    moment("since", now=True),
     Index(None, "since"),
 )
 
 stage_timings = Table(
     "stage_timings",
     metadata,
-    _key("catalog"),
-    _key("ad_id"),
-    _key("revision", BigInteger),
+    key("catalog"),
+    key("ad_id"),
+    key("revision", BigInteger),
     Column("day", Date, nullable=False),
     Column("run_id", Text, nullable=False),
-    _moment("kafka_at"),
-    _moment("polled_at"),
+    moment("kafka_at"),
+    moment("polled_at"),
     Column(
         *("fetch_ms", REAL),
         nullable=False,
@@ -371,6 +379,6 @@ stage_timings = Table(
     ),
     Column("embed_ms", REAL, nullable=False),
     Column("predict_ms", REAL, nullable=False),
-    _moment("committed_at", nullable=True),  # seen after the commit, so written with the next
+    moment("committed_at", nullable=True),  # seen after the commit, so written with the next
     Index(None, "day"),
 )

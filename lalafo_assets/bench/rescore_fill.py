@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ops.ready_release import ReadyRelease
 from ops.release import Head, Preprocessing
-from ops.types import Embeddings
+from ops.vectors import Embeddings
 from resources.database import Database
 from resources.release_registry import RegisteredRelease, partition_name, register
 from resources.releases_in_force import put_live

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
 from ops.release import Head
-from ops.types import Embeddings, Prediction
+from ops.types import Prediction
+from ops.vectors import Embeddings
 
 
 class Predict(Protocol):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ops.heads import class_probabilities
 from ops.release import Head
 from ops.tasks import Answers, Task
-from ops.types import Embeddings, Prediction
+from ops.types import Prediction
+from ops.vectors import Embeddings
 
 NAME = "category"
 TOP = 3

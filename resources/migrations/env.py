@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from resources import intake_tables  # noqa: F401 - its tables are in the metadata
 from resources.tables import SCHEMA, metadata
 
 context.configure(

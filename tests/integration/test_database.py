@@ -8,6 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from ops.errors import ConfigurationError
+from resources import intake_tables  # noqa: F401 - its tables are in the metadata
 from resources.database import Database, parse_url
 from resources.tables import SCHEMA, metadata
 

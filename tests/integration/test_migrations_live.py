@@ -54,6 +54,17 @@ WRITES = {
         "INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by) "
         "VALUES ('kg', %(id)s, 'category', 'chair', 'p')",
     ),
+    "0005": (
+        "INSERT INTO lalafo.accepted_ads (catalog, ad_id, revision, event, digest, accepted_by) "
+        "VALUES ('kg', %(id)s, 1, '{}', %(sha)s, 'k')",
+        "INSERT INTO lalafo.idempotency_keys (api_key, idempotency_key, digest, answer) "
+        "VALUES ('k', %(id)s, %(sha)s, '{}')",
+        "INSERT INTO lalafo.uploads (sha256, bytes, uploaded_by) VALUES (%(sha)s, 9, 'k')",
+        "INSERT INTO lalafo.api_keys (id, name, hash, scopes, requests_per_s) "
+        "VALUES (%(id)s, 'shop', %(sha)s, '{read}', 10)",
+        "INSERT INTO lalafo.stream_minutes (minute, run_id, events, photos, statuses, labels, "
+        f"failures, latencies) VALUES ({SEEN}, %(id)s, 1, 1, '{{}}', '{{}}', '{{}}', '{{}}')",
+    ),
 }
 FIRST_ROWS = (
     "INSERT INTO lalafo.releases (name, digest, backbone, manifest) VALUES ('first', 'd', 'b', "

@@ -1,0 +1,67 @@
+"""The HTTP application: which routes there are, under which rules.
+
+Decides versions, documentation and what a browser may do with an answer. What routes do is in the
+modules that they come from.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from gateway import (
+    ads,
+    feedback,
+    health,
+    legacy,
+    limits,
+    metrics,
+    page,
+    photos,
+    problems,
+    reads,
+    statistics,
+    uploads,
+)
+from gateway.services import open_services
+from resources.settings import Settings
+
+DESCRIPTION = """
+Photo understanding for classifieds marketplaces. Post an ad with its photos; within a second its
+category (and whatever else the live release predicts) can be read here, with the Dagster run and
+the model release behind every value.
+
+Every error is a problem document (RFC 9457) that says what came and what is allowed.
+"""
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The application; it opens its parts when it is started.
+
+    Raises:
+        ConfigurationError: keys are switched off where others than this machine can connect.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Lalafo Vision",
+        version=version("lalafo-vision"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    limits.install(app, settings)
+    metrics.install(app)
+    api = (ads, reads, uploads, photos, feedback, statistics, legacy)
+    for module in (*api, health, metrics, page):
+        app.include_router(module.router)
+    return app
