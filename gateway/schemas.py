@@ -165,6 +165,7 @@ class Timings(Answer):
     """Where the milliseconds went; `total_ms`: from Kafka's timestamp to the committed row."""
 
     kafka_at: datetime
+    polled_at: datetime | None = Field(default=None, description="A session read it from Kafka.")
     committed_at: datetime | None
     total_ms: float | None
     fetch_ms: float
