@@ -1,0 +1,66 @@
+"""A live gateway for a test: the real server on a free port of loopback, in a thread of its own."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.app import make_app
+from gateway.server import address, bind, check_exposure, server_config
+from resources.settings import Settings
+
+START_WITHIN_S = 20.0
+STOP_WITHIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveGateway:
+    """A gateway that answers. `app.state.services`: its parts, which its own loop's thread uses."""
+
+    url: str
+    app: FastAPI
+
+
+@contextmanager
+def live_gateway(settings: Settings) -> Iterator[LiveGateway]:
+    """Serve the application as `python -m gateway` does, and stop it at the end.
+
+    Settings that leave `gateway_auth` at "keys" need keys (`resources.api_keys.make`).
+    """
+    check_exposure(settings)
+    app = make_app(settings)
+    server = uvicorn.Server(server_config(lambda: app))
+    listener = bind(settings.gateway_host, 0)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        except BaseException as error:  # noqa: BLE001 - told in the test's own thread
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="live gateway")
+    thread.start()
+    try:
+        _wait_until_started(server, thread, failed)
+        yield LiveGateway(address(listener), app)
+    finally:
+        server.should_exit = True
+        thread.join(STOP_WITHIN_S)
+        listener.close()
+        assert not thread.is_alive(), "the gateway did not stop"
+
+
+def _wait_until_started(
+    server: uvicorn.Server, thread: threading.Thread, failed: list[BaseException]
+) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    while not server.started:
+        if failed or not thread.is_alive():
+            raise RuntimeError(f"the gateway did not start: {failed}")
+        assert time.monotonic() < deadline, "the gateway did not start in time"
+        time.sleep(0.01)
