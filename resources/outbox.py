@@ -4,16 +4,22 @@ Decides that a row goes only after its record was acknowledged, and that relays 
 take different rows. Refuses to know what the records mean.
 """
 
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import psycopg
 
 from ops.errors import ConfigurationError, RetryableError
 from resources.acknowledged import Outgoing, publish_acknowledged
 from resources.ad_stream import StreamPublisher
-from resources.database import Database
 
 ACKNOWLEDGED_WITHIN_S = 10.0
+
+
+class Database(Protocol):
+    """Transactions, whoever gives them: sessions have SQLAlchemy's connections, the gateway not."""
+
+    def cursor(self) -> AbstractContextManager[psycopg.Cursor[Any]]: ...
 
 
 def put(cursor: psycopg.Cursor[Any], topic: str, key: bytes | None, value: bytes) -> None:

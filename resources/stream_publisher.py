@@ -6,11 +6,11 @@ the bytes mean.
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from ops.errors import ConfigurationError, RetryableError
+from ops.errors import ConfigurationError, LalafoError, RetryableError
 from resources.stream_connection import (
     REQUEST_TIMEOUT_S,
     StreamConfig,
@@ -53,6 +53,20 @@ class Publication:
         with broker_errors(self._config, "publishing"):
             told = self._future.get(timeout_s)
         return int(told.partition), int(told.offset)
+
+    def then(self, told: Callable[[LalafoError | None], None]) -> None:
+        """Be called back once, from a thread of the client's: None where it was acknowledged,
+        else what `result` would raise. At once where that is known."""
+
+        def failed(error: BaseException) -> None:
+            try:
+                with broker_errors(self._config, "publishing"):
+                    raise error
+            except LalafoError as ours:
+                told(ours)
+
+        self._future.add_callback(lambda _: told(None))
+        self._future.add_errback(failed)
 
 
 class StreamPublisher:
