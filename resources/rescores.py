@@ -87,15 +87,6 @@ def latest(database: Database, release: str) -> Rescore | None:
         return _latest(cursor, release)
 
 
-def read_all(database: Database) -> list[Rescore]:
-    """Every attempt, the newest request first."""
-    with database.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {_COLUMNS} FROM lalafo.rescores ORDER BY requested_at DESC, release, attempt"
-        )
-        return [Rescore(*row) for row in cursor.fetchall()]
-
-
 def unfinished(database: Database) -> list[Rescore]:
     """Those that wait or run, the oldest request first."""
     with database.cursor() as cursor:

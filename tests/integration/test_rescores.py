@@ -19,12 +19,18 @@ from resources.database import Database
 from resources.release_days import open_days, reopen_day
 from resources.release_registry import RegisteredRelease, write_verdict
 from resources.releases_in_force import propose, put_live, read_in_force, withdraw
-from resources.rescores import at_work, is_at_work, latest, mark_cancelled, read_all, request
+from resources.rescores import at_work, is_at_work, latest, mark_cancelled, request
 from tests.integration.stored_days import FIRST, SECOND, THIRD, add_ads, judged, known, rows
 from tests.releases import random_release
 
 REPOSITORY = defs().get_repository_def()
 SENSOR = REPOSITORY.get_sensor_def("releases")
+
+
+def states(database: Database) -> list[str]:
+    """Of every attempt, the oldest first."""
+    found = rows(database, "SELECT state FROM lalafo.rescores ORDER BY requested_at, attempt")
+    return [state for (state,) in found]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +122,7 @@ def test_a_request_is_one_until_it_has_ended(database: Database, live: Registere
     assert not mark_cancelled(database, first)
     second = request(database, live, requested_by="c", any_time=False)
     assert (second.attempt, second.state) == (2, "waiting")
-    assert [row.state for row in read_all(database)] == ["waiting", "cancelled"]
+    assert states(database) == ["cancelled", "waiting"]
 
 
 def test_those_who_ask_at_once_get_one_request(database: Database, live: RegisteredRelease) -> None:
@@ -191,13 +197,13 @@ def test_a_release_that_did_not_pass_or_was_judged_against_another_is_left_alone
     bad = judged(database, tmp_path, other, why="recall of 'lamp' fell")
     sensor = Sensor(restart())
     sensor.tick()
-    assert read_all(database) == []
+    assert states(database) == []
     request(database, bad, requested_by="a person", any_time=True)
     _, told = sensor.tick()
     assert "recall of 'lamp' fell" in told
     write_verdict(database, bad.name, {"passed": True, "against": "another", "why": []})
     sensor.tick()
-    assert [(r.state, r.attempt) for r in read_all(database)] == [("cancelled", 1)]
+    assert states(database) == ["cancelled"]
     assert rows(database, "SELECT announced FROM lalafo.releases_in_force") == [(None,)]
 
 
@@ -212,7 +218,7 @@ def test_an_older_release_is_not_asked_for(
             (older.name,),
         )
     Sensor(restart()).tick()
-    assert read_all(database) == []
+    assert states(database) == []
 
 
 def test_it_waits_for_sessions_to_load_the_release_a_minute_at_most(
@@ -314,7 +320,7 @@ def test_a_backfill_that_failed_is_told_and_goes_on_with_what_is_left(
     _, told = sensor.tick()
     assert f"lalafo rescore {release.name}" in told and "2 of 3 days are owed" in told
     sensor.tick()
-    assert [row.state for row in read_all(database)] == ["cancelled"]
+    assert states(database) == ["cancelled"]
     second = request(database, release, requested_by="a person", any_time=True)
     sensor.tick()
     backfill = instance.get_backfill(second.backfill_id)
@@ -342,7 +348,7 @@ def test_what_is_withdrawn_or_cancelled_ends_its_backfill(
     assert sorted(backfills(instance)) == sorted(
         [(row.backfill_id, "CANCELING"), (again.backfill_id, "CANCELING")]
     )
-    assert [r.state for r in read_all(database)] == ["cancelled", "cancelled"]
+    assert states(database) == ["cancelled", "cancelled"]
 
 
 def test_a_killed_run_is_failed_and_one_at_work_is_not(
