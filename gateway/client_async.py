@@ -1,0 +1,186 @@
+"""The client for an event loop; `client.py` says what its methods promise.
+
+Decides nothing but how a plan is run: with awaits.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from gateway.client_base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
+from gateway.client_calls import Address, Call, Photo, query
+from gateway.client_plans import Page, Pages, given_or_set
+from gateway.client_retry import Came, Plan
+from gateway.schemas import (
+    Accepted,
+    AdIn,
+    AdOut,
+    AdSummary,
+    FailureOut,
+    FeedbackOut,
+    UploadOut,
+)
+
+T = TypeVar("T")
+
+
+class AsyncLalafoClient(BaseClient):
+    """`LalafoClient` for an event loop: the same methods with `await`, and `async for` for lists.
+
+    async with AsyncLalafoClient("https://vision.example", key="lv_…") as client:
+        await client.post_ad({"catalog": "kg", "ad_id": "42"})
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        patience_s: float = PATIENCE_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        url, key = given_or_set(url, key)
+        super().__init__(Address(url, timeout_s), patience_s)
+        self._http = httpx.AsyncClient(headers=request_headers(key), transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._http.aclose()
+
+    async def post_ad(
+        self,
+        ad: AdIn | Mapping[str, Any],
+        photos: Sequence[Photo] = (),
+        *,
+        idempotency_key: str | None = None,
+    ) -> Accepted:
+        """As `LalafoClient.post_ad`."""
+        return await self._run(self._plans.post_ad(ad, photos, idempotency_key))
+
+    async def score_ad(
+        self,
+        ad: AdIn | Mapping[str, Any],
+        photos: Sequence[Photo] = (),
+        *,
+        within_s: float = WITHIN_S,
+        idempotency_key: str | None = None,
+    ) -> AdOut:
+        """As `LalafoClient.score_ad`."""
+        return await self._run(self._plans.score_ad(ad, photos, within_s, idempotency_key))
+
+    async def wait_for(
+        self, catalog: str, ad_id: str, revision: int, *, within_s: float = WITHIN_S
+    ) -> AdOut:
+        """As `LalafoClient.wait_for`."""
+        return await self._run(self._plans.wait_for(catalog, ad_id, revision, within_s))
+
+    async def get_ad(self, catalog: str, ad_id: str) -> AdOut:
+        """As `LalafoClient.get_ad`."""
+        return await self._run(self._plans.get_ad(catalog, ad_id))
+
+    async def delete_ad(
+        self,
+        catalog: str,
+        ad_id: str,
+        *,
+        revision: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Accepted:
+        """As `LalafoClient.delete_ad`."""
+        return await self._run(self._plans.delete_ad(catalog, ad_id, revision, idempotency_key))
+
+    async def ads(
+        self,
+        *,
+        catalog: str | None = None,
+        status: str | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[AdSummary]:
+        """As `LalafoClient.ads`."""
+        filters = query(catalog=catalog, status=status, limit=page_size)
+        async for page in self._pages(self._plans.ads(filters)):
+            for ad in page.ads:
+                yield ad
+
+    async def failures(
+        self,
+        *,
+        catalog: str | None = None,
+        reason: str | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[FailureOut]:
+        """As `LalafoClient.failures`."""
+        filters = query(catalog=catalog, reason=reason, limit=page_size)
+        async for page in self._pages(self._plans.failures(filters)):
+            for failure in page.failures:
+                yield failure
+
+    async def give_feedback(
+        self,
+        catalog: str,
+        ad_id: str,
+        label: str,
+        *,
+        given_by: str,
+        task: str = "category",
+        idempotency_key: str | None = None,
+    ) -> FeedbackOut:
+        """As `LalafoClient.give_feedback`."""
+        feedback = {"task": task, "label": label, "given_by": given_by}
+        return await self._run(self._plans.give_feedback(catalog, ad_id, feedback, idempotency_key))
+
+    async def upload_photo(self, photo: Photo) -> UploadOut:
+        """As `LalafoClient.upload_photo`."""
+        return await self._run(self._plans.upload_photo(photo))
+
+    async def photo(self, sha256: str) -> bytes:
+        """As `LalafoClient.photo`."""
+        return await self._run(self._plans.photo(sha256))
+
+    async def statistics(self) -> dict[str, Any]:
+        """As `LalafoClient.statistics`."""
+        return await self._run(self._plans.statistics())
+
+    async def _pages(self, pages: Pages[Page]) -> AsyncIterator[Page]:
+        cursor: str | None = None
+        while True:
+            page = await self._run(pages(cursor))
+            yield page
+            if (cursor := page.next) is None:
+                return
+
+    async def _run(self, plan: Plan[T]) -> T:
+        came: Came = None
+        while True:
+            try:
+                step = plan.send(came)
+            except StopIteration as end:
+                found: T = end.value
+                return found
+            came = None
+            if isinstance(step, Call):
+                came = await self._send(step)
+            else:
+                await asyncio.sleep(step.seconds)
+
+    async def _send(self, call: Call) -> Came:
+        with call.opened() as arguments:
+            try:
+                return await self._http.request(**arguments)
+            except httpx.RequestError as error:
+                return error

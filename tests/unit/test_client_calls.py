@@ -1,0 +1,173 @@
+"""What the client sends, and what it never shows."""
+
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.client import AdIn, AsyncLalafoClient, LalafoApiError, LalafoClient, PhotoIn
+from gateway.client_calls import ad_path
+from ops.errors import ConfigurationError
+
+KEY = "lv_0123_topsecret"
+URL = "http://gateway.example:8080"
+ACCEPTED = {
+    "catalog": "kg",
+    "ad_id": "1",
+    "revision": 1,
+    "state": "accepted",
+    "known_revision": 1,
+    "published": True,
+    "links": {"self": "/v1/ads/kg/1", "feedback": "/v1/ads/kg/1/feedback"},
+}
+
+
+def client(*answers: httpx.Response, asked: list[httpx.Request], **more: object) -> LalafoClient:
+    left = list(answers)
+
+    def give(request: httpx.Request) -> httpx.Response:
+        request.read()
+        asked.append(request)
+        return left.pop(0)
+
+    return LalafoClient(URL, KEY, transport=httpx.MockTransport(give), **more)
+
+
+def test_the_client_needs_no_server() -> None:
+    """Importing it brings httpx and pydantic, and nothing that a server is made of."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, gateway.client; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    loaded = {name.partition(".")[0] for name in told}
+    heavy = {"fastapi", "starlette", "uvicorn", "psycopg", "kafka", "resources", "numpy"}
+    assert not loaded & heavy
+    assert {"httpx", "pydantic"} <= loaded
+
+
+@pytest.mark.parametrize(
+    "ad_id", ["42", "a/b", "..", ".", "../../x", "a b", "ü", "100%", "a?b#c", "%2e", "a\\b", "/"]
+)
+def test_an_id_stays_what_it_is(ad_id: str) -> None:
+    """Whatever it holds, the server that decodes the path once reads the same id."""
+    path = httpx.URL(URL + ad_path("kg", ad_id)).raw_path.decode()
+    assert path.startswith("/v1/ads/kg/")
+    assert httpx.URL(URL + ad_path("kg", ad_id)).path == f"/v1/ads/kg/{ad_id}"
+
+
+def test_an_ad_is_sent_as_it_was_given() -> None:
+    """A dict as it is, a model without what was not set; photos as files of a form."""
+    asked: list[httpx.Request] = []
+    ad = AdIn(catalog="kg", ad_id="1", price=Decimal("12.50"), photos=[PhotoIn(url="http://a/b")])
+    with client(*[httpx.Response(202, json=ACCEPTED)] * 2, asked=asked) as one:
+        one.post_ad(ad)
+        one.post_ad({"catalog": "kg", "ad_id": "1", "more": None})
+    assert json.loads(asked[0].content) == {
+        "catalog": "kg",
+        "ad_id": "1",
+        "price": "12.50",
+        "photos": [{"url": "http://a/b"}],
+    }
+    assert json.loads(asked[1].content) == {"catalog": "kg", "ad_id": "1", "more": None}
+    assert asked[0].headers["Authorization"] == f"Bearer {KEY}"
+    assert asked[0].headers["Idempotency-Key"] != asked[1].headers["Idempotency-Key"]
+
+
+def test_every_attempt_sends_the_whole_file_and_the_same_key(tmp_path: Path) -> None:
+    """A file that was read by the first attempt is read from its start by the next."""
+    file = tmp_path / "chair.jpg"
+    file.write_bytes(b"\xff\xd8\xff" + b"x" * 100_000)
+    asked: list[httpx.Request] = []
+    away = httpx.Response(503, headers={"Retry-After": "0"}, json={"type": "x", "detail": "y"})
+    with client(away, away, httpx.Response(202, json=ACCEPTED), asked=asked) as one:
+        one.post_ad({"catalog": "kg", "ad_id": "1"}, photos=[file, b"\x89PNG"])
+    assert len(asked) == 3
+    assert len({request.headers["Idempotency-Key"] for request in asked}) == 1
+    for request in asked:
+        assert file.read_bytes() in request.content
+        assert b"\x89PNG" in request.content
+
+
+@pytest.mark.parametrize("kind", [LalafoClient, AsyncLalafoClient])
+def test_the_key_is_never_shown(kind: type[LalafoClient] | type[AsyncLalafoClient]) -> None:
+    """Not in a repr, not in an error, and not by the library that would refuse it."""
+    assert KEY not in repr(kind("http://someone:topsecret@host", KEY))
+    assert "topsecret" not in repr(kind("http://someone:topsecret@host", KEY))
+    for bad in (f"{KEY}\n", f"{KEY}ü", f"{KEY}\r\nX: y", f" {KEY}", f"{KEY}\x00"):
+        with pytest.raises(ConfigurationError) as found:
+            kind(URL, bad)
+        assert "secret" not in str(found.value)
+
+
+def test_no_answer_names_the_host_alone() -> None:
+    """Whatever else the address holds."""
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with (
+        LalafoClient(
+            "http://someone:topsecret@gateway.example:1/below",
+            KEY,
+            patience_s=0,
+            transport=httpx.MockTransport(refuse),
+        ) as one,
+        pytest.raises(LalafoApiError) as found,
+    ):
+        one.get_ad("kg", "1")
+    assert str(found.value) == "no_answer: no answer from http://gateway.example:1: refused"
+
+
+def test_the_environment_is_asked_only_where_nothing_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The address and the key, each for itself; "" is no key."""
+    monkeypatch.setenv("LALAFO_GATEWAY_URL", "http://set.example")
+    monkeypatch.setenv("LALAFO_GATEWAY_KEY", "lv_set_x")
+    assert "set.example" in repr(LalafoClient())
+    assert "given.example" in repr(LalafoClient("http://given.example"))
+    asked: list[httpx.Request] = []
+
+    def give(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={})
+
+    for key in (None, "lv_given_x", ""):
+        LalafoClient(key=key, transport=httpx.MockTransport(give)).statistics()
+    sent = [request.headers.get("Authorization") for request in asked]
+    assert sent == ["Bearer lv_set_x", "Bearer lv_given_x", None]
+
+
+@pytest.mark.parametrize("url", ["", "gateway:8080", "ftp://host", "http://", "/v1", "http://h:x"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    """At once, and not at the first call."""
+    with pytest.raises(ConfigurationError):
+        LalafoClient(url, KEY)
+
+
+def test_a_stranger_s_success_is_an_error() -> None:
+    """A page that is no answer of this API is said to be that."""
+    asked: list[httpx.Request] = []
+    with (
+        client(httpx.Response(200, text="<html>"), asked=asked) as one,
+        pytest.raises(LalafoApiError) as found,
+    ):
+        one.get_ad("kg", "1")
+    assert found.value.kind == "unreadable"
+
+
+def test_other_limits_share_the_connections() -> None:
+    """`within` changes the limits of what it returns, and of nothing else."""
+    asked: list[httpx.Request] = []
+    away = httpx.Response(503, json={"type": "x", "detail": "y"})
+    with client(away, httpx.Response(200, json={}), asked=asked) as one:
+        with pytest.raises(LalafoApiError):
+            one.within(patience_s=0, timeout_s=0.5).statistics()
+        one.statistics()
+    assert [request.extensions["timeout"]["read"] for request in asked] == [0.5, 10.0]

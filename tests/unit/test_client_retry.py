@@ -1,0 +1,179 @@
+"""When the client asks again: after which pauses, and when it gives up."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+
+from gateway.client_calls import Address, Call
+from gateway.client_errors import (
+    Away,
+    LalafoApiError,
+    NotAllowed,
+    NotFound,
+    RateLimited,
+    Refused,
+)
+from gateway.client_retry import LONGEST_PAUSE_S, Pause, Policy, persist, retry_after_s
+
+CALL = Address("http://gateway.example", 1.0).get_ad("kg", "1")
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+class World:
+    """A clock that only pauses move, and a server that gives the answers of a list."""
+
+    def __init__(self, *answers: httpx.Response | httpx.RequestError, dice: float = 0.5) -> None:
+        self.now = 100.0
+        self.answers = list(answers)
+        self.asked: list[Call] = []
+        self.pauses: list[float] = []
+        self.dice = dice
+
+    def run(self, *, patience_s: float = 30.0) -> httpx.Response:
+        policy = Policy(patience_s, clock=lambda: self.now, dice=lambda: self.dice)
+        plan = persist(CALL, policy)
+        came = None
+        while True:
+            try:
+                step = plan.send(came)
+            except StopIteration as end:
+                return end.value
+            if isinstance(step, Pause):
+                self.pauses.append(step.seconds)
+                self.now += step.seconds
+                came = None
+            else:
+                self.asked.append(step)
+                came = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def answer(status: int, headers: dict[str, str] | None = None, **problem: object) -> httpx.Response:
+    body = {"type": "urn:lalafo:problem:test", "detail": "because", **problem}
+    request = httpx.Request("GET", CALL.url)
+    return httpx.Response(status, headers=headers, json=body, request=request)
+
+
+def test_a_success_is_asked_for_once() -> None:
+    """Nothing is tried again without need."""
+    world = World(answer(200))
+    assert world.run().status_code == 200
+    assert (len(world.asked), world.pauses) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("cut"),
+        answer(429),
+        answer(500),
+        answer(502),
+        answer(503),
+    ],
+)
+def test_what_may_pass_is_tried_again(first: httpx.Response | httpx.RequestError) -> None:
+    """The very same call is sent again: with its Idempotency-Key, where it has one."""
+    world = World(first, first, answer(200))
+    assert world.run().status_code == 200
+    assert world.asked == [CALL] * 3
+    assert world.pauses == [0.05, 0.1], "half of spans that double"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (301, LalafoApiError),
+        (400, Refused),
+        (401, NotAllowed),
+        (403, NotAllowed),
+        (404, NotFound),
+        (409, Refused),
+        (413, Refused),
+        (422, Refused),
+        (501, LalafoApiError),
+    ],
+)
+def test_what_stays_is_said_at_once(status: int, error: type[LalafoApiError]) -> None:
+    """One attempt; the error has the problem's members."""
+    world = World(answer(status, reason="event_bad_revision"))
+    with pytest.raises(error) as found:
+        world.run()
+    assert type(found.value) is error
+    assert (found.value.status, found.value.kind, found.value.detail) == (status, "test", "because")
+    assert found.value.problem["reason"] == "event_bad_revision"
+    assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "error", "status"),
+    [
+        (answer(429), RateLimited, 429),
+        (answer(503), Away, 503),
+        (httpx.ConnectError("refused"), Away, None),
+    ],
+)
+def test_patience_ends(
+    last: httpx.Response | httpx.RequestError, error: type[LalafoApiError], status: int | None
+) -> None:
+    """No pause goes past it, and the last answer is the error."""
+    world = World(last, dice=1.0)
+    with pytest.raises(error) as found:
+        world.run(patience_s=20)
+    assert type(found.value) is error
+    assert found.value.status == status
+    assert 10 < sum(world.pauses) <= 20
+    assert max(world.pauses) == LONGEST_PAUSE_S
+    assert len(world.asked) == len(world.pauses) + 1
+
+
+def test_no_patience_is_one_attempt() -> None:
+    """patience_s=0 tries nothing again."""
+    world = World(answer(503))
+    with pytest.raises(Away):
+        world.run(patience_s=0)
+    assert len(world.asked) == 1
+
+
+def test_what_the_server_says_is_kept() -> None:
+    """Never before Retry-After, and not at all where that is past the patience."""
+    world = World(answer(429, {"Retry-After": "7"}), answer(200))
+    world.run()
+    assert len(world.pauses) == 1
+    assert 7 <= world.pauses[0] < 7.2
+    late = World(answer(429, {"Retry-After": "31"}))
+    with pytest.raises(RateLimited):
+        late.run(patience_s=30)
+    assert (len(late.asked), late.pauses) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": " 12 "}, 12.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-3"}, None),
+        ({"Retry-After": "٣"}, None),
+        ({"Retry-After": "Fri, 99 Foo 2026 99:99:99 GMT"}, None),
+        ({"Retry-After": format_datetime(NOW + timedelta(seconds=9), usegmt=True)}, 9.0),
+        ({"Retry-After": format_datetime(NOW - timedelta(seconds=9), usegmt=True)}, 0.0),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(headers: dict[str, str], expected: float | None) -> None:
+    """By the answer's own clock."""
+    dated = {"Date": format_datetime(NOW, usegmt=True), **headers}
+    raw = [(name.encode(), value.encode()) for name, value in dated.items()]
+    assert retry_after_s(httpx.Response(429, headers=raw)) == expected
+
+
+def test_an_answer_without_a_problem_is_still_an_error() -> None:
+    """A proxy's page: its status counts, and its text is shown, cut."""
+    page = httpx.Response(404, text="<html>" + "x" * 5_000, request=httpx.Request("GET", CALL.url))
+    with pytest.raises(NotFound) as found:
+        World(page).run()
+    assert (found.value.kind, found.value.problem) == ("not_found", {})
+    assert len(str(found.value)) < 400
