@@ -44,7 +44,10 @@ class GatewayDatabase:
                 "autocommit": True,
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "lalafo-gateway",
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000}",
+                # JSON that the server builds has its moments in the session's time zone; and no
+                # query here runs for long enough to be worth compiling.
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000} "
+                "-c timezone=UTC -c jit=off",
             },
             min_size=min(2, size),
             max_size=size,
