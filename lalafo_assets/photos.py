@@ -112,6 +112,7 @@ def _loader(
         store=store,
         fetcher=photos.fetcher,
         prepare=_never_prepared,
+        max_bytes=settings.max_photo_bytes,
         max_pixels=settings.max_photo_pixels,
         threads=settings.photo_threads,
     )

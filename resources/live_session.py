@@ -158,6 +158,7 @@ def _photo_loader(parts: SessionParts) -> PhotoLoader:
         store=parts.store,
         fetcher=parts.fetcher,
         prepare=prepare,
+        max_bytes=parts.settings.max_photo_bytes,
         max_pixels=parts.settings.max_photo_pixels,
         threads=parts.settings.photo_threads,
     )

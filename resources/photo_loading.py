@@ -72,6 +72,7 @@ class PhotoLoader:
     Args:
         fetcher: makes the fetcher, on the loop that it will live on.
         prepare: turns a rendition's bytes into a backbone's input (`ops.embed.prepare`).
+        max_bytes: of a photo that a caller sent; the fetcher has its own limit.
         threads: how many photos are checked, encoded and stored at once.
     """
 
@@ -82,12 +83,14 @@ class PhotoLoader:
         store: PhotoStore,
         fetcher: Callable[[], PhotoFetcher],
         prepare: Prepare,
+        max_bytes: int,
         max_pixels: int,
         threads: int,
     ) -> None:
         self.database = database
         self.store = store
         self.prepare = prepare
+        self.max_bytes = max_bytes
         self.max_pixels = max_pixels
         self._new_fetcher = fetcher
         self._n_threads = threads
@@ -161,14 +164,31 @@ class PhotoLoader:
             except (StoredObjectError, BadInputError) as error:
                 # Lost or damaged in the store: the source, where we have it, makes it anew.
                 log.error("photo.rendition_unreadable", sha256=sha256.hex(), error=str(error))
-        if data is None:
-            return Failure(Reason.FETCH_UNKNOWN_SHA256, f"no photo {sha256.hex()} is stored")
         try:
+            data = self._uploaded(sha256) if data is None else data
             rendition, images = self._decode(data, backbones)
         except BadInputError as error:
             return Failure(error.reason, error.detail)
         self.store.put("renditions", rendition.sha256, rendition.data)
         return LoadedPhoto(sha256, rendition, {}, images)
+
+    def _uploaded(self, sha256: bytes) -> bytes:
+        """The bytes that a caller sent, verified; BadInputError where there are none to be used."""
+        n_bytes = self.store.size("uploads", sha256)
+        if n_bytes is None:
+            raise BadInputError(Reason.FETCH_UNKNOWN_SHA256, f"no photo {sha256.hex()} is stored")
+        if n_bytes > self.max_bytes:
+            raise BadInputError(
+                Reason.FETCH_TOO_LARGE,
+                f"the photo has {n_bytes} bytes of the {self.max_bytes} that it may have",
+            )
+        try:
+            return self.store.get("uploads", sha256)
+        except StoredObjectError as error:
+            log.error("photo.upload_unreadable", sha256=sha256.hex(), error=str(error))
+            raise BadInputError(
+                Reason.FETCH_UNKNOWN_SHA256, f"what is stored of photo {sha256.hex()} is damaged"
+            ) from error
 
     def _decode(
         self, data: bytes, backbones: Mapping[str, Preprocessing]

@@ -1,4 +1,5 @@
 """Where renditions and thumbnails are kept: content-addressed, <store>/<kind>/ab/cd/<sha256>.jpg.
+And uploads, the bytes that callers sent, as they came: without an ending, whatever they show.
 
 Decides layout, atomicity and durability; refuses to know what the bytes show. What `put` returned
 for is on disk, so that a row in PostgreSQL can name it; what `get` returns is what was put.
@@ -8,16 +9,22 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from hashlib import sha256 as new_sha256
-from typing import Literal, get_args
+from typing import BinaryIO, Literal, get_args
 
 import fsspec
 
 from ops.errors import ConfigurationError, LalafoError, RetryableError, StoredObjectError
-from resources.stored_objects import RENEWED_AFTER_S, LocalFolder, Objects, RemoteFolder
+from resources.stored_objects import (
+    COPY_BYTES,
+    RENEWED_AFTER_S,
+    LocalFolder,
+    Objects,
+    RemoteFolder,
+)
 
 __all__ = ["RENEWED_AFTER_S", "Kind", "PhotoStore"]
 
-Kind = Literal["renditions", "thumbnails"]
+Kind = Literal["renditions", "thumbnails", "uploads"]
 
 _SETTING = "LALAFO_STORE_URL"
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
@@ -61,6 +68,25 @@ class PhotoStore:
         name = _name(kind, sha256)
         with _storage_errors(self.url(kind, sha256)):
             self._objects.put(name, data)
+
+    def put_file(self, kind: Kind, sha256: bytes, file: BinaryIO) -> int:
+        """As `put`, from an open file, which is never held whole in memory; how many bytes.
+
+        The file is read twice: to be judged by its SHA-256, and to be copied.
+        """
+        found, size = new_sha256(), 0
+        file.seek(0)
+        while data := file.read(COPY_BYTES):
+            found.update(data)
+            size += len(data)
+        if found.digest() != sha256:
+            raise StoredObjectError(
+                f"{size} bytes to be stored as {kind} {sha256.hex()} have another SHA-256"
+            )
+        name = _name(kind, sha256)
+        with _storage_errors(self.url(kind, sha256)):
+            self._objects.put_file(name, file, size)
+        return size
 
     def get(self, kind: Kind, sha256: bytes) -> bytes:
         """The object's bytes, verified.
@@ -116,8 +142,12 @@ class PhotoStore:
 
     def exists(self, kind: Kind, sha256: bytes) -> bool:
         """Whether an object of this name is stored; its bytes are not looked at."""
+        return self.size(kind, sha256) is not None
+
+    def size(self, kind: Kind, sha256: bytes) -> int | None:
+        """How many bytes the object has, None where there is none; they are not looked at."""
         with _storage_errors(self.url(kind, sha256)):
-            return self._objects.exists(_name(kind, sha256))
+            return self._objects.size(_name(kind, sha256))
 
     def url(self, kind: Kind, sha256: bytes) -> str:
         """The object's fsspec URL, stored or not; file:///… for a local folder."""
@@ -128,7 +158,8 @@ def _name(kind: Kind, sha256: bytes) -> str:
     if len(sha256) != 32:
         raise StoredObjectError(f"a SHA-256 has 32 bytes, {len(sha256)} came")
     digest = sha256.hex()
-    return f"{kind}/{digest[:2]}/{digest[2:4]}/{digest}.jpg"
+    ending = "" if kind == "uploads" else ".jpg"
+    return f"{kind}/{digest[:2]}/{digest[2:4]}/{digest}{ending}"
 
 
 @contextlib.contextmanager

@@ -9,16 +9,19 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from ops.errors import ConfigurationError
 
 RENEWED_AFTER_S = 300.0
 """A `put` of what is there renews its time where that is older: a hot object costs no write."""
+
+COPY_BYTES = 2**20
+"""At once in memory, of an object that is put from a file."""
 
 _SETTLED_S = 60.0
 """A file whose name is older than this is on disk: kernels write back within half of it."""
@@ -28,11 +31,15 @@ class Objects(Protocol):
     """Bytes by name. `read` raises FileNotFoundError where there is none; `put` leaves the bytes
     of an object of the same name and size alone, but not its time."""
 
-    def exists(self, name: str) -> bool: ...
+    def size(self, name: str) -> int | None:
+        """Bytes; None where there is none."""
 
     def read(self, name: str) -> bytes: ...
 
     def put(self, name: str, data: bytes) -> None: ...
+
+    def put_file(self, name: str, file: BinaryIO, size: int) -> None:
+        """As `put`, the first `size` bytes of a file that is read from its start."""
 
     def url(self, name: str) -> str: ...
 
@@ -55,19 +62,26 @@ class LocalFolder:
         self._fsync = fsync
         self._numbers = count()
 
-    def exists(self, name: str) -> bool:
-        return self._stat(name) is not None
+    def size(self, name: str) -> int | None:
+        present = self._stat(name)
+        return None if present is None else present.st_size
 
     def read(self, name: str) -> bytes:
         with open(f"{self._root}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 - the hot path: no Path
             return file.read()
 
     def put(self, name: str, data: bytes) -> None:
+        self._put(name, len(data), lambda file: _write_all(file, data))
+
+    def put_file(self, name: str, file: BinaryIO, size: int) -> None:
+        self._put(name, size, lambda to: _copy(file, to, size))
+
+    def _put(self, name: str, size: int, fill: Callable[[Any], None]) -> None:
         path = Path(self._root, name)
         present = self._stat(name)
-        if present is None or present.st_size != len(data) or not self._renew(path, present):
+        if present is None or present.st_size != size or not self._renew(path, present):
             self._make_folder(path.parent)
-            self._write(path, data)
+            self._write(path, fill)
         elif time.time() - present.st_ctime > _SETTLED_S:
             return
         self._sync_folder(path.parent)  # also where another writer has not come to it yet
@@ -135,11 +149,11 @@ class LocalFolder:
         except FileNotFoundError:
             return None
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, fill: Callable[[Any], None]) -> None:
         unfinished = self._hidden(path)
         try:
             with unfinished.open("xb", buffering=0) as file:
-                _write_all(file, data)
+                fill(file)
                 if self._fsync:
                     os.fsync(file.fileno())
             unfinished.replace(path)
@@ -174,26 +188,31 @@ class RemoteFolder:
         self._filesystem = filesystem
         self._root = root.rstrip("/")
 
-    def exists(self, name: str) -> bool:
-        return self._size(name) is not None
+    def size(self, name: str) -> int | None:
+        try:
+            return int(self._filesystem.size(f"{self._root}/{name}"))
+        except FileNotFoundError:
+            return None
 
     def read(self, name: str) -> bytes:
         return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
 
     def put(self, name: str, data: bytes) -> None:
-        if self._size(name) == len(data) and self._age_s(name) < RENEWED_AFTER_S:
+        if not self._is_young(name, len(data)):
+            with self._root_there():
+                self._filesystem.pipe_file(f"{self._root}/{name}", data)
+
+    def put_file(self, name: str, file: BinaryIO, size: int) -> None:
+        if self._is_young(name, size):
             return
-        try:
-            self._filesystem.pipe_file(f"{self._root}/{name}", data)
-        except FileNotFoundError as error:
-            # Not made here: fsspec would make a bucket, with nobody's settings for it.
-            raise ConfigurationError(f"LALAFO_STORE_URL: {self._root} does not exist") from error
+        with self._root_there(), self._filesystem.open(f"{self._root}/{name}", "wb") as to:
+            _copy(file, to, size)
 
     def url(self, name: str) -> str:
         return str(self._filesystem.unstrip_protocol(f"{self._root}/{name}"))
 
     def delete(self, name: str, untouched_s: float) -> bool:
-        if self._size(name) is None:
+        if self.size(name) is None:
             return True
         if untouched_s > 0 and self._age_s(name) < untouched_s:
             return False
@@ -206,6 +225,17 @@ class RemoteFolder:
     ) -> int:
         return 0
 
+    def _is_young(self, name: str, size: int) -> bool:
+        return self.size(name) == size and self._age_s(name) < RENEWED_AFTER_S
+
+    @contextlib.contextmanager
+    def _root_there(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            # Not made here: fsspec would make a bucket, with nobody's settings for it.
+            raise ConfigurationError(f"LALAFO_STORE_URL: {self._root} does not exist") from error
+
     def _age_s(self, name: str) -> float:
         """Seconds since it was written; infinite where it is gone or the store keeps no time."""
         try:
@@ -215,14 +245,16 @@ class RemoteFolder:
         known = written.replace(tzinfo=UTC) if written.tzinfo is None else written
         return (datetime.now(UTC) - known).total_seconds()
 
-    def _size(self, name: str) -> int | None:
-        try:
-            return int(self._filesystem.size(f"{self._root}/{name}"))
-        except FileNotFoundError:
-            return None
-
 
 def _write_all(file: Any, data: bytes) -> None:
     rest = memoryview(data)
     while rest:  # an unbuffered write may take less than it was given
         rest = rest[file.write(rest) :]
+
+
+def _copy(file: BinaryIO, to: Any, size: int) -> None:
+    """The first bytes of a file to another, never more than COPY_BYTES in memory."""
+    file.seek(0)
+    while size > 0 and (data := file.read(min(COPY_BYTES, size))):
+        _write_all(to, data)
+        size -= len(data)

@@ -387,3 +387,19 @@ def test_put_returns_when_file_and_folders_are_on_disk(
     monkeypatch.setattr(stored_objects.time, "time", lambda: tmp_path.stat().st_ctime + 100)
     store.put("renditions", NAME, DATA)
     assert synced == []
+
+
+def test_a_file_is_put_as_its_bytes_would_be(store: PhotoStore, tmp_path: Path) -> None:
+    """An upload: verified, there under its SHA-256, without an ending, and put twice at no cost."""
+    large = DATA * 300
+    name = sha256(large).digest()
+    (tmp_path / "sent").write_bytes(large)
+    with (tmp_path / "sent").open("rb") as file:
+        assert store.put_file("uploads", name, file) == len(large)
+        assert store.put_file("uploads", name, file) == len(large)
+        with pytest.raises(StoredObjectError, match="another SHA-256"):
+            store.put_file("uploads", NAME, file)
+    assert store.get("uploads", name) == large
+    assert store.size("uploads", name) == len(large)
+    assert store.size("uploads", NAME) is None
+    assert store.url("uploads", name).endswith(f"/{name.hex()}")
