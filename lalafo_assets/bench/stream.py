@@ -56,7 +56,7 @@ def run_stream(bench: StreamBench, console: Console) -> str:
         LalafoError: something did not start, or nothing at all was committed.
     """
     with ExitStack() as stack:
-        shown = stack.enter_context(_Shown(console))
+        shown = stack.enter_context(Shown(console))
         folder = stack.enter_context(
             # PostgreSQL's last files may still go while they are listed.
             TemporaryDirectory(prefix="lalafo-bench-", ignore_cleanup_errors=True)
@@ -204,7 +204,7 @@ def _title(bench: StreamBench) -> str:
     return f"{bench.rate:g} ads/s, {bench.photos_per_ad:g} photos an ad{extra}"
 
 
-class _Shown:
+class Shown:
     """Bars on standard error; a line each where that is no terminal."""
 
     def __init__(self, console: Console) -> None:
@@ -219,7 +219,7 @@ class _Shown:
         )
         self._bars: dict[str, TaskID] = {}
 
-    def __enter__(self) -> "_Shown":
+    def __enter__(self) -> "Shown":
         self._progress.start()
         return self
 

@@ -1,0 +1,1 @@
+"""Others' designs, run beside ours in the same bench: the same model, the same photos."""
