@@ -6,17 +6,20 @@ modules that they come from.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from gateway import (
     ads,
+    browsers,
     feedback,
     health,
     legacy,
     limits,
     metrics,
+    openapi,
     page,
     photos,
     problems,
@@ -24,6 +27,8 @@ from gateway import (
     statistics,
     uploads,
 )
+from gateway.edge import Edge
+from gateway.server import check_exposure
 from gateway.services import open_services
 from resources.settings import Settings
 
@@ -49,6 +54,7 @@ def make_app(settings: Settings) -> FastAPI:
             app.state.services = services
             yield
 
+    check_exposure(settings)
     app = FastAPI(
         title="Lalafo Vision",
         version=version("lalafo-vision"),
@@ -57,10 +63,15 @@ def make_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # an address that is wrong is told to be, not sent elsewhere
     )
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign] # FastAPI's own way
     problems.install(app)
+    # The last is the outermost: it sees a request first and its answer last.
     limits.install(app, settings)
+    browsers.install(app, settings)
     metrics.install(app)
+    app.add_middleware(Edge)
     api = (ads, reads, uploads, photos, feedback, statistics, legacy)
     for module in (*api, health, metrics, page):
         app.include_router(module.router)

@@ -55,6 +55,11 @@ class CommitWatch:
             if not self._waiting[name]:
                 del self._waiting[name]
 
+    @property
+    def waiters(self) -> int:
+        """How many requests wait for an ad now."""
+        return sum(len(waiting) for waiting in self._waiting.values())
+
     async def _listen(self) -> None:
         while True:
             try:

@@ -4,6 +4,7 @@ Decides what a caller may read: what came, what is allowed, what to do. Never a 
 secret or where anything is inside.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from ops.errors import BadInputError, LalafoError, RetryableError
@@ -20,6 +21,8 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
 _MOST_ERRORS = 20
 _MOST_SHOWN_CHARS = 80
+_MOST_TEXT_CHARS = 300
+_MOST_PATH_CHARS = 500
 
 log = logging.getLogger(__name__)
 
@@ -71,23 +74,38 @@ def away(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
     )
 
 
+def broken() -> Problem:
+    """500: a bug, or a setting that is wrong; what it is stays in the log."""
+    return Problem(500, "broken", "Something is wrong here; the log says what.")
+
+
 def answer(request: Request, problem: Problem) -> Response:
     """The problem as a response; the original's routes have a shape of their own."""
     shape = getattr(request.state, "problem_shape", None)
-    body = problem.body(request.url.path) if shape is None else shape(problem)
+    body = problem.body(shown_path(request)) if shape is None else shape(problem)
     media_type = MEDIA_TYPE if shape is None else "application/json"
-    return JSONResponse(
-        body, status_code=problem.status, headers=problem.headers, media_type=media_type
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(
+        # What a caller sent may hold half a surrogate pair: as an escape it is JSON all the same.
+        text.encode("utf-8", "backslashreplace"),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=media_type,
     )
 
 
+def shown_path(request: Request) -> str:
+    """The path as it was sent, cut; not by way of the URL, which an odd Host header breaks."""
+    raw = request.scope.get("raw_path") or request.scope["path"].encode("utf-8", "replace")
+    return str(raw[:_MOST_PATH_CHARS].decode("ascii", "backslashreplace"))
+
+
 def install(app: FastAPI) -> None:
-    """Let every error of the app's routes become a problem."""
+    """Let every error of the app's routes become a problem; `gateway/edge.py` has the bugs."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(LalafoError, _ours)
-    app.add_exception_handler(Exception, _broken)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -97,15 +115,27 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return answer(request, invalid(error.errors()))
+    errors = error.errors()
+    if isinstance(error.body, bytes):  # it was not told to be JSON, so nobody read it
+        return answer(request, not_json_type(request.headers.get("content-type")))
+    if errors and errors[0]["type"] == "json_invalid":
+        at, why = errors[0]["loc"][-1], errors[0]["ctx"]["error"]
+        return answer(request, Problem(400, "not_json", f"the body is no JSON, at {at}: {why}"))
+    return answer(request, invalid(errors))
+
+
+def not_json_type(content_type: str | None) -> Problem:
+    """415: the body's type is not the one that is read here."""
+    came = "no Content-Type" if content_type is None else f"Content-Type {_shown(content_type)}"
+    return Problem(415, "wrong_type", f"{came}: expected application/json")
 
 
 def invalid(errors: Sequence[Any]) -> Problem:
     """422, with a line for each of pydantic's errors: where, what came, what is expected."""
     lines = [
         {
-            "at": ".".join(str(part) for part in item["loc"]),
-            "expected": item["msg"],
+            "at": _cut(".".join(str(part) for part in item["loc"])),
+            "expected": _cut(item["msg"]),
             "came": _shown(item.get("input")),
         }
         for item in errors[:_MOST_ERRORS]
@@ -119,28 +149,43 @@ def invalid(errors: Sequence[Any]) -> Problem:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kinds = {404: "no_such_path", 405: "method_not_allowed", 413: "too_large"}
-    kind = kinds.get(error.status_code, "refused")
-    problem = Problem(error.status_code, kind, str(error.detail), headers=error.headers)
-    return answer(request, problem)
+    return answer(request, _of_http(request, error))
+
+
+def _of_http(request: Request, error: HTTPException) -> Problem:
+    """What the framework refuses by itself, in our words."""
+    headers = error.headers
+    match error.status_code:
+        case 404:
+            detail = "there is no such path; /v1/openapi.json lists those that there are"
+            return Problem(404, "no_such_path", detail, headers=headers)
+        case 405:
+            allowed = dict(headers or {}).get("Allow", "")
+            detail = f"{request.method} is not for this path; {allowed or 'another method'} is"
+            return Problem(405, "method_not_allowed", detail, headers=headers)
+        case 400:
+            detail = "the body can't be read: expected what its Content-Type says, text in UTF-8"
+            return Problem(400, "unreadable", detail, headers=headers)
+        case status:
+            return Problem(status, "refused", str(error.detail), headers=headers)
 
 
 async def _ours(request: Request, error: Exception) -> Response:
     if isinstance(error, BadInputError):
         problem = Problem(422, "invalid", error.detail, reason=error.reason.value)
         return answer(request, problem)
-    log.warning("%s failed: %s", request.url.path, error)
     if isinstance(error, RetryableError):
+        log.warning("%s: %s", shown_path(request), error)
         return answer(request, away("a server that this needs"))
-    return answer(request, Problem(500, "broken", "Something is wrong here; the log says what."))
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    log.error("%s broke: %r", request.url.path, error)
-    return answer(request, Problem(500, "broken", "Something is wrong here; the log says what."))
+    log.error("%s failed: %s", shown_path(request), error, exc_info=error)
+    return answer(request, broken())
 
 
 def _shown(value: Any) -> str:
     """A value as an answer may show it: short, and as it was written."""
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN_CHARS else f"{text[:_MOST_SHOWN_CHARS]}…"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT_CHARS else f"{text[:_MOST_TEXT_CHARS]}…"

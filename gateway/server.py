@@ -131,11 +131,15 @@ def server_config(application: "Callable[[], FastAPI]", *, workers: int = 1) -> 
 
 def configure_log(level: int = logging.INFO) -> None:
     """One line an event on standard error, with the id of the request that it is about."""
+    from gateway.edge import WithRequestId
+
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LOG_FORMAT, defaults={"request_id": "-"}))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.addFilter(WithRequestId())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # kafka-python tells every attempt to connect; that the broker is away is told by us, once.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # the same of PostgreSQL
 
 
 def _application(settings: Settings) -> "FastAPI":

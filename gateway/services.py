@@ -42,13 +42,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     database = GatewayDatabase(settings.require("database_url"), size=settings.gateway_connections)
     async with AsyncExitStack() as opened:
         await opened.enter_async_context(database)
+        keys = await opened.enter_async_context(KeyRing(database, settings))
         outbox = await opened.enter_async_context(OutboxRelay(settings, database))
         commits = await opened.enter_async_context(CommitWatch(database))
         yield Services(
             settings=settings,
             database=database,
             store=PhotoStore(settings.resolved_store_url),
-            keys=KeyRing(database, settings),
+            keys=keys,
             limits=Limits(settings),
             outbox=outbox,
             commits=commits,
