@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lalafo_assets.bench.gateway_command import bench_gateway
 from lalafo_assets.bench.rescore_command import bench_rescore
 from lalafo_assets.bench.stream_command import bench_stream
 from lalafo_assets.command_line import (
@@ -27,10 +28,10 @@ from lalafo_assets.command_line import (
     Home,
     new_console,
     open_database,
-    use_running_stack,
 )
 from lalafo_assets.dlq_commands import dlq
 from lalafo_assets.promote_command import diff, promote
+from lalafo_assets.publish_command import publish
 from lalafo_assets.release_commands import releases
 from lalafo_assets.rescore_command import rescore
 from lalafo_assets.train_commands import check_command, train
@@ -49,8 +50,9 @@ app.add_typer(releases, name="releases")
 app.add_typer(bench, name="bench")
 bench.command("stream")(bench_stream)
 bench.command("rescore")(bench_rescore)
+bench.command("gateway")(bench_gateway)
 app.add_typer(dlq, name="dlq")
-for command in (rescore, diff, promote):
+for command in (publish, rescore, diff, promote):
     app.command()(command)
 app.command("train")(train)
 releases.command("check")(check_command)
@@ -152,22 +154,6 @@ def up(
             err.print(f"Dagster's UI: {stack.ui_url}")
         err.print("Running; Ctrl-C stops everything, the state stays.")
         _wait_for_interrupt(stack.check)
-
-
-@app.command()
-def publish(
-    file: Annotated[
-        typer.FileBinaryRead, typer.Argument(help="Events of schema 1, one a line; '-' for stdin.")
-    ],
-    home: Home = DEFAULT_HOME,
-) -> None:
-    """Publish events to the topic `ads`; the key is catalog/ad_id."""
-    from lalafo_assets.publishing import publish_lines
-    from resources.settings import load_settings
-
-    use_running_stack(home)
-    count = publish_lines(load_settings(), file)
-    console.print(f"{count} events acknowledged; `lalafo results` shows what becomes of them")
 
 
 @app.command()

@@ -1,17 +1,194 @@
-"""`lalafo publish`: lines of events to the topic, keyed as the stream expects them."""
+"""`lalafo publish`: lines of events, to the gateway or straight to the topic.
 
+Decides in which order lines go (of one ad as they stand, otherwise as they come), and what a
+refused line means: it is told, and the others go on. What an event is, `ops/events.py` judges:
+here first, so that a bad line costs no request.
+"""
+
+import asyncio
 import json
-from collections.abc import Iterable
+import threading
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
-from ops.errors import ConfigurationError
+from gateway.client import AsyncLalafoClient, LalafoApiError, NotAllowed, Refused
+from gateway.schemas import Accepted
+from ops.errors import BadInputError, ConfigurationError, LalafoError
+from ops.event_json import event_json
+from ops.events import EventLimits, parse_event
+from ops.types import AdEvent, EventKind, StreamRecord
 from resources.ad_stream import AdStream
 from resources.settings import Settings
 
 FLUSH_S = 30.0
+AT_ONCE = 16
+"""Requests: past it the gateway of two cores only queues them."""
+WAITING = 8
+"""Lines read ahead for each of them."""
+NO_LIMITS = EventLimits(max_photos=2**31, max_title_chars=2**31, max_description_chars=2**31)
+"""How much an event may hold is the gateway's to say."""
 
 
-def publish_lines(settings: Settings, lines: Iterable[bytes]) -> int:
-    """Publish each line that is not blank; how many the broker acknowledged.
+@dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line that was not published."""
+
+    number: int  # from 1
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Published:
+    """How far a file is."""
+
+    accepted: int = 0
+    superseded: int = 0  # of those accepted: a higher revision was known
+    waiting: int = 0  # of those accepted: Kafka has not acknowledged them yet
+    refused: list[RefusedLine] = field(default_factory=list)
+
+    @property
+    def lines(self) -> int:
+        """Lines that are done."""
+        return self.accepted + len(self.refused)
+
+
+def event_of(line: bytes) -> AdEvent:
+    """The event of schema 1 that a line is.
+
+    Raises:
+        BadInputError: it is none.
+    """
+    record = StreamRecord(topic="", partition=0, offset=0, timestamp_ms=0, key=None, value=line)
+    return parse_event(record, NO_LIMITS)
+
+
+def ad_of(event: AdEvent) -> dict[str, Any]:
+    """What `POST /v1/ads` takes, of an event."""
+    fields: dict[str, Any] = json.loads(event_json(event))
+    return {name: fields[name] for name in fields.keys() - {"schema", "event_id", "kind"}}
+
+
+def publish_lines(
+    lines: Iterable[bytes],
+    *,
+    url: str,
+    key: str,
+    told: Callable[[Published], object] = lambda _: None,
+) -> Published:
+    """Publish each line that is not blank through a gateway; what became of them.
+
+    Args:
+        told: called after each line, in the caller's thread.
+
+    Raises:
+        LalafoApiError: the gateway stays away, or the key may not ingest. Lines that were accepted
+            stay so; the same file may be published again, since revisions make it harmless.
+    """
+    return asyncio.run(_Publishing(told).run(lines, url, key))
+
+
+class _Publishing:
+    def __init__(self, told: Callable[[Published], object]) -> None:
+        self._told = told
+        self._done = Published()
+
+    async def run(self, lines: Iterable[bytes], url: str, key: str) -> Published:
+        queues = [asyncio.Queue[tuple[int, AdEvent] | None](WAITING) for _ in range(AT_ONCE)]
+        try:
+            async with AsyncLalafoClient(url, key) as client, asyncio.TaskGroup() as group:
+                for queue in queues:
+                    group.create_task(self._send(client, queue))
+                async for number, line in _numbered(lines):
+                    await self._sort(number, line, queues)
+                for queue in queues:
+                    await queue.put(None)
+        except* LalafoError as several:
+            # One is enough to say: they end for the same reason.
+            raise several.exceptions[0] from several
+        self._done.refused.sort(key=lambda refused: refused.number)
+        return self._done
+
+    async def _sort(
+        self, number: int, line: bytes, queues: list[asyncio.Queue[tuple[int, AdEvent] | None]]
+    ) -> None:
+        try:
+            event = event_of(line)
+        except BadInputError as error:
+            self._refuse(number, error.reason.value, error.detail)
+            return
+        # Lines of one ad take the same way, so that none overtakes the one before it.
+        await queues[zlib.crc32(str(event.key).encode()) % AT_ONCE].put((number, event))
+
+    async def _send(
+        self, client: AsyncLalafoClient, queue: asyncio.Queue[tuple[int, AdEvent] | None]
+    ) -> None:
+        while (item := await queue.get()) is not None:
+            number, event = item
+            try:
+                accepted = await _publish(client, event)
+            except (Refused, NotAllowed) as error:
+                if not _of_this_line(error):
+                    raise
+                reason = error.problem.get("reason", error.kind)
+                self._refuse(number, str(reason), error.detail)
+                continue
+            self._done.accepted += 1
+            self._done.superseded += accepted.state == "superseded"
+            self._done.waiting += not accepted.published
+            self._told(self._done)
+
+    def _refuse(self, number: int, reason: str, detail: str) -> None:
+        self._done.refused.append(RefusedLine(number, reason, detail))
+        self._told(self._done)
+
+
+async def _publish(client: AsyncLalafoClient, event: AdEvent) -> Accepted:
+    if event.kind is EventKind.DELETED:
+        return await client.delete_ad(event.key.catalog, event.key.ad_id, revision=event.revision)
+    return await client.post_ad(ad_of(event))
+
+
+def _of_this_line(error: LalafoApiError) -> bool:
+    """Whether other lines may do better: a key that may not ingest fails them all alike."""
+    return isinstance(error, Refused) or error.kind == "other_catalog"
+
+
+async def _numbered(lines: Iterable[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+    """Lines that are not blank, with their numbers.
+
+    Read in a thread that nobody waits for: a pipe may say nothing for hours, and neither Ctrl-C nor
+    a gateway's end may have to wait for its next line.
+    """
+    loop = asyncio.get_running_loop()
+    read: asyncio.Queue[tuple[int, bytes] | OSError | None] = asyncio.Queue(WAITING)
+
+    def hand_over(item: tuple[int, bytes] | OSError | None) -> None:
+        asyncio.run_coroutine_threadsafe(read.put(item), loop).result()
+
+    def read_all() -> None:
+        # The loop may be closed by now: then nobody wants the rest.
+        with suppress(RuntimeError):
+            try:
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        hand_over((number, line.strip()))
+                hand_over(None)
+            except OSError as error:
+                hand_over(error)
+
+    threading.Thread(target=read_all, name="lines", daemon=True).start()
+    while (item := await read.get()) is not None:
+        if isinstance(item, OSError):
+            raise item
+        yield item
+
+
+def publish_to_topic(settings: Settings, lines: Iterable[bytes]) -> int:
+    """Publish each line that is not blank to the topic; how many the broker acknowledged.
 
     A line needs `catalog` and `ad_id` for its key; what else is wrong with it is the stream's to
     judge.
