@@ -270,6 +270,8 @@ failures = Table(
     CheckConstraint("kind IN ('event', 'photo', 'stream')", name="kind"),
     Index(None, "day"),
     Index(None, "failed_at", "kind", "subject"),
+    # For who may see some catalogues alone: others' failures are not even walked past.
+    Index(None, "catalog", "failed_at", "kind", "subject"),
     Index(None, "catalog", "ad_id"),
 )
 

@@ -18,6 +18,9 @@ NOW = sa.text("now()")
 INDEXES = {
     "ads_catalog_received_at_ad_id_idx": "lalafo.ads (catalog, received_at, ad_id)",
     "failures_failed_at_kind_subject_idx": "lalafo.failures (failed_at, kind, subject)",
+    "failures_catalog_failed_at_kind_subject_idx": (
+        "lalafo.failures (catalog, failed_at, kind, subject)"
+    ),
 }
 
 
