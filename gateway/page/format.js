@@ -1,0 +1,68 @@
+// Numbers and moments as people read them: fixed places, units, the reader's own time zone.
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const short = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+
+export function count(value) {
+  return value === null || value === undefined ? "–" : whole.format(value);
+}
+
+export function number(value) {
+  if (value === null || value === undefined) return "–";
+  return Math.abs(value) >= 100 ? whole.format(value) : short.format(value);
+}
+
+/** Milliseconds: 3.2 ms, 412 ms, 1.24 s, 3 min 20 s. */
+export function duration(ms) {
+  if (ms === null || ms === undefined) return "–";
+  if (ms < 9.95) return `${ms.toFixed(1)} ms`;
+  if (ms < 999.5) return `${ms.toFixed(0)} ms`;
+  if (ms < 99_950) return `${(ms / 1000).toFixed(ms < 9_995 ? 2 : 1)} s`;
+  return span(ms / 1000);
+}
+
+/** Seconds, where minutes and hours matter. */
+export function span(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+  return `${Math.floor(seconds / 86_400)} d ${Math.round((seconds % 86_400) / 3600)} h`;
+}
+
+/** A share of one: 93.4 %. */
+export function share(value) {
+  if (value === null || value === undefined) return "–";
+  return `${(value * 100).toFixed(1)} %`;
+}
+
+export function bytes(value) {
+  if (value < 1000) return `${value} B`;
+  if (value < 1_000_000) return `${Math.round(value / 1000)} kB`;
+  return `${(value / 1_000_000).toFixed(1)} MB`;
+}
+
+const two = (value) => String(value).padStart(2, "0");
+
+export function clock(moment, seconds = true) {
+  const at = new Date(moment);
+  const hours = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  return seconds ? `${hours}:${two(at.getSeconds())}` : hours;
+}
+
+/** Today's moments by their clock, others with their day. */
+export function moment(text) {
+  const at = new Date(text);
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const now = new Date();
+  return at.toDateString() === now.toDateString() ? clock(at) : `${day} ${clock(at, false)}`;
+}
+
+/** What identifies a release or a run, short: the start of its id. */
+export function shortId(id) {
+  return id.length > 14 ? `${id.slice(0, 12)}…` : id;
+}
+
+export function plural(many, one, more = `${one}s`) {
+  return `${count(many)} ${many === 1 ? one : more}`;
+}

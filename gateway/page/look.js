@@ -1,0 +1,172 @@
+// The tab Look: an ad comes in at the left, what became of it stands at the right.
+
+import { adPath, call } from "/page/api.js";
+import { errorNotice, notice } from "/page/notices.js";
+import { el, fill } from "/page/dom.js";
+import { intake } from "/page/intake.js";
+import { Pictures } from "/page/pictures.js";
+import { result } from "/page/result.js";
+import { adHash, sayWhere } from "/page/route.js";
+import { duration } from "/page/format.js";
+
+const WAIT_S = 5;
+const PATIENCE_S = 30;
+const SECOND_MS = 1000;
+
+export function lookView(panel) {
+  const out = el("div", { class: "outcome" });
+  let pictures = new Pictures();
+  let stop = new AbortController();
+  let shown = null;
+
+  const left = intake({
+    drop: (files, catalog) => send(files, catalog),
+    pick: (catalog, adId) => {
+      sayWhere(adHash(catalog, adId));
+      look(catalog, adId);
+    },
+  });
+  fill(panel, el("div", { class: "look" }, left.node, out));
+
+  /** Begin something new: what went on before is dropped, its photos let go. */
+  function begin() {
+    stop.abort();
+    stop = new AbortController();
+    pictures.release();
+    pictures = new Pictures();
+    shown = null;
+    return stop.signal;
+  }
+
+  async function send(files, catalog) {
+    const signal = begin();
+    const adId = `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
+    const previews = files.map((file) => pictures.showFile(file, `Sent: ${file.name}`));
+    const told = waitingBox(`Sending ${files.length === 1 ? "the photo" : `${files.length} photos`}`, signal);
+    fill(out, told.node, el("div", { class: "previews" }, previews));
+    const form = new FormData();
+    form.append("ad", JSON.stringify({ catalog, ad_id: adId, title: files[0].name }));
+    for (const file of files) form.append("photos", file);
+    const began = performance.now();
+    await attempt(signal, () => send(files, catalog), async () => {
+      const query = { wait: WAIT_S };
+      const answer = await call("/v1/ads", { method: "POST", form, query, signal });
+      const ad = answer.body.status ? answer.body : await waited(catalog, adId, told, answer.body, signal);
+      const tookMs = performance.now() - began;
+      sayWhere(adHash(catalog, adId));
+      draw(ad, tookMs);
+      left.refresh();
+    });
+  }
+
+  async function look(catalog, adId) {
+    const signal = begin();
+    const told = waitingBox("Reading the ad", signal);
+    fill(out, told.node);
+    await attempt(signal, () => look(catalog, adId), async () => {
+      const { body } = await call(adPath(catalog, adId), { signal });
+      draw(body);
+      if (body.waiting) draw(await waited(catalog, adId, null, null, signal));
+    });
+  }
+
+  async function attempt(signal, again, work) {
+    try {
+      await work();
+    } catch (error) {
+      if (!signal.aborted) fill(out, errorNotice(error, again));
+    }
+  }
+
+  /** Ask each second until nothing of the ad waits any more. */
+  async function waited(catalog, adId, told, accepted, signal) {
+    if (accepted) told?.say("Accepted, and not scored yet", whyNotYet(accepted));
+    const until = performance.now() + PATIENCE_S * SECOND_MS;
+    for (;;) {
+      const { body } = await call(adPath(catalog, adId), { signal });
+      if (!body.waiting && body.status !== "received") return body;
+      if (performance.now() > until) return body;
+      await pause(SECOND_MS, signal);
+    }
+  }
+
+  function draw(ad, tookMs = null) {
+    pictures.release();
+    pictures = new Pictures();
+    shown = ad;
+    const again = () => look(ad.catalog, ad.ad_id);
+    fill(out, result(ad, { pictures, tookMs, again }));
+    if (ad.timings && ad.timings.total_ms === null) complete(ad, tookMs, 3);
+  }
+
+  /** The moment of the commit is written after it: it comes a little later than the ad. */
+  async function complete(ad, tookMs, tries) {
+    const signal = stop.signal;
+    try {
+      await pause(SECOND_MS, signal);
+      const { body } = await call(adPath(ad.catalog, ad.ad_id), { signal });
+      if (signal.aborted || shown !== ad) return;
+      if (body.timings?.total_ms != null) out.querySelector(".outcome > *")?.retime?.(body, tookMs);
+      else if (tries > 1) await complete(ad, tookMs, tries - 1);
+    } catch {
+      // what is shown stays as it is
+    }
+  }
+
+  return {
+    show(route) {
+      left.refresh();
+      const [catalog, ...rest] = route.parts;
+      const adId = rest.join("/");
+      if (!catalog || !adId) {
+        if (!shown) fill(out, nothingYet());
+      } else if (shown?.catalog !== catalog || shown?.ad_id !== adId) look(catalog, adId);
+    },
+    hide() {},
+  };
+}
+
+function whyNotYet(accepted) {
+  return accepted.published
+    ? "It is in PostgreSQL and in Kafka; no session has scored it yet. Is one running? Still waiting."
+    : "It is in PostgreSQL, and Kafka has not acknowledged it: the outbox sends it as soon as Kafka is back. Still waiting.";
+}
+
+function nothingYet() {
+  return el(
+    "div",
+    { class: "card empty" },
+    el("p", {}, "Drop a photo, or pick an ad: its answers, their sources and where the time went appear here."),
+  );
+}
+
+/** What goes on, and for how long. */
+function waitingBox(title, signal) {
+  const node = notice(title, "");
+  node.classList.add("busy");
+  const [strong, text] = node.children;
+  const began = performance.now();
+  const seconds = el("span", { class: "hint", "aria-hidden": "true" });
+  node.append(" ", seconds);
+  const timer = setInterval(() => {
+    if (!node.isConnected || signal.aborted) clearInterval(timer);
+    else seconds.textContent = duration(performance.now() - began);
+  }, 200);
+  return {
+    node,
+    say(what, more) {
+      strong.textContent = what;
+      text.textContent = more;
+    },
+  };
+}
+
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+}

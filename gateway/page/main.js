@@ -1,0 +1,53 @@
+// Starts the page: tabs, the hash, and one view at a time.
+
+import { adsView } from "/page/ads.js";
+import { go, parsed } from "/page/route.js";
+import { liveView } from "/page/live.js";
+import { lookView } from "/page/look.js";
+import { watchKeyButton } from "/page/key.js";
+
+const VIEWS = { look: lookView, live: liveView, ads: adsView };
+const names = Object.keys(VIEWS);
+const panels = Object.fromEntries(names.map((name) => [name, document.getElementById(`panel-${name}`)]));
+const tabs = Object.fromEntries(names.map((name) => [name, document.getElementById(`tab-${name}`)]));
+const views = {};
+const last = Object.fromEntries(names.map((name) => [name, `#/${name}`]));
+let shown = null;
+
+function show() {
+  const route = parsed(location.hash);
+  last[route.tab] = location.hash || "#/look";
+  if (shown && shown !== route.tab) views[shown].hide();
+  for (const name of names) {
+    const here = name === route.tab;
+    panels[name].hidden = !here;
+    tabs[name].setAttribute("aria-selected", String(here));
+    tabs[name].tabIndex = here ? 0 : -1;
+  }
+  shown = route.tab;
+  document.title = `${tabs[shown].textContent} · Lalafo Vision`;
+  views[shown] ??= VIEWS[shown](panels[shown]);
+  views[shown].show(route);
+}
+
+function step(event) {
+  const at = names.indexOf(shown);
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  const name = names[(to + names.length) % names.length];
+  tabs[name].focus();
+  go(last[name]);
+}
+
+for (const name of names) {
+  tabs[name].addEventListener("click", () => go(last[name]));
+  tabs[name].addEventListener("keydown", step);
+}
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // its hash would lead elsewhere
+  document.getElementById("panels").focus();
+});
+window.addEventListener("hashchange", show);
+watchKeyButton(show);
+show();

@@ -1,0 +1,70 @@
+// An ad's photos with the status of each, and what tasks found on them, drawn over them.
+
+import { photoPath } from "/page/api.js";
+import { card, el, fill } from "/page/dom.js";
+import { plural, share } from "/page/format.js";
+import { reason } from "/page/reasons.js";
+
+/** {node, mark}: `mark(regions)` draws frames, `[]` takes them away. */
+export function photosCard(ad, pictures) {
+  const layers = new Map();
+  const figures = ad.photos.map((photo) => figure(photo, pictures, layers));
+  const usable = ad.photos.filter((photo) => photo.status === "ok").length;
+  const aside = ad.photos.length ? `${usable} of ${plural(ad.photos.length, "photo")} usable` : null;
+  const none = el("p", { class: "hint" }, "The ad has no photos.");
+  const node = card("Photos", aside, figures.length ? el("div", { class: "photos" }, figures) : none);
+  const mark = (regions) => {
+    for (const [position, layer] of layers) {
+      fill(layer, regions.filter((region) => (region.position ?? 0) === position).map(frame));
+    }
+  };
+  return { node, mark };
+}
+
+function figure(photo, pictures, layers) {
+  const name = `Photo ${photo.position + 1}`;
+  if (photo.status !== "ok") return trouble(photo, name);
+  const path = photo.image ?? photoPath(photo.sha256);
+  const layer = el("span", { class: "layer", "aria-hidden": "true" });
+  layers.set(photo.position, layer);
+  const ratio = photo.width && photo.height ? `${photo.width} / ${photo.height}` : "4 / 3";
+  const frameBox = el("div", { class: "photo", style: { "aspect-ratio": ratio } }, pictures.show(path, name), layer);
+  const size = photo.width ? `${photo.width} × ${photo.height}` : "";
+  return el("figure", {}, frameBox, el("figcaption", {}, el("span", {}, name), el("span", { class: "hint" }, size)));
+}
+
+function trouble(photo, name) {
+  if (photo.status === "waiting") {
+    const said = el("p", { class: "why" }, el("span", {}, "Not looked at yet"));
+    return el("figure", { class: "trouble" }, said, el("figcaption", {}, el("span", {}, name)));
+  }
+  const { what, todo } = reason(photo.reason ?? "unknown");
+  return el(
+    "figure",
+    { class: "trouble failed" },
+    el(
+      "div",
+      { class: "why" },
+      el("strong", {}, what),
+      el("span", {}, todo),
+      photo.detail && el("span", { class: "hint" }, photo.detail),
+    ),
+    el(
+      "figcaption",
+      {},
+      el("span", {}, name),
+      el("code", {}, photo.reason ?? ""),
+      photo.url && el("span", { class: "hint address" }, photo.url),
+    ),
+  );
+}
+
+/** A region as a frame: its box is [x, y, width, height] in shares of the photo. */
+function frame(region) {
+  const [x, y, width, height] = region.box.map((value) => `${value * 100}%`);
+  return el(
+    "span",
+    { class: "region", style: { left: x, top: y, width, height } },
+    el("span", { class: "tag" }, `${region.label} ${share(region.score)}`),
+  );
+}

@@ -1,0 +1,97 @@
+// One ad, drawn: its photos, each task's answer, where the time went, and a form for what is right.
+
+import { card, el, link } from "/page/dom.js";
+import { feedbackForm } from "/page/feedback.js";
+import { answerCard } from "/page/answers.js";
+import { moment, number } from "/page/format.js";
+import { notice } from "/page/notices.js";
+import { photosCard } from "/page/photos.js";
+import { timingsCard } from "/page/timings.js";
+
+const STATUS = {
+  received: ["accepted, not scored yet", "busy"],
+  scored: ["scored", "good"],
+  unscored: ["no photo could be used", "bad"],
+  no_photos: ["without photos", ""],
+  deleted: ["deleted", ""],
+};
+
+/** The whole of an ad. `tookMs`: from this browser's request to its answer, where it asked. */
+export function result(ad, { pictures, tookMs, again }) {
+  const photos = photosCard(ad, pictures);
+  let times = timingsCard(ad, tookMs);
+  const node = el(
+    "article",
+    { class: "result", "aria-label": `Ad ${ad.catalog}/${ad.ad_id}` },
+    head(ad, again),
+    ad.waiting && waitingNotice(ad),
+    el(
+      "div",
+      { class: "columns" },
+      el("div", { class: "column" }, photos.node, facts(ad)),
+      el("div", { class: "column" }, answers(ad, photos, pictures), times, feedbackForm(ad)),
+    ),
+  );
+  node.retime = (newer, took) => {
+    const next = timingsCard(newer, took);
+    times.replaceWith(next);
+    times = next;
+  };
+  return node;
+}
+
+function head(ad, again) {
+  const [words, kind] = STATUS[ad.status] ?? [ad.status, ""];
+  return el(
+    "header",
+    { class: "head" },
+    el("h1", {}, el("span", { class: "mono" }, `${ad.catalog}/${ad.ad_id}`)),
+    el("span", { class: `chip ${kind}`, role: "status" }, words),
+    el("button", { type: "button", class: "quiet", onclick: again }, "Look again"),
+  );
+}
+
+function waitingNotice(ad) {
+  const what = ad.waiting.kind === "deleted" ? "A deletion was accepted" : "A newer revision was accepted";
+  return notice(
+    ad.status === "received" ? "Accepted, and not scored yet" : what,
+    `Revision ${ad.waiting.revision}, accepted ${moment(ad.waiting.accepted_at)}; no session has committed it yet. This page goes on looking for 30 s; then press Look again, and see Live whether a session runs.`,
+  );
+}
+
+function answers(ad, photos, pictures) {
+  const tasks = Object.keys(ad.predictions).sort(categoryFirst);
+  if (tasks.length) return tasks.map((task) => answerCard(task, ad, { photos, pictures }));
+  const why = {
+    received: "No session has scored this ad yet.",
+    unscored: "None of its photos could be used: see why beside each.",
+    no_photos: "Without photos there is nothing to judge.",
+    deleted: "The ad was deleted.",
+  };
+  return card("Answers", null, el("p", { class: "hint" }, why[ad.status] ?? "The live release has none for this ad."));
+}
+
+function categoryFirst(a, b) {
+  return (b === "category") - (a === "category") || a.localeCompare(b);
+}
+
+function facts(ad) {
+  const rows = [
+    ["Title", ad.title],
+    ["Filed by the seller as", ad.category],
+    ["Price", ad.price === null ? null : `${number(Number(ad.price))} ${ad.currency ?? ""}`],
+    ["Description", ad.description],
+    ["Revision", String(ad.revision)],
+    ["Received", moment(ad.received_at)],
+    ["Day (UTC)", ad.day],
+    ["Committed by run", ad.run && link(ad.run.id, ad.run.url, { class: "mono" })],
+  ].filter(([, value]) => value);
+  for (const [task, said] of Object.entries(ad.labels)) {
+    rows.push([`Right ${task}`, `${said.label}, said ${said.given_by} ${moment(said.given_at)}`]);
+  }
+  return card(
+    "The ad",
+    null,
+    el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+  );
+}
