@@ -30,10 +30,12 @@ from lalafo_assets.command_line import (
     open_database,
 )
 from lalafo_assets.dlq_commands import dlq
+from lalafo_assets.keys_commands import keys
 from lalafo_assets.promote_command import diff, promote
 from lalafo_assets.publish_command import publish
 from lalafo_assets.release_commands import releases
 from lalafo_assets.rescore_command import rescore
+from lalafo_assets.serve_command import serve
 from lalafo_assets.train_commands import check_command, train
 from ops.errors import LalafoError
 
@@ -52,7 +54,8 @@ bench.command("stream")(bench_stream)
 bench.command("rescore")(bench_rescore)
 bench.command("gateway")(bench_gateway)
 app.add_typer(dlq, name="dlq")
-for command in (publish, rescore, diff, promote):
+app.add_typer(keys, name="keys")
+for command in (publish, rescore, diff, promote, serve):
     app.command()(command)
 app.command("train")(train)
 releases.command("check")(check_command)
