@@ -13,6 +13,7 @@ with awaits. Needs httpx and pydantic alone. Errors: `client_errors`.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -20,7 +21,7 @@ import httpx
 
 from gateway.client_async import AsyncLalafoClient
 from gateway.client_base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
-from gateway.client_calls import Address, Call, Photo, query
+from gateway.client_calls import Address, Call, Photo, ads_query, query
 from gateway.client_errors import (
     Away,
     LalafoApiError,
@@ -202,15 +203,21 @@ class LalafoClient(BaseClient):
         *,
         catalog: str | None = None,
         status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         page_size: int | None = None,
     ) -> Iterator[AdSummary]:
-        """Ads, the latest first; a page is asked for when the one before it is used up.
+        """Committed ads, the latest first; a page is asked for when the one before is used up.
+
+        Args:
+            since: received then or later; with a time zone, as `until` is.
+            until: received before.
 
         >>> ids = {ad.ad_id for ad in client.ads(catalog="doc", page_size=1)}
         >>> {"2", "3"} <= ids
         True
         """
-        filters = query(catalog=catalog, status=status, limit=page_size)
+        filters = ads_query(catalog, status, since, until, page_size)
         for page in self._pages(self._plans.ads(filters)):
             yield from page.ads
 
@@ -218,6 +225,7 @@ class LalafoClient(BaseClient):
         self,
         *,
         catalog: str | None = None,
+        kind: str | None = None,
         reason: str | None = None,
         page_size: int | None = None,
     ) -> Iterator[FailureOut]:
@@ -226,7 +234,7 @@ class LalafoClient(BaseClient):
         >>> [failure.reason for failure in client.failures(catalog="doc")]
         []
         """
-        filters = query(catalog=catalog, reason=reason, limit=page_size)
+        filters = query(catalog=catalog, kind=kind, reason=reason, limit=page_size)
         for page in self._pages(self._plans.failures(filters)):
             yield from page.failures
 
@@ -257,13 +265,19 @@ class LalafoClient(BaseClient):
         """
         return self._run(self._plans.upload_photo(photo))
 
-    def photo(self, sha256: str) -> bytes:
+    def photo(self, sha256: str, *, thumbnail: bool = False) -> bytes:
         """The stored photo of a SHA-256 (hex): an upright JPEG, its longest side at most 640.
+
+        Args:
+            thumbnail: a small one, where there is one already.
+
+        Raises:
+            NotFound: no ad that the key may see shows it; an upload must be scored first.
 
         >>> client.photo(client.get_ad("doc", "2").photos[0].sha256)[:3]
         b'\\xff\\xd8\\xff'
         """
-        return self._run(self._plans.photo(sha256))
+        return self._run(self._plans.photo(sha256, thumbnail))
 
     def statistics(self) -> dict[str, Any]:
         """What the stream did lately, as JSON has it.

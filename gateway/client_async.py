@@ -5,13 +5,14 @@ Decides nothing but how a plan is run: with awaits.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
 from gateway.client_base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
-from gateway.client_calls import Address, Call, Photo, query
+from gateway.client_calls import Address, Call, Photo, ads_query, query
 from gateway.client_plans import Page, Pages, given_or_set
 from gateway.client_retry import Came, Plan
 from gateway.schemas import (
@@ -109,10 +110,12 @@ class AsyncLalafoClient(BaseClient):
         *,
         catalog: str | None = None,
         status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[AdSummary]:
         """As `LalafoClient.ads`."""
-        filters = query(catalog=catalog, status=status, limit=page_size)
+        filters = ads_query(catalog, status, since, until, page_size)
         async for page in self._pages(self._plans.ads(filters)):
             for ad in page.ads:
                 yield ad
@@ -121,11 +124,12 @@ class AsyncLalafoClient(BaseClient):
         self,
         *,
         catalog: str | None = None,
+        kind: str | None = None,
         reason: str | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[FailureOut]:
         """As `LalafoClient.failures`."""
-        filters = query(catalog=catalog, reason=reason, limit=page_size)
+        filters = query(catalog=catalog, kind=kind, reason=reason, limit=page_size)
         async for page in self._pages(self._plans.failures(filters)):
             for failure in page.failures:
                 yield failure
@@ -148,9 +152,9 @@ class AsyncLalafoClient(BaseClient):
         """As `LalafoClient.upload_photo`."""
         return await self._run(self._plans.upload_photo(photo))
 
-    async def photo(self, sha256: str) -> bytes:
+    async def photo(self, sha256: str, *, thumbnail: bool = False) -> bytes:
         """As `LalafoClient.photo`."""
-        return await self._run(self._plans.photo(sha256))
+        return await self._run(self._plans.photo(sha256, thumbnail))
 
     async def statistics(self) -> dict[str, Any]:
         """As `LalafoClient.statistics`."""

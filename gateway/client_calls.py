@@ -6,6 +6,7 @@ Decides paths, parameters and bodies. No I/O: a driver sends a Call, and says wh
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -126,9 +127,10 @@ class Address:
         """GET a page of a list."""
         return self.call("GET", path, params={**filters, **query(cursor=cursor)})
 
-    def photo(self, sha256: str) -> Call:
+    def photo(self, sha256: str, *, thumbnail: bool) -> Call:
         """GET /v1/photos/{sha256}."""
-        return self.call("GET", f"/v1/photos/{_segment(sha256)}")
+        path = f"/v1/photos/{_segment(sha256)}"
+        return self.call("GET", path, params={"thumbnail": "1"} if thumbnail else {})
 
     def give_feedback(
         self, catalog: str, ad_id: str, feedback: Mapping[str, str], *, idempotency_key: str
@@ -157,6 +159,23 @@ def ad_path(catalog: str, ad_id: str) -> str:
 def query(**values: object) -> dict[str, str]:
     """The parameters that are given."""
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def ads_query(
+    catalog: str | None,
+    status: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    page_size: int | None,
+) -> dict[str, str]:
+    """The filters of GET /v1/ads."""
+    return query(
+        catalog=catalog,
+        status=status,
+        since=None if since is None else since.isoformat(),
+        until=None if until is None else until.isoformat(),
+        limit=page_size,
+    )
 
 
 def _segment(text: str) -> str:

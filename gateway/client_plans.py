@@ -162,14 +162,14 @@ class Plans:
         )
         return self._asked(call, FeedbackOut)
 
-    def photo(self, sha256: str) -> Plan[bytes]:
+    def photo(self, sha256: str, thumbnail: bool) -> Plan[bytes]:
         """The stored photo's bytes."""
-        answer = yield from persist(self.address.photo(sha256), self.policy)
+        answer = yield from persist(self.address.photo(sha256, thumbnail=thumbnail), self.policy)
         return answer.content
 
     def upload_photo(self, photo: Photo) -> Plan[UploadOut]:
         """Bytes that ads may name by their SHA-256 from now on."""
-        return self._asked(self.address.call("POST", "/v1/uploads", photos=(photo,)), UploadOut)
+        return self._asked(self.address.call("POST", "/v1/photos", photos=(photo,)), UploadOut)
 
     def statistics(self) -> Plan[dict[str, Any]]:
         """The statistics, as JSON has them."""
