@@ -34,7 +34,7 @@ class Call:
     timeout_s: float
     headers: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
+    content: Photo | None = None
     form: Mapping[str, str] = field(default_factory=dict)
     photos: tuple[Photo, ...] = ()
 
@@ -53,7 +53,8 @@ class Call:
             "timeout": self.timeout_s,
         }
         if not self.photos:
-            yield given if self.content is None else {**given, "content": self.content}
+            body = self.content.read_bytes() if isinstance(self.content, Path) else self.content
+            yield given if body is None else {**given, "content": body}
             return
         with ExitStack() as files:
             parts = [
@@ -126,6 +127,11 @@ class Address:
     def page(self, path: str, filters: Mapping[str, str], cursor: str | None) -> Call:
         """GET a page of a list."""
         return self.call("GET", path, params={**filters, **query(cursor=cursor)})
+
+    def upload_photo(self, photo: Photo) -> Call:
+        """POST /v1/photos: the photo is the body, whatever it is called."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return self.call("POST", "/v1/photos", headers=headers, content=photo)
 
     def photo(self, sha256: str, *, thumbnail: bool) -> Call:
         """GET /v1/photos/{sha256}."""

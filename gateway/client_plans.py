@@ -169,7 +169,7 @@ class Plans:
 
     def upload_photo(self, photo: Photo) -> Plan[UploadOut]:
         """Bytes that ads may name by their SHA-256 from now on."""
-        return self._asked(self.address.call("POST", "/v1/photos", photos=(photo,)), UploadOut)
+        return self._asked(self.address.upload_photo(photo), UploadOut)
 
     def statistics(self) -> Plan[dict[str, Any]]:
         """The statistics, as JSON has them."""
