@@ -142,7 +142,7 @@ def up(
     ] = None,
     port: Port = None,
 ) -> None:
-    """Start PostgreSQL, a broker and Dagster on this machine, until Ctrl-C."""
+    """Start PostgreSQL, a broker, Dagster and the gateway on this machine, until Ctrl-C."""
     from lalafo_assets.stack import Stack
 
     if only not in (None, "services"):
@@ -153,6 +153,8 @@ def up(
         for name, value in stack.exports.items():
             print(f"export {name}='{value}'")  # noqa: T201 - made for `eval`
         sys.stdout.flush()
+        if stack.gateway_url:
+            err.print(f"The page: {stack.gateway_url}/")
         if stack.ui_url:
             err.print(f"Dagster's UI: {stack.ui_url}")
         err.print("Running; Ctrl-C stops everything, the state stays.")

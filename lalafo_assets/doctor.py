@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from lalafo_assets.stack import DEFAULT_PORT, port_is_free, running_stack
+from lalafo_assets.stack import DEFAULT_PORT, running_stack
+from lalafo_assets.stack_ports import port_is_free
 from ops.errors import LalafoError
 from resources.settings import Settings, load_settings
 
@@ -47,7 +48,8 @@ def diagnose() -> Iterator[Diagnosis]:
     yield _disk(settings.home)
     stack = running_stack(settings.home)
     if stack is not None:
-        yield Diagnosis("stack", Grade.GOOD, f"runs (process {stack.pid}); {stack.ui_url}")
+        where = " ".join(("runs (process", f"{stack.pid});", stack.gateway_url, stack.ui_url))
+        yield Diagnosis("stack", Grade.GOOD, where.strip())
     else:
         yield _port(DEFAULT_PORT)
     yield from _device(settings)

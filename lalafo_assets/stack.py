@@ -1,4 +1,4 @@
-"""The whole product on one machine: PostgreSQL, a broker, Dagster's webserver and daemon.
+"""The whole product on one machine: PostgreSQL, a broker, Dagster, and the gateway.
 
 Decides what runs, in which order it starts, and that nothing is left when it ends. In production
 each part is somebody else's: any Kafka, any PostgreSQL with pgvector, Dagster where it runs.
@@ -7,12 +7,10 @@ each part is somebody else's: any Kafka, any PostgreSQL with pgvector, Dagster w
 import json
 import os
 import shutil
-import socket
 import sys
 import time
-import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +19,8 @@ from types import TracebackType
 import dagster as dg
 import psutil
 
-from lalafo_assets.stack_environment import external_kafka, pool_limits
+from lalafo_assets.stack_environment import external_kafka, gateway_environment, pool_limits
+from lalafo_assets.stack_ports import HOST, free_port, wait_for_page, wait_for_port
 from ops.errors import ConfigurationError, RetryableError
 from resources.ad_stream import AdStream
 from resources.database import Database
@@ -31,10 +30,8 @@ from resources.settings import load_settings
 from resources.tuning import TUNING
 
 ROOT = Path(__file__).resolve().parents[1]
-HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
-PORTS_TRIED = 20
-START_TIMEOUT_S = 120.0
+GATEWAY_PORT = 8080
 STACK_FILE = "stack.json"
 MOST_RESTARTS, RESTARTS_WITHIN_S = 3, 120.0  # of one part
 LOCATION = "lalafo_assets"
@@ -49,6 +46,7 @@ class RunningStack:
     pid: int
     ui_url: str  # "" where only the services run
     exports: dict[str, str]
+    gateway_url: str = ""  # the page's address too; "" where only the services run
 
 
 def running_stack(home: Path) -> RunningStack | None:
@@ -66,7 +64,7 @@ class Stack:
     Args:
         home: LALAFO_HOME: where all state lives.
         port: of Dagster's webserver; None takes the first free one from 3000 on.
-        services_only: PostgreSQL and the broker, without Dagster.
+        services_only: PostgreSQL and the broker, without Dagster and the gateway.
         environment: added to every child's environment. LALAFO_KAFKA_BOOTSTRAP, here or in this
             process's environment, names a Kafka to use; without it the embedded broker starts.
     """
@@ -91,7 +89,9 @@ class Stack:
         self._ended: defaultdict[str, list[float]] = defaultdict(list)  # by part: when, monotonic
         self._is_up = False
         self.exports: dict[str, str] = {}
+        self._port = self._gateway_port = 0
         self.ui_url = ""
+        self.gateway_url = ""
         self.postgres_pid: int | None = None
 
     def __enter__(self) -> "Stack":
@@ -133,7 +133,7 @@ class Stack:
 
     @property
     def pids(self) -> list[int]:
-        """The processes of Dagster: code server, webserver, daemon."""
+        """The processes of Dagster (code server, webserver, daemon), and the gateway's."""
         return [child.pid for child in self._children if child.pid is not None]
 
     def _start(self) -> None:
@@ -150,14 +150,17 @@ class Stack:
             "LALAFO_HOME": str(self.home),
             **postgres.exports(),
             **self._broker_exports(),
+            **self._addresses(),
             **self._extra,
             "DAGSTER_HOME": str(self._make_dagster_home()),
         }
         os.environ.update(self.exports)
         self._prepare()
         if not self._services_only:
+            self._start_gateway()
             self._start_dagster()
-        told = RunningStack(os.getpid(), self.ui_url, self.exports)
+            wait_for_page(f"{self.gateway_url}/healthz", self.check, what="the gateway")
+        told = RunningStack(os.getpid(), self.ui_url, self.exports, self.gateway_url)
         file = self.home / STACK_FILE
         file.write_text(json.dumps(asdict(told)))
         self._exits.callback(file.unlink, missing_ok=True)
@@ -195,10 +198,27 @@ class Stack:
             for pool, limit in pool_limits(settings.sessions).items():
                 instance.event_log_storage.set_concurrency_slots(pool, limit)
 
+    def _addresses(self) -> dict[str, str]:
+        """Where Dagster's UI and the gateway will be; chosen once, so that a restart keeps them."""
+        if self._services_only:
+            return {}
+        self._port = self._wanted_port if self._wanted_port is not None else free_port(DEFAULT_PORT)
+        self._gateway_port = free_port(load_settings().gateway_port or GATEWAY_PORT)
+        self.ui_url = f"http://{HOST}:{self._port}"
+        self.gateway_url = f"http://{HOST}:{self._gateway_port}"
+        return {"LALAFO_DAGSTER_URL": self.ui_url, "LALAFO_GATEWAY_URL": self.gateway_url}
+
+    def _start_gateway(self) -> None:
+        place = ["--host", HOST, "--port", str(self._gateway_port)]
+        self._child(
+            "the gateway",
+            ["-m", "gateway", *place],
+            environment=gateway_environment({**os.environ, **self.exports}),
+        )
+
     def _start_dagster(self) -> None:
-        self._told("starting Dagster's code server, webserver and daemon")
-        port = self._wanted_port if self._wanted_port is not None else free_port(DEFAULT_PORT)
-        code_port = free_port(port + 1)
+        self._told("starting the gateway, and Dagster's code server, webserver and daemon")
+        code_port = free_port(self._port + 1)
         workspace = self.home / "dagster" / "workspace.yaml"
         location = {"host": HOST, "port": code_port, "location_name": LOCATION}
         # JSON is YAML too
@@ -209,72 +229,28 @@ class Stack:
             "Dagster's code server",
             ["-m", "dagster", "api", "grpc", *module, "--host", HOST, "--port", str(code_port)],
         )
-        _wait_for_port(code_port, self.check)
-        web = ["-m", "dagster_webserver", *common, "-h", HOST, "-p", str(port)]
+        wait_for_port(code_port, self.check, what="Dagster's code server")
+        web = ["-m", "dagster_webserver", *common, "-h", HOST, "-p", str(self._port)]
         self._child("Dagster's webserver", web)
         self._child("Dagster's daemon", ["-m", "dagster._daemon", "run", *common])
-        self.ui_url = f"http://{HOST}:{port}"
-        _wait_for_page(f"{self.ui_url}/server_info", self.check)
+        wait_for_page(f"{self.ui_url}/server_info", self.check, what="Dagster's webserver")
 
-    def _child(self, name: str, arguments: list[str]) -> None:
+    def _child(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
         child = ChildProcess(
             name,
             [sys.executable, *arguments],
             home=self.home,
             log_file=self.home / "logs" / f"{name.rpartition(' ')[2]}.log",
-            env={**self.exports, **TUNING, "LALAFO_STACK_PID": str(os.getpid())},
+            env={
+                **self.exports,
+                **TUNING,
+                "LALAFO_STACK_PID": str(os.getpid()),
+                **({} if environment is None else environment),
+            },
             cwd=ROOT,
         )
         self._exits.callback(child.stop)
         child.start()
         self._children.append(child)
-
-
-def free_port(first: int) -> int:
-    """The first port from `first` on that nobody listens on."""
-    for port in range(first, first + PORTS_TRIED):
-        if port_is_free(port):
-            return port
-    raise ConfigurationError(
-        f"ports {first} to {first + PORTS_TRIED - 1} are all taken; name one with --port"
-    )
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on a port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _wait_for_port(port: int, check: Callable[[], None]) -> None:
-    def listening() -> bool:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex((HOST, port)) == 0
-
-    _wait(listening, check)
-
-
-def _wait_for_page(url: str, check: Callable[[], None]) -> None:
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    _wait(answers, check)
-
-
-def _wait(ready: Callable[[], bool], check: Callable[[], None]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not ready():
-        check()
-        if time.monotonic() > deadline:
-            raise RetryableError(f"Dagster did not start within {START_TIMEOUT_S:.0f} s")
-        time.sleep(0.1)

@@ -24,3 +24,9 @@ def external_kafka(environment: Mapping[str, str]) -> dict[str, str]:
         return {}
     names = ("LALAFO_KAFKA_BOOTSTRAP", "LALAFO_KAFKA_API_VERSION", "LALAFO_STREAM_ID")
     return {name: environment[name] for name in names if name in environment}
+
+
+def gateway_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the stack's gateway is told beside the rest: it listens on loopback, so that it asks for
+    no keys unless the environment says that it shall."""
+    return {"LALAFO_GATEWAY_AUTH": environment.get("LALAFO_GATEWAY_AUTH", "off")}

@@ -1,6 +1,6 @@
 """What a stack decides before it starts anything."""
 
-from lalafo_assets.stack_environment import external_kafka, pool_limits
+from lalafo_assets.stack_environment import external_kafka, gateway_environment, pool_limits
 from ops.asset_names import POOL_STREAM
 
 BOOTSTRAP = "LALAFO_KAFKA_BOOTSTRAP"
@@ -27,3 +27,9 @@ def test_what_an_earlier_embedded_broker_left_in_the_shell_is_none():
         "LALAFO_STREAM_ID": "embedded-6f1c",
     }
     assert external_kafka(left) == {}
+
+
+def test_the_gateway_of_a_stack_asks_for_no_keys_unless_it_is_told_to():
+    name = "LALAFO_GATEWAY_AUTH"
+    assert gateway_environment({"PATH": "/bin"}) == {name: "off"}
+    assert gateway_environment({name: "keys"}) == {name: "keys"}
