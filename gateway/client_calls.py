@@ -34,9 +34,9 @@ class Call:
     timeout_s: float
     headers: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
-    content: Photo | None = None
+    content: Photo | None = field(default=None, repr=False)
     form: Mapping[str, str] = field(default_factory=dict)
-    photos: tuple[Photo, ...] = ()
+    photos: tuple[Photo, ...] = field(default=(), repr=False)
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
@@ -59,7 +59,7 @@ class Call:
         with ExitStack() as files:
             parts = [
                 (
-                    PHOTOS_FIELD,
+                    PHOTO_PART,
                     (
                         f"{position}.bin",
                         photo
@@ -73,7 +73,7 @@ class Call:
             yield {**given, "data": dict(self.form), "files": parts}
 
 
-AD_FIELD, PHOTOS_FIELD = "ad", "photos"
+AD_PART, PHOTO_PART = "ad", "photo"
 """The parts of a multipart post."""
 
 
@@ -101,7 +101,7 @@ class Address:
         headers = {"Idempotency-Key": idempotency_key}
         if photos:
             call = self.call("POST", "/v1/ads", headers=headers, photos=tuple(photos))
-            call = replace(call, form={AD_FIELD: body.decode()})
+            call = replace(call, form={AD_PART: body.decode()})
         else:
             headers["Content-Type"] = JSON
             call = self.call("POST", "/v1/ads", headers=headers, content=body)
