@@ -1,4 +1,5 @@
-"""What follows a commit, off its path: announcements, commit times, and offsets for lag tools.
+"""What follows a commit, off its path: announcements, commit times, the minute's figures, and
+offsets for lag tools.
 
 A thread of its own, so that no ad waits for it. Nothing here decides what is true: a session that
 dies leaves its announcements in the outbox, where the next relay finds them.
@@ -23,6 +24,7 @@ from resources.committed import tell_committed
 from resources.database import Database
 from resources.outbox import relay
 from resources.result_rows import write_commit_times
+from resources.stream_minutes import MinuteTally
 
 MOST_KEPT = 2_000
 """Commits that wait here; past it the outbox alone remembers, and the relay catches up."""
@@ -31,6 +33,7 @@ LEFT_BEHIND_S = 5.0
 _RELAY_EVERY_S = 1.0
 _RELAY_ROWS = 1_000
 _GROUP_EVERY_S = 0.5
+_MINUTES_EVERY_S = 1.0
 _ACKNOWLEDGED_WITHIN_S = 10.0
 
 log = structlog.get_logger()
@@ -41,16 +44,20 @@ class AfterCommit:
 
     Args:
         publisher: the session's; shared.
+        run_id: the session's, whose figures the minutes are.
     """
 
-    def __init__(self, database: Database, stream: AdStream, publisher: StreamPublisher) -> None:
+    def __init__(
+        self, database: Database, stream: AdStream, publisher: StreamPublisher, *, run_id: str
+    ) -> None:
         self.database = database
         self.stream = stream
         self.publisher = publisher
         self._commits: deque[tuple[Batch, CommitResult]] = deque()
         self._changed = threading.Condition()
         self._done = False
-        self._relayed_at = self._group_at = 0.0
+        self._minutes = MinuteTally(database, run_id)
+        self._relayed_at = self._group_at = self._minutes_at = 0.0
         self._offsets: dict[int, int] = {}
         self._thread = threading.Thread(target=self._run, name="session-after", daemon=True)
 
@@ -74,6 +81,8 @@ class AfterCommit:
         with self._changed:
             if len(self._commits) < MOST_KEPT:
                 self._commits.append((batch, result))
+            else:
+                self._minutes.add(batch, result)  # the outbox does not remember figures
             self._changed.notify()
 
     def _run(self) -> None:
@@ -83,6 +92,7 @@ class AfterCommit:
                 commits, ended = list(self._commits), self._done
                 self._commits.clear()
             self._follow(commits, last=ended)
+            self._count(commits, last=ended)
             if ended:
                 return
 
@@ -100,6 +110,19 @@ class AfterCommit:
             log.warning("session.announcing_failed", error=str(error))
         except Exception as error:  # noqa: BLE001 - the thread's edge: it must go on for the others
             log.error("session.announcing_broke", error=repr(error))
+
+    def _count(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
+        """Bring the minutes' figures up to date; after the announcements, which people wait for."""
+        try:
+            for batch, result in commits:
+                self._minutes.add(batch, result)
+            if last or time.monotonic() - self._minutes_at > _MINUTES_EVERY_S:
+                self._minutes_at = time.monotonic()
+                self._minutes.write()
+        except LalafoError as error:
+            log.warning("session.minutes_failed", error=str(error))
+        except Exception as error:  # noqa: BLE001 - as above
+            log.error("session.minutes_broke", error=repr(error))
 
     def _announce(self, commits: Sequence[tuple[Batch, CommitResult]]) -> None:
         messages = [message for _, result in commits for message in result.messages]

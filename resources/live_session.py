@@ -114,7 +114,7 @@ def open_session(
         stack.enter_context(seat)
         consumer = stack.enter_context(stream.consumer())
         publisher = stack.enter_context(stream.publisher())
-        after = stack.enter_context(AfterCommit(database, stream, publisher))
+        after = stack.enter_context(AfterCommit(database, stream, publisher, run_id=run_id))
         loaded = LoadedReleases(database, parts.releases, parts.embedder)
         ports = SessionPorts(
             stream=_OwnedPartitions(consumer),

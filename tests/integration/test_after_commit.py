@@ -4,6 +4,7 @@ Each test commits through the real writer, and looks at the topic and the tables
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from resources.database import Database
 from resources.embedded import EmbeddedBroker
 from resources.leases import Leases
 from resources.results import Holder, ResultWriter
-from tests.batches import batch, event, outcome, put_test_release
+from tests.batches import batch, dead_letter, event, outcome, put_test_release
 from tests.conftest import BrokerUnderTest, connect_args
 from tests.integration.topics import everything_on
 from tests.integration.working import until
@@ -35,12 +36,16 @@ class Committer:
         self.results = ResultWriter(database, holder)
         self.offset = 0
 
-    def commit(self, *ad_ids: str, revision: int = 1) -> tuple[Batch, CommitResult]:
+    def commit(
+        self, *ad_ids: str, revision: int = 1, photos: int = 1, letters: int = 0
+    ) -> tuple[Batch, CommitResult]:
         ads = []
         for ad_id in ad_ids:
-            ads.append(outcome(event(ad_id, revision), offset=self.offset))
+            ads.append(outcome(event(ad_id, revision, photos), offset=self.offset))
             self.offset += 1
-        made = batch(*ads)
+        dead = tuple(dead_letter(self.offset + n) for n in range(letters))
+        self.offset += letters
+        made = batch(*ads, letters=dead)
         return made, self.results.commit(made, self.epochs)
 
 
@@ -88,7 +93,7 @@ def test_what_was_committed_is_announced_once_and_timed(
     """While the session goes on: on the topic, gone from the outbox, and its moment written."""
     with (
         stream.publisher() as publisher,
-        AfterCommit(database, stream, publisher) as after,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
     ):
         commits = [committer.commit("1", "2"), committer.commit("3"), committer.commit("1")]
         commits.append(committer.commit("1", revision=2))
@@ -111,7 +116,7 @@ def test_a_session_that_ends_leaves_nothing_owed(
 ) -> None:
     """The last commits before the end go out before it."""
     with stream.publisher() as publisher:
-        with AfterCommit(database, stream, publisher) as after:
+        with AfterCommit(database, stream, publisher, run_id="run-1") as after:
             for n in range(30):
                 after.committed(*committer.commit(str(n)))
         assert owed(database) == 0
@@ -124,7 +129,7 @@ def test_what_a_dead_session_left_is_announced_by_the_next(
     """It committed and was killed before it could announce: the outbox remembers."""
     monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
     committer.commit("1", "2")
-    with stream.publisher() as publisher, AfterCommit(database, stream, publisher):
+    with stream.publisher() as publisher, AfterCommit(database, stream, publisher, run_id="run-1"):
         until(lambda: owed(database) == 0)
     assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/2", 1)]
 
@@ -137,7 +142,7 @@ def test_past_its_memory_the_outbox_alone_remembers(
     monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
     with (
         stream.publisher() as publisher,
-        AfterCommit(database, stream, publisher) as after,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
     ):
         after.committed(*committer.commit("1"))
         until(lambda: owed(database) == 0)
@@ -153,7 +158,7 @@ def test_lag_tools_see_what_is_committed(
     with stream.publisher() as publisher:
         publisher.publish(stream.config.ads_topic, None, b"x", partition=0).result(10)
         until(lambda: _coordinator_answers(stream))
-        with AfterCommit(database, stream, publisher) as after:
+        with AfterCommit(database, stream, publisher, run_id="run-1") as after:
             after.committed(*committer.commit("1", "2", "3"))
     tool = KafkaConsumer(
         bootstrap_servers=stream.config.bootstrap,
@@ -174,6 +179,111 @@ def _coordinator_answers(stream: AdStream) -> bool:
     return True
 
 
+def figures(database: Database) -> dict[str, object]:
+    """What the minutes hold together, by column; latencies as how many there are of each stage."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT events, photos, statuses, labels, failures, latencies "
+            "FROM lalafo.stream_minutes WHERE run_id = 'run-1'"
+        )
+        for events, photos, statuses, labels, failures, latencies in cursor.fetchall():
+            found["seen"].update({"events": events, "photos": photos})
+            found["statuses"].update(statuses)
+            found["failures"].update(failures)
+            for task, counts in labels.items():
+                found[task].update(counts)
+            for stage, counts in latencies.items():
+                found["latencies"].update({stage: sum(counts.values())})
+    return {name: dict(counts) for name, counts in found.items()}
+
+
+STAGES = ("total", "fetch", "photos", "queued", "embed", "predict")
+
+
+def of(ads: int, *, photos: int = 1, failed: int = 0, letters: int = 0) -> dict[str, object]:
+    """The figures of so many scored ads and dead letters."""
+    failures = {"fetch_timeout": failed, "event_not_json": letters}
+    return {
+        "seen": {"events": ads + letters, "photos": ads * photos},
+        "statuses": {"scored": ads},
+        "category": {"chair": ads},
+        "failures": {reason: count for reason, count in failures.items() if count},
+        "latencies": dict.fromkeys(STAGES, ads),
+    }
+
+
+def test_the_minutes_tell_what_was_committed(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """While the session goes on, and whatever was written before; a replay is only seen."""
+    with (
+        stream.publisher() as publisher,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
+    ):
+        after.committed(*committer.commit("1", "2", photos=2, letters=1))
+        expected = of(2, photos=2, failed=2, letters=1)
+        until(lambda: figures(database) == expected)
+        after.committed(*committer.commit("3", photos=2))
+        until(lambda: figures(database) == of(3, photos=2, failed=3, letters=1))
+        made, result = committer.commit("3")
+        assert not result.accepted
+        after.committed(made, result)
+    expected = of(3, photos=2, failed=3, letters=1)
+    expected["seen"] = {"events": 5, "photos": 6}
+    assert figures(database) == expected
+
+
+def test_minutes_that_could_not_be_written_are_written_later(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """And none of it twice."""
+    with (
+        stream.publisher() as publisher,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
+    ):
+        after.committed(*committer.commit("1"))
+        until(lambda: figures(database) == of(1))
+        rename(database, "stream_minutes", "gone")
+        after.committed(*committer.commit("2"))
+        until(lambda: owed(database) == 0)
+        after.committed(*committer.commit("3"))
+        until(lambda: owed(database) == 0)
+        rename(database, "gone", "stream_minutes")
+        until(lambda: figures(database) == of(3))
+        after.committed(*committer.commit("4"))
+    assert figures(database) == of(4)
+
+
+def rename(database: Database, table: str, name: str) -> None:
+    with database.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE lalafo.{table} RENAME TO {name}")
+
+
+def test_a_run_that_goes_on_in_another_process_adds_to_its_minutes(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    for n in range(3):
+        with (
+            stream.publisher() as publisher,
+            AfterCommit(database, stream, publisher, run_id="run-1") as after,
+        ):
+            after.committed(*committer.commit(str(n)))
+    assert figures(database) == of(3)
+
+
+def test_what_is_past_its_memory_is_counted_still(
+    database: Database, stream: AdStream, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(after_commit, "MOST_KEPT", 0)
+    with (
+        stream.publisher() as publisher,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
+    ):
+        after.committed(*committer.commit("1", "2"))
+    assert figures(database) == of(2)
+
+
 class Away:
     """A publisher whose broker is away."""
 
@@ -186,7 +296,7 @@ def test_commit_times_are_written_though_nothing_can_be_announced(
 ) -> None:
     """One outage is not two: what PostgreSQL can be told, it is told; the rows stay owed."""
     publisher: StreamPublisher = Away()  # type: ignore[assignment]
-    with AfterCommit(database, stream, publisher) as after:
+    with AfterCommit(database, stream, publisher, run_id="run-1") as after:
         after.committed(*committer.commit("1"))
         until(lambda: None not in timed(database).values())
     assert owed(database) == 1
@@ -209,7 +319,7 @@ def test_a_broker_that_is_away_costs_no_announcement(
     publisher = stream.publisher()
     publisher.publish(stream.config.scored_topic, b"kg/0", b'{"revision": 0}').result(10)
     server.stop()
-    with AfterCommit(database, stream, publisher) as after:
+    with AfterCommit(database, stream, publisher, run_id="run-1") as after:
         after.committed(*committer.commit("1", "2"))
     assert owed(database) == 2
     with pytest.raises(RetryableError, match="before closing"):
@@ -220,7 +330,10 @@ def test_a_broker_that_is_away_costs_no_announcement(
     monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
     with AdStream.from_settings(again) as stream:
         stream.ensure_topics()
-        with stream.publisher() as publisher, AfterCommit(database, stream, publisher):
+        with (
+            stream.publisher() as publisher,
+            AfterCommit(database, stream, publisher, run_id="run-1"),
+        ):
             until(lambda: owed(database) == 0)
         assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/2", 1)]
     server.stop()
