@@ -70,11 +70,13 @@ function drawFilters(form, list, query) {
 
 function listed(list, body, query, pictures) {
   const rows = LISTS[list].rows(body, pictures);
-  if (!rows.length) return el("p", { class: "card empty" }, nothing(list, query));
+  if (!rows.length && !body.next) return el("p", { class: "card empty" }, nothing(list, query));
   const next = body.next && hashOf("ads", [], { ...query, cursor: body.next });
   const first = query.cursor && hashOf("ads", [], { ...query, cursor: "" });
   return [
-    el("ul", { class: `card list ${list}`, "aria-label": list === "ads" ? "Ads" : "Failures" }, rows),
+    rows.length
+      ? el("ul", { class: `card list ${list}`, "aria-label": list === "ads" ? "Ads" : "Failures" }, rows)
+      : el("p", { class: "card empty" }, "None among the rows of this page; older ones may fit."),
     el(
       "nav",
       { class: "paging row", "aria-label": "Pages" },

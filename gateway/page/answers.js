@@ -17,7 +17,7 @@ export function answerCard(task, ad, context) {
   return el(
     "section",
     { class: "card answer", "aria-label": `Answer: ${task}` },
-    el("header", {}, el("h2", {}, titled(task)), el("strong", { class: "label" }, said.label), el("span", { class: "hint" }, share(said.score))),
+    el("header", {}, el("h2", {}, titled(task)), el("strong", { class: "verdict" }, said.label), el("span", { class: "hint" }, share(said.score))),
     el(
       "div",
       { class: "body" },

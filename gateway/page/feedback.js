@@ -16,7 +16,7 @@ export function feedbackForm(ad) {
   const known = el("datalist", { id: "labels" });
   const label = el("input", { id: "label", required: true, maxlength: 200, list: "labels", autocomplete: "off", onfocus: () => suggest(known) });
   const by = el("input", { id: "given-by", required: true, maxlength: 200, value: sessionStorage.getItem(BY) ?? "" });
-  const said = el("div", { class: "said" });
+  const said = el("div", { class: "told" });
   const submit = el("button", { type: "submit", class: "main" }, "Send");
   suggest(known);
   const send = async () => {

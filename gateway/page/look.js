@@ -46,7 +46,7 @@ export function lookView(panel) {
     fill(out, told.node, el("div", { class: "previews" }, previews));
     const form = new FormData();
     form.append("ad", JSON.stringify({ catalog, ad_id: adId, title: files[0].name }));
-    for (const file of files) form.append("photos", file);
+    for (const file of files) form.append("photo", file);
     const began = performance.now();
     await attempt(signal, () => send(files, catalog), async () => {
       const query = { wait: WAIT_S };

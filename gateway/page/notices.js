@@ -27,7 +27,7 @@ function advice(error) {
 }
 
 function tooLarge(problem) {
-  const most = problem.max_bytes ?? problem.allowed_bytes ?? problem.limit_bytes ?? problem.allowed;
+  const most = problem.allowed;
   return Number.isFinite(most)
     ? `At most ${bytes(most)} can be sent at once: send fewer photos, or smaller ones.`
     : "Send fewer photos, or smaller ones.";

@@ -20,6 +20,7 @@ const STATUS = {
 export function result(ad, { pictures, tookMs, again }) {
   const photos = photosCard(ad, pictures);
   let times = timingsCard(ad, tookMs);
+  const said = answers(ad, photos, pictures);
   const node = el(
     "article",
     { class: "result", "aria-label": `Ad ${ad.catalog}/${ad.ad_id}` },
@@ -29,7 +30,7 @@ export function result(ad, { pictures, tookMs, again }) {
       "div",
       { class: "columns" },
       el("div", { class: "column" }, photos.node, facts(ad)),
-      el("div", { class: "column" }, answers(ad, photos, pictures), times, feedbackForm(ad)),
+      el("div", { class: "column" }, said.slice(0, 1), times, feedbackForm(ad), said.slice(1)),
     ),
   );
   node.retime = (newer, took) => {
@@ -68,7 +69,7 @@ function answers(ad, photos, pictures) {
     no_photos: "Without photos there is nothing to judge.",
     deleted: "The ad was deleted.",
   };
-  return card("Answers", null, el("p", { class: "hint" }, why[ad.status] ?? "The live release has none for this ad."));
+  return [card("Answers", null, el("p", { class: "hint" }, why[ad.status] ?? "The live release has none for this ad."))];
 }
 
 function categoryFirst(a, b) {
@@ -89,9 +90,11 @@ function facts(ad) {
   for (const [task, said] of Object.entries(ad.labels)) {
     rows.push([`Right ${task}`, `${said.label}, said ${said.given_by} ${moment(said.given_at)}`]);
   }
-  return card(
+  const node = card(
     "The ad",
     null,
     el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
   );
+  node.classList.add("about");
+  return node;
 }
