@@ -100,7 +100,9 @@ class FeedbackIn(Request):
         }
     )
 
-    task: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "category"
+    task: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=NO_NUL)] = (
+        "category"
+    )
     label: Label
     given_by: Annotated[
         str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS, pattern=r"^[^\x00]+$")
