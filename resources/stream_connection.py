@@ -21,6 +21,11 @@ _RECONNECT_MAX_MS = 1_000  # kafka-python's 30 s would sit out a broker's restar
 Client = TypeVar("Client")
 
 
+def feedback_topic(ads_topic: str) -> str:
+    """Where corrections of results come in, beside a topic of ads."""
+    return f"{ads_topic}.feedback"
+
+
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
     """Which brokers and topics; made from the settings, so that they are read in one place."""
@@ -48,7 +53,7 @@ class StreamConfig:
     @property
     def feedback_topic(self) -> str:
         """Where corrections of results come in."""
-        return f"{self.ads_topic}.feedback"
+        return feedback_topic(self.ads_topic)
 
     @property
     def scored_topic(self) -> str:
