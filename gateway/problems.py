@@ -6,11 +6,11 @@ secret or where anything is inside.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, routing
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -62,6 +62,10 @@ class Problem(Exception):
             "instance": instance,
             **self.more,
         }
+
+
+Shape = Callable[[Problem], dict[str, Any]]
+"""How a route that has its own way tells a problem: what its JSON is."""
 
 
 def away(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
@@ -160,14 +164,25 @@ def _of_http(request: Request, error: HTTPException) -> Problem:
             detail = "there is no such path; /v1/openapi.json lists those that there are"
             return Problem(404, "no_such_path", detail, headers=headers)
         case 405:
-            allowed = dict(headers or {}).get("Allow", "")
-            detail = f"{request.method} is not for this path; {allowed or 'another method'} is"
-            return Problem(405, "method_not_allowed", detail, headers=headers)
+            allowed = ", ".join(_methods(request))
+            detail = f"{request.method} is not for this path, which has {allowed}"
+            return Problem(405, "method_not_allowed", detail, headers={"Allow": allowed})
         case 400:
             detail = "the body can't be read: expected what its Content-Type says, text in UTF-8"
             return Problem(400, "unreadable", detail, headers=headers)
         case status:
             return Problem(status, "refused", str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Those that the path has, of all its routes: the framework tells the first one's alone."""
+    path = request.scope["path"]
+    return sorted(
+        method
+        for route in routing.iter_route_contexts(request.app.routes)
+        if route.path_regex.match(path)
+        for method in route.methods or ()
+    )
 
 
 async def _ours(request: Request, error: Exception) -> Response:
