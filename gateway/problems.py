@@ -19,6 +19,7 @@ from ops.errors import BadInputError, LalafoError, RetryableError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+ORIGINAL = ("/classify", "/v4/")  # below these, errors have the original's shape
 _MOST_ERRORS = 20
 _MOST_SHOWN_CHARS = 80
 _MOST_TEXT_CHARS = 300
@@ -85,9 +86,9 @@ def broken() -> Problem:
 
 def answer(request: Request, problem: Problem) -> Response:
     """The problem as a response; the original's routes have a shape of their own."""
-    shape = getattr(request.state, "problem_shape", None)
-    body = problem.body(shown_path(request)) if shape is None else shape(problem)
-    media_type = MEDIA_TYPE if shape is None else "application/json"
+    original = request.scope["path"].startswith(ORIGINAL)
+    body = problem.body(shown_path(request)) if not original else original_shape(problem)
+    media_type = MEDIA_TYPE if not original else "application/json"
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(
         # What a caller sent may hold half a surrogate pair: as an escape it is JSON all the same.
@@ -96,6 +97,11 @@ def answer(request: Request, problem: Problem) -> Response:
         headers=problem.headers,
         media_type=media_type,
     )
+
+
+def original_shape(problem: Problem) -> dict[str, Any]:
+    """The error as the original's API told it."""
+    return {"Status": "Error", "Message": problem.detail}
 
 
 def shown_path(request: Request) -> str:
