@@ -1,9 +1,10 @@
 """The demo: the main job, once round, on this machine, with everything real.
 
-Decides the order: draw or read photos, start the stack, make and install a release, publish ads,
+Decides the order: draw or read photos, start the stack, make and install a release, post ads,
 follow them until each is accounted for, say what became of them, and tell how a better model comes.
 """
 
+import shlex
 import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from gateway.client import LalafoClient
 from lalafo_assets.demo.ads import DemoMessage, broken_messages, make_ads
 from lalafo_assets.demo.collection import Collection, folder_collection, generated_collection
 from lalafo_assets.demo.options import DemoOptions
@@ -28,6 +30,7 @@ from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.demo.release import MadeRelease, make_release
 from lalafo_assets.demo.spoilt import spoilt_photos
 from lalafo_assets.demo.story import tell_story
+from lalafo_assets.publishing import ad_of, event_of
 from lalafo_assets.releases import materialisation
 from lalafo_assets.stack import Stack
 from ops.errors import LalafoError
@@ -73,7 +76,8 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         with AdStream.from_settings(settings) as topics:
             watch = Watch(database, catalog, topics.stream_id(), since)
             follow = _Follow(progress, watch, messages)
-            follow.publish(topics, running)
+            with LalafoClient(running.gateway_url, settings.gateway_key) as client:
+                follow.publish(client, topics, running)
             follow.to_the_end(running)
         broken = sum(message.bad for message in messages)
         outcome = watch.outcome(len(messages), broken)
@@ -85,7 +89,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         if options.exit_at_end:
             console.print("To look around: the same without EXIT=1 (or --exit).")
         else:
-            _next_steps(console, running, catalog)
+            _next_steps(console, running, catalog, collection)
             _stay(console, running)
     return outcome.accounted_for == outcome.published
 
@@ -180,21 +184,24 @@ class _Follow:
 
     def __init__(self, progress: Progress, watch: Watch, messages: list[DemoMessage]) -> None:
         self.progress, self.watch, self.messages = progress, watch, messages
-        self.publishing = progress.add_task("publishing to the topic `ads`", total=len(messages))
+        self.publishing = progress.add_task("publishing by the gateway", total=len(messages))
         self.scoring = progress.add_task("waiting for the sensor's run", total=len(messages))
         self.photos = progress.add_task("photos", total=sum(m.photos for m in messages))
 
-    def publish(self, topics: AdStream, running: Stack) -> None:
-        """Publish as a stream does: a first part wakes the sensor, the rest meets a session."""
+    def publish(self, client: LalafoClient, topics: AdStream, running: Stack) -> None:
+        """Publish as sellers do: a first part wakes the sensor, the rest meets a session."""
         first = max(1, round(len(self.messages) * FIRST_SHARE))
         with topics.publisher() as publisher:
             for number, message in enumerate(self.messages):
                 if number == first:
-                    publisher.flush(10)
                     self.wait(running, until=1)
                 if number % SHOW_EVERY == 0 and number > MOST_WAITING:
                     self.wait(running, until=number - MOST_WAITING)
-                publisher.publish(topics.config.ads_topic, key=message.key, value=message.value)
+                if message.bad:
+                    # Straight to the topic, as another producer's: the gateway would refuse it.
+                    publisher.publish(topics.config.ads_topic, key=message.key, value=message.value)
+                else:
+                    client.post_ad(ad_of(event_of(message.value)))
                 self.progress.advance(self.publishing)
                 if number >= first:
                     time.sleep(min(PUBLISH_S / len(self.messages), 0.1))
@@ -234,18 +241,30 @@ class _Follow:
         return done
 
 
-def _next_steps(console: Console, running: Stack, catalog: str) -> None:
-    ui = running.ui_url
+def _next_steps(console: Console, running: Stack, catalog: str, collection: Collection) -> None:
+    ui, page = running.ui_url, running.gateway_url
+    photo = collection.folder / collection.held_out[0].name
     steps = (
-        f"\nDagster's UI: {ui}",
-        "Three things to try next:",
-        f"  1. the assets; pictures are under an asset's Events: {ui}{LINEAGE}",
-        f"  2. one ad, photo to prediction: .venv/bin/lalafo results {catalog}/000001",
-        "  3. your own photos, one folder a class: make demo PHOTOS=/path/to/photos",
+        f"\nThe page: {page}/",
+        f"Dagster's UI: {ui}",
+        "Four things to try next:",
+        "  1. the page: drop a photo on it",
+        "  2. the same by hand; its category is in the answer:",
+        f"     {try_it(page, photo)}",
+        f"  3. the assets; pictures are under an asset's Events: {ui}{LINEAGE}",
+        f"  4. one ad, photo to prediction: .venv/bin/lalafo results {catalog}/000001",
+        "Your own photos, one folder a class: make demo PHOTOS=/path/to/photos",
     )
     for step in steps:
         # Not wrapped: a link or a command that is broken over two lines can't be pasted.
-        console.print(step, soft_wrap=True, highlight=False)
+        console.print(step, soft_wrap=True, highlight=False, markup=False)
+
+
+def try_it(page: str, photo: Path) -> str:
+    """A command for a shell: post an ad of one photo, and wait for its category."""
+    file = shlex.quote(f"photo=@{photo.resolve()}")
+    ad = """ad={"catalog": "try", "ad_id": "1"}"""
+    return f"curl -s '{page}/v1/ads?wait=5' -F '{ad}' -F {file} | grep -o '\"label\"[^,]*'"
 
 
 def _stay(console: Console, running: Stack) -> None:
