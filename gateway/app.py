@@ -68,7 +68,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign] # FastAPI's own way
     problems.install(app)
     # The last is the outermost: it sees a request first and its answer last.
-    limits.install(app, settings)
+    limits.install(app, settings, getattr(legacy, "SHAPES", {}))
     browsers.install(app, settings)
     metrics.install(app)
     app.add_middleware(Edge)
