@@ -3,7 +3,7 @@
 import { adPath, call, photoPath } from "/page/api.js";
 import { bars } from "/page/bars.js";
 import { el, link } from "/page/dom.js";
-import { moment, number, share, shortId } from "/page/format.js";
+import { moment, number, share, shortId, titled } from "/page/format.js";
 import { adHash } from "/page/route.js";
 
 const DRAWN = { top, range, ads, regions };
@@ -27,8 +27,6 @@ export function answerCard(task, ad, context) {
     ),
   );
 }
-
-const titled = (task) => (task.charAt(0).toUpperCase() + task.slice(1)).replaceAll("_", " ");
 
 function fits(key, value) {
   return key === "range" ? value !== null && typeof value === "object" : Array.isArray(value);
@@ -133,7 +131,7 @@ function source(said, ad) {
     "p",
     { class: "source hint" },
     "Release ",
-    link(shortId(said.release.id), said.release.url, { class: "mono", title: said.release.id }),
+    link(shortId(said.release.id, 40), said.release.url, { class: "mono", title: said.release.id }),
     " · run ",
     link(shortId(said.run.id), said.run.url, { class: "mono", title: said.run.id }),
     ` · ${moment(said.scored_at)} `,

@@ -33,6 +33,7 @@ export function span(seconds) {
 /** A share of one: 93.4 %. */
 export function share(value) {
   if (value === null || value === undefined) return "–";
+  if (value > 0 && value < 0.0005) return "<0.1 %";
   return `${(value * 100).toFixed(1)} %`;
 }
 
@@ -59,10 +60,15 @@ export function moment(text) {
 }
 
 /** What identifies a release or a run, short: the start of its id. */
-export function shortId(id) {
-  return id.length > 14 ? `${id.slice(0, 12)}…` : id;
+export function shortId(id, most = 13) {
+  return id.length > most ? `${id.slice(0, most - 1)}…` : id;
 }
 
 export function plural(many, one, more = `${one}s`) {
   return `${count(many)} ${many === 1 ? one : more}`;
+}
+
+/** A name of the API as a title: find_similar is Find similar. */
+export function titled(name) {
+  return (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
 }

@@ -17,7 +17,7 @@ export function labelsSeen() {
   return [...seen].sort((a, b) => a.localeCompare(b));
 }
 
-/** The category labels of a statistics answer. */
+/** The labels in a statistics answer. */
 export function labelsOf(statistics) {
-  return Object.keys(statistics.categories ?? {});
+  return Object.keys(statistics.labels.category ?? {});
 }
