@@ -9,8 +9,8 @@ import asyncio
 import json
 import threading
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,10 @@ from resources.settings import Settings
 FLUSH_S = 30.0
 AT_ONCE = 16
 """Requests: past it the gateway of two cores only queues them."""
+PATIENCE_S = 30.0
 WAITING = 8
-"""Lines read ahead for each of them."""
+"""Lines that wait for each of them."""
+READ_AHEAD = 64
 NO_LIMITS = EventLimits(max_photos=2**31, max_title_chars=2**31, max_description_chars=2**31)
 """How much an event may hold is the gateway's to say."""
 
@@ -77,18 +79,20 @@ def publish_lines(
     *,
     url: str,
     key: str,
+    patience_s: float = PATIENCE_S,
     told: Callable[[Published], object] = lambda _: None,
 ) -> Published:
     """Publish each line that is not blank through a gateway; what became of them.
 
     Args:
-        told: called after each line, in the caller's thread.
+        patience_s: a gateway that is away is asked again for so long.
+        told: called after each line, in the thread that calls.
 
     Raises:
         LalafoApiError: the gateway stays away, or the key may not ingest. Lines that were accepted
             stay so; the same file may be published again, since revisions make it harmless.
     """
-    return asyncio.run(_Publishing(told).run(lines, url, key))
+    return asyncio.run(_Publishing(told).run(lines, url, key, patience_s))
 
 
 class _Publishing:
@@ -96,14 +100,18 @@ class _Publishing:
         self._told = told
         self._done = Published()
 
-    async def run(self, lines: Iterable[bytes], url: str, key: str) -> Published:
+    async def run(self, lines: Iterable[bytes], url: str, key: str, patience_s: float) -> Published:
         queues = [asyncio.Queue[tuple[int, AdEvent] | None](WAITING) for _ in range(AT_ONCE)]
         try:
-            async with AsyncLalafoClient(url, key) as client, asyncio.TaskGroup() as group:
+            async with (
+                AsyncLalafoClient(url, key, patience_s=patience_s) as client,
+                asyncio.TaskGroup() as group,
+            ):
                 for queue in queues:
                     group.create_task(self._send(client, queue))
-                async for number, line in _numbered(lines):
-                    await self._sort(number, line, queues)
+                async with aclosing(_numbered(lines)) as numbered:
+                    async for number, line in numbered:
+                        await self._sort(number, line, queues)
                 for queue in queues:
                     await queue.put(None)
         except* LalafoError as several:
@@ -157,23 +165,27 @@ def _of_this_line(error: LalafoApiError) -> bool:
     return isinstance(error, Refused) or error.kind == "other_catalog"
 
 
-async def _numbered(lines: Iterable[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+async def _numbered(lines: Iterable[bytes]) -> AsyncGenerator[tuple[int, bytes], None]:
     """Lines that are not blank, with their numbers.
 
     Read in a thread that nobody waits for: a pipe may say nothing for hours, and neither Ctrl-C nor
     a gateway's end may have to wait for its next line.
     """
     loop = asyncio.get_running_loop()
-    read: asyncio.Queue[tuple[int, bytes] | OSError | None] = asyncio.Queue(WAITING)
+    read: asyncio.Queue[tuple[int, bytes] | OSError | None] = asyncio.Queue()
+    places, ended = threading.Semaphore(READ_AHEAD), threading.Event()
 
     def hand_over(item: tuple[int, bytes] | OSError | None) -> None:
-        asyncio.run_coroutine_threadsafe(read.put(item), loop).result()
+        places.acquire()
+        loop.call_soon_threadsafe(read.put_nowait, item)
 
     def read_all() -> None:
         # The loop may be closed by now: then nobody wants the rest.
         with suppress(RuntimeError):
             try:
                 for number, line in enumerate(lines, start=1):
+                    if ended.is_set():
+                        return
                     if line.strip():
                         hand_over((number, line.strip()))
                 hand_over(None)
@@ -181,10 +193,15 @@ async def _numbered(lines: Iterable[bytes]) -> AsyncIterator[tuple[int, bytes]]:
                 hand_over(error)
 
     threading.Thread(target=read_all, name="lines", daemon=True).start()
-    while (item := await read.get()) is not None:
-        if isinstance(item, OSError):
-            raise item
-        yield item
+    try:
+        while (item := await read.get()) is not None:
+            places.release()
+            if isinstance(item, OSError):
+                raise item
+            yield item
+    finally:
+        ended.set()
+        places.release()
 
 
 def publish_to_topic(settings: Settings, lines: Iterable[bytes]) -> int:

@@ -1,17 +1,20 @@
 """A migrated database of a test's own (a copy of one that was migrated once), and a session."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.release import Release
 from resources.ad_stream import AdStream
 from resources.database import Database
-from resources.embedded import EmbeddedPostgres
+from resources.embedded import EmbeddedBroker, EmbeddedPostgres
 from tests.conftest import BrokerUnderTest, connect_args
+from tests.integration.gateway_place import NewPlace, Place, open_place
 from tests.integration.live import Live, make_live
 from tests.releases import random_release
 
@@ -64,3 +67,35 @@ def live(
         AdStream.from_settings(settings) as stream,
     ):
         yield make_live(database, settings, stream, host, release)
+
+
+@pytest.fixture(scope="module")
+def new_place(
+    postgres: EmbeddedPostgres,
+    make_database: Callable[..., str],
+    migrated_template: str,
+    release: Release,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> NewPlace:
+    """Opens a gateway, and a session that scores what comes in through it."""
+
+    def new(broker: BrokerUnderTest) -> AbstractContextManager[Place]:
+        home = tmp_path_factory.mktemp("place")
+        database = make_database(template=migrated_template)
+        return open_place(broker, postgres, database, home, release)
+
+    return new
+
+
+@pytest.fixture(scope="module")
+def place(new_place: NewPlace, embedded_broker: EmbeddedBroker) -> Iterator[Place]:
+    """A file's gateway, on the embedded broker."""
+    with new_place(BrokerUnderTest("embedded", embedded_broker.exports())) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def kafka_place(new_place: NewPlace, kafka_server: KafkaServer) -> Iterator[Place]:
+    """The same on Apache Kafka."""
+    with new_place(BrokerUnderTest("kafka", kafka_server.exports())) as opened:
+        yield opened

@@ -3,14 +3,11 @@
 import asyncio
 import doctest
 import hashlib
-import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +26,7 @@ from gateway.client import (
     RateLimited,
     Refused,
 )
-from lalafo_assets.demo.photo_host import PhotoHost
-from ops.release import Release
-from resources import api_keys
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedPostgres
-from tests.conftest import BrokerUnderTest
-from tests.integration.gateway_live import live_gateway
-from tests.integration.live import Live, make_live
-from tests.integration.working import Working
+from tests.integration.gateway_place import Place
 from tests.odd_photos import jpeg, noisy
 from tests.releases import LABELS
 
@@ -47,85 +35,6 @@ WITHIN_S = 60.0
 
 def photo_bytes(seed: int) -> bytes:
     return jpeg(noisy(80, 60, seed))
-
-
-@dataclass(frozen=True)
-class Place:
-    """A gateway, and a session that scores what comes in through it."""
-
-    live: Live
-    broker: BrokerUnderTest
-    url: str
-    key: str
-
-    def new_key(self, name: str, **more: Any) -> str:
-        return api_keys.make(self.live.database, name, **more).text
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """For a process of the gateway's own."""
-        settings = self.live.settings
-        return {
-            **{k: v for k, v in os.environ.items() if not k.startswith("LALAFO_")},
-            "LALAFO_HOME": str(settings.home),
-            "LALAFO_DATABASE_URL": settings.database_url,
-            **self.broker.environment,
-            "LALAFO_ADS_TOPIC": settings.ads_topic,
-        }
-
-
-@contextmanager
-def open_place(
-    broker: BrokerUnderTest, postgres: EmbeddedPostgres, database: str, home: Path, release: Release
-) -> Iterator[Place]:
-    (home / "photos").mkdir()
-    with ExitStack() as opened:
-        data = opened.enter_context(closing(Database(postgres.url(database))))
-        settings = broker.settings(
-            home=home,
-            database_url=data.url.render_as_string(),
-            fetch_allow_private=True,
-            fetch_timeout_s=3,
-            model_mode="eager",
-            torch_threads=1,
-        )
-        host = opened.enter_context(PhotoHost(home / "photos"))
-        stream = opened.enter_context(AdStream.from_settings(settings))
-        live = make_live(data, settings, stream, host, release)
-        opened.enter_context(Working(live))
-        served = opened.enter_context(live_gateway(settings))
-        yield Place(live, broker, served.url, api_keys.make(data, "tests").text)
-
-
-Opened = Callable[[BrokerUnderTest], Any]
-
-
-@pytest.fixture(scope="module")
-def new_place(
-    postgres: EmbeddedPostgres,
-    make_database: Callable[..., str],
-    migrated_template: str,
-    release: Release,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Opened:
-    def new(broker: BrokerUnderTest) -> Any:
-        home = tmp_path_factory.mktemp("place")
-        database = make_database(template=migrated_template)
-        return open_place(broker, postgres, database, home, release)
-
-    return new
-
-
-@pytest.fixture(scope="module")
-def place(new_place: Opened, embedded_broker: Any) -> Iterator[Place]:
-    with new_place(BrokerUnderTest("embedded", embedded_broker.exports())) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def kafka_place(new_place: Opened, kafka_server: Any) -> Iterator[Place]:
-    with new_place(BrokerUnderTest("kafka", kafka_server.exports())) as opened:
-        yield opened
 
 
 class Blocking:
