@@ -4,13 +4,16 @@ Decides how both become one round trip each. A statement is a transaction: an ad
 for the topic and the answer to its Idempotency-Key are there together or not at all.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from gateway.meant import meaning
-from ops.types import AdEvent, AdKey, EventKind, PhotoRef
+from gateway.meant import event_limits, meaning
+from ops.events import parse_event
+from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
+from resources.settings import Settings
 
 _UNKNOWN = """
     SELECT n.sha256 FROM unnest(%(named)s::bytea[]) AS n (sha256)
@@ -76,13 +79,19 @@ LEFT JOIN lalafo.idempotency_keys AS i
     ON i.api_key = %(by)s AND i.idempotency_key = %(idempotency_key)s::text
 """
 
+_ACCEPTED = """
+SELECT event FROM lalafo.accepted_ads AS w WHERE catalog = %s AND ad_id = %s AND NOT EXISTS (
+    SELECT FROM lalafo.ads AS a
+    WHERE a.catalog = w.catalog AND a.ad_id = w.ad_id AND a.revision > w.revision)
+"""
+
 _COMMITTED = """
-SELECT status, title, description, category, price, currency, event_id, occurred_at,
+SELECT revision, status, title, description, category, price, currency, event_id, occurred_at,
     ARRAY(SELECT p.url FROM lalafo.ad_photos AS p
         WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id ORDER BY p.position),
     ARRAY(SELECT p.sha256 FROM lalafo.ad_photos AS p
         WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id ORDER BY p.position)
-FROM lalafo.ads AS a WHERE a.catalog = %s AND a.ad_id = %s AND a.revision = %s
+FROM lalafo.ads AS a WHERE a.catalog = %s AND a.ad_id = %s
 """
 
 
@@ -124,40 +133,48 @@ async def read_held(
     assert found is not None  # a row is always there
     accepted, digest, committed, request, answer, unknown, owed = found
     revision = max(-1 if r is None else int(r) for r in (accepted, committed))
-    if revision != accepted:
-        digest = await _committed_meaning(connection, event.key, revision)
+    if revision != accepted:  # its row of `accepted_ads` has gone, or never was
+        stored = await _read_committed(connection, event.key)
+        digest = None if stored is None or stored.revision != revision else meaning(stored)
     return Held(revision, digest, request, tuple(answer or (0, {})), unknown, owed)
 
 
-async def _committed_meaning(
-    connection: psycopg.AsyncConnection, key: AdKey, revision: int
-) -> bytes | None:
-    """What a committed revision means, after its accepted row has gone: by the ad's own rows."""
-    found = await (
-        await connection.execute(_COMMITTED, (key.catalog, key.ad_id, revision))
-    ).fetchone()
+async def read_known(
+    connection: psycopg.AsyncConnection, key: AdKey, settings: Settings
+) -> AdEvent | None:
+    """The highest revision that is known of an ad, as an event; None where there is no ad."""
+    given = (key.catalog, key.ad_id)
+    accepted = await (await connection.execute(_ACCEPTED, given)).fetchone()
+    if accepted is not None:
+        value = json.dumps(accepted[0]).encode()
+        return parse_event(
+            StreamRecord(settings.ads_topic, 0, 0, 0, None, value), event_limits(settings)
+        )
+    return await _read_committed(connection, key)
+
+
+async def _read_committed(connection: psycopg.AsyncConnection, key: AdKey) -> AdEvent | None:
+    """What is committed of an ad, by its own rows. A photo that was named by its SHA-256, and
+    never known, is PhotoRef()."""
+    found = await (await connection.execute(_COMMITTED, (key.catalog, key.ad_id))).fetchone()
     if found is None:
         return None
-    status, title, description, category, price, currency, event_id, at, urls, digests = found
-    photos = tuple(
+    revision, status, title, description, category, price, currency, event_id, at, *photos = found
+    refs = tuple(
         PhotoRef(url=url) if url is not None else PhotoRef(sha256=digest)
-        for url, digest in zip(urls, digests, strict=True)
+        for url, digest in zip(*photos, strict=True)
     )
-    if any(photo == PhotoRef() for photo in photos):
-        return None  # a photo that was named by its SHA-256, and never known
     kind = EventKind.DELETED if status == "deleted" else EventKind.UPSERTED
-    return meaning(
-        AdEvent(
-            key=key,
-            kind=kind,
-            event_id=event_id,
-            revision=revision,
-            occurred_at=at,
-            title=title,
-            description=description,
-            category=category,
-            price=price,
-            currency=currency,
-            photos=photos if kind is EventKind.UPSERTED else (),
-        )
+    return AdEvent(
+        key=key,
+        kind=kind,
+        event_id=event_id,
+        revision=revision,
+        occurred_at=at,
+        title=title,
+        description=description,
+        category=category,
+        price=price,
+        currency=currency,
+        photos=refs if kind is EventKind.UPSERTED else (),
     )

@@ -51,6 +51,15 @@ def deletion_of(key: AdKey, revision: int, settings: Settings) -> AdEvent:
     return _judged(key, EventKind.DELETED, revision, datetime.now(UTC), settings, {})
 
 
+def event_limits(settings: Settings) -> EventLimits:
+    """How much an event may hold, by the settings."""
+    return EventLimits(
+        max_photos=settings.max_photos_per_ad,
+        max_title_chars=settings.max_title_chars,
+        max_description_chars=settings.max_description_chars,
+    )
+
+
 def meaning(event: AdEvent) -> bytes:
     """SHA-256 of what an event says."""
     said = (event.title, event.description, event.category, str(event.price), event.currency)
@@ -90,13 +99,9 @@ def _judged(
         **fields,
     }
     value = json.dumps(said).encode()
-    limits = EventLimits(
-        max_photos=settings.max_photos_per_ad,
-        max_title_chars=settings.max_title_chars,
-        max_description_chars=settings.max_description_chars,
-    )
-    return parse_event(StreamRecord(settings.ads_topic, 0, 0, 0, None, value), limits)
+    record = StreamRecord(settings.ads_topic, 0, 0, 0, None, value)
+    return parse_event(record, event_limits(settings))
 
 
-def _named(photo: PhotoRef) -> str:
-    return photo.url if photo.sha256 is None else photo.sha256.hex()  # type: ignore[return-value] # one is set
+def _named(photo: PhotoRef) -> str | None:
+    return photo.url if photo.sha256 is None else photo.sha256.hex()
