@@ -69,6 +69,11 @@ Shape = Callable[[Problem], dict[str, Any]]
 """How a route that has its own way tells a problem: what its JSON is."""
 
 
+def original_shape(problem: Problem) -> dict[str, Any]:
+    """A problem as the original told its errors."""
+    return {"Status": "Error", "Message": problem.detail}
+
+
 def away(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
     """503: something that the answer needs is away; `what` is told to the caller."""
     return Problem(
