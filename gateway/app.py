@@ -10,7 +10,6 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 
 from gateway import (
     ads,
@@ -69,8 +68,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign] # FastAPI's own way
     problems.install(app)
     # The last is the outermost: it sees a request first and its answer last.
-    original = [route.path for route in legacy.router.routes if isinstance(route, APIRoute)]
-    limits.install(app, settings, dict.fromkeys(original, problems.original_shape))
+    limits.install(app, settings)
     browsers.install(app, settings)
     metrics.install(app)
     app.add_middleware(Edge)

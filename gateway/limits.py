@@ -8,7 +8,7 @@ rate. That keeps the answer within microseconds, and a limit is there to protect
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.auth import Caller, KeyRing
-from gateway.problems import Problem, Shape, answer
+from gateway.problems import Problem, answer
 from resources.settings import Settings
 
 BURST_S = 2.0
@@ -96,10 +96,9 @@ class Limits:
 class Gate:
     """Middleware: knows the caller and judges the request before its body is read."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._shapes = shapes
         self._off = settings.gateway_auth == "off"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,9 +106,6 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        shape = self._shapes.get(scope["path"])
-        if shape is not None:
-            scope.setdefault("state", {})["problem_shape"] = shape
         body = _Body(receive, self.most_bytes(scope))
         caller: Caller | None = None
         limits: Limits | None = None
@@ -205,10 +201,6 @@ class _Body:
         )
 
 
-def install(app: FastAPI, settings: Settings, shapes: Mapping[str, Shape]) -> None:
-    """Let the app judge a request before a route reads it.
-
-    Args:
-        shapes: by path, how problems are told there; elsewhere as problem details.
-    """
-    app.add_middleware(Gate, settings=settings, shapes=shapes)
+def install(app: FastAPI, settings: Settings) -> None:
+    """Let the app judge a request before a route reads it."""
+    app.add_middleware(Gate, settings=settings)

@@ -6,7 +6,7 @@ secret or where anything is inside.
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -63,15 +63,6 @@ class Problem(Exception):
             "instance": instance,
             **self.more,
         }
-
-
-Shape = Callable[[Problem], dict[str, Any]]
-"""How a route that has its own way tells a problem: what its JSON is."""
-
-
-def original_shape(problem: Problem) -> dict[str, Any]:
-    """A problem as the original told its errors."""
-    return {"Status": "Error", "Message": problem.detail}
 
 
 def away(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
