@@ -36,6 +36,7 @@ from lalafo_assets.publish_command import publish
 from lalafo_assets.release_commands import releases
 from lalafo_assets.rescore_command import rescore
 from lalafo_assets.serve_command import serve
+from lalafo_assets.stats_command import stats
 from lalafo_assets.train_commands import check_command, train
 from ops.errors import LalafoError
 
@@ -55,7 +56,7 @@ bench.command("rescore")(bench_rescore)
 bench.command("gateway")(bench_gateway)
 app.add_typer(dlq, name="dlq")
 app.add_typer(keys, name="keys")
-for command in (publish, rescore, diff, promote, serve):
+for command in (publish, rescore, diff, promote, serve, stats):
     app.command()(command)
 app.command("train")(train)
 releases.command("check")(check_command)

@@ -1,0 +1,88 @@
+"""`lalafo stats`: every figure that the gateway tells is drawn, in words and bars."""
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from gateway.schemas import Source
+from gateway.statistics_schemas import (
+    Backlog,
+    LagOut,
+    MinuteOut,
+    ReleaseOut,
+    SessionOut,
+    StageOut,
+    StatisticsOut,
+    Totals,
+)
+from lalafo_assets.stats_command import drawn, sparks
+
+NOW = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
+
+
+def statistics(**changes: object) -> StatisticsOut:
+    """Statistics of two minutes."""
+    minutes = [
+        MinuteOut(minute=NOW, events=3, ads=n, photos=5, failures=1, p50_ms=20, p99_ms=40)
+        for n in (1, 8)
+    ]
+    fields: dict[str, object] = {
+        "at": NOW,
+        "minutes": 2,
+        "totals": Totals(events=12, ads=1_009, photos=30, failures=2),
+        "series": minutes,
+        "latencies": {"embed": StageOut(ads=9, p50_ms=8.25, p90_ms=9.5, p99_ms=1_234.5)},
+        "statuses": {"scored": 8, "deleted": 1},
+        "labels": {"category": {f"label{n}": 9 - n for n in range(7)}},
+        "failures": {"fetch_timeout": 2},
+        "lag": LagOut(events=7, asked_at=NOW, partitions=[]),
+        "outbox": Backlog(waiting=4, at_least=True, oldest_s=61.0),
+        "accepted": Backlog(waiting=0, at_least=False, oldest_s=None),
+        "sessions": [
+            SessionOut(
+                run=Source(id="r"),
+                state="ready",
+                partitions=3,
+                started_at=NOW,
+                due_at=NOW,
+                releases=["first"],
+            )
+        ],
+        "releases": [
+            ReleaseOut(role="live", release=Source(id="first"), days=9, days_owed=2, rescore=None)
+        ],
+    }
+    return StatisticsOut.model_validate(fields | changes)
+
+
+def shown(told: StatisticsOut) -> str:
+    """What a wide terminal shows."""
+    console = Console(width=160, record=True, file=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(drawn(told))
+    return capture.get()
+
+
+def test_every_figure_is_drawn() -> None:
+    """Rates, latencies, labels, failures, what waits, sessions and releases."""
+    text = shown(statistics())
+    for words in (
+        *("1,009", "▁█", "1,234.5", "scored 8, deleted 1", "label4 5, 2 others"),
+        *("fetch_timeout 2", "7 events not committed", "4 at least, the oldest for 61 s"),
+        *("nothing waits", "ready (3 partitions)", "first, 7 of 9 days scored"),
+    ):
+        assert words in text, words
+
+
+def test_what_is_away_or_missing_is_said() -> None:
+    """Kafka away, no session, no failure: words, not blanks."""
+    text = shown(statistics(lag=None, sessions=[], failures={}))
+    assert "Kafka is away" in text
+    assert [line.split()[-2] for line in text.splitlines() if "sessions" in line] == ["none"]
+    assert [line.split()[-2] for line in text.splitlines() if "│ failures" in line][-1] == "none"
+
+
+def test_sparks_are_eighths_of_the_highest_rounded_up() -> None:
+    """What happened at all is seen; what did not is blank."""
+    assert sparks([0, 1, 50, 100]) == " ▁▄█"
+    assert sparks([0, 0]) == "  " and sparks([]) == ""
