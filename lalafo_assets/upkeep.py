@@ -20,7 +20,7 @@ from resources.photo_upkeep import sweep_photos
 from resources.release_upkeep import remove_superseded
 from resources.requeue import requeue_ads
 from resources.settings import load_settings
-from resources.upkeep import delete_old_rows
+from resources.upkeep import delete_old_rows, delete_old_uploads
 
 UPKEEP_JOB = "upkeep"
 EVERY_MINUTES = 15
@@ -84,11 +84,20 @@ def remove_photos(
     )
 
 
-@dg.op(description="Delete stage timings, dead letters and ended sessions that are old enough.")
+@dg.op(description="Delete what the settings keep for a time: timings, dead letters, sessions, …")
 def delete_rows(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
     """By age, in chunks."""
     with plain_failures(), closing(database.open()) as held:
         _tell(context, **delete_old_rows(held, load_settings()))
+
+
+@dg.op(description="Remove bytes that callers sent, once their renditions are stored.")
+def remove_uploads(
+    context: dg.OpExecutionContext, database: DatabaseResource, photos: PhotosResource
+) -> None:
+    """Objects first, then rows, under each row's lock."""
+    with plain_failures(), closing(database.open()) as held:
+        _tell(context, uploads=delete_old_uploads(held, photos.store(), load_settings()))
 
 
 @dg.op(description="Owe the topic the events of ads that were received and never scored.")
@@ -182,6 +191,7 @@ def upkeep_job(executor: Kind) -> dg.JobDefinition:
     def upkeep() -> None:
         remove_photos()
         delete_rows()
+        remove_uploads()
         remove_releases()
         queue_unscored()
         send_outbox()

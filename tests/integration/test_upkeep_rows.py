@@ -1,13 +1,22 @@
 """Rows that are old are deleted, rows that say how things stand are not."""
 
+import json
+import os
+import time
 from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from resources import upkeep
 from resources.database import Database
+from resources.photo_store import PhotoStore
 from resources.settings import Settings
-from resources.upkeep import delete_old_rows
+from resources.upkeep import delete_old_rows, delete_old_uploads
+from tests.batches import event
+from tests.integration.test_requeue import write
 
 SETTINGS = Settings(keep_timings_days=14, keep_failures_days=90)
 
@@ -104,3 +113,118 @@ def test_many_go_in_chunks_and_locked_rows_next_time(
         )
         assert delete_old_rows(database, SETTINGS)["failures"] == 14
     assert delete_old_rows(database, SETTINGS)["failures"] == 1
+
+
+def accept(database: Database, ad_id: str, revision: int, age: timedelta, *shas: bytes) -> None:
+    """What the gateway accepted so long ago."""
+    photos = [{"sha256": sha.hex()} for sha in shas]
+    with database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.accepted_ads (catalog, ad_id, revision, event, digest, "
+            "accepted_by, accepted_at) VALUES ('kg', %s, %s, %s, '', 'k', now() - %s)",
+            (ad_id, revision, json.dumps({"photos": photos}), age),
+        )
+
+
+def test_accepted_rows_go_once_the_ad_has_them(database: Database) -> None:
+    """A day after: not before, and never while the topic's event may still be on its way."""
+    for ad_id in ("scored", "young", "newer"):
+        write(database, event(ad_id, revision=5, photos=0), "scored", [])
+    day = timedelta(hours=25)
+    accept(database, "scored", 5, day)
+    accept(database, "young", 5, timedelta(hours=23))
+    accept(database, "newer", 6, day)
+    accept(database, "never seen", 1, day * 100)
+    assert delete_old_rows(database, SETTINGS)["accepted_ads"] == 1
+    left = names(database, "SELECT ad_id FROM lalafo.accepted_ads")
+    assert left == {"young", "newer", "never seen"}
+
+
+def test_answers_by_key_and_minutes_go_by_age(database: Database) -> None:
+    """Answers after a day, minutes with the timings; keys stay, however old."""
+    with database.cursor() as cursor:
+        for name, hours in (("old", 25), ("young", 23)):
+            cursor.execute(
+                "INSERT INTO lalafo.idempotency_keys VALUES "
+                "('k', %s, '', '{}', now() - make_interval(hours => %s))",
+                (name, hours),
+            )
+        for name, days in (("old", 15), ("young", 13)):
+            cursor.execute(
+                "INSERT INTO lalafo.stream_minutes VALUES (now() - make_interval(days => %s), %s, "
+                "1, 1, '{}', '{}', '{}', '{}')",
+                (days, name),
+            )
+        cursor.execute(
+            "INSERT INTO lalafo.api_keys VALUES ('k', 'n', '', '{read}', NULL, 1, "
+            "now() - interval '9 years', now() - interval '8 years')"
+        )
+    deleted = delete_old_rows(database, SETTINGS)
+    assert (deleted["idempotency_keys"], deleted["stream_minutes"]) == (1, 1)
+    assert names(database, "SELECT idempotency_key FROM lalafo.idempotency_keys") == {"young"}
+    assert names(database, "SELECT run_id FROM lalafo.stream_minutes") == {"young"}
+    assert count(database, "api_keys") == 1
+
+
+def upload(database: Database, store: PhotoStore, data: bytes, age: timedelta) -> bytes:
+    """Bytes that were sent so long ago; their SHA-256."""
+    name = sha256(data).digest()
+    store.put("uploads", name, data)
+    then = time.time() - age.total_seconds()
+    os.utime(urlsplit(store.url("uploads", name)).path, (then, then))
+    with database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.uploads VALUES (%s, %s, 'k', now() - %s)", (name, len(data), age)
+        )
+    return name
+
+
+def make_photo(database: Database, name: bytes) -> None:
+    with database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.photos (sha256, rendition_sha256, rendition_bytes, width, height, "
+            "source_format, source_width, source_height, source_bytes, run_id) "
+            "VALUES (%s, %s, 1, 1, 1, 'jpeg', 1, 1, 1, 'r')",
+            (name, name),
+        )
+
+
+def test_uploads_go_when_their_renditions_are_there(database: Database, tmp_path: Path) -> None:
+    """After an hour; those that became no photo after a month, unless an owed ad names them. The
+    object goes with the row; one that was put again meanwhile stays, with its row."""
+    store = PhotoStore(str(tmp_path), fsync=False)
+    hours, month = timedelta(hours=2), timedelta(days=31)
+    stored = upload(database, store, b"stored", hours)
+    fresh = upload(database, store, b"stored just now", timedelta(minutes=50))
+    unused = upload(database, store, b"unused", month)
+    waits = upload(database, store, b"waits", hours)
+    owed = upload(database, store, b"owed", month)
+    again = upload(database, store, b"put again", hours)
+    for name in (stored, fresh, again):
+        make_photo(database, name)
+    store.put("uploads", again, b"put again")
+    accept(database, "owed", 1, timedelta(days=2), owed)
+    accept(database, "scored", 1, timedelta(days=2), unused)
+    write(database, event("scored", revision=1, photos=0), "scored", [])
+    assert delete_old_uploads(database, store, SETTINGS) == 2
+    with database.cursor() as cursor:
+        cursor.execute("SELECT sha256 FROM lalafo.uploads")
+        assert {name for (name,) in cursor.fetchall()} == {fresh, waits, owed, again}
+    there = {n for n in (stored, fresh, unused, waits, owed, again) if store.exists("uploads", n)}
+    assert there == {fresh, waits, owed, again}
+    assert delete_old_uploads(database, store, SETTINGS) == 0
+
+
+def test_uploads_go_in_chunks(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that can't go hold up none behind them."""
+    monkeypatch.setattr(upkeep, "UPLOAD_CHUNK_ROWS", 2)
+    store = PhotoStore(str(tmp_path), fsync=False)
+    for number in range(7):
+        name = upload(database, store, b"%d" % number, timedelta(hours=2))
+        make_photo(database, name)
+        if number < 3:
+            store.put("uploads", name, b"%d" % number)  # renewed
+    assert delete_old_uploads(database, store, SETTINGS) == 4
+    assert count(database, "uploads") == 3
