@@ -1,0 +1,398 @@
+"""Ten thousand odd requests, the same for the same seed, each with the statuses that are right.
+
+One function a kind of oddity; each says in its own words what must come back. Valid ones are among
+them: ids such as `../../etc/passwd` are ids like any other.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+PHOTO = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00" + bytes(200)
+MAX_JSON_BYTES = 1_000_000
+
+UNCLOSED = 0  # an expected "status": the connection ends without an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A request, and the statuses of which one must come back."""
+
+    kind: str
+    expected: frozenset[int]
+    method: str = "POST"
+    path: str = "/v1/ads"
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+    raw_length: bool = True  # a Content-Length of the body's own
+    with_key: bool = True
+    cut: bool = False  # the connection is closed before the body's end
+
+    def wire(self, key: str) -> bytes:
+        """As it is sent."""
+        lines = [f"{self.method} {self.path} HTTP/1.1", "Host: gateway"]
+        if self.with_key:
+            lines.append(f"Authorization: Bearer {key}")
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        if self.raw_length and self.method != "GET":
+            lines.append(f"Content-Length: {len(self.body)}")
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + self.body
+
+
+Dice = random.Random
+Kind = Callable[[Dice], Odd]
+
+WRONG: dict[str, list[object]] = {
+    "catalog": [None, 5, 1.5, True, [], {}, ["kg"], "", "a/b", "x" * 201],
+    "ad_id": [None, 5, 1.5, True, [], {}, "", "x" * 201],
+    "revision": ["5", 1.5, True, [], {}, -1, 2**63, 10**40, -(2**63)],
+    "occurred_at": [[], {}, True, "yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"],
+    "title": [None, 5, 1.5, True, [], {}, "x" * 1_001],
+    "description": [None, 5, [], {}, "x" * 50_001],
+    "category": [5, 1.5, True, [], {}, "", "x" * 201],
+    "price": [True, [], {}, "much", "NaN", "Infinity", -1, 10**15, "1e400", "-0.01", "12,5"],
+    "currency": [5, True, [], {}, "x" * 9],
+    "photos": [
+        *(None, 5, True, {}, "x", [5], [None], [[]], [{}], [{"url": 5}], [{"sha256": "zz"}]),
+        *([{"url": None, "sha256": None}], [{"url": "http://a/b.jpg", "sha256": "0" * 64}]),
+        *([{"url": "http://a/" + "x" * 4_096}], [{"url": "http://a/b.jpg", "more": 1}]),
+        [{"url": f"http://a/{n}.jpg"} for n in range(51)],
+    ],
+    "titel": ["a misspelt field"],
+    "schema": [1],
+}
+TEXTS = ("catalog", "ad_id", "title", "description", "category", "currency")
+
+
+def good(dice: Dice, **changes: object) -> dict[str, object]:
+    """An ad that is valid."""
+    return {
+        "catalog": "kg",
+        "ad_id": f"odd-{dice.randrange(10**9)}",
+        "title": "A blue chair",
+        "category": "chair",
+        "price": "1200.00",
+        "photos": [{"url": "https://photos.example/1.jpg"}],
+        **changes,
+    }
+
+
+def body(ad: object) -> bytes:
+    """Its JSON."""
+    return json.dumps(ad).encode()
+
+
+def one_of(*statuses: int) -> frozenset[int]:
+    """What may come back."""
+    return frozenset(statuses)
+
+
+def valid(dice: Dice) -> Odd:
+    return Odd("valid", one_of(202), body=body(good(dice)))
+
+
+def odd_but_valid(dice: Dice) -> Odd:
+    """Ids are text, whatever they look like."""
+    ids = ["../../etc/passwd", "..", "%2f%00", "a/b/../c", "C:\\x", "' OR 1=1 --", "\u202e", "💺"]
+    ad_id = f"{dice.choice(ids)}{dice.randrange(10**9)}"
+    return Odd("odd but valid", one_of(202), body=body(good(dice, ad_id=ad_id)))
+
+
+def truncated(dice: Dice) -> Odd:
+    whole = body(good(dice))
+    return Odd("truncated", one_of(422), body=whole[: dice.randrange(len(whole))])
+
+
+def wrong_type(dice: Dice) -> Odd:
+    name = dice.choice(list(WRONG))
+    ad = good(dice, **{name: dice.choice(WRONG[name])})
+    return Odd(f"wrong {name}", one_of(422), body=body(ad))
+
+
+def missing(dice: Dice) -> Odd:
+    ad = good(dice)
+    del ad[dice.choice(["catalog", "ad_id"])]
+    return Odd("missing", one_of(422), body=body(ad))
+
+
+def no_object(dice: Dice) -> Odd:
+    return Odd("no object", one_of(422), body=body(dice.choice([None, 1, "x", [], [{}], True])))
+
+
+def odd_number(dice: Dice) -> Odd:
+    """Numbers beyond every type, written where numbers belong and where not."""
+    number = dice.choice(
+        ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1e999999999", "9" * 5_000, "-" * 3]
+    )
+    name = dice.choice(["revision", "price", "title", "photos"])
+    text = json.dumps(good(dice, **{name: "@"})).replace('"@"', number)
+    return Odd("odd number", one_of(422), body=text.encode())
+
+
+def tiny_price(dice: Dice) -> Odd:
+    """Valid: it is rounded to 0.00."""
+    text = json.dumps(good(dice, price="@")).replace('"@"', "1e-400")
+    return Odd("tiny price", one_of(202, 422), body=text.encode())
+
+
+def nested(dice: Dice) -> Odd:
+    deep = dice.choice([100, 1_000, 20_000])
+    opened, closed = dice.choice([("[", "]"), ('{"a":', "}"), ('{"photos":[', "]}")])
+    end = closed * deep if dice.random() < 0.5 else ""
+    return Odd("nested", one_of(422), body=(opened * deep + "1" + end).encode())
+
+
+def invalid_utf8(dice: Dice) -> Odd:
+    text = body(good(dice, title="@")).replace(
+        b"@", dice.choice([b"\xff", b"\xc3", b"\xed\xa0\x80"])
+    )
+    return Odd("invalid UTF-8", one_of(422), body=text)
+
+
+def noise(dice: Dice) -> Odd:
+    return Odd("noise", one_of(422), body=dice.randbytes(dice.randrange(1, 400)))
+
+
+def nul(dice: Dice) -> Odd:
+    return Odd("NUL", one_of(422), body=body(good(dice, **{dice.choice(TEXTS): "a\x00b"})))
+
+
+def raw_nul(dice: Dice) -> Odd:
+    whole = bytearray(body(good(dice)))
+    whole.insert(dice.randrange(len(whole)), 0)
+    return Odd("raw NUL", one_of(422), body=bytes(whole))
+
+
+def surrogate(dice: Dice) -> Odd:
+    half = dice.choice(["\ud800", "\udfff", "\udc00\ud800"])
+    return Odd("surrogate", one_of(422), body=body(good(dice, **{dice.choice(TEXTS): half})))
+
+
+def giant_key(dice: Dice) -> Odd:
+    ad = good(dice, **{"k" * dice.choice([1_000, 100_000]): 1})
+    return Odd("giant key", one_of(422), body=body(ad))
+
+
+def many_keys(dice: Dice) -> Odd:
+    more: dict[str, object] = {f"k{n}": n for n in range(dice.choice([100, 3_000]))}
+    return Odd("many keys", one_of(422), body=body(good(dice, **more)))
+
+
+def too_large(dice: Dice) -> Odd:
+    """Told by its length, or found while it comes: then the connection may end with it."""
+    large = b" " * (MAX_JSON_BYTES + dice.randrange(1, 1_000))
+    if dice.random() < 0.5:
+        return Odd("too large", one_of(413), body=large)
+    chunks = b"%x\r\n" % len(large) + large + b"\r\n0\r\n\r\n"
+    return Odd("too large in chunks", one_of(413), body=chunks, headers=CHUNKED, raw_length=False)
+
+
+CHUNKED = (("Content-Type", "application/json"), ("Transfer-Encoding", "chunked"))
+
+
+def other_type(dice: Dice) -> Odd:
+    """What is sent is judged, not what it is called: JSON is read whatever its type says."""
+    kinds = ["text/plain", "application/xml", "", "image/jpeg", "application/x-www-form-urlencoded"]
+    headers = (("Content-Type", dice.choice(kinds)),)
+    return Odd("other type", one_of(202), body=body(good(dice)), headers=headers)
+
+
+def broken_form(dice: Dice) -> Odd:
+    """Boundaries that are missing, wrong, or never come again."""
+    part = b'--x\r\nContent-Disposition: form-data; name="ad"\r\n\r\n' + body(good(dice))
+    boundary, data = dice.choice(
+        [
+            ("", part + b"\r\n--x--\r\n"),
+            ("; boundary=", part + b"\r\n--x--\r\n"),
+            ("; boundary=y", part + b"\r\n--x--\r\n"),
+            ("; boundary=x", part),
+            ("; boundary=x", part + b"\r\n--x"),
+            ("; boundary=x", b""),
+            ("; boundary=x", b"--x\r\nno header at all\r\n\r\n\r\n--x--\r\n"),
+            ("; boundary=x", b"--x\r\n" + bytes([dice.randrange(1, 32)]) * 9 + b": 1\r\n\r\n"),
+        ]
+    )
+    headers = (("Content-Type", f"multipart/form-data{boundary}"),)
+    return Odd("broken form", one_of(400), body=data, headers=headers)
+
+
+def form(dice: Dice) -> Odd:
+    """Whole forms with odd parts, and good ones."""
+    ad = body(good(dice))
+    parts, expected = dice.choice(
+        [
+            ([("ad", ad)], 202),
+            ([("ad", ad), ("photo", PHOTO + dice.randbytes(4))], 202),
+            ([("ad", b"")], 422),
+            ([("ad", ad[:-1])], 422),
+            ([("ad", ad), ("photo", b"")], 422),
+            ([("photo", PHOTO)], 422),
+            ([("ad", ad), ("../../etc/passwd", b"x")], 422),
+            ([("ad", ad), ("photo", b"%PDF-1.4 no photo at all")], 415),
+            ([("ad", ad), ("photo", b"<html>")], 415),
+        ]
+    )
+    name = dice.choice(["1.jpg", "../../../etc/passwd", "%00.jpg", "x" * 500])
+    data = b"".join(
+        f'--x\r\nContent-Disposition: form-data; name="{part}"; filename="{name}"\r\n\r\n'.encode()
+        + value
+        + b"\r\n"
+        for part, value in parts
+    )
+    headers = (("Content-Type", "multipart/form-data; boundary=x"),)
+    return Odd(f"form {expected}", one_of(expected), body=data + b"--x--\r\n", headers=headers)
+
+
+def path_trick(dice: Dice) -> Odd:
+    """Names that would leave a folder, if any name became a path."""
+    path, *expected = dice.choice(
+        [
+            ("/v1/ads/kg/../../../../etc/passwd", 404),
+            ("/v1/ads/kg/..%2f..%2f..%2fetc%2fpasswd", 404),
+            ("/v1/ads/%2e%2e/%2e%2e/etc/passwd", 404),
+            ("/v1/ads/kg/%00", 422),
+            ("/v1/ads/%00/1", 422),
+            ("/v1/ads/kg/%ff%fe", 404),
+            ("/v1/ads/kg/" + "x" * 201, 422),
+            ("/v1/ads/" + "x" * 5_000 + "/1", 422),
+            ("/v1/ads/kg", 404),
+            ("/v1/photos/../../etc/passwd", 404),
+            ("/v1/photos/..%2f..%2f..%2fetc%2fpasswd", 404, 422),
+            ("/v1/photos/" + "0" * 63 + "%00", 422),
+            ("/v1/photos/" + "G" * 64, 422),
+            ("/page/../../../etc/passwd", 404),
+            ("/page/..%2f..%2fauth.py", 404),
+            ("/page/%2e%2e%2fauth.py", 404),
+            ("/page/%00", 404),
+            ("//etc/passwd", 404),
+            ("/v1/openapi.json/../../x", 404),
+        ]
+    )
+    return Odd("path trick", one_of(*expected), method="GET", path=path, headers=())
+
+
+def odd_query(dice: Dice) -> Odd:
+    path = dice.choice(
+        [
+            *("/v1/ads?limit=0", "/v1/ads?limit=-1", "/v1/ads?limit=x", "/v1/ads?limit=1e9"),
+            *("/v1/ads?cursor=%00", "/v1/ads?cursor=AAAA", "/v1/ads?cursor=" + "A" * 3_000),
+            *("/v1/ads?status=x", "/v1/ads?since=yesterday", "/v1/ads?until=1", "/v1/ads?limit="),
+            *("/v1/ads?catalog=", "/v1/ads?catalog=a%2fb", "/v1/ads?catalog=%00"),
+            *("/v1/failures?kind=x", "/v1/failures?reason=%27", "/v1/failures?limit=99999999999"),
+        ]
+    )
+    return Odd("odd query", one_of(422), method="GET", path=path, headers=())
+
+
+def odd_wait(dice: Dice) -> Odd:
+    given = dice.choice(["-1", "nan", "inf", "1e999", "x", "", "3600", "%00"])
+    return Odd("odd wait", one_of(422), path=f"/v1/ads?wait={given}", body=body(good(dice)))
+
+
+def odd_feedback(dice: Dice) -> Odd:
+    said: dict[str, object] = {"label": "chair", "given_by": "me"}
+    said[dice.choice(list(said))] = dice.choice([None, 5, [], {}, "", "x" * 201, "\x00"])
+    path = f"/v1/ads/kg/odd-{dice.randrange(99)}/feedback"
+    return Odd("odd feedback", one_of(422), path=path, body=body(said))
+
+
+def original(dice: Dice) -> Odd:
+    """The original's routes, with what it never took."""
+    asked = dice.choice([{}, [], None, {"ad_id": []}, {"ad_id": "1", "images": 5}, {"ad_id": ""}])
+    path = dice.choice(["/classify", "/v4/classify/add_images"])
+    return Odd("original", one_of(422), path=path, body=body(asked))
+
+
+def odd_upload(dice: Dice) -> Odd:
+    data, expected = dice.choice(
+        [(b"", 422), (b"GIF", 415), (b"<svg/>", 415), (dice.randbytes(300), 415), (b"MZ" * 99, 415)]
+    )
+    headers = (("Content-Type", dice.choice(["image/jpeg", "text/html", "x"])),)
+    return Odd("odd upload", one_of(expected), path="/v1/photos", body=data, headers=headers)
+
+
+def odd_header(dice: Dice) -> Odd:
+    """Headers that say nonsense."""
+    header, *expected = dice.choice(
+        [
+            (("Idempotency-Key", ""), 422),
+            (("Idempotency-Key", "x" * 201), 422),
+            (("Idempotency-Key", "\xe9"), 422),
+            (("X-Request-ID", "'\";<script>" + "x" * 500), 202),
+            (("Accept", "image/*;q=nonsense"), 202),
+            (("Content-Encoding", "gzip"), 202, 415),
+            (("Cookie", "=;=;" * 500), 202),
+            (("Range", "bytes=-1"), 202),
+            (("Forwarded", "for=127.0.0.1"), 202),
+            (("X-Junk", "x" * 60_000), 202, 400, 431),
+            (("X Junk", "1"), 400),
+            (("Content-Length", "abc"), 400),
+            (("Content-Length", "-1"), 400),
+            (("Content-Length", "1"), 400),
+            (("Transfer-Encoding", "chunked"), 400),
+        ]
+    )
+    headers = (("Content-Type", "application/json"), header)
+    return Odd(f"header {header[0]}", one_of(*expected), body=body(good(dice)), headers=headers)
+
+
+def odd_key(dice: Dice) -> Odd:
+    """Keys that are none: refused before the body is looked at."""
+    key = dice.choice(
+        [
+            *("Bearer", "Bearer ", "Bearer x", "Bearer lv_a_b", "Basic YTpi", "bearer \xff"),
+            "Bearer lv_000000000000_" + "x" * 43,
+            "Bearer lv_" + "x" * 5_000,
+        ]
+    )
+    headers = (("Content-Type", "application/json"), ("Authorization", key))
+    sent = body(good(dice))
+    return Odd("odd key", one_of(401), body=sent, headers=headers, with_key=False)
+
+
+def other_method(dice: Dice) -> Odd:
+    method = dice.choice(["PUT", "PATCH", "TRACE", "OPTIONS"])
+    path = dice.choice(["/v1/ads", "/v1/photos", "/v1/failures", "/healthz"])
+    return Odd("other method", one_of(405), method=method, path=path, body=b"{}")
+
+
+def no_http(dice: Dice) -> Odd:
+    method = dice.choice(["GE\x01T", "", "POST /v1/ads HTTP/9.9\r\nX:", "\x16\x03\x01"])
+    return Odd("no HTTP", one_of(400, UNCLOSED), method=method, body=b"{}")
+
+
+def cut_off(dice: Dice) -> Odd:
+    """Bodies whose end never comes: nobody is there to be answered."""
+    whole = body(good(dice))
+    part = whole[: dice.randrange(1, len(whole))]
+    kind = dice.choice(["length", "chunk", "chunks"])
+    if kind == "length":
+        headers = (("Content-Type", "application/json"), ("Content-Length", str(len(whole))))
+        sent = part
+    else:
+        headers = CHUNKED
+        sent = (
+            b"%x\r\n" % len(whole) + part
+            if kind == "chunk"
+            else b"%x\r\n%s\r\n" % (len(part), part)
+        )
+    return Odd(
+        *("cut off", one_of(UNCLOSED, 400, 422)),
+        **{"body": sent, "headers": headers, "raw_length": False, "cut": True},
+    )
+
+
+KINDS: tuple[Kind, ...] = (
+    *(valid, odd_but_valid, truncated, wrong_type, wrong_type, missing, no_object, odd_number),
+    *(tiny_price, nested, invalid_utf8, noise, nul, raw_nul, surrogate, giant_key, many_keys),
+    *(other_type, broken_form, form, path_trick, odd_query, odd_wait, odd_feedback, original),
+    *(odd_upload, odd_header, odd_key, other_method, no_http, cut_off),
+)
+
+
+def odd_requests(count: int, *, seed: int) -> Iterator[Odd]:
+    """`count` of all kinds, mixed; a hundredth of them too large."""
+    dice = random.Random(seed)
+    for number in range(count):
+        yield too_large(dice) if number % 100 == 99 else dice.choice(KINDS)(dice)
