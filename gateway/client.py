@@ -43,6 +43,7 @@ from gateway.schemas import (
     PhotoIn,
     UploadOut,
 )
+from gateway.statistics_schemas import StatisticsOut
 
 __all__ = [
     "Accepted",
@@ -61,6 +62,7 @@ __all__ = [
     "PhotoIn",
     "RateLimited",
     "Refused",
+    "StatisticsOut",
     "UploadOut",
 ]
 
@@ -279,13 +281,13 @@ class LalafoClient(BaseClient):
         """
         return self._run(self._plans.photo(sha256, thumbnail))
 
-    def statistics(self) -> dict[str, Any]:
-        """What the stream did lately, as JSON has it.
+    def statistics(self, *, minutes: int = 60) -> StatisticsOut:
+        """What happened in the last minutes, and how things stand; for keys of every catalog.
 
-        >>> isinstance(client.statistics(), dict)
-        True
+        >>> client.statistics(minutes=5).minutes
+        5
         """
-        return self._run(self._plans.statistics())
+        return self._run(self._plans.statistics(minutes))
 
     def _pages(self, pages: Pages[Page]) -> Iterator[Page]:
         cursor: str | None = None

@@ -24,6 +24,7 @@ from gateway.schemas import (
     FeedbackOut,
     UploadOut,
 )
+from gateway.statistics_schemas import StatisticsOut
 
 T = TypeVar("T")
 
@@ -156,9 +157,9 @@ class AsyncLalafoClient(BaseClient):
         """As `LalafoClient.photo`."""
         return await self._run(self._plans.photo(sha256, thumbnail))
 
-    async def statistics(self) -> dict[str, Any]:
+    async def statistics(self, *, minutes: int = 60) -> StatisticsOut:
         """As `LalafoClient.statistics`."""
-        return await self._run(self._plans.statistics())
+        return await self._run(self._plans.statistics(minutes))
 
     async def _pages(self, pages: Pages[Page]) -> AsyncIterator[Page]:
         cursor: str | None = None

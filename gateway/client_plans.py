@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from gateway.client_calls import Address, Call, Photo
+from gateway.client_calls import Address, Call, Photo, query
 from gateway.client_errors import Late, NotFound, unreadable
 from gateway.client_retry import Pause, Plan, Policy, persist
 from gateway.schemas import (
@@ -25,6 +25,7 @@ from gateway.schemas import (
     FeedbackOut,
     UploadOut,
 )
+from gateway.statistics_schemas import StatisticsOut
 from ops.errors import ConfigurationError
 
 URL_VARIABLE, KEY_VARIABLE = "LALAFO_GATEWAY_URL", "LALAFO_GATEWAY_KEY"
@@ -171,10 +172,10 @@ class Plans:
         """Bytes that ads may name by their SHA-256 from now on."""
         return self._asked(self.address.upload_photo(photo), UploadOut)
 
-    def statistics(self) -> Plan[dict[str, Any]]:
-        """The statistics, as JSON has them."""
-        answer = yield from persist(self.address.call("GET", "/v1/statistics"), self.policy)
-        return _object(answer)
+    def statistics(self, minutes: int) -> Plan[StatisticsOut]:
+        """What happened, and how things stand."""
+        call = self.address.call("GET", "/v1/statistics", params=query(minutes=minutes))
+        return self._asked(call, StatisticsOut)
 
     def _asked(self, call: Call, model: type[Model]) -> Plan[Model]:
         answer = yield from persist(call, self.policy)

@@ -136,10 +136,10 @@ def test_the_environment_is_asked_only_where_nothing_is_given(
 
     def give(request: httpx.Request) -> httpx.Response:
         asked.append(request)
-        return httpx.Response(200, json={})
+        return httpx.Response(200, content=b"photo")
 
     for key in (None, "lv_given_x", ""):
-        LalafoClient(key=key, transport=httpx.MockTransport(give)).statistics()
+        LalafoClient(key=key, transport=httpx.MockTransport(give)).photo("0" * 64)
     sent = [request.headers.get("Authorization") for request in asked]
     assert sent == ["Bearer lv_set_x", "Bearer lv_given_x", None]
 
@@ -166,8 +166,8 @@ def test_other_limits_share_the_connections() -> None:
     """`within` changes the limits of what it returns, and of nothing else."""
     asked: list[httpx.Request] = []
     away = httpx.Response(503, json={"type": "x", "detail": "y"})
-    with client(away, httpx.Response(200, json={}), asked=asked) as one:
+    with client(away, httpx.Response(200, content=b"photo"), asked=asked) as one:
         with pytest.raises(LalafoApiError):
-            one.within(patience_s=0, timeout_s=0.5).statistics()
-        one.statistics()
+            one.within(patience_s=0, timeout_s=0.5).photo("0" * 64)
+        one.photo("0" * 64)
     assert [request.extensions["timeout"]["read"] for request in asked] == [0.5, 10.0]
