@@ -46,6 +46,20 @@ export function card(title, aside, ...children) {
   );
 }
 
+/** A card whose body changes: `tell(data, nodes)` draws it anew where the data differ. */
+export function livingCard(title, aside = null) {
+  const node = card(title, aside);
+  const body = node.querySelector(".body");
+  let told = null;
+  const tell = (data, draw) => {
+    const text = JSON.stringify(data);
+    if (text === told) return; // what is the same keeps its focus
+    told = text;
+    fill(body, draw(data));
+  };
+  return { node, tell };
+}
+
 /** A labelled field: its label above it. */
 export function field(label, input) {
   return el("div", { class: "field" }, el("label", { for: input.id }, label), input);

@@ -2,12 +2,12 @@
 
 import { bars } from "/page/bars.js";
 import { call } from "/page/api.js";
-import { card, el, fill } from "/page/dom.js";
+import { el, fill, livingCard } from "/page/dom.js";
 import { count, duration, span, titled } from "/page/format.js";
 import { errorNotice } from "/page/notices.js";
 import { LinePlot } from "/page/plots.js";
 import { reason } from "/page/reasons.js";
-import { releasesCard, sessionsCard } from "/page/running.js";
+import { releasesDrawn, sessionsDrawn } from "/page/running.js";
 import { labelsOf, sawLabels } from "/page/labels.js";
 
 const EVERY_MS = 2000;
@@ -27,8 +27,8 @@ export function liveView(panel) {
   const numbers = el("dl", { class: "figures whole" });
   const rate = new LinePlot("Ads and photos a minute", count, { area: true });
   const latency = new LinePlot("Kafka to committed", duration);
-  const lower = el("div", { class: "live whole lower" });
-  const body = el("div", { class: "live", hidden: true }, numbers, rate.node, latency.node, lower);
+  const cards = cardsBelow();
+  const body = el("div", { class: "live", hidden: true }, numbers, rate.node, latency.node, cards.node);
   fill(panel, state, trouble, body);
   let timer = 0;
   let stop = new AbortController();
@@ -66,7 +66,7 @@ export function liveView(panel) {
     fill(numbers, numbersOf(found).map(([name, value, bad]) => el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value))));
     rate.update(times, [line("ads", "ads"), line("photos", "photos")]);
     latency.update(times, [line("p50", "p50_ms"), line("p99", "p99_ms")]);
-    fill(lower, stagesCard(found), labelCards(found), failuresCard(found), sessionsCard(found), releasesCard(found));
+    cards.draw(found);
     sawLabels(labelsOf(found));
   }
 
@@ -114,31 +114,50 @@ function backlog({ waiting, at_least: atLeast, oldest_s: oldestS }) {
   return waiting && oldestS !== null ? `${many}, ${span(oldestS)}` : many;
 }
 
-function stagesCard(found) {
-  const stages = STAGES.filter(([name]) => name in found.latencies);
-  const rows = stages.map(([name, title]) => {
-    const one = found.latencies[name];
+/** The cards under the plots; one for the labels of each task, as tasks appear. */
+function cardsBelow() {
+  const stages = livingCard("Latency by stage", "p50 · p99");
+  const failures = livingCard("Failures by reason", el("a", { href: "#/ads?list=failures" }, "Look at them"));
+  const sessions = livingCard("Sessions");
+  const releases = livingCard("Releases");
+  const tasks = new Map();
+  const node = el("div", { class: "live whole" }, [stages, failures, sessions, releases].map((one) => one.node));
+  const draw = (found) => {
+    stages.tell(found.latencies, stagesDrawn);
+    failures.tell(found.failures, failuresDrawn);
+    sessions.tell(found.sessions, sessionsDrawn);
+    releases.tell(found.releases, releasesDrawn);
+    for (const [task, counts] of Object.entries(found.labels)) {
+      const title = task === "category" ? "Categories" : titled(task);
+      if (!tasks.has(task)) {
+        tasks.set(task, livingCard(title, "ads in this time"));
+        failures.node.before(tasks.get(task).node);
+      }
+      tasks.get(task).tell(counts, (now) => labelsDrawn(now, title));
+    }
+  };
+  return { node, draw };
+}
+
+function stagesDrawn(latencies) {
+  const rows = STAGES.filter(([name]) => name in latencies).map(([name, title]) => {
+    const one = latencies[name];
     return { label: title, value: one.p50_ms, text: `${duration(one.p50_ms)} · ${duration(one.p99_ms)}` };
   });
-  return card("Latency by stage", "p50 · p99", rows.length ? bars(rows, { name: "Latency by stage" }) : nothing());
+  return rows.length ? bars(rows, { name: "Latency by stage" }) : nothing();
 }
 
-/** What the live release said most, a card for each of its tasks. */
-function labelCards(found) {
-  const tasks = Object.entries(found.labels);
-  if (!tasks.length) return card("Answers", null, nothing());
-  return tasks.map(([task, counts]) => {
-    const rows = Object.entries(counts).slice(0, MOST_BARS).map(([label, value]) => ({ label, value, text: count(value) }));
-    return card(task === "category" ? "Categories" : titled(task), "ads in this time", rows.length ? bars(rows, { name: titled(task) }) : nothing());
-  });
+/** What the live release said most. */
+function labelsDrawn(counts, title) {
+  const rows = Object.entries(counts).slice(0, MOST_BARS).map(([label, value]) => ({ label, value, text: count(value) }));
+  return rows.length ? bars(rows, { name: title }) : nothing();
 }
 
-function failuresCard(found) {
-  const rows = Object.entries(found.failures)
+function failuresDrawn(counts) {
+  const rows = Object.entries(counts)
     .slice(0, MOST_BARS)
     .map(([code, value]) => ({ label: reason(code).what, value, text: count(value), kind: "bad" }));
-  const all = el("a", { href: "#/ads?list=failures" }, "Look at them");
-  return card("Failures by reason", all, rows.length ? bars(rows, { name: "Failures by reason" }) : el("p", { class: "hint" }, "None in this time."));
+  return rows.length ? bars(rows, { name: "Failures by reason" }) : el("p", { class: "hint" }, "None in this time.");
 }
 
 const nothing = () => el("p", { class: "hint" }, "Nothing in this time.");

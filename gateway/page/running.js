@@ -1,11 +1,11 @@
 // What is at work: sessions, and how far releases have come.
 
-import { card, el, link } from "/page/dom.js";
+import { el, link } from "/page/dom.js";
 import { count, moment, plural, share, shortId, span } from "/page/format.js";
 
-export function sessionsCard(found) {
+export function sessionsDrawn(sessions) {
   const head = ["Run", "State", "Since", "Partitions"].map((text, index) => el("th", { scope: "col", class: index === 3 ? "num" : null }, text));
-  const rows = found.sessions.map((one) =>
+  const rows = sessions.map((one) =>
     el(
       "tr",
       {},
@@ -16,12 +16,12 @@ export function sessionsCard(found) {
     ),
   );
   const none = el("p", { class: "hint" }, "None runs, so nothing is scored. Dagster's sensor new_ads starts them: is it on?");
-  return card("Sessions", null, rows.length ? el("table", { class: "plain" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)) : none);
+  return rows.length ? el("table", { class: "plain" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)) : none;
 }
 
-export function releasesCard(found) {
+export function releasesDrawn(releases) {
   const none = el("p", { class: "hint" }, "No release is in force, so nothing is scored: see lalafo releases.");
-  return card("Releases", null, found.releases.length ? found.releases.map(release) : none);
+  return releases.length ? releases.map(release) : none;
 }
 
 function release(one) {

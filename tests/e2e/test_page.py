@@ -137,7 +137,7 @@ def standing(
     key = api_keys.make(database, "the page").text
     with ExitStack() as opened:
         opened.callback(database.close)
-        session = SessionProcess(settings, "run-of-the-page")
+        session = SessionProcess(settings, "run-page")
         opened.callback(session.stop)
         gateway = opened.enter_context(live_gateway(settings))
         playwright = opened.enter_context(sync_playwright())
@@ -220,8 +220,8 @@ def test_a_dropped_photo_is_answered(stand: Stand, photo: Path) -> None:
             *("Waiting", "Fetch", "Photos", "Queued", "Embed", "Predict", "Commit")
         ]
         assert re.fullmatch(r"[\d.]+ (ms|s)", page.locator(".total strong").inner_text())
-        run = answer.get_by_role("link", name="run-of-the-page")
-        assert "/runs/run-of-the-page" in run.get_attribute("href")
+        run = answer.get_by_role("link", name="run-page")
+        assert "/runs/run-page" in run.get_attribute("href")
         screenshot(page, "page-look", stand.folder)
 
 
@@ -280,7 +280,7 @@ def test_a_failed_photo_says_why_and_what_to_do(stand: Stand) -> None:
     ad = {
         "catalog": "kg",
         "ad_id": "odd/1",
-        "photos": [{"url": "http://127.0.0.1:9/1.jpg"}],
+        "photos": [{"url": "http://127.0.0.1:8000/1.jpg"}],
         "title": "<img src=x onerror=alert(1)>",
     }
     with stand.client() as client:
@@ -315,7 +315,7 @@ def test_the_live_tab_draws(stand: Stand, photo: Path) -> None:
         page.wait_for_selector(".plot .line-0")
         page.wait_for_selector("ul[aria-label='Latency by stage'] li")
         page.wait_for_selector("ul[aria-label='Categories'] li")
-        assert "run-of-the-p" in page.locator("section[aria-label=Sessions]").inner_text()
+        assert "run-page" in page.locator("section[aria-label=Sessions]").inner_text()
         assert "live" in page.locator("section[aria-label=Releases]").inner_text()
         plot = page.locator(".plot").first
         chart = plot.locator(".chart")
@@ -373,7 +373,7 @@ def test_a_wrong_key_asks_for_another(stand: Stand) -> None:
         page.get_by_label("Key", exact=True).fill(stand.key)
         page.keyboard.press("Enter")
         page.wait_for_selector("dialog:not([open])", state="attached")
-        page.wait_for_selector(".list.ads li, .empty")
+        page.wait_for_selector("#panel-ads :is(.list li, .empty)")
         assert page.evaluate("sessionStorage['lalafo-key']") == stand.key
         assert page.evaluate("localStorage.length") == 0
         assert "lv_" not in page.url
@@ -388,7 +388,7 @@ def test_a_network_that_is_away_can_be_tried_again(stand: Stand) -> None:
         page.wait_for_selector("text=Nobody answered")
         page.unroute("**/v1/ads**")
         page.get_by_role("button", name="Try again").click()
-        page.wait_for_selector(".list.ads li, .empty")
+        page.wait_for_selector("#panel-ads :is(.list li, .empty)")
     stand.complaints[:] = [one for one in stand.complaints if "ERR_FAILED" not in one]
 
 
@@ -414,7 +414,7 @@ def test_it_fits_a_phone_and_can_be_read(stand: Stand, photo: Path, scheme: str)
 
 def test_the_api_is_documented_without_a_network(stand: Stand) -> None:
     with stand.page("/docs") as page:
-        page.wait_for_selector(".route >> text=/v1/ads/{catalog}/{ad_id}")
+        page.wait_for_selector(".route:has-text('/v1/ads/{catalog}/{ad_id}')")
         asked = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
         assert all(address.startswith(stand.url) for address in asked)
 
