@@ -139,8 +139,8 @@ def read_statistics(
         labels={task: _most(whole.labels[task], MOST_LABELS) for task in sorted(whole.labels)},
         failures=_most(whole.failures),
         lag=None if log is None else _read_lag(cursor, topic, log),
-        outbox=_read_backlog(cursor, OUTBOX, MOST_WAITING),
-        accepted=_read_backlog(cursor, ACCEPTED, MOST_ACCEPTED),
+        outbox=read_backlog(cursor, OUTBOX, MOST_WAITING),
+        accepted=read_backlog(cursor, ACCEPTED, MOST_ACCEPTED),
         sessions=_read_sessions(cursor, topic, run),
         releases=_read_releases(cursor, now, release),
     )
@@ -202,7 +202,8 @@ def _read_lag(cursor: Cursor, topic: str, log: LogEnds) -> LagOut:
     )
 
 
-def _read_backlog(cursor: Cursor, query: str, most: int) -> Backlog:
+def read_backlog(cursor: Cursor, query: str, most: int) -> Backlog:
+    """What waits, as OUTBOX or ACCEPTED counts it, of so many rows at most."""
     cursor.execute(query, {"most": most})
     ((waiting, oldest_s),) = cursor.fetchall()
     shown = None if oldest_s is None else round(max(0.0, oldest_s), 3)
