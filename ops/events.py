@@ -184,7 +184,8 @@ def _price(fields: Mapping[str, Any]) -> Decimal | None:
         raise BadInputError(
             Reason.EVENT_WRONG_TYPE, f"price is {_shown(value)}, expected a number"
         ) from error
-    if not price.is_finite() or not 0 <= price < MAX_PRICE:
+    # Rounded too: 999999999999999.999 becomes what no column takes.
+    if not price.is_finite() or not (0 <= price < MAX_PRICE and round(price, 2) < MAX_PRICE):
         raise BadInputError(
             Reason.EVENT_WRONG_TYPE, f"price is {_shown(value)}, expected 0 to {MAX_PRICE:.0e}"
         )

@@ -89,6 +89,7 @@ def test_a_delete_needs_no_photos() -> None:
         ({"price": "cheap"}, Reason.EVENT_WRONG_TYPE),
         ({"price": -1}, Reason.EVENT_WRONG_TYPE),
         ({"price": 1e300}, Reason.EVENT_WRONG_TYPE),
+        ({"price": "999999999999999.999"}, Reason.EVENT_WRONG_TYPE),
         ({"price": "NaN"}, Reason.EVENT_WRONG_TYPE),
         ({"photos": {"url": "x"}}, Reason.EVENT_WRONG_TYPE),
         ({"photos": ["x"]}, Reason.EVENT_WRONG_TYPE),
