@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.database import driver_url
 from ops.errors import ConfigurationError
 from resources.settings import Settings
 
@@ -37,7 +38,7 @@ def serve(settings: Settings, *, told: Callable[[str], object] = lambda _: None)
         ConfigurationError: a setting is missing or wrong, or the address is taken.
     """
     check_exposure(settings)
-    settings.require("database_url")
+    driver_url(settings.require("database_url"))
     listener = bind(settings.gateway_host, settings.gateway_port)
     told(address(listener))
     config = server_config(partial(_application, settings), workers=settings.gateway_workers)
@@ -112,12 +113,14 @@ def server_config(application: "Callable[[], FastAPI]", *, workers: int = 1) -> 
     """How the application is served, the same in a test as in production."""
     import uvicorn
 
+    from gateway.protocol import BoundedProtocol
+
     return uvicorn.Config(
         application,
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
