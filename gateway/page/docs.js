@@ -37,7 +37,7 @@ function routeCard(route, spec) {
   const body = el("div", { class: "body" });
   const words = operation.description ?? operation.summary;
   add(body, [
-    words && el("p", {}, words),
+    words && el("p", {}, worded(words)),
     parameters([...route.shared, ...(operation.parameters ?? [])], spec),
     operation.requestBody && bodies(resolved(operation.requestBody, spec), spec),
     answers(operation.responses ?? {}, spec),
@@ -85,7 +85,12 @@ function fields(schema, spec) {
 
 const header = (first) => el("thead", {}, el("tr", {}, [first, "", "Type", "Meaning"].map((text) => el("th", { scope: "col" }, text))));
 
-const row = (name, how, type, meaning) => el("tr", {}, el("td", { class: "name" }, name), el("td", { class: "hint" }, how), el("td", { class: "mono" }, type), el("td", {}, meaning ?? ""));
+const row = (name, how, type, meaning) => el("tr", {}, el("td", { class: "name" }, name), el("td", { class: "hint how" }, how), el("td", { class: "mono" }, type), el("td", {}, worded(meaning ?? "")));
+
+/** A text whose `names` are set as such. */
+function worded(text) {
+  return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+}
 
 function resolved(schema, spec, depth = 0) {
   if (!schema.$ref || depth > DEEPEST) return schema;
@@ -99,7 +104,11 @@ function typed(schema, spec, depth = 0) {
   const name = schema.$ref?.split("/").pop();
   const one = resolved(schema, spec);
   const either = one.anyOf ?? one.oneOf;
-  if (either) return [...new Set(either.map((option) => typed(option, spec, depth + 1)))].join(" or ");
+  if (either) {
+    const told = new Set(either.map((option) => typed(option, spec, depth + 1)));
+    if (told.size > 1) told.delete("null"); // left out, it is not sent
+    return [...told].join(" or ");
+  }
   if (one.const !== undefined) return JSON.stringify(one.const);
   if (one.enum) return one.enum.map((value) => JSON.stringify(value)).join(" or ");
   if (one.type === "array") return `list of ${typed(one.items ?? {}, spec, depth + 1)}`;

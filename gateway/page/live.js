@@ -20,7 +20,7 @@ const STAGES = [
 ];
 
 export function liveView(panel) {
-  const wanted = el("select", { id: "span", "aria-label": "Time shown", onchange: () => look() }, SPANS.map(([minutes, text]) => el("option", { value: minutes, selected: minutes === 60 }, `Last ${text}`)));
+  const wanted = el("select", { id: "span", "aria-label": "Time shown", onchange: () => look() }, SPANS.map(([minutes, text]) => el("option", { value: minutes, selected: minutes === 30 }, `Last ${text}`)));
   const told = el("span", { role: "status" }, "Reading");
   const state = el("p", { class: "state" }, el("span", { class: "dot-live", "aria-hidden": "true" }), told, wanted);
   const trouble = el("div", {});
@@ -111,7 +111,7 @@ function numbersOf(found) {
 
 function backlog({ waiting, at_least: atLeast, oldest_s: oldestS }) {
   const many = `${count(waiting)}${atLeast ? "+" : ""}`;
-  return waiting && oldestS !== null ? `${many}, ${span(oldestS)}` : many;
+  return waiting && oldestS >= 1 ? `${many}, ${span(oldestS)}` : many;
 }
 
 /** The cards under the plots; one for the labels of each task, as tasks appear. */
@@ -121,7 +121,9 @@ function cardsBelow() {
   const sessions = livingCard("Sessions");
   const releases = livingCard("Releases");
   const tasks = new Map();
-  const node = el("div", { class: "live whole" }, [stages, failures, sessions, releases].map((one) => one.node));
+  const left = el("div", { class: "column" }, stages.node, failures.node, releases.node);
+  const right = el("div", { class: "column" }, sessions.node);
+  const node = el("div", { class: "live whole" }, left, right);
   const draw = (found) => {
     stages.tell(found.latencies, stagesDrawn);
     failures.tell(found.failures, failuresDrawn);
@@ -131,7 +133,7 @@ function cardsBelow() {
       const title = task === "category" ? "Categories" : titled(task);
       if (!tasks.has(task)) {
         tasks.set(task, livingCard(title, "ads in this time"));
-        failures.node.before(tasks.get(task).node);
+        sessions.node.before(tasks.get(task).node);
       }
       tasks.get(task).tell(counts, (now) => labelsDrawn(now, title));
     }
