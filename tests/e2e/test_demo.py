@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,15 +87,28 @@ def test_the_demo_runs_is_looked_at_and_stops(shared_home: Path, tmp_path: Path)
     try:
         demo.wait_for("Running.")
         assert re.search(r"not accounted for\s*│\s*0", demo.said), demo.said
-        ui = re.search(r"http://127\.0\.0\.1:\d+", demo.said)
-        assert ui is not None
-        _look(ui.group(), tmp_path)
+        ui = re.search(r"Dagster's UI: (http://127\.0\.0\.1:\d+)", demo.said)
+        assert ui is not None, demo.said
+        _paste(demo.said)
+        _look(ui.group(1), tmp_path)
     finally:
         demo.process.send_signal(signal.SIGINT)
         status = demo.wait()
     assert status == 0, demo.said
     assert "Traceback" not in demo.said
     assert_gone(shared_home, within_s=10)
+
+
+def _paste(said: str) -> None:
+    """The page is where the last lines say, and their command shows a photo's category."""
+    page = re.search(r"The page: (http://127\.0\.0\.1:\d+/)", said)
+    assert page is not None, said
+    with urllib.request.urlopen(page.group(1), timeout=10) as answer:
+        assert answer.headers.get_content_type() == "text/html"
+    command = re.search(r"curl -s .*", said)
+    assert command is not None, said
+    done = subprocess.run(["bash", "-c", command.group()], capture_output=True, text=True)
+    assert re.search(r'"label" ?: ?"[a-z -]+"', done.stdout), f"{command.group()}: {done}"
 
 
 def _look(ui: str, tmp_path: Path) -> None:
