@@ -130,11 +130,9 @@ function source(said, ad) {
   return el(
     "p",
     { class: "source hint" },
-    "Release ",
-    link(shortId(said.release.id, 40), said.release.url, { class: "mono", title: said.release.id }),
-    " · run ",
-    link(shortId(said.run.id), said.run.url, { class: "mono", title: said.run.id }),
-    ` · ${moment(said.scored_at)} `,
+    el("span", {}, "Release ", link(shortId(said.release.id, 40), said.release.url, { class: "mono", title: said.release.id })),
+    el("span", {}, "Run ", link(shortId(said.run.id), said.run.url, { class: "mono", title: said.run.id })),
+    el("span", {}, moment(said.scored_at)),
     older,
   );
 }

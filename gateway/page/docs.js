@@ -25,7 +25,7 @@ function draw(spec) {
     document.getElementById("contents"),
     el("ul", {}, found.map((route) => el("li", {}, el("a", { href: `#${anchor(route)}` }, el("span", { class: "method" }, route.method.toUpperCase()), el("span", {}, route.path))))),
   );
-  const about = el("section", { class: "card intro" }, el("div", { class: "body" }, el("h1", {}, `${spec.info.title}, API ${spec.info.version}`), el("p", {}, (spec.info.description ?? "").trim())));
+  const about = el("section", { class: "card intro" }, el("div", { class: "body" }, el("h1", {}, `${spec.info.title}, API ${spec.info.version}`), (spec.info.description ?? "").trim().split("\n\n").map((text) => el("p", {}, text))));
   fill(document.getElementById("routes"), about, found.map((route) => routeCard(route, spec)));
 }
 

@@ -53,7 +53,7 @@ export function feedbackForm(ad) {
 
 function thanks(body) {
   const unknown = body.known ? "" : " The live release does not know it yet: the next training set will.";
-  const way = body.published ? "On its way to the labels." : "Kept; it goes to the labels once Kafka is back.";
+  const way = body.published ? "It is a label now." : "It is a label now; its record goes to Kafka once Kafka is back.";
   return notice(`Thank you: ${body.label}`, way + unknown);
 }
 

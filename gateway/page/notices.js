@@ -21,13 +21,16 @@ const TITLES = {
 function advice(error) {
   if (error.status === 401) return "Press Key above and give a valid one; lalafo keys make prints one.";
   if (error.status === 403) return "Press Key above for another one, or have one made with that scope.";
-  if (error.status === 413) return tooLarge(error.problem);
+  if (error.status === 413) return tooLarge(error);
   if (error.status >= 500 && error.status !== 503) return "The gateway's log says what broke.";
   return "";
 }
 
-function tooLarge(problem) {
+function tooLarge({ kind, problem }) {
   const most = problem.allowed;
+  if (kind === "photo_too_large" && Number.isFinite(most)) {
+    return `A photo may have ${bytes(most)} at most: save it smaller, and send it again.`;
+  }
   return Number.isFinite(most)
     ? `At most ${bytes(most)} can be sent at once: send fewer photos, or smaller ones.`
     : "Send fewer photos, or smaller ones.";
@@ -48,7 +51,7 @@ export function errorNotice(error, retry) {
     el("strong", {}, title),
     el("span", {}, [sentence(what), known && advice(error)].filter(Boolean).join(" ")),
   );
-  if (retry) box.append(retryRow(error, retry));
+  if (retry && mayWork(error)) box.append(retryRow(error, retry));
   return box;
 }
 
@@ -78,6 +81,11 @@ function retryRow(error, retry) {
     }, 1000);
   }
   return row;
+}
+
+/** Whether the same request may do better: what was judged by its content won't. */
+function mayWork({ status }) {
+  return status === undefined || ![400, 409, 413, 415, 422].includes(status);
 }
 
 /** A box that tells how things are; screen readers hear it. */

@@ -302,7 +302,7 @@ def test_what_is_no_photo_is_refused_in_words(stand: Stand, tmp_path: Path) -> N
         page.set_input_files("#choose", letter)
         page.wait_for_selector(".notice.bad")
         assert page.get_by_role("alert").count() == 1
-        assert page.get_by_role("button", name="Try again").is_visible()
+        assert page.get_by_role("button", name="Try again").count() == 0  # it would not help
     stand.complaints[:] = [one for one in stand.complaints if "status of 4" not in one]
 
 
