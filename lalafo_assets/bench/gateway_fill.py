@@ -38,6 +38,19 @@ AD_ID = "lpad(n::text, 9, '0')"
 SHA256 = "decode(lpad(to_hex({}), 64, '0'), 'hex')"
 MOMENT = "%(first)s::timestamptz + n * %(space)s::interval"
 
+# A month of one session's minutes, whatever the number of ads.
+MINUTES = """
+    INSERT INTO lalafo.stream_minutes (minute, run_id, events, photos, statuses, labels, failures,
+        latencies)
+    SELECT minute, %(run)s, 1200, 3000, '{"scored": 1190, "unscored": 10}',
+        '{"category": {"chair": 700, "sofa": 490}}', '{"fetch_timeout": 10}', latencies
+    FROM generate_series(%(first)s::timestamptz,
+        %(first)s::timestamptz + %(days)s * '1 day'::interval, '1 minute') AS minute,
+        (SELECT jsonb_object_agg(stage, buckets) FROM
+            unnest('{total,fetch,photos,queued,embed,predict}'::text[]) AS stage,
+            (SELECT jsonb_object_agg(n, 60) AS buckets FROM generate_series(40, 59) AS n) AS b
+        ) AS l (latencies)"""
+
 STATEMENTS = {
     "ads": f"""
         INSERT INTO lalafo.ads (catalog, ad_id, revision, day, status, title, description, category,
@@ -143,6 +156,7 @@ def fill(database: Database, *, rows: int, told: Callable[[str, int, int], objec
                 table, ("ad_photos", "ads", "photos", "predictions", "stage_timings", "the others")
             )
         )
+    _insert(database, MINUTES, {**values, "days": DAYS})
     return settle(database)
 
 

@@ -9,12 +9,15 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 
+from gateway.listing import Asked, ads_query, failures_query
 from gateway.reading import READ_AD, parameters
-from lalafo_assets.bench.gateway_fill import ad_id
+from gateway.statistics_reading import ACCEPTED, MINUTES, MOST_ACCEPTED, MOST_WAITING, OUTBOX
+from lalafo_assets.bench.gateway_fill import DAYS, FIRST, ad_id
 from lalafo_assets.bench.gateway_place import Servers
 from lalafo_assets.bench.gateway_requests import CATALOG
 from lalafo_assets.bench.stream_figures import percentile
@@ -22,6 +25,7 @@ from ops.errors import LalafoError
 from ops.types import AdKey
 
 ADS = 200
+TIMES = 20  # of the lists and statistics
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _BEFORE_GENERIC = 6  # PostgreSQL plans a prepared statement anew five times before it settles
 
@@ -85,14 +89,44 @@ def measure_lookup(servers: Servers, rows: int) -> dict[str, Any]:
             lookup.explain_anew(given)
         prepared = [lookup.explain(given) for given in asked]
         anew = [lookup.explain_anew(given) for given in asked]
+        others = _measure_others(connection)
     for explained in (prepared[0], anew[0]):
         refuse_scans("GET of an ad", explained.plan)
     return {
+        **others,
         **_figures("lookup", prepared),
         "lookup_execution_p99_ms": _p(0.99, [one.execution_ms for one in prepared]),
         "lookup_planned_p50_ms": _p(0.5, [one.total_ms for one in anew]),
         "lookup_planned_p99_ms": _p(0.99, [one.total_ms for one in anew]),
     }
+
+
+def _measure_others(connection: psycopg.Connection[Any]) -> dict[str, float]:
+    """A page of each list, and what statistics read: each some times over."""
+    until = FIRST + timedelta(days=DAYS)
+    plain = Asked(catalogs=None, limit=50, cursor=None, filters={"status": None})
+    middle = Asked(
+        catalogs=[CATALOG],
+        limit=50,
+        cursor=None,
+        filters={"status": "scored"},
+        until=FIRST + timedelta(days=DAYS / 2),
+    )
+    failed = Asked(catalogs=None, limit=50, cursor=None, filters={"kind": None, "reason": None})
+    statements = {
+        "list": ads_query(plain),
+        "list_middle": ads_query(middle),
+        "list_failures": failures_query(failed),
+        "statistics_minutes": (MINUTES, {"since": until - timedelta(minutes=60), "until": until}),
+        "statistics_outbox": (OUTBOX, {"most": MOST_WAITING}),
+        "statistics_accepted": (ACCEPTED, {"most": MOST_ACCEPTED}),
+    }
+    found: dict[str, float] = {}
+    for name, (statement, values) in statements.items():
+        prepared = Prepared(connection, name, statement)
+        took = [prepared.explain(values).total_ms for _ in range(TIMES)]
+        found[f"{name}_ms"] = _p(0.5, took[_BEFORE_GENERIC:])
+    return found
 
 
 def refuse_scans(what: str, plan: Mapping[str, Any]) -> None:

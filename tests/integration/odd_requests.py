@@ -133,7 +133,7 @@ def odd_number(dice: Dice) -> Odd:
 def tiny_price(dice: Dice) -> Odd:
     """Valid: it is rounded to 0.00."""
     text = json.dumps(good(dice, price="@")).replace('"@"', "1e-400")
-    return Odd("tiny price", one_of(202, 422), body=text.encode())
+    return Odd("tiny price", one_of(202), body=text.encode())
 
 
 def nested(dice: Dice) -> Odd:
@@ -258,7 +258,7 @@ def path_trick(dice: Dice) -> Odd:
             ("/v1/ads/" + "x" * 5_000 + "/1", 422),
             ("/v1/ads/kg", 404),
             ("/v1/photos/../../etc/passwd", 404),
-            ("/v1/photos/..%2f..%2f..%2fetc%2fpasswd", 404, 422),
+            ("/v1/photos/..%2f..%2f..%2fetc%2fpasswd", 404),
             ("/v1/photos/" + "0" * 63 + "%00", 422),
             ("/v1/photos/" + "G" * 64, 422),
             ("/page/../../../etc/passwd", 404),
@@ -321,11 +321,11 @@ def odd_header(dice: Dice) -> Odd:
             (("Idempotency-Key", "\xe9"), 422),
             (("X-Request-ID", "'\";<script>" + "x" * 500), 202),
             (("Accept", "image/*;q=nonsense"), 202),
-            (("Content-Encoding", "gzip"), 202, 415),
+            (("Content-Encoding", "gzip"), 202),
             (("Cookie", "=;=;" * 500), 202),
             (("Range", "bytes=-1"), 202),
             (("Forwarded", "for=127.0.0.1"), 202),
-            (("X-Junk", "x" * 60_000), 202, 400, 431),
+            (("X-Junk", "x" * 60_000), 202),
             (("X Junk", "1"), 400),
             (("Content-Length", "abc"), 400),
             (("Content-Length", "-1"), 400),
@@ -359,7 +359,7 @@ def other_method(dice: Dice) -> Odd:
 
 def no_http(dice: Dice) -> Odd:
     method = dice.choice(["GE\x01T", "", "POST /v1/ads HTTP/9.9\r\nX:", "\x16\x03\x01"])
-    return Odd("no HTTP", one_of(400, UNCLOSED), method=method, body=b"{}")
+    return Odd("no HTTP", one_of(400), method=method, body=b"{}")
 
 
 def cut_off(dice: Dice) -> Odd:
@@ -378,7 +378,7 @@ def cut_off(dice: Dice) -> Odd:
             else b"%x\r\n%s\r\n" % (len(part), part)
         )
     return Odd(
-        *("cut off", one_of(UNCLOSED, 400, 422)),
+        *("cut off", one_of(UNCLOSED)),
         **{"body": sent, "headers": headers, "raw_length": False, "cut": True},
     )
 

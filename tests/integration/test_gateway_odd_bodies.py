@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway import protocol
 from lalafo_assets.bench.gateway_place import RunningGateway, run_gateway
 from resources.ad_stream import AdStream
 from resources.api_keys import make
 from resources.database import Database
 from resources.embedded import EmbeddedBroker
 from tests.conftest import BrokerUnderTest
+from tests.integration.gateway_live import live_gateway
 from tests.integration.odd_requests import UNCLOSED, Odd, odd_requests
 
 COUNT, WARM = 10_000, 2_000
@@ -83,6 +85,70 @@ def test_ten_thousand_odd_requests(served: tuple[RunningGateway, Path], database
     good = Odd("good", frozenset({202}), body=b'{"catalog": "kg", "ad_id": "last", "revision": 1}')
     asyncio.run(send_all(gateway.url, key, [good], last))
     assert last.statuses == {202: 1}, last.wrong
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Junk: ", b"x" * 100_000),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\n", b"X-Junk: x\r\n" * 10_000),
+        (b"GET /", b"x" * 100_000),
+    ],
+    ids=["one header", "many headers", "address"],
+)
+def test_a_head_without_end_is_refused(
+    served: tuple[RunningGateway, Path], start: bytes, more: bytes
+):
+    """From anybody, key or not: what comes before a request is known is not kept."""
+    gateway, _ = served
+    before_mb = gateway.rss_mb
+    answer = asyncio.run(pour(gateway.url, start, more))
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b'"allowed":65536' in answer
+    assert gateway.rss_mb - before_mb < 15
+
+
+def test_a_head_that_never_comes_ends_its_connection(
+    database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch
+):
+    """Silent from the start, or in the middle of a header; one that was answered stays."""
+    monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 0.3)
+    settings = BrokerUnderTest("embedded", embedded_broker.exports()).settings(
+        home=tmp_path, database_url=database.url.render_as_string()
+    )
+    request = b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n"
+    with live_gateway(settings) as gateway:
+        for said in (b"", request[:9]):
+            assert asyncio.run(pour(gateway.url, said, b"")) == b""
+        assert asyncio.run(ask_twice(gateway.url, request, pause_s=0.6)) == 2
+
+
+async def pour(url: str, first: bytes, more: bytes) -> bytes:
+    """All that comes back until the other side ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+    async with asyncio.timeout(ANSWER_WITHIN_S):
+        writer.write(first)
+        for _ in range(200 if more else 0):
+            writer.write(more)
+            await writer.drain()
+            if reader.at_eof():
+                break
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def ask_twice(url: str, request: bytes, *, pause_s: float) -> int:
+    """How many of two requests on one connection were answered, with a pause between them."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+    answered = 0
+    for _ in range(2):
+        writer.write(request)
+        answered += (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        await reader.readexactly(2)
+        await asyncio.sleep(pause_s)
+    writer.close()
+    return answered
 
 
 async def send_all(url: str, key: str, requests: list[Odd], seen: Seen) -> None:
