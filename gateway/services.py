@@ -60,8 +60,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-def services(request: Request) -> Services:
-    """The parts, for a route."""
+async def services(request: Request) -> Services:
+    """The parts, for a route. A coroutine, since FastAPI calls anything else in a thread."""
     held = request.app.state.services
     assert isinstance(held, Services)
     return held
