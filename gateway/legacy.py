@@ -44,7 +44,12 @@ class OriginalAd(BaseModel):
         }
     )
 
-    ad_id: Annotated[AdId, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
+    ad_id: Annotated[
+        AdId,
+        BeforeValidator(
+            lambda v: str(v) if type(v) is int else v, json_schema_input_type=AdId | int
+        ),
+    ]
     images: list[str] = Field(default_factory=list, description="Addresses of its photos.")
     catalog: Catalog = CATALOG_NAME
     title: Annotated[str, Field(pattern=NO_NUL)] = ""
