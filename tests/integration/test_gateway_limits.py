@@ -345,3 +345,12 @@ def test_many_at_once_are_refused_through_http_too(settings: Settings, database:
         for thread in threads:
             thread.join()
     assert (refused.status_code, refused.json()["allowed"]) == (429, 2)
+
+
+def test_a_connection_may_carry_many_requests(gateway: LiveGateway):
+    with httpx.Client(headers={"X-Long": "x" * 30_000}) as client:
+        answers = [
+            client.post(f"{gateway.url}/v1/ads/kg/1/feedback", json={"task": "x" * 1000})
+            for _ in range(5)
+        ]
+    assert [answer.status_code for answer in answers] == [422] * 5
