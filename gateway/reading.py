@@ -86,7 +86,7 @@ _TIMINGS = """
     WHERE t.catalog = k.catalog AND t.ad_id = k.ad_id AND t.revision = a.revision
 """
 
-READ_AD = f"""
+_READ_AD = f"""
     SELECT json_build_object(
         'catalog', k.catalog,
         'ad_id', k.ad_id,
@@ -120,6 +120,9 @@ READ_AD = f"""
         AND w.revision > coalesce(a.revision, -1)
     WHERE a.revision IS NOT NULL OR w.revision IS NOT NULL
 """
+
+# On one line: psycopg 3.3 reads a statement of more than 4,096 characters anew at every call.
+READ_AD = " ".join(_READ_AD.split())
 
 
 def parameters(key: AdKey, dagster_url: str) -> dict[str, str | None]:
