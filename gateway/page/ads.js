@@ -30,13 +30,22 @@ export function adsView(panel) {
     drawFilters(filters, list, query);
     out.setAttribute("aria-busy", "true");
     try {
-      const wanted = { limit: PAGE, catalog: query.catalog, status: list === "ads" ? query.status : "", cursor: query.cursor };
+      const wanted = {
+        limit: PAGE,
+        catalog: query.catalog,
+        status: list === "ads" ? query.status : "",
+        cursor: query.cursor,
+      };
       const { body } = await call(LISTS[list].path, { query: wanted, signal });
       pictures.release();
       pictures = new Pictures();
       fill(out, listed(list, body, query, pictures));
     } catch (error) {
-      if (!signal.aborted) fill(out, errorNotice(error, () => show({ query })));
+      if (!signal.aborted)
+        fill(
+          out,
+          errorNotice(error, () => show({ query })),
+        );
     } finally {
       if (!signal.aborted) out.removeAttribute("aria-busy");
     }
@@ -48,22 +57,52 @@ export function adsView(panel) {
 function drawFilters(form, list, query) {
   if (form.contains(document.activeElement) && form.dataset.list === list) return; // not under a hand
   form.dataset.list = list;
-  const catalog = el("input", { id: "by-catalog", value: query.catalog ?? "", placeholder: "any", autocomplete: "off" });
+  const catalog = el("input", {
+    id: "by-catalog",
+    value: query.catalog ?? "",
+    placeholder: "any",
+    autocomplete: "off",
+  });
   const options = [["", "any"], ...STATUSES.map((name) => [name, name.replace("_", " ")])];
-  const status = el("select", { id: "by-status" }, options.map(([value, text]) => el("option", { value, selected: value === (query.status ?? "") }, text)));
+  const status = el(
+    "select",
+    { id: "by-status" },
+    options.map(([value, text]) =>
+      el("option", { value, selected: value === (query.status ?? "") }, text),
+    ),
+  );
   const apply = (event) => {
     event?.preventDefault();
-    go(hashOf("ads", [], { list: list === "ads" ? "" : list, catalog: catalog.value.trim(), status: list === "ads" ? status.value : "" }));
+    go(
+      hashOf("ads", [], {
+        list: list === "ads" ? "" : list,
+        catalog: catalog.value.trim(),
+        status: list === "ads" ? status.value : "",
+      }),
+    );
   };
   form.onsubmit = apply;
   status.addEventListener("change", apply);
   const named = (name, text) =>
-    el("a", { href: hashOf("ads", [], { list: name === "ads" ? "" : name, catalog: query.catalog }), "aria-current": name === list ? "page" : null }, text);
+    el(
+      "a",
+      {
+        href: hashOf("ads", [], { list: name === "ads" ? "" : name, catalog: query.catalog }),
+        "aria-current": name === list ? "page" : null,
+      },
+      text,
+    );
   fill(
     form,
-    el("nav", { class: "lists", "aria-label": "Lists" }, named("ads", "Ads"), named("failures", "Failures")),
+    el(
+      "nav",
+      { class: "lists", "aria-label": "Lists" },
+      named("ads", "Ads"),
+      named("failures", "Failures"),
+    ),
     el("span", { class: "by" }, el("label", { for: "by-catalog" }, "Catalog"), catalog),
-    list === "ads" && el("span", { class: "by" }, el("label", { for: "by-status" }, "Status"), status),
+    list === "ads" &&
+      el("span", { class: "by" }, el("label", { for: "by-status" }, "Status"), status),
     el("button", { type: "submit" }, "Filter"),
   );
 }
@@ -75,20 +114,28 @@ function listed(list, body, query, pictures) {
   const first = query.cursor && hashOf("ads", [], { ...query, cursor: "" });
   return [
     rows.length
-      ? el("ul", { class: `card list ${list}`, "aria-label": list === "ads" ? "Ads" : "Failures" }, rows)
+      ? el(
+          "ul",
+          { class: `card list ${list}`, "aria-label": list === "ads" ? "Ads" : "Failures" },
+          rows,
+        )
       : el("p", { class: "card empty" }, "None among the rows of this page; older ones may fit."),
     el(
       "nav",
       { class: "paging row", "aria-label": "Pages" },
       first && el("a", { class: "button", href: first }, "First page"),
-      next ? el("a", { class: "button", href: next, rel: "next" }, "Next page") : el("span", { class: "hint" }, "The last page."),
+      next
+        ? el("a", { class: "button", href: next, rel: "next" }, "Next page")
+        : el("span", { class: "hint" }, "The last page."),
     ),
   ];
 }
 
 function nothing(list, query) {
   if (query.catalog || query.status) return "Nothing fits: choose another catalog or status.";
-  return list === "ads" ? "No ads yet: drop a photo in Look, or post one to /v1/ads." : "No failures. Good.";
+  return list === "ads"
+    ? "No ads yet: drop a photo in Look, or post one to /v1/ads."
+    : "No failures. Good.";
 }
 
 function adRow(ad, pictures) {
@@ -103,8 +150,19 @@ function adRow(ad, pictures) {
       "a",
       { href: adHash(ad.catalog, ad.ad_id) },
       box,
-      el("span", { class: "said" }, said ? el("strong", {}, said.label) : el("span", { class: "hint" }, "no category"), said && el("span", { class: "hint" }, share(said.score)), others.map(([task, one]) => el("span", { class: "hint" }, `${task}: ${one.label}`))),
-      el("span", { class: "title" }, ad.title || el("span", { class: "hint" }, "without title"), ad.category && el("span", { class: "hint" }, ` filed as ${ad.category}`)),
+      el(
+        "span",
+        { class: "said" },
+        said ? el("strong", {}, said.label) : el("span", { class: "hint" }, "no category"),
+        said && el("span", { class: "hint" }, share(said.score)),
+        others.map(([task, one]) => el("span", { class: "hint" }, `${task}: ${one.label}`)),
+      ),
+      el(
+        "span",
+        { class: "title" },
+        ad.title || el("span", { class: "hint" }, "without title"),
+        ad.category && el("span", { class: "hint" }, ` filed as ${ad.category}`),
+      ),
       el("span", { class: "mono id" }, `${ad.catalog}/${ad.ad_id}`),
       el("span", { class: `chip ${chip(ad.status)}` }, ad.status.replace("_", " ")),
       el("span", { class: "when hint" }, moment(ad.received_at)),
@@ -121,10 +179,22 @@ function failureRow(failure) {
     el("span", { class: "what" }, el("strong", {}, what), " ", el("code", {}, failure.reason)),
     el("span", { class: "detail" }, failure.detail),
     el("span", { class: "hint todo" }, todo),
-    el("span", { class: "mono id" }, href ? `${failure.catalog}/${failure.ad_id}` : failure.subject, failure.url && failure.url !== failure.subject && el("span", { class: "hint" }, ` ${failure.url}`)),
+    el(
+      "span",
+      { class: "mono id" },
+      href ? `${failure.catalog}/${failure.ad_id}` : failure.subject,
+      failure.url &&
+        failure.url !== failure.subject &&
+        el("span", { class: "hint" }, ` ${failure.url}`),
+    ),
     el("span", { class: "when hint" }, moment(failure.failed_at)),
   ];
-  const body = href ? el("a", { class: "inside", href }, inside) : el("span", { class: "inside" }, inside);
-  const by = link(shortId(failure.run.id), failure.run.url, { class: "mono", title: failure.run.id });
+  const body = href
+    ? el("a", { class: "inside", href }, inside)
+    : el("span", { class: "inside" }, inside);
+  const by = link(shortId(failure.run.id), failure.run.url, {
+    class: "mono",
+    title: failure.run.id,
+  });
   return el("li", {}, body, el("span", { class: "run hint" }, "run ", by));
 }

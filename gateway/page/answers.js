@@ -13,11 +13,19 @@ export function answerCard(task, ad, context) {
   const said = ad.predictions[task];
   const keys = Object.keys(said.details);
   const drawn = keys.filter((key) => key in DRAWN && fits(key, said.details[key]));
-  const rest = Object.fromEntries(keys.filter((key) => !drawn.includes(key)).map((key) => [key, said.details[key]]));
+  const rest = Object.fromEntries(
+    keys.filter((key) => !drawn.includes(key)).map((key) => [key, said.details[key]]),
+  );
   return el(
     "section",
     { class: "card answer", "aria-label": `Answer: ${task}` },
-    el("header", {}, el("h2", {}, titled(task)), el("strong", { class: "verdict" }, said.label), el("span", { class: "hint" }, share(said.score))),
+    el(
+      "header",
+      {},
+      el("h2", {}, titled(task)),
+      el("strong", { class: "verdict" }, said.label),
+      el("span", { class: "hint" }, share(said.score)),
+    ),
     el(
       "div",
       { class: "body" },
@@ -40,8 +48,11 @@ function top(pairs) {
 /** From low to high, the middle marked; where the ad has a price in that currency, it too. */
 function range(found, { ad }) {
   const { low, middle, high, currency } = found;
-  const asked = ad.price !== null && (!currency || ad.currency === currency) ? Number(ad.price) : null;
-  const values = [low, middle, high, asked].filter((value) => value !== null && value !== undefined);
+  const asked =
+    ad.price !== null && (!currency || ad.currency === currency) ? Number(ad.price) : null;
+  const values = [low, middle, high, asked].filter(
+    (value) => value !== null && value !== undefined,
+  );
   const least = Math.min(...values);
   const most = Math.max(...values);
   const room = (most - least || Math.abs(most) || 1) * 0.12;
@@ -59,13 +70,30 @@ function range(found, { ad }) {
       el("span", { class: "mark", style: { left: at(middle) } }),
       asked !== null && el("span", { class: "asked", style: { left: at(asked) } }),
     ),
-    el("div", { class: "ends" }, [["low", low], ["most likely", middle], ["high", high], ["asked", asked]].filter(([, v]) => v != null).map(([name, v]) => el("span", {}, el("span", { class: "hint" }, name), ` ${number(v)} ${unit}`))),
+    el(
+      "div",
+      { class: "ends" },
+      [
+        ["low", low],
+        ["most likely", middle],
+        ["high", high],
+        ["asked", asked],
+      ]
+        .filter(([, v]) => v != null)
+        .map(([name, v]) =>
+          el("span", {}, el("span", { class: "hint" }, name), ` ${number(v)} ${unit}`),
+        ),
+    ),
   );
 }
 
 /** Other ads, with the first photo of each. */
 function ads(found, { pictures }) {
-  return el("ul", { class: "others" }, found.map((other) => otherAd(other, pictures)));
+  return el(
+    "ul",
+    { class: "others" },
+    found.map((other) => otherAd(other, pictures)),
+  );
 }
 
 function otherAd(other, pictures) {
@@ -113,25 +141,45 @@ function regions(found, { photos }) {
 /** Whatever has no drawing: names and values. */
 function table(details) {
   const rows = Object.entries(details).map(([name, value]) =>
-    el("tr", {}, el("th", { scope: "row" }, name.replaceAll("_", " ")), el("td", {}, written(value))),
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, name.replaceAll("_", " ")),
+      el("td", {}, written(value)),
+    ),
   );
   return el("table", { class: "details" }, el("tbody", {}, rows));
 }
 
 function written(value) {
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : value.toPrecision(4);
+  if (typeof value === "number")
+    return Number.isInteger(value) ? String(value) : value.toPrecision(4);
   if (typeof value === "string") return value;
   const text = JSON.stringify(value);
   return text.length > 300 ? `${text.slice(0, 300)}…` : text;
 }
 
 function source(said, ad) {
-  const older = said.revision !== ad.revision && el("span", { class: "chip" }, `of revision ${said.revision}`);
+  const older =
+    said.revision !== ad.revision && el("span", { class: "chip" }, `of revision ${said.revision}`);
   return el(
     "p",
     { class: "source hint" },
-    el("span", {}, "Release ", link(shortId(said.release.id, 40), said.release.url, { class: "mono", title: said.release.id })),
-    el("span", {}, "Run ", link(shortId(said.run.id), said.run.url, { class: "mono", title: said.run.id })),
+    el(
+      "span",
+      {},
+      "Release ",
+      link(shortId(said.release.id, 40), said.release.url, {
+        class: "mono",
+        title: said.release.id,
+      }),
+    ),
+    el(
+      "span",
+      {},
+      "Run ",
+      link(shortId(said.run.id), said.run.url, { class: "mono", title: said.run.id }),
+    ),
     el("span", {}, moment(said.scored_at)),
     older,
   );

@@ -8,7 +8,9 @@ export class CallError extends Error {
     super(problem.detail ?? problem.title ?? `HTTP ${status}`);
     this.status = status; // 0: nobody answered
     this.problem = problem;
-    this.kind = String(problem.type ?? "").split(":").pop();
+    this.kind = String(problem.type ?? "")
+      .split(":")
+      .pop();
     this.retryAfterS = retryAfterS;
   }
 }
@@ -51,7 +53,13 @@ async function sent(path, { method = "GET", query = {}, json, form, signal }, se
   if (json !== undefined) headers["Content-Type"] = "application/json";
   const body = json === undefined ? form : JSON.stringify(json);
   try {
-    return await fetch(text ? `${path}?${text}` : path, { method, headers, body, signal, redirect: "error" });
+    return await fetch(text ? `${path}?${text}` : path, {
+      method,
+      headers,
+      body,
+      signal,
+      redirect: "error",
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw unreachable();
@@ -78,7 +86,10 @@ async function refusal(response) {
   try {
     problem = (await response.json()) ?? {};
   } catch {
-    problem = { title: response.statusText, detail: `HTTP ${response.status}, and nothing that explains it` };
+    problem = {
+      title: response.statusText,
+      detail: `HTTP ${response.status}, and nothing that explains it`,
+    };
   }
   return new CallError(response.status, problem, Number.isFinite(after) ? after : null);
 }

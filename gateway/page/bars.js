@@ -5,7 +5,11 @@ import { el } from "/page/dom.js";
 /** Rows of {label, value, text, kind?}; `most`: the value of a full bar. */
 export function bars(rows, { most = null, name }) {
   const full = most ?? Math.max(...rows.map((row) => row.value), 0);
-  return el("ul", { class: "bars", "aria-label": name }, rows.map((row) => bar(row, full)));
+  return el(
+    "ul",
+    { class: "bars", "aria-label": name },
+    rows.map((row) => bar(row, full)),
+  );
 }
 
 function bar(row, full) {
@@ -14,7 +18,11 @@ function bar(row, full) {
     "li",
     { class: row.kind ?? null },
     el("span", { class: "name", title: row.label }, row.label),
-    el("span", { class: "groove", "aria-hidden": "true" }, el("span", { class: "fill", style: { width: `${width * 100}%` } })),
+    el(
+      "span",
+      { class: "groove", "aria-hidden": "true" },
+      el("span", { class: "fill", style: { width: `${width * 100}%` } }),
+    ),
     el("span", { class: "value" }, row.text),
   );
 }

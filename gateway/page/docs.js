@@ -19,21 +19,66 @@ async function load() {
 
 function draw(spec) {
   const found = Object.entries(spec.paths).flatMap(([path, item]) =>
-    METHODS.filter((method) => item[method]).map((method) => ({ path, method, operation: item[method], shared: item.parameters ?? [] })),
+    METHODS.filter((method) => item[method]).map((method) => ({
+      path,
+      method,
+      operation: item[method],
+      shared: item.parameters ?? [],
+    })),
   );
   fill(
     document.getElementById("contents"),
-    el("ul", {}, found.map((route) => el("li", {}, el("a", { href: `#${anchor(route)}` }, el("span", { class: "method" }, route.method.toUpperCase()), el("span", {}, route.path))))),
+    el(
+      "ul",
+      {},
+      found.map((route) =>
+        el(
+          "li",
+          {},
+          el(
+            "a",
+            { href: `#${anchor(route)}` },
+            el("span", { class: "method" }, route.method.toUpperCase()),
+            el("span", {}, route.path),
+          ),
+        ),
+      ),
+    ),
   );
-  const about = el("section", { class: "card intro" }, el("div", { class: "body" }, el("h1", {}, `${spec.info.title}, API ${spec.info.version}`), (spec.info.description ?? "").trim().split("\n\n").map((text) => el("p", {}, text))));
-  fill(document.getElementById("routes"), about, found.map((route) => routeCard(route, spec)));
+  const about = el(
+    "section",
+    { class: "card intro" },
+    el(
+      "div",
+      { class: "body" },
+      el("h1", {}, `${spec.info.title}, API ${spec.info.version}`),
+      (spec.info.description ?? "")
+        .trim()
+        .split("\n\n")
+        .map((text) => el("p", {}, text)),
+    ),
+  );
+  fill(
+    document.getElementById("routes"),
+    about,
+    found.map((route) => routeCard(route, spec)),
+  );
 }
 
 const anchor = ({ method, path }) => `${method}${path.replace(/[^a-z0-9]+/gi, "-")}`;
 
 function routeCard(route, spec) {
   const { operation } = route;
-  const node = el("section", { class: "card route", id: anchor(route) }, el("header", {}, el("span", { class: "method" }, route.method.toUpperCase()), el("h2", { class: "mono" }, route.path)));
+  const node = el(
+    "section",
+    { class: "card route", id: anchor(route) },
+    el(
+      "header",
+      {},
+      el("span", { class: "method" }, route.method.toUpperCase()),
+      el("h2", { class: "mono" }, route.path),
+    ),
+  );
   const body = el("div", { class: "body" });
   const words = operation.description ?? operation.summary;
   add(body, [
@@ -48,44 +93,116 @@ function routeCard(route, spec) {
 
 function parameters(given, spec) {
   if (!given.length) return null;
-  const rows = given.map((one) => resolved(one, spec)).map((one) => row(one.name, `${one.in}${one.required ? ", required" : ""}`, typed(one.schema ?? {}, spec), one.description ?? one.schema?.description));
+  const rows = given
+    .map((one) => resolved(one, spec))
+    .map((one) =>
+      row(
+        one.name,
+        `${one.in}${one.required ? ", required" : ""}`,
+        typed(one.schema ?? {}, spec),
+        one.description ?? one.schema?.description,
+      ),
+    );
   return el("table", { class: "params" }, header("Parameter"), el("tbody", {}, rows));
 }
 
 function bodies(body, spec) {
   return Object.entries(body.content ?? {}).map(([type, content]) => {
     const schema = resolved(content.schema ?? {}, spec);
-    const example = content.example ?? Object.values(content.examples ?? {})[0]?.value ?? schema.examples?.[0];
-    return el("details", { open: true }, el("summary", {}, `Body: ${type}`), fields(schema, spec), example !== undefined && el("pre", { tabindex: 0, "aria-label": "Example" }, JSON.stringify(example, null, 2)));
+    const example =
+      content.example ?? Object.values(content.examples ?? {})[0]?.value ?? schema.examples?.[0];
+    return el(
+      "details",
+      { open: true },
+      el("summary", {}, `Body: ${type}`),
+      fields(schema, spec),
+      example !== undefined &&
+        el("pre", { tabindex: 0, "aria-label": "Example" }, JSON.stringify(example, null, 2)),
+    );
   });
 }
 
 function answers(responses, spec) {
-  return Object.entries(responses).filter(([status]) => status < "300").map(([status, response]) => {
-    const one = resolved(response, spec);
-    const content = Object.values(one.content ?? {})[0];
-    const schema = content?.schema ? resolved(content.schema, spec) : {};
-    const example = content?.example ?? Object.values(content?.examples ?? {})[0]?.value ?? schema.examples?.[0];
-    return el("details", {}, el("summary", {}, `${status}: ${one.description}`), fields(schema, spec), example !== undefined && el("pre", { tabindex: 0, "aria-label": "Example" }, JSON.stringify(example, null, 2)));
-  }).concat(refusals(responses, spec));
+  return Object.entries(responses)
+    .filter(([status]) => status < "300")
+    .map(([status, response]) => {
+      const one = resolved(response, spec);
+      const content = Object.values(one.content ?? {})[0];
+      const schema = content?.schema ? resolved(content.schema, spec) : {};
+      const example =
+        content?.example ??
+        Object.values(content?.examples ?? {})[0]?.value ??
+        schema.examples?.[0];
+      return el(
+        "details",
+        {},
+        el("summary", {}, `${status}: ${one.description}`),
+        fields(schema, spec),
+        example !== undefined &&
+          el("pre", { tabindex: 0, "aria-label": "Example" }, JSON.stringify(example, null, 2)),
+      );
+    })
+    .concat(refusals(responses, spec));
 }
 
 function refusals(responses, spec) {
-  const rows = Object.entries(responses).filter(([status]) => status >= "300").map(([status, response]) => el("tr", {}, el("td", { class: "name" }, status), el("td", {}, resolved(response, spec).description)));
-  return rows.length ? [el("details", {}, el("summary", {}, "Refusals"), el("table", { class: "params" }, el("tbody", {}, rows)))] : [];
+  const rows = Object.entries(responses)
+    .filter(([status]) => status >= "300")
+    .map(([status, response]) =>
+      el(
+        "tr",
+        {},
+        el("td", { class: "name" }, status),
+        el("td", {}, resolved(response, spec).description),
+      ),
+    );
+  return rows.length
+    ? [
+        el(
+          "details",
+          {},
+          el("summary", {}, "Refusals"),
+          el("table", { class: "params" }, el("tbody", {}, rows)),
+        ),
+      ]
+    : [];
 }
 
 function fields(schema, spec) {
   const inner = resolved(schema, spec);
   if (!inner.properties) return null;
   const required = new Set(inner.required ?? []);
-  const rows = Object.entries(inner.properties).map(([name, one]) => row(name, required.has(name) ? "required" : "", typed(one, spec), resolved(one, spec).description ?? one.description));
+  const rows = Object.entries(inner.properties).map(([name, one]) =>
+    row(
+      name,
+      required.has(name) ? "required" : "",
+      typed(one, spec),
+      resolved(one, spec).description ?? one.description,
+    ),
+  );
   return el("table", { class: "params" }, header("Field"), el("tbody", {}, rows));
 }
 
-const header = (first) => el("thead", {}, el("tr", {}, [first, "", "Type", "Meaning"].map((text) => el("th", { scope: "col" }, text))));
+const header = (first) =>
+  el(
+    "thead",
+    {},
+    el(
+      "tr",
+      {},
+      [first, "", "Type", "Meaning"].map((text) => el("th", { scope: "col" }, text)),
+    ),
+  );
 
-const row = (name, how, type, meaning) => el("tr", {}, el("td", { class: "name" }, name), el("td", { class: "hint how" }, how), el("td", { class: "mono" }, type), el("td", {}, worded(meaning ?? "")));
+const row = (name, how, type, meaning) =>
+  el(
+    "tr",
+    {},
+    el("td", { class: "name" }, name),
+    el("td", { class: "hint how" }, how),
+    el("td", { class: "mono" }, type),
+    el("td", {}, worded(meaning ?? "")),
+  );
 
 /** A text whose `names` are set as such. */
 function worded(text) {
@@ -94,7 +211,10 @@ function worded(text) {
 
 function resolved(schema, spec, depth = 0) {
   if (!schema.$ref || depth > DEEPEST) return schema;
-  const found = schema.$ref.replace("#/", "").split("/").reduce((at, key) => at?.[key], spec);
+  const found = schema.$ref
+    .replace("#/", "")
+    .split("/")
+    .reduce((at, key) => at?.[key], spec);
   return resolved(found ?? {}, spec, depth + 1);
 }
 
@@ -114,9 +234,15 @@ function typed(schema, spec, depth = 0) {
   if (one.type === "array") return `list of ${typed(one.items ?? {}, spec, depth + 1)}`;
   if (name) return name;
   const bounds = [
-    ["≥", one.minimum], [">", one.exclusiveMinimum], ["≤", one.maximum], ["<", one.exclusiveMaximum],
-    ["at least", one.minLength], ["at most", one.maxLength],
-  ].filter(([, value]) => value !== undefined).map((pair) => pair.join(" "));
+    ["≥", one.minimum],
+    [">", one.exclusiveMinimum],
+    ["≤", one.maximum],
+    ["<", one.exclusiveMaximum],
+    ["at least", one.minLength],
+    ["at most", one.maxLength],
+  ]
+    .filter(([, value]) => value !== undefined)
+    .map((pair) => pair.join(" "));
   const type = [one.type ?? "any", one.format].filter(Boolean).join(" ");
   return bounds.length ? `${type}, ${bounds.join(", ")}` : type;
 }

@@ -12,10 +12,26 @@ export function feedbackForm(ad) {
   const tasks = Object.keys(ad.predictions);
   if (!tasks.includes("category")) tasks.unshift("category");
   for (const [label] of ad.predictions.category?.details.top ?? []) sawLabels([label]);
-  const task = el("select", { id: "task" }, tasks.map((name) => el("option", { value: name }, name)));
+  const task = el(
+    "select",
+    { id: "task" },
+    tasks.map((name) => el("option", { value: name }, name)),
+  );
   const known = el("datalist", { id: "labels" });
-  const label = el("input", { id: "label", required: true, maxlength: 200, list: "labels", autocomplete: "off", onfocus: () => suggest(known) });
-  const by = el("input", { id: "given-by", required: true, maxlength: 200, value: sessionStorage.getItem(BY) ?? "" });
+  const label = el("input", {
+    id: "label",
+    required: true,
+    maxlength: 200,
+    list: "labels",
+    autocomplete: "off",
+    onfocus: () => suggest(known),
+  });
+  const by = el("input", {
+    id: "given-by",
+    required: true,
+    maxlength: 200,
+    value: sessionStorage.getItem(BY) ?? "",
+  });
   const said = el("div", { class: "told" });
   const submit = el("button", { type: "submit", class: "main" }, "Send");
   suggest(known);
@@ -24,7 +40,10 @@ export function feedbackForm(ad) {
     sessionStorage.setItem(BY, by.value.trim());
     const json = { task: task.value, label: label.value.trim(), given_by: by.value.trim() };
     try {
-      const { body } = await call(`${adPath(ad.catalog, ad.ad_id)}/feedback`, { method: "POST", json });
+      const { body } = await call(`${adPath(ad.catalog, ad.ad_id)}/feedback`, {
+        method: "POST",
+        json,
+      });
       fill(said, thanks(body));
       sawLabels([json.label]);
     } catch (error) {
@@ -52,11 +71,18 @@ export function feedbackForm(ad) {
 }
 
 function thanks(body) {
-  const unknown = body.known ? "" : " The live release does not know it yet: the next training set will.";
-  const way = body.published ? "It is a label now." : "It is a label now; its record goes to Kafka once Kafka is back.";
+  const unknown = body.known
+    ? ""
+    : " The live release does not know it yet: the next training set will.";
+  const way = body.published
+    ? "It is a label now."
+    : "It is a label now; its record goes to Kafka once Kafka is back.";
   return notice(`Thank you: ${body.label}`, way + unknown);
 }
 
 function suggest(list) {
-  fill(list, labelsSeen().map((label) => el("option", { value: label })));
+  fill(
+    list,
+    labelsSeen().map((label) => el("option", { value: label })),
+  );
 }

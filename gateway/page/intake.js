@@ -9,7 +9,13 @@ const RECENT = 8;
 
 /** {node, refresh}. `drop(files, catalog)` and `pick(catalog, adId)` are called. */
 export function intake({ drop, pick }) {
-  const catalog = el("input", { id: "into", value: "page", required: true, maxlength: 200, autocomplete: "off" });
+  const catalog = el("input", {
+    id: "into",
+    value: "page",
+    required: true,
+    maxlength: 200,
+    autocomplete: "off",
+  });
   const take = (files) => {
     const photos = [...files].filter((file) => file.size >= 0);
     if (photos.length) drop(photos, catalog.value.trim() || "page");
@@ -19,15 +25,37 @@ export function intake({ drop, pick }) {
     "div",
     { class: "intake" },
     dropZone(take),
-    el("div", { class: "card" }, el("div", { class: "body" }, pickForm(pick), el("hr"), field("Photos go into the catalog", catalog))),
+    el(
+      "div",
+      { class: "card" },
+      el(
+        "div",
+        { class: "body" },
+        pickForm(pick),
+        el("hr"),
+        field("Photos go into the catalog", catalog),
+      ),
+    ),
     card("Recent ads", link("All", "#/ads"), recent),
   );
   return { node, refresh: () => refreshRecent(recent) };
 }
 
 function dropZone(take) {
-  const chosen = el("input", { type: "file", id: "choose", accept: "image/*", multiple: true, class: "unseen" });
-  const taken = el("input", { type: "file", id: "take", accept: "image/*", capture: "environment", class: "unseen" });
+  const chosen = el("input", {
+    type: "file",
+    id: "choose",
+    accept: "image/*",
+    multiple: true,
+    class: "unseen",
+  });
+  const taken = el("input", {
+    type: "file",
+    id: "take",
+    accept: "image/*",
+    capture: "environment",
+    class: "unseen",
+  });
   for (const input of [chosen, taken]) {
     input.tabIndex = -1;
     input.setAttribute("aria-hidden", "true");
@@ -43,7 +71,11 @@ function dropZone(take) {
     el(
       "p",
       { class: "row" },
-      el("button", { type: "button", class: "main", onclick: () => chosen.click() }, "Choose photos"),
+      el(
+        "button",
+        { type: "button", class: "main", onclick: () => chosen.click() },
+        "Choose photos",
+      ),
       el("button", { type: "button", class: "camera", onclick: () => taken.click() }, "Take one"),
     ),
     el("p", { class: "hint" }, "JPEG, PNG, WebP, GIF or AVIF. Sent as they are."),
@@ -72,14 +104,21 @@ function listen(zone, take) {
     if (zone.closest("[hidden]") === null) take(event.dataTransfer.files);
   });
   window.addEventListener("paste", (event) => {
-    if (event.clipboardData?.files.length && zone.closest("[hidden]") === null) take(event.clipboardData.files);
+    if (event.clipboardData?.files.length && zone.closest("[hidden]") === null)
+      take(event.clipboardData.files);
   });
 }
 
 function pickForm(pick) {
   const input = el("input", {
-    id: "pick", placeholder: "catalog/ad_id", required: true, autocomplete: "off", autocapitalize: "off",
-    spellcheck: "false", pattern: "[^\\/]+\\/.+", title: "A catalog, a slash, and the ad's id",
+    id: "pick",
+    placeholder: "catalog/ad_id",
+    required: true,
+    autocomplete: "off",
+    autocapitalize: "off",
+    spellcheck: "false",
+    pattern: "[^\\/]+\\/.+",
+    title: "A catalog, a slash, and the ad's id",
   });
   const submit = (event) => {
     event.preventDefault();

@@ -12,7 +12,10 @@ export function sawLabels(labels) {
 export function labelsSeen() {
   if (!asked) {
     asked = true;
-    call("/v1/statistics").then(({ body }) => sawLabels(labelsOf(body)), () => {});
+    call("/v1/statistics").then(
+      ({ body }) => sawLabels(labelsOf(body)),
+      () => {},
+    );
   }
   return [...seen].sort((a, b) => a.localeCompare(b));
 }

@@ -11,24 +11,52 @@ import { releasesDrawn, sessionsDrawn } from "/page/running.js";
 import { labelsOf, sawLabels } from "/page/labels.js";
 
 const EVERY_MS = 2000;
-const SPANS = [[30, "30 minutes"], [60, "1 hour"], [360, "6 hours"], [1440, "24 hours"]];
+const SPANS = [
+  [30, "30 minutes"],
+  [60, "1 hour"],
+  [360, "6 hours"],
+  [1440, "24 hours"],
+];
 const MOST_BARS = 10;
 const LATE_S = 10;
 const STAGES = [
-  ["total", "Kafka to committed"], ["fetch", "Fetch"], ["photos", "Photos"], ["queued", "Queued"],
-  ["embed", "Embed"], ["predict", "Predict"],
+  ["total", "Kafka to committed"],
+  ["fetch", "Fetch"],
+  ["photos", "Photos"],
+  ["queued", "Queued"],
+  ["embed", "Embed"],
+  ["predict", "Predict"],
 ];
 
 export function liveView(panel) {
-  const wanted = el("select", { id: "span", "aria-label": "Time shown", onchange: () => look() }, SPANS.map(([minutes, text]) => el("option", { value: minutes, selected: minutes === 30 }, `Last ${text}`)));
+  const wanted = el(
+    "select",
+    { id: "span", "aria-label": "Time shown", onchange: () => look() },
+    SPANS.map(([minutes, text]) =>
+      el("option", { value: minutes, selected: minutes === 30 }, `Last ${text}`),
+    ),
+  );
   const told = el("span", { role: "status" }, "Reading");
-  const state = el("p", { class: "state" }, el("span", { class: "dot-live", "aria-hidden": "true" }), told, wanted);
+  const state = el(
+    "p",
+    { class: "state" },
+    el("span", { class: "dot-live", "aria-hidden": "true" }),
+    told,
+    wanted,
+  );
   const trouble = el("div", {});
   const numbers = el("dl", { class: "figures whole" });
   const rate = new LinePlot("Ads and photos a minute", count, { area: true });
   const latency = new LinePlot("Kafka to committed", duration);
   const cards = cardsBelow();
-  const body = el("div", { class: "live", hidden: true }, numbers, rate.node, latency.node, cards.node);
+  const body = el(
+    "div",
+    { class: "live", hidden: true },
+    numbers,
+    rate.node,
+    latency.node,
+    cards.node,
+  );
   fill(panel, state, trouble, body);
   let timer = 0;
   let stop = new AbortController();
@@ -63,7 +91,12 @@ export function liveView(panel) {
     body.hidden = false;
     const times = found.series.map((one) => new Date(one.minute));
     const line = (name, key) => ({ name, values: found.series.map((one) => one[key]) });
-    fill(numbers, numbersOf(found).map(([name, value, bad]) => el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value))));
+    fill(
+      numbers,
+      numbersOf(found).map(([name, value, bad]) =>
+        el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value)),
+      ),
+    );
     rate.update(times, [line("ads", "ads"), line("photos", "photos")]);
     latency.update(times, [line("p50", "p50_ms"), line("p99", "p99_ms")]);
     cards.draw(found);
@@ -103,7 +136,11 @@ function numbersOf(found) {
     ["Photos, last full minute", count(full?.photos)],
     ["p50, whole time", duration(total?.p50_ms)],
     ["p99, whole time", duration(total?.p99_ms)],
-    ["Waiting in Kafka", found.lag === null ? "Kafka is away" : count(found.lag.events), found.lag === null],
+    [
+      "Waiting in Kafka",
+      found.lag === null ? "Kafka is away" : count(found.lag.events),
+      found.lag === null,
+    ],
     ["Owed to Kafka", backlog(found.outbox), found.outbox.oldest_s > LATE_S],
     ["Sessions ready", `${ready} of ${found.sessions.length}`, ready === 0],
   ];
@@ -117,7 +154,10 @@ function backlog({ waiting, at_least: atLeast, oldest_s: oldestS }) {
 /** The cards under the plots; one for the labels of each task, as tasks appear. */
 function cardsBelow() {
   const stages = livingCard("Latency by stage", "p50 · p99");
-  const failures = livingCard("Failures by reason", el("a", { href: "#/ads?list=failures" }, "Look at them"));
+  const failures = livingCard(
+    "Failures by reason",
+    el("a", { href: "#/ads?list=failures" }, "Look at them"),
+  );
   const sessions = livingCard("Sessions");
   const releases = livingCard("Releases");
   const tasks = new Map();
@@ -144,14 +184,20 @@ function cardsBelow() {
 function stagesDrawn(latencies) {
   const rows = STAGES.filter(([name]) => name in latencies).map(([name, title]) => {
     const one = latencies[name];
-    return { label: title, value: one.p50_ms, text: `${duration(one.p50_ms)} · ${duration(one.p99_ms)}` };
+    return {
+      label: title,
+      value: one.p50_ms,
+      text: `${duration(one.p50_ms)} · ${duration(one.p99_ms)}`,
+    };
   });
   return rows.length ? bars(rows, { name: "Latency by stage" }) : nothing();
 }
 
 /** What the live release said most. */
 function labelsDrawn(counts, title) {
-  const rows = Object.entries(counts).slice(0, MOST_BARS).map(([label, value]) => ({ label, value, text: count(value) }));
+  const rows = Object.entries(counts)
+    .slice(0, MOST_BARS)
+    .map(([label, value]) => ({ label, value, text: count(value) }));
   return rows.length ? bars(rows, { name: title }) : nothing();
 }
 
@@ -159,7 +205,9 @@ function failuresDrawn(counts) {
   const rows = Object.entries(counts)
     .slice(0, MOST_BARS)
     .map(([code, value]) => ({ label: reason(code).what, value, text: count(value), kind: "bad" }));
-  return rows.length ? bars(rows, { name: "Failures by reason" }) : el("p", { class: "hint" }, "None in this time.");
+  return rows.length
+    ? bars(rows, { name: "Failures by reason" })
+    : el("p", { class: "hint" }, "None in this time.");
 }
 
 const nothing = () => el("p", { class: "hint" }, "Nothing in this time.");

@@ -42,32 +42,45 @@ export function lookView(panel) {
     const signal = begin();
     const adId = `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
     const previews = files.map((file) => pictures.showFile(file, `Sent: ${file.name}`));
-    const told = waitingBox(`Sending ${files.length === 1 ? "the photo" : `${files.length} photos`}`, signal);
+    const told = waitingBox(
+      `Sending ${files.length === 1 ? "the photo" : `${files.length} photos`}`,
+      signal,
+    );
     fill(out, told.node, el("div", { class: "previews" }, previews));
     const form = new FormData();
     form.append("ad", JSON.stringify({ catalog, ad_id: adId, title: files[0].name }));
     for (const file of files) form.append("photo", file);
     const began = performance.now();
-    await attempt(signal, () => send(files, catalog), async () => {
-      const query = { wait: WAIT_S };
-      const answer = await call("/v1/ads", { method: "POST", form, query, signal });
-      const ad = answer.body.status ? answer.body : await waited(catalog, adId, told, answer.body, signal);
-      const tookMs = performance.now() - began;
-      sayWhere(adHash(catalog, adId));
-      draw(ad, tookMs);
-      left.refresh();
-    });
+    await attempt(
+      signal,
+      () => send(files, catalog),
+      async () => {
+        const query = { wait: WAIT_S };
+        const answer = await call("/v1/ads", { method: "POST", form, query, signal });
+        const ad = answer.body.status
+          ? answer.body
+          : await waited(catalog, adId, told, answer.body, signal);
+        const tookMs = performance.now() - began;
+        sayWhere(adHash(catalog, adId));
+        draw(ad, tookMs);
+        left.refresh();
+      },
+    );
   }
 
   async function look(catalog, adId) {
     const signal = begin();
     const told = waitingBox("Reading the ad", signal);
     fill(out, told.node);
-    await attempt(signal, () => look(catalog, adId), async () => {
-      const { body } = await call(adPath(catalog, adId), { signal });
-      draw(body);
-      if (body.waiting) draw(await waited(catalog, adId, null, null, signal));
-    });
+    await attempt(
+      signal,
+      () => look(catalog, adId),
+      async () => {
+        const { body } = await call(adPath(catalog, adId), { signal });
+        draw(body);
+        if (body.waiting) draw(await waited(catalog, adId, null, null, signal));
+      },
+    );
   }
 
   async function attempt(signal, again, work) {
@@ -136,7 +149,11 @@ function nothingYet() {
   return el(
     "div",
     { class: "card empty" },
-    el("p", {}, "Drop a photo, or pick an ad: its answers, their sources and where the time went appear here."),
+    el(
+      "p",
+      {},
+      "Drop a photo, or pick an ad: its answers, their sources and where the time went appear here.",
+    ),
   );
 }
 

@@ -8,8 +8,12 @@ import { watchKeyButton } from "/page/key.js";
 
 const VIEWS = { look: lookView, live: liveView, ads: adsView };
 const names = Object.keys(VIEWS);
-const panels = Object.fromEntries(names.map((name) => [name, document.getElementById(`panel-${name}`)]));
-const tabs = Object.fromEntries(names.map((name) => [name, document.getElementById(`tab-${name}`)]));
+const panels = Object.fromEntries(
+  names.map((name) => [name, document.getElementById(`panel-${name}`)]),
+);
+const tabs = Object.fromEntries(
+  names.map((name) => [name, document.getElementById(`tab-${name}`)]),
+);
 const views = {};
 const last = Object.fromEntries(names.map((name) => [name, `#/${name}`]));
 let shown = null;

@@ -19,8 +19,10 @@ const TITLES = {
 
 /** What to do about an error, in a sentence; empty where the API's own words say it. */
 function advice(error) {
-  if (error.status === 401) return "Press Key above and give a valid one; lalafo keys make prints one.";
-  if (error.status === 403) return "Press Key above for another one, or have one made with that scope.";
+  if (error.status === 401)
+    return "Press Key above and give a valid one; lalafo keys make prints one.";
+  if (error.status === 403)
+    return "Press Key above for another one, or have one made with that scope.";
   if (error.status === 413) return tooLarge(error);
   if (error.status >= 500 && error.status !== 503) return "The gateway's log says what broke.";
   return "";
@@ -43,7 +45,9 @@ function tooLarge({ kind, problem }) {
 export function errorNotice(error, retry) {
   const known = error.status !== undefined;
   if (!known) console.error(error);
-  const title = known ? (TITLES[error.status] ?? error.problem.title ?? "It did not work") : "This page broke";
+  const title = known
+    ? (TITLES[error.status] ?? error.problem.title ?? "It did not work")
+    : "This page broke";
   const what = known ? error.message : `${error.message}. Reload the page; if it stays, report it.`;
   const box = el(
     "div",

@@ -10,9 +10,15 @@ export function photosCard(ad, pictures) {
   const layers = new Map();
   const figures = ad.photos.map((photo) => figure(photo, pictures, layers));
   const usable = ad.photos.filter((photo) => photo.status === "ok").length;
-  const aside = ad.photos.length ? `${usable} of ${plural(ad.photos.length, "photo")} usable` : null;
+  const aside = ad.photos.length
+    ? `${usable} of ${plural(ad.photos.length, "photo")} usable`
+    : null;
   const none = el("p", { class: "hint" }, "The ad has no photos.");
-  const node = card("Photos", aside, figures.length ? el("div", { class: "photos" }, figures) : none);
+  const node = card(
+    "Photos",
+    aside,
+    figures.length ? el("div", { class: "photos" }, figures) : none,
+  );
   const mark = (regions) => {
     for (const [position, layer] of layers) {
       fill(layer, regions.filter((region) => (region.position ?? 0) === position).map(frame));
@@ -28,9 +34,19 @@ function figure(photo, pictures, layers) {
   const layer = el("span", { class: "layer", "aria-hidden": "true" });
   layers.set(photo.position, layer);
   const ratio = photo.width && photo.height ? `${photo.width} / ${photo.height}` : "4 / 3";
-  const frameBox = el("div", { class: "photo", style: { "aspect-ratio": ratio } }, pictures.show(path, name), layer);
+  const frameBox = el(
+    "div",
+    { class: "photo", style: { "aspect-ratio": ratio } },
+    pictures.show(path, name),
+    layer,
+  );
   const size = photo.width ? `${photo.width} × ${photo.height}` : "";
-  return el("figure", {}, frameBox, el("figcaption", {}, el("span", {}, name), el("span", { class: "hint" }, size)));
+  return el(
+    "figure",
+    {},
+    frameBox,
+    el("figcaption", {}, el("span", {}, name), el("span", { class: "hint" }, size)),
+  );
 }
 
 function trouble(photo, name) {

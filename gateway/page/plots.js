@@ -13,7 +13,9 @@ export function ticks(most) {
   if (!(most > 0)) return [0, 1];
   const rough = most / LINES_WANTED;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough);
+  const step = [1, 2, 5, 10]
+    .map((factor) => factor * power)
+    .find((candidate) => candidate >= rough);
   const marks = [];
   for (let at = 0; at < most + step; at += step) marks.push(at);
   return marks;
@@ -34,7 +36,13 @@ export class LinePlot {
     this.format = format;
     this.area = area;
     this.readout = el("span", { class: "readout" });
-    this.chart = svg("svg", { class: "chart", tabindex: 0, role: "slider", "aria-label": `${title}: a moment`, "aria-valuemin": 0 });
+    this.chart = svg("svg", {
+      class: "chart",
+      tabindex: 0,
+      role: "slider",
+      "aria-label": `${title}: a moment`,
+      "aria-valuemin": 0,
+    });
     this.empty = el("p", { class: "hint none" }, "Nothing in this time.");
     this.node = el(
       "figure",
@@ -64,7 +72,14 @@ export class LinePlot {
     chart.addEventListener("keydown", (event) => {
       const last = this.#times.length - 1;
       const at = this.#at ?? last;
-      const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at + 10, PageDown: at - 10, Home: 0, End: last }[event.key];
+      const to = {
+        ArrowLeft: at - 1,
+        ArrowRight: at + 1,
+        PageUp: at + 10,
+        PageDown: at - 10,
+        Home: 0,
+        End: last,
+      }[event.key];
       if (to === undefined) return;
       event.preventDefault();
       this.#move(Math.max(0, Math.min(last, to)));
@@ -91,12 +106,21 @@ export class LinePlot {
     this.#tell();
     if (!known || !this.node.clientWidth) return;
     this.#width = this.chart.clientWidth || this.node.clientWidth;
-    const most = Math.max(0, ...this.#series.flatMap((one) => one.values.map((value) => value ?? 0)));
+    const most = Math.max(
+      0,
+      ...this.#series.flatMap((one) => one.values.map((value) => value ?? 0)),
+    );
     const marks = ticks(most);
     const scale = this.#scale(marks.at(-1));
     this.chart.setAttribute("viewBox", `0 0 ${this.#width} ${HEIGHT}`);
     this.chart.setAttribute("height", HEIGHT);
-    fill(this.chart, this.#grid(marks, scale), this.#hours(scale), this.#series.map((one, index) => this.#line(one, index, scale)), this.#cross(scale));
+    fill(
+      this.chart,
+      this.#grid(marks, scale),
+      this.#hours(scale),
+      this.#series.map((one, index) => this.#line(one, index, scale)),
+      this.#cross(scale),
+    );
   }
 
   #scale(most) {
@@ -111,20 +135,41 @@ export class LinePlot {
 
   #grid(marks, { y }) {
     return marks.map((mark) => [
-      svg("line", { class: "grid", x1: EDGE.left, x2: this.#width - EDGE.right, y1: y(mark), y2: y(mark) }),
-      svg("text", { class: "tick", x: EDGE.left - 6, y: y(mark) + 4, "text-anchor": "end" }, this.format(mark)),
+      svg("line", {
+        class: "grid",
+        x1: EDGE.left,
+        x2: this.#width - EDGE.right,
+        y1: y(mark),
+        y2: y(mark),
+      }),
+      svg(
+        "text",
+        { class: "tick", x: EDGE.left - 6, y: y(mark) + 4, "text-anchor": "end" },
+        this.format(mark),
+      ),
     ]);
   }
 
   #hours({ x }) {
     const fit = Math.max(2, Math.floor((this.#width - EDGE.left) / LABEL_WIDTH));
     const each = Math.max(1, Math.ceil(this.#times.length / fit));
-    const shown = this.#times.map((time, index) => [time, index]).filter(([, index]) => (this.#times.length - 1 - index) % each === 0);
+    const shown = this.#times
+      .map((time, index) => [time, index])
+      .filter(([, index]) => (this.#times.length - 1 - index) % each === 0);
     return shown
       .filter(([, index]) => x(index) > EDGE.left + 12)
       .map(([time, index]) => {
         const end = index === this.#times.length - 1;
-        return svg("text", { class: "tick", x: x(index) + (end ? EDGE.right : 0), y: HEIGHT - 4, "text-anchor": end ? "end" : "middle" }, clock(time, false));
+        return svg(
+          "text",
+          {
+            class: "tick",
+            x: x(index) + (end ? EDGE.right : 0),
+            y: HEIGHT - 4,
+            "text-anchor": end ? "end" : "middle",
+          },
+          clock(time, false),
+        );
       });
   }
 
@@ -142,7 +187,9 @@ export class LinePlot {
       const path = points.map(([px, py]) => `${px.toFixed(1)},${py.toFixed(1)}`).join("L");
       const [from, to] = [points[0][0], points.at(-1)[0]];
       return [
-        this.area && index === 0 && svg("path", { class: "area", d: `M${from},${y(0)}L${path}L${to},${y(0)}Z` }),
+        this.area &&
+          index === 0 &&
+          svg("path", { class: "area", d: `M${from},${y(0)}L${path}L${to},${y(0)}Z` }),
         points.length === 1
           ? svg("circle", { class: `dot line-${index}`, cx: from, cy: points[0][1], r: 2.5 })
           : svg("path", { class: `line line-${index}`, d: `M${path}` }),
@@ -157,7 +204,9 @@ export class LinePlot {
       svg("line", { class: "cross", x1: at, x2: at, y1: EDGE.top, y2: HEIGHT - EDGE.bottom }),
       this.#series.map((one, index) => {
         const value = one.values[this.#at];
-        return value === null ? null : svg("circle", { class: `dot line-${index}`, cx: at, cy: y(value), r: 3.5 });
+        return value === null
+          ? null
+          : svg("circle", { class: `dot line-${index}`, cx: at, cy: y(value), r: 3.5 });
       }),
     ];
   }
@@ -170,14 +219,28 @@ export class LinePlot {
       fill(this.readout);
       return;
     }
-    const values = this.#series.map((one) => [one.name, one.values[at] === null ? "–" : this.format(one.values[at])]);
+    const values = this.#series.map((one) => [
+      one.name,
+      one.values[at] === null ? "–" : this.format(one.values[at]),
+    ]);
     fill(
       this.readout,
       el("span", { class: "hint" }, clock(time, false)),
-      values.map(([name, text], index) => el("span", {}, el("span", { class: `key line-${index}` }), `${name} `, el("strong", {}, text))),
+      values.map(([name, text], index) =>
+        el(
+          "span",
+          {},
+          el("span", { class: `key line-${index}` }),
+          `${name} `,
+          el("strong", {}, text),
+        ),
+      ),
     );
     this.chart.setAttribute("aria-valuemax", Math.max(0, this.#times.length - 1));
     this.chart.setAttribute("aria-valuenow", Math.max(0, at));
-    this.chart.setAttribute("aria-valuetext", `${clock(time, false)}: ${values.map((pair) => pair.join(" ")).join(", ")}`);
+    this.chart.setAttribute(
+      "aria-valuetext",
+      `${clock(time, false)}: ${values.map((pair) => pair.join(" ")).join(", ")}`,
+    );
   }
 }

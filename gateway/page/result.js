@@ -53,7 +53,8 @@ function head(ad, again) {
 }
 
 function waitingNotice(ad) {
-  const what = ad.waiting.kind === "deleted" ? "A deletion was accepted" : "A newer revision was accepted";
+  const what =
+    ad.waiting.kind === "deleted" ? "A deletion was accepted" : "A newer revision was accepted";
   return notice(
     ad.status === "received" ? "Accepted, and not scored yet" : what,
     `Revision ${ad.waiting.revision}, accepted ${moment(ad.waiting.accepted_at)}; no session has committed it yet. This page goes on looking for 30 s; then press Look again, and see Live whether a session runs.`,
@@ -69,7 +70,13 @@ function answers(ad, photos, pictures) {
     no_photos: "Without photos there is nothing to judge.",
     deleted: "The ad was deleted.",
   };
-  return [card("Answers", null, el("p", { class: "hint" }, why[ad.status] ?? "The live release has none for this ad."))];
+  return [
+    card(
+      "Answers",
+      null,
+      el("p", { class: "hint" }, why[ad.status] ?? "The live release has none for this ad."),
+    ),
+  ];
 }
 
 function categoryFirst(a, b) {
@@ -93,7 +100,11 @@ function facts(ad) {
   const node = card(
     "The ad",
     null,
-    el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+    el(
+      "dl",
+      { class: "facts" },
+      rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]),
+    ),
   );
   node.classList.add("about");
   return node;

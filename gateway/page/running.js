@@ -4,23 +4,39 @@ import { el, link } from "/page/dom.js";
 import { count, moment, plural, share, shortId, span } from "/page/format.js";
 
 export function sessionsDrawn(sessions) {
-  const head = ["Run", "State", "Since", "Partitions"].map((text, index) => el("th", { scope: "col", class: index === 3 ? "num" : null }, text));
+  const head = ["Run", "State", "Since", "Partitions"].map((text, index) =>
+    el("th", { scope: "col", class: index === 3 ? "num" : null }, text),
+  );
   const rows = sessions.map((one) =>
     el(
       "tr",
       {},
       el("td", {}, link(shortId(one.run.id), one.run.url, { class: "mono", title: one.run.id })),
-      el("td", {}, el("span", { class: `chip ${one.state === "ready" ? "good" : "busy"}` }, one.state)),
+      el(
+        "td",
+        {},
+        el("span", { class: `chip ${one.state === "ready" ? "good" : "busy"}` }, one.state),
+      ),
       el("td", { title: `the next one takes over: ${moment(one.due_at)}` }, moment(one.started_at)),
       el("td", { class: "num" }, one.partitions ? count(one.partitions) : "standby"),
     ),
   );
-  const none = el("p", { class: "hint" }, "None runs, so nothing is scored. Dagster's sensor new_ads starts them: is it on?");
-  return rows.length ? el("table", { class: "plain" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)) : none;
+  const none = el(
+    "p",
+    { class: "hint" },
+    "None runs, so nothing is scored. Dagster's sensor new_ads starts them: is it on?",
+  );
+  return rows.length
+    ? el("table", { class: "plain" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))
+    : none;
 }
 
 export function releasesDrawn(releases) {
-  const none = el("p", { class: "hint" }, "No release is in force, so nothing is scored: see lalafo releases.");
+  const none = el(
+    "p",
+    { class: "hint" },
+    "No release is in force, so nothing is scored: see lalafo releases.",
+  );
   return releases.length ? releases.map(release) : none;
 }
 
@@ -30,13 +46,30 @@ function release(one) {
   return el(
     "div",
     { class: "release" },
-    el("p", {}, link(shortId(one.release.id, 44), one.release.url, { class: "mono", title: one.release.id }), el("span", { class: `chip ${one.role === "live" ? "good" : ""}` }, one.role)),
+    el(
+      "p",
+      {},
+      link(shortId(one.release.id, 44), one.release.url, { class: "mono", title: one.release.id }),
+      el("span", { class: `chip ${one.role === "live" ? "good" : ""}` }, one.role),
+    ),
     el(
       "div",
-      { class: "progress", role: "progressbar", "aria-label": `Days scored by ${one.release.id}`, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.floor(part * 100) },
+      {
+        class: "progress",
+        role: "progressbar",
+        "aria-label": `Days scored by ${one.release.id}`,
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        "aria-valuenow": Math.floor(part * 100),
+      },
       el("span", { style: { width: `${part * 100}%` } }),
     ),
-    el("p", { class: "hint" }, el("span", {}, days(one, done, part)), el("span", {}, rescored(one.rescore))),
+    el(
+      "p",
+      { class: "hint" },
+      el("span", {}, days(one, done, part)),
+      el("span", {}, rescored(one.rescore)),
+    ),
   );
 }
 

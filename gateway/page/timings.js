@@ -38,13 +38,26 @@ export function timingsCard(ad, tookMs) {
   const stack = el(
     "div",
     { class: "stack", "aria-hidden": "true" },
-    rows.map(([name, title]) => el("span", { class: `seg s-${name}`, title: `${title} ${duration(found[name])}`, style: { "flex-grow": found[name] } })),
+    rows.map(([name, title]) =>
+      el("span", {
+        class: `seg s-${name}`,
+        title: `${title} ${duration(found[name])}`,
+        style: { "flex-grow": found[name] },
+      }),
+    ),
   );
   const legend = rows.map(([name, title, hint]) =>
     el(
       "tr",
       {},
-      el("th", { scope: "row" }, el("span", { class: `swatch s-${name}` }), title, " ", el("span", { class: "hint" }, hint)),
+      el(
+        "th",
+        { scope: "row" },
+        el("span", { class: `swatch s-${name}` }),
+        title,
+        " ",
+        el("span", { class: "hint" }, hint),
+      ),
       el("td", {}, duration(found[name])),
       el("td", { class: "hint" }, share(sum ? found[name] / sum : 0)),
     ),
@@ -53,12 +66,27 @@ export function timingsCard(ad, tookMs) {
   return card(
     "Where the time went",
     aside,
-    el("p", { class: "total" }, el("strong", {}, duration(total)), el("span", { class: "hint" }, ad.timings.total_ms === null ? " so far; the commit's moment comes after it" : " from Kafka to the committed row")),
+    el(
+      "p",
+      { class: "total" },
+      el("strong", {}, duration(total)),
+      el(
+        "span",
+        { class: "hint" },
+        ad.timings.total_ms === null
+          ? " so far; the commit's moment comes after it"
+          : " from Kafka to the committed row",
+      ),
+    ),
     stack,
     el("table", { class: "times" }, el("tbody", {}, legend)),
   );
 }
 
 function noTimes() {
-  return card("Where the time went", null, el("p", { class: "hint" }, "Known once a session has committed the ad; kept for some days."));
+  return card(
+    "Where the time went",
+    null,
+    el("p", { class: "hint" }, "Known once a session has committed the ad; kept for some days."),
+  );
 }

@@ -91,6 +91,9 @@ class Stand:
         page = fresh.new_page()
         page.on("console", lambda told: self._console(told.type, told.text))
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        # From the start: Playwright asks for choosers without waiting until it gets them, and a key
+        # pressed at once would open the browser's own (9 of 30 times).
+        page.on("filechooser", lambda _: None)
         try:
             page.goto(f"{self.url}{path}")
             yield page
@@ -147,7 +150,7 @@ def standing(
         opened.callback(browser.close)
         stand = Stand(gateway.url, key, database, browser, folder)
         ready = "SELECT 1 FROM lalafo.sessions WHERE state = 'ready'"
-        wait_for(lambda: bool(stand.rows(ready)), lambda: "no session became ready", 60)
+        wait_for(lambda: bool(stand.rows(ready)), lambda: "no session became ready", 120)
         yield stand
 
 
