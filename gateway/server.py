@@ -3,6 +3,7 @@
 Decides which server runs the application and that keys are off on loopback alone. Knows no route.
 """
 
+import gc
 import ipaddress
 import logging
 import os
@@ -150,7 +151,12 @@ def _application(settings: Settings) -> "FastAPI":
 
     configure_log()
     _end_with_parent()
-    return make_app(settings)
+    app = make_app(settings)
+    # What was imported stays: a full collection would go through it again and again, and a request
+    # that comes meanwhile waits for tens of milliseconds.
+    gc.freeze()
+    gc.enable()
+    return app
 
 
 def _serve_here(config: "uvicorn.Config", listener: socket.socket) -> None:
