@@ -12,9 +12,14 @@ import pytest
 from ops.types import EventKind, PhotoRef
 from resources.api_keys import make
 from resources.database import Database
-from resources.releases_in_force import put_live
+from resources.releases_in_force import promote, propose, put_live, read_in_force, take_back
 from tests.batches import NOON, RELEASE, event, outcome, put_test_release, sha
+from tests.integration.flips import TOPIC, judged, rescore
+from tests.integration.gateway_live import live_gateway
+from tests.integration.live import Live, ad
 from tests.integration.read_catalogue import DAGSTER, Catalogue, predict, problem, read_catalogue
+from tests.odd_photos import jpeg, noisy
+from tests.releases import random_release
 
 
 @pytest.fixture
@@ -223,3 +228,26 @@ def test_reading_needs_a_key_that_may_read(catalogue: Catalogue, path: str) -> N
     key = make(catalogue.database, "writer", scopes=["ingest"]).text
     assert catalogue.get(path, key=key).status_code == 403
     assert httpx.get(catalogue.gateway.url + path).status_code == 401
+
+
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)
+def test_a_promotion_flips_what_is_told(live: Live) -> None:
+    """Each answer is wholly of the one release or of the other; going back is a flip too."""
+    live.publish(ad("1", [live.photo("1.jpg", jpeg(noisy(40, 30, 1)))]))
+    live.drain()
+    before = read_in_force(live.database).live.name
+    after = judged(live.database, live.settings, random_release(1))
+    propose(live.database, after)
+    rescore(live.database, live.settings, after)
+    settings = live.settings.model_copy(update={"gateway_auth": "off"})
+    with live_gateway(settings) as gateway:
+
+        def told() -> tuple[str, str]:
+            answer = httpx.get(f"{gateway.url}/v1/ads/kg/1").json()["predictions"]["category"]
+            return answer["release"]["id"], answer["run"]["id"]
+
+        assert told() == (before, "run-1")
+        promote(live.database, after, scored_topic=TOPIC)
+        assert told() == (after, f"rescore-{after}")
+        take_back(live.database, scored_topic=TOPIC)
+        assert told() == (before, "run-1")
