@@ -4,31 +4,26 @@ Decides what a request looks like, and how long an answer is waited for. What is
 which revision, is `gateway/accepting.py`'s.
 """
 
-import asyncio
-import json
-import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
-from gateway.accepting import Answer, accept, first_revision
 from gateway.accepting import Request as Wanted
+from gateway.accepting import first_revision
+from gateway.answering import answered
 from gateway.auth import Caller, Ingest
 from gateway.forms import FormRules, is_form, received_form
 from gateway.meant import deletion_of, event_of
 from gateway.problems import Problem, invalid
-from gateway.reading import read_ad_json
 from gateway.schemas import EXAMPLE_AD, Accepted, AdIn, AdOut
 from gateway.services import Services, TheServices
 from gateway.uploads import Upload, store_uploads
-from ops.errors import RetryableError
 from ops.events import MAX_KEY_CHARS
 from ops.types import AdKey
 
 router = APIRouter(tags=["ads"])
-log = logging.getLogger(__name__)
 
 AD_PART, PHOTO_PART = "ad", "photo"
 
@@ -199,75 +194,6 @@ async def wanted_ad(
     return Wanted(event, ad.revision is not None, caller.key_id, idempotency_key, uploads)
 
 
-async def answered(services: Services, wanted: Wanted, wait_s: float | None) -> Response:
-    """Accept it, and answer when it is published, or scored."""
-    key = wanted.event.key
-    if wait_s is None:
-        return _response(await published(services, wanted))
-    with services.commits.expect(key) as committed:
-        answer = await published(services, wanted)
-        if answer.body["state"] == "superseded":
-            return _response(answer)
-        ad = await scored_ad(
-            services,
-            key,
-            answer.body["revision"],
-            committed,
-            within_s=wait_s,
-            look_first=answer.owed is None,
-        )
-    if ad is None:
-        return _response(answer)
-    return Response(ad, media_type="application/json", headers=_headers(answer))
-
-
-async def published(services: Services, wanted: Wanted) -> Answer:
-    """Accept it, and tell Kafka."""
-    answer = await accept(services, wanted)
-    if answer.owed is not None:
-        answer.body["published"] = await services.outbox.publish(answer.owed)
-    return answer
-
-
-async def scored_ad(
-    services: Services,
-    key: AdKey,
-    revision: int,
-    committed: asyncio.Event,
-    *,
-    within_s: float,
-    look_first: bool,
-) -> bytes | None:
-    """The ad's JSON once this revision, or a higher one, is committed; None where it is not within
-    so many seconds, or can't be read: it is accepted all the same.
-
-    Args:
-        look_first: it may be committed already; else only a commit from now on counts.
-    """
-    try:
-        if look_first and (ad := await _committed(services, key, revision)) is not None:
-            return ad
-        try:
-            async with asyncio.timeout(within_s):
-                while True:
-                    await committed.wait()
-                    committed.clear()
-                    if (ad := await _committed(services, key, revision)) is not None:
-                        return ad
-        except TimeoutError:  # its notice may have been lost
-            return await _committed(services, key, revision)
-    except RetryableError as error:
-        log.warning("an accepted ad can't be read: %s", error)
-        return None
-
-
-async def _committed(services: Services, key: AdKey, revision: int) -> bytes | None:
-    text = await read_ad_json(services, key)
-    ad = {} if text is None else json.loads(text)
-    done = ad.get("run") is not None and ad["status"] != "received" and ad["revision"] >= revision
-    return text if done else None
-
-
 def _wait_s(services: Services, wait: float | None) -> float | None:
     most = services.settings.max_wait_s
     if wait is not None and wait > most:
@@ -275,19 +201,3 @@ def _wait_s(services: Services, wait: float | None) -> float | None:
             422, "invalid", f"wait is {wait:g}; 0 to {most:g} seconds are allowed", allowed=most
         )
     return wait
-
-
-def _headers(answer: Answer) -> dict[str, str]:
-    headers = {"Location": answer.body["links"]["self"]}
-    if answer.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return headers
-
-
-def _response(answer: Answer) -> Response:
-    return Response(
-        json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode(),
-        status_code=answer.status,
-        headers=_headers(answer),
-        media_type="application/json",
-    )

@@ -15,7 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gateway.accepting import Request as Wanted
 from gateway.accepting_rows import read_known
-from gateway.ads import inlined, published, scored_ad, wanted_ad
+from gateway.ads import inlined, wanted_ad
+from gateway.answering import published, scored_ad
 from gateway.auth import Ingest, Read
 from gateway.forms import FormRules, is_form, received_form
 from gateway.meant import event_of
