@@ -43,7 +43,7 @@ export function lookView(panel) {
     const adId = `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
     const previews = files.map((file) => pictures.showFile(file, `Sent: ${file.name}`));
     const told = waitingBox(
-      `Sending ${files.length === 1 ? "the photo" : `${files.length} photos`}`,
+      `Sending ${files.length === 1 ? "the photo" : `${files.length} photos`}, and waiting for the answer`,
       signal,
     );
     fill(out, told.node, el("div", { class: "previews" }, previews));
