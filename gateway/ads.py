@@ -195,9 +195,5 @@ async def wanted_ad(
 
 
 def _wait_s(services: Services, wait: float | None) -> float | None:
-    most = services.settings.max_wait_s
-    if wait is not None and wait > most:
-        raise Problem(
-            422, "invalid", f"wait is {wait:g}; 0 to {most:g} seconds are allowed", allowed=most
-        )
-    return wait
+    """As long as is asked for, and no longer than the settings allow."""
+    return None if wait is None else min(wait, services.settings.max_wait_s)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import structlog
 
-import gateway.client
+import gateway.client.blocking
 from gateway.client import (
     AsyncLalafoClient,
     Away,
@@ -311,7 +311,9 @@ def test_the_examples_of_the_documentation_are_true(place: Place) -> None:
             "LalafoClient": LalafoClient,
             **{"client": client, "url": place.url, "key": place.key, "photo": photo_bytes(51)},
         }
-        found = finder.find(LalafoClient, "LalafoClient", module=gateway.client, globs=globs)
+        found = finder.find(
+            LalafoClient, "LalafoClient", module=gateway.client.blocking, globs=globs
+        )
         said: list[str] = []
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
         for test in sorted(found, key=lambda test: test.lineno or 0):

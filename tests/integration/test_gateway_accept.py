@@ -27,7 +27,7 @@ def settings(database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
         home=tmp_path,
         database_url=database.url.render_as_string(),
         gateway_auth="off",
-        max_wait_s=2.0,
+        max_wait_s=1.0,
     )
 
 
@@ -238,8 +238,7 @@ def test_an_answer_is_waited_for_and_not_longer(
     """Without a session: 202 after the time; more than the most is refused."""
     answer = client.post("/v1/ads?wait=0.2", json=AD)
     assert (answer.status_code, answer.json()["state"]) == (202, "accepted")
-    refused = client.post("/v1/ads?wait=2.5", json=AD)
-    assert (refused.status_code, refused.json()["allowed"]) == (422, 2.0)
+    assert client.post("/v1/ads?wait=1e9", json=AD).status_code == 202  # max_wait_s later
     assert client.post("/v1/ads?wait=nan", json=AD).status_code == 422
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway.client import AdIn, AsyncLalafoClient, LalafoApiError, LalafoClient, PhotoIn
-from gateway.client_calls import ad_path
+from gateway.client.calls import ad_path
 from ops.errors import ConfigurationError
 
 KEY = "lv_0123_topsecret"

@@ -6,8 +6,8 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from gateway.client_calls import Address, Call
-from gateway.client_errors import (
+from gateway.client.calls import Address, Call
+from gateway.client.errors import (
     Away,
     LalafoApiError,
     NotAllowed,
@@ -15,7 +15,7 @@ from gateway.client_errors import (
     RateLimited,
     Refused,
 )
-from gateway.client_retry import LONGEST_PAUSE_S, Pause, Policy, persist, retry_after_s
+from gateway.client.retry import LONGEST_PAUSE_S, Pause, Policy, persist, retry_after_s
 
 CALL = Address("http://gateway.example", 1.0).get_ad("kg", "1")
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -1,15 +1,4 @@
-"""The Python client: `LalafoClient`, and `AsyncLalafoClient`, its twin for an event loop.
-
-    from gateway.client import LalafoClient
-
-    with LalafoClient("https://vision.example", key="lv_…") as client:
-        ad = client.score_ad({"catalog": "kg", "ad_id": "42"}, photos=[Path("chair.jpg")])
-        print(ad.predictions["category"].label)
-
-Decides nothing: what a call asks, how its answer is read and when it is tried again is in
-`client_plans`, `client_calls` and `client_retry`; each twin runs those plans, one with sleeps, one
-with awaits. Needs httpx and pydantic alone. Errors: `client_errors`.
-"""
+"""The client that waits: runs the plans of `plans.py` with sleeps."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,20 +8,10 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from gateway.client_async import AsyncLalafoClient
-from gateway.client_base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
-from gateway.client_calls import Address, Call, Photo, ads_query, query
-from gateway.client_errors import (
-    Away,
-    LalafoApiError,
-    Late,
-    NotAllowed,
-    NotFound,
-    RateLimited,
-    Refused,
-)
-from gateway.client_plans import Page, Pages, given_or_set
-from gateway.client_retry import Came, Plan
+from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
+from gateway.client.calls import Address, Call, Photo, ads_query, query
+from gateway.client.plans import Page, Pages, given_or_set
+from gateway.client.retry import Came, Plan
 from gateway.schemas import (
     Accepted,
     AdIn,
@@ -40,31 +19,9 @@ from gateway.schemas import (
     AdSummary,
     FailureOut,
     FeedbackOut,
-    PhotoIn,
     UploadOut,
 )
 from gateway.statistics_schemas import StatisticsOut
-
-__all__ = [
-    "Accepted",
-    "AdIn",
-    "AdOut",
-    "AdSummary",
-    "AsyncLalafoClient",
-    "Away",
-    "FailureOut",
-    "FeedbackOut",
-    "LalafoApiError",
-    "LalafoClient",
-    "Late",
-    "NotAllowed",
-    "NotFound",
-    "PhotoIn",
-    "RateLimited",
-    "Refused",
-    "StatisticsOut",
-    "UploadOut",
-]
 
 T = TypeVar("T")
 
@@ -82,12 +39,12 @@ class LalafoClient(BaseClient):
     Raises:
         ConfigurationError: no address is known, or the address or the key can't be used.
 
-    Every method raises LalafoApiError, or one of its kinds; `gateway.client_errors` draws them.
+    Every method raises LalafoApiError, or one of its kinds; `gateway.client.errors` draws them.
 
     >>> with LalafoClient(url, key=key) as one:
     ...     one.get_ad("doc", "nowhere")
     Traceback (most recent call last):
-    gateway.client_errors.NotFound: ...
+    gateway.client.errors.NotFound: ...
     """
 
     def __init__(

@@ -17,8 +17,8 @@ from typing import TypeAlias, TypeVar
 
 import httpx
 
-from gateway.client_calls import Call
-from gateway.client_errors import LalafoApiError, error_of, may_pass, no_answer
+from gateway.client.calls import Call
+from gateway.client.errors import LalafoApiError, error_of, may_pass, no_answer
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0

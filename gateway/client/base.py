@@ -8,9 +8,9 @@ from typing import Self
 
 import httpx
 
-from gateway.client_calls import Address
-from gateway.client_plans import Plans
-from gateway.client_retry import Policy
+from gateway.client.calls import Address
+from gateway.client.plans import Plans
+from gateway.client.retry import Policy
 
 TIMEOUT_S = 10.0
 PATIENCE_S = 30.0

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from gateway.client_calls import Address, Call, Photo, query
-from gateway.client_errors import Late, NotFound, unreadable
-from gateway.client_retry import Pause, Plan, Policy, persist
+from gateway.client.calls import Address, Call, Photo, query
+from gateway.client.errors import Late, NotFound, unreadable
+from gateway.client.retry import Pause, Plan, Policy, persist
 from gateway.schemas import (
     Accepted,
     AdIn,

@@ -1,4 +1,4 @@
-"""The client for an event loop; `client.py` says what its methods promise.
+"""The client for an event loop; `blocking.py` says what its methods promise.
 
 Decides nothing but how a plan is run: with awaits.
 """
@@ -11,10 +11,10 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from gateway.client_base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
-from gateway.client_calls import Address, Call, Photo, ads_query, query
-from gateway.client_plans import Page, Pages, given_or_set
-from gateway.client_retry import Came, Plan
+from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
+from gateway.client.calls import Address, Call, Photo, ads_query, query
+from gateway.client.plans import Page, Pages, given_or_set
+from gateway.client.retry import Came, Plan
 from gateway.schemas import (
     Accepted,
     AdIn,
