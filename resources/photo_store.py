@@ -9,9 +9,8 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from hashlib import sha256 as new_sha256
+from pathlib import Path
 from typing import BinaryIO, Literal, get_args
-
-import fsspec
 
 from ops.errors import ConfigurationError, LalafoError, RetryableError, StoredObjectError
 from resources.stored_objects import (
@@ -43,15 +42,7 @@ class PhotoStore:
     """
 
     def __init__(self, store_url: str, *, fsync: bool = True) -> None:
-        try:
-            filesystem, root = fsspec.core.url_to_fs(store_url, use_listings_cache=False)
-        except (ValueError, ImportError) as error:
-            raise ConfigurationError(f"{_SETTING}={store_url}: {error}") from error
-        self._objects: Objects = (
-            LocalFolder(root, fsync=fsync)
-            if filesystem.protocol[0] == "file"
-            else RemoteFolder(filesystem, root)
-        )
+        self._objects = _opened(store_url, fsync=fsync)
 
     def put(self, kind: Kind, sha256: bytes, data: bytes) -> None:
         """Store the object; at once if one of this name and size is there.
@@ -152,6 +143,20 @@ class PhotoStore:
     def url(self, kind: Kind, sha256: bytes) -> str:
         """The object's fsspec URL, stored or not; file:///… for a local folder."""
         return self._objects.url(_name(kind, sha256))
+
+
+def _opened(store_url: str, *, fsync: bool) -> Objects:
+    if "://" not in store_url and "::" not in store_url:
+        return LocalFolder(str(Path(store_url).expanduser().absolute()), fsync=fsync)
+    import fsspec  # here, since a gateway with a folder starts without it
+
+    try:
+        filesystem, root = fsspec.core.url_to_fs(store_url, use_listings_cache=False)
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(f"{_SETTING}={store_url}: {error}") from error
+    if filesystem.protocol[0] == "file":
+        return LocalFolder(root, fsync=fsync)
+    return RemoteFolder(filesystem, root)
 
 
 def _name(kind: Kind, sha256: bytes) -> str:

@@ -311,7 +311,7 @@ def test_storage_away_is_told_from_storage_denied(
 ) -> None:
     """Away: try again. Denied: a person must act. Each names the setting."""
     answer: Any = (BrokenFilesystem(error), "bucket")
-    monkeypatch.setattr(photo_store.fsspec.core, "url_to_fs", lambda *_, **__: answer)
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda *_, **__: answer)
     store = PhotoStore("broken://bucket")
     for ask in (
         lambda: store.put("renditions", NAME, DATA),
@@ -326,7 +326,7 @@ def test_storage_away_is_told_from_storage_denied(
 def test_a_missing_bucket_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """A person must make it, with that person's settings."""
     answer: Any = (BrokenFilesystem(FileNotFoundError("NoSuchBucket")), "bucket")
-    monkeypatch.setattr(photo_store.fsspec.core, "url_to_fs", lambda *_, **__: answer)
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda *_, **__: answer)
     with pytest.raises(ConfigurationError, match="does not exist"):
         PhotoStore("broken://bucket").put("renditions", NAME, DATA)
 
