@@ -21,7 +21,7 @@ help:
 	@echo "make drill   the fault proofs at ten times the size: about an hour"
 	@echo "make check   lint, format, types, layers, tests: what CI runs"
 	@echo "make lint    the same without the tests"
-	@echo "make bench   the asset path and the stream, each beside a bare loop (ten minutes)"
+	@echo "make bench   the asset path, the stream and the gateway, each beside a bare loop or a peer"
 	@echo "make clean-venv   remove .venv, so that the next command makes it anew"
 
 # The environment, whole or not at all: the stamp is written last.
@@ -59,6 +59,7 @@ bench: $(STAMP)
 	$(BIN)/lalafo bench batch
 	$(BIN)/lalafo bench stream
 	$(BIN)/lalafo bench stream --saturate
+	$(BIN)/lalafo bench gateway
 
 clean-venv:
 	rm -rf $(VENV)
