@@ -44,7 +44,6 @@ _ADS = """
             WHERE a.catalog = c.catalog
                 AND (a.received_at, a.ad_id) <= (%(at)s::timestamptz, %(ad_id)s::text)
                 AND a.received_at >= %(since)s::timestamptz
-                AND a.received_at < %(until)s::timestamptz
                 AND (c.catalog < %(catalog)s::text
                     OR (a.received_at, a.ad_id) <> (%(at)s::timestamptz, %(ad_id)s::text))
             ORDER BY a.received_at DESC, a.ad_id DESC LIMIT %(seen)s::int
@@ -136,14 +135,16 @@ class Asked:
 
 def ads_query(asked: Asked) -> tuple[str, dict[str, Any]]:
     """The statement of a page of ads; Problem (422) for a wrong cursor."""
-    at, (ad_id, catalog) = _LAST, ("", "")
+    at, ad_id, catalog = _LAST if asked.until is None else asked.until, "", ""
     if asked.cursor is not None:
-        at, (ad_id, catalog) = place_of("ads", asked.cursor, texts=2)
+        place, texts = place_of("ads", asked.cursor, texts=2)
+        # One upper bound, not two: given both, PostgreSQL 18 begins its walk at the wrong one.
+        if (place, texts[0]) < (at, ad_id):
+            at, (ad_id, catalog) = place, texts
     values = {
         **asked.values(),
         **{"at": at, "ad_id": ad_id, "catalog": catalog},
         "since": _FIRST if asked.since is None else asked.since,
-        "until": _LAST if asked.until is None else asked.until,
     }
     catalogs = _EVERY_CATALOG if asked.catalogs is None else _THESE_CATALOGS
     return _ADS.format(catalogs=catalogs), values

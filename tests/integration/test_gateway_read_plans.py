@@ -92,18 +92,31 @@ def looked_at(
     Args:
         mode: "custom", as for the first calls of a statement, or "generic", as later.
     """
+    found = list(scans(explained(database, query, values, mode)))
+    return {(table, index) for table, index, _ in found}, sum(rows for _, _, rows in found)
+
+
+def blocks(database: Database, query: str, values: dict[str, Any], mode: str) -> int:
+    """How many blocks a query's plan really read."""
+    plan = explained(database, query, values, mode)
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def explained(database: Database, query: str, values: dict[str, Any], mode: str) -> dict[str, Any]:
+    """A query's plan, after it was run."""
     given = {name: value for name, value in values.items() if f"%({name})s" in query}
     numbers = {name: f"${number}" for number, name in enumerate(given, 1)}
     numbered = re.sub(r"%\((\w+)\)s", lambda found: numbers[found[1]], query)
     with database.cursor() as cursor:
         cursor.execute(f"SET LOCAL plan_cache_mode = force_{mode}_plan")
         cursor.execute(f"PREPARE looked_at AS {numbered}", prepare=False)
-        literals = [sql.Literal(value).as_string(cursor) for value in given.values()]
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE looked_at({', '.join(literals)})")
+        literals = ", ".join(sql.Literal(value).as_string(cursor) for value in given.values())
+        explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
+        cursor.execute(f"{explain} EXECUTE looked_at({literals})")
         ((plan,),) = cursor.fetchall()
         cursor.execute("DEALLOCATE looked_at")
-    found = list(scans(plan[0]["Plan"]))
-    return {(table, index) for table, index, _ in found}, sum(rows for _, _, rows in found)
+    found: dict[str, Any] = plan[0]["Plan"]
+    return found
 
 
 def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
@@ -171,3 +184,21 @@ def test_a_page_of_failures_reads_as_many_rows_as_it_may(
         prefix = "failures_" if catalogs is None else "failures_catalog_"
         assert found == {("failures", f"{prefix}failed_at_kind_subject_idx")}
         assert rows <= most * len(catalogs or ("all",))
+
+
+@pytest.mark.parametrize("mode", ["custom", "generic"])
+@pytest.mark.parametrize("catalogs", [None, ("kg",)])
+def test_a_page_far_from_the_newest_reads_as_few_blocks(
+    many: Database, mode: str, catalogs: tuple[str, ...] | None
+) -> None:
+    """The walk begins at the cursor: rows before it are not even passed in the index."""
+    first = Asked(catalogs, 10, None, {"status": None})
+    with many.cursor() as held:
+        held.execute("SELECT min(received_at), max(received_at) FROM lalafo.ads")
+        ((oldest, newest),) = held.fetchall()
+    at = oldest + (newest - oldest) / 2
+    middle = Asked(catalogs, 10, cursor_after("ads", at, "5000", "kg"), {"status": None})
+    earlier = Asked(catalogs, 10, None, {"status": None}, until=at)
+    few = blocks(many, *listing.ads_query(first), mode)
+    for asked in (middle, earlier):
+        assert blocks(many, *listing.ads_query(asked), mode) <= few + 20
