@@ -22,6 +22,7 @@ from resources.releases_in_force import put_live
 from resources.settings import Settings
 
 FIRST_DAY = date(2026, 1, 1)
+PATIENT_S = 5.0
 
 
 @dataclass
@@ -61,7 +62,19 @@ class Live:
         with open_session(
             self.parts, run_id=run_id, report=self.reports.append, policy=policy
         ) as live:
-            return live.session.run(), live
+            tally = live.session.run()
+        if tally.events == 0 and idle_s < PATIENT_S and self._is_behind():
+            # The broker's first answer took longer than the silence that ends a session here.
+            return self.drain(run_id=run_id, idle_s=PATIENT_S)
+        return tally, live
+
+    def _is_behind(self) -> bool:
+        """Whether the topic holds events that nobody has committed."""
+        (committed,) = self.rows(
+            "SELECT coalesce(sum(next_offset), 0) FROM lalafo.stream_offsets WHERE topic = %s",
+            self.settings.ads_topic,
+        )
+        return sum(self.stream.end_offsets().values()) > committed[0]
 
     def rows(self, query: str, *values: object) -> list[tuple]:
         with self.database.cursor() as cursor:

@@ -286,7 +286,7 @@ def odd_query(dice: Dice) -> Odd:
 
 
 def odd_wait(dice: Dice) -> Odd:
-    given = dice.choice(["-1", "nan", "inf", "1e999", "x", "", "3600", "%00"])
+    given = dice.choice(["-1", "nan", "inf", "1e999", "x", "", "0x1", "%00"])
     return Odd("odd wait", one_of(422), path=f"/v1/ads?wait={given}", body=body(good(dice)))
 
 

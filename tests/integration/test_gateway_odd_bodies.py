@@ -134,7 +134,7 @@ async def pour(url: str, first: bytes, more: bytes) -> bytes:
             if reader.at_eof():
                 break
         answer = await reader.read()
-    writer.close()
+    writer.transport.abort()  # what it could not send any more is not waited for
     return answer
 
 
@@ -241,7 +241,7 @@ class Connection:
     def close(self) -> None:
         """Let go of it; repeats do nothing."""
         if self._writer is not None:
-            self._writer.close()
+            self._writer.transport.abort()  # what it could not send any more is not waited for
         self._reader = self._writer = None
 
 
