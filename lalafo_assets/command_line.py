@@ -48,8 +48,8 @@ def open_database(home: Path) -> "Database":
     url = load_settings().database_url
     if url == "":
         raise LalafoError(
-            f"no stack runs in {home}: start one with `lalafo up` or `make demo`, or set "
-            "LALAFO_DATABASE_URL"
+            f"no stack runs in {home.resolve()}: start one with `lalafo up` or `make demo`, name "
+            "its folder with --home or LALAFO_HOME, or set LALAFO_DATABASE_URL"
         )
     database = Database(url)
     database.check()

@@ -23,9 +23,12 @@ def diff(home: Home = DEFAULT_HOME) -> None:
     """What a promotion of the candidate would change: ads that move, and between which labels."""
     from lalafo_assets.diff import read_diff
     from lalafo_assets.release_tables import print_diff
+    from resources.releases_in_force import read_in_force
 
     with closing(open_database(home)) as database:
         found = read_diff(database)
+        if read_in_force(database).candidate is None:
+            say("There is no candidate: this is what the last flip changed.")
         print_diff(found, console)
         report_diff(database, found)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.client import AsyncLalafoClient, LalafoApiError, NotAllowed, Refused
 from gateway.schemas import Accepted
-from ops.errors import BadInputError, ConfigurationError, LalafoError
+from ops.errors import BadInputError, LalafoError
 from ops.event_json import event_json
 from ops.events import EventLimits, parse_event
 from ops.types import AdEvent, EventKind, StreamRecord
@@ -207,28 +207,23 @@ async def _numbered(lines: Iterable[bytes]) -> AsyncGenerator[tuple[int, bytes],
 def publish_to_topic(settings: Settings, lines: Iterable[bytes]) -> int:
     """Publish each line that is not blank to the topic; how many the broker acknowledged.
 
-    A line needs `catalog` and `ad_id` for its key; what else is wrong with it is the stream's to
-    judge.
-
-    Raises:
-        ConfigurationError: a line has no key; those before it are published.
+    What is wrong with a line is the stream's to judge: one without `catalog` and `ad_id` goes
+    without a key, and becomes a dead letter.
     """
     count = 0
     with AdStream.from_settings(settings) as stream, stream.publisher() as publisher:
-        for number, line in enumerate(lines, start=1):
+        for line in lines:
             if line.strip() == b"":
                 continue
-            publisher.publish(stream.config.ads_topic, key=_key(line, number), value=line.strip())
+            publisher.publish(stream.config.ads_topic, key=_key(line), value=line.strip())
             count += 1
         publisher.flush(FLUSH_S)
     return count
 
 
-def _key(line: bytes, number: int) -> bytes:
+def _key(line: bytes) -> bytes | None:
     try:
         event = json.loads(line)
         return f"{event['catalog']}/{event['ad_id']}".encode()
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"line {number} is no event: it needs to be a JSON object with catalog and ad_id"
-        ) from error
+    except (ValueError, KeyError, TypeError):
+        return None

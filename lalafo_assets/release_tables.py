@@ -46,7 +46,7 @@ def print_releases(database: Database, console: Console) -> None:
 
 def print_diff(diff: ReleaseDiff, console: Console) -> None:
     """Each task's largest moves between labels, and what the comparison lacks."""
-    console.print(f"{diff.live} (now) → {diff.candidate}", highlight=False)
+    console.print(f"{diff.live} → {diff.candidate}", highlight=False)
     for task in diff.tasks:
         share = task.changed / max(task.ads, 1)
         console.print(
@@ -55,8 +55,8 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
             highlight=False,
         )
         table = Table()
-        table.add_column("now")
-        table.add_column("then")
+        table.add_column("before")
+        table.add_column("after")
         table.add_column("ads", justify="right")
         moves = task.top_moves(MOVES)
         for before, after, count in moves:

@@ -39,7 +39,8 @@ def serve(
     err = Console(stderr=True)
     configure_log()
 
-    def told(url: str) -> None:
-        err.print(f"The page: {url}/   the API: {url}/v1/openapi.json   Ctrl-C stops it.")
+    def tell(url: str) -> None:
+        told = f"The page: {url}/   the API: {url}/docs   Ctrl-C stops it."
+        err.print(told, soft_wrap=True, highlight=False)
 
-    serve_here(changed_settings(changes), told=told)
+    serve_here(changed_settings(changes), told=tell)

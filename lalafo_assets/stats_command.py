@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.statistics_schemas import Backlog, StatisticsOut
 
 WATCH_S = 2.0
+STAGES = ("fetch", "photos", "queued", "embed", "predict", "total")
 SPARKS = " ▁▂▃▄▅▆▇█"
 MOST_MINUTES_DRAWN = 60
 MOST_LABELS = 5
@@ -82,11 +83,12 @@ def _rates(told: "StatisticsOut") -> Table:
 
 
 def _latencies(told: "StatisticsOut") -> Table:
-    table = Table(title="milliseconds; total: Kafka's timestamp to the committed row")
+    table = Table(title="milliseconds; total: Kafka's timestamp to the row, waiting in it")
     table.add_column("stage")
     for name in ("p50", "p90", "p99", "ads"):
         table.add_column(name, justify="right")
-    for stage, found in told.latencies.items():
+    for stage in (name for name in STAGES if name in told.latencies):
+        found = told.latencies[stage]
         figures = (f"{ms:,.1f}" for ms in (found.p50_ms, found.p90_ms, found.p99_ms))
         table.add_row(stage, *figures, f"{found.ads:,}")
     return table
@@ -110,8 +112,9 @@ def _standing(told: "StatisticsOut") -> Table:
     states = ", ".join(f"{s.state} ({s.partitions} partitions)" for s in told.sessions)
     table.add_row("sessions", states or "none")
     for found in told.releases:
-        done = found.days - found.days_owed
-        table.add_row(found.role, f"{found.release.id}, {done} of {found.days} days scored")
+        done = f"{found.days - found.days_owed} of {found.days} earlier days scored"
+        scored = done if found.days else "no earlier ads to score"
+        table.add_row(found.role, f"{found.release.id}, {scored}")
     return table
 
 

@@ -108,7 +108,7 @@ def test_a_catalogue_is_scored_here_compared_promoted_and_taken_back(
 
     compared = lalafo("diff")
     assert (
-        f"{first.name} (now) → {second.name}" in compared
+        f"{first.name} → {second.name}" in compared
         and "of 9 ads change their label" in compared
     )
 

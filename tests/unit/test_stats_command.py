@@ -69,7 +69,7 @@ def test_every_figure_is_drawn() -> None:
     for words in (
         *("1,009", "▁█", "1,234.5", "scored 8, deleted 1", "label4 5, 2 others"),
         *("fetch_timeout 2", "7 events not committed", "4 at least, the oldest for 61 s"),
-        *("nothing waits", "ready (3 partitions)", "first, 7 of 9 days scored"),
+        *("nothing waits", "ready (3 partitions)", "first, 7 of 9 earlier days scored"),
     ):
         assert words in text, words
 
