@@ -107,10 +107,7 @@ def test_a_catalogue_is_scored_here_compared_promoted_and_taken_back(
     assert "nothing to do" in lalafo("rescore")  # the candidate, where there is one
 
     compared = lalafo("diff")
-    assert (
-        f"{first.name} → {second.name}" in compared
-        and "of 9 ads change their label" in compared
-    )
+    assert f"{first.name} → {second.name}" in compared and "of 9 ads change their label" in compared
 
     said = lalafo("promote", second.name)
     assert f"{first.name} was live; {second.name} is live now" in said
