@@ -61,16 +61,20 @@ class CommitWatch:
         return sum(len(waiting) for waiting in self._waiting.values())
 
     async def _listen(self) -> None:
+        lost = False
         while True:
             try:
                 connection = await self._database.listener()
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
+                    lost = False
                     self._wake(list(self._waiting))
                     async for notice in connection.notifies():
                         self._wake(tokens_of(notice.payload))
             except (RetryableError, psycopg.Error) as error:
-                log.warning("not listening for commits: %s", str(error).partition("\n")[0])
+                if not lost:  # once an outage
+                    log.warning("not listening for commits: %s", str(error).partition("\n")[0])
+                lost = True
                 await asyncio.sleep(RECONNECT_S)
 
     def _wake(self, tokens: list[str]) -> None:
