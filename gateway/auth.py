@@ -13,18 +13,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from gateway.database import GatewayDatabase
 from gateway.problems import Problem, away
 from ops.errors import RetryableError
-from resources.api_key_text import KeyText, read_key
+from resources.api_key_text import SCOPES, KeyText, Scope, read_key
 from resources.settings import Settings
-
-Scope = Literal["ingest", "read", "feedback", "admin"]
-SCOPES: tuple[Scope, ...] = ("ingest", "read", "feedback", "admin")
 
 TRUSTED_S = 5.0  # after so long a key is looked up before it is trusted again
 FRESH_S = 2.5  # from then on one request looks it up, while others still trust it

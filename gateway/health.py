@@ -61,14 +61,9 @@ async def _postgresql(services: Services) -> dict[str, Any]:
 
 def _broker(services: Services) -> dict[str, Any]:
     required = services.settings.require_broker
-    if broker_away(services):
+    if services.outbox.broker_away:
         return _check(False, "away: what is accepted waits in PostgreSQL", required=required)
     return _check(True, "not known to be away", required=required)
-
-
-def broker_away(services: Services) -> bool:
-    """Whether the outbox knows that Kafka is away."""
-    return bool(getattr(services.outbox, "broker_away", False))
 
 
 def _check(ok: bool, found: str, *, required: bool = True) -> dict[str, Any]:

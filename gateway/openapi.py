@@ -71,21 +71,20 @@ def _declare_errors(operation: dict[str, Any], *, of_ours: bool, with_key: bool)
     for status, response in responses.items():
         shape = response.get("content", {}).get("application/json", {}).get("schema", {})
         name = shape.get("$ref", "").rpartition("/")[2]
-        if name == "HTTPValidationError" or (name == "ProblemOut" and status >= "4"):
+        if name == "HTTPValidationError" or (of_ours and status >= "4"):
             responses[status] = {**response, "content": PROBLEM_CONTENT}
     if not of_ours:  # the original's routes have a shape of their own, and declare it
         return
-    common = {**(KEY_ERRORS if with_key else {}), **(BODY_ERRORS if _has_body(operation) else {})}
+    common = {
+        **(KEY_ERRORS if with_key else {}),
+        **(BODY_ERRORS if "requestBody" in operation else {}),
+    }
     for status, description in common.items():
         declared = responses.setdefault(
             status, {"description": description, "content": PROBLEM_CONTENT}
         )
         if status in ("429", "503"):
             declared.setdefault("headers", RETRY_AFTER)
-
-
-def _has_body(operation: dict[str, Any]) -> bool:
-    return "requestBody" in operation
 
 
 def _scopes(app: FastAPI) -> dict[tuple[str, str], str]:

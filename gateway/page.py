@@ -12,6 +12,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from gateway.etags import unchanged
 from gateway.problems import Problem
 
 FOLDER = Path(__file__).parent / "page"
@@ -64,14 +65,9 @@ def _sent(request: Request, name: str) -> Response:
     if found is None:
         raise Problem(404, "no_such_path", "the page has no such file")
     headers = {**HEADERS, "ETag": found.etag}
-    known = {tag.strip().removeprefix("W/") for tag in _known_tags(request).split(",")}
-    if found.etag in known:
+    if unchanged(request, found.etag):
         return Response(status_code=304, headers=headers)
     return Response(found.data, media_type=found.media_type, headers=headers)
-
-
-def _known_tags(request: Request) -> str:
-    return request.headers.get("if-none-match", "")
 
 
 def _read(path: Path) -> PageFile:

@@ -12,9 +12,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from gateway.auth import Caller, Read
+from gateway.etags import unchanged
 from gateway.problems import Problem
-from gateway.reads import unchanged
-from gateway.refusals import refusals
 from gateway.schemas import Sha256
 from gateway.services import Services, TheServices
 from ops.errors import StoredObjectError
@@ -55,7 +54,7 @@ class StoredPhoto:
     "640 pixels at most. Named by the SHA-256 of the photo's own bytes, as ads name it.",
     response_class=Response,
     responses={
-        **refusals(404),
+        404: {"description": "No such photo, or it is lost."},
         200: {"description": "The photo.", "content": {"image/jpeg": {}}},
         304: {"description": "You have it: photos never change."},
     },

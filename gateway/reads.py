@@ -14,10 +14,10 @@ from pydantic import AwareDatetime, BeforeValidator, StringConstraints
 
 from gateway.auth import Caller, Read
 from gateway.cursors import MAX_CHARS, PATTERN
+from gateway.etags import unchanged
 from gateway.listing import MOST_ROWS, Asked, list_ads, list_failures
 from gateway.problems import Problem
 from gateway.reading import read_ad_json
-from gateway.refusals import refusals
 from gateway.schemas import AdId, AdOut, AdPage, Catalog, FailurePage
 from gateway.services import TheServices
 from ops.types import AdKey
@@ -53,7 +53,6 @@ _A_PAGE = (
     summary="The latest ads",
     description="Committed ads, those that were received last first." + _A_PAGE,
     response_model=AdPage,
-    responses=refusals(),
 )
 async def latest(
     caller: Read,
@@ -85,7 +84,7 @@ async def latest(
     "its tombstone. Send the ETag that came as If-None-Match: 304 while nothing has changed.",
     response_model=AdOut,
     responses={
-        **refusals(404),
+        404: {"description": "No such ad."},
         304: {"description": "Nothing has changed since the answer with this ETag."},
     },
 )
@@ -110,7 +109,6 @@ async def one(
     description="The latest first. Failures of whole events and of the stream belong to no "
     "catalog: a key for some catalogs does not see them." + _A_PAGE,
     response_model=FailurePage,
-    responses=refusals(),
 )
 async def failures(
     caller: Read,
@@ -139,11 +137,3 @@ def visible(caller: Caller, catalog: str | None) -> Sequence[str] | None:
         caller.require_catalog(catalog)
         return (catalog,)
     return None if caller.catalogs is None else sorted(caller.catalogs)
-
-
-def unchanged(request: Request, etag: str) -> bool:
-    """Whether the caller has the answer of this ETag already."""
-    held = request.headers.get("if-none-match")
-    if held is None:
-        return False
-    return any(part.strip().removeprefix("W/") in (etag, "*") for part in held.split(","))

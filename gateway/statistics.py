@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query, Response
 
 from gateway.auth import Read
 from gateway.problems import Problem
-from gateway.refusals import refusals
 from gateway.services import TheServices
 from gateway.statistics_schemas import StatisticsOut
 
@@ -22,7 +21,6 @@ router = APIRouter(tags=["read"])
     "sessions work, how far releases are. An answer is a second old at most; of a long window a "
     "second for each hour. The figures are of every catalog: a key for some catalogs gets 403.",
     response_model=StatisticsOut,
-    responses=refusals(),
 )
 async def statistics(
     caller: Read,

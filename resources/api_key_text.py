@@ -10,6 +10,10 @@ import secrets
 import string
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Literal, get_args
+
+Scope = Literal["ingest", "read", "feedback", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 ID_CHARS = 12
 SECRET_BYTES = 32

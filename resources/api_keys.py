@@ -14,10 +14,9 @@ import psycopg
 from psycopg.rows import class_row
 
 from ops.errors import ConfigurationError
-from resources.api_key_text import KeyText, new_key
+from resources.api_key_text import SCOPES, KeyText, new_key
 from resources.database import Database
 
-SCOPES = ("ingest", "read", "feedback", "admin")
 MAX_NAME_CHARS = 100
 _COLUMNS = (
     "id, name, scopes, catalogs, requests_per_s, created_at, expires_at, revoked_at, last_used_at"
