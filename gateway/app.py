@@ -28,7 +28,7 @@ from gateway import (
     uploads,
 )
 from gateway.edge import Edge
-from gateway.server import check_exposure
+from gateway.exposure import check_exposure
 from gateway.services import open_services
 from resources.settings import Settings
 

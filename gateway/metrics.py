@@ -132,7 +132,7 @@ async def metrics(request: Request) -> Response:
 
 def from_this_machine(request: Request) -> bool:
     """Whether the caller itself is on loopback: not somebody behind a proxy that is."""
-    from gateway.server import is_loopback
+    from gateway.exposure import is_loopback
 
     if any(name in request.headers for name in FORWARDED):
         return False

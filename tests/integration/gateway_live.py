@@ -10,7 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.app import make_app
-from gateway.server import address, bind, check_exposure, server_config
+from gateway.exposure import check_exposure
+from gateway.server import address, bind, server_config
 from resources.settings import Settings
 
 START_WITHIN_S = 20.0

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 
 from gateway import health
 from gateway.__main__ import main
-from gateway.server import is_loopback
+from gateway.exposure import is_loopback
 from resources.database import MIGRATIONS, Database
 from resources.embedded import EmbeddedBroker
 from resources.settings import Settings
