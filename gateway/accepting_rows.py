@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from gateway.meant import event_limits, meaning
+from gateway.meant import meaning
 from ops.events import parse_event
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
 from resources.settings import Settings
@@ -148,7 +148,7 @@ async def read_known(
     if accepted is not None:
         value = json.dumps(accepted[0]).encode()
         return parse_event(
-            StreamRecord(settings.ads_topic, 0, 0, 0, None, value), event_limits(settings)
+            StreamRecord(settings.ads_topic, 0, 0, 0, None, value), settings.event_limits
         )
     return await _read_committed(connection, key)
 

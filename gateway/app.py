@@ -30,6 +30,7 @@ from gateway import (
 from gateway.edge import Edge
 from gateway.exposure import check_exposure
 from gateway.services import open_services
+from gateway.statistics_cache import Statistics
 from resources.settings import Settings
 
 DESCRIPTION = """
@@ -50,8 +51,12 @@ def make_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with (
+            open_services(settings) as services,
+            Statistics(settings, services.database) as statistics_cache,
+        ):
             app.state.services = services
+            app.state.statistics = statistics_cache
             yield
 
     check_exposure(settings)

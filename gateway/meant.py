@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from gateway.problems import Problem
 from gateway.schemas import AdIn
-from ops.events import SCHEMA, EventLimits, parse_event
+from ops.events import SCHEMA, parse_event
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
 from resources.settings import Settings
 from resources.stream_publisher import ADS_MAX_BYTES
@@ -49,15 +49,6 @@ def event_of(
 def deletion_of(key: AdKey, revision: int, settings: Settings) -> AdEvent:
     """The event that deletes an ad; BadInputError where its key is none."""
     return _judged(key, EventKind.DELETED, revision, datetime.now(UTC), settings, {})
-
-
-def event_limits(settings: Settings) -> EventLimits:
-    """How much an event may hold, by the settings."""
-    return EventLimits(
-        max_photos=settings.max_photos_per_ad,
-        max_title_chars=settings.max_title_chars,
-        max_description_chars=settings.max_description_chars,
-    )
 
 
 def meaning(event: AdEvent) -> bytes:
@@ -100,7 +91,7 @@ def _judged(
     }
     value = json.dumps(said).encode()
     record = StreamRecord(settings.ads_topic, 0, 0, 0, None, value)
-    return parse_event(record, event_limits(settings))
+    return parse_event(record, settings.event_limits)
 
 
 def _named(photo: PhotoRef) -> str | None:

@@ -15,7 +15,6 @@ from gateway.commits import CommitWatch
 from gateway.database import GatewayDatabase
 from gateway.limits import Limits
 from gateway.outbox import OutboxRelay
-from gateway.statistics_cache import Statistics
 from resources.photo_store import PhotoStore
 from resources.settings import Settings
 
@@ -31,7 +30,6 @@ class Services:
     limits: Limits
     outbox: OutboxRelay
     commits: CommitWatch
-    statistics: Statistics
 
 
 @asynccontextmanager
@@ -47,7 +45,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         keys = await opened.enter_async_context(KeyRing(database, settings))
         outbox = await opened.enter_async_context(OutboxRelay(settings, database))
         commits = await opened.enter_async_context(CommitWatch(database))
-        statistics = await opened.enter_async_context(Statistics(settings, database))
         yield Services(
             settings=settings,
             database=database,
@@ -56,7 +53,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             limits=Limits(settings),
             outbox=outbox,
             commits=commits,
-            statistics=statistics,
         )
 
 

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from gateway.auth import Read
 from gateway.problems import Problem
-from gateway.services import TheServices
+from gateway.statistics_cache import Statistics
 from gateway.statistics_schemas import StatisticsOut
 
 MOST_MINUTES = 1_440
@@ -24,7 +24,7 @@ router = APIRouter(tags=["read"])
 )
 async def statistics(
     caller: Read,
-    services: TheServices,
+    request: Request,
     minutes: Annotated[
         int, Query(ge=1, le=MOST_MINUTES, description="The window, up to now.")
     ] = 60,
@@ -34,5 +34,7 @@ async def statistics(
         raise Problem(
             403, "other_catalog", "statistics are of every catalog, and this key is for some"
         )
-    body = await services.statistics.json(minutes)
+    cache = request.app.state.statistics
+    assert isinstance(cache, Statistics)
+    body = await cache.json(minutes)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})

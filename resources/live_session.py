@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from ops.events import EventLimits
 from ops.ready_release import PhotoEmbedder
 from ops.release import FrozenBackbone
 from ops.scoring import AdScorer, ReceiptRule, RecordReader
@@ -119,7 +118,7 @@ def open_session(
         ports = SessionPorts(
             stream=_OwnedPartitions(consumer),
             seat=seat,
-            reader=RecordReader(event_limits(settings), ReceiptRule(parts.first_day)),
+            reader=RecordReader(settings.event_limits, ReceiptRule(parts.first_day)),
             revisions=lambda events: read_stale(database, events),
             photos=_photo_loader(parts),
             scorer=lambda: AdScorer(loaded.in_force(), tuple(all_tasks())),
@@ -139,15 +138,6 @@ def open_session(
         stack.enter_context(ReleaseWatch(database, loaded, warm=seat.warm))
         seat.ready()
         yield LiveSession(session, seat, metrics.url)
-
-
-def event_limits(settings: Settings) -> EventLimits:
-    """How much an event may hold, by the settings."""
-    return EventLimits(
-        max_photos=settings.max_photos_per_ad,
-        max_title_chars=settings.max_title_chars,
-        max_description_chars=settings.max_description_chars,
-    )
 
 
 def _photo_loader(parts: SessionParts) -> PhotoLoader:

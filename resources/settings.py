@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ops.errors import ConfigurationError
+from ops.events import EventLimits
 
 
 class Settings(BaseSettings):
@@ -196,6 +197,15 @@ class Settings(BaseSettings):
     def resolved_store_url(self) -> str:
         """The photo store's URL: the setting, else a folder under home."""
         return self.store_url if self.store_url != "" else str(self.home.absolute() / "store")
+
+    @cached_property
+    def event_limits(self) -> EventLimits:
+        """How much an event may hold."""
+        return EventLimits(
+            max_photos=self.max_photos_per_ad,
+            max_title_chars=self.max_title_chars,
+            max_description_chars=self.max_description_chars,
+        )
 
     def require(self, field: str) -> str:
         """The setting's text, or a ConfigurationError that names its variable."""
