@@ -54,3 +54,11 @@ def open_database(home: Path) -> "Database":
     database = Database(url)
     database.check()
     return database
+
+
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65_535, help="Of Dagster's UI; the first free one from 3000 on if not given."
+    ),
+]

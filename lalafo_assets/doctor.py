@@ -1,4 +1,4 @@
-"""`lalafo doctor`: what is missing on this machine, a line each, with the mend."""
+"""The command `lalafo doctor`: what is missing on this machine, a line each, with the mend."""
 
 import os
 import shutil
@@ -9,11 +9,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lalafo_assets.stack import DEFAULT_PORT, running_stack
-from lalafo_assets.stack_ports import port_is_free
+import typer
+from rich.table import Table
+
+from lalafo_assets.command_line import new_console
 from ops.errors import LalafoError
-from resources.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from resources.settings import Settings
 
 PYTHON = (3, 11)
 DISK_BYTES = 4_000_000_000
@@ -36,8 +41,25 @@ class Diagnosis:
     mend: str = ""
 
 
+def doctor() -> None:
+    """What is missing on this machine, and how to mend it."""
+    table = Table(show_header=False, box=None)
+    worst = Grade.GOOD
+    marks = {Grade.GOOD: "[green]✓[/]", Grade.LACKS: "[yellow]~[/]", Grade.BAD: "[red]✗[/]"}
+    for line in diagnose():
+        told = line.found if line.mend == "" else f"{line.found}  →  {line.mend}"
+        table.add_row(marks[line.grade], line.subject, told)
+        worst = Grade.BAD if Grade.BAD in (worst, line.grade) else worst
+    new_console().print(table)
+    if worst is Grade.BAD:
+        raise typer.Exit(1)
+
+
 def diagnose() -> Iterator[Diagnosis]:
     """Every check, the needed ones first."""
+    from lalafo_assets.stack import DEFAULT_PORT, running_stack
+    from resources.settings import load_settings
+
     yield _python()
     try:
         settings = load_settings()
@@ -80,6 +102,8 @@ def _disk(home: Path) -> Diagnosis:
 
 
 def _port(port: int) -> Diagnosis:
+    from lalafo_assets.stack_ports import port_is_free
+
     if port_is_free(port):
         return Diagnosis("port", Grade.GOOD, f"{port} is free for Dagster's UI")
     return Diagnosis(
@@ -87,7 +111,7 @@ def _port(port: int) -> Diagnosis:
     )
 
 
-def _device(settings: Settings) -> Iterator[Diagnosis]:
+def _device(settings: "Settings") -> Iterator[Diagnosis]:
     from resources.device import choose_device, describe_device
 
     try:
@@ -123,7 +147,7 @@ def _program(name: str, what_for: str, mend: str) -> Diagnosis:
     return Diagnosis(name, Grade.GOOD, path)
 
 
-def _servers(settings: Settings) -> Iterator[Diagnosis]:
+def _servers(settings: "Settings") -> Iterator[Diagnosis]:
     """The servers that the environment names; none named is fine, the demo brings its own."""
     from resources.ad_stream import AdStream
     from resources.database import Database

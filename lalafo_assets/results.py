@@ -1,15 +1,37 @@
-"""What `lalafo results` shows, from PostgreSQL."""
+"""The command `lalafo results`: the latest ads, or one, from PostgreSQL."""
 
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 from rich.console import Console
 from rich.table import Table
 
+from lalafo_assets.command_line import DEFAULT_HOME, Home, new_console, open_database
 from ops.errors import ConfigurationError
-from resources.database import Database
+
+if TYPE_CHECKING:
+    from resources.database import Database
 
 LATEST = 20
 
 
-def print_latest(database: Database, console: Console) -> None:
+def results(
+    ad: Annotated[
+        str | None, typer.Argument(help="catalog/ad_id; the latest ads if not given.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """What is known of an ad: photos, failures, predictions, and the run behind each."""
+    with closing(open_database(home)) as database:
+        console = new_console()
+        if ad is None:
+            print_latest(database, console)
+        else:
+            print_ad(database, ad, console)
+
+
+def print_latest(database: "Database", console: Console) -> None:
     """The ads that changed last, with what the live release says of them."""
     with database.cursor() as cursor:
         cursor.execute(
@@ -33,7 +55,7 @@ def print_latest(database: Database, console: Console) -> None:
     console.print(table)
 
 
-def print_ad(database: Database, name: str, console: Console) -> None:
+def print_ad(database: "Database", name: str, console: Console) -> None:
     """Everything known of one ad; ConfigurationError where there is none of that name."""
     catalog, _, ad_id = name.partition("/")
     key = (catalog, ad_id)

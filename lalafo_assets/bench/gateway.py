@@ -23,39 +23,16 @@ from rich.console import Console
 from lalafo_assets.bench.gateway_fill import check_room, fill
 from lalafo_assets.bench.gateway_loads import measure_accept, measure_read
 from lalafo_assets.bench.gateway_lookup import measure_lookup
+from lalafo_assets.bench.gateway_options import GatewayBench
 from lalafo_assets.bench.gateway_place import RunningGateway, Servers, open_servers, run_gateway
 from lalafo_assets.bench.gateway_wait import measure_scored
 from lalafo_assets.bench.gateway_wrk import why_unavailable
-from lalafo_assets.bench.stream import Shown
+from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.stream_place import fsync_ms
 from ops.errors import ConfigurationError, LalafoError
 from resources.api_keys import make
 
 STARTS = 5
-READ_ROWS = 100_000
-"""Ads that reads are measured among where no lookup is asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayBench:
-    """What was asked for.
-
-    Args:
-        rows: ads that are looked up among.
-        seconds: of each load.
-        parts: some of accept, read, wait, lookup, peer.
-    """
-
-    rows: int
-    seconds: int
-    parts: frozenset[str]
-
-    @property
-    def rows_needed(self) -> int:
-        """Ads to fill in; 0 where nothing reads."""
-        if "lookup" in self.parts:
-            return self.rows
-        return min(self.rows, READ_ROWS) if "read" in self.parts else 0
 
 
 @dataclass(slots=True)
@@ -89,7 +66,7 @@ def run_gateway_bench(bench: GatewayBench, console: Console) -> Found:
         raise ConfigurationError(missing)
     found = Found()
     with ExitStack() as stack:
-        shown = stack.enter_context(Shown(console))
+        shown = stack.enter_context(ProgressDisplay(console))
         if bench.parts & {"accept", "read", "lookup"}:
             with _folder() as folder:
                 check_room(Path(folder), bench.rows_needed)
@@ -112,7 +89,7 @@ def _folder() -> "TemporaryDirectory[str]":
     return TemporaryDirectory(prefix="lalafo-bench-", ignore_cleanup_errors=True)
 
 
-def _measure_alone(bench: GatewayBench, home: Path, shown: Shown, found: Found) -> None:
+def _measure_alone(bench: GatewayBench, home: Path, shown: ProgressDisplay, found: Found) -> None:
     """What needs no session."""
     with open_servers(home, shown.say) as servers:
         found.figures |= {"broker": servers.broker, "fsync_ms": round(fsync_ms(home), 2)}
@@ -135,7 +112,7 @@ def _measure_alone(bench: GatewayBench, home: Path, shown: Shown, found: Found) 
             found.figures["rss_mb"] = round(gateway.rss_mb, 1)
 
 
-def _measure_start(servers: Servers, shown: Shown) -> dict[str, Any]:
+def _measure_start(servers: Servers, shown: ProgressDisplay) -> dict[str, Any]:
     """The median of some starts, each of a process of its own."""
     took: list[float] = []
     for number in range(STARTS):

@@ -29,7 +29,8 @@ def bench_gateway(
     Needs `wrk` (apt-get install wrk), Java 17, and Maven the first time. Ends with status 1, and
     says why under `failed`, where a part could not be measured.
     """
-    from lalafo_assets.bench.gateway import GatewayBench, run_gateway_bench
+    from lalafo_assets.bench.gateway import run_gateway_bench
+    from lalafo_assets.bench.gateway_options import GatewayBench
 
     wanted = tuple(part.strip() for part in only.split(",") if part.strip())
     unknown = sorted(set(wanted) - set(PARTS))

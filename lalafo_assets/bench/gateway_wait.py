@@ -16,16 +16,15 @@ from lalafo_assets.bench.gateway_requests import enough, peer_requests, wait_req
 from lalafo_assets.bench.gateway_wrk import Load, Request, run_load
 from lalafo_assets.bench.peers.tornado_model import start_peer
 from lalafo_assets.bench.stream_ads import PlannedAd, plan_ads
-from lalafo_assets.bench.stream_feed import warm_ads
+from lalafo_assets.bench.stream_feed import warm_ads, warm_sessions
 from lalafo_assets.bench.stream_options import StreamBench
 from lalafo_assets.bench.stream_place import Place, open_place
-from lalafo_assets.bench.stream_runs import warm_sessions
 from lalafo_assets.bench.stream_sessions import Sessions
 from resources.api_keys import make
 
 if TYPE_CHECKING:
-    from lalafo_assets.bench.gateway import GatewayBench
-    from lalafo_assets.bench.stream import Shown
+    from lalafo_assets.bench.gateway_options import GatewayBench
+    from lalafo_assets.bench.harness.progress import ProgressDisplay
 
 RATE = 20.0  # ads a second: 1,200 a minute
 PHOTOS_PER_AD = 2.5
@@ -34,7 +33,7 @@ CONNECTIONS = 60
 WARM_RATE, WARM_S = 4.0, 3
 
 
-def measure_scored(bench: "GatewayBench", home: Path, shown: "Shown") -> dict[str, Any]:
+def measure_scored(bench: "GatewayBench", home: Path, shown: "ProgressDisplay") -> dict[str, Any]:
     """Both, as far as they are asked for.
 
     Raises:
@@ -87,7 +86,7 @@ class _Side:
         ).require(200, 202)
 
 
-def _warm_stack(stream: StreamBench, place: Place, shown: "Shown") -> None:
+def _warm_stack(stream: StreamBench, place: Place, shown: "ProgressDisplay") -> None:
     shown.say("waiting for the sensor's session")
     sessions = Sessions(
         place.database,
@@ -100,7 +99,11 @@ def _warm_stack(stream: StreamBench, place: Place, shown: "Shown") -> None:
 
 
 def _rounds(
-    bench: "GatewayBench", place: Place, sides: dict[str, _Side], each: int, shown: "Shown"
+    bench: "GatewayBench",
+    place: Place,
+    sides: dict[str, _Side],
+    each: int,
+    shown: "ProgressDisplay",
 ) -> dict[str, list[Load]]:
     warm = warm_ads(place)
     for side in sides.values():

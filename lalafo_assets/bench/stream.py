@@ -8,28 +8,18 @@ same cores. The sensor starts the sessions; they idle while the bare loop is mea
 import json
 import os
 import platform
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.stream_backfill import prepare_backfill
 from lalafo_assets.bench.stream_cpu import SESSIONS
+from lalafo_assets.bench.stream_feed import warm_sessions
 from lalafo_assets.bench.stream_figures import (
     AdTiming,
     latency,
@@ -40,7 +30,7 @@ from lalafo_assets.bench.stream_figures import (
 )
 from lalafo_assets.bench.stream_options import StreamBench
 from lalafo_assets.bench.stream_place import Place, fsync_ms, open_place
-from lalafo_assets.bench.stream_runs import Measured, measure_bare, measure_ours, warm_sessions
+from lalafo_assets.bench.stream_runs import Measured, measure_bare, measure_ours
 from lalafo_assets.bench.stream_sessions import Sessions
 
 ARRIVALS = "open loop, evenly spaced with a jitter of up to one space"
@@ -56,7 +46,7 @@ def run_stream(bench: StreamBench, console: Console) -> str:
         LalafoError: something did not start, or nothing at all was committed.
     """
     with ExitStack() as stack:
-        shown = stack.enter_context(Shown(console))
+        shown = stack.enter_context(ProgressDisplay(console))
         folder = stack.enter_context(
             # PostgreSQL's last files may still go while they are listed.
             TemporaryDirectory(prefix="lalafo-bench-", ignore_cleanup_errors=True)
@@ -202,37 +192,3 @@ def _title(bench: StreamBench) -> str:
         if getattr(bench, name)
     )
     return f"{bench.rate:g} ads/s, {bench.photos_per_ad:g} photos an ad{extra}"
-
-
-class Shown:
-    """Bars on standard error; a line each where that is no terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "Shown":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._progress.stop()
-
-    def say(self, what: str) -> None:
-        self._progress.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {what}")
-
-    def step(self, what: str, done: int, total: int) -> None:
-        """Bring a bar up to date; a new one for a new description."""
-        if what not in self._bars:
-            self._bars[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._bars[what], completed=done, total=total)
-        if done >= total:
-            self._progress.stop_task(self._bars[what])

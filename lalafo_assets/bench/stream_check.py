@@ -100,18 +100,6 @@ def read_held(database: Database, catalog: str, release: str) -> Held:
     )
 
 
-def count_done(database: Database, catalog: str) -> int:
-    """How many of a catalog's ads have been committed as something other than received."""
-    with database.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM lalafo.ads WHERE catalog = %s AND status <> 'received'",
-            (catalog,),
-        )
-        row = cursor.fetchone()
-        assert row is not None
-        return int(row[0])
-
-
 def read_timings(database: Database, catalog: str, sent: Sequence[PlannedAd]) -> list[AdTiming]:
     """Every ad's times as its session wrote them, in the order of sending."""
     photos = {ad.ad_id: len(ad.photos) for ad in sent}

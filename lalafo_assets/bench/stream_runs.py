@@ -6,7 +6,6 @@ and what is done to ours in the middle.
 
 import time
 import uuid
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -14,21 +13,26 @@ from typing import Any
 from lalafo_assets.bench.stream_ads import PlannedAd
 from lalafo_assets.bench.stream_backfill import Backfill, launch_backfill
 from lalafo_assets.bench.stream_bare import TABLES
-from lalafo_assets.bench.stream_check import Verdict, count_done, judge, read_held, read_timings
+from lalafo_assets.bench.stream_check import Verdict, judge, read_held, read_timings
 from lalafo_assets.bench.stream_cpu import POSTGRES, CpuWatch
-from lalafo_assets.bench.stream_feed import counted_ads, ready_load, warm_ads
+from lalafo_assets.bench.stream_feed import (
+    LOOK_S,
+    STALLED_S,
+    counted_ads,
+    follow,
+    ready_load,
+    warm_ads,
+    warm_sessions,
+)
 from lalafo_assets.bench.stream_figures import AdTiming
 from lalafo_assets.bench.stream_options import StreamBench
 from lalafo_assets.bench.stream_place import Place, Progress, bare_topic
-from lalafo_assets.bench.stream_sessions import Sessions
+from lalafo_assets.bench.stream_sessions import Sessions, count_done
 from lalafo_assets.bench.workers import Worker
-from ops.errors import LalafoError
 from ops.tasks import all_tasks
 from resources.tuning import TUNING
 
-STALLED_S = 90.0
 TIMES_S = 15.0
-LOOK_S = 0.25
 KILL_SHARE = 0.5  # of the load's length
 
 
@@ -85,13 +89,13 @@ def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
         warm = warm_ads(place)
         with ready_load(place, warm, topic=topic, catalog="warm") as load:
             load.go()
-            _follow(done, len(warm), lambda n: told("warming the bare loop", n, len(warm)))
+            follow(done, len(warm), lambda n: told("warming the bare loop", n, len(warm)))
         roots = {**_roots(place), "bare": [worker.pid for worker in workers]}
         ads = counted_ads(bench, place)
         with ready_load(place, ads, topic=topic, catalog="bare") as load:
             watch, began_at = CpuWatch(roots, sessions.pids), time.time()
             load.go()
-            _follow(
+            follow(
                 lambda: done() - len(warm), len(ads), lambda n: told("the bare loop", n, len(ads))
             )
             drained_at, cpu_s = time.time(), watch.used_s()
@@ -114,21 +118,6 @@ def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
     )
 
 
-def warm_sessions(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> int:
-    """A few ads that are not counted; then every session that was asked for is there: how many."""
-    catalog = f"warm-{uuid.uuid4().hex[:8]}"
-    ads = warm_ads(place)
-    with ready_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
-        load.go()
-        _follow(
-            lambda: count_done(place.database, catalog),
-            len(ads),
-            lambda n: told("warming the session", n, len(ads)),
-            check=place.stack.check,
-        )
-    return len(sessions.wait(bench.session_count, check=place.stack.check))
-
-
 def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
     """The sensor's sessions, and whatever is to happen to them."""
     catalog = f"bench-{uuid.uuid4().hex[:8]}"
@@ -146,7 +135,7 @@ def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
             events.look(time.time() - began_at)
             return count_done(place.database, catalog)
 
-        _follow(done, len(ads), lambda n: told("ours", n, len(ads)), check=place.stack.check)
+        follow(done, len(ads), lambda n: told("ours", n, len(ads)), check=place.stack.check)
         drained_at, cpu_s = time.time(), watch.used_s()
         sent = load.answer()
     timings = _wait_for_times(place, catalog, ads)
@@ -201,27 +190,6 @@ def _roots(place: Place) -> dict[str, list[int]]:
     if place.broker.pid is not None:
         found["kafka"] = [place.broker.pid]
     return found
-
-
-def _follow(
-    done: Callable[[], int],
-    total: int,
-    told: Callable[[int], object],
-    *,
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Until all are done, or nothing has moved for STALLED_S: what is missing then is lost."""
-    seen, moved_at = -1, time.monotonic()
-    while seen < total and time.monotonic() - moved_at < STALLED_S:
-        now = done()
-        if now != seen:
-            seen, moved_at = now, time.monotonic()
-            told(seen)
-        check()
-        if seen < total:
-            time.sleep(LOOK_S)
-    if seen == 0:
-        raise LalafoError(f"not one of {total} ads was committed in {STALLED_S:.0f} s")
 
 
 def _wait_for_times(place: Place, catalog: str, ads: list[PlannedAd]) -> list[AdTiming]:

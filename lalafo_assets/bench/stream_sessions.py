@@ -92,3 +92,15 @@ class Sessions:
             raise LalafoError(f"run {holder} holds the stream, and none of our processes is its")
         os.kill(victims[0], signal.SIGKILL)
         return victims[0]
+
+
+def count_done(database: Database, catalog: str) -> int:
+    """How many of a catalog's ads have been committed as something other than received."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM lalafo.ads WHERE catalog = %s AND status <> 'received'",
+            (catalog,),
+        )
+        row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])
