@@ -4,23 +4,17 @@ The questions are `resources/day_checks.py`'s. A session evaluates them for its 
 a run of an asset evaluates its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import date
 
 import dagster as dg
 
-from lalafo_assets.partitions import days_of_run
-from ops.asset_names import AD_PHOTOS, PHOTO_EMBEDDINGS
-from ops.dagster_ops import (
-    EMBEDDINGS_CHECK,
-    PHOTOS_CHECK,
-    SHARES_CHECK,
-    plain_failures,
-    severity_of,
-)
+from lalafo_assets.reports.failures import plain_failures
 from ops.tasks import Task, all_tasks
-from resources.dagster_resources import DatabaseResource
+from resources.dagster.names import AD_PHOTOS, PHOTO_EMBEDDINGS
+from resources.dagster.partitions import days_of_run
+from resources.dagster.resources import DatabaseResource
 from resources.database import Database
 from resources.day_checks import (
     Finding,
@@ -30,7 +24,44 @@ from resources.day_checks import (
 )
 from resources.releases_in_force import read_in_force
 
+PHOTOS_CHECK = "in_is_out_plus_failed"
+EMBEDDINGS_CHECK = "unit_vectors"
+SHARES_CHECK = "no_label_above_its_usual_share"
+
 Question = Callable[[Database, list[date]], Finding]
+
+
+def check_days(database: Database, days: Sequence[date]) -> Iterator[dg.AssetCheckEvaluation]:
+    """Every check of the catalogue's assets, over these days together."""
+    covered = ", ".join(day.isoformat() for day in days)
+    for key, name, finding in day_findings(database, days):
+        yield dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=name,
+            passed=finding.passed,
+            description=finding.description,
+            metadata={"days": covered, **finding.figures},
+            severity=severity_of(name),
+        )
+
+
+def day_findings(
+    database: Database, days: Sequence[date]
+) -> Iterator[tuple[dg.AssetKey, str, Finding]]:
+    """(asset, check, finding) of every check, over these days together."""
+    live = read_in_force(database).live
+    yield AD_PHOTOS, PHOTOS_CHECK, every_photo_is_accounted_for(database, days)
+    unit = embeddings_are_unit_vectors(database, days, live.backbone)
+    yield PHOTO_EMBEDDINGS, EMBEDDINGS_CHECK, unit
+    for task in all_tasks():
+        share = no_label_above_its_usual_share(database, days, live.name, task.name)
+        yield dg.AssetKey(task.asset_name), SHARES_CHECK, share
+
+
+def severity_of(check: str) -> dg.AssetCheckSeverity:
+    """A share that moved may be the market's doing; rows that are missing are ours."""
+    warns = check == SHARES_CHECK
+    return dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
 
 
 def _check(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from resources.database import Database
     from resources.release_diff import ReleaseDiff
     from resources.release_registry import RegisteredRelease
-    from resources.rescores import Rescore
+    from resources.rescoring.attempts import Rescore
 
 
 def has_dagster() -> bool:
@@ -43,7 +43,7 @@ def report_diff(database: "Database", found: "ReleaseDiff") -> None:
     import dagster as dg
 
     from lalafo_assets.diff import diff_metadata
-    from ops.asset_names import RELEASE_DIFF
+    from resources.dagster.names import RELEASE_DIFF
     from resources.photo_store import PhotoStore
     from resources.settings import load_settings
 
@@ -58,7 +58,7 @@ def report_diff(database: "Database", found: "ReleaseDiff") -> None:
 
 def cancel_rescore(database: "Database", row: "Rescore") -> None:
     """End an attempt, with its backfill."""
-    from lalafo_assets.rescoring import cancel
+    from resources.dagster.backfills import cancel
 
     if not has_dagster():
         cancel(None, database, row)

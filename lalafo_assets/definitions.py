@@ -5,14 +5,15 @@ import dagster as dg
 from lalafo_assets.checks import checks
 from lalafo_assets.diff import release_diff
 from lalafo_assets.embeddings import photo_embeddings
-from lalafo_assets.jobs import diff_job, rescore_job, session_job
+from lalafo_assets.jobs import diff_job, rescore_job, train_job
 from lalafo_assets.photos import ad_photos, ads_topic
 from lalafo_assets.predictions import prediction_assets
 from lalafo_assets.release_scores import no_day_is_behind, release_scores
+from lalafo_assets.session.job import session_job
 from lalafo_assets.stale import stale_job, stale_schedule
-from lalafo_assets.training import gate, model_release, train_job, training_set
+from lalafo_assets.training import gate, model_release, training_set
 from lalafo_assets.upkeep import upkeep_job, upkeep_schedule
-from resources.dagster_resources import RESOURCES
+from resources.dagster.resources import RESOURCES
 from resources.settings import load_settings
 from sensors.failures import failed_sessions
 from sensors.new_ads import new_ads

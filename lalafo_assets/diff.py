@@ -9,12 +9,12 @@ from contextlib import closing
 import dagster as dg
 
 from lalafo_assets.release_scores import release_scores
-from ops.asset_names import OWNERS, RELEASE_DIFF
-from ops.dagster_ops import plain_failures
+from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.reports.metadata import Metadata, as_metadata
 from ops.errors import NotReadyError
-from ops.session_reports import Metadata, as_metadata
 from ops.tasks import all_tasks
-from resources.dagster_resources import DatabaseResource, PhotosResource
+from resources.dagster.names import OWNERS, RELEASE_DIFF
+from resources.dagster.resources import DatabaseResource, PhotosResource
 from resources.database import Database
 from resources.day_summaries import readable
 from resources.photo_store import PhotoStore

@@ -12,19 +12,19 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from lalafo_assets.columns import table_metadata
-from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.photos import ad_photos
-from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
-from ops.dagster_ops import plain_failures
+from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.reports.metadata import table_metadata
 from ops.rescore import EmbedReport
 from resources import tables
 from resources.catalogue import Catalogue
-from resources.dagster_resources import DatabaseResource, ModelsResource, PhotosResource
+from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
+from resources.dagster.partitions import DAYS_A_RUN, days, days_of
+from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.day_checks import embeddings_are_unit_vectors
 from resources.day_scoring import embed_days
 from resources.release_registry import RegisteredRelease
-from resources.rescores import at_work
+from resources.rescoring.attempts import at_work
 
 
 @dg.asset(

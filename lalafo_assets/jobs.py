@@ -3,30 +3,11 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from lalafo_assets.partitions import days
-from ops.asset_names import RELEASE_DIFF, SESSION_JOB
-from ops.dagster_ops import drain_ads
-from resources.executors import Kind, pod_tags, rescore_executor, session_executor
+from lalafo_assets.training_reports import TRAINING_SET
+from resources.dagster.executors import Kind, pod_tags, rescore_executor, session_executor
+from resources.dagster.names import MODEL_RELEASE, RELEASE_DIFF
 
-
-def session_job(executor: Kind, *, gpus: int = 1) -> dg.JobDefinition:
-    """The job that the sensor `new_ads` starts; `gpus` a pod, where there are pods."""
-
-    @dg.job(
-        name=SESSION_JOB,
-        partitions_def=days,
-        executor_def=session_executor(executor),
-        tags=dict(pod_tags(executor, gpus=gpus, memory="4Gi")),
-        description=(
-            "One session: reads its share of the topic `ads`, or stands by, and materialises "
-            "ad_photos, photo_embeddings and ad_categories of every day that it writes to. Kept "
-            "warm, replaced and rolled by the sensor `new_ads`."
-        ),
-    )
-    def score_new_ads() -> None:
-        drain_ads()
-
-    return score_new_ads
+TRAIN_JOB = "train_release"
 
 
 def rescore_job(executor: Kind, *, gpus: int = 1) -> UnresolvedAssetJobDefinition:
@@ -51,4 +32,18 @@ def diff_job(executor: Kind) -> UnresolvedAssetJobDefinition:
         executor_def=session_executor(executor),
         tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
         description="What would change if the candidate were promoted now.",
+    )
+
+
+def train_job(executor: Kind, *, gpus: int = 1) -> UnresolvedAssetJobDefinition:
+    """Freeze, train and judge; `gpus` a pod, where there are pods."""
+    return dg.define_asset_job(
+        TRAIN_JOB,
+        selection=dg.AssetSelection.assets(TRAINING_SET, MODEL_RELEASE),
+        executor_def=rescore_executor(executor),
+        tags=dict(pod_tags(executor, gpus=gpus, memory="8Gi")),
+        description=(
+            "Freeze the labels as a training set, make a release of it, and judge it against the "
+            "live one. What passes can be scored beside it by `lalafo rescore NAME`."
+        ),
     )

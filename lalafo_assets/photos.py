@@ -16,19 +16,18 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lalafo_assets.columns import table_metadata
-from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
-from ops.asset_names import ADS_TOPIC, OWNERS
-from ops.dagster_ops import plain_failures
+from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.reports.metadata import as_metadata, table_metadata
 from ops.errors import TEMPORARY_REASONS, BadInputError, StoredObjectError
 from ops.photos import make_thumbnail
 from ops.scoring import LoadedPhoto
-from ops.session_pictures import FIRST_TASK
-from ops.session_reports import as_metadata
+from ops.tasks import HEADLINE_TASK
 from ops.types import PhotoRef
 from resources import tables
 from resources.catalogue import Catalogue, FailedPhoto, StoredPhoto
-from resources.dagster_resources import DatabaseResource, PhotosResource
+from resources.dagster.names import ADS_TOPIC, OWNERS
+from resources.dagster.partitions import DAYS_A_RUN, days, days_of
+from resources.dagster.resources import DatabaseResource, PhotosResource
 from resources.database import Database
 from resources.day_pictures import photo_pictures
 from resources.day_summaries import failure_counts
@@ -90,7 +89,7 @@ def ad_photos(
         made = _make_thumbnails(catalogue, store, covered)
         counts = failure_counts(held, covered)
         live = read_in_force(held).live.name
-        pictures = photo_pictures(held, store, covered, release=live, task=FIRST_TASK)
+        pictures = photo_pictures(held, store, covered, release=live, task=HEADLINE_TASK)
         return dg.MaterializeResult(
             metadata={
                 "dagster/partition_row_count": counts.photos,

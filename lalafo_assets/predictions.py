@@ -11,21 +11,20 @@ from datetime import timedelta
 
 import dagster as dg
 
-from lalafo_assets.columns import table_metadata
 from lalafo_assets.embeddings import photo_embeddings
-from lalafo_assets.partitions import DAYS_A_RUN, days, days_of
 from lalafo_assets.release_scores import settle_days
-from ops.asset_names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
-from ops.dagster_ops import plain_failures
-from ops.session_reports import as_metadata
+from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.reports.metadata import as_metadata, table_metadata
 from ops.tasks import Task, all_tasks
 from resources import tables
 from resources.catalogue import Catalogue
-from resources.dagster_resources import DatabaseResource, ModelsResource
+from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
+from resources.dagster.partitions import DAYS_A_RUN, days, days_of
+from resources.dagster.resources import DatabaseResource, ModelsResource
 from resources.day_pictures import prediction_pictures
 from resources.day_scoring import ScoreOptions, score_days
 from resources.day_summaries import prediction_summary
-from resources.rescores import at_work
+from resources.rescoring.attempts import at_work
 from resources.settings import load_settings
 
 

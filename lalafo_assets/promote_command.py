@@ -47,7 +47,7 @@ def promote(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Flip what readers read to the candidate, in one transaction."""
-    from lalafo_assets.release_scores import ranges
+    from resources.dagster.release_scores import ranges
     from resources.release_registry import find_release
     from resources.releases_in_force import promote, read_in_force, take_back
     from resources.settings import load_settings

@@ -49,7 +49,7 @@ def install_release(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Copy a release into the store and register it; the first one becomes live."""
-    from lalafo_assets.demo.starter import load_starter
+    from lalafo_assets.starter import load_starter
     from resources.ready_releases import install
     from resources.release_store import ReleaseStore
     from resources.releases_in_force import put_live, read_in_force
@@ -78,7 +78,7 @@ def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
     """Score a candidate no longer; its re-score is ended, what it scored is removed by upkeep."""
     from resources.release_registry import find_release
     from resources.releases_in_force import read_announced, read_in_force, withdraw
-    from resources.rescores import latest
+    from resources.rescoring.attempts import latest
 
     with closing(open_database(home)) as database:
         known = find_release(database, name)

@@ -15,7 +15,7 @@ from resources.release_diff import ReleaseDiff
 from resources.release_registry import RegisteredRelease, read_releases
 from resources.releases_in_force import read_announced, read_in_force
 from resources.rescore_progress import estimated_rows, remaining_s
-from resources.rescores import latest
+from resources.rescoring.attempts import latest
 
 BAR_CELLS = 16
 MOVES = 30

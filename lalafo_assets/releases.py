@@ -6,8 +6,8 @@ as a materialisation of it, so that lineage names it.
 
 import dagster as dg
 
-from ops.asset_names import MODEL_RELEASE
 from ops.release import Manifest
+from resources.dagster.names import MODEL_RELEASE
 
 
 def materialisation(manifest: Manifest, *, live: bool) -> dg.AssetMaterialization:

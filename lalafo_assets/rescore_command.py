@@ -15,7 +15,7 @@ from ops.errors import NotReadyError
 if TYPE_CHECKING:
     from resources.database import Database
     from resources.release_registry import RegisteredRelease
-    from resources.rescores import Rescore
+    from resources.rescoring.attempts import Rescore
 
 console = new_console()
 
@@ -40,7 +40,7 @@ def rescore(
 
     A release that passed its gate becomes the candidate first. Again goes on where it was.
     """
-    from resources.rescores import latest, request
+    from resources.rescoring.attempts import latest, request
 
     if sum((detach, here, cancel)) > 1:
         raise typer.BadParameter("one of --detach, --here and --cancel")
@@ -88,7 +88,7 @@ def _owes_nothing(database: "Database", known: "RegisteredRelease") -> bool:
 def _here(database: "Database", known: "RegisteredRelease", row: "Rescore") -> None:
     """In this process, with the bars drawn by a thread beside the work."""
     from lalafo_assets.rescore_follow import bars_beside
-    from lalafo_assets.rescore_here import rescore_here, wait_until_in_force
+    from resources.rescoring.in_process import rescore_here, wait_until_in_force
     from resources.settings import load_settings
 
     wait_until_in_force(database, row, told=say)

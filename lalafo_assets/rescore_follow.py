@@ -23,12 +23,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from lalafo_assets.rescoring import Stage, Step, advance, look
 from ops.errors import NotReadyError, RetryableError
+from resources.dagster.backfills import advance, look
 from resources.database import Database
 from resources.release_registry import RegisteredRelease
 from resources.rescore_progress import Watch
-from resources.rescores import Rescore, latest
+from resources.rescoring.attempts import Rescore, latest
+from resources.rescoring.steps import Stage, Step
 
 LOOK_S = 0.5
 

@@ -7,7 +7,7 @@ EMBEDDED_STREAM = "embedded-"  # how a stream id of the embedded broker begins
 
 def pool_limits(sessions: int) -> dict[str, int]:
     """How many ops of each pool may run at once: a handover needs each session's place twice."""
-    from ops.asset_names import POOL_BACKFILL, POOL_STREAM  # brings Dagster
+    from resources.dagster.names import POOL_BACKFILL, POOL_STREAM  # brings Dagster
 
     return {POOL_STREAM: 2 * sessions + 1, POOL_BACKFILL: 1}
 

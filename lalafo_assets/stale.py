@@ -8,12 +8,12 @@ from contextlib import closing
 
 import dagster as dg
 
-from ops.dagster_ops import plain_failures
-from resources.dagster_resources import DatabaseResource
-from resources.executors import Kind, pod_tags, session_executor
+from lalafo_assets.reports.failures import plain_failures
+from resources.dagster.executors import Kind, pod_tags, session_executor
+from resources.dagster.resources import DatabaseResource
 from resources.release_days import read_coverage
 from resources.releases_in_force import read_in_force
-from resources.rescores import request
+from resources.rescoring.attempts import request
 from resources.settings import load_settings
 
 STALE_JOB = "rescore_stale"

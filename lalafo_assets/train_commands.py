@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from ops.gate import Verdict
     from ops.make_release import Told
-    from resources.release_making import FrozenSet, Stores, Trained
+    from resources.release_making import FrozenSet, Trained
+    from resources.storage.stores import Stores
 
 console = new_console()
 
@@ -56,15 +57,11 @@ def train(
 
     Ends with status 1 where the gate refuses it.
     """
-    from lalafo_assets.demo.starter import starter_state
+    from lalafo_assets.starter import starter_state
     from resources.ready_releases import install
     from resources.release_check import check_release
-    from resources.release_making import (
-        Stores,
-        TrainingOptions,
-        freeze_training_set,
-        train_release,
-    )
+    from resources.release_making import TrainingOptions, freeze_training_set, train_release
+    from resources.storage.stores import Stores
 
     options = TrainingOptions(
         seed=seed,
@@ -94,7 +91,7 @@ def check_command(
 ) -> None:
     """Judge a release against the live one on held-out photos; status 1 where it is refused."""
     from resources.release_check import check_release
-    from resources.release_making import Stores
+    from resources.storage.stores import Stores
 
     with closing(open_database(home)) as database, _bars(console) as told:
         settings = load_settings()
@@ -137,7 +134,7 @@ def _report(frozen: "FrozenSet", trained: "Trained", verdict: "Verdict", stores:
         release_metadata,
         set_metadata,
     )
-    from ops.asset_names import MODEL_RELEASE
+    from resources.dagster.names import MODEL_RELEASE
 
     made: Sequence[AssetMaterialization | AssetCheckEvaluation] = (
         dg.AssetMaterialization(

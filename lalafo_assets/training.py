@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
-from lalafo_assets.columns import table_metadata
+from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.reports.metadata import table_metadata
 from lalafo_assets.training_reports import (
     TRAINING_SET,
     check_results,
@@ -20,17 +20,13 @@ from lalafo_assets.training_reports import (
     release_metadata,
     set_metadata,
 )
-from ops.asset_names import AD_PHOTOS, MODEL_RELEASE, OWNERS, POOL_BACKFILL
-from ops.dagster_ops import plain_failures
 from ops.errors import NotReadyError
 from ops.make_release import Told
 from ops.training_set import SplitRule
 from resources import tables
-from resources.dagster_resources import DatabaseResource, ModelsResource
-from resources.executors import Kind, pod_tags, rescore_executor
+from resources.dagster.names import AD_PHOTOS, MODEL_RELEASE, OWNERS, POOL_BACKFILL
+from resources.dagster.resources import DatabaseResource, ModelsResource
 from resources.releases_in_force import read_in_force
-
-TRAIN_JOB = "train_release"
 
 
 class TrainingSetConfig(dg.Config):
@@ -111,7 +107,7 @@ def model_release(
     models: ModelsResource,
 ) -> dg.MaterializeResult[None]:
     """Train on the latest training set, save and register; again with the same is a no-op."""
-    from lalafo_assets.demo.starter import starter_state
+    from lalafo_assets.starter import starter_state
     from resources.ready_releases import install
     from resources.release_making import TrainingOptions, train_release
 
@@ -150,20 +146,6 @@ def gate(
         told = _in_tenths(context.log)
         verdict = check_release(held, models.stores(), models.settings(), name, told=told)
     yield from check_results(verdict)
-
-
-def train_job(executor: Kind, *, gpus: int = 1) -> UnresolvedAssetJobDefinition:
-    """Freeze, train and judge; `gpus` a pod, where there are pods."""
-    return dg.define_asset_job(
-        TRAIN_JOB,
-        selection=dg.AssetSelection.assets(TRAINING_SET, MODEL_RELEASE),
-        executor_def=rescore_executor(executor),
-        tags=dict(pod_tags(executor, gpus=gpus, memory="8Gi")),
-        description=(
-            "Freeze the labels as a training set, make a release of it, and judge it against the "
-            "live one. What passes can be scored beside it by `lalafo rescore NAME`."
-        ),
-    )
 
 
 def _latest(instance: dg.DagsterInstance, asset: dg.AssetKey, entry: str) -> str:

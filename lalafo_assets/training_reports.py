@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import dagster as dg
 
 from lalafo_assets.releases import materialisation
-from ops.asset_names import MODEL_RELEASE
+from lalafo_assets.reports.metadata import Metadata, as_metadata
 from ops.gate import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
-from ops.session_reports import Metadata, as_metadata
+from resources.dagster.names import MODEL_RELEASE
 from resources.photo_store import PhotoStore
 from resources.release_making import FrozenSet, Trained
 from resources.training_pictures import release_pictures, set_pictures

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
-from ops.dagster_ops import plain_failures
-from resources.dagster_resources import AdStreamResource, DatabaseResource, PhotosResource
-from resources.dagster_upkeep import FINISHED, prune_runs
-from resources.executors import Kind, pod_tags, session_executor
+from lalafo_assets.reports.failures import plain_failures
+from resources.dagster.executors import Kind, pod_tags, session_executor
+from resources.dagster.resources import AdStreamResource, DatabaseResource, PhotosResource
+from resources.dagster.run_retention import FINISHED, prune_runs
 from resources.outbox import relay, waiting
 from resources.photo_upkeep import sweep_photos
 from resources.release_upkeep import remove_superseded

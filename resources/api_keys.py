@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from ops.errors import ConfigurationError
 from resources.api_key_text import SCOPES, KeyText, new_key
-from resources.database import Database
+from resources.postgres.cursors import CursorSource
 
 MAX_NAME_CHARS = 100
 _COLUMNS = (
@@ -45,7 +45,7 @@ class ApiKey:
 
 
 def make(
-    database: Database,
+    database: CursorSource,
     name: str,
     *,
     scopes: Sequence[str] = ("ingest", "read", "feedback"),
@@ -72,7 +72,7 @@ def make(
         return _insert(cursor, name, scopes, catalogs, requests_per_s, expires_at)
 
 
-def rotate(database: Database, name: str, *, grace: timedelta) -> KeyText:
+def rotate(database: CursorSource, name: str, *, grace: timedelta) -> KeyText:
     """A new key for a name, with the same rights; those before it end after the grace time.
 
     The new key ends when the old one was going to: a rotation makes no right last longer.
@@ -98,7 +98,7 @@ def rotate(database: Database, name: str, *, grace: timedelta) -> KeyText:
         )
 
 
-def revoke(database: Database, name_or_id: str) -> list[ApiKey]:
+def revoke(database: CursorSource, name_or_id: str) -> list[ApiKey]:
     """End every valid key of a name, or the one of an id, now; those that were ended.
 
     Raises:
@@ -117,7 +117,7 @@ def revoke(database: Database, name_or_id: str) -> list[ApiKey]:
         return ended
 
 
-def keys(database: Database) -> list[ApiKey]:
+def keys(database: CursorSource) -> list[ApiKey]:
     """Every key that was ever made, by name, the newest first."""
     with database.cursor() as cursor:
         own = cursor.connection.cursor(row_factory=class_row(ApiKey))

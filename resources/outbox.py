@@ -4,22 +4,16 @@ Decides that a row goes only after its record was acknowledged, and that relays 
 take different rows. Refuses to know what the records mean.
 """
 
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 
 from ops.errors import ConfigurationError, RetryableError
 from resources.acknowledged import Outgoing, publish_acknowledged
 from resources.ad_stream import StreamPublisher
+from resources.postgres.cursors import CursorSource
 
 ACKNOWLEDGED_WITHIN_S = 10.0
-
-
-class Database(Protocol):
-    """Transactions, whoever gives them: sessions have SQLAlchemy's connections, the gateway not."""
-
-    def cursor(self) -> AbstractContextManager[psycopg.Cursor[Any]]: ...
 
 
 def put(cursor: psycopg.Cursor[Any], topic: str, key: bytes | None, value: bytes) -> None:
@@ -30,7 +24,7 @@ def put(cursor: psycopg.Cursor[Any], topic: str, key: bytes | None, value: bytes
 
 
 def relay(
-    database: Database, publisher: StreamPublisher, *, older_than_s: float, limit: int
+    database: CursorSource, publisher: StreamPublisher, *, older_than_s: float, limit: int
 ) -> int:
     """Publish the oldest rows and delete those that were acknowledged; how many.
 
@@ -78,7 +72,7 @@ def relay(
     return len(sent)
 
 
-def waiting(database: Database, *, older_than_s: float) -> int:
+def waiting(database: CursorSource, *, older_than_s: float) -> int:
     """How many rows are older than so many seconds."""
     with database.cursor() as cursor:
         cursor.execute(

@@ -5,7 +5,6 @@ and for how long, is `loaded_releases.py`'s.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from resources.database import Database
 from resources.device import choose_device
 from resources.release_registry import RegisteredRelease, register
 from resources.release_store import ReleaseStore
-from resources.releases_in_force import read_in_force
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,21 +61,6 @@ def ready(manifest: Manifest, heads: Mapping[str, Head], embedder: PhotoEmbedder
         embedder=embedder,
         heads=heads,
     )
-
-
-def load_for_batch(
-    database: Database, store: ReleaseStore, settings: Settings
-) -> tuple[ReadyRelease, list["Embedder"]]:
-    """The live release, and as many embedders as work best side by side.
-
-    On a CPU one a core, each with one thread: threads of one network wait for each other. On a
-    GPU one.
-    """
-    one_thread = settings.model_copy(update={"torch_threads": 1})
-    release = store.load(read_in_force(database).live.digest)
-    count = 1 if choose_device(settings.device) == "cuda" else len(os.sched_getaffinity(0))
-    embedders = [new_embedder(release.backbone, one_thread) for _ in range(count)]
-    return ready(release.manifest, release.heads, embedders[0]), embedders
 
 
 def install(database: Database, store: ReleaseStore, release: Release) -> RegisteredRelease:

@@ -21,10 +21,11 @@ from ops.release import Release
 from ops.training_set import Example, TrainingSet, unknown_to
 from resources.database import Database
 from resources.held_photos import Vectors, embed_renditions
-from resources.release_making import Stores, freeze_training_set
+from resources.release_making import freeze_training_set
 from resources.release_registry import RegisteredRelease, find_release, write_verdict
 from resources.releases_in_force import read_in_force
 from resources.settings import Settings
+from resources.storage.stores import Stores
 from resources.training_rows import read_embeddings
 
 LATENCY_ROUNDS = 15

@@ -155,3 +155,35 @@ def _state(cursor: Cursor, release: RegisteredRelease, day: date) -> DayState:
         (day, release.backbone),
     )
     return DayState(day, ads, unscored, cursor.fetchall()[0][0])
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseCoverage:
+    """How far a release in force is."""
+
+    release: str
+    role: str  # live, candidate, previous
+    complete: tuple[date, ...]
+    owed: tuple[date, ...]
+
+
+def read_scores(database: Database) -> list[ReleaseCoverage]:
+    """How far each release in force is, the live one first; none where none is live."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT r.name, r.role, "
+            "coalesce(array_agg(d.day ORDER BY d.day) FILTER (WHERE d.completed_at IS NOT NULL), "
+            "'{}'), "
+            "coalesce(array_agg(d.day ORDER BY d.day) FILTER (WHERE d.day IS NOT NULL "
+            "AND d.completed_at IS NULL), '{}') FROM lalafo.releases_in_force AS f, "
+            "unnest(ARRAY[f.live, f.candidate, f.previous], "
+            "ARRAY['live', 'candidate', 'previous']) AS r (name, role) "
+            "LEFT JOIN lalafo.release_days AS d ON d.release = r.name "
+            "WHERE r.name IS NOT NULL GROUP BY 1, 2"
+        )
+        rows = cursor.fetchall()
+    found = [
+        ReleaseCoverage(name, role, tuple(done), tuple(owed)) for name, role, done, owed in rows
+    ]
+    order = ("live", "candidate", "previous")
+    return sorted(found, key=lambda coverage: order.index(coverage.role))

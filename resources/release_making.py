@@ -7,14 +7,13 @@ command and the tests call these functions, so that all make the same release of
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError, NotReadyError
 from ops.make_release import (
-    HEADLINE_TASK,
     JudgedTask,
     LabelledRows,
     MadeRelease,
@@ -24,34 +23,18 @@ from ops.make_release import (
     tune_backbone,
 )
 from ops.release import FrozenBackbone, Head, Preprocessing, Release, State
-from ops.tasks import all_tasks
+from ops.tasks import HEADLINE_TASK, all_tasks
 from ops.training_set import Example, Part, SplitRule, TrainingSet, freeze
 from resources.database import Database
 from resources.device import choose_device
 from resources.held_photos import RenditionLoader, Vectors, embed_renditions
-from resources.photo_store import PhotoStore
-from resources.release_store import ReleaseStore
 from resources.releases_in_force import read_in_force
 from resources.settings import Settings
+from resources.storage.stores import Stores
 from resources.training_rows import read_embeddings, read_labelled
-from resources.training_store import TrainingStore
 
 LIVE = "live"
 """The backbone of the live release, as it is: its stored embeddings are what heads learn from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Where photos, releases and training sets are."""
-
-    photos: PhotoStore
-    releases: ReleaseStore
-    training: TrainingStore
-
-    @classmethod
-    def of(cls, url: str) -> Self:
-        """All at one URL, as LALAFO_STORE_URL names it."""
-        return cls(PhotoStore(url), ReleaseStore(url), TrainingStore(url))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ops.make_release import HEADLINE_TASK, JudgedTask
+from ops.make_release import JudgedTask
 from ops.previews import bars, confusion_matrix, contact_sheet, curve, scores
+from ops.tasks import HEADLINE_TASK
 from ops.training_set import Example, TrainingSet
 from resources.day_pictures import MATRIX_LABELS, SAMPLES, Pictures
 from resources.day_summaries import readable

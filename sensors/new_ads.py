@@ -10,11 +10,11 @@ from contextlib import closing
 
 import dagster as dg
 
-from lalafo_assets.partitions import key_of, today
-from ops.asset_names import CODE_TAG, ROLE_TAG, SESSION_JOB
 from ops.errors import LalafoError
 from resources.code_version import code_version
-from resources.dagster_resources import AdStreamResource, DatabaseResource
+from resources.dagster.names import CODE_TAG, ROLE_TAG, SESSION_JOB
+from resources.dagster.partitions import key_of, today
+from resources.dagster.resources import AdStreamResource, DatabaseResource
 from resources.database import Database
 from resources.leases import read_offsets, read_sessions
 from resources.session_seat import lead_s

@@ -1,8 +1,8 @@
 """The sensor `releases`: what follows once a release was judged, or a re-score was asked for.
 
 It decides what is next, a little at a tick, and waits for nothing: each step is
-`lalafo_assets/rescoring.py`'s and may be taken again. It also fails runs of re-scores whose process
-was killed, so that Dagster retries them, and shows Dagster which days are behind.
+`resources/dagster/backfills.py`'s and may be taken again. It also fails runs of re-scores whose
+process was killed, so that Dagster retries them, and shows Dagster which days are behind.
 """
 
 import hashlib
@@ -16,15 +16,17 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from lalafo_assets.release_scores import ReleaseCoverage, read_scores, show_scores
-from lalafo_assets.rescoring import Stage, advance, look
-from ops.asset_names import POOL_BACKFILL, RESCORE_TAG
 from ops.errors import LalafoError
-from resources.dagster_resources import DatabaseResource
+from resources.dagster.backfills import advance, look
+from resources.dagster.names import POOL_BACKFILL, RESCORE_TAG
+from resources.dagster.release_scores import show_scores
+from resources.dagster.resources import DatabaseResource
 from resources.database import Database
+from resources.release_days import ReleaseCoverage, read_scores
 from resources.release_registry import RegisteredRelease, read_releases
 from resources.releases_in_force import read_in_force
-from resources.rescores import Rescore, in_window, is_at_work, latest, request, unfinished
+from resources.rescoring.attempts import Rescore, in_window, is_at_work, latest, request, unfinished
+from resources.rescoring.steps import Stage
 from resources.settings import load_settings
 
 INTERVAL_S = 30

@@ -58,7 +58,7 @@ def run_bench(
 def _prepare(database: Database, home: Path, photos: Path | None, count: int) -> None:
     """Store renditions and rows of one ad a photo, as the stream would have, and a release."""
     from lalafo_assets.bench.batch_worker import store_photos
-    from lalafo_assets.demo.starter import load_starter
+    from lalafo_assets.starter import load_starter
     from resources.ready_releases import install
     from resources.release_store import ReleaseStore
     from resources.releases_in_force import put_live

@@ -60,16 +60,18 @@ def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) ->
 def ours() -> dict[str, Any]:
     """The bodies of `photo_embeddings` and `ad_categories` over the day."""
     from ops.tasks import all_tasks
+    from resources.batch_release import load_to_embed
     from resources.catalogue import Catalogue
     from resources.day_scoring import embed_days, score_days
-    from resources.ready_releases import load_for_batch
     from resources.release_store import ReleaseStore
+    from resources.releases_in_force import read_in_force
 
     settings = load_settings()
     with closing(Database(settings.require("database_url"))) as database:
         _clear(database)
         store_url = settings.resolved_store_url
-        live, embedders = load_for_batch(database, ReleaseStore(store_url), settings)
+        release = read_in_force(database).live
+        live, embedders = load_to_embed(release, ReleaseStore(store_url), settings)
         catalogue = Catalogue(database, run_id="bench")
         started, cpu = time.perf_counter(), _cpu_s()
         store = PhotoStore(store_url)

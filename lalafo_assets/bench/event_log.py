@@ -16,9 +16,9 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from lalafo_assets.partitions import days
-from ops.session_reports import REST_EVERY, report_events, rest_events, summary
+from lalafo_assets.session.reports import REST_EVERY, report_events, rest_events, summary
 from ops.tally import Tally
+from resources.dagster.partitions import days
 from resources.embedded import EmbeddedPostgres
 
 REPORTS_AN_HOUR = 360

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lalafo_assets.demo.photos import generate
+from lalafo_assets.synthetic.photos import generate
 from ops.errors import ConfigurationError
 
 WIDTH, HEIGHT = 400, 533

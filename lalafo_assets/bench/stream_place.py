@@ -185,7 +185,7 @@ def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterato
 
 
 def _install_release(database: Database, settings: Settings) -> str:
-    from lalafo_assets.demo.starter import load_starter
+    from lalafo_assets.starter import load_starter
     from resources.ready_releases import install
     from resources.release_store import ReleaseStore
     from resources.releases_in_force import put_live

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from lalafo_assets.demo.ads import LabelledPhoto
-from lalafo_assets.demo.photos import plan, render
+from lalafo_assets.synthetic.photos import plan, render
 from ops.errors import ConfigurationError
 from ops.splits import split_by_group
 

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from lalafo_assets.demo.ads import LabelledPhoto
 from lalafo_assets.demo.collection import Collection, generated_collection
 from lalafo_assets.demo.options import DemoOptions
-from lalafo_assets.demo.starter import load_starter, starter_state
+from lalafo_assets.starter import load_starter, starter_state
 from ops.errors import BadInputError, ConfigurationError
 from ops.make_release import LabelledRows, freeze_release, judge_head, tune_backbone
 from ops.photos import make_rendition

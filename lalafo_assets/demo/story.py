@@ -15,7 +15,7 @@ from ops.errors import ConfigurationError
 from resources.database import Database
 from resources.release_registry import read_releases
 from resources.releases_in_force import read_in_force
-from resources.rescores import latest
+from resources.rescoring.attempts import latest
 
 Step = Callable[[], None]
 

@@ -20,6 +20,9 @@ from ops.release import Head
 from ops.types import Prediction
 from ops.vectors import Embeddings
 
+HEADLINE_TASK = "category"
+"""The task whose label stands below a photo in pictures, and whose accuracy names a release's."""
+
 
 class Predict(Protocol):
     """Answers for ads from the embeddings of their photos."""

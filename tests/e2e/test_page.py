@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lalafo_assets.demo.photos import render
+from lalafo_assets.synthetic.photos import render
 from resources import api_keys
 from resources.ad_stream import AdStream
 from resources.database import Database

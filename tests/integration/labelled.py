@@ -13,8 +13,8 @@ import numpy as np
 import psycopg
 from PIL import Image
 
-from lalafo_assets.demo.photos import render
-from lalafo_assets.demo.starter import load_starter
+from lalafo_assets.starter import load_starter
+from lalafo_assets.synthetic.photos import render
 from ops.embed import Embedder, prepare
 from ops.outcomes import AdOutcome, Batch, PhotoEmbedding, PhotoOutcome
 from ops.photos import make_rendition
@@ -25,10 +25,10 @@ from resources.database import Database
 from resources.leases import Leases
 from resources.photo_store import PhotoStore
 from resources.ready_releases import install
-from resources.release_making import Stores
 from resources.releases_in_force import put_live
 from resources.results import Holder, ResultWriter
 from resources.settings import Settings
+from resources.storage.stores import Stores
 from tests.batches import event, receipt
 from tests.conftest import connect_args
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lalafo_assets.definitions import defs
-from ops.asset_names import RELEASE_SCORES, RELEASE_TAG, SESSION_JOB
+from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, SESSION_JOB
 from resources.photo_store import PhotoStore
 from resources.ready_releases import install
 from resources.release_days import read_coverage

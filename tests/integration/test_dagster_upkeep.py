@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field
 from sqlalchemy.engine import make_url
 
-from resources.dagster_upkeep import KEPT_TAG, RunsPruned, prune_runs
+from resources.dagster.run_retention import KEPT_TAG, RunsPruned, prune_runs
 from tests.conftest import connect_args
 
 ASSET = dg.AssetKey("ad_photos")

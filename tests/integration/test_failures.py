@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import dagster as dg
 import pytest
 
-from ops.asset_names import SESSION_JOB
 from ops.errors import ConfigurationError, LalafoError, RetryableError
 from resources import webhook
+from resources.dagster.names import SESSION_JOB
 from resources.webhook import post_json
 from sensors import failures
 from sensors.failures import ALERT_TAG, GIVE_UP_S, failed_sessions, one_line

@@ -16,7 +16,7 @@ import pytest
 
 from gateway.schemas import EXAMPLE_AD
 from lalafo_assets.bench.gateway_fill import fill
-from lalafo_assets.demo.photos import generate
+from lalafo_assets.synthetic.photos import generate
 from resources.ad_stream import AdStream
 from resources.api_keys import SCOPES, make
 from resources.database import Database

@@ -21,7 +21,7 @@ from resources.api_keys import make
 from resources.database import Database
 from resources.release_registry import find_release
 from resources.releases_in_force import propose
-from resources.rescores import request, starting
+from resources.rescoring.attempts import request, starting
 from tests.integration.flips import judged, rescore
 from tests.integration.gateway_live import LiveGateway, live_gateway
 from tests.integration.live import Live, ad

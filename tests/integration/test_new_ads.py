@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 
 from lalafo_assets.definitions import defs
-from ops.asset_names import ROLE_TAG, SESSION_JOB
-from resources.dagster_resources import AdStreamResource, DatabaseResource
+from resources.dagster.names import ROLE_TAG, SESSION_JOB
+from resources.dagster.resources import AdStreamResource, DatabaseResource
 from resources.leases import read_sessions
 from resources.session_seat import SeatTerms, SessionSeat
 from tests.integration.live import Live, ad

@@ -14,7 +14,7 @@ from resources.release_days import read_coverage
 from resources.release_registry import RegisteredRelease
 from resources.release_store import ReleaseStore
 from resources.releases_in_force import propose, read_in_force
-from resources.rescores import latest, request
+from resources.rescoring.attempts import latest, request
 from tests.integration.stored_days import FIRST, SECOND, THIRD, add_ads, judged, rows
 from tests.releases import random_release
 

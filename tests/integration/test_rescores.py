@@ -10,16 +10,16 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
 from lalafo_assets.definitions import defs
-from lalafo_assets.release_scores import BEHIND_CHECK
-from lalafo_assets.rescoring import cancel, start_rescore
-from ops.asset_names import RELEASE_SCORES, RELEASE_TAG, RESCORE_TAG
 from ops.release import Release
-from resources.dagster_resources import DatabaseResource
+from resources.dagster.backfills import cancel, start_rescore
+from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, RESCORE_TAG
+from resources.dagster.release_scores import BEHIND_CHECK
+from resources.dagster.resources import DatabaseResource
 from resources.database import Database
 from resources.release_days import open_days, reopen_day
 from resources.release_registry import RegisteredRelease, write_verdict
 from resources.releases_in_force import propose, put_live, read_in_force, withdraw
-from resources.rescores import at_work, is_at_work, latest, mark_cancelled, request
+from resources.rescoring.attempts import at_work, is_at_work, latest, mark_cancelled, request
 from tests.integration.stored_days import FIRST, SECOND, THIRD, add_ads, judged, known, rows
 from tests.releases import random_release
 
@@ -257,7 +257,7 @@ def test_it_waits_for_sessions_to_load_the_release_a_minute_at_most(
     sensor.tick()
     sensor.tick()
     assert read_in_force(database).candidate is None
-    monkeypatch.setattr("lalafo_assets.rescoring.WARM_WITHIN_S", 0.0)
+    monkeypatch.setattr("resources.dagster.backfills.WARM_WITHIN_S", 0.0)
     sensor.tick()
     assert read_in_force(database).candidate is not None
 

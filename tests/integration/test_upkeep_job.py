@@ -9,7 +9,7 @@ import pytest
 
 from lalafo_assets.upkeep import UPKEEP_JOB, upkeep_job, upkeep_schedule
 from resources.ad_stream import AdStream
-from resources.dagster_resources import RESOURCES
+from resources.dagster.resources import RESOURCES
 from resources.database import Database
 from resources.outbox import put
 from resources.photo_store import PhotoStore

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lalafo_assets.demo.photos import (
+from lalafo_assets.demo.spoilt import spoilt_photos
+from lalafo_assets.synthetic.photos import (
     CATEGORIES,
     LARGEST,
     SMALLEST,
@@ -22,7 +23,6 @@ from lalafo_assets.demo.photos import (
     plan,
     render,
 )
-from lalafo_assets.demo.spoilt import spoilt_photos
 
 
 @pytest.fixture(scope="module")

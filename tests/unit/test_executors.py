@@ -6,10 +6,10 @@ import dagster as dg
 import pytest
 
 from lalafo_assets.definitions import defs
-from lalafo_assets.jobs import session_job
-from ops.asset_names import SESSION_JOB
+from lalafo_assets.session.job import session_job
 from ops.errors import ConfigurationError
-from resources.executors import pod_tags, rescore_executor, session_executor
+from resources.dagster.executors import pod_tags, rescore_executor, session_executor
+from resources.dagster.names import SESSION_JOB
 from resources.tuning import TUNING
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from ops.errors import ConfigurationError
-from resources.rescores import backfill_id, in_window
+from resources.rescoring.attempts import backfill_id, in_window
 from resources.settings import changed_settings
 
 

@@ -1,7 +1,7 @@
 """What a stack decides before it starts anything."""
 
 from lalafo_assets.stack_environment import external_kafka, gateway_environment, pool_limits
-from ops.asset_names import POOL_STREAM
+from resources.dagster.names import POOL_STREAM
 
 BOOTSTRAP = "LALAFO_KAFKA_BOOTSTRAP"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lalafo_assets.demo.photos import CATEGORIES, generate
-from lalafo_assets.demo.starter import FOLDER, load_starter
+from lalafo_assets.starter import FOLDER, load_starter
+from lalafo_assets.synthetic.photos import CATEGORIES, generate
 from ops.errors import ConfigurationError
 from ops.photos import make_rendition
 
@@ -65,8 +65,8 @@ def test_names_drawn_goods_of_a_seed_that_it_never_saw():
 
 
 def test_training_from_drawings_ends_in_a_backbone_that_loads_and_repeats():
-    from lalafo_assets.demo.starter_data import draw
-    from lalafo_assets.demo.starter_training import Recipe, Stage, train
+    from lalafo_assets.starter.data import draw
+    from lalafo_assets.starter.training import Recipe, Stage, train
     from ops.backbones import Backbone
     from ops.release import Preprocessing
 
@@ -83,7 +83,7 @@ def test_training_from_drawings_ends_in_a_backbone_that_loads_and_repeats():
 
 
 def test_a_starter_that_learned_nothing_is_refused():
-    from lalafo_assets.demo.train_starter import compact, with_head
+    from lalafo_assets.starter.train import compact, with_head
     from ops.backbones import Backbone
     from ops.release import Preprocessing
 
@@ -95,7 +95,7 @@ def test_a_starter_that_learned_nothing_is_refused():
 def test_what_a_former_training_left_is_not_made_again(tmp_path: Path):
     from argparse import Namespace
 
-    from lalafo_assets.demo.train_starter import trained
+    from lalafo_assets.starter.train import trained
 
     shutil.copy(FOLDER / "backbone.safetensors", tmp_path)
     release = load_starter()
@@ -106,7 +106,7 @@ def test_what_a_former_training_left_is_not_made_again(tmp_path: Path):
 
 @pytest.mark.parametrize("arguments", [["--round", "2"], ["--start", "somewhere"]])
 def test_a_later_round_needs_its_start(arguments: list[str], tmp_path: Path):
-    from lalafo_assets.demo import train_starter
+    from lalafo_assets.starter import train as train_starter
 
     with pytest.raises(SystemExit):
         train_starter.main(["--out", str(tmp_path), *arguments])

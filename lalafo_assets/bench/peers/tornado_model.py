@@ -50,7 +50,7 @@ class Model:
     """The release, with an embedder and a connection to the photo host a thread."""
 
     def __init__(self, mode: Any) -> None:
-        from lalafo_assets.demo.starter import load_starter
+        from lalafo_assets.starter import load_starter
         from ops.embed import Embedder
 
         release = load_starter()

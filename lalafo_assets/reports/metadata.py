@@ -1,0 +1,38 @@
+"""A table's columns as Dagster shows them, read off the tables themselves."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from ops.previews import as_markdown
+
+
+def table_metadata(table: Table) -> dict[str, dg.TableSchema | str]:
+    """Definition metadata of an asset that lives in `table`: name, columns, types, constraints."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
+    columns = [
+        dg.TableColumn(
+            name=column.name,
+            type=column.type.compile(dialect=dialect).lower(),
+            description=column.comment,
+            constraints=dg.TableColumnConstraints(
+                nullable=bool(column.nullable),
+                unique=column.primary_key and len(table.primary_key) == 1,
+            ),
+        )
+        for column in table.columns
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/table_name": table.fullname,
+    }
+
+
+Metadata = dict[str, dg.MetadataValue]
+
+
+def as_metadata(pictures: Mapping[str, bytes]) -> Metadata:
+    """Pictures as Dagster shows them: Markdown that carries the image."""
+    return {name: dg.MetadataValue.md(as_markdown(data)) for name, data in pictures.items()}

@@ -1,0 +1,28 @@
+"""The job of a session run."""
+
+import dagster as dg
+
+from lalafo_assets.session.op import drain_ads
+from resources.dagster.executors import Kind, pod_tags, session_executor
+from resources.dagster.names import SESSION_JOB
+from resources.dagster.partitions import days
+
+
+def session_job(executor: Kind, *, gpus: int = 1) -> dg.JobDefinition:
+    """The job that the sensor `new_ads` starts; `gpus` a pod, where there are pods."""
+
+    @dg.job(
+        name=SESSION_JOB,
+        partitions_def=days,
+        executor_def=session_executor(executor),
+        tags=dict(pod_tags(executor, gpus=gpus, memory="4Gi")),
+        description=(
+            "One session: reads its share of the topic `ads`, or stands by, and materialises "
+            "ad_photos, photo_embeddings and ad_categories of every day that it writes to. Kept "
+            "warm, replaced and rolled by the sensor `new_ads`."
+        ),
+    )
+    def score_new_ads() -> None:
+        drain_ads()
+
+    return score_new_ads

@@ -1,0 +1,57 @@
+"""The release that ships with the package: a small backbone and a category head for drawn goods.
+
+The three files beside this module are what `python -m lalafo_assets.starter.train` wrote.
+They are read by the release store's own loader, so that shipped weights are verified like any.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ops.errors import ConfigurationError
+from ops.release import WEIGHT_FILES, Release, State
+from resources.release_store import MANIFEST_FILE, ReleaseStore
+
+FOLDER = Path(__file__).parent
+DIGEST = "87af5398a75ec353b22785fe6c6596d5486e394315fc27ac7f8b2fbb3ee6edb5"
+"""The shipped release; the manifest names the weight files' own digests."""
+
+
+def load_starter(folder: Path = FOLDER, digest: str = DIGEST) -> Release:
+    """The starter, every file verified by SHA-256 down from `digest`; a few milliseconds.
+
+    Args:
+        folder: where manifest.json and the weight files lie.
+
+    Raises:
+        ConfigurationError: a file is missing, damaged or altered.
+    """
+    files: dict[str, bytes] = {}
+    for name in (MANIFEST_FILE, *WEIGHT_FILES):
+        path = folder / name
+        if not path.is_file():
+            raise ConfigurationError(
+                f"The starter's {name} is missing from {folder}: install the package again, or "
+                "train one with `python -m lalafo_assets.starter.train --out DIR`."
+            )
+        files[name] = path.read_bytes()
+    with TemporaryDirectory(prefix="lalafo-starter-") as store:
+        release = Path(store) / "releases" / digest
+        release.mkdir(parents=True)
+        for name, data in files.items():
+            (release / name).write_bytes(data)
+        return ReleaseStore(store).load(digest)
+
+
+def starter_state(backbone: str) -> State:
+    """The starter's weights for a backbone's name: what resources.weights asks for.
+
+    Raises:
+        ConfigurationError: the starter is of another backbone.
+    """
+    starter = load_starter()
+    if starter.manifest.backbone != backbone:
+        raise ConfigurationError(
+            f"the starter is a {starter.manifest.backbone}, not a {backbone}: choose --weights "
+            "pretrained or --weights file:PATH.safetensors"
+        )
+    return starter.backbone_state

@@ -1,0 +1,99 @@
+"""How Dagster shows which days are scored under which release: partitions, cells and the check."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+
+from resources.dagster.names import RELEASE_SCORES
+from resources.release_days import ReleaseCoverage
+
+BEHIND_CHECK = "no_day_is_behind"
+NAMED_RANGES = 12
+
+RELEASES, DAYS = "releases", "release_days"
+scored_releases = dg.DynamicPartitionsDefinition(name=RELEASES)
+scored_days = dg.DynamicPartitionsDefinition(name=DAYS)
+
+
+def show_scores(instance: dg.DagsterInstance, scores: Sequence[ReleaseCoverage]) -> int:
+    """Bring the asset's partitions, cells and check to the scores; how many cells were filled."""
+    names = {coverage.release for coverage in scores}
+    days = {day.isoformat() for coverage in scores for day in (*coverage.complete, *coverage.owed)}
+    for name, wanted in ((RELEASES, names), (DAYS, days)):
+        known = set(instance.get_dynamic_partitions(name))
+        instance.add_dynamic_partitions(name, sorted(wanted - known))
+        for gone in sorted(known - wanted):
+            instance.delete_dynamic_partition(name, gone)
+    filled = instance.get_materialized_partitions(RELEASE_SCORES)
+    new = 0
+    for coverage in scores:
+        # A day that it was never brought to came after it did: complete by construction.
+        for day in sorted(days - {day.isoformat() for day in coverage.owed}):
+            key = dg.MultiPartitionKey({"day": day, "release": coverage.release})
+            if key not in filled:
+                instance.report_runless_asset_event(
+                    dg.AssetMaterialization(
+                        RELEASE_SCORES, partition=key, metadata={"release": coverage.release}
+                    )
+                )
+                new += 1
+    instance.report_runless_asset_event(evaluation(scores))
+    return new
+
+
+def evaluation(scores: Sequence[ReleaseCoverage]) -> dg.AssetCheckEvaluation:
+    """The check's answer: no day is behind the live release."""
+    result = check_result(scores)
+    return dg.AssetCheckEvaluation(
+        asset_key=RELEASE_SCORES,
+        check_name=BEHIND_CHECK,
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+    )
+
+
+def ranges(days: Sequence[date]) -> str:
+    """Ascending days for people: "2026-01-03 to 2026-01-09, 2026-02-01", the first dozen."""
+    runs: list[tuple[date, date]] = []
+    for day in days:
+        if runs and day - runs[-1][1] == timedelta(days=1):
+            runs[-1] = (runs[-1][0], day)
+        else:
+            runs.append((day, day))
+    told = [
+        first.isoformat() if first == last else f"{first.isoformat()} to {last.isoformat()}"
+        for first, last in runs[:NAMED_RANGES]
+    ]
+    left = len(runs) - NAMED_RANGES
+    return ", ".join(told) + (f" and {left} more stretches" if left > 0 else "")
+
+
+def check_result(scores: Sequence[ReleaseCoverage]) -> dg.AssetCheckResult:
+    live = next((coverage for coverage in scores if coverage.role == "live"), None)
+    if live is None:
+        told = "no release is live"
+    elif not live.owed:
+        told = f"no day is behind {live.release}"
+    else:
+        told = f"{len(live.owed)} days are behind {live.release}: {ranges(live.owed)}"
+    lines = ["| release | | days complete | days behind |", "|---|---|---|---|"]
+    lines += [
+        f"| {c.release} | {c.role} | {len(c.complete)} | {len(c.owed)}: {ranges(c.owed)} |"
+        if c.owed
+        else f"| {c.release} | {c.role} | {len(c.complete)} | 0 |"
+        for c in scores
+    ]
+    return dg.AssetCheckResult(
+        passed=live is None or not live.owed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=told,
+        metadata={
+            "days_behind": 0 if live is None else len(live.owed),
+            # Plotted, as every number is: it falls to 0 while the candidate's re-score goes on.
+            "candidate_days_owed": sum(len(c.owed) for c in scores if c.role == "candidate"),
+            "releases": dg.MetadataValue.md("\n".join(lines)),
+        },
+    )

@@ -1,0 +1,105 @@
+"""The outside world as Dagster's resources: thin wrappers, and nothing that they decide.
+
+Each field overrides one setting of the environment; left empty, the environment holds.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from ops.release import FrozenBackbone
+from resources.ad_stream import AdStream
+from resources.database import Database
+from resources.photo_fetch import PhotoFetcher
+from resources.photo_store import PhotoStore
+from resources.settings import Settings, changed_settings, load_settings
+
+if TYPE_CHECKING:
+    from ops.embed import Embedder
+    from resources.release_store import ReleaseStore
+    from resources.storage.stores import Stores
+
+
+class DatabaseResource(dg.ConfigurableResource[Database]):
+    """PostgreSQL with pgvector: ads, photos, embeddings, predictions, offsets and leases."""
+
+    url: str | None = Field(default=None, description="Overrides LALAFO_DATABASE_URL.")
+
+    def open(self) -> Database:
+        """The database; the caller closes it."""
+        url = load_settings().require("database_url") if self.url is None else self.url
+        return Database(url, application="lalafo-dagster")
+
+
+class AdStreamResource(dg.ConfigurableResource[AdStream]):
+    """Kafka: the topics `ads` and `ads.dlq`."""
+
+    bootstrap: str | None = Field(default=None, description="Overrides LALAFO_KAFKA_BOOTSTRAP.")
+
+    def open(self) -> AdStream:
+        """The topics; the caller closes them."""
+        given = {} if self.bootstrap is None else {"kafka_bootstrap": self.bootstrap}
+        return AdStream.from_settings(changed_settings(given))
+
+
+class PhotosResource(dg.ConfigurableResource[PhotoStore]):
+    """Photos: the store of renditions, and the fetcher that fills it."""
+
+    store_url: str | None = Field(default=None, description="Overrides LALAFO_STORE_URL.")
+
+    def store(self) -> PhotoStore:
+        """The store of renditions and thumbnails."""
+        return PhotoStore(self._url())
+
+    def fetcher(self) -> PhotoFetcher:
+        """A fetcher with the guards and limits that the settings name."""
+        return PhotoFetcher.from_settings(load_settings())
+
+    def _url(self) -> str:
+        return load_settings().resolved_store_url if self.store_url is None else self.store_url
+
+
+class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
+    """Model releases, and the device that runs them."""
+
+    store_url: str | None = Field(default=None, description="Overrides LALAFO_STORE_URL.")
+    device: str | None = Field(default=None, description="Overrides LALAFO_DEVICE.")
+    mode: str | None = Field(default=None, description="Overrides LALAFO_MODEL_MODE.")
+
+    def store(self) -> "ReleaseStore":
+        """The store of releases."""
+        from resources.release_store import ReleaseStore
+
+        url = self.store_url
+        return ReleaseStore(load_settings().resolved_store_url if url is None else url)
+
+    def stores(self) -> "Stores":
+        """The stores of releases, of training sets, and of the photos that they name."""
+        from resources.storage.stores import Stores
+
+        url = self.store_url
+        return Stores.of(load_settings().resolved_store_url if url is None else url)
+
+    def embedder(self) -> "Callable[[FrozenBackbone], Embedder]":
+        """Makes a backbone ready; torch is imported on the call."""
+        from resources.ready_releases import new_embedder
+
+        settings = self.settings()
+        return lambda frozen: new_embedder(frozen, settings)
+
+    def settings(self) -> Settings:
+        """The settings, with this resource's own in their place."""
+        given = {"device": self.device, "model_mode": self.mode}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return changed_settings(changes)
+
+
+RESOURCES: dict[str, object] = {
+    "database": DatabaseResource(),
+    "ad_stream": AdStreamResource(),
+    "photos": PhotosResource(),
+    "models": ModelsResource(),
+}
+"""By the names that ops and assets ask for."""

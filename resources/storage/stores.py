@@ -1,0 +1,22 @@
+"""The stores that one URL holds."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from resources.photo_store import PhotoStore
+from resources.release_store import ReleaseStore
+from resources.training_store import TrainingStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where photos, releases and training sets are."""
+
+    photos: PhotoStore
+    releases: ReleaseStore
+    training: TrainingStore
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """All at one URL, as LALAFO_STORE_URL names it."""
+        return cls(PhotoStore(url), ReleaseStore(url), TrainingStore(url))
