@@ -20,8 +20,8 @@ from gateway.outbox import Owed
 from gateway.problems import Problem, away
 from gateway.services import Services
 from gateway.uploads import Upload
-from ops.event_json import event_json
-from ops.events import MAX_REVISION
+from ops.events.parse import MAX_REVISION
+from ops.events.serialize import event_json
 from ops.types import AdEvent
 
 ATTEMPTS = 5

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from gateway.meant import meaning
-from ops.events import parse_event
+from ops.events.parse import parse_event
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
 from resources.settings import Settings
 

@@ -20,7 +20,7 @@ from gateway.problems import Problem, invalid
 from gateway.schemas import EXAMPLE_AD, Accepted, AdIn, AdOut
 from gateway.services import Services, TheServices
 from gateway.uploads import Upload, store_uploads
-from ops.events import MAX_KEY_CHARS
+from ops.events.parse import MAX_KEY_CHARS
 from ops.types import AdKey
 
 router = APIRouter(tags=["ads"])

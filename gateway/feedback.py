@@ -17,7 +17,7 @@ from gateway.outbox import Owed
 from gateway.problems import Problem
 from gateway.schemas import CATALOG, NO_NUL, FeedbackIn, FeedbackOut
 from gateway.services import TheServices
-from ops.events import MAX_KEY_CHARS
+from ops.events.parse import MAX_KEY_CHARS
 from ops.types import AdKey
 from resources.stream_connection import feedback_topic
 

@@ -25,7 +25,7 @@ from gateway.reading import read_ad
 from gateway.schemas import CATALOG, NO_NUL, AdId, AdIn, Catalog, PhotoIn
 from gateway.services import Services, TheServices
 from gateway.uploads import Upload, store_uploads
-from ops.events import MAX_KEY_CHARS, MAX_REVISION
+from ops.events.parse import MAX_KEY_CHARS, MAX_REVISION
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef
 
 CATALOG_NAME = "legacy"

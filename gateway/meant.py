@@ -1,7 +1,7 @@
 """What a caller means, as an event of schema 1 and as a digest of it.
 
 Decides which two requests mean the same: all that an event says but its id, its revision and its
-moment. The judge of an event is `ops/events.py`, as for every record of the topic.
+moment. The judge of an event is `ops/events/parse.py`, as for every record of the topic.
 """
 
 import json
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from gateway.problems import Problem
 from gateway.schemas import AdIn
-from ops.events import SCHEMA, parse_event
+from ops.events.parse import SCHEMA, parse_event
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
 from resources.settings import Settings
 from resources.stream_publisher import ADS_MAX_BYTES

@@ -1,8 +1,8 @@
 """The shapes of requests and answers, version 1: what the OpenAPI document says.
 
 Decides names, limits and examples; the limits of an ad are those of the topic's events
-(`ops/events.py`), which judges what comes through here once more. A task's answer is the same shape
-whatever the task is: a new one needs no edit here.
+(`ops/events/parse.py`), which judges what comes through here once more. A task's answer is the
+same shape whatever the task is: a new one needs no edit here.
 """
 
 from datetime import date, datetime
@@ -11,12 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 
-from ops.events import (
-    MAX_KEY_CHARS,
-    MAX_LABEL_CHARS,
-    MAX_REVISION,
-    MAX_URL_CHARS,
-)
+from ops.events.parse import MAX_KEY_CHARS, MAX_LABEL_CHARS, MAX_REVISION, MAX_URL_CHARS
 
 NO_NUL = r"^[^\x00]*$"
 CATALOG = r"^[^/\x00]+$"

@@ -28,7 +28,7 @@ from gateway.statistics_schemas import (
     StatisticsOut,
     Totals,
 )
-from ops.latency_buckets import percentile
+from ops.session.latency_histogram import percentile
 
 MOST_LABELS = 20
 MOST_WAITING = 10_000  # rows of the outbox that are counted

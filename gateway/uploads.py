@@ -21,7 +21,7 @@ from gateway.auth import Ingest
 from gateway.problems import Problem
 from gateway.schemas import UploadOut
 from gateway.services import Services, TheServices
-from ops.photo_formats import sniff
+from ops.photos.formats import sniff
 from resources.settings import Settings
 
 CHUNK_WITHIN_S = 30.0

@@ -122,8 +122,8 @@ def _moves_table(task: TaskDiff) -> str:
 def _pictures(
     database: Database, store: PhotoStore, diff: ReleaseDiff, task: TaskDiff
 ) -> dict[str, bytes]:
-    from ops.diff_pictures import flow_matrix, shift_bars
-    from ops.previews import contact_sheet
+    from ops.pictures.previews import contact_sheet
+    from ops.pictures.release_diff import flow_matrix, shift_bars
 
     found = examples(
         database, live=diff.live, candidate=diff.candidate, task=task.task, limit=EXAMPLES

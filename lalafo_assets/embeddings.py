@@ -15,7 +15,7 @@ import dagster as dg
 from lalafo_assets.photos import ad_photos
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import table_metadata
-from ops.rescore import EmbedReport
+from ops.scoring.embed_batches import EmbedReport
 from resources import tables
 from resources.catalogue import Catalogue
 from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG

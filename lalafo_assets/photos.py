@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import as_metadata, table_metadata
 from ops.errors import TEMPORARY_REASONS, BadInputError, StoredObjectError
-from ops.photos import make_thumbnail
-from ops.scoring import LoadedPhoto
+from ops.photos.rendition import make_thumbnail
+from ops.scoring.ads import LoadedPhoto
 from ops.tasks import HEADLINE_TASK
 from ops.types import PhotoRef
 from resources import tables

@@ -1,8 +1,8 @@
 """`lalafo publish`: lines of events, to the gateway or straight to the topic.
 
 Decides in which order lines go (of one ad as they stand, otherwise as they come), and what a
-refused line means: it is told, and the others go on. What an event is, `ops/events.py` judges:
-here first, so that a bad line costs no request.
+refused line means: it is told, and the others go on. What an event is, `ops/events/parse.py`
+judges: here first, so that a bad line costs no request.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from typing import Any
 from gateway.client import AsyncLalafoClient, LalafoApiError, NotAllowed, Refused
 from gateway.schemas import Accepted
 from ops.errors import BadInputError, LalafoError
-from ops.event_json import event_json
-from ops.events import EventLimits, parse_event
+from ops.events.parse import EventLimits, parse_event
+from ops.events.serialize import event_json
 from ops.types import AdEvent, EventKind, StreamRecord
 from resources.ad_stream import AdStream
 from resources.settings import Settings

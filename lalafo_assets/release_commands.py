@@ -13,7 +13,7 @@ from lalafo_assets.dagster_told import cancel_rescore, report_live
 from ops.errors import ConfigurationError, NotReadyError
 
 if TYPE_CHECKING:
-    from ops.release import Release
+    from ops.models.release import Release
 
 releases = typer.Typer(help="The model releases: list them, install, judge or withdraw one.")
 console = new_console()

@@ -6,7 +6,7 @@ as a materialisation of it, so that lineage names it.
 
 import dagster as dg
 
-from ops.release import Manifest
+from ops.models.release import Manifest
 from resources.dagster.names import MODEL_RELEASE
 
 

@@ -28,8 +28,8 @@ from resources.settings import load_settings
 if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation, AssetMaterialization
 
-    from ops.gate import Verdict
-    from ops.make_release import Told
+    from ops.training.gate import Verdict
+    from ops.training.make_release import Told
     from resources.release_making import FrozenSet, Trained
     from resources.storage.stores import Stores
 

@@ -21,8 +21,8 @@ from lalafo_assets.training_reports import (
     set_metadata,
 )
 from ops.errors import NotReadyError
-from ops.make_release import Told
-from ops.training_set import SplitRule
+from ops.training.dataset import SplitRule
+from ops.training.make_release import Told
 from resources import tables
 from resources.dagster.names import AD_PHOTOS, MODEL_RELEASE, OWNERS, POOL_BACKFILL
 from resources.dagster.resources import DatabaseResource, ModelsResource

@@ -11,7 +11,7 @@ import dagster as dg
 
 from lalafo_assets.releases import materialisation
 from lalafo_assets.reports.metadata import Metadata, as_metadata
-from ops.gate import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
+from ops.training.gate import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
 from resources.dagster.names import MODEL_RELEASE
 from resources.photo_store import PhotoStore
 from resources.release_making import FrozenSet, Trained

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from ops.ready_release import Image, ReadyRelease
+from ops.scoring.ready_release import Image, ReadyRelease
 from resources.database import Database
 from resources.device import choose_device
 from resources.ready_releases import new_embedder, ready
@@ -17,7 +17,7 @@ from resources.releases_in_force import read_in_force
 from resources.settings import Settings
 
 if TYPE_CHECKING:
-    from ops.embed import Embedder
+    from ops.models.embed import Embedder
 
 
 def wanted_release(database: Database, tags: Mapping[str, str], tag: str) -> RegisteredRelease:

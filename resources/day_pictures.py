@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.previews import bars, confusion_matrix, contact_sheet, histogram
+from ops.pictures.previews import bars, confusion_matrix, contact_sheet, histogram
 from resources.database import Database
 from resources.day_summaries import (
     SCORE_BINS,

@@ -1,8 +1,8 @@
 """The batch lane's stages over whole days: what is stale of them, through the model, into rows.
 
 Decides how the work is shared and ended; what is stale is `catalogue.py`'s and `stale_ads.py`'s,
-how it is written `prediction_chunks.py`'s, the work itself `ops/rescore.py`'s and the tasks'.
-Knows neither Dagster nor why the days were chosen.
+how it is written `prediction_chunks.py`'s, the work itself `ops/scoring/embed_batches.py`'s and
+the tasks'. Knows neither Dagster nor why the days were chosen.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.ready_release import PhotoEmbedder, ReadyRelease
-from ops.rescore import EmbedReport, embed_photos
+from ops.scoring.embed_batches import EmbedReport, embed_photos
+from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from ops.tasks import Task
 from resources.catalogue import Catalogue, StoredPhoto
 from resources.photo_store import PhotoStore
@@ -51,7 +51,7 @@ def embed_days(
     told: Callable[[str], object],
 ) -> EmbedReport:
     """Embed the days' photos that have no vector under the release's backbone."""
-    from ops.embed import prepare
+    from ops.models.embed import prepare
 
     def load(photo: StoredPhoto) -> NDArray[np.uint8]:
         return prepare(store.get("renditions", photo.rendition_sha256), release.preprocessing)

@@ -53,7 +53,7 @@ def describe_device(wanted: str = "auto") -> DeviceFacts:
     device = choose_device(wanted)
     import torch
 
-    from ops.backbones import cpp_compiler, supports_bf16
+    from ops.models.backbones import cpp_compiler, supports_bf16
 
     if device == "cuda":
         name = torch.cuda.get_device_name()

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import BadInputError, StoredObjectError
-from ops.make_release import Told, every_core
-from ops.ready_release import PhotoEmbedder
-from ops.release import Preprocessing
+from ops.models.release import Preprocessing
+from ops.scoring.ready_release import PhotoEmbedder
+from ops.training.make_release import Told, every_core
 from resources.photo_store import PhotoStore
 
 _CHUNK = 256
@@ -36,7 +36,7 @@ def embed_renditions(
     Args:
         renditions: the rendition's SHA-256 by the photo's.
     """
-    from ops.embed import prepare
+    from ops.models.embed import prepare
 
     def load(sha256: bytes) -> NDArray[np.uint8] | None:
         try:
@@ -70,7 +70,7 @@ class RenditionLoader:
         """(B,) row numbers -> (B, size, size, 3) uint8 RGB."""
         from dataclasses import replace
 
-        from ops.embed import prepare
+        from ops.models.embed import prepare
 
         wanted = replace(self._preprocessing, size=size)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from ops.sharing import Member
+from ops.session.assignment import Member
 from resources.database import Database
 
 ALIVE = (

@@ -2,7 +2,7 @@
 
 Decides the order of a session's life: take a seat, so that others know that it is coming; load the
 releases; then be ready for partitions, since one that loads while it holds them keeps its ads
-waiting. The stages are `ops/session.py`'s; who starts it and who is told is the caller's.
+waiting. The stages are `ops/session/pipeline.py`'s; who starts it and who is told is the caller's.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,12 +10,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from ops.ready_release import PhotoEmbedder
-from ops.release import FrozenBackbone
-from ops.scoring import AdScorer, ReceiptRule, RecordReader
-from ops.session import Session
-from ops.session_ports import SessionPolicy, SessionPorts
-from ops.tally import Tally
+from ops.models.release import FrozenBackbone
+from ops.scoring.ads import AdScorer, ReceiptRule, RecordReader
+from ops.scoring.ready_release import PhotoEmbedder
+from ops.session.pipeline import Session
+from ops.session.ports import SessionPolicy, SessionPorts
+from ops.session.tally import Tally
 from ops.tasks import all_tasks
 from ops.types import AdEvent, AdKey, StreamRecord
 from resources.ad_stream import AdStream, StreamConsumer
@@ -141,7 +141,7 @@ def open_session(
 
 
 def _photo_loader(parts: SessionParts) -> PhotoLoader:
-    from ops.embed import prepare
+    from ops.models.embed import prepare
 
     return PhotoLoader(
         database=parts.database,

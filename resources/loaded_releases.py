@@ -14,8 +14,8 @@ from typing import Generic, Self, TypeVar
 import structlog
 
 from ops.errors import ConfigurationError, RetryableError
-from ops.ready_release import PhotoEmbedder, ReadyRelease
-from ops.release import FrozenBackbone
+from ops.models.release import FrozenBackbone
+from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from resources.database import Database
 from resources.ready_releases import backbone_key, ready
 from resources.release_registry import RegisteredRelease

@@ -23,7 +23,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from ops.errors import BadInputError, Reason
-from ops.photo_formats import sniff
+from ops.photos.formats import sniff
 from resources.photo_addresses import AddressGuard
 from resources.photo_fetch_errors import PassingError, failure_of, status_failure
 from resources.photo_urls import checked_url, host_of

@@ -19,9 +19,9 @@ import structlog
 from numpy.typing import NDArray
 
 from ops.errors import BadInputError, Reason, StoredObjectError
-from ops.photos import make_rendition
-from ops.release import Preprocessing
-from ops.scoring import LoadedPhoto, LoadedPhotos
+from ops.models.release import Preprocessing
+from ops.photos.rendition import make_rendition
+from ops.scoring.ads import LoadedPhoto, LoadedPhotos
 from ops.types import Failure, PhotoRef, Rendition
 from resources.database import Database
 from resources.photo_fetch import PhotoFetcher

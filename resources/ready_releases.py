@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ops.errors import ConfigurationError
-from ops.ready_release import PhotoEmbedder, ReadyRelease
-from ops.release import FrozenBackbone, Head, Manifest, Release
+from ops.models.release import FrozenBackbone, Head, Manifest, Release
+from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from resources.database import Database
 from resources.device import choose_device
 from resources.release_registry import RegisteredRelease, register
@@ -18,7 +18,7 @@ from resources.release_store import ReleaseStore
 from resources.settings import Settings
 
 if TYPE_CHECKING:
-    from ops.embed import Embedder
+    from ops.models.embed import Embedder
 
 
 def backbone_key(manifest: Manifest) -> str:
@@ -31,7 +31,7 @@ def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
 
     Its first calls at each batch size compile, for up to a second each: no ad shall wait for that.
     """
-    from ops.embed import Embedder
+    from ops.models.embed import Embedder
 
     embedder = Embedder(
         frozen,

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ops.errors import ConfigurationError
-from ops.gate import Judged, Margins, Verdict, judge, measures_over, nothing_to_compare
-from ops.heads import class_probabilities
-from ops.make_release import Told
-from ops.ready_release import PhotoEmbedder
-from ops.release import Release
-from ops.training_set import Example, TrainingSet, unknown_to
+from ops.models.heads import class_probabilities
+from ops.models.release import Release
+from ops.scoring.ready_release import PhotoEmbedder
+from ops.training.dataset import Example, TrainingSet, unknown_to
+from ops.training.gate import Judged, Margins, Verdict, judge, measures_over, nothing_to_compare
+from ops.training.make_release import Told
 from resources.database import Database
 from resources.held_photos import Vectors, embed_renditions
 from resources.release_making import freeze_training_set

@@ -1,7 +1,7 @@
 """A release made of the catalogue's own labels: the training set frozen, the model trained on it.
 
-Decides what is learned from what; the arithmetic is `ops/make_release.py`'s. The assets, the
-command and the tests call these functions, so that all make the same release of the same rows.
+Decides what is learned from what; the arithmetic is `ops/training/make_release.py`'s. The assets,
+the command and the tests call these functions, so that all make the same release of the same rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError, NotReadyError
-from ops.make_release import (
+from ops.models.release import FrozenBackbone, Head, Preprocessing, Release, State
+from ops.tasks import HEADLINE_TASK, all_tasks
+from ops.training.dataset import Example, Part, SplitRule, TrainingSet, freeze
+from ops.training.make_release import (
     JudgedTask,
     LabelledRows,
     MadeRelease,
@@ -22,9 +25,6 @@ from ops.make_release import (
     judge_head,
     tune_backbone,
 )
-from ops.release import FrozenBackbone, Head, Preprocessing, Release, State
-from ops.tasks import HEADLINE_TASK, all_tasks
-from ops.training_set import Example, Part, SplitRule, TrainingSet, freeze
 from resources.database import Database
 from resources.device import choose_device
 from resources.held_photos import RenditionLoader, Vectors, embed_renditions

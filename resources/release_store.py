@@ -4,8 +4,9 @@
     backbone.safetensors    as the manifest's SHA-256 says
     heads.safetensors       as the manifest's SHA-256 says
 
-Decides layout and verification; refuses to know what a release means (ops/release.py). No byte is
-used before its digest is checked, no name from inside a file becomes a path, no pickle is read.
+Decides layout and verification; refuses to know what a release means (ops/models/release.py). No
+byte is used before its digest is checked, no name from inside a file becomes a path, no pickle is
+read.
 """
 
 import contextlib
@@ -16,8 +17,16 @@ import fsspec
 import structlog
 
 from ops.errors import ConfigurationError, RetryableError
-from ops.release import BACKBONE_FILE, HEADS_FILE, SHA256_HEX, Head, Manifest, Release, sha256_hex
-from ops.release_files import decode_backbone, decode_heads, encode_backbone, encode_heads
+from ops.models.release import (
+    BACKBONE_FILE,
+    HEADS_FILE,
+    SHA256_HEX,
+    Head,
+    Manifest,
+    Release,
+    sha256_hex,
+)
+from ops.models.release_files import decode_backbone, decode_heads, encode_backbone, encode_heads
 
 MANIFEST_FILE = "manifest.json"
 _MAX_BYTES = {MANIFEST_FILE: 16 * 2**20, BACKBONE_FILE: 4 * 2**30, HEADS_FILE: 512 * 2**20}

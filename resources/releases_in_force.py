@@ -19,7 +19,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from ops.errors import ConfigurationError, NotReadyError
-from ops.scored_events import promoted_event
+from ops.events.scored import promoted_event
 from resources import outbox
 from resources.database import Database
 from resources.release_days import open_days, owed_days

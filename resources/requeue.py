@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from ops.errors import TEMPORARY_REASONS
-from ops.event_json import event_json
+from ops.events.serialize import event_json
 from ops.types import AdEvent, AdKey, AdStatus, EventKind, PhotoRef
 from resources import outbox
 from resources.database import Database

@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 
 from ops.errors import LeaseLostError, PhotosGoneError
+from ops.events.scored import scored_event
 from ops.outcomes import AdOutcome, Batch, CommitResult, OutboxMessage
-from ops.scored_events import scored_event
 from ops.types import AdKey
 from resources import tables
 from resources.array_rows import Row, as_arrays, insert, quoted, unnested

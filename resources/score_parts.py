@@ -9,8 +9,8 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
-from ops.pace import Pace
-from ops.release import Head
+from ops.models.release import Head
+from ops.scoring.rate_limit import Pace
 from ops.tasks import Task
 from resources.database import Database
 from resources.prediction_chunks import Target, encode, write

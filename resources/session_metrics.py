@@ -22,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from ops.errors import ConfigurationError
 from ops.outcomes import Batch, CommitResult
-from ops.session import Snapshot
+from ops.session.pipeline import Snapshot
 from resources.settings import Settings
 
 PORTS_TRIED = 50

@@ -17,10 +17,10 @@ from typing import Any, Self
 import psycopg
 import structlog
 
-from ops.admission import Ownership
 from ops.errors import RetryableError
-from ops.session_ports import Asked, Taken
-from ops.sharing import Member, Share, share
+from ops.session.admission import Ownership
+from ops.session.assignment import Member, Share, share
+from ops.session.ports import Asked, Taken
 from resources.database import Database
 from resources.leases import ALIVE, CHANNEL, ME, Connection, Leases
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ops.errors import ConfigurationError
-from ops.events import EventLimits
+from ops.events.parse import EventLimits
 
 
 class Settings(BaseSettings):

@@ -14,8 +14,8 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from ops.latency_buckets import bucket_of
 from ops.outcomes import AdOutcome, Batch, CommitResult
+from ops.session.latency_histogram import bucket_of
 from resources.database import Database
 
 KEPT = timedelta(hours=1)

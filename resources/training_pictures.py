@@ -1,6 +1,6 @@
 """What a training set and a release that was made of it look like, for people.
 
-Decides which photos and labels are shown; how, `ops/previews.py` knows.
+Decides which photos and labels are shown; how, `ops/pictures/previews.py` knows.
 """
 
 from collections import Counter, defaultdict
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ops.make_release import JudgedTask
-from ops.previews import bars, confusion_matrix, contact_sheet, curve, scores
+from ops.pictures.previews import bars, confusion_matrix, contact_sheet, curve, scores
 from ops.tasks import HEADLINE_TASK
-from ops.training_set import Example, TrainingSet
+from ops.training.dataset import Example, TrainingSet
+from ops.training.make_release import JudgedTask
 from resources.day_pictures import MATRIX_LABELS, SAMPLES, Pictures
 from resources.day_summaries import readable
 from resources.photo_store import PhotoStore

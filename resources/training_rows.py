@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.training_set import LabelledPhoto
+from ops.training.dataset import LabelledPhoto
 from resources.database import Database
 
 SELLERS_TASK = "category"

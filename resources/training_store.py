@@ -1,13 +1,13 @@
 """Where training sets are kept: <store_url>/training/<digest>.jsonl, content-addressed.
 
-Decides layout and verification; what a set means is `ops/training_set.py`'s.
+Decides layout and verification; what a set means is `ops/training/dataset.py`'s.
 """
 
 import fsspec
 
 from ops.errors import ConfigurationError, RetryableError
-from ops.release import SHA256_HEX
-from ops.training_set import TrainingSet, digest_of
+from ops.models.release import SHA256_HEX
+from ops.training.dataset import TrainingSet, digest_of
 from resources.stored_objects import LocalFolder, Objects, RemoteFolder
 
 

@@ -27,8 +27,8 @@ from urllib.parse import urlsplit
 import structlog
 
 from ops.errors import ConfigurationError, RetryableError
-from ops.release import State, sha256_hex
-from ops.release_files import decode_backbone, encode_backbone
+from ops.models.release import State, sha256_hex
+from ops.models.release_files import decode_backbone, encode_backbone
 
 Starter = Callable[[str], State]
 """Backbone name -> weights; raises ConfigurationError where none are shipped for it."""
@@ -168,7 +168,7 @@ def _published(backbone: str) -> _Published:
     import torch.hub
     import torchvision
 
-    from ops.backbones import known_backbones
+    from ops.models.backbones import known_backbones
 
     if backbone not in known_backbones():
         raise ConfigurationError(

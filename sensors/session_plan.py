@@ -9,7 +9,7 @@ waited after, ever longer.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.sharing import rank
+from ops.session.assignment import rank
 from resources.leases import SeatState
 
 START_GRACE_S = 120.0

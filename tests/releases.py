@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ops.release import Head, Preprocessing, Release
-from ops.release_files import assemble
+from ops.models.release import Head, Preprocessing, Release
+from ops.models.release_files import assemble
 
 LABELS = ("chair", "lamp", "shoe")
 
@@ -17,7 +17,7 @@ def random_release(seed: int = 0, backbone_seed: int = 0, size: int = 64) -> Rel
     """
     import torch
 
-    from ops.backbones import Backbone
+    from ops.models.backbones import Backbone
 
     torch.manual_seed(backbone_seed)
     backbone = Backbone("mobilenet_v3_small")

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ops.errors import Reason
-from ops.ready_release import ReadyRelease
-from ops.release import Head, Preprocessing
-from ops.scoring import LoadedPhoto
+from ops.models.release import Head, Preprocessing
+from ops.scoring.ads import LoadedPhoto
+from ops.scoring.ready_release import ReadyRelease
 from ops.types import Failure, Rendition
 from tests.batches import rendition, sha
 

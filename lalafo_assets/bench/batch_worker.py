@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from ops.outcomes import AdOutcome, Batch, PhotoOutcome, Receipt
-from ops.photos import make_rendition
+from ops.photos.rendition import make_rendition
 from ops.types import AdEvent, AdKey, AdStatus, EventKind, PhotoRef
 from resources.database import Database
 from resources.photo_store import PhotoStore
@@ -126,8 +126,8 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
     import torch
     from psycopg.types.json import Jsonb
 
-    from ops.embed import Embedder, prepare
-    from ops.heads import class_probabilities
+    from ops.models.embed import Embedder, prepare
+    from ops.models.heads import class_probabilities
     from resources.copy_rows import register_halfvec
     from resources.ready_releases import backbone_key
     from resources.release_store import ReleaseStore

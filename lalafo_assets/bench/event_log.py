@@ -17,7 +17,7 @@ import dagster as dg
 import psycopg
 
 from lalafo_assets.session.reports import REST_EVERY, report_events, rest_events, summary
-from ops.tally import Tally
+from ops.session.tally import Tally
 from resources.dagster.partitions import days
 from resources.embedded import EmbeddedPostgres
 

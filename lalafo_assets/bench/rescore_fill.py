@@ -13,8 +13,8 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from ops.ready_release import ReadyRelease
-from ops.release import Head, Preprocessing
+from ops.models.release import Head, Preprocessing
+from ops.scoring.ready_release import ReadyRelease
 from ops.vectors import Embeddings
 from resources.database import Database
 from resources.release_registry import RegisteredRelease, partition_name, register

@@ -30,8 +30,8 @@ import psycopg
 from numpy.typing import NDArray
 
 from lalafo_assets.bench.workers import read_task, tell, wait_for_end
-from ops.heads import class_probabilities
-from ops.photos import make_rendition
+from ops.models.heads import class_probabilities
+from ops.photos.rendition import make_rendition
 from ops.types import Rendition
 from resources.copy_rows import register_halfvec
 from resources.database import Database
@@ -74,7 +74,7 @@ class BareLoop:
     """Made ready, then run once until the bench closes our standard input."""
 
     def __init__(self, task: Mapping[str, Any]) -> None:
-        from ops.embed import Embedder
+        from ops.models.embed import Embedder
         from resources.release_store import ReleaseStore
         from resources.releases_in_force import read_in_force
 
@@ -134,7 +134,7 @@ class BareLoop:
         )
 
     def _load(self, url: str) -> Loaded:
-        from ops.embed import prepare
+        from ops.models.embed import prepare
 
         rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, proven=False)
         self.store.put("renditions", rendition.sha256, rendition.data)

@@ -14,7 +14,7 @@ from pathlib import Path
 from lalafo_assets.demo.ads import LabelledPhoto
 from lalafo_assets.synthetic.photos import plan, render
 from ops.errors import ConfigurationError
-from ops.splits import split_by_group
+from ops.training.splits import split_by_group
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"}
 HELD_OUT_SHARE = 0.3

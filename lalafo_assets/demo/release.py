@@ -18,10 +18,10 @@ from lalafo_assets.demo.collection import Collection, generated_collection
 from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.starter import load_starter, starter_state
 from ops.errors import BadInputError, ConfigurationError
-from ops.make_release import LabelledRows, freeze_release, judge_head, tune_backbone
-from ops.photos import make_rendition
-from ops.release import FrozenBackbone, Head, Preprocessing, Release
-from ops.release_files import assemble
+from ops.models.release import FrozenBackbone, Head, Preprocessing, Release
+from ops.models.release_files import assemble
+from ops.photos.rendition import make_rendition
+from ops.training.make_release import LabelledRows, freeze_release, judge_head, tune_backbone
 from resources.settings import Settings
 
 CHUNK = 256
@@ -179,7 +179,7 @@ def _prepared(
     collection: Collection, photos: Sequence[LabelledPhoto], preprocessing: Preprocessing
 ) -> Iterator[tuple[list[LabelledPhoto], list[NDArray[np.uint8]]]]:
     """The photos that can be read, in chunks, prepared as both lanes prepare them."""
-    from ops.embed import prepare
+    from ops.models.embed import prepare
 
     max_pixels = Settings().max_photo_pixels
 

@@ -6,7 +6,7 @@ import dagster as dg
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
-from ops.previews import as_markdown
+from ops.pictures.previews import as_markdown
 
 
 def table_metadata(table: Table) -> dict[str, dg.TableSchema | str]:

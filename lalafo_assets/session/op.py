@@ -1,8 +1,8 @@
 """The session as a Dagster op, and what it tells Dagster while it works.
 
 Decides what a session run shows: in its log and tags who reads what, a materialisation an asset
-and day every ten seconds, checks and pictures now and then. The loop is `ops/session.py`, its
-parts are `resources/live_session.py`.
+and day every ten seconds, checks and pictures now and then. The loop is `ops/session/pipeline.py`,
+its parts are `resources/live_session.py`.
 """
 
 import sys
@@ -28,8 +28,8 @@ from lalafo_assets.session.reports import (
     rest_events,
     summary,
 )
-from ops.session_ports import SessionPolicy
-from ops.tally import Tally
+from ops.session.ports import SessionPolicy
+from ops.session.tally import Tally
 from resources.dagster.names import (
     CODE_TAG,
     FIRST_DAY,

@@ -17,8 +17,8 @@ from datetime import date
 import fsspec
 import structlog
 
-from ops.previews import histogram
-from ops.tally import Tally
+from ops.pictures.previews import histogram
+from ops.session.tally import Tally
 from ops.tasks import HEADLINE_TASK, all_tasks
 from resources.database import Database
 from resources.day_pictures import photo_pictures, prediction_pictures

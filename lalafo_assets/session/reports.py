@@ -10,8 +10,8 @@ import dagster as dg
 
 from lalafo_assets.reports.metadata import Metadata
 from lalafo_assets.session.pictures import Picture
-from ops.previews import as_markdown
-from ops.tally import Tally
+from ops.pictures.previews import as_markdown
+from ops.session.tally import Tally
 from ops.tasks import all_tasks
 from resources.dagster.names import AD_PHOTOS, ADS_TOPIC, PHOTO_EMBEDDINGS
 

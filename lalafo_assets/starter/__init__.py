@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ops.errors import ConfigurationError
-from ops.release import WEIGHT_FILES, Release, State
+from ops.models.release import WEIGHT_FILES, Release, State
 from resources.release_store import MANIFEST_FILE, ReleaseStore
 
 FOLDER = Path(__file__).parent

@@ -25,9 +25,16 @@ from numpy.typing import NDArray
 
 from lalafo_assets.synthetic.photos import plan, render
 from ops.errors import ConfigurationError
-from ops.photos import make_rendition
-from ops.release import BACKBONE_FILE, HEADS_FILE, FrozenBackbone, Preprocessing, Release, State
-from ops.release_files import assemble, decode_backbone, encode_backbone, encode_heads
+from ops.models.release import (
+    BACKBONE_FILE,
+    HEADS_FILE,
+    FrozenBackbone,
+    Preprocessing,
+    Release,
+    State,
+)
+from ops.models.release_files import assemble, decode_backbone, encode_backbone, encode_heads
+from ops.photos.rendition import make_rendition
 
 TASK = "category"
 WEIGHTS_SOURCE = "starter, trained from nothing on drawn photos"
@@ -50,7 +57,7 @@ def photos(
 ) -> tuple[list[NDArray[np.uint8]], list[str]]:
     """`count` photos ready for the embedder, and their categories: encoded, made renditions,
     decoded and squashed as the product does it."""
-    from ops.embed import prepare  # here: the processes that draw start without torch
+    from ops.models.embed import prepare  # here: the processes that draw start without torch
 
     wanted = plan(count, seed)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -74,10 +81,11 @@ def with_head(
     Raises:
         ConfigurationError: the accuracy on the judged photos is below LEAST_ACCURACY.
     """
-    from ops.backbones import DEFAULT_BACKBONE
-    from ops.embed import Embedder
-    from ops.heads import class_probabilities
-    from ops.train import evaluate, fit_head, logistic_regression_accuracy
+    from ops.models.backbones import DEFAULT_BACKBONE
+    from ops.models.embed import Embedder
+    from ops.models.fit_head import fit_head
+    from ops.models.heads import class_probabilities
+    from ops.training.evaluation import evaluate, logistic_regression_accuracy
 
     backbone = FrozenBackbone(DEFAULT_BACKBONE, state, preprocessing)
     embedder = Embedder(backbone, device="cpu", threads=1, mode="eager")
@@ -145,7 +153,7 @@ def trained(folder: Path, options: argparse.Namespace, preprocessing: Preprocess
     """The backbone's weights; what a former call left in the folder is not made again."""
     from lalafo_assets.starter.data import draw
     from lalafo_assets.starter.training import START_FILE, Recipe, Stage, train_apart
-    from ops.backbones import supports_bf16
+    from ops.models.backbones import supports_bf16
 
     if (folder / BACKBONE_FILE).exists():
         return decode_backbone((folder / BACKBONE_FILE).read_bytes())

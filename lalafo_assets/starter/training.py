@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from lalafo_assets.starter.data import SCENES, Drawings, batches
 from lalafo_assets.synthetic.drawing.materials import PATTERNS
 from lalafo_assets.synthetic.photos import CATEGORIES
-from ops.backbones import DEFAULT_BACKBONE, Backbone
 from ops.errors import ConfigurationError
-from ops.release import BACKBONE_FILE, Preprocessing, State
-from ops.release_files import decode_backbone, encode_backbone
+from ops.models.backbones import DEFAULT_BACKBONE, Backbone
+from ops.models.release import BACKBONE_FILE, Preprocessing, State
+from ops.models.release_files import decode_backbone, encode_backbone
 
 START_FILE = "start.safetensors"
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
-from ops.release import Head
+from ops.models.release import Head
 from ops.types import Prediction
 from ops.vectors import Embeddings
 

@@ -13,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.heads import class_probabilities
-from ops.release import Head
+from ops.models.heads import class_probabilities
+from ops.models.release import Head
 from ops.tasks import Answers, Task
 from ops.types import Prediction
 from ops.vectors import Embeddings
@@ -110,8 +110,8 @@ def fit(
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
 ) -> tuple[Head, dict[str, Any]]:
-    """Fit the category head on labelled photos; see ops.fit.fit_head."""
-    from ops.fit import fit_head
+    """Fit the category head on labelled photos; see ops.models.fit_head."""
+    from ops.models.fit_head import fit_head
 
     fitted = fit_head(embeddings, labels, task=NAME, groups=groups, seed=seed)
     return fitted.head, fitted.metrics

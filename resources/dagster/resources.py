@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from ops.release import FrozenBackbone
+from ops.models.release import FrozenBackbone
 from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.photo_fetch import PhotoFetcher
@@ -17,7 +17,7 @@ from resources.photo_store import PhotoStore
 from resources.settings import Settings, changed_settings, load_settings
 
 if TYPE_CHECKING:
-    from ops.embed import Embedder
+    from ops.models.embed import Embedder
     from resources.release_store import ReleaseStore
     from resources.storage.stores import Stores
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import date
 
-from ops.ready_release import ReadyRelease
-from ops.release import Release
+from ops.models.release import Release
+from ops.scoring.ready_release import ReadyRelease
 from ops.tasks import all_tasks
 from resources.catalogue import Catalogue
 from resources.database import Database

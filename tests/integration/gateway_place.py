@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lalafo_assets.demo.photo_host import PhotoHost
-from ops.release import Release
+from ops.models.release import Release
 from resources import api_keys
 from resources.ad_stream import AdStream
 from resources.database import Database

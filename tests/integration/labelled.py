@@ -15,11 +15,11 @@ from PIL import Image
 
 from lalafo_assets.starter import load_starter
 from lalafo_assets.synthetic.photos import render
-from ops.embed import Embedder, prepare
+from ops.models.embed import Embedder, prepare
+from ops.models.release import Head, Preprocessing, Release
+from ops.models.release_files import assemble
 from ops.outcomes import AdOutcome, Batch, PhotoEmbedding, PhotoOutcome
-from ops.photos import make_rendition
-from ops.release import Head, Preprocessing, Release
-from ops.release_files import assemble
+from ops.photos.rendition import make_rendition
 from ops.types import AdStatus, PhotoRef, Rendition
 from resources.database import Database
 from resources.leases import Leases

@@ -8,9 +8,9 @@ from datetime import date
 from pathlib import Path
 
 from lalafo_assets.demo.photo_host import PhotoHost
-from ops.release import Release
-from ops.session_ports import SessionPolicy
-from ops.tally import Tally
+from ops.models.release import Release
+from ops.session.ports import SessionPolicy
+from ops.session.tally import Tally
 from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.live_session import LiveSession, SessionParts, open_session

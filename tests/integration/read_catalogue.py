@@ -17,7 +17,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from gateway.schemas import AdOut, AdPage, FailurePage
-from ops.event_json import event_json
+from ops.events.serialize import event_json
 from ops.outcomes import AdOutcome, DeadLetter
 from ops.types import AdEvent, AdKey
 from resources.api_keys import make

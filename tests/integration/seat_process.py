@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import closing
 
-from ops.session_ports import Taken
+from ops.session.ports import Taken
 from resources.database import Database
 from resources.session_seat import SeatTerms, SessionSeat
 

@@ -3,7 +3,7 @@
 from contextlib import closing
 from datetime import date
 
-import ops.embed  # noqa: F401 - torch, once
+import ops.models.embed  # noqa: F401 - torch, once
 from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.live_session import SessionParts, open_session, session_policy

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ops.models.release import Release
 from ops.outcomes import PhotoEmbedding
-from ops.release import Release
 from resources.database import Database
 from resources.ready_releases import install
 from resources.release_registry import RegisteredRelease, write_verdict

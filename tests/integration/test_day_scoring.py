@@ -17,7 +17,7 @@ from psycopg import sql
 
 from lalafo_assets.bench.rescore_fill import BACKBONE, DAYS, bench_release, fill, scored_partition
 from ops.errors import ConfigurationError, RetryableError
-from ops.ready_release import predict_ads
+from ops.scoring.ready_release import predict_ads
 from ops.tasks import Answers, Task, task_by_name
 from ops.types import AdKey, EventKind, Prediction
 from resources.catalogue import Catalogue

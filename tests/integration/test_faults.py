@@ -16,7 +16,7 @@ import pytest
 
 from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
-from ops.release import Release
+from ops.models.release import Release
 from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.embedded import EmbeddedPostgres

@@ -16,7 +16,7 @@ import pytest
 
 from gateway import statistics_reading
 from gateway.statistics_schemas import StatisticsOut
-from ops.latency_buckets import RATIO
+from ops.session.latency_histogram import RATIO
 from resources.api_keys import make
 from resources.database import Database
 from resources.release_registry import find_release

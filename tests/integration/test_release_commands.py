@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from lalafo_assets.cli import app
 from ops.errors import LalafoError
-from ops.release import Release
+from ops.models.release import Release
 from resources.database import Database
 from resources.release_days import read_coverage
 from resources.release_registry import RegisteredRelease

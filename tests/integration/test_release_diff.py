@@ -10,7 +10,7 @@ import pytest
 from lalafo_assets.definitions import defs
 from lalafo_assets.diff import read_diff, summary
 from ops.errors import NotReadyError
-from ops.release import Release
+from ops.models.release import Release
 from ops.tasks import Task, task_by_name
 from resources.dagster.names import RELEASE_DIFF
 from resources.database import Database

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from ops.errors import Reason
-from ops.events import EventLimits, parse_event
+from ops.events.parse import EventLimits, parse_event
 from ops.types import AdEvent, PhotoRef, StreamRecord
 from resources.database import Database
 from resources.requeue import Requeued, requeue_ads

@@ -10,7 +10,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
 from lalafo_assets.definitions import defs
-from ops.release import Release
+from ops.models.release import Release
 from resources.dagster.backfills import cancel, start_rescore
 from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, RESCORE_TAG
 from resources.dagster.release_scores import BEHIND_CHECK
@@ -257,7 +257,7 @@ def test_it_waits_for_sessions_to_load_the_release_a_minute_at_most(
     sensor.tick()
     sensor.tick()
     assert read_in_force(database).candidate is None
-    monkeypatch.setattr("resources.dagster.backfills.WARM_WITHIN_S", 0.0)
+    monkeypatch.setattr("resources.rescoring.steps.WARM_WITHIN_S", 0.0)
     sensor.tick()
     assert read_in_force(database).candidate is not None
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ops.ready_release import PhotoEmbedder
-from ops.release import FrozenBackbone
+from ops.models.release import FrozenBackbone
+from ops.scoring.ready_release import PhotoEmbedder
 from resources.ready_releases import new_embedder
 from resources.release_days import read_coverage
 from resources.releases_in_force import announce, promote, propose, read_in_force, take_back

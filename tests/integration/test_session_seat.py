@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from ops.errors import RetryableError
-from ops.session_ports import Taken
+from ops.session.ports import Taken
 from resources import session_seat
 from resources.database import Database
 from resources.leases import CHANNEL, Leases, read_leases, read_sessions

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lalafo_assets.bench.kafka.server import KafkaServer
-from ops.release import Release
+from ops.models.release import Release
 from resources.ad_stream import AdStream
 from resources.database import Database
 from resources.leases import read_leases, read_offsets, read_sessions

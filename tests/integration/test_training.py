@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from lalafo_assets.definitions import defs
 from lalafo_assets.jobs import TRAIN_JOB
 from ops.errors import ConfigurationError, NotReadyError
-from ops.training_set import SplitRule
+from ops.training.dataset import SplitRule
 from ops.types import AdStatus
 from resources.database import Database
 from resources.release_check import check_release

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
-from ops.session_ports import SessionPolicy
-from ops.tally import Tally
+from ops.session.ports import SessionPolicy
+from ops.session.tally import Tally
 from resources.live_session import LiveSession, open_session
 from tests.integration.live import Live
 

@@ -15,16 +15,16 @@ from typing import Self
 
 import numpy as np
 
-from ops.admission import Ownership
 from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
-from ops.events import EventLimits
+from ops.events.parse import EventLimits
+from ops.models.release import Preprocessing
 from ops.outcomes import AdOutcome, Batch, CommitResult, DeadLetter
-from ops.ready_release import ReadyRelease
-from ops.release import Preprocessing
-from ops.scoring import AdScorer, LoadedPhotos, ReceiptRule, RecordReader
-from ops.session import Session
-from ops.session_ports import Asked, SessionPolicy, SessionPorts, Taken
-from ops.tally import Tally
+from ops.scoring.ads import AdScorer, LoadedPhotos, ReceiptRule, RecordReader
+from ops.scoring.ready_release import ReadyRelease
+from ops.session.admission import Ownership
+from ops.session.pipeline import Session
+from ops.session.ports import Asked, SessionPolicy, SessionPorts, Taken
+from ops.session.tally import Tally
 from ops.tasks import all_tasks
 from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
 from tests.batches import sha

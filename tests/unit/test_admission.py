@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.admission import Admission, AdWork, Ownership, SettledWork
+from ops.session.admission import Admission, AdWork, Ownership, SettledWork
 from tests.batches import NOON, event, receipt
 
 OWNER = Ownership(0, 1)

@@ -27,7 +27,7 @@ from lalafo_assets.bench.stream_figures import (
 )
 from lalafo_assets.bench.stream_options import StreamBench
 from ops.errors import ConfigurationError
-from ops.events import EventLimits, parse_event
+from ops.events.parse import EventLimits, parse_event
 from ops.types import StreamRecord
 
 ADS = [PlannedAd("a", ("1.jpg", "2.jpg"), 0.0), PlannedAd("b", ("3.jpg",), 0.1)]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ops.blend import Mix, Trial, blend, choose_mix, folds
-from ops.heads import class_probabilities
-from ops.make_release import LabelledRows, judge_head
-from ops.release import Head
+from ops.models.heads import class_probabilities
+from ops.models.release import Head
+from ops.training.blend import Mix, Trial, blend, choose_mix, folds
+from ops.training.make_release import LabelledRows, judge_head
 
 CENTRES = np.random.default_rng(0).normal(size=(4, 32))
 NAMES = ("bag", "chair", "lamp", "shoe")

@@ -6,7 +6,7 @@ import pytest
 
 from lalafo_assets.demo.ads import LabelledPhoto, broken_messages, make_ads
 from ops.errors import BadInputError
-from ops.events import EventLimits, parse_event
+from ops.events.parse import EventLimits, parse_event
 from ops.types import StreamRecord
 
 

@@ -42,7 +42,7 @@ def test_there_are_enough_categories_in_a_stable_order():
 def test_same_seed_gives_same_bytes_also_in_another_process():
     here = hashlib.sha256(b"".join(render(c, 11).data for c in CATEGORIES)).hexdigest()
     script = (
-        "import hashlib; from lalafo_assets.demo.photos import CATEGORIES, render;"
+        "import hashlib; from lalafo_assets.synthetic.photos import CATEGORIES, render;"
         "print(hashlib.sha256(b''.join(render(c, 11).data for c in CATEGORIES)).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -10,12 +10,12 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from ops.backbones import Backbone, cpp_compiler, known_backbones
-from ops.embed import BATCH_SIZES, COMPILED_BATCH_SIZES, Embedder, _plan, prepare
 from ops.errors import BadInputError, ConfigurationError
-from ops.photos import make_rendition
-from ops.release import Head, Preprocessing
-from ops.release_files import assemble
+from ops.models.backbones import Backbone, cpp_compiler, known_backbones
+from ops.models.embed import BATCH_SIZES, COMPILED_BATCH_SIZES, Embedder, _plan, prepare
+from ops.models.release import Head, Preprocessing
+from ops.models.release_files import assemble
+from ops.photos.rendition import make_rendition
 
 SMALL = Preprocessing(size=64)
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.event_json import event_json
-from ops.events import MAX_PRICE, MAX_REVISION, EventLimits, parse_event
+from ops.events.parse import MAX_PRICE, MAX_REVISION, EventLimits, parse_event
+from ops.events.serialize import event_json
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.errors import BadInputError, Reason
-from ops.events import EventLimits, parse_event
+from ops.events.parse import EventLimits, parse_event
 from ops.types import AdKey, EventKind, PhotoRef, StreamRecord
 
 LIMITS = EventLimits()

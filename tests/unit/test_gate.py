@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from ops.gate import MEASURES, Judged, Margins, judge, measures_over, nothing_to_compare
+from ops.training.gate import MEASURES, Judged, Margins, judge, measures_over, nothing_to_compare
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 MARGINS = Margins(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.latency_buckets import BOUNDS, LAST_MS, RATIO, bucket_of, percentile
+from ops.session.latency_histogram import BOUNDS, LAST_MS, RATIO, bucket_of, percentile
 
 LATENCIES = st.lists(st.floats(0, LAST_MS, exclude_max=True), min_size=1, max_size=200)
 SHARES = st.floats(0, 1)

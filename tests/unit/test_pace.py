@@ -3,7 +3,7 @@
 import pytest
 
 from ops.errors import ConfigurationError
-from ops.pace import Pace
+from ops.scoring.rate_limit import Pace
 
 
 class Clock:

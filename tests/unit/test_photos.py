@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from ops.errors import BadInputError, Reason
-from ops.photos import LONGEST_SIDE, make_rendition, make_thumbnail
+from ops.photos.rendition import LONGEST_SIDE, make_rendition, make_thumbnail
 from ops.types import Rendition
 from tests import odd_photos as odd
 
@@ -327,7 +327,7 @@ def test_the_cap_on_pixels_is_inclusive(photo_format: str) -> None:
 MEASURE_MEMORY = """
 import resource, sys
 from ops.errors import BadInputError
-from ops.photos import make_rendition
+from ops.photos.rendition import make_rendition
 
 photo = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

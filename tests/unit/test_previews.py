@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ops.previews import (
+from ops.pictures.previews import (
     as_markdown,
     bars,
     confusion_matrix,

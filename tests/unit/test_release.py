@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ops.errors import ConfigurationError
-from ops.release import Head, Manifest, Preprocessing, Release
-from ops.release_files import (
+from ops.models.release import Head, Manifest, Preprocessing, Release
+from ops.models.release_files import (
     assemble,
     decode_backbone,
     decode_heads,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ops.errors import ConfigurationError
-from ops.release import Release
-from ops.release_files import encode_backbone
+from ops.models.release import Release
+from ops.models.release_files import encode_backbone
 from resources.release_store import ReleaseStore
 from tests.unit.test_release import a_head, a_release
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ops.errors import RetryableError, StoredObjectError
+from ops.models.release import Preprocessing
 from ops.outcomes import PhotoEmbedding
-from ops.ready_release import ReadyRelease
-from ops.release import Preprocessing
-from ops.rescore import BATCH, IN_FLIGHT, EmbedReport, embed_photos
+from ops.scoring.embed_batches import BATCH, IN_FLIGHT, EmbedReport, embed_photos
+from ops.scoring.ready_release import ReadyRelease
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ops.errors import Reason
-from ops.events import EventLimits
+from ops.events.parse import EventLimits
 from ops.outcomes import DeadLetter, StageTimes
-from ops.ready_release import ReadyRelease
-from ops.scoring import AdScorer, LoadedAd, LoadedPhotos, ReceiptRule, RecordReader
+from ops.scoring.ads import AdScorer, LoadedAd, LoadedPhotos, ReceiptRule, RecordReader
+from ops.scoring.ready_release import ReadyRelease
 from ops.tasks import all_tasks
 from ops.types import AdKey, AdStatus, EventKind, Failure, PhotoRef, StreamRecord
 from tests.batches import event, receipt, rendition, sha

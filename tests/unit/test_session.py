@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ops.errors import RetryableError
-from ops.tally import Tally
+from ops.session.tally import Tally
 from ops.types import AdKey
 from tests.unit.session_world import QUICK, Working, World
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from ops.sharing import Member, State
+from ops.session.assignment import Member, State
 from resources.leases import SeatState
 from sensors.session_plan import (
     END_GRACE_S,

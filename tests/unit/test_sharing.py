@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.sharing import Member, Share, State, rank, share
+from ops.session.assignment import Member, Share, State, rank, share
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LEAD_S = 60.0

@@ -9,7 +9,7 @@ import pytest
 from lalafo_assets.starter import FOLDER, load_starter
 from lalafo_assets.synthetic.photos import CATEGORIES, generate
 from ops.errors import ConfigurationError
-from ops.photos import make_rendition
+from ops.photos.rendition import make_rendition
 
 FILES = ("manifest.json", "backbone.safetensors", "heads.safetensors")
 
@@ -44,8 +44,8 @@ def test_a_missing_or_altered_file_is_refused(copy: Path, name: str):
 
 
 def test_names_drawn_goods_of_a_seed_that_it_never_saw():
-    from ops.embed import Embedder, prepare
-    from ops.heads import class_probabilities
+    from ops.models.embed import Embedder, prepare
+    from ops.models.heads import class_probabilities
 
     release = load_starter()
     photos = list(generate(len(CATEGORIES) * 2, seed=41))
@@ -67,8 +67,8 @@ def test_names_drawn_goods_of_a_seed_that_it_never_saw():
 def test_training_from_drawings_ends_in_a_backbone_that_loads_and_repeats():
     from lalafo_assets.starter.data import draw
     from lalafo_assets.starter.training import Recipe, Stage, train
-    from ops.backbones import Backbone
-    from ops.release import Preprocessing
+    from ops.models.backbones import Backbone
+    from ops.models.release import Preprocessing
 
     drawings = draw(58, seed=5, side=64, workers=1)
     assert len(drawings) == 58 and drawings.images.shape == (58, 64, 64, 3)
@@ -84,8 +84,8 @@ def test_training_from_drawings_ends_in_a_backbone_that_loads_and_repeats():
 
 def test_a_starter_that_learned_nothing_is_refused():
     from lalafo_assets.starter.train import compact, with_head
-    from ops.backbones import Backbone
-    from ops.release import Preprocessing
+    from ops.models.backbones import Backbone
+    from ops.models.release import Preprocessing
 
     state = compact(Backbone("mobilenet_v3_small").state())
     with pytest.raises(ConfigurationError, match=r"below 0\.95"):

@@ -6,7 +6,7 @@ from datetime import timedelta
 import numpy as np
 
 from ops.outcomes import Batch, CommitResult
-from ops.tally import Tally
+from ops.session.tally import Tally
 from ops.types import AdKey
 from tests.batches import NOON, RELEASE, batch, dead_letter, event, outcome
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ops.errors import ConfigurationError
-from ops.heads import _as_float32, class_probabilities
-from ops.release import Head
+from ops.models.heads import _as_float32, class_probabilities
+from ops.models.release import Head
 from ops.tasks import Task, all_tasks, category, task_by_name
 from ops.types import Prediction
 

@@ -9,21 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from ops.backbones import Backbone
 from ops.errors import ConfigurationError
-from ops.heads import class_probabilities
-from ops.release import Preprocessing
-from ops.train import (
-    Phase,
-    TrainingPlan,
-    evaluate,
-    fine_tune,
-    fit_head,
-    logistic_regression_accuracy,
-    majority_accuracy,
-    split_by_group,
-    train_backbone,
-)
+from ops.models.backbones import Backbone
+from ops.models.fit_head import fit_head
+from ops.models.heads import class_probabilities
+from ops.models.release import Preprocessing
+from ops.training.evaluation import evaluate, logistic_regression_accuracy, majority_accuracy
+from ops.training.fine_tune import Phase, TrainingPlan, fine_tune, train_backbone
+from ops.training.splits import split_by_group
 
 SMALL = Preprocessing(size=32)
 

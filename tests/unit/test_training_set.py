@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from ops.errors import ConfigurationError
-from ops.near_duplicates import near_duplicate_groups
-from ops.splits import split_for_growth
-from ops.training_set import LabelledPhoto, SplitRule, TrainingSet, digest_of, freeze, unknown_to
+from ops.models.near_duplicates import near_duplicate_groups
+from ops.training.dataset import (
+    LabelledPhoto,
+    SplitRule,
+    TrainingSet,
+    digest_of,
+    freeze,
+    unknown_to,
+)
+from ops.training.splits import split_for_growth
 
 
 def sha(text):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from ops.backbones import Backbone
 from ops.errors import ConfigurationError, RetryableError
-from ops.release_files import encode_backbone
+from ops.models.backbones import Backbone
+from ops.models.release_files import encode_backbone
 from resources import weights
 from resources.device import choose_device, describe_device
 from resources.weights import download_file, starting_weights

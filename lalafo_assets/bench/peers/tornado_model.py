@@ -23,8 +23,8 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from lalafo_assets.bench.workers import Worker, read_task, tell
-from ops.heads import class_probabilities
-from ops.photos import make_rendition
+from ops.models.heads import class_probabilities
+from ops.photos.rendition import make_rendition
 from resources.tuning import TUNING
 
 HOST = "127.0.0.1"
@@ -51,7 +51,7 @@ class Model:
 
     def __init__(self, mode: Any) -> None:
         from lalafo_assets.starter import load_starter
-        from ops.embed import Embedder
+        from ops.models.embed import Embedder
 
         release = load_starter()
         self.head = release.heads["category"]
@@ -71,7 +71,7 @@ class Model:
 
     def classify(self, ad_id: str, urls: Sequence[str]) -> dict[str, Any]:
         """Fetch, decode, embed and judge; the ad's category."""
-        from ops.embed import prepare
+        from ops.models.embed import prepare
 
         images = []
         for url in urls:

@@ -8,20 +8,16 @@ from lalafo_assets.synthetic.drawing.rng import Dice
 from lalafo_assets.synthetic.drawing.scenery import FLAT, INDOORS, OUTDOORS, TABLE
 from lalafo_assets.synthetic.drawing.sketch import Sketch
 from lalafo_assets.synthetic.goods import (
-    bags_and_guitars as things,
-)
-from lalafo_assets.synthetic.goods import (
+    bags_and_guitars,
     footwear,
     furniture,
     gadgets,
     household,
+    jackets_and_dresses,
     legwear,
     screens,
     tops,
     vehicles,
-)
-from lalafo_assets.synthetic.goods import (
-    jackets_and_dresses as gowns,
 )
 
 
@@ -42,19 +38,19 @@ def _worn(draw: Callable[[Dice], Sketch]) -> Good:
 
 GOODS = MappingProxyType(
     {
-        "bag": Good(things.bag, (*TABLE, "fur"), 8.0, folds=0.07, relief=0.45),
+        "bag": Good(bags_and_guitars.bag, (*TABLE, "fur"), 8.0, folds=0.07, relief=0.45),
         "bicycle": Good(vehicles.bicycle, (*OUTDOORS, "room", "planks_room"), 5.0, relief=0.15),
         "book": Good(household.book, TABLE, 18.0, relief=0.2),
         "camera": Good(gadgets.camera, TABLE, 8.0),
         "car": Good(vehicles.car, OUTDOORS, 3.0, relief=0.3),
         "chair": Good(furniture.chair, INDOORS, 4.0, relief=0.25),
         "cup": Good(household.cup, TABLE, 6.0, relief=0.6),
-        "dress": _worn(gowns.dress),
+        "dress": _worn(jackets_and_dresses.dress),
         "fridge": Good(furniture.fridge, INDOORS, 3.0, relief=0.25),
-        "guitar": Good(things.guitar, (*FLAT, "room", "planks_room"), 30.0),
+        "guitar": Good(bags_and_guitars.guitar, (*FLAT, "room", "planks_room"), 30.0),
         "hat": Good(footwear.hat, FLAT, 14.0, folds=0.1, relief=0.5),
         "headphones": Good(gadgets.headphones, TABLE, 16.0),
-        "jacket": _worn(gowns.jacket),
+        "jacket": _worn(jackets_and_dresses.jacket),
         "lamp": Good(furniture.lamp, INDOORS, 4.0, relief=0.4),
         "laptop": Good(screens.laptop, TABLE, 7.0, relief=0.2),
         "phone": Good(screens.phone, TABLE, 22.0, relief=0.2),

@@ -13,13 +13,13 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from ops.admission import Admission, AdWork, SettledWork
 from ops.errors import RetryableError
-from ops.handoff import Handoff
 from ops.outcomes import Batch, CommitResult
-from ops.scoring import AdScorer, LoadedAd, Scored
-from ops.session_ports import SessionPolicy, SessionPorts
-from ops.tally import Tally
+from ops.scoring.ads import AdScorer, LoadedAd, Scored
+from ops.session.admission import Admission, AdWork, SettledWork
+from ops.session.ports import SessionPolicy, SessionPorts
+from ops.session.stage_queue import Handoff
+from ops.session.tally import Tally
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.evaluation import evaluate
+from ops.training.evaluation import evaluate
 
 ACCURACY, RECALL, CALIBRATION, COST = "accuracy", "recall", "calibration", "cost"
 MEASURES = (ACCURACY, RECALL, CALIBRATION, COST)

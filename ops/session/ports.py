@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from ops.admission import Ownership
+from ops.models.release import Preprocessing
 from ops.outcomes import Batch, CommitResult, DeadLetter
-from ops.release import Preprocessing
-from ops.scoring import AdScorer, LoadedPhotos, RecordReader
+from ops.scoring.ads import AdScorer, LoadedPhotos, RecordReader
+from ops.session.admission import Ownership
 from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.previews import BAR, INK
+from ops.pictures.previews import BAR, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ops.errors import ConfigurationError
-from ops.release import State
+from ops.models.release import State
 
 DEFAULT_BACKBONE = "mobilenet_v3_small"
 _HEADS = {  # by family: the attribute that is the classification head

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ops.errors import BadInputError, StoredObjectError
 from ops.outcomes import PhotoEmbedding
-from ops.ready_release import PhotoEmbedder, ReadyRelease
+from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 
 BATCH = 32
 WRITE_ROWS = 512

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.heads import class_probabilities
-from ops.release import Head
+from ops.models.heads import class_probabilities
+from ops.models.release import Head
 
 FOLDS = 4
 ONE_FOLD_FROM_ROWS = 4_000

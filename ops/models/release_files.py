@@ -14,7 +14,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from ops.errors import ConfigurationError
-from ops.release import (
+from ops.models.release import (
     BACKBONE_FILE,
     HEADS_FILE,
     Head,

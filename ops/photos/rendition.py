@@ -18,17 +18,9 @@ import simplejpeg
 from PIL import features
 
 from ops.errors import BadInputError, Reason
-from ops.photo_formats import UPRIGHT, broken, exif_orientation, open_container, sniff, truncated
-from ops.photo_jpeg import JpegLayout, read_jpeg
-from ops.photo_pixels import (
-    Pixels,
-    encode_jpeg,
-    fit,
-    open_image,
-    resize,
-    shrunk_rgb,
-    upright,
-)
+from ops.photos.formats import UPRIGHT, broken, exif_orientation, open_container, sniff, truncated
+from ops.photos.jpeg import JpegLayout, read_jpeg
+from ops.photos.pixels import Pixels, encode_jpeg, fit, open_image, resize, shrunk_rgb, upright
 from ops.types import Rendition
 
 LONGEST_SIDE = 640

@@ -1,7 +1,7 @@
 """The queue between two stages: a taker gets what has queued, and never waits for more.
 
 Decides nothing about size: what is in a session at once is bounded where it comes in
-(`ops/admission.py`), so every queue behind it is too.
+(`ops/session/admission.py`), so every queue behind it is too.
 """
 
 import threading

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from ops.backbones import Backbone, cpp_compiler, supports_bf16
 from ops.errors import BadInputError, ConfigurationError, Reason
-from ops.release import FrozenBackbone, Preprocessing
+from ops.models.backbones import Backbone, cpp_compiler, supports_bf16
+from ops.models.release import FrozenBackbone, Preprocessing
 from ops.vectors import Embeddings
 
 Mode = Literal["auto", "eager", "traced", "compiled"]

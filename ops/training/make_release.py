@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.blend import FOLDS, ONE_FOLD_FROM_ROWS, Trial, blend, choose_mix, folds
 from ops.errors import ConfigurationError
-from ops.evaluation import evaluate, logistic_regression_accuracy, majority_accuracy
-from ops.heads import class_probabilities
-from ops.release import FrozenBackbone, Head, Release
-from ops.release_files import assemble
+from ops.models.heads import class_probabilities
+from ops.models.release import FrozenBackbone, Head, Release
+from ops.models.release_files import assemble
 from ops.tasks import HEADLINE_TASK, Fit, task_by_name
+from ops.training.blend import FOLDS, ONE_FOLD_FROM_ROWS, Trial, blend, choose_mix, folds
+from ops.training.evaluation import evaluate, logistic_regression_accuracy, majority_accuracy
 from ops.vectors import Embeddings
 
 if TYPE_CHECKING:
-    from ops.fine_tune import PhotoLoader
+    from ops.training.fine_tune import PhotoLoader
 
 YARDSTICK_ROWS = 5_000
 """scikit-learn's regression takes minutes beyond."""
@@ -49,7 +49,7 @@ class JudgedTask:
 
     head: Head
     fit: dict[str, Any]  # JSON: how the head was chosen
-    held_out: dict[str, Any]  # JSON: ops.evaluation.evaluate's measures
+    held_out: dict[str, Any]  # JSON: ops.training.evaluation.evaluate's measures
     judged: NDArray[np.int64]  # (M,) which of the held-out rows were judged: of known labels
     probabilities: NDArray[np.float32]  # (M, C), columns as the head's labels
     yardsticks: dict[str, float]  # accuracies, beside ours
@@ -79,7 +79,7 @@ def judge_head(
 
     Args:
         min_photos: labels with fewer to train on are left out, unless `live` knows them.
-        live: the head that the new one starts from, of the same backbone (ops/blend.py).
+        live: the head that the new one starts from, of the same backbone (ops/training/blend.py).
 
     Raises:
         ConfigurationError: the task learns nothing, or there is too little to learn or judge by.
@@ -192,7 +192,7 @@ def tune_backbone(
 
     Repeats by seed on one machine; not bit for bit on CUDA, nor with another number of threads.
     """
-    from ops.fine_tune import Progress, fine_tune
+    from ops.training.fine_tune import Progress, fine_tune
 
     def step(at: Progress) -> None:
         told(f"fine-tuning the backbone (loss {at.loss:.2f})", round(100 * at.fraction), 100)

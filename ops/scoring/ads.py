@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import BadInputError
-from ops.events import EventLimits, parse_event
+from ops.events.parse import EventLimits, parse_event
+from ops.models.release import Preprocessing
 from ops.outcomes import (
     AdOutcome,
     DeadLetter,
@@ -22,8 +23,7 @@ from ops.outcomes import (
     Receipt,
     StageTimes,
 )
-from ops.ready_release import ReadyRelease, Vector, predict_ads
-from ops.release import Preprocessing
+from ops.scoring.ready_release import ReadyRelease, Vector, predict_ads
 from ops.tasks import Task
 from ops.types import (
     AdEvent,

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.release import Head, Preprocessing
+from ops.models.release import Head, Preprocessing
 from ops.tasks import Task
 from ops.types import Prediction
 from ops.vectors import Embeddings

@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ops.session_photos import Photos
-from ops.session_ports import SessionPolicy, SessionPorts
-from ops.session_stages import Commit, Intake, Model
-from ops.session_state import SessionState
-from ops.tally import Tally
+from ops.session.photo_stage import Photos
+from ops.session.ports import SessionPolicy, SessionPorts
+from ops.session.stages import Commit, Intake, Model
+from ops.session.state import SessionState
+from ops.session.tally import Tally
 
 _LOOK_S = 0.05
 _POLITE_END_S = 5.0

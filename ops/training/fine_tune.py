@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ops.augment import augment
-from ops.backbones import Backbone, supports_bf16
 from ops.errors import ConfigurationError
-from ops.release import Preprocessing, State
+from ops.models.backbones import Backbone, supports_bf16
+from ops.models.release import Preprocessing, State
+from ops.training.augment import augment
 
 PhotoLoader = Callable[[NDArray[np.int64], int], NDArray[np.uint8]]
 """(B,) row numbers and a wanted size -> (B, S, S, 3) uint8 RGB; another S is resized here."""

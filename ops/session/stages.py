@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from ops.admission import AdWork, SettledWork, Work
 from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
 from ops.outcomes import AdOutcome, Batch, DeadLetter, PhotoEmbedding
-from ops.session_ports import Taken
-from ops.session_state import ScoredWork, SessionState
+from ops.session.admission import AdWork, SettledWork, Work
+from ops.session.ports import Taken
+from ops.session.state import ScoredWork, SessionState
 from ops.types import Rendition, StreamRecord
 
 log = structlog.get_logger()

@@ -1,11 +1,11 @@
-"""Writes an event as schema 1 has it: what `ops/events.py` reads comes back equal.
+"""Writes an event as schema 1 has it: what `ops/events/parse.py` reads comes back equal.
 
 Decides the form of each field; refuses to know where events go.
 """
 
 import json
 
-from ops.events import SCHEMA
+from ops.events.parse import SCHEMA
 from ops.types import AdEvent, PhotoRef
 
 

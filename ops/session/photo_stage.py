@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from ops.admission import AdWork
 from ops.errors import RetryableError
-from ops.scoring import LoadedAd, LoadedPhotos
-from ops.session_state import LoadedWork, SessionState
+from ops.scoring.ads import LoadedAd, LoadedPhotos
+from ops.session.admission import AdWork
+from ops.session.state import LoadedWork, SessionState
 
 
 class Photos:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
-from ops.release import Head
+from ops.models.release import Head
 
 _BLOCK_ROWS = 8_192  # keeps the float32 copy of a block in cache, whatever N is
 _CACHED_ROWS = 64

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
-from ops.near_duplicates import near_duplicate_groups
-from ops.splits import split_for_growth
+from ops.models.near_duplicates import near_duplicate_groups
+from ops.training.splits import split_for_growth
 from ops.types import AdKey
 
 SCHEMA = 1

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from ops.errors import BadInputError, Reason
-from ops.photo_formats import UPRIGHT, broken, exif_orientation, truncated
+from ops.photos.formats import UPRIGHT, broken, exif_orientation, truncated
 
 MAX_SCANS = 64
 """Encoders write about ten; thousands of empty progressive scans would decode for hours."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ops.errors import ConfigurationError
-from ops.release import Head
+from ops.models.release import Head
 
 # Strength of the penalty, from strong to weak: each starts from the last one's solution, and the
 # path ends when two in a row bring no gain.
