@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ops.errors import LalafoError, RetryableError
-from resources.stream_connection import StreamConfig, check_reachable
-from resources.stream_publisher import StreamPublisher
+from resources.kafka.connection import StreamConfig, check_reachable
+from resources.kafka.publisher import StreamPublisher
 
 STALE_S = 4.0
 """A record that waited here so long is left to the relay, which takes those that are older."""

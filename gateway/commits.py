@@ -14,7 +14,7 @@ import psycopg
 from gateway.database import GatewayDatabase
 from ops.errors import RetryableError
 from ops.types import AdKey
-from resources.committed import CHANNEL, token, tokens_of
+from resources.postgres.commit_notices import CHANNEL, token, tokens_of
 
 RECONNECT_S = 0.5
 

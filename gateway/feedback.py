@@ -19,7 +19,7 @@ from gateway.schemas import CATALOG, NO_NUL, FeedbackIn, FeedbackOut
 from gateway.services import TheServices
 from ops.events.parse import MAX_KEY_CHARS
 from ops.types import AdKey
-from resources.stream_connection import feedback_topic
+from resources.kafka.connection import feedback_topic
 
 SCHEMA = 1
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ops.errors import LalafoError
-from resources.ad_stream import AdStream
+from resources.kafka.topics import AdStream
 from resources.settings import Settings
 
 ASKED_EVERY_S = 2.0

@@ -15,8 +15,8 @@ from gateway.problems import Problem
 from gateway.schemas import AdIn
 from ops.events.parse import SCHEMA, parse_event
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
+from resources.kafka.publisher import ADS_MAX_BYTES
 from resources.settings import Settings
-from resources.stream_publisher import ADS_MAX_BYTES
 
 _OVERHEAD_BYTES = 200  # of a record and its batch
 

@@ -15,9 +15,9 @@ from gateway.broker import CLOSE_WITHIN_S, Broker, Owed
 from gateway.database import GatewayDatabase
 from gateway.problems import away
 from ops.errors import ConfigurationError, LalafoError
-from resources.outbox import relay
+from resources.kafka.connection import StreamConfig
+from resources.kafka.outbox import relay
 from resources.settings import Settings
-from resources.stream_connection import StreamConfig
 
 __all__ = ["OutboxRelay", "Owed"]
 

@@ -17,7 +17,7 @@ from gateway.problems import Problem
 from gateway.schemas import Sha256
 from gateway.services import Services, TheServices
 from ops.errors import StoredObjectError
-from resources.photo_store import Kind
+from resources.storage.photos import Kind
 
 router = APIRouter(tags=["read"])
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from gateway.commits import CommitWatch
 from gateway.database import GatewayDatabase
 from gateway.limits import Limits
 from gateway.outbox import OutboxRelay
-from resources.photo_store import PhotoStore
 from resources.settings import Settings
+from resources.storage.photos import PhotoStore
 
 
 @dataclass(frozen=True, slots=True)

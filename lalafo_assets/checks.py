@@ -1,7 +1,7 @@
 """The asset checks: what must hold of a day's rows, whoever wrote them.
 
-The questions are `resources/day_checks.py`'s. A session evaluates them for its days at its end;
-a run of an asset evaluates its own.
+The questions are `resources/catalogue/checks.py`'s. A session evaluates them for its days at its
+end; a run of an asset evaluates its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,17 +12,17 @@ import dagster as dg
 
 from lalafo_assets.reports.failures import plain_failures
 from ops.tasks import Task, all_tasks
-from resources.dagster.names import AD_PHOTOS, PHOTO_EMBEDDINGS
-from resources.dagster.partitions import days_of_run
-from resources.dagster.resources import DatabaseResource
-from resources.database import Database
-from resources.day_checks import (
+from resources.catalogue.checks import (
     Finding,
     embeddings_are_unit_vectors,
     every_photo_is_accounted_for,
     no_label_above_its_usual_share,
 )
-from resources.releases_in_force import read_in_force
+from resources.dagster.names import AD_PHOTOS, PHOTO_EMBEDDINGS
+from resources.dagster.partitions import days_of_run
+from resources.dagster.resources import DatabaseResource
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
 
 PHOTOS_CHECK = "in_is_out_plus_failed"
 EMBEDDINGS_CHECK = "unit_vectors"

@@ -11,7 +11,7 @@ from rich.console import Console
 from ops.errors import LalafoError
 
 if TYPE_CHECKING:
-    from resources.database import Database
+    from resources.postgres.database import Database
 
 DEFAULT_HOME = Path(".lalafo")
 
@@ -41,7 +41,7 @@ def use_running_stack(home: Path) -> None:
 
 def open_database(home: Path) -> "Database":
     """The database that the environment names, else that of a stack that runs on this home."""
-    from resources.database import Database
+    from resources.postgres.database import Database
     from resources.settings import load_settings
 
     use_running_stack(home)

@@ -7,9 +7,9 @@ from lalafo_assets.command_line import say
 from ops.errors import LalafoError
 
 if TYPE_CHECKING:
-    from resources.database import Database
-    from resources.release_diff import ReleaseDiff
-    from resources.release_registry import RegisteredRelease
+    from resources.postgres.database import Database
+    from resources.releases.diff import ReleaseDiff
+    from resources.releases.registry import RegisteredRelease
     from resources.rescoring.attempts import Rescore
 
 
@@ -25,8 +25,8 @@ def report_live(known: "RegisteredRelease") -> None:
     import dagster as dg
 
     from lalafo_assets.releases import materialisation
-    from resources.release_store import ReleaseStore
     from resources.settings import load_settings
+    from resources.storage.releases import ReleaseStore
 
     try:
         manifest = ReleaseStore(load_settings().resolved_store_url).manifest(known.digest)
@@ -44,8 +44,8 @@ def report_diff(database: "Database", found: "ReleaseDiff") -> None:
 
     from lalafo_assets.diff import diff_metadata
     from resources.dagster.names import RELEASE_DIFF
-    from resources.photo_store import PhotoStore
     from resources.settings import load_settings
+    from resources.storage.photos import PhotoStore
 
     try:
         store = PhotoStore(load_settings().resolved_store_url)

@@ -1,6 +1,6 @@
 """The asset `release_diff`: what a promotion would change, in numbers and pictures.
 
-Decides what a person sees before a flip; the counting is `resources/release_diff.py`'s. It can be
+Decides what a person sees before a flip; the counting is `resources/releases/diff.py`'s. It can be
 materialised at any time: while days are owed it says how many, and compares what there is.
 """
 
@@ -13,13 +13,13 @@ from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import Metadata, as_metadata
 from ops.errors import NotReadyError
 from ops.tasks import all_tasks
+from resources.catalogue.summaries import readable
 from resources.dagster.names import OWNERS, RELEASE_DIFF
 from resources.dagster.resources import DatabaseResource, PhotosResource
-from resources.database import Database
-from resources.day_summaries import readable
-from resources.photo_store import PhotoStore
-from resources.release_diff import ReleaseDiff, TaskDiff, compare, examples
-from resources.releases_in_force import read_in_force
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.releases.diff import ReleaseDiff, TaskDiff, compare, examples
+from resources.storage.photos import PhotoStore
 
 TOP_MOVES = 30
 EXAMPLES = 24

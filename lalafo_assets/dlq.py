@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.errors import ConfigurationError
-from resources.dead_letter_records import DeadLetterRecord
+from resources.kafka.dead_letter_replay import DeadLetterRecord
 
 SHOWN_CHARS = 4_000
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -15,8 +15,8 @@ from lalafo_assets.command_line import DEFAULT_HOME, Home, new_console, open_dat
 from ops.errors import ConfigurationError, Reason
 
 if TYPE_CHECKING:
-    from resources.database import Database
-    from resources.dead_letter_records import Choice, DeadLetterRecord
+    from resources.kafka.dead_letter_replay import Choice, DeadLetterRecord
+    from resources.postgres.database import Database
 
 dlq = typer.Typer(
     help="Dead letters: events that could not be used, with the original bytes and the reason.",
@@ -43,7 +43,7 @@ def list_letters(
     """The newest dead letters, and how many there are of each reason."""
     from lalafo_assets.dlq import as_json as line
     from lalafo_assets.dlq import print_letters
-    from resources.dead_letter_records import counts_by_reason, latest
+    from resources.kafka.dead_letter_replay import counts_by_reason, latest
 
     choice = _choice(reason, since)
     with closing(open_database(home)) as database:
@@ -70,7 +70,7 @@ def show_letter(
     """One dead letter: its reason, where it came from, its key and its bytes."""
     from lalafo_assets.dlq import as_json as line
     from lalafo_assets.dlq import print_letter
-    from resources.dead_letter_records import find
+    from resources.kafka.dead_letter_replay import find
 
     with closing(open_database(home)) as database:
         letter = find(database, subject)
@@ -98,7 +98,7 @@ def replay_letters(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Send the original records to the topic `ads` again, after mending what was wrong."""
-    from resources.dead_letter_records import chosen, counts_by_reason, find
+    from resources.kafka.dead_letter_replay import chosen, counts_by_reason, find
 
     named = subjects or []
     if sum((len(named) > 0, reason is not None, every)) != 1:
@@ -133,8 +133,8 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
     from rich.console import Console
     from rich.progress import Progress
 
-    from resources.ad_stream import AdStream
-    from resources.dead_letter_records import Replayed, replay
+    from resources.kafka.dead_letter_replay import Replayed, replay
+    from resources.kafka.topics import AdStream
     from resources.settings import load_settings
 
     whole = Replayed()
@@ -163,7 +163,7 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
 
 def _choice(reason: str | None, since: str | None, *, unreplayed: bool = False) -> "Choice":
     from lalafo_assets.dlq import moment_of
-    from resources.dead_letter_records import Choice
+    from resources.kafka.dead_letter_replay import Choice
 
     known = [name for name in Reason if name.startswith("event_")]
     if reason is not None and reason not in known:

@@ -112,7 +112,7 @@ def _port(port: int) -> Diagnosis:
 
 
 def _device(settings: "Settings") -> Iterator[Diagnosis]:
-    from resources.device import choose_device, describe_device
+    from resources.inference.device import choose_device, describe_device
 
     try:
         device = choose_device(settings.device)
@@ -149,8 +149,8 @@ def _program(name: str, what_for: str, mend: str) -> Diagnosis:
 
 def _servers(settings: "Settings") -> Iterator[Diagnosis]:
     """The servers that the environment names; none named is fine, the demo brings its own."""
-    from resources.ad_stream import AdStream
-    from resources.database import Database
+    from resources.kafka.topics import AdStream
+    from resources.postgres.database import Database
 
     if settings.database_url != "":
         try:

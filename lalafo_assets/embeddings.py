@@ -16,15 +16,15 @@ from lalafo_assets.photos import ad_photos
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import table_metadata
 from ops.scoring.embed_batches import EmbedReport
-from resources import tables
-from resources.catalogue import Catalogue
+from resources.catalogue.checks import embeddings_are_unit_vectors
+from resources.catalogue.stale_photos import Catalogue
 from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
 from resources.dagster.partitions import DAYS_A_RUN, days, days_of
 from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
-from resources.day_checks import embeddings_are_unit_vectors
-from resources.day_scoring import embed_days
-from resources.release_registry import RegisteredRelease
+from resources.postgres import tables
+from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import at_work
+from resources.rescoring.stages import embed_days
 
 
 @dg.asset(
@@ -52,7 +52,7 @@ def photo_embeddings(
     models: ModelsResource,
 ) -> dg.MaterializeResult[None]:
     """Embed what is missing; only stale rows are touched."""
-    from resources.batch_release import wanted_release
+    from resources.inference.batch_release import wanted_release
 
     with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
         covered = days_of(context)
@@ -86,7 +86,7 @@ def _embed(
     models: ModelsResource,
 ) -> EmbedReport:
     """Embed the days' stale photos; where there is none, no network is loaded."""
-    from resources.batch_release import load_to_embed
+    from resources.inference.batch_release import load_to_embed
 
     stale = catalogue.photos_to_embed(covered, release.backbone, chunk=1)
     if next(stale, None) is None:

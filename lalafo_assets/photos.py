@@ -23,18 +23,18 @@ from ops.photos.rendition import make_thumbnail
 from ops.scoring.ads import LoadedPhoto
 from ops.tasks import HEADLINE_TASK
 from ops.types import PhotoRef
-from resources import tables
-from resources.catalogue import Catalogue, FailedPhoto, StoredPhoto
+from resources.catalogue.pictures import photo_pictures
+from resources.catalogue.stale_photos import Catalogue, FailedPhoto, StoredPhoto
+from resources.catalogue.summaries import failure_counts
 from resources.dagster.names import ADS_TOPIC, OWNERS
 from resources.dagster.partitions import DAYS_A_RUN, days, days_of
 from resources.dagster.resources import DatabaseResource, PhotosResource
-from resources.database import Database
-from resources.day_pictures import photo_pictures
-from resources.day_summaries import failure_counts
-from resources.photo_loading import PhotoLoader, load_photos
-from resources.photo_store import PhotoStore
-from resources.releases_in_force import read_in_force
+from resources.photos.loading import PhotoLoader, load_photos
+from resources.postgres import tables
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
 from resources.settings import Settings, load_settings
+from resources.storage.photos import PhotoStore
 
 CHUNK = 256
 THREADS = 2

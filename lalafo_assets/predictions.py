@@ -16,15 +16,15 @@ from lalafo_assets.release_scores import settle_days
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import as_metadata, table_metadata
 from ops.tasks import Task, all_tasks
-from resources import tables
-from resources.catalogue import Catalogue
+from resources.catalogue.pictures import prediction_pictures
+from resources.catalogue.stale_photos import Catalogue
+from resources.catalogue.summaries import prediction_summary
 from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
 from resources.dagster.partitions import DAYS_A_RUN, days, days_of
 from resources.dagster.resources import DatabaseResource, ModelsResource
-from resources.day_pictures import prediction_pictures
-from resources.day_scoring import ScoreOptions, score_days
-from resources.day_summaries import prediction_summary
+from resources.postgres import tables
 from resources.rescoring.attempts import at_work
+from resources.rescoring.stages import ScoreOptions, score_days
 from resources.settings import load_settings
 
 
@@ -52,7 +52,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
         database: DatabaseResource,
         models: ModelsResource,
     ) -> dg.MaterializeResult[None]:
-        from resources.batch_release import load_heads, wanted_release
+        from resources.inference.batch_release import load_heads, wanted_release
 
         with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
             covered = days_of(context)

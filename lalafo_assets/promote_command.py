@@ -1,6 +1,6 @@
 """`lalafo diff` and `lalafo promote`: what a flip would change, the flip, and the way back.
 
-Decides options and words; the flip itself is one transaction of `resources/releases_in_force.py`.
+Decides options and words; the flip itself is one transaction of `resources/releases/active.py`.
 """
 
 from contextlib import closing
@@ -13,8 +13,8 @@ from lalafo_assets.dagster_told import report_diff, report_live
 from ops.errors import ConfigurationError, RetryableError
 
 if TYPE_CHECKING:
-    from resources.database import Database
-    from resources.release_registry import RegisteredRelease
+    from resources.postgres.database import Database
+    from resources.releases.registry import RegisteredRelease
 
 console = new_console()
 
@@ -23,7 +23,7 @@ def diff(home: Home = DEFAULT_HOME) -> None:
     """What a promotion of the candidate would change: ads that move, and between which labels."""
     from lalafo_assets.diff import read_diff
     from lalafo_assets.release_tables import print_diff
-    from resources.releases_in_force import read_in_force
+    from resources.releases.active import read_in_force
 
     with closing(open_database(home)) as database:
         found = read_diff(database)
@@ -48,8 +48,8 @@ def promote(
 ) -> None:
     """Flip what readers read to the candidate, in one transaction."""
     from resources.dagster.release_scores import ranges
-    from resources.release_registry import find_release
-    from resources.releases_in_force import promote, read_in_force, take_back
+    from resources.releases.active import promote, read_in_force, take_back
+    from resources.releases.registry import find_release
     from resources.settings import load_settings
 
     if back == (name is not None):
@@ -75,8 +75,8 @@ def promote(
 
 def _announce_flip(database: "Database", known: "RegisteredRelease") -> None:
     """Send what the flip owes `ads.scored` now, and tell Dagster which release is live."""
-    from resources.ad_stream import AdStream
-    from resources.outbox import relay
+    from resources.kafka.outbox import relay
+    from resources.kafka.topics import AdStream
     from resources.settings import load_settings
 
     try:

@@ -20,7 +20,7 @@ from ops.errors import BadInputError, LalafoError
 from ops.events.parse import EventLimits, parse_event
 from ops.events.serialize import event_json
 from ops.types import AdEvent, EventKind, StreamRecord
-from resources.ad_stream import AdStream
+from resources.kafka.topics import AdStream
 from resources.settings import Settings
 
 FLUSH_S = 30.0

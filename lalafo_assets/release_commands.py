@@ -50,10 +50,10 @@ def install_release(
 ) -> None:
     """Copy a release into the store and register it; the first one becomes live."""
     from lalafo_assets.starter import load_starter
-    from resources.ready_releases import install
-    from resources.release_store import ReleaseStore
-    from resources.releases_in_force import put_live, read_in_force
+    from resources.inference.loading import install
+    from resources.releases.active import put_live, read_in_force
     from resources.settings import load_settings
+    from resources.storage.releases import ReleaseStore
 
     with closing(open_database(home)) as database:
         release = load_starter() if source == "starter" else _only_release(source)
@@ -76,8 +76,8 @@ def install_release(
 @releases.command("withdraw")
 def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
     """Score a candidate no longer; its re-score is ended, what it scored is removed by upkeep."""
-    from resources.release_registry import find_release
-    from resources.releases_in_force import read_announced, read_in_force, withdraw
+    from resources.releases.active import read_announced, read_in_force, withdraw
+    from resources.releases.registry import find_release
     from resources.rescoring.attempts import latest
 
     with closing(open_database(home)) as database:
@@ -95,7 +95,7 @@ def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
 
 
 def _only_release(source: str) -> "Release":
-    from resources.release_store import ReleaseStore
+    from resources.storage.releases import ReleaseStore
 
     there = ReleaseStore(source)
     digests = there.list()

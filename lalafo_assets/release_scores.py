@@ -17,7 +17,6 @@ import dagster as dg
 
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import table_metadata
-from resources import tables
 from resources.dagster.names import OWNERS, RELEASE_SCORES
 from resources.dagster.release_scores import (
     BEHIND_CHECK,
@@ -27,9 +26,10 @@ from resources.dagster.release_scores import (
     show_scores,
 )
 from resources.dagster.resources import DatabaseResource
-from resources.database import Database
-from resources.release_days import DayState, read_scores, settle
-from resources.release_registry import RegisteredRelease
+from resources.postgres import tables
+from resources.postgres.database import Database
+from resources.releases.coverage import DayState, read_scores, settle
+from resources.releases.registry import RegisteredRelease
 
 release_scores = dg.AssetSpec(
     key=RELEASE_SCORES,

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.errors import ConfigurationError
-from resources.database import Database
-from resources.release_days import read_coverage
-from resources.release_diff import ReleaseDiff
-from resources.release_registry import RegisteredRelease, read_releases
-from resources.releases_in_force import read_announced, read_in_force
-from resources.rescore_progress import estimated_rows, remaining_s
+from resources.postgres.database import Database
+from resources.releases.active import read_announced, read_in_force
+from resources.releases.coverage import read_coverage
+from resources.releases.diff import ReleaseDiff
+from resources.releases.registry import RegisteredRelease, read_releases
 from resources.rescoring.attempts import latest
+from resources.rescoring.progress import estimated_rows, remaining_s
 
 BAR_CELLS = 16
 MOVES = 30

@@ -13,8 +13,8 @@ from lalafo_assets.dagster_told import cancel_rescore, has_dagster
 from ops.errors import NotReadyError
 
 if TYPE_CHECKING:
-    from resources.database import Database
-    from resources.release_registry import RegisteredRelease
+    from resources.postgres.database import Database
+    from resources.releases.registry import RegisteredRelease
     from resources.rescoring.attempts import Rescore
 
 console = new_console()
@@ -67,8 +67,8 @@ def rescore(
 
 
 def _to_rescore(database: "Database", name: str | None) -> "RegisteredRelease":
-    from resources.release_registry import find_release
-    from resources.releases_in_force import read_in_force
+    from resources.releases.active import read_in_force
+    from resources.releases.registry import find_release
 
     if name is not None:
         return find_release(database, name)
@@ -78,8 +78,8 @@ def _to_rescore(database: "Database", name: str | None) -> "RegisteredRelease":
 
 def _owes_nothing(database: "Database", known: "RegisteredRelease") -> bool:
     """Whether it is in force, and every day is scored under it."""
-    from resources.release_days import read_coverage
-    from resources.releases_in_force import read_in_force
+    from resources.releases.active import read_in_force
+    from resources.releases.coverage import read_coverage
 
     names = [release.name for release in read_in_force(database).all]
     return known.name in names and read_coverage(database, known.name).complete
@@ -103,7 +103,7 @@ def _by_dagster(
     import dagster as dg
 
     from lalafo_assets.rescore_follow import follow, start
-    from resources.rescore_progress import Watch
+    from resources.rescoring.progress import Watch
 
     with dg.DagsterInstance.get() as instance:
         start(instance, database, row, console)
@@ -119,7 +119,7 @@ def _by_dagster(
 
 
 def _finished(database: "Database", known: "RegisteredRelease") -> None:
-    from resources.releases_in_force import read_in_force
+    from resources.releases.active import read_in_force
 
     say(f"every day is scored under {known.name}")
     candidate = read_in_force(database).candidate

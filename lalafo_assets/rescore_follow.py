@@ -25,10 +25,10 @@ from rich.text import Text
 
 from ops.errors import NotReadyError, RetryableError
 from resources.dagster.backfills import advance, look
-from resources.database import Database
-from resources.release_registry import RegisteredRelease
-from resources.rescore_progress import Watch
+from resources.postgres.database import Database
+from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import Rescore, latest
+from resources.rescoring.progress import Watch
 from resources.rescoring.steps import Stage, Step
 
 LOOK_S = 0.5

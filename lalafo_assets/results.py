@@ -11,7 +11,7 @@ from lalafo_assets.command_line import DEFAULT_HOME, Home, new_console, open_dat
 from ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from resources.database import Database
+    from resources.postgres.database import Database
 
 LATEST = 20
 

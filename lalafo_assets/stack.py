@@ -21,12 +21,13 @@ import psutil
 from lalafo_assets.stack_environment import external_kafka, gateway_environment, pool_limits
 from lalafo_assets.stack_ports import HOST, free_port, wait_for_page, wait_for_port
 from ops.errors import ConfigurationError, RetryableError
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedBroker, EmbeddedPostgres
-from resources.processes import ChildProcess, end_leftovers, hold_home
+from resources.embedded.broker import EmbeddedBroker
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.processes.child import ChildProcess, end_leftovers, hold_home
+from resources.processes.environment import TUNING
 from resources.settings import load_settings
-from resources.tuning import TUNING
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_PORT = 3000

@@ -11,8 +11,8 @@ import dagster as dg
 from lalafo_assets.reports.failures import plain_failures
 from resources.dagster.executors import Kind, pod_tags, session_executor
 from resources.dagster.resources import DatabaseResource
-from resources.release_days import read_coverage
-from resources.releases_in_force import read_in_force
+from resources.releases.active import read_in_force
+from resources.releases.coverage import read_coverage
 from resources.rescoring.attempts import request
 from resources.settings import load_settings
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from ops.training.gate import Verdict
     from ops.training.make_release import Told
-    from resources.release_making import FrozenSet, Trained
     from resources.storage.stores import Stores
+    from resources.training.train import FrozenSet, Trained
 
 console = new_console()
 
@@ -58,10 +58,10 @@ def train(
     Ends with status 1 where the gate refuses it.
     """
     from lalafo_assets.starter import starter_state
-    from resources.ready_releases import install
-    from resources.release_check import check_release
-    from resources.release_making import TrainingOptions, freeze_training_set, train_release
+    from resources.inference.loading import install
     from resources.storage.stores import Stores
+    from resources.training.gate import check_release
+    from resources.training.train import TrainingOptions, freeze_training_set, train_release
 
     options = TrainingOptions(
         seed=seed,
@@ -90,8 +90,8 @@ def check_command(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Judge a release against the live one on held-out photos; status 1 where it is refused."""
-    from resources.release_check import check_release
     from resources.storage.stores import Stores
+    from resources.training.gate import check_release
 
     with closing(open_database(home)) as database, _bars(console) as told:
         settings = load_settings()

@@ -1,6 +1,6 @@
 """Training as assets: `training_set`, `model_release` that is made of it, and the gate.
 
-Decides nothing about models: `resources/release_making.py` makes them, `resources/release_check.py`
+Decides nothing about models: `resources/training/train.py` makes them, `resources/training/gate.py`
 judges them. A release that was installed from elsewhere, or trained by `lalafo train`, is reported
 under the same keys.
 """
@@ -23,10 +23,10 @@ from lalafo_assets.training_reports import (
 from ops.errors import NotReadyError
 from ops.training.dataset import SplitRule
 from ops.training.make_release import Told
-from resources import tables
 from resources.dagster.names import AD_PHOTOS, MODEL_RELEASE, OWNERS, POOL_BACKFILL
 from resources.dagster.resources import DatabaseResource, ModelsResource
-from resources.releases_in_force import read_in_force
+from resources.postgres import tables
+from resources.releases.active import read_in_force
 
 
 class TrainingSetConfig(dg.Config):
@@ -75,7 +75,7 @@ def training_set(
     config: TrainingSetConfig, database: DatabaseResource, models: ModelsResource
 ) -> dg.MaterializeResult[None]:
     """Freeze what is labelled now."""
-    from resources.release_making import freeze_training_set
+    from resources.training.train import freeze_training_set
 
     with plain_failures(), closing(database.open()) as held:
         stores, settings = models.stores(), models.settings()
@@ -108,8 +108,8 @@ def model_release(
 ) -> dg.MaterializeResult[None]:
     """Train on the latest training set, save and register; again with the same is a no-op."""
     from lalafo_assets.starter import starter_state
-    from resources.ready_releases import install
-    from resources.release_making import TrainingOptions, train_release
+    from resources.inference.loading import install
+    from resources.training.train import TrainingOptions, train_release
 
     options = TrainingOptions(
         seed=config.seed,
@@ -139,7 +139,7 @@ def gate(
     context: dg.AssetCheckExecutionContext, database: DatabaseResource, models: ModelsResource
 ) -> Iterator[dg.AssetCheckResult]:
     """Worse than the margins in any measure: the run ends here, and `propose` refuses it."""
-    from resources.release_check import check_release
+    from resources.training.gate import check_release
 
     with plain_failures(), closing(database.open()) as held:
         name = _latest(context.instance, MODEL_RELEASE, "name")

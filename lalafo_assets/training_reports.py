@@ -13,10 +13,10 @@ from lalafo_assets.releases import materialisation
 from lalafo_assets.reports.metadata import Metadata, as_metadata
 from ops.training.gate import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
 from resources.dagster.names import MODEL_RELEASE
-from resources.photo_store import PhotoStore
-from resources.release_making import FrozenSet, Trained
-from resources.training_pictures import release_pictures, set_pictures
-from resources.training_store import TrainingStore
+from resources.storage.photos import PhotoStore
+from resources.storage.training_sets import TrainingStore
+from resources.training.pictures import release_pictures, set_pictures
+from resources.training.train import FrozenSet, Trained
 
 TRAINING_SET = dg.AssetKey("training_set")
 

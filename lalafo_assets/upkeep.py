@@ -15,12 +15,12 @@ from lalafo_assets.reports.failures import plain_failures
 from resources.dagster.executors import Kind, pod_tags, session_executor
 from resources.dagster.resources import AdStreamResource, DatabaseResource, PhotosResource
 from resources.dagster.run_retention import FINISHED, prune_runs
-from resources.outbox import relay, waiting
-from resources.photo_upkeep import sweep_photos
-from resources.release_upkeep import remove_superseded
-from resources.requeue import requeue_ads
+from resources.kafka.outbox import relay, waiting
 from resources.settings import load_settings
-from resources.upkeep import delete_old_rows, delete_old_uploads
+from resources.upkeep.photos import sweep_photos
+from resources.upkeep.releases import remove_superseded
+from resources.upkeep.requeue import requeue_ads
+from resources.upkeep.rows import delete_old_rows, delete_old_uploads
 
 UPKEEP_JOB = "upkeep"
 EVERY_MINUTES = 15

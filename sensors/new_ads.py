@@ -11,13 +11,13 @@ from contextlib import closing
 import dagster as dg
 
 from ops.errors import LalafoError
-from resources.code_version import code_version
 from resources.dagster.names import CODE_TAG, ROLE_TAG, SESSION_JOB
 from resources.dagster.partitions import key_of, today
 from resources.dagster.resources import AdStreamResource, DatabaseResource
-from resources.database import Database
-from resources.leases import read_offsets, read_sessions
-from resources.session_seat import lead_s
+from resources.postgres.database import Database
+from resources.sessions.code_version import code_version
+from resources.sessions.leases import read_offsets, read_sessions
+from resources.sessions.membership import lead_s
 from resources.settings import load_settings
 from sensors.session_plan import FinishedRun, Plan, StreamLag, UnfinishedRun, Wanted, plan_sessions
 

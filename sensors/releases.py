@@ -21,10 +21,10 @@ from resources.dagster.backfills import advance, look
 from resources.dagster.names import POOL_BACKFILL, RESCORE_TAG
 from resources.dagster.release_scores import show_scores
 from resources.dagster.resources import DatabaseResource
-from resources.database import Database
-from resources.release_days import ReleaseCoverage, read_scores
-from resources.release_registry import RegisteredRelease, read_releases
-from resources.releases_in_force import read_in_force
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.releases.coverage import ReleaseCoverage, read_scores
+from resources.releases.registry import RegisteredRelease, read_releases
 from resources.rescoring.attempts import Rescore, in_window, is_at_work, latest, request, unfinished
 from resources.rescoring.steps import Stage
 from resources.settings import load_settings

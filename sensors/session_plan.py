@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ops.session.assignment import rank
-from resources.leases import SeatState
+from resources.sessions.leases import SeatState
 
 START_GRACE_S = 120.0
 """How long a run may take from its start to its seat: a process start, torch."""

@@ -19,9 +19,9 @@ from ops.types import (
     Rendition,
     StreamRecord,
 )
-from resources.database import Database
-from resources.release_registry import RegisteredRelease, register
-from resources.releases_in_force import put_live
+from resources.postgres.database import Database
+from resources.releases.active import put_live
+from resources.releases.registry import RegisteredRelease, register
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 RELEASE = "tiny-000000000001"

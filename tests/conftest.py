@@ -22,7 +22,8 @@ import structlog
 from sqlalchemy.engine import make_url
 
 from lalafo_assets.bench.kafka.server import KafkaServer, why_unavailable
-from resources.embedded import EmbeddedBroker, EmbeddedPostgres
+from resources.embedded.broker import EmbeddedBroker
+from resources.embedded.postgres import EmbeddedPostgres
 from resources.settings import Settings
 
 _counter = itertools.count(1)

@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lalafo_assets.bench.photos import bench_photos
-from resources.database import Database
-from resources.embedded import EmbeddedPostgres
-from resources.tuning import TUNING
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.postgres.database import Database
+from resources.processes.environment import TUNING
 
 WORKER = "lalafo_assets.bench.batch_worker"
 BARE_PROCESSES = 2
@@ -59,9 +59,9 @@ def _prepare(database: Database, home: Path, photos: Path | None, count: int) ->
     """Store renditions and rows of one ad a photo, as the stream would have, and a release."""
     from lalafo_assets.bench.batch_worker import store_photos
     from lalafo_assets.starter import load_starter
-    from resources.ready_releases import install
-    from resources.release_store import ReleaseStore
-    from resources.releases_in_force import put_live
+    from resources.inference.loading import install
+    from resources.releases.active import put_live
+    from resources.storage.releases import ReleaseStore
 
     database.migrate()
     store_url = str(home / "store")

@@ -16,10 +16,10 @@ import psycopg
 from ops.outcomes import AdOutcome, Batch, PhotoOutcome, Receipt
 from ops.photos.rendition import make_rendition
 from ops.types import AdEvent, AdKey, AdStatus, EventKind, PhotoRef
-from resources.database import Database
-from resources.photo_store import PhotoStore
-from resources.result_rows import insert_photos, replace_ad_rows
+from resources.catalogue.rows import insert_photos, replace_ad_rows
+from resources.postgres.database import Database
 from resources.settings import load_settings
+from resources.storage.photos import PhotoStore
 
 DAY = date(2026, 6, 1)
 CHUNK = 500
@@ -60,11 +60,11 @@ def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) ->
 def ours() -> dict[str, Any]:
     """The bodies of `photo_embeddings` and `ad_categories` over the day."""
     from ops.tasks import all_tasks
-    from resources.batch_release import load_to_embed
-    from resources.catalogue import Catalogue
-    from resources.day_scoring import embed_days, score_days
-    from resources.release_store import ReleaseStore
-    from resources.releases_in_force import read_in_force
+    from resources.catalogue.stale_photos import Catalogue
+    from resources.inference.batch_release import load_to_embed
+    from resources.releases.active import read_in_force
+    from resources.rescoring.stages import embed_days, score_days
+    from resources.storage.releases import ReleaseStore
 
     settings = load_settings()
     with closing(Database(settings.require("database_url"))) as database:
@@ -128,10 +128,10 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
 
     from ops.models.embed import Embedder, prepare
     from ops.models.heads import class_probabilities
-    from resources.copy_rows import register_halfvec
-    from resources.ready_releases import backbone_key
-    from resources.release_store import ReleaseStore
-    from resources.releases_in_force import read_in_force
+    from resources.inference.loading import backbone_key
+    from resources.postgres.binary_copy import register_halfvec
+    from resources.releases.active import read_in_force
+    from resources.storage.releases import ReleaseStore
 
     torch.set_num_threads(1)
     settings = load_settings()

@@ -19,7 +19,7 @@ import psycopg
 from lalafo_assets.session.reports import REST_EVERY, report_events, rest_events, summary
 from ops.session.tally import Tally
 from resources.dagster.partitions import days
-from resources.embedded import EmbeddedPostgres
+from resources.embedded.postgres import EmbeddedPostgres
 
 REPORTS_AN_HOUR = 360
 ADS_A_REPORT = 200

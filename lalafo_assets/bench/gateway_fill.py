@@ -18,9 +18,9 @@ from typing import Any
 from lalafo_assets.bench.gateway_requests import CATALOG
 from lalafo_assets.bench.rescore_fill import BACKBONE, bench_release
 from ops.errors import ConfigurationError
-from resources.database import Database
-from resources.release_registry import RegisteredRelease, register
-from resources.releases_in_force import put_live
+from resources.postgres.database import Database
+from resources.releases.active import put_live
+from resources.releases.registry import RegisteredRelease, register
 
 BYTES_AN_AD = 2_100  # measured at 200,000, with indexes; the log of changes comes on top
 FIRST = datetime(2026, 6, 1, tzinfo=UTC)

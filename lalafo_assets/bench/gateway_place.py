@@ -21,9 +21,9 @@ import psutil
 
 from lalafo_assets.bench.kafka.server import KafkaServer, version, why_unavailable
 from ops.errors import ConfigurationError, LalafoError
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedPostgres
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from resources.settings import Settings, changed_settings
 
 START_WITHIN_S = 30.0

@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lalafo_assets.bench.rescore_fill import fill, scored_partition
-from resources.database import Database
-from resources.embedded import EmbeddedPostgres
-from resources.tuning import TUNING
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.postgres.database import Database
+from resources.processes.environment import TUNING
 
 WORKER = "lalafo_assets.bench.rescore_worker"
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ops.models.release import Head, Preprocessing
 from ops.scoring.ready_release import ReadyRelease
 from ops.vectors import Embeddings
-from resources.database import Database
-from resources.release_registry import RegisteredRelease, partition_name, register
-from resources.releases_in_force import put_live
+from resources.postgres.database import Database
+from resources.releases.active import put_live
+from resources.releases.registry import RegisteredRelease, partition_name, register
 
 DIMENSION = 576  # of mobilenet_v3_small
 CATEGORIES = 29

@@ -17,10 +17,10 @@ import numpy as np
 
 from lalafo_assets.bench.rescore_fill import DAYS, DIMENSION, bench_release
 from ops.tasks import task_by_name
-from resources.catalogue import Catalogue
-from resources.copy_rows import SIGNATURE, TRAILER
-from resources.database import Database
-from resources.day_scoring import ScoreProgress, default_workers, score_days
+from resources.catalogue.stale_photos import Catalogue
+from resources.postgres.binary_copy import SIGNATURE, TRAILER
+from resources.postgres.database import Database
+from resources.rescoring.stages import ScoreProgress, default_workers, score_days
 from resources.settings import load_settings
 
 BARE_PROCESSES = 2

@@ -33,10 +33,10 @@ from lalafo_assets.bench.workers import read_task, tell, wait_for_end
 from ops.models.heads import class_probabilities
 from ops.photos.rendition import make_rendition
 from ops.types import Rendition
-from resources.copy_rows import register_halfvec
-from resources.database import Database
-from resources.photo_store import PhotoStore
+from resources.postgres.binary_copy import register_halfvec
+from resources.postgres.database import Database
 from resources.settings import load_settings
+from resources.storage.photos import PhotoStore
 
 TABLES = (
     "CREATE TABLE bare_ads (ad_id text PRIMARY KEY, revision bigint, kafka_at timestamptz, "
@@ -75,8 +75,8 @@ class BareLoop:
 
     def __init__(self, task: Mapping[str, Any]) -> None:
         from ops.models.embed import Embedder
-        from resources.release_store import ReleaseStore
-        from resources.releases_in_force import read_in_force
+        from resources.releases.active import read_in_force
+        from resources.storage.releases import ReleaseStore
 
         settings = load_settings()
         with closing(Database(settings.require("database_url"))) as database:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from lalafo_assets.bench.stream_ads import REVISION, PlannedAd
 from lalafo_assets.bench.stream_figures import AdTiming
-from resources.database import Database
+from resources.postgres.database import Database
 
 
 @dataclass(frozen=True, slots=True)

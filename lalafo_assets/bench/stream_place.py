@@ -21,10 +21,10 @@ from lalafo_assets.bench.workers import Worker
 from lalafo_assets.stack import Stack
 from lalafo_assets.stack_environment import external_kafka
 from ops.errors import ConfigurationError
-from resources.ad_stream import AdStream
-from resources.database import Database
+from resources.kafka.connection import open_client
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from resources.settings import Settings, changed_settings, load_settings
-from resources.stream_connection import open_client
 
 PHOTOS_PER_WARM_AD = 2
 
@@ -186,9 +186,9 @@ def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterato
 
 def _install_release(database: Database, settings: Settings) -> str:
     from lalafo_assets.starter import load_starter
-    from resources.ready_releases import install
-    from resources.release_store import ReleaseStore
-    from resources.releases_in_force import put_live
+    from resources.inference.loading import install
+    from resources.releases.active import put_live
+    from resources.storage.releases import ReleaseStore
 
     known = install(database, ReleaseStore(settings.resolved_store_url), load_starter())
     put_live(database, known.name)

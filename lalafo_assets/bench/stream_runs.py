@@ -30,7 +30,7 @@ from lalafo_assets.bench.stream_place import Place, Progress, bare_topic
 from lalafo_assets.bench.stream_sessions import Sessions, count_done
 from lalafo_assets.bench.workers import Worker
 from ops.tasks import all_tasks
-from resources.tuning import TUNING
+from resources.processes.environment import TUNING
 
 TIMES_S = 15.0
 KILL_SHARE = 0.5  # of the load's length

@@ -14,8 +14,8 @@ import psutil
 
 from lalafo_assets.bench.stream_cpu import family
 from ops.errors import LalafoError
-from resources.database import Database
-from resources.leases import read_leases
+from resources.postgres.database import Database
+from resources.sessions.leases import read_leases
 
 START_S = 180.0
 _LOOK_S = 0.2

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from resources.database import Database
+from resources.postgres.database import Database
 
 TIMINGS_S = 5.0
 

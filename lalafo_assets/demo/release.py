@@ -53,7 +53,7 @@ def make_release(
     Raises:
         ConfigurationError: the weights asked for can't be had, or there is nothing to learn from.
     """
-    from resources.weights import starting_weights
+    from resources.training.weights import starting_weights
 
     given = starting_weights(options.weights, options.backbone, starter=starter_state)
     own = options.photos is not None
@@ -134,7 +134,7 @@ def _with_head(
 def _fine_tuned(
     backbone: FrozenBackbone, collection: Collection, settings: Settings, progress: Progress
 ) -> FrozenBackbone:
-    from resources.device import choose_device
+    from resources.inference.device import choose_device
 
     images, labels = [], []
     for chunk, prepared in _prepared(collection, collection.train, backbone.preprocessing):
@@ -158,7 +158,7 @@ def _embed(
     progress: Progress,
     what: str,
 ) -> LabelledRows:
-    from resources.ready_releases import new_embedder
+    from resources.inference.loading import new_embedder
 
     embedder = new_embedder(backbone, settings)
     bar = progress.add_task(f"embedding photos {what}", total=len(photos))

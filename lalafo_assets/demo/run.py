@@ -34,8 +34,8 @@ from lalafo_assets.publishing import ad_of, event_of
 from lalafo_assets.releases import materialisation
 from lalafo_assets.stack import Stack
 from ops.errors import LalafoError
-from resources.ad_stream import AdStream
-from resources.database import Database
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from resources.settings import Settings, changed_settings, load_settings
 
 PUBLISH_S = 20.0
@@ -152,9 +152,9 @@ def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoH
 
 def _put_live(made: MadeRelease, settings: Settings, database: Database, console: Console) -> None:
     """Save the release, make it known and live, and tell Dagster."""
-    from resources.ready_releases import install
-    from resources.release_store import ReleaseStore
-    from resources.releases_in_force import put_live
+    from resources.inference.loading import install
+    from resources.releases.active import put_live
+    from resources.storage.releases import ReleaseStore
 
     known = install(database, ReleaseStore(settings.resolved_store_url), made.release)
     put_live(database, known.name)

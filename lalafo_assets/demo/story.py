@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.errors import ConfigurationError
-from resources.database import Database
-from resources.release_registry import read_releases
-from resources.releases_in_force import read_in_force
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.releases.registry import read_releases
 from resources.rescoring.attempts import latest
 
 Step = Callable[[], None]

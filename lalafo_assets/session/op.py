@@ -2,7 +2,7 @@
 
 Decides what a session run shows: in its log and tags who reads what, a materialisation an asset
 and day every ten seconds, checks and pictures now and then. The loop is `ops/session/pipeline.py`,
-its parts are `resources/live_session.py`.
+its parts are `resources/sessions/live.py`.
 """
 
 import sys
@@ -42,8 +42,8 @@ from resources.dagster.resources import (
     ModelsResource,
     PhotosResource,
 )
-from resources.live_session import LiveSession, SessionParts, open_session, session_policy
-from resources.session_log import use_json_lines
+from resources.sessions.ad_log import use_json_lines
+from resources.sessions.live import LiveSession, SessionParts, open_session, session_policy
 
 QUIET_S = 5.0
 """After Dagster's storage failed a call: each costs seconds of its own retries."""

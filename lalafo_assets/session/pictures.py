@@ -20,11 +20,11 @@ import structlog
 from ops.pictures.previews import histogram
 from ops.session.tally import Tally
 from ops.tasks import HEADLINE_TASK, all_tasks
-from resources.database import Database
-from resources.day_pictures import photo_pictures, prediction_pictures
-from resources.day_summaries import prediction_summary
-from resources.photo_store import PhotoStore
-from resources.releases_in_force import read_in_force
+from resources.catalogue.pictures import photo_pictures, prediction_pictures
+from resources.catalogue.summaries import prediction_summary
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.storage.photos import PhotoStore
 
 NICE = 10
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from ops.errors import ConfigurationError
 from ops.models.release import WEIGHT_FILES, Release, State
-from resources.release_store import MANIFEST_FILE, ReleaseStore
+from resources.storage.releases import MANIFEST_FILE, ReleaseStore
 
 FOLDER = Path(__file__).parent
 DIGEST = "87af5398a75ec353b22785fe6c6596d5486e394315fc27ac7f8b2fbb3ee6edb5"
@@ -43,7 +43,7 @@ def load_starter(folder: Path = FOLDER, digest: str = DIGEST) -> Release:
 
 
 def starter_state(backbone: str) -> State:
-    """The starter's weights for a backbone's name: what resources.weights asks for.
+    """The starter's weights for a backbone's name: what resources.training.weights asks for.
 
     Raises:
         ConfigurationError: the starter is of another backbone.

@@ -1,7 +1,7 @@
 """Backbones by torchvision name: the network without its classification head, and its weights.
 
 Decides which networks are known and what of each is kept; refuses to know where weights come from
-(resources/weights.py). Importing this module imports torch, so only runs do.
+(resources/training/weights.py). Importing this module imports torch, so only runs do.
 """
 
 import os

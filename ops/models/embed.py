@@ -66,7 +66,7 @@ class Embedder:
 
     Args:
         frozen: the weights and the preprocessing.
-        device: "cpu" or "cuda", as resources.device.choose_device says.
+        device: "cpu" or "cuda", as resources.inference.device.choose_device says.
         threads: of torch, for the whole process; 0: one a core.
         mode: "eager", "traced" (frozen TorchScript), "compiled" (torch.compile, frozen), or
             "auto": compiled on a CPU with a C++ compiler, traced on one without, eager on CUDA.

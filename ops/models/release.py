@@ -1,7 +1,7 @@
 """What a model release is: backbone, preprocessing, taxonomy and heads, frozen and named by digest.
 
 Decides the manifest's JSON and every digest; refuses to know the weight files' format
-(ops/models/release_files.py), where releases are kept (resources/release_store.py) and how they
+(ops/models/release_files.py), where releases are kept (resources/storage/releases.py) and how they
 are run (ops/models/embed.py). Anything
 unknown, missing or contradictory is refused: a guess would silently score with another model.
 """

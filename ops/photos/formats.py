@@ -1,7 +1,7 @@
 """What a photo's container says before anything is decoded: format, size, orientation.
 
 Decides which formats are allowed and that a file's name or content type never counts; refuses to
-know pixels, Pillow and where the bytes came from. JPEG's own walk is in `ops.photo_jpeg`.
+know pixels, Pillow and where the bytes came from. JPEG's own walk is in `ops.photos.jpeg`.
 """
 
 import re

@@ -22,10 +22,10 @@ from ops.tasks import all_tasks
 from resources.dagster.executors import pod_tags
 from resources.dagster.names import PHOTO_EMBEDDINGS, RELEASE_TAG, RESCORE_TAG
 from resources.dagster.partitions import days, key_of
-from resources.database import Database
-from resources.release_days import read_coverage
-from resources.release_registry import RegisteredRelease, find_release
-from resources.releases_in_force import read_in_force
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.releases.coverage import read_coverage
+from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, is_at_work, mark_cancelled, mark_done, starting
 from resources.rescoring.steps import Stage, Step, bring_in_force
 from resources.settings import load_settings

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from ops.errors import ConfigurationError
-from resources.tuning import TUNING
+from resources.processes.environment import TUNING
 
 Kind = Literal["local", "k8s"]
 

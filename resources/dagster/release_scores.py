@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from resources.dagster.names import RELEASE_SCORES
-from resources.release_days import ReleaseCoverage
+from resources.releases.coverage import ReleaseCoverage
 
 BEHIND_CHECK = "no_day_is_behind"
 NAMED_RANGES = 12

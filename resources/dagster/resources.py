@@ -10,15 +10,15 @@ import dagster as dg
 from pydantic import Field
 
 from ops.models.release import FrozenBackbone
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.photo_fetch import PhotoFetcher
-from resources.photo_store import PhotoStore
+from resources.kafka.topics import AdStream
+from resources.photos.fetch import PhotoFetcher
+from resources.postgres.database import Database
 from resources.settings import Settings, changed_settings, load_settings
+from resources.storage.photos import PhotoStore
 
 if TYPE_CHECKING:
     from ops.models.embed import Embedder
-    from resources.release_store import ReleaseStore
+    from resources.storage.releases import ReleaseStore
     from resources.storage.stores import Stores
 
 
@@ -70,7 +70,7 @@ class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
 
     def store(self) -> "ReleaseStore":
         """The store of releases."""
-        from resources.release_store import ReleaseStore
+        from resources.storage.releases import ReleaseStore
 
         url = self.store_url
         return ReleaseStore(load_settings().resolved_store_url if url is None else url)
@@ -84,7 +84,7 @@ class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
 
     def embedder(self) -> "Callable[[FrozenBackbone], Embedder]":
         """Makes a backbone ready; torch is imported on the call."""
-        from resources.ready_releases import new_embedder
+        from resources.inference.loading import new_embedder
 
         settings = self.settings()
         return lambda frozen: new_embedder(frozen, settings)

@@ -19,8 +19,8 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from resources.database import Database
-from resources.release_registry import RegisteredRelease
+from resources.postgres.database import Database
+from resources.releases.registry import RegisteredRelease
 
 RUN_LOCKS = 0x1A1AF5
 """The first key of the advisory locks that runs hold; the second is of the run's id."""

@@ -12,17 +12,17 @@ from datetime import date
 
 from ops.errors import NotReadyError
 from ops.tasks import all_tasks
-from resources.batch_release import load_heads, load_to_embed
-from resources.catalogue import Catalogue
-from resources.database import Database
-from resources.day_scoring import ScoreOptions, embed_days, score_days
-from resources.photo_store import PhotoStore
-from resources.release_days import DayState, read_coverage, settle
-from resources.release_registry import RegisteredRelease, find_release
-from resources.release_store import ReleaseStore
+from resources.catalogue.stale_photos import Catalogue
+from resources.inference.batch_release import load_heads, load_to_embed
+from resources.postgres.database import Database
+from resources.releases.coverage import DayState, read_coverage, settle
+from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, at_work, mark_cancelled, mark_done, starting
+from resources.rescoring.stages import ScoreOptions, embed_days, score_days
 from resources.rescoring.steps import WARM_WITHIN_S, Stage, bring_in_force
 from resources.settings import Settings
+from resources.storage.photos import PhotoStore
+from resources.storage.releases import ReleaseStore
 
 DAYS_AT_ONCE = 7
 """Between two looks at how far it is."""

@@ -6,9 +6,9 @@ from enum import StrEnum
 import structlog
 
 from ops.errors import NotReadyError
-from resources.database import Database
-from resources.release_registry import RegisteredRelease, find_release
-from resources.releases_in_force import announce, propose, read_announced, read_in_force
+from resources.postgres.database import Database
+from resources.releases.active import announce, propose, read_announced, read_in_force
+from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, mark_cancelled, sessions_without
 
 log = structlog.get_logger()

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Self
 
-from resources.photo_store import PhotoStore
-from resources.release_store import ReleaseStore
-from resources.training_store import TrainingStore
+from resources.storage.photos import PhotoStore
+from resources.storage.releases import ReleaseStore
+from resources.storage.training_sets import TrainingStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from resources.processes import STACK_MARK, mark_of
+from resources.processes.child import STACK_MARK, mark_of
 from tests.e2e.browser import open_browser, screenshot, why_no_browser
 
 ADS = 16

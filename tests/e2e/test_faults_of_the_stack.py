@@ -24,13 +24,13 @@ from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.stack import running_stack
 from ops.models.release import Release
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.processes import STACK_MARK, mark_of
-from resources.ready_releases import install
-from resources.release_store import ReleaseStore
-from resources.releases_in_force import put_live
+from resources.inference.loading import install
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.processes.child import STACK_MARK, mark_of
+from resources.releases.active import put_live
 from resources.settings import Settings
+from resources.storage.releases import ReleaseStore
 from tests.integration.corpus import MISSING, SPOILT, Message, make_corpus, publish
 from tests.integration.session_process import Crew, wait_for
 from tests.integration.told import Outcome, outcome_of

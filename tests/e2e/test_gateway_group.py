@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from resources.database import Database
-from resources.embedded import EmbeddedBroker
+from resources.embedded.broker import EmbeddedBroker
+from resources.postgres.database import Database
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("gateway", "lalafo_assets", "ops", "resources", "sensors")

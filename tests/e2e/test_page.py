@@ -14,12 +14,13 @@ import pytest
 
 from lalafo_assets.synthetic.photos import render
 from resources import api_keys
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedBroker, EmbeddedPostgres
-from resources.ready_releases import install
-from resources.release_store import ReleaseStore
-from resources.releases_in_force import put_live
+from resources.embedded.broker import EmbeddedBroker
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.inference.loading import install
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.releases.active import put_live
+from resources.storage.releases import ReleaseStore
 from tests.conftest import BrokerUnderTest
 from tests.e2e.browser import ARGUMENTS, screenshot, why_no_browser
 from tests.integration.gateway_live import live_gateway

@@ -10,9 +10,10 @@ import pytest
 from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.models.release import Release
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedBroker, EmbeddedPostgres
+from resources.embedded.broker import EmbeddedBroker
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest, connect_args
 from tests.integration.gateway_place import NewPlace, Place, open_place
 from tests.integration.live import Live, make_live

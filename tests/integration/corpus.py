@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from resources.ad_stream import AdStream
+from resources.kafka.topics import AdStream
 
 PHOTOS = 150
 MISSING = "gone.jpg"  # the host answers 404

@@ -6,16 +6,16 @@ from datetime import date
 from ops.models.release import Release
 from ops.scoring.ready_release import ReadyRelease
 from ops.tasks import all_tasks
-from resources.catalogue import Catalogue
-from resources.database import Database
-from resources.day_scoring import embed_days, score_days
-from resources.photo_store import PhotoStore
-from resources.ready_releases import install, new_embedder, ready
-from resources.release_days import DayState, read_coverage, settle
-from resources.release_registry import RegisteredRelease, find_release, write_verdict
-from resources.release_store import ReleaseStore
-from resources.releases_in_force import read_in_force
+from resources.catalogue.stale_photos import Catalogue
+from resources.inference.loading import install, new_embedder, ready
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.releases.coverage import DayState, read_coverage, settle
+from resources.releases.registry import RegisteredRelease, find_release, write_verdict
+from resources.rescoring.stages import embed_days, score_days
 from resources.settings import Settings
+from resources.storage.photos import PhotoStore
+from resources.storage.releases import ReleaseStore
 
 TOPIC = "ads.scored"
 

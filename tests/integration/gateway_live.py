@@ -30,7 +30,7 @@ class LiveGateway:
 def live_gateway(settings: Settings) -> Iterator[LiveGateway]:
     """Serve the application as `python -m gateway` does, and stop it at the end.
 
-    Settings that leave `gateway_auth` at "keys" need keys (`resources.api_keys.make`).
+    Settings that leave `gateway_auth` at "keys" need keys (`gateway.edge.keys.make`).
     """
     check_exposure(settings)
     app = make_app(settings)

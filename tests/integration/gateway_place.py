@@ -10,9 +10,9 @@ from typing import Any
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.models.release import Release
 from resources import api_keys
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedPostgres
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest
 from tests.integration.gateway_live import live_gateway
 from tests.integration.live import Live, make_live

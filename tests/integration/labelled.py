@@ -21,13 +21,13 @@ from ops.models.release_files import assemble
 from ops.outcomes import AdOutcome, Batch, PhotoEmbedding, PhotoOutcome
 from ops.photos.rendition import make_rendition
 from ops.types import AdStatus, PhotoRef, Rendition
-from resources.database import Database
-from resources.leases import Leases
-from resources.photo_store import PhotoStore
-from resources.ready_releases import install
-from resources.releases_in_force import put_live
-from resources.results import Holder, ResultWriter
+from resources.inference.loading import install
+from resources.postgres.database import Database
+from resources.releases.active import put_live
+from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.leases import Leases
 from resources.settings import Settings
+from resources.storage.photos import PhotoStore
 from resources.storage.stores import Stores
 from tests.batches import event, receipt
 from tests.conftest import connect_args

@@ -11,15 +11,15 @@ from lalafo_assets.demo.photo_host import PhotoHost
 from ops.models.release import Release
 from ops.session.ports import SessionPolicy
 from ops.session.tally import Tally
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.live_session import LiveSession, SessionParts, open_session
-from resources.photo_fetch import PhotoFetcher
-from resources.photo_store import PhotoStore
-from resources.ready_releases import install, new_embedder
-from resources.release_store import ReleaseStore
-from resources.releases_in_force import put_live
+from resources.inference.loading import install, new_embedder
+from resources.kafka.topics import AdStream
+from resources.photos.fetch import PhotoFetcher
+from resources.postgres.database import Database
+from resources.releases.active import put_live
+from resources.sessions.live import LiveSession, SessionParts, open_session
 from resources.settings import Settings
+from resources.storage.photos import PhotoStore
+from resources.storage.releases import ReleaseStore
 
 FIRST_DAY = date(2026, 1, 1)
 PATIENT_S = 5.0

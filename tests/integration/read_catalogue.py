@@ -21,12 +21,12 @@ from ops.events.serialize import event_json
 from ops.outcomes import AdOutcome, DeadLetter
 from ops.types import AdEvent, AdKey
 from resources.api_keys import make
-from resources.database import Database
-from resources.leases import Leases
-from resources.photo_store import PhotoStore
-from resources.result_rows import write_commit_times
-from resources.results import Holder, ResultWriter
+from resources.catalogue.rows import write_commit_times
+from resources.postgres.database import Database
+from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.leases import Leases
 from resources.settings import Settings
+from resources.storage.photos import PhotoStore
 from tests.batches import batch, dead_letter, event, put_test_release
 from tests.conftest import connect_args
 from tests.integration.gateway_live import LiveGateway, live_gateway

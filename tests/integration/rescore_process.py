@@ -10,9 +10,9 @@ from contextlib import closing
 
 from lalafo_assets.bench.rescore_fill import DAYS, bench_release
 from ops.tasks import task_by_name
-from resources.catalogue import Catalogue
-from resources.database import Database
-from resources.day_scoring import ScoreOptions, score_days
+from resources.catalogue.stale_photos import Catalogue
+from resources.postgres.database import Database
+from resources.rescoring.stages import ScoreOptions, score_days
 
 APPLICATION = "rescore-to-kill"
 

@@ -10,8 +10,8 @@ import threading
 from contextlib import closing
 
 from ops.session.ports import Taken
-from resources.database import Database
-from resources.session_seat import SeatTerms, SessionSeat
+from resources.postgres.database import Database
+from resources.sessions.membership import SeatTerms, SessionSeat
 
 
 def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> None:

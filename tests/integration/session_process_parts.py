@@ -4,14 +4,14 @@ from contextlib import closing
 from datetime import date
 
 import ops.models.embed  # noqa: F401 - torch, once
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.live_session import SessionParts, open_session, session_policy
-from resources.photo_fetch import PhotoFetcher
-from resources.photo_store import PhotoStore
-from resources.ready_releases import new_embedder
-from resources.release_store import ReleaseStore
+from resources.inference.loading import new_embedder
+from resources.kafka.topics import AdStream
+from resources.photos.fetch import PhotoFetcher
+from resources.postgres.database import Database
+from resources.sessions.live import SessionParts, open_session, session_policy
 from resources.settings import Settings
+from resources.storage.photos import PhotoStore
+from resources.storage.releases import ReleaseStore
 
 
 def run_session(settings: Settings, run_id: str) -> None:

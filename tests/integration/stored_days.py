@@ -10,12 +10,12 @@ import numpy as np
 
 from ops.models.release import Release
 from ops.outcomes import PhotoEmbedding
-from resources.database import Database
-from resources.ready_releases import install
-from resources.release_registry import RegisteredRelease, write_verdict
-from resources.release_store import ReleaseStore
-from resources.releases_in_force import read_in_force
-from resources.result_rows import insert_embeddings
+from resources.catalogue.rows import insert_embeddings
+from resources.inference.loading import install
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.releases.registry import RegisteredRelease, write_verdict
+from resources.storage.releases import ReleaseStore
 
 FIRST, SECOND, THIRD = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 5)
 

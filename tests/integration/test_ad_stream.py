@@ -12,7 +12,8 @@ import pytest
 from lalafo_assets.bench.kafka.server import KafkaServer
 from ops.errors import ConfigurationError, RetryableError
 from ops.types import StreamRecord
-from resources.ad_stream import (
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import (
     ADS_MAX_BYTES,
     DLQ_MAX_BYTES,
     AdStream,
@@ -21,7 +22,6 @@ from resources.ad_stream import (
     StreamConsumer,
     StreamPublisher,
 )
-from resources.embedded import EmbeddedBroker
 from resources.settings import Settings
 from tests.conftest import BrokerUnderTest
 from tests.integration.working import until

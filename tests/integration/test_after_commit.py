@@ -14,13 +14,13 @@ from structlog.testing import capture_logs
 
 from ops.errors import RetryableError
 from ops.outcomes import Batch, CommitResult
-from resources import after_commit
-from resources.ad_stream import AdStream, StreamPublisher
-from resources.after_commit import AfterCommit
-from resources.database import Database
-from resources.embedded import EmbeddedBroker
-from resources.leases import Leases
-from resources.results import Holder, ResultWriter
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream, StreamPublisher
+from resources.postgres.database import Database
+from resources.sessions import after_commit
+from resources.sessions.after_commit import AfterCommit
+from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.leases import Leases
 from tests.batches import batch, dead_letter, event, outcome, put_test_release
 from tests.conftest import BrokerUnderTest, connect_args
 from tests.integration.topics import everything_on

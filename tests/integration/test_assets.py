@@ -10,12 +10,12 @@ import pytest
 
 from lalafo_assets.definitions import defs
 from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, SESSION_JOB
-from resources.photo_store import PhotoStore
-from resources.ready_releases import install
-from resources.release_days import read_coverage
-from resources.release_registry import write_verdict
-from resources.release_store import ReleaseStore
-from resources.releases_in_force import propose
+from resources.inference.loading import install
+from resources.releases.active import propose
+from resources.releases.coverage import read_coverage
+from resources.releases.registry import write_verdict
+from resources.storage.photos import PhotoStore
+from resources.storage.releases import ReleaseStore
 from tests.integration.live import Live, ad
 from tests.odd_photos import jpeg, noisy
 from tests.releases import random_release

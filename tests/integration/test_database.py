@@ -8,9 +8,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from ops.errors import ConfigurationError
-from resources import intake_tables  # noqa: F401 - its tables are in the metadata
-from resources.database import Database, parse_url
-from resources.tables import SCHEMA, metadata
+from resources.postgres import gateway_tables  # noqa: F401 - its tables are in the metadata
+from resources.postgres.database import Database, parse_url
+from resources.postgres.tables import SCHEMA, metadata
 
 
 def test_the_migrations_make_the_tables(database: Database) -> None:

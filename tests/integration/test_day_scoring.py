@@ -20,13 +20,13 @@ from ops.errors import ConfigurationError, RetryableError
 from ops.scoring.ready_release import predict_ads
 from ops.tasks import Answers, Task, task_by_name
 from ops.types import AdKey, EventKind, Prediction
-from resources.catalogue import Catalogue
-from resources.database import Database
-from resources.day_scoring import ScoreOptions, ScoreProgress, score_days
-from resources.release_days import settle
-from resources.release_registry import find_release, write_verdict
-from resources.releases_in_force import propose
-from resources.results import Holder, ResultWriter
+from resources.catalogue.stale_photos import Catalogue
+from resources.postgres.database import Database
+from resources.releases.active import propose
+from resources.releases.coverage import settle
+from resources.releases.registry import find_release, write_verdict
+from resources.rescoring.stages import ScoreOptions, ScoreProgress, score_days
+from resources.sessions.commit import Holder, ResultWriter
 from tests.batches import batch, event, outcome
 from tests.integration.flips import left_over
 from tests.integration.rescore_process import APPLICATION
@@ -369,7 +369,7 @@ def test_a_killed_worker_is_told(filled):
 
     def kill_one(_: ScoreProgress) -> None:
         for child in psutil.Process().children():
-            if not killed and "resources.score_worker" in child.cmdline():
+            if not killed and "resources.rescoring.worker" in child.cmdline():
                 killed.append(child.pid)
                 child.kill()
 

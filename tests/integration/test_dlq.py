@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 from lalafo_assets.cli import app
 from lalafo_assets.dlq import moment_of, safe_text
 from ops.errors import ConfigurationError, RetryableError
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.dead_letter_records import Choice, chosen, replay
+from resources.kafka.dead_letter_replay import Choice, chosen, replay
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest
 from tests.integration.topics import everything_on
 

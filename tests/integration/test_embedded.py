@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from ops.errors import ConfigurationError, RetryableError
-from resources.embedded import EmbeddedBroker, EmbeddedPostgres
-from resources.processes import STACK_MARK, ChildProcess, end_leftovers, hold_home, mark_of
+from resources.embedded.broker import EmbeddedBroker
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.processes.child import STACK_MARK, ChildProcess, end_leftovers, hold_home, mark_of
 from tests.conftest import connect_args
 
 PATIENCE_S = 15.0
@@ -211,7 +212,7 @@ def test_the_broker_ends_with_a_killed_parent(tmp_path: Path) -> None:
     """kill -9 of the stack leaves no broker behind."""
     script = f"""
         from pathlib import Path
-        from resources.embedded_broker import EmbeddedBroker
+        from resources.embedded.broker import EmbeddedBroker
         broker = EmbeddedBroker(Path({str(tmp_path)!r}))
         broker.start()
         print(broker.pid, flush=True)
@@ -301,8 +302,8 @@ def test_a_process_that_looks_for_leftovers_spares_itself_and_its_ancestors(tmp_
     script = f"""
         import subprocess, sys
         from pathlib import Path
-        from resources.processes import end_leftovers
-        inner = "from pathlib import Path; from resources.processes import end_leftovers; "
+        from resources.processes.child import end_leftovers
+        inner = "from pathlib import Path; from resources.processes.child import end_leftovers; "
         inner += "print(len(end_leftovers(Path({str(tmp_path)!r}))))"
         print(subprocess.run([sys.executable, "-c", inner], capture_output=True, text=True).stdout)
     """

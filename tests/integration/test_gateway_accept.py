@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedBroker
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from resources.settings import Settings
 from tests.conftest import BrokerUnderTest
 from tests.integration.gateway_live import LiveGateway, live_gateway

@@ -17,8 +17,8 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ops.errors import Reason
-from resources.photo_addresses import AddressGuard, is_public
-from resources.photo_fetch import FetchLimits, PhotoFetcher
+from resources.photos.addresses import AddressGuard, is_public
+from resources.photos.fetch import FetchLimits, PhotoFetcher
 from tests.integration.gateway_live import live_gateway
 from tests.integration.live import Live
 from tests.integration.working import Working, until

@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedBroker
-from resources.release_making import freeze_training_set
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from resources.settings import Settings
-from resources.training_rows import read_labelled
+from resources.training.labels import read_labelled
+from resources.training.train import freeze_training_set
 from tests.conftest import BrokerUnderTest
 from tests.integration.gateway_live import live_gateway
 from tests.integration.labelled import Labelled, goods, guessing_release

@@ -20,7 +20,7 @@ from lalafo_assets.cli import app
 from ops.errors import ConfigurationError
 from resources import api_keys
 from resources.api_key_text import KeyText, new_key, read_key
-from resources.database import Database
+from resources.postgres.database import Database
 from resources.settings import Settings
 from tests.integration.gateway_live import LiveGateway, live_gateway
 

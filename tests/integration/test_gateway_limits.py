@@ -17,7 +17,7 @@ from gateway.auth import Caller
 from gateway.limits import Limits
 from gateway.problems import Problem
 from resources import api_keys
-from resources.database import Database
+from resources.postgres.database import Database
 from resources.settings import Settings
 from tests.integration.gateway_live import LiveGateway, live_gateway
 

@@ -11,7 +11,7 @@ import pytest
 from gateway import listing
 from ops.types import AdStatus
 from resources.api_keys import make
-from resources.database import Database
+from resources.postgres.database import Database
 from tests.batches import NOON, event, outcome
 from tests.integration.read_catalogue import DAGSTER, Catalogue, of, problem, read_catalogue, store
 

@@ -17,10 +17,10 @@ import pytest
 
 from gateway import protocol
 from lalafo_assets.bench.gateway_place import RunningGateway, run_gateway
-from resources.ad_stream import AdStream
 from resources.api_keys import make
-from resources.database import Database
-from resources.embedded import EmbeddedBroker
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest
 from tests.integration.gateway_live import live_gateway
 from tests.integration.odd_requests import UNCLOSED, Odd, odd_requests

@@ -17,11 +17,11 @@ import pytest
 from gateway.schemas import EXAMPLE_AD
 from lalafo_assets.bench.gateway_fill import fill
 from lalafo_assets.synthetic.photos import generate
-from resources.ad_stream import AdStream
 from resources.api_keys import SCOPES, make
-from resources.database import Database
-from resources.embedded import EmbeddedBroker
-from resources.photo_store import PhotoStore
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.storage.photos import PhotoStore
 from tests.conftest import BrokerUnderTest
 from tests.integration.gateway_live import live_gateway
 

@@ -13,9 +13,9 @@ import pytest
 from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.models.release import Release
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedBroker
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from resources.settings import Settings
 from tests.conftest import BrokerUnderTest
 from tests.integration.gateway_live import live_gateway

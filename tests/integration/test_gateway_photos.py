@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ops.types import EventKind
-from resources.database import Database
-from resources.photo_store import PhotoStore
+from resources.postgres.database import Database
+from resources.storage.photos import PhotoStore
 from tests.batches import event, outcome
 from tests.integration.read_catalogue import (
     Catalogue,

@@ -16,9 +16,9 @@ from gateway import listing, reading
 from gateway.cursors import cursor_after
 from gateway.listing import Asked
 from ops.types import AdKey
-from resources.database import Database
-from resources.release_registry import partition_name
-from resources.releases_in_force import put_live
+from resources.postgres.database import Database
+from resources.releases.active import put_live
+from resources.releases.registry import partition_name
 from tests.batches import NOON, RELEASE, put_test_release
 from tests.integration.read_catalogue import (
     DAGSTER,

@@ -11,8 +11,8 @@ import pytest
 
 from ops.types import EventKind, PhotoRef
 from resources.api_keys import make
-from resources.database import Database
-from resources.releases_in_force import promote, propose, put_live, read_in_force, take_back
+from resources.postgres.database import Database
+from resources.releases.active import promote, propose, put_live, read_in_force, take_back
 from tests.batches import NOON, RELEASE, event, outcome, put_test_release, sha
 from tests.integration.flips import TOPIC, judged, rescore
 from tests.integration.gateway_live import live_gateway

@@ -20,8 +20,8 @@ from alembic.script import ScriptDirectory
 from gateway import health
 from gateway.__main__ import main
 from gateway.exposure import is_loopback
-from resources.database import MIGRATIONS, Database
-from resources.embedded import EmbeddedBroker
+from resources.embedded.broker import EmbeddedBroker
+from resources.postgres.database import MIGRATIONS, Database
 from resources.settings import Settings
 from tests.integration.gateway_live import live_gateway
 

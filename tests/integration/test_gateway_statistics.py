@@ -18,9 +18,9 @@ from gateway import statistics_reading
 from gateway.statistics_schemas import StatisticsOut
 from ops.session.latency_histogram import RATIO
 from resources.api_keys import make
-from resources.database import Database
-from resources.release_registry import find_release
-from resources.releases_in_force import propose
+from resources.postgres.database import Database
+from resources.releases.active import propose
+from resources.releases.registry import find_release
 from resources.rescoring.attempts import request, starting
 from tests.integration.flips import judged, rescore
 from tests.integration.gateway_live import LiveGateway, live_gateway

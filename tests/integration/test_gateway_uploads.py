@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from resources.database import Database
-from resources.photo_store import PhotoStore
+from resources.postgres.database import Database
 from resources.settings import Settings
+from resources.storage.photos import PhotoStore
 from tests.integration.gateway_live import LiveGateway, live_gateway
 from tests.integration.live import Live
 from tests.integration.working import Working, until

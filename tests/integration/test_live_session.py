@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lalafo_assets.demo.spoilt import spoilt_photos
-from resources.leases import read_leases, read_offsets
+from resources.sessions.leases import read_leases, read_offsets
 from tests.integration.live import Live, ad
 from tests.integration.working import Working, until
 from tests.odd_photos import jpeg, noisy

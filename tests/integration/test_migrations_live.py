@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 
-from resources.database import MIGRATIONS, Database
+from resources.postgres.database import MIGRATIONS, Database
 from tests.conftest import connect_args
 
 SEEN = "TIMESTAMPTZ '2026-11-01 10:00:00Z'"

@@ -9,8 +9,8 @@ import pytest
 from lalafo_assets.definitions import defs
 from resources.dagster.names import ROLE_TAG, SESSION_JOB
 from resources.dagster.resources import AdStreamResource, DatabaseResource
-from resources.leases import read_sessions
-from resources.session_seat import SeatTerms, SessionSeat
+from resources.sessions.leases import read_sessions
+from resources.sessions.membership import SeatTerms, SessionSeat
 from tests.integration.live import Live, ad
 from tests.integration.working import until
 

@@ -12,12 +12,13 @@ import pytest
 from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.models.release import Release
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedBroker, EmbeddedPostgres
-from resources.outbox import relay
-from resources.requeue import requeue_ads
+from resources.embedded.broker import EmbeddedBroker
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.kafka.outbox import relay
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from resources.settings import Settings
+from resources.upkeep.requeue import requeue_ads
 from tests.conftest import connect_args
 from tests.integration.live import Live, ad, make_live
 from tests.integration.working import Working, until

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from ops.errors import ConfigurationError, RetryableError
-from resources import outbox
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.embedded import EmbeddedBroker
-from resources.outbox import put, relay
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka import outbox
+from resources.kafka.outbox import put, relay
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest
 from tests.integration.topics import everything_on
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from ops.errors import BadInputError, Reason
-from resources.photo_addresses import AddressGuard, is_public
-from resources.photo_fetch import FetchLimits, PhotoFetcher
-from resources.photo_urls import checked_url
+from resources.photos.addresses import AddressGuard, is_public
+from resources.photos.fetch import FetchLimits, PhotoFetcher
+from resources.photos.urls import checked_url
 from resources.settings import Settings
 from tests import odd_photos as odd
 from tests.odd_host import OddHost, answer, redirect

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from ops.errors import RetryableError
-from resources.database import Database
-from resources.photo_store import Kind, PhotoStore
-from resources.photo_upkeep import PhotoSweep, sweep_photos
+from resources.postgres.database import Database
+from resources.storage.photos import Kind, PhotoStore
+from resources.upkeep.photos import PhotoSweep, sweep_photos
 from tests.conftest import connect_args
 
 

@@ -9,12 +9,12 @@ from typer.testing import CliRunner, Result
 from lalafo_assets.cli import app
 from ops.errors import LalafoError
 from ops.models.release import Release
-from resources.database import Database
-from resources.release_days import read_coverage
-from resources.release_registry import RegisteredRelease
-from resources.release_store import ReleaseStore
-from resources.releases_in_force import propose, read_in_force
+from resources.postgres.database import Database
+from resources.releases.active import propose, read_in_force
+from resources.releases.coverage import read_coverage
+from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import latest, request
+from resources.storage.releases import ReleaseStore
 from tests.integration.stored_days import FIRST, SECOND, THIRD, add_ads, judged, rows
 from tests.releases import random_release
 
@@ -93,7 +93,7 @@ def test_a_catalogue_is_scored_here_compared_promoted_and_taken_back(
     """The whole way, without Dagster; each command says what comes next."""
     assert "every day is scored" in lalafo("rescore", "--here")  # the live one: opened by nobody
     with database.cursor() as cursor:
-        from resources.release_days import open_days
+        from resources.releases.coverage import open_days
 
         open_days(cursor, first.name)
     assert "every day is scored" in lalafo("rescore", first.name, "--here")

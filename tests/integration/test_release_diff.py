@@ -13,11 +13,11 @@ from ops.errors import NotReadyError
 from ops.models.release import Release
 from ops.tasks import Task, task_by_name
 from resources.dagster.names import RELEASE_DIFF
-from resources.database import Database
-from resources.photo_store import PhotoStore
-from resources.release_diff import compare, examples
-from resources.release_registry import RegisteredRelease
-from resources.releases_in_force import propose, put_live
+from resources.postgres.database import Database
+from resources.releases.active import propose, put_live
+from resources.releases.diff import compare, examples
+from resources.releases.registry import RegisteredRelease
+from resources.storage.photos import PhotoStore
 from tests.integration.stored_days import (
     FIRST,
     SECOND,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from resources.release_days import read_coverage
-from resources.release_upkeep import RemovedReleases, remove_superseded
-from resources.releases_in_force import promote, propose, read_in_force, withdraw
+from resources.releases.active import promote, propose, read_in_force, withdraw
+from resources.releases.coverage import read_coverage
+from resources.upkeep.releases import RemovedReleases, remove_superseded
 from tests.integration.flips import TOPIC, judged, rescore, without_a_value
 from tests.integration.live import Live, ad
 from tests.odd_photos import jpeg, noisy

@@ -7,9 +7,7 @@ import time
 import pytest
 
 from ops.errors import ConfigurationError, NotReadyError
-from resources.release_days import read_coverage, settle
-from resources.release_registry import find_release
-from resources.releases_in_force import (
+from resources.releases.active import (
     announce,
     promote,
     propose,
@@ -20,6 +18,8 @@ from resources.releases_in_force import (
     take_back,
     withdraw,
 )
+from resources.releases.coverage import read_coverage, settle
+from resources.releases.registry import find_release
 from tests.integration.flips import TOPIC, judged, left_over, rescore, without_a_value
 from tests.integration.live import Live, ad
 from tests.odd_photos import jpeg, noisy

@@ -11,8 +11,8 @@ import pytest
 from ops.errors import Reason
 from ops.events.parse import EventLimits, parse_event
 from ops.types import AdEvent, PhotoRef, StreamRecord
-from resources.database import Database
-from resources.requeue import Requeued, requeue_ads
+from resources.postgres.database import Database
+from resources.upkeep.requeue import Requeued, requeue_ads
 from tests.batches import event, rendition, sha
 from tests.conftest import connect_args
 

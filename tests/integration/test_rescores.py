@@ -15,10 +15,10 @@ from resources.dagster.backfills import cancel, start_rescore
 from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, RESCORE_TAG
 from resources.dagster.release_scores import BEHIND_CHECK
 from resources.dagster.resources import DatabaseResource
-from resources.database import Database
-from resources.release_days import open_days, reopen_day
-from resources.release_registry import RegisteredRelease, write_verdict
-from resources.releases_in_force import propose, put_live, read_in_force, withdraw
+from resources.postgres.database import Database
+from resources.releases.active import propose, put_live, read_in_force, withdraw
+from resources.releases.coverage import open_days, reopen_day
+from resources.releases.registry import RegisteredRelease, write_verdict
 from resources.rescoring.attempts import at_work, is_at_work, latest, mark_cancelled, request
 from tests.integration.stored_days import FIRST, SECOND, THIRD, add_ads, judged, known, rows
 from tests.releases import random_release

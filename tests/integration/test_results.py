@@ -12,9 +12,9 @@ import pytest
 from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError, RetryableError
 from ops.outcomes import Batch, CommitResult, StageTimes
 from ops.types import AdKey, EventKind
-from resources.database import Database
-from resources.leases import Leases, read_offsets
-from resources.results import Holder, ResultWriter
+from resources.postgres.database import Database
+from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.leases import Leases, read_offsets
 from tests.batches import (
     NOON,
     RELEASE,

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from resources.outbox import relay
-from resources.requeue import Requeued, requeue_ads
+from resources.kafka.outbox import relay
+from resources.upkeep.requeue import Requeued, requeue_ads
 from tests.integration.live import Live, ad
 from tests.odd_photos import jpeg
 

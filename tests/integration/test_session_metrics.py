@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.errors import ConfigurationError
-from resources.session_metrics import PORTS_TRIED, STAGES, SessionMetrics
+from resources.sessions.metrics import PORTS_TRIED, STAGES, SessionMetrics
 from resources.settings import Settings
 from tests.integration.live import Live, ad
 from tests.integration.working import Working, until
@@ -102,7 +102,7 @@ def test_without_a_port_nothing_is_served() -> None:
 
 def test_a_setting_that_can_not_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every port tried is taken: a person must act, and is told which setting it is."""
-    monkeypatch.setattr("resources.session_metrics.PORTS_TRIED", 1)
+    monkeypatch.setattr("resources.sessions.metrics.PORTS_TRIED", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

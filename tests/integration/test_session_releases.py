@@ -10,9 +10,9 @@ import pytest
 
 from ops.models.release import FrozenBackbone
 from ops.scoring.ready_release import PhotoEmbedder
-from resources.ready_releases import new_embedder
-from resources.release_days import read_coverage
-from resources.releases_in_force import announce, promote, propose, read_in_force, take_back
+from resources.inference.loading import new_embedder
+from resources.releases.active import announce, promote, propose, read_in_force, take_back
+from resources.releases.coverage import read_coverage
 from tests.integration.flips import TOPIC, judged, left_over, rescore, without_a_value
 from tests.integration.live import Live, ad
 from tests.integration.session_process import Crew, wait_for

@@ -18,10 +18,10 @@ import pytest
 
 from ops.errors import RetryableError
 from ops.session.ports import Taken
-from resources import session_seat
-from resources.database import Database
-from resources.leases import CHANNEL, Leases, read_leases, read_sessions
-from resources.session_seat import SeatTerms, SessionSeat, lead_s
+from resources.postgres.database import Database
+from resources.sessions import membership
+from resources.sessions.leases import CHANNEL, Leases, read_leases, read_sessions
+from resources.sessions.membership import SeatTerms, SessionSeat, lead_s
 from tests.conftest import connect_args
 from tests.integration.working import until
 
@@ -313,7 +313,7 @@ def test_giving_up_wakes_the_one_that_waits(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looks are ten minutes apart here, so that only the notification can be what wakes it."""
-    monkeypatch.setattr(session_seat, "LOOK_S", 600.0)
+    monkeypatch.setattr(membership, "LOOK_S", 600.0)
     url = connect_args(database.url.render_as_string())
     with ExitStack() as stack:
         bell = stack.enter_context(psycopg.connect(**url, autocommit=True))
@@ -323,7 +323,7 @@ def test_giving_up_wakes_the_one_that_waits(
             return True
 
         def end() -> None:
-            monkeypatch.setattr(session_seat, "LOOK_S", 0.05)
+            monkeypatch.setattr(membership, "LOOK_S", 0.05)
             ring()
 
         one = stack.enter_context(sitting(database, "one", partitions=1, ttl_s=FOREVER_S))

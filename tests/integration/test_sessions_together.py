@@ -7,13 +7,13 @@ import pytest
 
 from lalafo_assets.bench.kafka.server import KafkaServer
 from ops.models.release import Release
-from resources.ad_stream import AdStream
-from resources.database import Database
-from resources.leases import read_leases, read_offsets, read_sessions
-from resources.ready_releases import install
-from resources.release_store import ReleaseStore
-from resources.releases_in_force import put_live
+from resources.inference.loading import install
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.releases.active import put_live
+from resources.sessions.leases import read_leases, read_offsets, read_sessions
 from resources.settings import Settings
+from resources.storage.releases import ReleaseStore
 from tests.conftest import BrokerUnderTest
 from tests.integration.corpus import Message, publish
 from tests.integration.gated_host import GatedHost

@@ -12,11 +12,11 @@ from lalafo_assets.jobs import TRAIN_JOB
 from ops.errors import ConfigurationError, NotReadyError
 from ops.training.dataset import SplitRule
 from ops.types import AdStatus
-from resources.database import Database
-from resources.release_check import check_release
-from resources.release_making import Trained, TrainingOptions, freeze_training_set, train_release
-from resources.releases_in_force import propose, read_in_force
+from resources.postgres.database import Database
+from resources.releases.active import propose, read_in_force
 from resources.settings import Settings
+from resources.training.gate import check_release
+from resources.training.train import Trained, TrainingOptions, freeze_training_set, train_release
 from tests.integration.labelled import (
     GOODS,
     Ad,

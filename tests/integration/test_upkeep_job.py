@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 
 from lalafo_assets.upkeep import UPKEEP_JOB, upkeep_job, upkeep_schedule
-from resources.ad_stream import AdStream
 from resources.dagster.resources import RESOURCES
-from resources.database import Database
-from resources.outbox import put
-from resources.photo_store import PhotoStore
+from resources.kafka.outbox import put
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.storage.photos import PhotoStore
 from tests.batches import event
 from tests.conftest import BrokerUnderTest
 from tests.integration.test_dlq import refuse

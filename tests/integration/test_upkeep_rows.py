@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from resources import upkeep
-from resources.database import Database
-from resources.photo_store import PhotoStore
+from resources.postgres.database import Database
 from resources.settings import Settings
-from resources.upkeep import delete_old_rows, delete_old_uploads
+from resources.storage.photos import PhotoStore
+from resources.upkeep import rows
+from resources.upkeep.rows import delete_old_rows, delete_old_uploads
 from tests.batches import event
 from tests.integration.test_requeue import write
 
@@ -101,8 +101,8 @@ def test_many_go_in_chunks_and_locked_rows_next_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No transaction deletes more than a chunk; a call stops after so many, the next goes on."""
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(upkeep, "CHUNKS", 3)
+    monkeypatch.setattr(rows, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(rows, "CHUNKS", 3)
     for number in range(45):
         add_failure(database, "event", str(number), timedelta(days=100))
     assert delete_old_rows(database, SETTINGS)["failures"] == 30
@@ -219,7 +219,7 @@ def test_uploads_go_in_chunks(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that can't go hold up none behind them."""
-    monkeypatch.setattr(upkeep, "UPLOAD_CHUNK_ROWS", 2)
+    monkeypatch.setattr(rows, "UPLOAD_CHUNK_ROWS", 2)
     store = PhotoStore(str(tmp_path), fsync=False)
     for number in range(7):
         name = upload(database, store, b"%d" % number, timedelta(hours=2))

@@ -5,8 +5,8 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from resources.ad_stream import AdStream
-from resources.database import Database
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
 
 MOMENTS = ("updated_at", "created_at", "failed_at", "scored_at", "committed_at", "since")
 TABLES = (

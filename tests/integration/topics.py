@@ -3,7 +3,7 @@
 import time
 
 from ops.types import StreamRecord
-from resources.ad_stream import AdStream
+from resources.kafka.topics import AdStream
 
 PATIENCE_S = 20.0
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from ops.session.ports import SessionPolicy
 from ops.session.tally import Tally
-from resources.live_session import LiveSession, open_session
+from resources.sessions.live import LiveSession, open_session
 from tests.integration.live import Live
 
 PATIENCE_S = 90.0

@@ -160,7 +160,7 @@ class World:
         self.letters.extend(letters)
 
     def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
-        """All of it or nothing, checked as `resources/results.py` does."""
+        """All of it or nothing, checked as `resources/sessions/commit.py` does."""
         self.act("commit")
         with self.changed:
             lost = frozenset(p for p in batch.partitions if self.epochs.get(p) != epochs[p])

@@ -10,7 +10,7 @@ from lalafo_assets.session.job import session_job
 from ops.errors import ConfigurationError
 from resources.dagster.executors import pod_tags, rescore_executor, session_executor
 from resources.dagster.names import SESSION_JOB
-from resources.tuning import TUNING
+from resources.processes.environment import TUNING
 
 
 def test_locally_there_are_no_pods() -> None:

@@ -15,8 +15,9 @@ import fsspec
 import pytest
 
 from ops.errors import ConfigurationError, RetryableError, StoredObjectError
-from resources import photo_store, stored_objects
-from resources.photo_store import RENEWED_AFTER_S, PhotoStore
+from resources.storage import objects as stored_objects
+from resources.storage import photos
+from resources.storage.photos import RENEWED_AFTER_S, PhotoStore
 
 DATA = b"a rendition" * 1000
 NAME = sha256(DATA).digest()
@@ -345,7 +346,7 @@ def test_a_full_disk_leaves_no_rest(tmp_path: Path) -> None:
 import resource, signal, sys
 from hashlib import sha256
 from ops.errors import RetryableError
-from resources.photo_store import PhotoStore
+from resources.storage.photos import PhotoStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 data = bytes(10_000)
@@ -354,7 +355,7 @@ try:
 except RetryableError as error:
     print("retryable")
 """
-    root = Path(photo_store.__file__).parent.parent
+    root = Path(photos.__file__).parents[2]
     told = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True
     )

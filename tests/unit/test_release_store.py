@@ -11,7 +11,7 @@ import pytest
 from ops.errors import ConfigurationError
 from ops.models.release import Release
 from ops.models.release_files import encode_backbone
-from resources.release_store import ReleaseStore
+from resources.storage.releases import ReleaseStore
 from tests.unit.test_release import a_head, a_release
 
 

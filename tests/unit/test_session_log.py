@@ -5,7 +5,7 @@ from datetime import timedelta
 from structlog.testing import capture_logs
 
 from ops.outcomes import CommitResult
-from resources.session_log import logged
+from resources.sessions.ad_log import logged
 from tests.batches import NOON, batch, dead_letter, event, outcome
 
 

@@ -13,9 +13,9 @@ import torch
 from ops.errors import ConfigurationError, RetryableError
 from ops.models.backbones import Backbone
 from ops.models.release_files import encode_backbone
-from resources import weights
-from resources.device import choose_device, describe_device
-from resources.weights import download_file, starting_weights
+from resources.inference.device import choose_device, describe_device
+from resources.training import weights
+from resources.training.weights import download_file, starting_weights
 
 NAME = "mobilenet_v3_small"
 

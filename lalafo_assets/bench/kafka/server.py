@@ -17,7 +17,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
-from resources.processes import ChildProcess
+from resources.processes.child import ChildProcess
 
 _HERE = Path(__file__).parent
 _POM = _HERE / "pom.xml"

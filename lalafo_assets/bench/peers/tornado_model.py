@@ -25,7 +25,7 @@ from tornado.web import Application, RequestHandler
 from lalafo_assets.bench.workers import Worker, read_task, tell
 from ops.models.heads import class_probabilities
 from ops.photos.rendition import make_rendition
-from resources.tuning import TUNING
+from resources.processes.environment import TUNING
 
 HOST = "127.0.0.1"
 THREADS = 2

@@ -1,0 +1,194 @@
+"""The ads that a release has not scored, with their photos' vectors, as fast as they can be read.
+
+Decides what is stale: a scored ad without a prediction of its own revision under a release, in one
+task. Of a day that nobody has begun, all ads are taken for stale. Rows come by binary COPY, one a
+photo, ordered by ad, and are never taken apart further than needed: what a prediction repeats of
+its ad goes back to PostgreSQL in the bytes it came in.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from ops.errors import ConfigurationError
+from ops.vectors import Embeddings
+from resources.postgres.binary_copy import SIGNATURE
+from resources.postgres.database import Database
+
+_SHA256_BYTES = 4 + 32  # the field's length, then the digest
+_FIELDS_BYTES = 2  # a row begins with how many fields it has
+_HEADER_BYTES = len(SIGNATURE)
+
+# Written so that the plan is the same however many ads there are: from the day's ads by keys to
+# their photos and vectors. Left to itself, PostgreSQL 18 reads all references of the catalogue for
+# each day and sorts rows with their vectors, on every core there is: 12 against 6 us a row. The
+# prediction is asked for by key, ad by ad: as NOT EXISTS it is a join, and in a partition without
+# statistics yet that becomes a loop over all its rows for each ad, for minutes.
+_PLAN = (
+    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
+    "SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
+)
+_UNSCORED = sql.SQL(
+    "AND (SELECT p.revision FROM lalafo.predictions AS p WHERE p.release = {release} "
+    "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = {task}) "
+    "IS DISTINCT FROM a.revision"
+)
+# Some of the day's ads: were none of them scored, the others are not asked about, which is a tenth
+# of PostgreSQL's work. One that was scored after all is found when its prediction is written, and
+# stays as it is.
+_SAMPLE = sql.SQL(
+    "SELECT count(*) FROM (SELECT a.catalog, a.ad_id FROM lalafo.ads AS a "
+    "WHERE a.day = {day} AND a.status = 'scored' LIMIT 200) AS a "
+    "WHERE (SELECT p.revision FROM lalafo.predictions AS p WHERE p.release = {release} "
+    "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = {task}) IS NOT NULL"
+)
+_QUERY = sql.SQL(
+    "COPY (WITH stale AS MATERIALIZED ("
+    "SELECT a.catalog, a.ad_id, a.revision, a.day, ap.sha256 FROM lalafo.ads AS a "
+    "JOIN lalafo.ad_photos AS ap ON ap.catalog = a.catalog AND ap.ad_id = a.ad_id "
+    "WHERE a.day = {day} AND a.status = 'scored' AND ap.sha256 IS NOT NULL "
+    "AND (hashtext(a.ad_id) & 65535) % {parts} = {part} "
+    "{unscored} "
+    'ORDER BY a.catalog COLLATE "C", a.ad_id COLLATE "C", ap.position) '
+    "SELECT s.catalog, s.ad_id, s.revision, s.day, s.sha256, e.embedding FROM stale AS s "
+    "JOIN lalafo.embeddings AS e ON e.backbone = {backbone} AND e.sha256 = s.sha256"
+    ") TO STDOUT (FORMAT BINARY)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of `parts` equal parts of a day's ads."""
+
+    day: date
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of every part."""
+
+    release: str
+    task: str
+    backbone: str
+    dimension: int  # of the backbone's vectors
+
+
+@dataclass(frozen=True, slots=True)
+class StaleAds:
+    """Some ads, ascending by key.
+
+    `keys`: of each ad catalog, id, revision and day, as binary COPY has them. `vectors`: (N, D)
+    of their distinct photos. `owner`: (N,) int64 ascending, whose each is.
+    """
+
+    keys: list[bytes]
+    vectors: Embeddings
+    owner: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Rows of whole ads, until they are a chunk."""
+
+    keys: list[bytes] = field(default_factory=list)
+    vectors: list[bytes] = field(default_factory=list)  # with the two lengths before them
+    owner: list[int] = field(default_factory=list)
+
+
+def read_stale(
+    database: Database, wanted: Wanted, part: Part, *, photos_a_chunk: int
+) -> Generator[StaleAds, None, None]:
+    """The stale ads of a part of a day, in chunks of whole ads.
+
+    A photo that an ad repeats counts once, one without a vector not at all. Memory is a chunk's,
+    which exceeds `photos_a_chunk` by one ad's photos at most.
+
+    Raises:
+        ConfigurationError: a vector's length is not the backbone's.
+        RetryableError: the server went away.
+    """
+    names = {
+        "day": sql.Literal(part.day),
+        "release": sql.Literal(wanted.release),
+        "task": sql.Literal(wanted.task),
+    }
+    with database.cursor() as cursor:
+        cursor.execute(_PLAN)
+        cursor.execute(_SAMPLE.format(**names))
+        (scored,) = cursor.fetchall()[0]
+        query = _QUERY.format(
+            **names,
+            parts=sql.Literal(part.parts),
+            part=sql.Literal(part.part),
+            backbone=sql.Literal(wanted.backbone),
+            unscored=_UNSCORED.format(**names) if scored else sql.SQL(""),
+        )
+        with cursor.copy(query) as copy:
+            for gathered in _chunks(cast(Iterable[bytes], copy), wanted.dimension, photos_a_chunk):
+                yield StaleAds(
+                    gathered.keys,
+                    _vectors(gathered.vectors, wanted),
+                    np.array(gathered.owner, np.int64),
+                )
+
+
+def _chunks(rows: Iterable[bytes], dimension: int, photos: int) -> Iterator[_Gathered]:
+    """Rows of one photo each -> whole ads."""
+    vector_at = -(2 * dimension + 8)
+    sha256_at = vector_at - _SHA256_BYTES
+    found, last, ad = _Gathered(), b"", -1
+    seen: set[bytes] = set()
+    for row in _without_header(rows):
+        key = row[_FIELDS_BYTES:sha256_at]
+        if key != last:
+            if len(found.owner) >= photos:
+                yield found
+                found, ad = _Gathered(), -1
+            last, ad = key, ad + 1
+            found.keys.append(key)
+            seen = {row[sha256_at:vector_at]}
+        elif row[sha256_at:vector_at] in seen:
+            continue
+        else:
+            seen.add(row[sha256_at:vector_at])
+        found.vectors.append(row[vector_at:])
+        found.owner.append(ad)
+    if found.owner:
+        yield found
+
+
+def _without_header(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """Each row's bytes; the header comes with the first, and two bytes end them all."""
+    first = True
+    for row in rows:
+        data = bytes(row)
+        if first:
+            first, data = False, data[_HEADER_BYTES:]
+        if len(data) > _FIELDS_BYTES:
+            yield data
+
+
+def _vectors(parts: list[bytes], wanted: Wanted) -> Embeddings:
+    width = wanted.dimension + 4  # in halves: two of the field's length, then dimension and zero
+    data = b"".join(parts)
+    if len(data) != len(parts) * 2 * width:
+        raise _other_length(wanted)
+    words = np.frombuffer(data, dtype=">u2").reshape(len(parts), width)
+    lengths = (words[:, 0].astype(np.int64) << 16) + words[:, 1]
+    if np.any(lengths != 4 + 2 * wanted.dimension) or np.any(words[:, 2] != wanted.dimension):
+        raise _other_length(wanted)
+    return words[:, 4:].view(">f2").astype(np.float16)
+
+
+def _other_length(wanted: Wanted) -> ConfigurationError:
+    return ConfigurationError(
+        f"stored embeddings of {wanted.backbone} are not all of {wanted.dimension} numbers, as its "
+        "release says: they were written by something else"
+    )

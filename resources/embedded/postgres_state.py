@@ -1,0 +1,149 @@
+"""What is found on disk of a PostgreSQL cluster: its version, its server, its socket, its settings.
+
+Decides where the socket goes, what `lalafo.conf` says, and when a pid file is a lie. Refuses to
+start or stop anything.
+"""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from ops.errors import ConfigurationError
+from resources.embedded.postgres_programs import MAJOR_VERSION
+
+PORT = 5432  # only names the socket: the server listens on no address
+_MAX_SOCKET_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux; 103 elsewhere
+_SOCKET_NAME = f".s.PGSQL.{PORT}"
+_NO_PROCESS = 2**22 + 1  # above Linux's largest process id, and no process anywhere else
+_SMALL_SHM_BYTES = 512 * 2**20
+
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "",  # the socket only: no port to be taken, no door to the network
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",  # Dagster opens one for every query where it is not told otherwise
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "256MB",
+    "effective_cache_size": "1GB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "256MB",  # building vector indexes
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",  # solid-state disks
+    "jit": "off",  # compiling costs more than our short queries take
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %d ",
+    "log_lock_waits": "on",
+    "log_min_duration_statement": "1s",
+    "idle_in_transaction_session_timeout": "10min",
+}
+
+
+class Postmaster(NamedTuple):
+    """A server that runs on the data folder."""
+
+    pid: int
+    socket_folder: Path
+
+
+def check_version(data: Path) -> bool:
+    """Whether a cluster is there; raises ConfigurationError where another version made it."""
+    version_file = data / "PG_VERSION"
+    if not version_file.exists():
+        return False
+    version = version_file.read_text(encoding="ascii").strip()
+    if version != MAJOR_VERSION:
+        raise ConfigurationError(
+            f"{data} was made by PostgreSQL {version}, this is PostgreSQL {MAJOR_VERSION}. Move "
+            "that folder away to begin anew, or set another LALAFO_HOME."
+        )
+    return True
+
+
+def running_postmaster(data: Path) -> Postmaster | None:
+    """The server that runs on this folder, by its pid file and that process's command line."""
+    lines = _pid_lines(data)
+    if len(lines) < 5:
+        return None
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(int(lines[0]))
+        if process.status() != psutil.STATUS_ZOMBIE and _serves(process.cmdline(), data):
+            return Postmaster(process.pid, Path(lines[4]))
+    return None
+
+
+def forget_reused_pid(data: Path, sockets: Path) -> None:
+    """Mend what a killed server left, where its process id is a stranger's now.
+
+    PostgreSQL itself deals with a pid file whose process is gone, and would refuse to start on
+    one whose process lives. The id is replaced, not the file removed: PostgreSQL still looks
+    whether the old server's shared memory is in use, so two can never run on one folder.
+    Call only when `running_postmaster` is None.
+    """
+    path = data / "postmaster.pid"
+    lines = _pid_lines(data)
+    if lines == []:
+        path.unlink(missing_ok=True)  # empty after a power cut: PostgreSQL would refuse it
+    elif psutil.pid_exists(int(lines[0])):
+        path.write_text("\n".join([str(_NO_PROCESS), *lines[1:]]) + "\n", encoding="utf-8")
+    for name in (_SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
+        (sockets / name).unlink(missing_ok=True)
+
+
+def socket_folder(beside: Path) -> Path:
+    """Where the socket goes: `run` beside the data, or a short folder in /tmp.
+
+    The short one is for paths that a socket address can't hold, and for characters that mean
+    something in a connection URL.
+    """
+    folder = beside / "run"
+    length = len(str(folder / _SOCKET_NAME).encode())
+    if length <= _MAX_SOCKET_BYTES and not set(",:") & set(str(folder)):
+        return folder
+    return Path("/tmp") / f"lalafo-{hashlib.sha256(str(beside).encode()).hexdigest()[:16]}"  # noqa: S108  its owner is checked
+
+
+def settings_text(sockets: Path, overrides: Mapping[str, str]) -> str:
+    """The text of `lalafo.conf`."""
+    folder = str(sockets).replace('"', '""')
+    settings = {
+        **SETTINGS,
+        "unix_socket_directories": f'"{folder}"',
+        # In a container /dev/shm is 64 MB, too small for a parallel index build.
+        "dynamic_shared_memory_type": "posix" if _shm_is_large() else "sysv",
+        **overrides,
+    }
+    lines = [
+        f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()
+    ]
+    return "\n".join(["# Written at every start; changes here are lost.", *lines, ""])
+
+
+def _shm_is_large() -> bool:
+    shm = Path("/dev/shm")  # noqa: S108  only its size is asked for
+    return shm.exists() and shutil.disk_usage(shm).total >= _SMALL_SHM_BYTES
+
+
+def _pid_lines(data: Path) -> list[str]:
+    """The pid file's lines; [] where there is none or its first line is no process id."""
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return lines if lines != [] and lines[0].strip().isdigit() else []
+
+
+def _serves(command_line: list[str], data: Path) -> bool:
+    return (
+        command_line != []
+        and Path(command_line[0]).name == "postgres"
+        and str(data) in command_line
+    )

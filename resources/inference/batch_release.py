@@ -1,0 +1,61 @@
+"""The release that a run of the batch lane scores for, and as much of it as a stage needs.
+
+Decides that predictions read no backbone: a head-only re-score loads no network, and no torch.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from ops.scoring.ready_release import Image, ReadyRelease
+from resources.inference.device import choose_device
+from resources.inference.loading import new_embedder, ready
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.releases.registry import RegisteredRelease, find_release
+from resources.settings import Settings
+from resources.storage.releases import ReleaseStore
+
+if TYPE_CHECKING:
+    from ops.models.embed import Embedder
+
+
+def wanted_release(database: Database, tags: Mapping[str, str], tag: str) -> RegisteredRelease:
+    """The release that a run's tag names; the live one where the run has no such tag.
+
+    Raises:
+        ConfigurationError: no release of that name is known, or none is live.
+    """
+    name = tags.get(tag)
+    return read_in_force(database).live if name is None else find_release(database, name)
+
+
+def load_heads(known: RegisteredRelease, store: ReleaseStore) -> ReadyRelease:
+    """A release that predicts from stored embeddings, and embeds nothing."""
+    manifest = store.manifest(known.digest)
+    return ready(manifest, store.heads(manifest), _NoBackbone(manifest.dimension))
+
+
+def load_to_embed(
+    known: RegisteredRelease, store: ReleaseStore, settings: Settings
+) -> tuple[ReadyRelease, list["Embedder"]]:
+    """A release, and as many embedders as work best side by side.
+
+    On a CPU one a core, each with one thread: threads of one network wait for each other. On a
+    GPU one.
+    """
+    one_thread = settings.model_copy(update={"torch_threads": 1})
+    release = store.load(known.digest)
+    count = 1 if choose_device(settings.device) == "cuda" else len(os.sched_getaffinity(0))
+    embedders = [new_embedder(release.backbone, one_thread) for _ in range(count)]
+    return ready(release.manifest, release.heads, embedders[0]), embedders
+
+
+class _NoBackbone:
+    """Stands where a backbone would: nothing is embedded in this stage."""
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+
+    def embed(self, images: Sequence[Image]) -> NoReturn:
+        raise NotImplementedError(f"{len(images)} photos: this release was loaded without backbone")

@@ -1,0 +1,197 @@
+"""Dead letters as PostgreSQL keeps them (`lalafo.failures`), and the way back onto the topic `ads`.
+
+Decides what a replay is: the original bytes under the original key, acknowledged by the broker
+before the row says so. Refuses to mend anything: what was wrong must be mended first.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from ops.errors import ConfigurationError, RetryableError
+from resources.kafka.delivery import Outgoing, publish_acknowledged
+from resources.kafka.topics import StreamPublisher
+from resources.postgres.database import Database
+
+REPLAY_HEADER = "lalafo-replay-of"
+CHUNK_LETTERS = 200
+ACKNOWLEDGED_WITHIN_S = 15.0
+
+_COLUMNS = (
+    'subject, reason, detail, failed_at, topic, partition, "offset", run_id, replayed_at, '
+    "original_key AS key, original AS value"
+)
+_CHOSEN = (
+    "kind = 'event' AND (%(reason)s::text IS NULL OR reason = %(reason)s) "
+    "AND (%(since)s::timestamptz IS NULL OR failed_at >= %(since)s) "
+    "AND (replayed_at IS NULL OR NOT %(unreplayed)s)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRecord:
+    """One record that was refused whole."""
+
+    subject: str  # stream_id/topic/partition/offset
+    reason: str
+    detail: str
+    failed_at: datetime
+    topic: str
+    partition: int
+    offset: int
+    run_id: str
+    replayed_at: datetime | None
+    key: bytes | None
+    value: bytes | None  # None: the record had no value, and there is nothing to send again
+
+    @property
+    def replay_headers(self) -> tuple[tuple[str, bytes], ...]:
+        """What the record carries when it is sent again."""
+        return ((REPLAY_HEADER, self.subject.encode()),)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters; nothing set: all of them."""
+
+    reason: str | None = None
+    since: datetime | None = None  # inclusive, UTC
+    unreplayed: bool = False  # only those that nobody has sent again
+
+    @property
+    def values(self) -> dict[str, object]:
+        """As the queries bind them."""
+        return {"reason": self.reason, "since": self.since, "unreplayed": self.unreplayed}
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What became of a replay."""
+
+    sent: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)  # subject, why
+
+
+def latest(database: Database, choice: Choice, limit: int) -> list[DeadLetterRecord]:
+    """The dead letters that failed last, the newest first."""
+    with database.cursor() as cursor:
+        return _letters(
+            cursor,
+            f"WHERE {_CHOSEN} ORDER BY failed_at DESC, subject LIMIT %(limit)s",
+            {**choice.values, "limit": limit},
+        )
+
+
+def counts_by_reason(database: Database, choice: Choice) -> dict[str, int]:
+    """How many there are of each reason, the most frequent first."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            f"SELECT reason, count(*) FROM lalafo.failures WHERE {_CHOSEN} "
+            "GROUP BY reason ORDER BY 2 DESC, 1",
+            choice.values,
+        )
+        return dict(cursor.fetchall())
+
+
+def find(database: Database, name: str) -> DeadLetterRecord:
+    """The dead letter of this subject; its end, such as `ads/0/17`, is enough where it is one's.
+
+    Raises:
+        ConfigurationError: there is none, or the end fits several.
+    """
+    with database.cursor() as cursor:
+        found = _letters(
+            cursor,
+            "WHERE kind = 'event' AND (subject = %(name)s OR right(subject, length(%(name)s) + 1) "
+            "= '/' || %(name)s) ORDER BY subject <> %(name)s, failed_at DESC LIMIT 3",
+            {"name": name},
+        )
+    if not found:
+        raise ConfigurationError(
+            f"no dead letter {name}: `lalafo dlq list` shows those there are (they are kept for "
+            "LALAFO_KEEP_FAILURES_DAYS)"
+        )
+    if len(found) > 1 and found[0].subject != name:
+        several = ", ".join(letter.subject for letter in found)
+        raise ConfigurationError(f"{name} fits several dead letters, name one in full: {several}")
+    return found[0]
+
+
+def chosen(database: Database, choice: Choice) -> Iterator[list[DeadLetterRecord]]:
+    """All of them in the order in which they failed, CHUNK_LETTERS at a time."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            f"SELECT subject FROM lalafo.failures WHERE {_CHOSEN} ORDER BY failed_at, subject",
+            choice.values,
+        )
+        subjects = [subject for (subject,) in cursor.fetchall()]
+    for start in range(0, len(subjects), CHUNK_LETTERS):
+        with database.cursor() as cursor:
+            letters = _letters(
+                cursor,
+                "WHERE kind = 'event' AND subject = ANY(%(subjects)s) ORDER BY failed_at, subject",
+                {"subjects": subjects[start : start + CHUNK_LETTERS]},
+            )
+        yield letters  # outside the transaction: the caller may take its time
+
+
+def replay(
+    database: Database, publisher: StreamPublisher, topic: str, letters: Sequence[DeadLetterRecord]
+) -> Replayed:
+    """Send the originals again, and note it on the rows of those that were acknowledged.
+
+    Sent twice, by a repeat or by a death between acknowledgement and note, a letter changes
+    nothing: its revision decides.
+
+    Args:
+        topic: where to; the topic `ads`.
+        letters: CHUNK_LETTERS at most; the broker answers for all of them within
+            ACKNOWLEDGED_WITHIN_S.
+
+    Raises:
+        RetryableError: the broker or PostgreSQL is away. What was acknowledged is noted; the same
+            call goes on with the rest.
+    """
+    outcome = Replayed()
+    sendable = [letter for letter in letters if letter.value is not None]
+    empty = "the record was empty: nothing to send again"
+    outcome.refused = [(letter.subject, empty) for letter in letters if letter.value is None]
+    answers = publish_acknowledged(
+        publisher,
+        [Outgoing(topic, it.key, it.value, it.replay_headers) for it in sendable],
+        within_s=ACKNOWLEDGED_WITHIN_S,
+    )
+    told = list(zip(sendable, answers, strict=True))
+    acknowledged = [letter.subject for letter, answer in told if answer is None]
+    _mark(database, acknowledged)
+    outcome.sent = len(acknowledged)
+    for letter, answer in told:
+        if isinstance(answer, RetryableError):
+            raise RetryableError(
+                f"{outcome.sent} of {len(letters)} were sent and are marked so, the others wait "
+                f"for the same command again: {answer}"
+            ) from answer
+        if answer is not None:
+            outcome.refused.append((letter.subject, str(answer)))
+    return outcome
+
+
+def _mark(database: Database, subjects: list[str]) -> None:
+    with database.cursor() as cursor:
+        cursor.execute(
+            "UPDATE lalafo.failures SET replayed_at = clock_timestamp() "
+            "WHERE kind = 'event' AND subject = ANY(%s)",
+            (subjects,),
+        )
+
+
+def _letters(
+    cursor: psycopg.Cursor[Any], condition: str, values: dict[str, object]
+) -> list[DeadLetterRecord]:
+    with cursor.connection.cursor(row_factory=class_row(DeadLetterRecord)) as typed:
+        typed.execute(f"SELECT {_COLUMNS} FROM lalafo.failures {condition}", values)
+        return typed.fetchall()

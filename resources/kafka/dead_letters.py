@@ -1,0 +1,39 @@
+"""The topic `ads.dlq`: records that can't be used, with their original bytes and the reason."""
+
+from collections.abc import Sequence
+
+from ops.outcomes import DeadLetter
+from resources.kafka.topics import StreamPublisher
+
+FLUSH_TIMEOUT_S = 10.0
+
+
+class DeadLetterTopic:
+    """Sends dead letters; the record's value is the original's, everything else is a header."""
+
+    def __init__(self, publisher: StreamPublisher, topic: str) -> None:
+        self.publisher = publisher
+        self.topic = topic
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Returns when the broker has acknowledged all; RetryableError where it did not.
+
+        Called again after an error, it sends again: a letter may be there twice, never not.
+        """
+        for letter in letters:
+            record, failure = letter.record, letter.failure
+            headers = {
+                "reason": failure.reason.value,
+                "detail": failure.detail,
+                "topic": record.topic,
+                "partition": str(record.partition),
+                "offset": str(record.offset),
+                "timestamp_ms": str(record.timestamp_ms),
+            }
+            self.publisher.publish(
+                self.topic,
+                key=record.key,
+                value=record.value,
+                headers=tuple((name, text.encode()) for name, text in headers.items()),
+            )
+        self.publisher.flush(FLUSH_TIMEOUT_S)

@@ -1,0 +1,202 @@
+"""Write to Kafka: acknowledged by every in-sync replica, in order, without doubles by retries.
+
+Decides that nothing counts as published before `flush` or a result says so. Refuses to know what
+the bytes mean.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ops.errors import ConfigurationError, LalafoError, RetryableError
+from resources.kafka.connection import REQUEST_TIMEOUT_S, StreamConfig, broker_errors, open_client
+
+ADS_MAX_BYTES = 2**20
+"""The largest record on any topic but `ads.dlq`, overhead included: Kafka's default limit."""
+
+DLQ_MAX_BYTES = 2 * ADS_MAX_BYTES
+"""The largest record on `ads.dlq`: the original bytes of any refused record, and its reasons."""
+
+_OVERHEAD_BYTES = 128  # of a batch of one record (61) and of the record's own lengths
+_HEADER_OVERHEAD_BYTES = 16
+_DELIVERY_S = 30.0  # after that a record that the broker never took fails
+_LINGER_MS = 2
+_BATCH_BYTES = 64 * 2**10
+
+
+class Publication:
+    """One record on its way."""
+
+    def __init__(self, config: StreamConfig, future: Any) -> None:
+        self._config = config
+        self._future = future
+
+    @property
+    def done(self) -> bool:
+        """Whether it was acknowledged or has failed."""
+        return bool(self._future.is_done)
+
+    def result(self, timeout_s: float) -> tuple[int, int]:
+        """Wait for the acknowledgement: the record's partition and offset.
+
+        Raises:
+            RetryableError: not acknowledged in time; it may be still.
+            ConfigurationError: the broker refuses it, for its size or the topic's rules.
+        """
+        with broker_errors(self._config, "publishing"):
+            told = self._future.get(timeout_s)
+        return int(told.partition), int(told.offset)
+
+    def then(self, told: Callable[[LalafoError | None], None]) -> None:
+        """Be called back once, from a thread of the client's: None where it was acknowledged,
+        else what `result` would raise. At once where that is known."""
+
+        def failed(error: BaseException) -> None:
+            try:
+                with broker_errors(self._config, "publishing"):
+                    raise error
+            except LalafoError as ours:
+                told(ours)
+
+        self._future.add_callback(lambda _: told(None))
+        self._future.add_errback(failed)
+
+
+class StreamPublisher:
+    """A writer to any topic; safe to use from several threads. Close it, or use it in a `with`."""
+
+    def __init__(self, config: StreamConfig) -> None:
+        """Raises RetryableError where no broker answers."""
+        self._config = config
+        self._failures: list[BaseException] = []
+        self._renewal = threading.Lock()
+        self._producer: Any = self._open()
+
+    def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        *,
+        partition: int | None = None,
+    ) -> Publication:
+        """Send a record soon and return at once; records of a key stay in order.
+
+        Raises:
+            RetryableError: the topic's partitions can't be had, or the buffer stays full.
+            ConfigurationError: larger than the topic takes, or the topic is refused.
+        """
+        self._check_size(topic, key, value, headers)
+        with broker_errors(self._config, f"publishing to {topic}"):
+            future = self._usable_producer().send(
+                topic, value=value, key=key, headers=list(headers), partition=partition
+            )
+        future.add_errback(self._failures.append)
+        return Publication(self._config, future)
+
+    def partitions_for(self, topic: str) -> list[int]:
+        """The topic's partitions, ascending; a broker that makes topics on first use makes it."""
+        with broker_errors(self._config, f"asking for the topic {topic}"):
+            return sorted(self._producer.partitions_for(topic))
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all that was published is acknowledged; at once where nothing was.
+
+        Raises:
+            RetryableError: a record since the last flush failed, or some are not acknowledged
+                yet. Those may still arrive: publishing them again doubles them, which revisions
+                make harmless.
+            ConfigurationError: the broker refused a record for good.
+        """
+        with broker_errors(self._config, "publishing"):
+            self._producer.flush(timeout_s)
+            failures, self._failures = self._failures, []
+            if failures != []:
+                raise failures[0]
+
+    def close(self, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        """Send what waits, then let go of the connections; repeats do nothing.
+
+        Raises:
+            RetryableError: something was not acknowledged in time; it is given up.
+        """
+        with broker_errors(self._config, "sending what was published before closing"):
+            _close(self._producer, timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # An error on the way out says more than one about what it left unsent.
+        with contextlib.suppress(*((RetryableError,) if error is not None else ())):
+            self.close()
+
+    def _open(self) -> Any:
+        from kafka import KafkaProducer
+
+        return open_client(
+            self._config,
+            KafkaProducer,
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=DLQ_MAX_BYTES,
+            max_block_ms=int(REQUEST_TIMEOUT_S * 1000),
+            delivery_timeout_ms=int(_DELIVERY_S * 1000),
+            linger_ms=_LINGER_MS,
+            batch_size=_BATCH_BYTES,
+            metrics_enabled=False,
+        )
+
+    def _usable_producer(self) -> Any:
+        """The producer, made anew where the broker refused a record for good.
+
+        With idempotence, kafka-python 3.0.12 fails every later record of that producer too.
+        """
+        from kafka.errors import KafkaError
+
+        with self._renewal:
+            state = self._producer._transaction_manager
+            if state is not None and state.has_fatal_error():
+                with contextlib.suppress(KafkaError):  # what it held has failed already
+                    _close(self._producer, 0.0)
+                self._producer = self._open()
+            return self._producer
+
+    def _check_size(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        """Refuse here what the broker would: its refusal costs every record under way."""
+        limit = DLQ_MAX_BYTES if topic == self._config.dlq_topic else ADS_MAX_BYTES
+        size = _OVERHEAD_BYTES + sum(len(part) for part in (key, value) if part is not None)
+        size += sum(len(name.encode()) + len(v) + _HEADER_OVERHEAD_BYTES for name, v in headers)
+        if size > limit:
+            raise ConfigurationError(
+                f"A record of {size} bytes is larger than {topic} takes ({limit}): send less text."
+            )
+
+
+def _close(producer: Any, timeout_s: float) -> None:
+    """Close it, whatever is left unsent; then say so by KafkaTimeoutError."""
+    from kafka.errors import KafkaTimeoutError
+
+    try:
+        producer.close(timeout_s)
+    except KafkaTimeoutError:
+        # kafka-python 3.0.12 gives up closing where its flush times out: its thread and sockets
+        # would stay, and its __del__ would raise.
+        producer._sender.force_close()
+        producer._sender.join(REQUEST_TIMEOUT_S)
+        producer._closed = True
+        raise

@@ -1,0 +1,237 @@
+"""Photos by URL: bytes within the limits, or the reason why there are none.
+
+Decides what may be asked of whom, for how long and how often; refuses to know pixels and storage.
+URLs are checked by `resources.photo_urls`, addresses by `resources.photo_addresses`.
+
+    `timeout_s` covers everything: look-up, every redirect, every attempt, the last byte
+    redirects are followed by hand and checked like the first URL
+    tried again, with jittered back-off, only where that can help: lost connections, 5xx, 408,
+    425, 429; `Retry-After` counts, and one that exceeds the time left ends the attempts
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from ops.errors import BadInputError, Reason
+from ops.photos.formats import sniff
+from resources.photos.addresses import AddressGuard
+from resources.photos.fetch_errors import PassingError, failure_of, status_failure
+from resources.photos.urls import checked_url, host_of
+from resources.settings import Settings
+
+_SNIFFED_BYTES = 512
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BACKOFF_S = 0.1
+_DNS_CACHE_S = 30
+_TEXT_CONTROLS = b"\t\n\f\r\x1b"
+_BINARY = bytes(code for code in range(32) if code not in _TEXT_CONTROLS)
+_HEADERS = {
+    "User-Agent": "lalafo-vision",
+    "Accept": "image/avif,image/webp,image/png,image/jpeg,image/gif,*/*;q=0.5",
+    "Accept-Encoding": "identity",  # photos are compressed already; a coded body may be a bomb
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """What one fetch may take."""
+
+    timeout_s: float  # from the first byte sent to the last received, all attempts in
+    max_bytes: int  # of one photo
+    max_redirects: int
+    attempts: int
+    connections: int  # fetches at once; the others wait, and their time does not run
+    allow_private: bool = False  # private, loopback and link-local addresses too
+
+
+class PhotoFetcher:
+    """Fetches photos over pooled connections; an async context manager, bound to one event loop.
+
+    Args:
+        resolver: looks names up; by default the system's, in threads.
+        guard: judges addresses, unless the limits allow private ones.
+        sleep: waits between attempts.
+        jitter: uniform in [0, 1); scales each wait.
+    """
+
+    def __init__(
+        self,
+        limits: FetchLimits,
+        *,
+        resolver: AbstractResolver | None = None,
+        guard: AddressGuard | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._limits = limits
+        self._resolver = resolver
+        self._guard = AddressGuard() if guard is None else guard
+        self._sleep = sleep
+        self._jitter = jitter
+        self._slots = asyncio.Semaphore(limits.connections)
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """A fetcher under the limits of LALAFO_FETCH_… and LALAFO_MAX_PHOTO_BYTES."""
+        return cls(
+            FetchLimits(
+                timeout_s=settings.fetch_timeout_s,
+                max_bytes=settings.max_photo_bytes,
+                max_redirects=settings.fetch_max_redirects,
+                attempts=settings.fetch_attempts,
+                connections=settings.fetch_connections,
+                allow_private=settings.fetch_allow_private,
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        resolver = aiohttp.ThreadedResolver() if self._resolver is None else self._resolver
+        guarded = not self._limits.allow_private
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # `_slots` limits; a wait in the pool would run on the fetch's time
+                ttl_dns_cache=_DNS_CACHE_S,
+                resolver=self._guard.resolver(resolver) if guarded else resolver,
+                socket_factory=self._guard.open_socket if guarded else None,
+            ),
+            # A lost SYN must leave time for another attempt.
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._limits.timeout_s / self._limits.attempts
+            ),
+            headers=_HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,  # a proxy from the environment would connect in our stead, unguarded
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(self, url: str) -> bytes:
+        """The photo's bytes; empty if the server answers with an empty body.
+
+        That they are a photo is not sure: only text (HTML, JSON, …) is recognised and refused.
+
+        Raises BadInputError (FETCH_*). Its text names hosts, never paths, queries or addresses.
+        """
+        first = checked_url(url)
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._limits.timeout_s) as limit:
+                    return await self._try_often(first, limit.when() or 0.0)
+            except TimeoutError as error:
+                raise BadInputError(
+                    Reason.FETCH_TIMEOUT,
+                    f"{host_of(first)} took longer than {self._limits.timeout_s:g} s",
+                ) from error
+
+    async def _try_often(self, url: URL, deadline: float) -> bytes:
+        """Attempts until one succeeds, fails for good, or another can't end before `deadline`."""
+        now = asyncio.get_running_loop().time
+        attempt = 1
+        while True:
+            try:
+                return await self._follow(url)
+            except PassingError as passing:
+                wait_s = _BACKOFF_S * 2**attempt * self._jitter()
+                if passing.retry_after_s is not None:
+                    wait_s += passing.retry_after_s
+                if attempt >= self._limits.attempts or now() + wait_s >= deadline:
+                    raise passing.failure from passing
+            await self._sleep(wait_s)
+            attempt += 1
+
+    async def _follow(self, url: URL) -> bytes:
+        """One attempt, redirects in."""
+        for _ in range(self._limits.max_redirects + 1):
+            answer = await self._ask(url)
+            if isinstance(answer, bytes):
+                return answer
+            url = answer
+        raise BadInputError(
+            Reason.FETCH_TOO_MANY_REDIRECTS,
+            f"more than {self._limits.max_redirects} redirects, the last to {host_of(url)}",
+        )
+
+    async def _ask(self, url: URL) -> bytes | URL:
+        """The body, or where the server sends us instead."""
+        assert self._session is not None, "use the fetcher as `async with PhotoFetcher(…)`"
+        try:
+            async with self._session.get(url, allow_redirects=False) as response:
+                if response.status in _REDIRECTS and "Location" in response.headers:
+                    return checked_url(response.headers["Location"], base=url)
+                if response.status not in (200, 203):
+                    raise status_failure(
+                        response.status,
+                        host_of(url),
+                        _retry_after_s(response.headers.get("Retry-After")),
+                    )
+                return await self._read(response, host_of(url))
+        except (aiohttp.ClientError, ValueError, OSError) as error:
+            # TimeoutError is an OSError: only aiohttp's own, the fetch's limit comes as a cancel.
+            raise failure_of(error, host_of(url)) from error
+
+    async def _read(self, response: aiohttp.ClientResponse, host: str) -> bytes:
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            raise BadInputError(
+                Reason.FETCH_NOT_A_PHOTO, f"{host} sent a coded body; plain bytes were asked for"
+            )
+        self._check_length(response.content_length or 0, host)
+        body, sniffed = bytearray(), False
+        async for chunk in response.content.iter_any():
+            body += chunk
+            self._check_length(len(body), host)
+            if not sniffed and len(body) >= _SNIFFED_BYTES:
+                _check_content(body, host)
+                sniffed = True
+        if not sniffed:
+            _check_content(body, host)
+        return bytes(body)
+
+    def _check_length(self, n_bytes: int, host: str) -> None:
+        if n_bytes > self._limits.max_bytes:
+            raise BadInputError(
+                Reason.FETCH_TOO_LARGE,
+                f"{host} sends more than the {self._limits.max_bytes} bytes that a photo may have",
+            )
+
+
+def _check_content(body: bytearray, host: str) -> None:
+    """Refuse text, whatever the server calls it; an empty body is left to the reader of photos."""
+    head = bytes(body[:_SNIFFED_BYTES])
+    if head != b"" and sniff(head) is None and len(head.translate(None, _BINARY)) == len(head):
+        raise BadInputError(Reason.FETCH_NOT_A_PHOTO, f"{host} sent text instead of a photo")
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds from now, from either form that RFC 9110, 10.2.3 allows; None if it is neither."""
+    if header is None:
+        return None
+    if header.strip().isascii() and header.strip().isdigit():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

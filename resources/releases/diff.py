@@ -1,0 +1,165 @@
+"""What would change if one release took another's place: counted by PostgreSQL, ad by ad.
+
+Decides what counts as a change: another label, and, where a task names a number worth comparing
+(a price), how far it moves. Compares ads that both have scored at one revision, so that it can be
+asked before a re-score is complete; it says what is missing then. Refuses to know what is shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.tasks import Task
+from resources.postgres.database import Database
+from resources.releases.coverage import read_coverage
+
+SHIFT_BINS = 40
+"""Of the score's change, from -1 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberShift:
+    """How far a number in the details moves, candidate against live: shares, 0.1 is a tenth up."""
+
+    ads: int  # that have the number under both, above zero
+    p10: float
+    p50: float
+    p90: float
+    beyond_a_tenth: int  # ads
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDiff:
+    """One task's predictions under both releases."""
+
+    task: str
+    only_live: int  # ads that the live release alone has scored at their revision
+    moves: Mapping[tuple[str, str], int]  # ads by (live label, candidate label), equal ones too
+    shifts: NDArray[np.int64]  # (SHIFT_BINS,) ads by change of score, from -1 to 1
+    number: NumberShift | None = None
+
+    @property
+    def ads(self) -> int:
+        """Those that both have scored."""
+        return sum(self.moves.values())
+
+    @property
+    def changed(self) -> int:
+        """Of them, those whose label is another."""
+        return sum(count for (before, after), count in self.moves.items() if before != after)
+
+    def top_moves(self, limit: int) -> list[tuple[str, str, int]]:
+        """The largest flows between different labels: (live, candidate, ads)."""
+        flows = [(*pair, count) for pair, count in self.moves.items() if pair[0] != pair[1]]
+        return sorted(flows, key=lambda flow: (-flow[2], flow[0], flow[1]))[:limit]
+
+    def matrix(self, limit: int) -> tuple[list[str], NDArray[np.int64]]:
+        """The labels that take part in the largest flows, and a (C, C) matrix of ads, rows live,
+        columns candidate."""
+        labels = sorted({name for flow in self.top_moves(limit) for name in flow[:2]})
+        index = {label: position for position, label in enumerate(labels)}
+        matrix = np.zeros((len(labels), len(labels)), np.int64)
+        for (before, after), count in self.moves.items():
+            if before in index and after in index:
+                matrix[index[before], index[after]] = count
+        return labels, matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An ad whose label is another one."""
+
+    catalog: str
+    ad_id: str
+    task: str
+    live: str
+    candidate: str
+    rendition_sha256: bytes  # of its first photo
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDiff:
+    """The whole comparison."""
+
+    live: str
+    candidate: str
+    days: int
+    owed: int  # of them, not complete under the candidate
+    tasks: tuple[TaskDiff, ...]
+
+
+def compare(database: Database, *, live: str, candidate: str, tasks: Sequence[Task]) -> ReleaseDiff:
+    """Compare two releases over every ad that both have scored."""
+    coverage = read_coverage(database, candidate)
+    return ReleaseDiff(
+        live=live,
+        candidate=candidate,
+        days=coverage.days,
+        owed=len(coverage.owed),
+        tasks=tuple(_compare(database, live, candidate, task) for task in tasks),
+    )
+
+
+_BOTH = (
+    "lalafo.predictions AS l JOIN lalafo.predictions AS c ON c.catalog = l.catalog "
+    "AND c.ad_id = l.ad_id AND c.task = l.task AND c.revision = l.revision AND c.release = %(new)s "
+    "WHERE l.release = %(old)s AND l.task = %(task)s"
+)
+
+
+def _compare(database: Database, live: str, candidate: str, task: Task) -> TaskDiff:
+    values = {"old": live, "new": candidate, "task": task.name, "bins": SHIFT_BINS}
+    moves: dict[tuple[str, str], int] = {}
+    shifts = np.zeros(SHIFT_BINS, np.int64)
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT l.label, c.label, least(%(bins)s, greatest(1, width_bucket("
+            f"c.score::float8 - l.score::float8, -1, 1, %(bins)s))), count(*) FROM {_BOTH} "
+            "GROUP BY 1, 2, 3",
+            values,
+        )
+        for before, after, bucket, count in cursor.fetchall():
+            moves[before, after] = moves.get((before, after), 0) + count
+            shifts[bucket - 1] += count
+        cursor.execute(
+            "SELECT count(*) FROM lalafo.predictions WHERE release = %(old)s AND task = %(task)s",
+            values,
+        )
+        (scored,) = cursor.fetchall()[0]
+        number = None
+        if task.number is not None:
+            cursor.execute(
+                "WITH n AS (SELECT (c.details->>%(key)s)::float8 / (l.details->>%(key)s)::float8 "
+                f"- 1 AS moved FROM {_BOTH} AND (l.details->>%(key)s)::float8 > 0 "
+                "AND (c.details->>%(key)s)::float8 > 0) "
+                "SELECT count(*), coalesce(percentile_cont(0.1) WITHIN GROUP (ORDER BY moved), 0), "
+                "coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY moved), 0), "
+                "coalesce(percentile_cont(0.9) WITHIN GROUP (ORDER BY moved), 0), "
+                "count(*) FILTER (WHERE abs(moved) > 0.1) FROM n",
+                values | {"key": task.number},
+            )
+            number = NumberShift(*cursor.fetchall()[0])
+    return TaskDiff(task.name, scored - sum(moves.values()), moves, shifts, number)
+
+
+def examples(
+    database: Database, *, live: str, candidate: str, task: str, limit: int
+) -> list[Example]:
+    """Ads whose label is another, a few of each move, those of which the candidate is surest."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "WITH moved AS (SELECT l.catalog, l.ad_id, l.label AS old, c.label AS new, c.score, "
+            "row_number() OVER (PARTITION BY l.label, c.label ORDER BY c.score DESC, l.catalog, "
+            "l.ad_id) AS place, count(*) OVER (PARTITION BY l.label, c.label) AS flow "
+            f"FROM {_BOTH} AND l.label <> c.label) "
+            "SELECT m.catalog, m.ad_id, %(task)s::text, m.old, m.new, p.rendition_sha256 "
+            "FROM moved AS m JOIN LATERAL (SELECT ap.sha256 FROM lalafo.ad_photos AS ap "
+            "WHERE ap.catalog = m.catalog AND ap.ad_id = m.ad_id AND ap.sha256 IS NOT NULL "
+            "ORDER BY ap.position LIMIT 1) AS first ON true "
+            "JOIN lalafo.photos AS p ON p.sha256 = first.sha256 WHERE m.place <= %(limit)s "
+            "ORDER BY m.place, m.flow DESC, m.old, m.new LIMIT %(limit)s",
+            {"old": live, "new": candidate, "task": task, "limit": limit},
+        )
+        return [Example(*row) for row in cursor.fetchall()]

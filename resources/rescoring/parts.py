@@ -1,0 +1,59 @@
+"""One worker's share of a re-score: read, predict and write its parts of days, chunk by chunk.
+
+Decides nothing about who else works; a chunk is whole once it is written, so that an end between
+two chunks, or within one, leaves only what is right.
+"""
+
+import threading
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+
+from ops.models.release import Head
+from ops.scoring.rate_limit import Pace
+from ops.tasks import Task
+from resources.catalogue.stale_ads import Part, Wanted, read_stale
+from resources.postgres.database import Database
+from resources.rescoring.prediction_writer import Target, encode, write
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one worker is to do to each part."""
+
+    wanted: Wanted
+    target: Target
+    task: Task
+    head: Head
+    photos_a_chunk: int
+    rows_per_s: float  # embeddings; 0: as fast as it goes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What became of a chunk."""
+
+    ads: int  # whose prediction was written
+    photos: int  # whose vectors were read
+
+
+def score_parts(
+    database: Database, share: Share, parts: Iterable[Part], stop: threading.Event
+) -> Generator[Chunk, None, None]:
+    """Score parts of days, a chunk at each step, until there are no more or `stop` is set."""
+    pace = Pace(share.rows_per_s, sleep=stop.wait)
+    photos = pace.piece(share.photos_a_chunk)
+    for part in parts:
+        if stop.is_set():
+            return
+        found = read_stale(database, share.wanted, part, photos_a_chunk=photos)
+        with closing(found):
+            for stale in found:
+                pace.wait(len(stale.owner))
+                if stop.is_set():
+                    return
+                answers = share.task.answers(
+                    stale.vectors, stale.owner, len(stale.keys), share.head
+                )
+                rows = encode(share.target, stale.keys, answers)
+                yield Chunk(write(database, share.target, rows), len(stale.owner))

@@ -1,0 +1,148 @@
+"""A re-score's predictions, a chunk at a time, each in a transaction of its own.
+
+Decides how a chunk is written and what it gives way to. Never is a fresher row overwritten:
+
+    the release is live    readers see each row at once: the ads' rows are locked, and only those
+                           that are still at the revision that was scored get their prediction
+    it is not              COPY straight into its partition; what a commit wrote meanwhile is met
+                           as a conflict, and then only older rows are replaced. What a commit took
+                           away meanwhile is left over until `release_days.settle` removes it
+
+Which of the two is decided in the chunk's own transaction, under the lock that every flip takes
+exclusively. A chunk waits for a commit for an instant only; then it gives way and comes again, so
+that the stream is never the one that a deadlock ends.
+"""
+
+import random
+import struct
+import time
+from dataclasses import dataclass
+
+import psycopg
+
+from ops.errors import RetryableError
+from ops.tasks import Answers
+from resources.catalogue.rows import PREDICTION_UPDATES
+from resources.postgres import tables
+from resources.postgres.binary_copy import copy_binary, staged_binary
+from resources.postgres.database import Database
+from resources.postgres.row_arrays import quoted
+
+LOCK_TIMEOUT_MS = 500  # less than PostgreSQL waits (1 s) before it looks for a deadlock
+ATTEMPTS = 20
+_PAUSE_S = 0.05
+
+COLUMNS = (
+    *("release", "task", "run_id", "catalog", "ad_id", "revision", "day"),
+    *("label", "score", "details"),
+)
+_FIELDS = struct.Struct(">h").pack(len(COLUMNS))
+_LENGTH = struct.Struct(">i").pack
+_SCORE_LENGTH = _LENGTH(4)
+_JSONB_VERSION = b"\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the predictions are of, and where they go."""
+
+    release: str
+    partition: str  # the release's table in schema lalafo
+    task: str
+    run_id: str
+
+
+def encode(target: Target, keys: list[bytes], answers: Answers) -> bytes:
+    """The answers' rows in binary COPY's form, in the ads' order.
+
+    Args:
+        keys: of each ad that was asked about: catalog, id, revision and day, in that form.
+    """
+    same = _FIELDS + b"".join(
+        _text(value) for value in (target.release, target.task, target.run_id)
+    )
+    labels = [_text(label) + _SCORE_LENGTH for label in answers.labels]
+    scores = answers.score.astype(">f4").tobytes()
+    parts: list[bytes] = []
+    columns = zip(answers.ads.tolist(), answers.label.tolist(), answers.details, strict=True)
+    for index, (ad, label, details) in enumerate(columns):
+        parts += (
+            *(same, keys[ad], labels[label], scores[4 * index : 4 * index + 4]),
+            *(_LENGTH(len(details) + 1), _JSONB_VERSION, details.encode("ascii")),
+        )
+    return b"".join(parts)
+
+
+def write(database: Database, target: Target, rows: bytes) -> int:
+    """Write a chunk; how many predictions it brought, those that were there already left out.
+
+    Raises:
+        RetryableError: the server is away, or held our rows locked at every attempt.
+    """
+    conflicts = False
+    for attempt in range(ATTEMPTS):
+        try:
+            with database.cursor() as cursor:
+                return _write(cursor, target, rows, conflicts=conflicts)
+        except psycopg.errors.UniqueViolation:
+            conflicts = True
+            continue
+        except RetryableError as error:
+            if not isinstance(error.__cause__, _GIVES_WAY) or attempt + 1 == ATTEMPTS:
+                raise
+        time.sleep(_PAUSE_S * (1 + random.random()))  # noqa: S311 - not a secret
+    raise AssertionError("unreachable")
+
+
+_GIVES_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+def _write(
+    cursor: psycopg.Cursor[tuple[object, ...]], target: Target, rows: bytes, *, conflicts: bool
+) -> int:
+    if _lock_in_force(cursor) == target.release:
+        return _upsert_guarded(cursor, rows)
+    if conflicts:
+        return _merge(cursor, staged_binary(cursor, tables.predictions, COLUMNS, rows))
+    copy_binary(cursor, f"lalafo.{target.partition}", COLUMNS, rows)
+    return cursor.rowcount
+
+
+def _lock_in_force(cursor: psycopg.Cursor[tuple[object, ...]]) -> object:
+    """The live release, which stays so until the transaction ends; None where none is."""
+    cursor.execute(
+        "SELECT live, set_config('lock_timeout', %s, true) "
+        "FROM lalafo.releases_in_force FOR SHARE OF releases_in_force",
+        (str(LOCK_TIMEOUT_MS),),
+    )
+    row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def _upsert_guarded(cursor: psycopg.Cursor[tuple[object, ...]], rows: bytes) -> int:
+    source = staged_binary(cursor, tables.predictions, COLUMNS, rows)
+    # The lock on the ad's row makes a fresher event wait, or us see it. Commits take these locks
+    # in the order of the key's text.
+    return _merge(
+        cursor,
+        f"{source} JOIN fresh USING (catalog, ad_id, revision)",
+        "WITH fresh AS MATERIALIZED (SELECT a.catalog, a.ad_id, a.revision FROM lalafo.ads AS a "
+        f"JOIN {source} AS s USING (catalog, ad_id, revision) WHERE a.status = 'scored' "
+        "ORDER BY (a.catalog || '/' || a.ad_id) COLLATE \"C\" FOR SHARE OF a) ",
+    )
+
+
+def _merge(cursor: psycopg.Cursor[tuple[object, ...]], source: str, before: str = "") -> int:
+    names = quoted(COLUMNS)
+    cursor.execute(
+        f"{before}INSERT INTO lalafo.predictions AS held ({names}) SELECT {names} FROM {source} "
+        'ORDER BY catalog COLLATE "C", ad_id COLLATE "C" '
+        f"ON CONFLICT (release, catalog, ad_id, task) DO UPDATE SET {PREDICTION_UPDATES} "
+        "WHERE held.revision < EXCLUDED.revision"
+    )
+    return cursor.rowcount
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return _LENGTH(len(data)) + data

@@ -1,0 +1,103 @@
+"""How far a re-score is, in days and ads, cheaply enough to be asked twice a second.
+
+Days closed are exact. Ads within the days at work are PostgreSQL's own estimate of the rows in the
+release's partition, since counting millions for a bar would slow what it shows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Self
+
+from resources.postgres.database import Database
+from resources.releases.coverage import read_coverage
+from resources.releases.registry import RegisteredRelease, partition_name
+
+COUNTED_BYTES = 8 * 2**20
+"""A partition no larger is counted: tens of thousands of rows, a few milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A re-score now."""
+
+    days: int  # that were owed when the watch began
+    days_done: int
+    ads: int  # of those days
+    ads_done: int  # at least those of the days done
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One release's re-score, from a moment on."""
+
+    release: RegisteredRelease
+    ads_by_day: dict[date, int]  # of the days owed at that moment
+    rows_before: int
+
+    @classmethod
+    def begin(cls, database: Database, release: RegisteredRelease) -> Self:
+        """Watch what is owed from now on."""
+        owed = read_coverage(database, release.name).owed
+        return cls(release, ads_by_day(database, owed), estimated_rows(database, release))
+
+    def read(self, database: Database) -> Progress:
+        """How far it is now."""
+        owed = set(read_coverage(database, self.release.name).owed)
+        ads = sum(self.ads_by_day.values())
+        closed = sum(count for day, count in self.ads_by_day.items() if day not in owed)
+        written = estimated_rows(database, self.release) - self.rows_before
+        seen = written // max(1, len(self.release.tasks))
+        return Progress(
+            days=len(self.ads_by_day),
+            days_done=len(self.ads_by_day.keys() - owed),
+            ads=ads,
+            ads_done=max(closed, min(ads, seen)) if owed else ads,
+        )
+
+
+def ads_by_day(database: Database, days: Sequence[date]) -> dict[date, int]:
+    """How many ads with usable photos each of the days has."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT d.day, count(a.ad_id) FROM unnest(%s::date[]) AS d (day) "
+            "LEFT JOIN lalafo.ads AS a ON a.day = d.day AND a.status = 'scored' GROUP BY 1",
+            (list(days),),
+        )
+        return dict(cursor.fetchall())
+
+
+def estimated_rows(database: Database, release: RegisteredRelease) -> int:
+    """How many predictions of a release are stored: counted where that is quick, else as
+    PostgreSQL's statistics estimate, which are a moment behind."""
+    name = partition_name(release.digest)
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT n_live_tup, pg_relation_size(relid) FROM pg_stat_user_tables "
+            "WHERE schemaname = 'lalafo' AND relname = %s",
+            (name,),
+        )
+        row = cursor.fetchone()
+        if row is None:
+            return 0
+        estimate, size = row
+        if size > COUNTED_BYTES:
+            return int(estimate)
+        cursor.execute(
+            "SELECT count(*) FROM lalafo.predictions WHERE release = %s", (release.name,)
+        )
+        return int(cursor.fetchall()[0][0])
+
+
+def remaining_s(database: Database, release: str, since: datetime) -> float | None:
+    """Seconds until nothing is owed, at the pace since a moment; None before a day was closed."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FILTER (WHERE completed_at >= %s), "
+            "count(*) FILTER (WHERE completed_at IS NULL) "
+            "FROM lalafo.release_days WHERE release = %s",
+            (since, release),
+        )
+        closed, owed = cursor.fetchall()[0]
+    elapsed_s = (datetime.now(UTC) - since).total_seconds()
+    return None if closed == 0 else elapsed_s / closed * owed

@@ -1,0 +1,170 @@
+"""What follows a commit, off its path: announcements, commit times, the minute's figures, and
+offsets for lag tools.
+
+A thread of its own, so that no ad waits for it. Nothing here decides what is true: a session that
+dies leaves its announcements in the outbox, where the next relay finds them.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from ops.errors import LalafoError, RetryableError
+from ops.outcomes import Batch, CommitResult, OutboxMessage
+from ops.types import AdEvent
+from resources.catalogue.rows import write_commit_times
+from resources.kafka.delivery import Outgoing, publish_acknowledged
+from resources.kafka.outbox import relay
+from resources.kafka.topics import AdStream, StreamPublisher
+from resources.postgres.commit_notices import tell_committed
+from resources.postgres.database import Database
+from resources.sessions.minutes import MinuteTally
+
+MOST_KEPT = 2_000
+"""Commits that wait here; past it the outbox alone remembers, and the relay catches up."""
+
+LEFT_BEHIND_S = 5.0
+_RELAY_EVERY_S = 1.0
+_RELAY_ROWS = 1_000
+_GROUP_EVERY_S = 0.5
+_MINUTES_EVERY_S = 1.0
+_ACKNOWLEDGED_WITHIN_S = 10.0
+
+log = structlog.get_logger()
+
+
+class AfterCommit:
+    """Follows one session's commits; a context manager that ends with what it has done.
+
+    Args:
+        publisher: the session's; shared.
+        run_id: the session's, whose figures the minutes are.
+    """
+
+    def __init__(
+        self, database: Database, stream: AdStream, publisher: StreamPublisher, *, run_id: str
+    ) -> None:
+        self.database = database
+        self.stream = stream
+        self.publisher = publisher
+        self._commits: deque[tuple[Batch, CommitResult]] = deque()
+        self._changed = threading.Condition()
+        self._done = False
+        self._minutes = MinuteTally(database, run_id)
+        self._relayed_at = self._group_at = self._minutes_at = 0.0
+        self._offsets: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._run, name="session-after", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._done = True
+            self._changed.notify()
+        self._thread.join()
+
+    def committed(self, batch: Batch, result: CommitResult) -> None:
+        """Follow a commit; returns at once."""
+        with self._changed:
+            if len(self._commits) < MOST_KEPT:
+                self._commits.append((batch, result))
+            else:
+                self._minutes.add(batch, result)  # the outbox does not remember figures
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._commits or self._done, _RELAY_EVERY_S)
+                commits, ended = list(self._commits), self._done
+                self._commits.clear()
+            self._follow(commits, last=ended)
+            self._count(commits, last=ended)
+            if ended:
+                return
+
+    def _follow(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
+        try:
+            self._announce(commits)
+            self._tell_group(
+                {p: o for batch, _ in commits for p, o in batch.next_offsets.items()}, last
+            )
+            if time.monotonic() - self._relayed_at > _RELAY_EVERY_S:
+                self._relayed_at = time.monotonic()
+                relay(self.database, self.publisher, older_than_s=LEFT_BEHIND_S, limit=_RELAY_ROWS)
+        except LalafoError as error:
+            # The outbox keeps what was owed; times that were not written are times not known.
+            log.warning("session.announcing_failed", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the thread's edge: it must go on for the others
+            log.error("session.announcing_broke", error=repr(error))
+
+    def _count(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
+        """Bring the minutes' figures up to date; after the announcements, which people wait for."""
+        try:
+            for batch, result in commits:
+                self._minutes.add(batch, result)
+            if last or time.monotonic() - self._minutes_at > _MINUTES_EVERY_S:
+                self._minutes_at = time.monotonic()
+                self._minutes.write()
+        except LalafoError as error:
+            log.warning("session.minutes_failed", error=str(error))
+        except Exception as error:  # noqa: BLE001 - as above
+            log.error("session.minutes_broke", error=repr(error))
+
+    def _announce(self, commits: Sequence[tuple[Batch, CommitResult]]) -> None:
+        messages = [message for _, result in commits for message in result.messages]
+        seen = [
+            (ad.event, result.committed_at)
+            for batch, result in commits
+            for ad in batch.ads
+            if ad.event.key in result.accepted
+        ]
+        if not messages and not seen:
+            return
+        self._tell_waiting(seen)
+        self._forget(self._publish(messages))
+
+    def _publish(self, messages: Sequence[OutboxMessage]) -> list[int]:
+        """Publish; the ids of those that were acknowledged."""
+        records = [Outgoing(m.topic, m.key, m.value) for m in messages]
+        answers = publish_acknowledged(self.publisher, records, within_s=_ACKNOWLEDGED_WITHIN_S)
+        refused = [error for error in answers if error is not None]
+        if refused:
+            log.warning("session.announcing_failed", records=len(refused), error=str(refused[0]))
+        return [m.id for m, error in zip(messages, answers, strict=True) if error is None]
+
+    def _tell_waiting(self, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
+        """Write when commits were seen, and wake those who wait: first, since people do."""
+        with self.database.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = off")
+            write_commit_times(cursor, seen)
+            tell_committed(cursor, [event.key for event, _ in seen])
+
+    def _forget(self, told: Sequence[int]) -> None:
+        with self.database.cursor() as cursor:
+            # A crash may undo this: then announcements go out twice, and no row is wrong.
+            cursor.execute("SET LOCAL synchronous_commit = off")
+            cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (list(told),))
+
+    def _tell_group(self, offsets: Mapping[int, int], last: bool) -> None:
+        self._offsets.update(offsets)
+        if self._offsets and (last or time.monotonic() - self._group_at > _GROUP_EVERY_S):
+            self._group_at = time.monotonic()
+            offsets, self._offsets = self._offsets, {}
+            try:
+                self.stream.commit_group_offsets(offsets)
+            except RetryableError as error:
+                log.warning("session.group_offsets_failed", error=str(error))

@@ -1,0 +1,242 @@
+"""The one transaction in which a batch becomes true: rows, predictions, failures and offsets.
+
+Decides what a commit checks first (the epoch of every partition, the release set in force) and
+that a lower or equal revision changes nothing. A replayed batch changes no row but the offsets.
+What must reach Kafka because of it is in the outbox, in the same transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psycopg
+
+from ops.errors import LeaseLostError, PhotosGoneError
+from ops.events.scored import scored_event
+from ops.outcomes import AdOutcome, Batch, CommitResult, OutboxMessage
+from ops.types import AdKey
+from resources.catalogue.rows import (
+    AD_COLUMNS,
+    FAILURE_COLUMNS,
+    TIMING_COLUMNS,
+    Cursor,
+    Days,
+    check_releases,
+    insert_embeddings,
+    insert_photos,
+    let_photos_go,
+    photo_subject,
+    replace_ad_rows,
+)
+from resources.postgres import tables
+from resources.postgres.database import Database
+from resources.postgres.row_arrays import Row, as_arrays, insert, quoted, unnested
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who commits, from which topic, and where results are announced."""
+
+    run_id: str
+    stream_id: str
+    topic: str
+    scored_topic: str
+    freeze_s: float = 2.0  # a commit that stands still for so long is undone by the server
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """The ads whose revision is the highest: their days, and which were there before."""
+
+    days: Mapping[AdKey, date]
+    updated: frozenset[AdKey]
+
+
+class ResultWriter:
+    """Writes batches for one holder; not shared between threads."""
+
+    def __init__(self, database: Database, holder: Holder) -> None:
+        self.database = database
+        self.holder = holder
+
+    def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
+        """Write a batch, all of it or nothing.
+
+        Args:
+            epochs: of each of the batch's partitions, as this session holds them.
+
+        Raises:
+            LeaseLostError: a partition of the batch is held under another epoch.
+            ReleaseChangedError: the batch was computed for a set that is no longer in force.
+            PhotosGoneError: a photo that the batch found stored has been swept away since.
+            RetryableError: the server went away; the same batch can be committed again.
+        """
+        try:
+            with self.database.cursor() as cursor:
+                days, messages = self._write(cursor, batch, epochs)
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise PhotosGoneError(str(error.diag.message_detail)) from error
+        return CommitResult(accepted=days, committed_at=datetime.now(UTC), messages=messages)
+
+    def _write(
+        self, cursor: Cursor, batch: Batch, epochs: Mapping[int, int]
+    ) -> tuple[Days, tuple[OutboxMessage, ...]]:
+        self._check_epochs(cursor, {p: epochs[p] for p in batch.partitions})
+        check_releases(cursor, batch.releases)
+        run_id = self.holder.run_id
+        insert_photos(cursor, batch.renditions, run_id)
+        insert_embeddings(cursor, batch.embeddings, run_id)
+        found = self._upsert_ads(cursor, batch.ads)
+        days = found.days
+        accepted = sorted(
+            (ad for ad in batch.ads if ad.event.key in days), key=lambda ad: str(ad.event.key)
+        )
+        gone = replace_ad_rows(cursor, accepted, days, run_id, updated=found.updated)
+        brought = {photo.photo_sha256 for photo in batch.renditions}
+        let_photos_go(cursor, gone | brought, kept=accepted)
+        insert(cursor, tables.failures, FAILURE_COLUMNS, self._failure_rows(batch, accepted, days))
+        insert(cursor, tables.stage_timings, TIMING_COLUMNS, self._timing_rows(accepted, days))
+        messages = self._owe(cursor, accepted, batch.releases)
+        self._advance(cursor, batch.next_offsets, epochs)
+        return days, messages
+
+    def _check_epochs(self, cursor: Cursor, epochs: Mapping[int, int]) -> None:
+        """Every partition is still ours; the lock keeps it so until the commit."""
+        # A session that freezes in here would hold its rows against the one that takes over: the
+        # server ends the transaction of a client that says nothing for so long.
+        cursor.execute(
+            "SELECT partition, epoch, "
+            "set_config('idle_in_transaction_session_timeout', %s, true) "
+            "FROM lalafo.leases WHERE stream_id = %s AND topic = %s "
+            "AND partition = ANY(%s) ORDER BY partition FOR SHARE OF leases",
+            (
+                str(int(self.holder.freeze_s * 1000)),
+                *(self.holder.stream_id, self.holder.topic, sorted(epochs)),
+            ),
+        )
+        held = {row[0]: row[1] for row in cursor.fetchall()}
+        lost = frozenset(p for p, epoch in epochs.items() if held.get(p) != epoch)
+        if lost:
+            raise LeaseLostError(
+                lost,
+                f"partitions {sorted(lost)} of {self.holder.topic} are held under epochs "
+                f"{[held.get(p) for p in sorted(lost)]}, not {[epochs[p] for p in sorted(lost)]}: "
+                "another run took them over",
+            )
+
+    def _upsert_ads(self, cursor: Cursor, ads: Sequence[AdOutcome]) -> _Accepted:
+        """Write the ads whose revision is the highest seen, or is to be scored again."""
+        if not ads:
+            return _Accepted({}, frozenset())
+        rows = [self._ad_row(ad) for ad in sorted(ads, key=lambda ad: str(ad.event.key))]
+        updates = ", ".join(
+            f'"{name}" = EXCLUDED."{name}"'
+            for name in AD_COLUMNS
+            if name not in ("catalog", "ad_id", "day")
+        )
+        cursor.execute(
+            f"INSERT INTO lalafo.ads AS held ({quoted(AD_COLUMNS)}) "
+            f"SELECT * FROM {unnested(tables.ads, AD_COLUMNS)} "
+            f"ON CONFLICT (catalog, ad_id) DO UPDATE SET {updates}, updated_at = now() "
+            "WHERE held.revision < EXCLUDED.revision "
+            "OR (held.revision = EXCLUDED.revision AND held.status = 'received') "
+            "RETURNING catalog, ad_id, day, xmax <> 0",
+            as_arrays(rows),
+        )
+        found = cursor.fetchall()
+        return _Accepted(
+            {AdKey(catalog, ad_id): day for catalog, ad_id, day, _ in found},
+            frozenset(AdKey(catalog, ad_id) for catalog, ad_id, _, updated in found if updated),
+        )
+
+    def _ad_row(self, ad: AdOutcome) -> tuple[Any, ...]:
+        event, receipt = ad.event, ad.receipt
+        return (
+            *(event.key.catalog, event.key.ad_id, event.revision, receipt.day, ad.status.value),
+            *(event.title, event.description, event.category, event.price, event.currency),
+            *(event.event_id, event.occurred_at, receipt.kafka_at, receipt.received_at),
+            *(self.holder.stream_id, receipt.topic, receipt.partition, receipt.offset),
+            self.holder.run_id,
+        )
+
+    def _failure_rows(self, batch: Batch, accepted: Sequence[AdOutcome], days: Days) -> list[Row]:
+        stream, run_id = self.holder.stream_id, self.holder.run_id
+        rows: list[Row] = []
+        for letter in batch.dead_letters:
+            at, why, record = letter.receipt, letter.failure, letter.record
+            rows.append(
+                (
+                    *("event", f"{stream}/{at.topic}/{at.partition}/{at.offset}"),
+                    *(why.reason.value, why.detail, at.day, None, None, None),
+                    *(stream, at.topic, at.partition, at.offset, record.value, record.key, run_id),
+                )
+            )
+        for ad in accepted:
+            key, at = ad.event.key, ad.receipt
+            rows.extend(
+                (
+                    *("photo", photo_subject(key, position)),
+                    *(photo.failure.reason.value, photo.failure.detail, days[key]),
+                    *(key.catalog, key.ad_id, photo.ref.url),
+                    *(stream, at.topic, at.partition, at.offset, None, None, run_id),
+                )
+                for position, photo in enumerate(ad.photos)
+                if photo.failure is not None
+            )
+        return sorted(rows, key=lambda row: row[:2])
+
+    def _timing_rows(self, accepted: Sequence[AdOutcome], days: Days) -> list[Row]:
+        return [
+            (
+                *(ad.event.key.catalog, ad.event.key.ad_id, ad.event.revision),
+                *(days[ad.event.key], self.holder.run_id),
+                *(ad.receipt.kafka_at, ad.receipt.received_at),
+                *(ad.times.fetch_ms, ad.times.photos_ms, ad.times.queued_ms),
+                *(ad.times.embed_ms, ad.times.predict_ms),
+            )
+            for ad in accepted
+        ]
+
+    def _owe(
+        self, cursor: Cursor, accepted: Sequence[AdOutcome], releases: Sequence[str]
+    ) -> tuple[OutboxMessage, ...]:
+        """Owe `ads.scored` an event for each ad, from the moment that this commits."""
+        if not accepted or not releases:
+            return ()
+        topic, run_id = self.holder.scored_topic, self.holder.run_id
+        keys = [str(ad.event.key).encode() for ad in accepted]
+        values = [scored_event(ad, live=releases[0], run_id=run_id) for ad in accepted]
+        cursor.execute(
+            "INSERT INTO lalafo.outbox (topic, key, value) "
+            "SELECT %s, * FROM unnest(%b::bytea[], %b::bytea[]) RETURNING id",
+            (topic, keys, values),
+        )
+        ids = [row[0] for row in cursor.fetchall()]
+        return tuple(
+            OutboxMessage(id_, topic, key, value)
+            for id_, key, value in zip(ids, keys, values, strict=True)
+        )
+
+    def _advance(
+        self, cursor: Cursor, next_offsets: Mapping[int, int], epochs: Mapping[int, int]
+    ) -> None:
+        """Move the committed offsets forward, never back."""
+        if not next_offsets:
+            return
+        partitions = sorted(next_offsets)
+        cursor.execute(
+            "INSERT INTO lalafo.stream_offsets AS held "
+            "(stream_id, topic, partition, next_offset, epoch, run_id) "
+            "SELECT %s, %s, moved.*, %s "
+            "FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) AS moved "
+            "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
+            "next_offset = EXCLUDED.next_offset, epoch = EXCLUDED.epoch, "
+            "run_id = EXCLUDED.run_id, updated_at = now() "
+            "WHERE held.next_offset < EXCLUDED.next_offset",
+            (
+                *(self.holder.stream_id, self.holder.topic, self.holder.run_id, partitions),
+                [next_offsets[p] for p in partitions],
+                [epochs[p] for p in partitions],
+            ),
+        )

@@ -1,0 +1,185 @@
+"""A session put together from its real parts: Kafka, PostgreSQL, the photo store, a model.
+
+Decides the order of a session's life: take a seat, so that others know that it is coming; load the
+releases; then be ready for partitions, since one that loads while it holds them keeps its ads
+waiting. The stages are `ops/session/pipeline.py`'s; who starts it and who is told is the caller's.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+from ops.models.release import FrozenBackbone
+from ops.scoring.ads import AdScorer, ReceiptRule, RecordReader
+from ops.scoring.ready_release import PhotoEmbedder
+from ops.session.pipeline import Session
+from ops.session.ports import SessionPolicy, SessionPorts
+from ops.session.tally import Tally
+from ops.tasks import all_tasks
+from ops.types import AdEvent, AdKey, StreamRecord
+from resources.inference.cache import LoadedReleases, ReleaseWatch
+from resources.kafka.dead_letters import DeadLetterTopic
+from resources.kafka.topics import AdStream, StreamConsumer
+from resources.photos.fetch import PhotoFetcher
+from resources.photos.loading import PhotoLoader
+from resources.postgres.database import Database
+from resources.sessions.ad_log import logged
+from resources.sessions.after_commit import AfterCommit
+from resources.sessions.code_version import code_version
+from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.membership import SeatTerms, SessionSeat
+from resources.sessions.metrics import SessionMetrics
+from resources.sessions.offsets import starting_offsets
+from resources.settings import Settings
+from resources.storage.photos import PhotoStore
+from resources.storage.releases import ReleaseStore
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """The outside world of one session; whoever opened a part closes it."""
+
+    settings: Settings
+    database: Database
+    stream: AdStream
+    store: PhotoStore
+    releases: ReleaseStore
+    fetcher: Callable[[], PhotoFetcher]
+    embedder: Callable[[FrozenBackbone], PhotoEmbedder]
+    first_day: date
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """An open, warm session: run it once."""
+
+    session: Session
+    seat: SessionSeat
+    metrics_url: str
+
+    @property
+    def partitions(self) -> Mapping[int, int]:
+        """Those that it reads now, with their epochs; none while it stands by."""
+        return self.session.snapshot().partitions
+
+
+def session_policy(settings: Settings) -> SessionPolicy:
+    """How a session works, by the settings."""
+    idle_s = settings.idle_minutes * 60
+    return SessionPolicy(
+        most_photos=settings.in_flight_photos,
+        batch_photos=settings.batch_photos,
+        commit_ads=settings.commit_ads,
+        idle_s=idle_s if idle_s > 0 else None,
+    )
+
+
+@contextmanager
+def open_session(
+    parts: SessionParts,
+    *,
+    run_id: str,
+    report: Callable[[Tally], None],
+    policy: SessionPolicy,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> Iterator[LiveSession]:
+    """Take a seat, warm up, and hand out the session; everything ends with it.
+
+    Raises:
+        ConfigurationError: no release is live, a topic is missing, a setting is wrong.
+        RetryableError: PostgreSQL or Kafka is away.
+    """
+    settings, database, stream = parts.settings, parts.database, parts.stream
+    with ExitStack() as stack:
+        stream_id, topic = stream.stream_id(), stream.config.ads_topic
+        metrics = stack.enter_context(SessionMetrics(settings))
+        seat = SessionSeat(
+            database,
+            SeatTerms(
+                run_id=run_id,
+                stream_id=stream_id,
+                topic=topic,
+                partitions=tuple(stream.partitions()),
+                sessions=settings.sessions,
+                session_s=settings.session_minutes * 60,
+                ttl_s=settings.lease_ttl_s,
+                code_version=code_version(settings),
+                metrics_url=metrics.url,
+            ),
+            position=lambda p: starting_offsets(database, stream, [p], run_id=run_id)[p],
+        )
+        # The seat goes last: its leases are free once everything else has stopped.
+        stack.enter_context(seat)
+        consumer = stack.enter_context(stream.consumer())
+        publisher = stack.enter_context(stream.publisher())
+        after = stack.enter_context(AfterCommit(database, stream, publisher, run_id=run_id))
+        loaded = LoadedReleases(database, parts.releases, parts.embedder)
+        ports = SessionPorts(
+            stream=_OwnedPartitions(consumer),
+            seat=seat,
+            reader=RecordReader(settings.event_limits, ReceiptRule(parts.first_day)),
+            revisions=lambda events: read_stale(database, events),
+            photos=_photo_loader(parts),
+            scorer=lambda: AdScorer(loaded.in_force(), tuple(all_tasks())),
+            dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
+            results=ResultWriter(
+                database,
+                Holder(
+                    *(run_id, stream_id, topic, stream.config.scored_topic),
+                    freeze_s=settings.lease_ttl_s,
+                ),
+            ),
+            committed=logged(metrics.following(after.committed), run_id=run_id),
+        )
+        session = Session(ports, policy, report=report, keep_going=keep_going)
+        metrics.watch(session.snapshot, consumer.lags)
+        consumer.warm_up()
+        stack.enter_context(ReleaseWatch(database, loaded, warm=seat.warm))
+        seat.ready()
+        yield LiveSession(session, seat, metrics.url)
+
+
+def _photo_loader(parts: SessionParts) -> PhotoLoader:
+    from ops.models.embed import prepare
+
+    return PhotoLoader(
+        database=parts.database,
+        store=parts.store,
+        fetcher=parts.fetcher,
+        prepare=prepare,
+        max_bytes=parts.settings.max_photo_bytes,
+        max_pixels=parts.settings.max_photo_pixels,
+        threads=parts.settings.photo_threads,
+    )
+
+
+def read_stale(database: Database, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]:
+    """Of these events those that change nothing: the revision held is higher, or equal and
+    scored."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT k.catalog, k.ad_id, k.revision FROM lalafo.ads AS a "
+            "JOIN unnest(%s::text[], %s::text[], %s::bigint[]) AS k (catalog, ad_id, revision) "
+            "ON a.catalog = k.catalog AND a.ad_id = k.ad_id WHERE a.revision > k.revision "
+            "OR (a.revision = k.revision AND a.status <> 'received')",
+            (
+                [event.key.catalog for event in events],
+                [event.key.ad_id for event in events],
+                [event.revision for event in events],
+            ),
+        )
+        return {(AdKey(row[0], row[1]), row[2]) for row in cursor.fetchall()}
+
+
+@dataclass(slots=True)
+class _OwnedPartitions:
+    """The session's partitions, as the intake reads them."""
+
+    consumer: StreamConsumer
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        self.consumer.assign(offsets)
+
+    def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
+        return self.consumer.poll(max_records=max_records, timeout_s=timeout_s)

@@ -1,0 +1,177 @@
+"""What a session did, by minute, for statistics that must not count ads: `lalafo.stream_minutes`.
+
+Decides what is counted, and that a row is written as the whole of what its session did in that
+minute: a write that is tried again doubles nothing. What a write can't tell while PostgreSQL is
+away stays here; a session that is killed loses what it did since its last write.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from ops.outcomes import AdOutcome, Batch, CommitResult
+from ops.session.latency_histogram import bucket_of
+from resources.postgres.database import Database
+
+KEPT = timedelta(hours=1)
+"""Minutes that are written and older than this are let go: no commit is told so late."""
+
+Counts = dict[str, Counter[Any]]
+
+
+@dataclass(slots=True)
+class Minute:
+    """One session's minute. `earlier`: whether what an earlier process of this run wrote of it
+    has been looked up and counted in."""
+
+    events: int = 0
+    photos: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    labels: Counts = field(default_factory=dict)  # by task
+    failures: Counter[str] = field(default_factory=Counter)  # by reason
+    latencies: Counts = field(default_factory=dict)  # by stage; by bucket
+    earlier: bool = False
+
+    def add(self, batch: Batch, result: CommitResult) -> None:
+        """Count a commit."""
+        self.events += batch.events
+        self.failures.update(letter.failure.reason.value for letter in batch.dead_letters)
+        live = batch.releases[0] if batch.releases else None
+        for ad in batch.ads:
+            if ad.event.key in result.accepted:
+                self._add_ad(ad, live, result.committed_at)
+
+    def _add_ad(self, ad: AdOutcome, live: str | None, committed_at: datetime) -> None:
+        self.statuses[ad.status.value] += 1
+        self.photos += len(ad.photos)
+        for photo in ad.photos:
+            if photo.failure is not None:
+                self.failures[photo.failure.reason.value] += 1
+        for item in ad.predictions.get(live, ()) if live is not None else ():
+            _of(self.labels, item.task)[item.label] += 1
+        times = ad.times
+        for stage, ms in (
+            ("total", (committed_at - ad.receipt.kafka_at).total_seconds() * 1e3),
+            ("fetch", times.fetch_ms),
+            ("photos", times.photos_ms),
+            ("queued", times.queued_ms),
+            ("embed", times.embed_ms),
+            ("predict", times.predict_ms),
+        ):
+            _of(self.latencies, stage)[bucket_of(ms)] += 1
+
+    def add_row(self, row: Sequence[Any]) -> None:
+        """Count in what a row holds: events, photos and the four counts, as `row` gives them."""
+        events, photos, statuses, labels, failures, latencies = row
+        self.events += events
+        self.photos += photos
+        self.statuses.update(statuses)
+        self.failures.update(failures)
+        for task, counts in labels.items():
+            _of(self.labels, task).update(counts)
+        for stage, counts in latencies.items():
+            _of(self.latencies, stage).update({int(b): n for b, n in counts.items()})
+
+    def row(self) -> tuple[Any, ...]:
+        """The columns after the key."""
+        return (
+            *(self.events, self.photos, Jsonb(dict(self.statuses)), Jsonb(_plain(self.labels))),
+            *(Jsonb(dict(self.failures)), Jsonb(_plain(self.latencies))),
+        )
+
+
+class MinuteTally:
+    """One session's minutes; safe from any thread."""
+
+    def __init__(self, database: Database, run_id: str) -> None:
+        self.database = database
+        self.run_id = run_id
+        self._minutes: dict[datetime, Minute] = {}
+        self._unwritten: set[datetime] = set()
+        self._lock = threading.Lock()
+
+    def add(self, batch: Batch, result: CommitResult) -> None:
+        """Count a commit in its minute; writes nothing."""
+        minute = result.committed_at.replace(second=0, microsecond=0)
+        with self._lock:
+            self._minutes.setdefault(minute, Minute()).add(batch, result)
+            self._unwritten.add(minute)
+
+    def write(self) -> None:
+        """Write the minutes that have changed since they were written; nothing without any.
+
+        Raises:
+            RetryableError: PostgreSQL is away; the next call writes them.
+        """
+        with self._lock:
+            minutes = sorted(self._unwritten)
+            self._unwritten.clear()
+        if not minutes:
+            return
+        try:
+            self._look_up([minute for minute in minutes if not self._minutes[minute].earlier])
+            self._write(minutes)
+        except BaseException:
+            with self._lock:
+                self._unwritten.update(minutes)
+            raise
+        self._let_go()
+
+    def _look_up(self, minutes: Sequence[datetime]) -> None:
+        """Count in what is there of these minutes, before the first time that we write them.
+
+        A run whose process died may go on in another one, within the same minute.
+        """
+        if not minutes:
+            return
+        with self.database.cursor() as cursor:
+            cursor.execute(
+                "SELECT minute, events, photos, statuses, labels, failures, latencies "
+                "FROM lalafo.stream_minutes WHERE run_id = %s AND minute = ANY(%s)",
+                (self.run_id, list(minutes)),
+            )
+            rows = cursor.fetchall()
+        with self._lock:
+            for minute, *counts in rows:
+                self._minutes[minute].add_row(counts)
+            for minute in minutes:
+                self._minutes[minute].earlier = True
+
+    def _write(self, minutes: Sequence[datetime]) -> None:
+        with self._lock:
+            rows = [(minute, self.run_id, *self._minutes[minute].row()) for minute in minutes]
+        with self.database.cursor() as cursor:
+            # A crash may undo the last second: of figures, not of ads.
+            cursor.execute("SET LOCAL synchronous_commit = off")
+            cursor.executemany(
+                "INSERT INTO lalafo.stream_minutes "
+                "(minute, run_id, events, photos, statuses, labels, failures, latencies) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
+                "ON CONFLICT (minute, run_id) DO UPDATE SET events = EXCLUDED.events, "
+                "photos = EXCLUDED.photos, statuses = EXCLUDED.statuses, "
+                "labels = EXCLUDED.labels, failures = EXCLUDED.failures, "
+                "latencies = EXCLUDED.latencies, updated_at = now()",
+                rows,
+            )
+
+    def _let_go(self) -> None:
+        with self._lock:
+            old = max(self._minutes) - KEPT
+            for minute in [m for m in self._minutes if m < old and m not in self._unwritten]:
+                del self._minutes[minute]
+
+
+def _of(counts: Counts, name: str) -> Counter[Any]:
+    found = counts.get(name)
+    if found is None:
+        found = counts[name] = Counter()
+    return found
+
+
+def _plain(counts: Mapping[str, Mapping[Any, int]]) -> dict[str, dict[str, int]]:
+    return {name: {str(item): count for item, count in of.items()} for name, of in counts.items()}

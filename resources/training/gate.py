@@ -1,0 +1,230 @@
+"""The gate, with the real parts: a release judged against the live one, and the verdict kept.
+
+Decides by which photos: those that neither was trained on, as far as is known here. The asset
+checks and `lalafo releases check` call `check_release`, for releases that were made elsewhere too.
+"""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from ops.errors import ConfigurationError
+from ops.models.heads import class_probabilities
+from ops.models.release import Release
+from ops.scoring.ready_release import PhotoEmbedder
+from ops.training.dataset import Example, TrainingSet, unknown_to
+from ops.training.gate import Judged, Margins, Verdict, judge, measures_over, nothing_to_compare
+from ops.training.make_release import Told
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.releases.registry import RegisteredRelease, find_release, write_verdict
+from resources.settings import Settings
+from resources.storage.stores import Stores
+from resources.training.labels import read_embeddings
+from resources.training.stored_photos import Vectors, embed_renditions
+from resources.training.train import freeze_training_set
+
+LATENCY_ROUNDS = 15
+LATENCY_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """What both are judged by."""
+
+    training_set: str
+    examples: list[Example]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Contender:
+    """A release, and what it makes of the held-out photos."""
+
+    known: RegisteredRelease
+    release: Release
+    vectors: Vectors
+    embedder: PhotoEmbedder | None  # None: it shares the other's backbone
+
+
+def check_release(
+    database: Database, stores: Stores, settings: Settings, name: str, *, told: Told
+) -> Verdict:
+    """Judge a registered release against the live one, and put the verdict on record.
+
+    Raises:
+        ConfigurationError: no release of that name, or a file of one is not what its digest says.
+        NotReadyError: no scored ad has a label.
+    """
+    candidate = find_release(database, name)
+    now = datetime.now(UTC)
+    live = _live(database)
+    if live is None:
+        verdict = nothing_to_compare(candidate.name, judged_at=now)
+    else:
+        held_out = _held_out(database, stores, settings, candidate, live)
+        contenders = _contenders(database, stores, settings, (candidate, live), held_out, told)
+        verdict = judge(
+            *_judged(contenders, held_out, told),
+            margins_of(settings),
+            judged_at=now,
+            notes=held_out.notes,
+            details={"training_set": held_out.training_set, "held_out": len(held_out.examples)},
+        )
+    write_verdict(database, candidate.name, verdict.as_json())
+    return verdict
+
+
+def margins_of(settings: Settings) -> Margins:
+    """The margins that the settings name."""
+    return Margins(
+        accuracy=settings.gate_accuracy_margin,
+        recall=settings.gate_recall_margin,
+        calibration=settings.gate_calibration_margin,
+        latency_factor=settings.gate_latency_factor,
+        memory_factor=settings.gate_memory_factor,
+        min_photos=settings.gate_min_photos,
+    )
+
+
+def _live(database: Database) -> RegisteredRelease | None:
+    try:
+        return read_in_force(database).live
+    except ConfigurationError:
+        return None
+
+
+def _held_out(
+    database: Database,
+    stores: Stores,
+    settings: Settings,
+    candidate: RegisteredRelease,
+    live: RegisteredRelease,
+) -> _HeldOut:
+    """The held-out part of the candidate's own set, or of one that is frozen now; without what
+    either is known to have been trained on."""
+    own = _learned_from(stores, candidate)
+    notes: list[str] = []
+    if own is None:
+        frozen = freeze_training_set(database, stores, settings)
+        digest, content = frozen.digest, frozen.content
+        notes.append(f"what {candidate.name} was trained on is not known here")
+    else:
+        digest, content = str(candidate.manifest["metrics"]["training_set"]), own
+    theirs = own if live.name == candidate.name else _learned_from(stores, live)
+    if theirs is None:
+        notes.append(
+            f"what {live.name} was trained on is not known here: it may have seen some of these "
+            "photos, which favours it"
+        )
+    held_out = [example for example in content.examples if example.part == "held_out"]
+    kept, spoilt = unknown_to(held_out, [learned for learned in (own, theirs) if learned])
+    if spoilt:
+        notes.append(f"{spoilt} held-out photos are left out: {live.name} was trained on them")
+    return _HeldOut(digest, kept, tuple(notes))
+
+
+def _learned_from(stores: Stores, release: RegisteredRelease) -> TrainingSet | None:
+    digest = release.manifest["metrics"].get("training_set")
+    if digest is None:
+        return None
+    try:
+        return stores.training.load(str(digest))
+    except ConfigurationError:
+        return None  # trained elsewhere, or its set is gone; told as a note
+
+
+def _contenders(
+    database: Database,
+    stores: Stores,
+    settings: Settings,
+    pair: tuple[RegisteredRelease, RegisteredRelease],
+    held_out: _HeldOut,
+    told: Told,
+) -> tuple[_Contender, _Contender]:
+    from resources.inference.loading import new_embedder
+
+    renditions = {e.photo.sha256: e.photo.rendition_sha256 for e in held_out.examples}
+    shared = pair[0].backbone == pair[1].backbone
+    made: list[_Contender] = []
+    for known in pair:
+        release = stores.releases.load(known.digest)
+        vectors = read_embeddings(database, known.backbone, list(renditions))
+        missing = {sha: rend for sha, rend in renditions.items() if sha not in vectors}
+        embedder = new_embedder(release.backbone, settings) if missing or not shared else None
+        if embedder is not None and missing:
+            vectors |= embed_renditions(
+                stores.photos,
+                missing,
+                embedder,
+                release.manifest.preprocessing,
+                told=told,
+                what=f"embedding held-out photos for {known.name}",
+            )
+        made.append(_Contender(known, release, vectors, None if shared else embedder))
+    return made[0], made[1]
+
+
+def _judged(
+    pair: tuple[_Contender, _Contender], held_out: _HeldOut, told: Told
+) -> tuple[Judged, Judged]:
+    """Both, on the photos that both have a vector of."""
+    told("judging", 0, 1)
+    both = [e for e in held_out.examples if all(e.photo.sha256 in c.vectors for c in pair)]
+    latencies = _latencies_ms(pair)
+    candidate, live = (
+        Judged(
+            name=one.known.name,
+            tasks={task: _measures(one, pair, task, both) for task in one.known.tasks},
+            latency_ms=latency_ms,
+            memory_mb=_weights_mb(one.release),
+        )
+        for one, latency_ms in zip(pair, latencies, strict=True)
+    )
+    told("judging", 1, 1)
+    return candidate, live
+
+
+def _measures(
+    one: _Contender, pair: Sequence[_Contender], task: str, examples: Sequence[Example]
+) -> dict[str, object] | None:
+    asked = [example for example in examples if example.photo.task == task]
+    if not asked:
+        return None
+    truth = [example.photo.label for example in asked]
+    every = {
+        label for c in pair if task in c.release.heads for label in c.release.heads[task].labels
+    }
+    head = one.release.heads[task]
+    rows = np.stack([one.vectors[example.photo.sha256] for example in asked])
+    return measures_over(
+        class_probabilities(rows, head), head.labels, truth, sorted(every | set(truth))
+    )
+
+
+def _latencies_ms(pair: Sequence[_Contender]) -> list[float | None]:
+    """The median time a photo, both measured in turn: what else the machine does meets both."""
+    embedders = [one.embedder for one in pair]
+    if any(embedder is None for embedder in embedders):
+        return [None, None]
+    sizes = [one.release.manifest.preprocessing.size for one in pair]
+    batches = [[np.zeros((s, s, 3), np.uint8)] * LATENCY_BATCH for s in sizes]
+    times: list[list[float]] = [[], []]
+    for _ in range(LATENCY_ROUNDS):
+        for took, embedder, batch in zip(times, embedders, batches, strict=True):
+            assert embedder is not None
+            started = time.perf_counter()
+            embedder.embed(batch)
+            took.append((time.perf_counter() - started) * 1e3 / LATENCY_BATCH)
+    return [statistics.median(took) for took in times]
+
+
+def _weights_mb(release: Release) -> float:
+    """Of the backbone's and the heads' weights as float32, however they are stored: a session
+    computes both releases in the same precision."""
+    heads = sum(head.weight.size + head.bias.size for head in release.heads.values())
+    return 4 * (sum(w.size for w in release.backbone_state.values()) + heads) / 1e6

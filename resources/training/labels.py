@@ -1,0 +1,88 @@
+"""Labelled photos, as PostgreSQL knows them, and their vectors.
+
+Decides which label counts: what a person said of an ad in a task; else, for the category, what the
+seller filed it under. Decides which rows are taken where there are more than a set may hold: those
+that people labelled first, then by SHA-256 of the ad's key, so that the same ads are taken again.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.training.dataset import LabelledPhoto
+from resources.postgres.database import Database
+
+SELLERS_TASK = "category"
+"""The task that sellers answer themselves, by filing the ad."""
+
+_CHUNK = 5_000
+
+_LABELLED = """
+WITH labelled AS (
+    SELECT a.catalog, a.ad_id, a.revision, l.task, l.label, 'person' AS source
+    FROM lalafo.labels AS l JOIN lalafo.ads AS a USING (catalog, ad_id)
+    WHERE a.status = 'scored'
+    UNION ALL
+    SELECT a.catalog, a.ad_id, a.revision, %(sellers_task)s, a.category, 'seller'
+    FROM lalafo.ads AS a
+    WHERE a.status = 'scored' AND a.category IS NOT NULL AND a.category <> ''
+    AND NOT EXISTS (SELECT FROM lalafo.labels AS l WHERE l.catalog = a.catalog
+        AND l.ad_id = a.ad_id AND l.task = %(sellers_task)s)
+)
+SELECT DISTINCT d.source, sha256(convert_to(d.catalog || '/' || d.ad_id, 'UTF8')),
+    d.task, d.catalog, d.ad_id, p.sha256, p.rendition_sha256, d.revision, d.label
+FROM labelled AS d
+JOIN lalafo.ad_photos AS ap ON ap.catalog = d.catalog AND ap.ad_id = d.ad_id
+    AND ap.revision = d.revision
+JOIN lalafo.photos AS p ON p.sha256 = ap.sha256
+WHERE d.task = ANY(%(tasks)s)
+AND EXISTS (SELECT FROM lalafo.embeddings AS e
+    WHERE e.backbone = %(backbone)s AND e.sha256 = p.sha256)
+ORDER BY 1, 2, 3, 4, 5, 6
+LIMIT %(most)s
+"""
+
+
+def read_labelled(
+    database: Database, tasks: Sequence[str], backbone: str, *, most: int
+) -> list[LabelledPhoto]:
+    """The labelled photos of scored ads at their present revision, embedded under a backbone.
+
+    A photo that an ad shows twice counts once; one that several ads share, once for each.
+
+    Args:
+        most: rows taken; a person's labels come first ("person" < "seller").
+    """
+    with database.cursor() as cursor:
+        cursor.execute(
+            _LABELLED,
+            {
+                "sellers_task": SELLERS_TASK,
+                "tasks": list(tasks),
+                "backbone": backbone,
+                "most": most,
+            },
+        )
+        return [
+            LabelledPhoto(task, catalog, ad_id, sha, rendition, revision, label, source)
+            for source, _, task, catalog, ad_id, sha, rendition, revision, label in cursor
+        ]
+
+
+def read_embeddings(
+    database: Database, backbone: str, photos: Sequence[bytes]
+) -> dict[bytes, NDArray[np.float16]]:
+    """The vectors of photos under a backbone, by SHA-256: (D,) each; those that there are."""
+    wanted = sorted(set(photos))
+    found: dict[bytes, NDArray[np.float16]] = {}
+    with database.cursor() as cursor:
+        for start in range(0, len(wanted), _CHUNK):
+            cursor.execute(
+                "SELECT sha256, embedding FROM lalafo.embeddings "
+                "WHERE backbone = %s AND sha256 = ANY(%s::bytea[])",
+                (backbone, wanted[start : start + _CHUNK]),
+                binary=True,
+            )
+            found.update(cursor.fetchall())
+    return found

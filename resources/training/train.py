@@ -1,0 +1,245 @@
+"""A release made of the catalogue's own labels: the training set frozen, the model trained on it.
+
+Decides what is learned from what; the arithmetic is `ops/training/make_release.py`'s. The assets,
+the command and the tests call these functions, so that all make the same release of the same rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.errors import ConfigurationError, NotReadyError
+from ops.models.release import FrozenBackbone, Head, Preprocessing, Release, State
+from ops.tasks import HEADLINE_TASK, all_tasks
+from ops.training.dataset import Example, Part, SplitRule, TrainingSet, freeze
+from ops.training.make_release import (
+    JudgedTask,
+    LabelledRows,
+    MadeRelease,
+    Told,
+    freeze_release,
+    judge_head,
+    tune_backbone,
+)
+from resources.inference.device import choose_device
+from resources.postgres.database import Database
+from resources.releases.active import read_in_force
+from resources.settings import Settings
+from resources.storage.stores import Stores
+from resources.training.labels import read_embeddings, read_labelled
+from resources.training.stored_photos import RenditionLoader, Vectors, embed_renditions
+
+LIVE = "live"
+"""The backbone of the live release, as it is: its stored embeddings are what heads learn from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """What is trained. `starter`: the weights that are shipped for a backbone's name."""
+
+    seed: int = 0
+    backbone: str = LIVE  # or a torchvision name
+    weights: str = "auto"  # of a named backbone: as resources.training.weights says
+    finetune: bool = False
+    epochs: float = 8.0  # of a fine-tune
+    starter: Callable[[str], State] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenSet:
+    """A training set that is in the store."""
+
+    digest: str
+    content: TrainingSet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A release, what it was made of, and the photos that it was judged by."""
+
+    made: MadeRelease
+    training_set: str
+    judged: Mapping[str, Sequence[Example]]  # by task, in the order of its JudgedTask's rows
+    not_learned: Mapping[str, str] = field(default_factory=dict)  # task: why
+
+
+def freeze_training_set(
+    database: Database, stores: Stores, settings: Settings, *, rule: SplitRule | None = None
+) -> FrozenSet:
+    """Freeze what is labelled now; the same rows give the same digest, and nothing is written.
+
+    Raises:
+        ConfigurationError: no release is live.
+        NotReadyError: no scored ad has a label.
+    """
+    backbone = read_in_force(database).live.backbone
+    tasks = [task.name for task in all_tasks() if task.fit is not None]
+    photos = read_labelled(database, tasks, backbone, most=settings.training_photos)
+    vectors = read_embeddings(database, backbone, [photo.sha256 for photo in photos])
+    photos = [photo for photo in photos if photo.sha256 in vectors]
+    if not photos:
+        raise NotReadyError(
+            "no scored ad has a label: ads need a category, or corrections by people, and the "
+            "live release's embeddings"
+        )
+    made = freeze(
+        photos,
+        np.stack([vectors[photo.sha256] for photo in photos]),
+        backbone=backbone,
+        rule=SplitRule() if rule is None else rule,
+    )
+    return FrozenSet(stores.training.save(made), made)
+
+
+def train_release(
+    database: Database,
+    stores: Stores,
+    settings: Settings,
+    training_set: str,
+    options: TrainingOptions,
+    *,
+    told: Told,
+) -> Trained:
+    """Make a release of a frozen set; it is neither saved nor registered yet.
+
+    Raises:
+        ConfigurationError: no release is live, weights can't be had, or there is too little to
+            learn from.
+    """
+    content = stores.training.load(training_set)
+    live = read_in_force(database).live
+    current = stores.releases.load(live.digest)
+    backbone, source = _backbone(current, options)
+    losses: tuple[float, ...] = ()
+    same = options.backbone == LIVE and not options.finetune
+    if options.finetune:
+        backbone, losses = _fine_tuned(backbone, content, stores, settings, options, told)
+        source += f", fine-tuned on training set {training_set[:12]}"
+    if same:
+        photos = [example.photo.sha256 for example in content.examples]
+        vectors: Vectors = read_embeddings(database, live.backbone, photos)
+    else:
+        vectors = _embedded(backbone, content, stores, settings, told)
+    kept = current.heads if same else {}
+    judged, examples, not_learned = _heads(content, vectors, kept, settings, options, told)
+    facts = {
+        "training_set": training_set,
+        "seed": options.seed,
+        "photos_gone": sum(e.photo.sha256 not in vectors for e in content.examples),
+        "not_learned": not_learned,
+        "started_from": live.name if same else None,
+    }
+    made = freeze_release(backbone, source, judged, kept=kept, facts=facts, losses=losses)
+    return Trained(made, training_set, examples, not_learned)
+
+
+def _backbone(current: Release, options: TrainingOptions) -> tuple[FrozenBackbone, str]:
+    if options.backbone == LIVE:
+        return current.backbone, current.manifest.weights_source
+    from resources.training.weights import starting_weights
+
+    def none(name: str) -> State:
+        raise ConfigurationError(f"no weights are shipped for {name}")
+
+    starter = none if options.starter is None else options.starter
+    given = starting_weights(options.weights, options.backbone, starter=starter)
+    return FrozenBackbone(options.backbone, given.state, Preprocessing()), given.source
+
+
+def _fine_tuned(
+    backbone: FrozenBackbone,
+    content: TrainingSet,
+    stores: Stores,
+    settings: Settings,
+    options: TrainingOptions,
+    told: Told,
+) -> tuple[FrozenBackbone, tuple[float, ...]]:
+    """Trained on the headline task's training part; what is held out is held out from it too."""
+    photos = [
+        example.photo
+        for example in content.of(HEADLINE_TASK, "train")
+        if stores.photos.exists("renditions", example.photo.rendition_sha256)
+    ]
+    renditions = [photo.rendition_sha256 for photo in photos]
+    with closing(RenditionLoader(stores.photos, renditions, backbone.preprocessing)) as loader:
+        return tune_backbone(
+            backbone,
+            loader,
+            [photo.label for photo in photos],
+            device=choose_device(settings.device),
+            epochs=options.epochs,
+            seed=options.seed,
+            told=told,
+        )
+
+
+def _embedded(
+    backbone: FrozenBackbone,
+    content: TrainingSet,
+    stores: Stores,
+    settings: Settings,
+    told: Told,
+) -> dict[bytes, NDArray[np.float16]]:
+    from resources.inference.loading import new_embedder
+
+    told("embedding photos", 0, len(content.examples))
+    return embed_renditions(
+        stores.photos,
+        {e.photo.sha256: e.photo.rendition_sha256 for e in content.examples},
+        new_embedder(backbone, settings.model_copy(update={"torch_threads": 0})),
+        backbone.preprocessing,
+        told=told,
+    )
+
+
+def _heads(
+    content: TrainingSet,
+    vectors: Vectors,
+    live: Mapping[str, Head],
+    settings: Settings,
+    options: TrainingOptions,
+    told: Told,
+) -> tuple[dict[str, JudgedTask], dict[str, list[Example]], dict[str, str]]:
+    """A head of each task that can be learned; ConfigurationError where none can."""
+    judged: dict[str, JudgedTask] = {}
+    examples: dict[str, list[Example]] = {}
+    not_learned: dict[str, str] = {}
+    for number, task in enumerate(content.tasks):
+        told("fitting heads", number, len(content.tasks))
+        sides = {part: _present(content, task, part, vectors) for part in ("train", "held_out")}
+        try:
+            judged[task] = judge_head(
+                task,
+                _rows(sides["train"], vectors),
+                _rows(sides["held_out"], vectors),
+                seed=options.seed,
+                min_photos=settings.training_min_photos,
+                live=live.get(task),
+            )
+        except ConfigurationError as error:
+            not_learned[task] = str(error)
+            continue
+        examples[task] = [sides["held_out"][i] for i in judged[task].judged]
+    told("fitting heads", len(content.tasks), len(content.tasks))
+    if not judged:
+        raise ConfigurationError("; ".join(not_learned.values()) or "the training set is empty")
+    return judged, examples, not_learned
+
+
+def _present(content: TrainingSet, task: str, part: Any, vectors: Vectors) -> list[Example]:
+    side: Part = part
+    return [e for e in content.of(task, side) if e.photo.sha256 in vectors]
+
+
+def _rows(examples: Sequence[Example], vectors: Vectors) -> LabelledRows:
+    if not examples:
+        return LabelledRows(np.empty((0, 1), np.float16), [], [])
+    return LabelledRows(
+        np.stack([vectors[e.photo.sha256] for e in examples]),
+        [e.photo.label for e in examples],
+        [e.piece.hex() for e in examples],
+    )

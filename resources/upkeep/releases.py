@@ -1,0 +1,105 @@
+"""Releases that nobody goes back to: their predictions and embeddings are removed.
+
+Decides which those are: neither in force, nor announced, nor changed within the time that a
+setting keeps them. The release itself stays, in the registry and in the store: proposing it again
+scores it again.
+"""
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from ops.errors import RetryableError
+from resources.postgres.database import Database
+from resources.releases.active import retire_previous
+from resources.releases.registry import RegisteredRelease, partition_name, read_releases
+
+CHUNK_ROWS = 10_000
+CHUNKS = 500
+"""A call deletes five million embeddings at most: the next one goes on."""
+
+_KEPT = (
+    "SELECT r.name FROM lalafo.releases AS r WHERE EXISTS (SELECT FROM lalafo.releases_in_force "
+    "AS f WHERE r.name IN (f.live, f.candidate, f.previous, f.announced)) "
+    "OR greatest(r.created_at, (SELECT max(c.changed_at) FROM lalafo.release_changes AS c "
+    "WHERE c.release = r.name OR c.instead_of = r.name)) "
+    "> now() - make_interval(secs => %(seconds)s)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedReleases:
+    """What was removed."""
+
+    retired: str | None  # was live before, and is scored along no more
+    emptied: tuple[str, ...]  # releases whose predictions went
+    embeddings: int
+
+
+def remove_superseded(database: Database, *, keep_days: float) -> RemovedReleases:
+    """Retire what was live before, and remove what releases long out of force left.
+
+    Raises RetryableError where the server is away; what was removed stays removed.
+    """
+    retired = retire_previous(database, after_days=keep_days)
+    with database.cursor() as cursor:
+        cursor.execute(_KEPT, {"seconds": keep_days * 86_400})
+        kept = {row[0] for row in cursor.fetchall()}
+    known = read_releases(database)
+    emptied = tuple(
+        release.name
+        for release in known
+        if release.name not in kept and _emptied(database, release)
+    )
+    backbones = {release.backbone for release in known if release.name in kept}
+    unused = sorted({release.backbone for release in known} - backbones)
+    deleted = sum(_delete_embeddings(database, backbone) for backbone in unused)
+    return RemovedReleases(retired, emptied, deleted)
+
+
+def _emptied(database: Database, release: RegisteredRelease) -> bool:
+    """Whether its predictions went now; where a long query holds them, the next call does it."""
+    try:
+        return _remove_predictions(database, release)
+    except RetryableError as error:
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            return False
+        raise
+
+
+def _remove_predictions(database: Database, release: RegisteredRelease) -> bool:
+    """Drop a release's partition and what it owes; whether there was one."""
+    table = sql.Identifier("lalafo", partition_name(release.digest))
+    with database.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NULL", (table.as_string(cursor),))
+        if cursor.fetchall()[0][0]:
+            return False
+        # Sessions read and write the parent all the time: never make them queue behind us.
+        cursor.execute("SET LOCAL lock_timeout = '1s'")
+        cursor.execute(
+            "SELECT FROM lalafo.releases_in_force WHERE %s IN (live, candidate, previous, "
+            "announced) FOR UPDATE",
+            (release.name,),
+        )
+        if cursor.rowcount > 0:
+            return False  # it came in force since we looked
+        cursor.execute(sql.SQL("ALTER TABLE lalafo.predictions DETACH PARTITION {}").format(table))
+        cursor.execute(sql.SQL("DROP TABLE {}").format(table))
+        cursor.execute("DELETE FROM lalafo.release_days WHERE release = %s", (release.name,))
+    return True
+
+
+def _delete_embeddings(database: Database, backbone: str) -> int:
+    deleted = 0
+    for _ in range(CHUNKS):
+        with database.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM lalafo.embeddings WHERE ctid = ANY(ARRAY(SELECT ctid "
+                "FROM lalafo.embeddings WHERE backbone = %s LIMIT %s FOR UPDATE SKIP LOCKED))",
+                (backbone, CHUNK_ROWS),
+            )
+            deleted += cursor.rowcount
+            if cursor.rowcount < CHUNK_ROWS:
+                break
+    return deleted
