@@ -11,26 +11,19 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from gateway import (
-    ads,
-    browsers,
-    feedback,
-    health,
-    legacy,
-    limits,
-    metrics,
-    openapi,
-    page,
-    photos,
-    problems,
-    reads,
-    statistics,
-    uploads,
-)
-from gateway.edge import Edge
-from gateway.exposure import check_exposure
+from gateway import openapi, problems
+from gateway.edge import browsers, limits
+from gateway.edge.exposure import check_exposure
+from gateway.edge.request_context import Edge
+from gateway.intake import feedback, legacy, uploads
+from gateway.intake import routes as intake
+from gateway.monitoring import health, metrics
+from gateway.page import routes as page
+from gateway.reads import photos
+from gateway.reads import routes as reads
 from gateway.services import open_services
-from gateway.statistics_cache import Statistics
+from gateway.statistics import routes as statistics
+from gateway.statistics.cache import Statistics
 from resources.settings import Settings
 
 DESCRIPTION = """
@@ -53,10 +46,10 @@ def make_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_services(settings) as services,
-            Statistics(settings, services.database) as statistics_cache,
+            Statistics(settings, services.database) as cache,
         ):
             app.state.services = services
-            app.state.statistics = statistics_cache
+            app.state.statistics = cache
             yield
 
     check_exposure(settings)
@@ -77,7 +70,7 @@ def make_app(settings: Settings) -> FastAPI:
     browsers.install(app, settings)
     metrics.install(app)
     app.add_middleware(Edge)
-    api = (ads, reads, uploads, photos, feedback, statistics, legacy)
+    api = (intake, reads, uploads, photos, feedback, statistics, legacy)
     for module in (*api, health, metrics, page):
         app.include_router(module.router)
     return app

@@ -8,9 +8,9 @@ from typing import Any
 
 from fastapi import FastAPI, routing
 
-from gateway.auth import Allowed
+from gateway.edge.auth import Allowed
 from gateway.problems import MEDIA_TYPE
-from gateway.schemas import ProblemOut
+from gateway.schemas.ads import ProblemOut
 
 PROBLEM_REF = "#/components/schemas/ProblemOut"
 PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": PROBLEM_REF}}}

@@ -107,7 +107,10 @@ def shown_path(request: Request) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of the app's routes become a problem; `gateway/edge.py` has the bugs."""
+    """Turn every error of the app's routes into a problem.
+
+    Unexpected exceptions are handled by `gateway/edge/request_context.py`.
+    """
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

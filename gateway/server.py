@@ -14,8 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.database import driver_url
-from gateway.exposure import check_exposure
+from gateway.backends.database import driver_url
+from gateway.edge.exposure import check_exposure
 from ops.errors import ConfigurationError
 from resources.settings import Settings
 
@@ -90,7 +90,7 @@ def server_config(application: "Callable[[], FastAPI]", *, workers: int = 1) -> 
     """How the application is served, the same in a test as in production."""
     import uvicorn
 
-    from gateway.protocol import BoundedProtocol
+    from gateway.edge.protocol import BoundedProtocol
 
     return uvicorn.Config(
         application,
@@ -111,7 +111,7 @@ def server_config(application: "Callable[[], FastAPI]", *, workers: int = 1) -> 
 
 def configure_log(level: int = logging.INFO) -> None:
     """One line an event on standard error, with the id of the request that it is about."""
-    from gateway.edge import WithRequestId
+    from gateway.edge.request_context import WithRequestId
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(LOG_FORMAT))

@@ -10,11 +10,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from gateway.auth import KeyRing
-from gateway.commits import CommitWatch
-from gateway.database import GatewayDatabase
-from gateway.limits import Limits
-from gateway.outbox import OutboxRelay
+from gateway.backends.commits import CommitWatch
+from gateway.backends.database import GatewayDatabase
+from gateway.backends.outbox import OutboxRelay
+from gateway.edge.auth import KeyRing
+from gateway.edge.limits import Limits
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 

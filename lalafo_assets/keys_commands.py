@@ -1,6 +1,6 @@
 """`lalafo keys`: make, rotate, revoke and list the gateway's API keys.
 
-Decides options and words; the rows are `resources/api_keys.py`'s. A key is printed once, alone on
+Decides options and words; the rows are `gateway/edge/keys.py`'s. A key is printed once, alone on
 standard output, so that it can be piped into whatever keeps secrets; words go to standard error.
 """
 
@@ -19,7 +19,7 @@ from lalafo_assets.command_line import DEFAULT_HOME, Home, new_console, open_dat
 from ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from resources.api_keys import ApiKey
+    from gateway.edge.keys import ApiKey
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 TAKES_EFFECT = "A running gateway knows within 5 s."
@@ -54,7 +54,7 @@ def make_key(
 
     `lalafo keys make shop --scopes ingest,read --catalogs kg --rate 50 > shop.key`
     """
-    from resources import api_keys
+    from gateway.edge import keys as api_keys
 
     with closing(open_database(home)) as database:
         key = api_keys.make(
@@ -76,7 +76,7 @@ def rotate_key(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Print a new key with the same rights; the old one ends after the grace time."""
-    from resources import api_keys
+    from gateway.edge import keys as api_keys
 
     pause = duration(grace)
     with closing(open_database(home)) as database:
@@ -95,7 +95,7 @@ def revoke_key(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """End keys now."""
-    from resources import api_keys
+    from gateway.edge import keys as api_keys
 
     with closing(open_database(home)) as database:
         ended = api_keys.revoke(database, name)
@@ -109,7 +109,7 @@ def list_keys(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Every key: whose, what it may, and whether it is in use. Secrets are not stored."""
-    from resources import api_keys
+    from gateway.edge import keys as api_keys
 
     with closing(open_database(home)) as database:
         found = api_keys.keys(database)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.client import AsyncLalafoClient, LalafoApiError, NotAllowed, Refused
-from gateway.schemas import Accepted
+from gateway.schemas.ads import Accepted
 from ops.errors import BadInputError, LalafoError
 from ops.events.parse import EventLimits, parse_event
 from ops.events.serialize import event_json

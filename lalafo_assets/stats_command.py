@@ -1,7 +1,7 @@
 """`lalafo stats`: the last minutes and how things stand, as the gateway tells them.
 
 Decides what is drawn in a terminal; the page's second tab shows the same. What is counted is
-`gateway/statistics_reading.py`'s.
+`gateway/statistics/queries.py`'s.
 """
 
 import time
@@ -16,7 +16,7 @@ from lalafo_assets.command_line import DEFAULT_HOME, Home, new_console, use_runn
 from ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from gateway.statistics_schemas import Backlog, StatisticsOut
+    from gateway.schemas.statistics import Backlog, StatisticsOut
 
 WATCH_S = 2.0
 STAGES = ("fetch", "photos", "queued", "embed", "predict", "total")

@@ -22,7 +22,7 @@ from gateway.client.errors import (
     RateLimited,
     Refused,
 )
-from gateway.schemas import (
+from gateway.schemas.ads import (
     Accepted,
     AdIn,
     AdOut,
@@ -32,7 +32,7 @@ from gateway.schemas import (
     PhotoIn,
     UploadOut,
 )
-from gateway.statistics_schemas import StatisticsOut
+from gateway.schemas.statistics import StatisticsOut
 
 __all__ = [
     "Accepted",

@@ -12,16 +12,8 @@ from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, req
 from gateway.client.calls import Address, Call, Photo, ads_query, query
 from gateway.client.plans import Page, Pages, given_or_set
 from gateway.client.retry import Came, Plan
-from gateway.schemas import (
-    Accepted,
-    AdIn,
-    AdOut,
-    AdSummary,
-    FailureOut,
-    FeedbackOut,
-    UploadOut,
-)
-from gateway.statistics_schemas import StatisticsOut
+from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
+from gateway.schemas.statistics import StatisticsOut
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from gateway.schemas import AdIn
+from gateway.schemas.ads import AdIn
 
 Photo: TypeAlias = Path | bytes
 """A photo to send: a file, which is streamed, or its bytes."""

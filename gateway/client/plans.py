@@ -16,16 +16,8 @@ from pydantic import BaseModel, ValidationError
 from gateway.client.calls import Address, Call, Photo, query
 from gateway.client.errors import Late, NotFound, unreadable
 from gateway.client.retry import Pause, Plan, Policy, persist
-from gateway.schemas import (
-    Accepted,
-    AdIn,
-    AdOut,
-    AdPage,
-    FailurePage,
-    FeedbackOut,
-    UploadOut,
-)
-from gateway.statistics_schemas import StatisticsOut
+from gateway.schemas.ads import Accepted, AdIn, AdOut, AdPage, FailurePage, FeedbackOut, UploadOut
+from gateway.schemas.statistics import StatisticsOut
 from ops.errors import ConfigurationError
 
 URL_VARIABLE, KEY_VARIABLE = "LALAFO_GATEWAY_URL", "LALAFO_GATEWAY_KEY"

@@ -20,6 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
+from gateway.edge.keys import make
 from lalafo_assets.bench.gateway_fill import check_room, fill
 from lalafo_assets.bench.gateway_loads import measure_accept, measure_read
 from lalafo_assets.bench.gateway_lookup import measure_lookup
@@ -30,7 +31,6 @@ from lalafo_assets.bench.gateway_wrk import why_unavailable
 from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.stream_place import fsync_ms
 from ops.errors import ConfigurationError, LalafoError
-from resources.api_keys import make
 
 STARTS = 5
 

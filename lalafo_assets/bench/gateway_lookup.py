@@ -14,9 +14,9 @@ from typing import Any
 
 import psycopg
 
-from gateway.listing import Asked, ads_query, failures_query
-from gateway.reading import READ_AD, parameters
-from gateway.statistics_reading import ACCEPTED, MINUTES, MOST_ACCEPTED, MOST_WAITING, OUTBOX
+from gateway.reads.ad import READ_AD, parameters
+from gateway.reads.pages import Asked, ads_query, failures_query
+from gateway.statistics.queries import ACCEPTED, MINUTES, MOST_ACCEPTED, MOST_WAITING, OUTBOX
 from lalafo_assets.bench.gateway_fill import DAYS, FIRST, ad_id
 from lalafo_assets.bench.gateway_place import Servers
 from lalafo_assets.bench.gateway_requests import CATALOG

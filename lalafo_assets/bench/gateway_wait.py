@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.edge.keys import make
 from lalafo_assets.bench.gateway_place import check_forced, run_gateway
 from lalafo_assets.bench.gateway_requests import enough, peer_requests, wait_requests
 from lalafo_assets.bench.gateway_wrk import Load, Request, run_load
@@ -20,7 +21,6 @@ from lalafo_assets.bench.stream_feed import warm_ads, warm_sessions
 from lalafo_assets.bench.stream_options import StreamBench
 from lalafo_assets.bench.stream_place import Place, open_place
 from lalafo_assets.bench.stream_sessions import Sessions
-from resources.api_keys import make
 
 if TYPE_CHECKING:
     from lalafo_assets.bench.gateway_options import GatewayBench

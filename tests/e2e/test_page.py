@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.edge import keys
 from lalafo_assets.synthetic.photos import render
-from resources import api_keys
 from resources.embedded.broker import EmbeddedBroker
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.inference.loading import install
@@ -138,7 +138,7 @@ def standing(
         stream.ensure_topics(partitions=2)
     name = install(database, ReleaseStore(settings.resolved_store_url), random_release()).name
     put_live(database, name)
-    key = api_keys.make(database, "the page").text
+    key = keys.make(database, "the page").text
     with ExitStack() as opened:
         opened.callback(database.close)
         session = SessionProcess(settings, "run-page")

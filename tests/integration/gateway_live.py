@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.app import make_app
-from gateway.exposure import check_exposure
+from gateway.edge.exposure import check_exposure
 from gateway.server import address, bind, server_config
 from resources.settings import Settings
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.edge import keys
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.models.release import Release
-from resources import api_keys
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
@@ -29,7 +29,7 @@ class Place:
     key: str
 
     def new_key(self, name: str, **more: Any) -> str:
-        return api_keys.make(self.live.database, name, **more).text
+        return keys.make(self.live.database, name, **more).text
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,7 +64,7 @@ def open_place(
         live = make_live(data, settings, stream, host, release)
         opened.enter_context(Working(live))
         served = opened.enter_context(live_gateway(settings))
-        yield Place(live, broker, served.url, api_keys.make(data, "tests").text)
+        yield Place(live, broker, served.url, keys.make(data, "tests").text)
 
 
 NewPlace = Callable[[BrokerUnderTest], AbstractContextManager[Place]]

@@ -16,11 +16,11 @@ import httpx
 import psycopg
 from psycopg.types.json import Jsonb
 
-from gateway.schemas import AdOut, AdPage, FailurePage
+from gateway.edge.keys import make
+from gateway.schemas.ads import AdOut, AdPage, FailurePage
 from ops.events.serialize import event_json
 from ops.outcomes import AdOutcome, DeadLetter
 from ops.types import AdEvent, AdKey
-from resources.api_keys import make
 from resources.catalogue.rows import write_commit_times
 from resources.postgres.database import Database
 from resources.sessions.commit import Holder, ResultWriter

@@ -257,7 +257,7 @@ def test_accepting_is_one_statement_by_primary_keys(
     client: httpx.Client, database: Database
 ) -> None:
     """Its plan touches no table but by an index, however many rows there are."""
-    from gateway.accepting_rows import ACCEPT
+    from gateway.intake.statements import ACCEPT
 
     given = {
         **{"catalog": "kg", "ad_id": "x", "revision": 1, "event": "{}", "digest": b"", "by": "k"},

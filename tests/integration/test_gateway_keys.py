@@ -12,14 +12,13 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from gateway import auth
-from gateway.auth import KeyRing
-from gateway.database import GatewayDatabase
+from gateway.backends.database import GatewayDatabase
+from gateway.edge import auth, keys
+from gateway.edge.auth import KeyRing
+from gateway.edge.key_text import KeyText, new_key, read_key
 from gateway.problems import Problem
 from lalafo_assets.cli import app
 from ops.errors import ConfigurationError
-from resources import api_keys
-from resources.api_key_text import KeyText, new_key, read_key
 from resources.postgres.database import Database
 from resources.settings import Settings
 from tests.integration.gateway_live import LiveGateway, live_gateway
@@ -68,7 +67,7 @@ def test_without_a_key_nobody_is_let_in_and_the_answer_says_how(gateway: LiveGat
 
 
 def test_a_key_is_known_in_either_header(gateway: LiveGateway, database: Database):
-    key = api_keys.make(database, "shop", scopes=["read"])
+    key = keys.make(database, "shop", scopes=["read"])
     assert status_of(httpx.get(gateway.url + ANY, headers=bearer(key)))[0] == 404
     assert status_of(httpx.get(gateway.url + ANY, headers={"X-API-Key": key.text}))[0] == 404
 
@@ -96,7 +95,7 @@ def test_a_wrong_key_is_refused_and_not_told_back(gateway: LiveGateway, authoriz
 def test_the_right_id_with_another_secret_reads_as_an_unknown_id(
     gateway: LiveGateway, database: Database
 ):
-    key = api_keys.make(database, "shop")
+    key = keys.make(database, "shop")
     assert httpx.get(gateway.url + ANY, headers=bearer(key)).status_code == 404  # trusted now
     guessed = KeyText(key.id, new_key().secret)
     wrong = httpx.get(gateway.url + ANY, headers=bearer(guessed)).json()
@@ -107,7 +106,7 @@ def test_the_right_id_with_another_secret_reads_as_an_unknown_id(
 
 def test_a_revoked_key_ends_within_the_time_that_is_promised(database: Database):
     clock = SimpleNamespace(now=1000.0)
-    key = api_keys.make(database, "shop")
+    key = keys.make(database, "shop")
 
     async def story() -> list[str]:
         seen = []
@@ -119,7 +118,7 @@ def test_a_revoked_key_ends_within_the_time_that_is_promised(database: Database)
                 except Problem as problem:
                     seen.append(problem.kind)
                 if later_s == 0.0:
-                    await asyncio.to_thread(api_keys.revoke, database, "shop")
+                    await asyncio.to_thread(keys.revoke, database, "shop")
         return seen
 
     assert auth.TRUSTED_S <= 5
@@ -127,7 +126,7 @@ def test_a_revoked_key_ends_within_the_time_that_is_promised(database: Database)
 
 
 def test_an_expired_key_is_refused_though_it_is_trusted(database: Database):
-    key = api_keys.make(database, "shop", expires_at=datetime.now(UTC) + timedelta(hours=1))
+    key = keys.make(database, "shop", expires_at=datetime.now(UTC) + timedelta(hours=1))
 
     async def story() -> str:
         async with key_ring(database) as ring:
@@ -142,7 +141,7 @@ def test_an_expired_key_is_refused_though_it_is_trusted(database: Database):
 
 
 def test_guesses_fill_nothing(database: Database):
-    key = api_keys.make(database, "shop")
+    key = keys.make(database, "shop")
 
     async def story() -> int:
         async with key_ring(database) as ring:
@@ -159,7 +158,7 @@ def test_guesses_fill_nothing(database: Database):
 def test_every_secret_is_compared_in_constant_time_known_id_or_not(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    key, compared = api_keys.make(database, "shop"), []
+    key, compared = keys.make(database, "shop"), []
     compare = auth.hmac.compare_digest
     monkeypatch.setattr(
         auth,
@@ -178,9 +177,9 @@ def test_every_secret_is_compared_in_constant_time_known_id_or_not(
 
 
 def test_a_key_may_what_its_scopes_say(gateway: LiveGateway, database: Database):
-    reads = api_keys.make(database, "reads", scopes=["read"])
-    ingests = api_keys.make(database, "ingests", scopes=["ingest"])
-    admin = api_keys.make(database, "admin", scopes=["admin"])
+    reads = keys.make(database, "reads", scopes=["read"])
+    ingests = keys.make(database, "ingests", scopes=["ingest"])
+    admin = keys.make(database, "admin", scopes=["admin"])
     ad = {"catalog": "kg", "ad_id": "1", "title": "A chair"}
     refused = httpx.post(f"{gateway.url}/v1/ads", json=ad, headers=bearer(reads))
     assert status_of(refused) == (403, "scope")
@@ -190,7 +189,7 @@ def test_a_key_may_what_its_scopes_say(gateway: LiveGateway, database: Database)
 
 
 def test_a_key_sees_its_own_catalogs(gateway: LiveGateway, database: Database):
-    key = api_keys.make(database, "shop", scopes=["read"], catalogs=["kg"])
+    key = keys.make(database, "shop", scopes=["read"], catalogs=["kg"])
     other = httpx.get(f"{gateway.url}/v1/ads/kz/1", headers=bearer(key))
     assert status_of(other) == (403, "other_catalog")
     assert other.json()["catalogs"] == ["kg"]
@@ -200,23 +199,23 @@ def test_a_key_sees_its_own_catalogs(gateway: LiveGateway, database: Database):
 def test_after_a_rotation_both_keys_are_valid_until_the_grace_time_is_over(
     gateway: LiveGateway, database: Database
 ):
-    old = api_keys.make(database, "shop", scopes=["read"], catalogs=["kg"], requests_per_s=7)
-    new = api_keys.rotate(database, "shop", grace=timedelta(hours=1))
+    old = keys.make(database, "shop", scopes=["read"], catalogs=["kg"], requests_per_s=7)
+    new = keys.rotate(database, "shop", grace=timedelta(hours=1))
     assert httpx.get(gateway.url + ANY, headers=bearer(old)).status_code == 404
     assert httpx.get(gateway.url + ANY, headers=bearer(new)).status_code == 404
-    newest = api_keys.rotate(database, "shop", grace=timedelta(0))
-    rows = {row.id: row for row in api_keys.keys(database)}
+    newest = keys.rotate(database, "shop", grace=timedelta(0))
+    rows = {row.id: row for row in keys.keys(database)}
     assert rows[newest.id].catalogs == ["kg"]
     assert rows[newest.id].requests_per_s == 7
     assert rows[newest.id].expires_at is None
     now = datetime.now(UTC)
     assert [rows[k.id].state(now) for k in (old, new, newest)] == ["expired", "expired", "valid"]
-    last = api_keys.make(database, "other", expires_at=now + timedelta(milliseconds=1))
+    last = keys.make(database, "other", expires_at=now + timedelta(milliseconds=1))
     assert status_of(httpx.get(gateway.url + ANY, headers=bearer(last))) == (401, "expired_key")
 
 
 def test_what_is_stored_does_not_hold_the_secret(database: Database):
-    key = api_keys.make(database, "shop")
+    key = keys.make(database, "shop")
     with database.cursor() as cursor:
         cursor.execute("SELECT k::text, hash FROM lalafo.api_keys AS k")
         ((row, stored),) = cursor.fetchall()
@@ -227,7 +226,7 @@ def test_what_is_stored_does_not_hold_the_secret(database: Database):
 
 
 def test_when_a_key_was_used_is_written_once(gateway: LiveGateway, database: Database):
-    key = api_keys.make(database, "shop", scopes=["read"])
+    key = keys.make(database, "shop", scopes=["read"])
     for _ in range(3):
         httpx.get(gateway.url + ANY, headers=bearer(key))
     (ring,) = [gateway.app.state.services.keys]
@@ -235,7 +234,7 @@ def test_when_a_key_was_used_is_written_once(gateway: LiveGateway, database: Dat
         if not ring._notes:
             break
         asyncio.run(asyncio.sleep(0.01))
-    (row,) = api_keys.keys(database)
+    (row,) = keys.keys(database)
     assert row.last_used_at is not None
     assert abs((row.last_used_at - datetime.now(UTC)).total_seconds()) < 60
 
@@ -244,7 +243,7 @@ def test_no_secret_is_in_the_log_or_an_answer(
     gateway: LiveGateway, database: Database, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG)
-    key = api_keys.make(database, "shop")
+    key = keys.make(database, "shop")
     told = ""
     for headers in (bearer(key), bearer(new_key()), {"Authorization": key.text}):
         for path in (ANY, "/v1/ads", "/v1/nothing", "/healthz", f"/v1/ads/{'x' * 300}/1"):
@@ -281,8 +280,8 @@ def test_while_postgresql_is_away_a_key_can_not_be_told_from_another(tmp_path):
 )
 def test_a_key_that_makes_no_sense_is_not_made(database: Database, wrong: dict):
     with pytest.raises(ConfigurationError):
-        api_keys.make(database, **{"name": "shop", **wrong})
-    assert api_keys.keys(database) == []
+        keys.make(database, **{"name": "shop", **wrong})
+    assert keys.keys(database) == []
 
 
 def test_the_command_prints_the_key_alone_and_once(
@@ -304,7 +303,7 @@ def test_the_command_prints_the_key_alone_and_once(
     assert rotated.id in listed and "expired" in listed
     assert rotated.secret not in listed
     assert run(app, ["keys", "revoke", "shop"]).exit_code == 0
-    (valid, _) = sorted(api_keys.keys(database), key=lambda k: k.revoked_at is None)
+    (valid, _) = sorted(keys.keys(database), key=lambda k: k.revoked_at is None)
     assert valid.id == rotated.id
     unknown = run(app, ["keys", "rotate", "nobody"])
     assert "there are no keys yet" in str(unknown.exception)

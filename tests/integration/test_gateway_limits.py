@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from gateway.auth import Caller
-from gateway.limits import Limits
+from gateway.edge import keys
+from gateway.edge.auth import Caller
+from gateway.edge.limits import Limits
 from gateway.problems import Problem
-from resources import api_keys
 from resources.postgres.database import Database
 from resources.settings import Settings
 from tests.integration.gateway_live import LiveGateway, live_gateway
@@ -101,8 +101,8 @@ def test_uploads_may_be_larger_than_json(gateway: LiveGateway):
 def test_a_key_that_sends_too_fast_is_told_when_to_come_back(
     settings: Settings, database: Database
 ):
-    slow = api_keys.make(database, "slow", scopes=["read"], requests_per_s=0.5)
-    quick = api_keys.make(database, "quick", scopes=["read"])
+    slow = keys.make(database, "slow", scopes=["read"], requests_per_s=0.5)
+    quick = keys.make(database, "quick", scopes=["read"])
     with live_gateway(with_keys(settings)) as gateway:
         answers = [
             httpx.get(f"{gateway.url}/v1/ads/kg/1", headers={"X-API-Key": slow.text})
@@ -155,7 +155,7 @@ def test_a_key_has_so_many_requests_at_work_at_once(settings: Settings):
 def test_a_place_is_given_back_whatever_becomes_of_the_request(
     settings: Settings, database: Database
 ):
-    key = api_keys.make(database, "shop", scopes=["read"])
+    key = keys.make(database, "shop", scopes=["read"])
     headers = {"X-API-Key": key.text}
     with live_gateway(with_keys(settings)) as gateway:
         for path in ("/v1/ads/kg/1", "/v1/nothing", "/v1/ads?limit=x") * 3:
@@ -292,8 +292,8 @@ def test_a_caller_who_goes_away_leaves_the_gateway_as_it_was(
 
 
 def test_metrics_are_for_this_machine_and_for_admins(settings: Settings, database: Database):
-    reads = api_keys.make(database, "reads", scopes=["read"])
-    admin = api_keys.make(database, "admin", scopes=["admin"])
+    reads = keys.make(database, "reads", scopes=["read"])
+    admin = keys.make(database, "admin", scopes=["admin"])
     proxied = {"X-Forwarded-For": "203.0.113.9"}
     with live_gateway(with_keys(settings)) as gateway:
         httpx.get(f"{gateway.url}/v1/ads/kg/1", headers={"X-API-Key": reads.text})
@@ -314,7 +314,7 @@ def test_metrics_are_for_this_machine_and_for_admins(settings: Settings, databas
 
 
 def test_many_at_once_are_refused_through_http_too(settings: Settings, database: Database):
-    key = api_keys.make(database, "shop", scopes=["read"])
+    key = keys.make(database, "shop", scopes=["read"])
     headers = {"X-API-Key": key.text}
     with live_gateway(with_keys(settings)) as gateway:
         held, release = threading.Event(), threading.Event()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import listing
+from gateway.edge.keys import make
+from gateway.reads import pages
 from ops.types import AdStatus
-from resources.api_keys import make
 from resources.postgres.database import Database
 from tests.batches import NOON, event, outcome
 from tests.integration.read_catalogue import DAGSTER, Catalogue, of, problem, read_catalogue, store
@@ -51,7 +51,7 @@ def test_a_filter_looks_at_so_many_rows_and_no_more(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page may then be short, or empty, with a next one; all of them together are complete."""
-    monkeypatch.setattr(listing, "SEEN_ROWS", 5)
+    monkeypatch.setattr(pages, "SEEN_ROWS", 5)
     unscored = {3, 4, 17}
     catalogue.commit(
         *(

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway import protocol
+from gateway.edge import protocol
+from gateway.edge.keys import make
 from lalafo_assets.bench.gateway_place import RunningGateway, run_gateway
-from resources.api_keys import make
 from resources.embedded.broker import EmbeddedBroker
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.schemas import EXAMPLE_AD
+from gateway.edge.keys import SCOPES, make
+from gateway.schemas.ads import EXAMPLE_AD
 from lalafo_assets.bench.gateway_fill import fill
 from lalafo_assets.synthetic.photos import generate
-from resources.api_keys import SCOPES, make
 from resources.embedded.broker import EmbeddedBroker
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database

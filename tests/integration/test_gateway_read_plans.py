@@ -1,7 +1,7 @@
 """How PostgreSQL answers what the gateway reads: by keys, and as many rows as are shown.
 
 So an answer costs the same at ten million ads. To look at a plan, `EXPLAIN (ANALYZE, BUFFERS)` one
-of the statements of `gateway/reading.py` or `gateway/listing.py` in psql.
+of the statements of `gateway/reads/ad.py` or `gateway/reads/pages.py` in psql.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from gateway import listing, reading
-from gateway.cursors import cursor_after
-from gateway.listing import Asked
+from gateway.reads import ad, pages
+from gateway.reads.cursors import cursor_after
+from gateway.reads.pages import Asked
 from ops.types import AdKey
 from resources.postgres.database import Database
 from resources.releases.active import put_live
@@ -140,9 +140,7 @@ def live_partition(name: str = RELEASE) -> str:
 @pytest.mark.parametrize("mode", ["custom", "generic"])
 def test_an_ad_is_looked_up_by_primary_keys_alone(many: Database, mode: str) -> None:
     """Of the predictions only the live release's are touched."""
-    found, rows = looked_at(
-        many, reading.READ_AD, reading.parameters(AdKey("kg", "9999"), DAGSTER), mode
-    )
+    found, rows = looked_at(many, ad.READ_AD, ad.parameters(AdKey("kg", "9999"), DAGSTER), mode)
     partition = live_partition()
     small = {scan for scan in found if scan[0] == "releases_in_force"}
     assert found - small == AD | {(partition, "predictions_pkey")}
@@ -157,7 +155,7 @@ def test_a_page_reads_as_many_rows_as_it_shows(
     """From each catalog, by its index; wherever the page is."""
     cursors = [None, cursor_after("ads", NOON, "10000", "kg")]
     for cursor in cursors:
-        query, values = listing.ads_query(Asked(catalogs, 10, cursor, {"status": None}))
+        query, values = pages.ads_query(Asked(catalogs, 10, cursor, {"status": None}))
         found, rows = looked_at(many, query, values, mode)
         allowed = {
             ("ads", "ads_pkey"),
@@ -177,9 +175,9 @@ def test_a_page_of_failures_reads_as_many_rows_as_it_may(
     many: Database, catalogs: tuple[str, ...] | None, mode: str
 ) -> None:
     """Also where a filter drops them all."""
-    for reason, most in ((None, 11), ("photo_empty", listing.SEEN_ROWS)):
+    for reason, most in ((None, 11), ("photo_empty", pages.SEEN_ROWS)):
         asked = Asked(catalogs, 10, None, {"kind": None, "reason": reason})
-        query, values = listing.failures_query(asked)
+        query, values = pages.failures_query(asked)
         found, rows = looked_at(many, query, values, mode)
         prefix = "failures_" if catalogs is None else "failures_catalog_"
         assert found == {("failures", f"{prefix}failed_at_kind_subject_idx")}
@@ -199,6 +197,6 @@ def test_a_page_far_from_the_newest_reads_as_few_blocks(
     at = oldest + (newest - oldest) / 2
     middle = Asked(catalogs, 10, cursor_after("ads", at, "5000", "kg"), {"status": None})
     earlier = Asked(catalogs, 10, None, {"status": None}, until=at)
-    few = blocks(many, *listing.ads_query(first), mode)
+    few = blocks(many, *pages.ads_query(first), mode)
     for asked in (middle, earlier):
-        assert blocks(many, *listing.ads_query(asked), mode) <= few + 20
+        assert blocks(many, *pages.ads_query(asked), mode) <= few + 20

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from gateway.edge.keys import make
 from ops.types import EventKind, PhotoRef
-from resources.api_keys import make
 from resources.postgres.database import Database
 from resources.releases.active import promote, propose, put_live, read_in_force, take_back
 from tests.batches import NOON, RELEASE, event, outcome, put_test_release, sha

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from alembic.script import ScriptDirectory
 
-from gateway import health
 from gateway.__main__ import main
-from gateway.exposure import is_loopback
+from gateway.edge.exposure import is_loopback
+from gateway.monitoring import health
 from resources.embedded.broker import EmbeddedBroker
 from resources.postgres.database import MIGRATIONS, Database
 from resources.settings import Settings

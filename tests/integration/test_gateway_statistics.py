@@ -1,7 +1,7 @@
 """The statistics over HTTP: true of what real sessions did, and read from small tables alone.
 
 The plans are asserted here; to look at one, `EXPLAIN (ANALYZE, BUFFERS)` any of the statements of
-`gateway/statistics_reading.py` in psql.
+`gateway/statistics/queries.py` in psql.
 """
 
 from collections import Counter
@@ -14,10 +14,10 @@ import numpy as np
 import psycopg
 import pytest
 
-from gateway import statistics_reading
-from gateway.statistics_schemas import StatisticsOut
+from gateway.edge.keys import make
+from gateway.schemas.statistics import StatisticsOut
+from gateway.statistics import queries
 from ops.session.latency_histogram import RATIO
-from resources.api_keys import make
 from resources.postgres.database import Database
 from resources.releases.active import propose
 from resources.releases.registry import find_release
@@ -170,8 +170,8 @@ def test_the_outbox_is_counted_only_so_far(live: Live) -> None:
             "SELECT 't', '', now() - make_interval(secs => 100 - n) FROM generate_series(1, 30) n"
         )
     with database.cursor() as cursor:
-        few = statistics_reading.read_backlog(cursor, statistics_reading.OUTBOX, 20)
-        all_of_them = statistics_reading.read_backlog(cursor, statistics_reading.OUTBOX, 50)
+        few = queries.read_backlog(cursor, queries.OUTBOX, 20)
+        all_of_them = queries.read_backlog(cursor, queries.OUTBOX, 50)
     assert (few.waiting, few.at_least) == (20, True)
     assert (all_of_them.waiting, all_of_them.at_least) == (30, False)
     assert few.oldest_s is not None and few.oldest_s == pytest.approx(99, abs=5)
@@ -248,9 +248,7 @@ def test_the_cost_does_not_grow_with_the_ads(live: Live) -> None:
         }
         touched = {}
         for name, given in values.items():
-            cursor.execute(
-                f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(statistics_reading, name)}", given
-            )
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(queries, name)}", given)
             ((plan,),) = cursor.fetchall()
             touched[name] = list(scans(plan[0]["Plan"]))
     tables = {name: {table for table, _, _ in of} for name, of in touched.items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway.schemas import AdIn
+from gateway.schemas.ads import AdIn
 from lalafo_assets.bench.gateway_fill import check_room
 from lalafo_assets.bench.gateway_lookup import refuse_scans
 from lalafo_assets.bench.gateway_requests import (

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from gateway.schemas import Source
-from gateway.statistics_schemas import (
+from gateway.schemas.ads import Source
+from gateway.schemas.statistics import (
     Backlog,
     LagOut,
     MinuteOut,

@@ -1,0 +1,117 @@
+"""What people say is right: a label of an ad in a task, for the next training set.
+
+Decides that a label is kept and the topic `<ads topic>.feedback` is owed it in one transaction, and
+that only tasks of the live release can be answered. Whether a label is one that the release knows
+is told, not demanded: taxonomies grow by labels that no release has yet.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse
+
+from gateway.backends.outbox import Owed
+from gateway.edge.auth import Feedback
+from gateway.problems import Problem
+from gateway.schemas.ads import CATALOG, NO_NUL, FeedbackIn, FeedbackOut
+from gateway.services import TheServices
+from ops.events.parse import MAX_KEY_CHARS
+from ops.types import AdKey
+from resources.kafka.connection import feedback_topic
+
+SCHEMA = 1
+
+router = APIRouter(tags=["feedback"])
+
+_GIVE = """
+WITH ad AS (
+    SELECT FROM lalafo.ads WHERE catalog = %(catalog)s AND ad_id = %(ad_id)s
+    UNION ALL
+    SELECT FROM lalafo.accepted_ads WHERE catalog = %(catalog)s AND ad_id = %(ad_id)s
+    LIMIT 1
+), live AS (
+    SELECT r.manifest -> 'taxonomy' AS taxonomy
+    FROM lalafo.releases AS r JOIN lalafo.releases_in_force AS f ON f.live = r.name
+), labelled AS (
+    INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by, given_at)
+    SELECT %(catalog)s, %(ad_id)s, %(task)s, %(label)s, %(given_by)s, %(given_at)s
+    FROM ad, live WHERE live.taxonomy ? %(task)s
+    ON CONFLICT (catalog, ad_id, task) DO UPDATE
+        SET label = excluded.label, given_by = excluded.given_by, given_at = excluded.given_at
+    RETURNING 1
+), owed AS (
+    INSERT INTO lalafo.outbox (topic, key, value)
+    SELECT %(topic)s, %(key)s, %(value)s FROM labelled RETURNING id
+)
+SELECT EXISTS (SELECT FROM ad),
+    ARRAY(SELECT jsonb_object_keys(taxonomy) FROM live),
+    coalesce((SELECT taxonomy -> %(task)s ? %(label)s FROM live), false),
+    (SELECT id FROM owed)
+"""
+
+
+@router.post(
+    "/v1/ads/{catalog}/{ad_id:path}/feedback",
+    summary="Say what is right",
+    response_model=FeedbackOut,
+    responses={404: {"description": "No such ad."}},
+)
+async def give_feedback(
+    services: TheServices,
+    caller: Feedback,
+    catalog: Annotated[str, Path(max_length=MAX_KEY_CHARS, pattern=CATALOG)],
+    ad_id: Annotated[str, Path(min_length=1, max_length=MAX_KEY_CHARS, pattern=NO_NUL)],
+    said: FeedbackIn,
+) -> JSONResponse:
+    """The last word counts, whoever says it. Training prefers it to what the seller filed."""
+    caller.require_catalog(catalog)
+    services.outbox.require_broker()
+    key = AdKey(catalog, ad_id)
+    topic = feedback_topic(services.settings.ads_topic)
+    given = _given(key, said, topic)
+    async with services.database.connection() as connection:
+        row = await (await connection.execute(_GIVE, given, prepare=True)).fetchone()
+    assert row is not None  # a row is always there
+    ad_known, tasks, label_known, number = row
+    if not ad_known:
+        raise Problem(404, "no_such_ad", f"there is no ad {key}")
+    if number is None:
+        raise Problem(
+            422,
+            "no_such_task",
+            f"the live release has no task {said.task!r}; it has {', '.join(sorted(tasks))}",
+            tasks=sorted(tasks),
+        )
+    owed = Owed(int(number), topic, given["key"], given["value"])
+    return JSONResponse(
+        {
+            "catalog": catalog,
+            "ad_id": ad_id,
+            "task": said.task,
+            "label": said.label,
+            "known": label_known,
+            "published": await services.outbox.publish(owed),
+        }
+    )
+
+
+def _given(key: AdKey, said: FeedbackIn, topic: str) -> dict[str, Any]:
+    """What the statement takes: the label's row, and the topic's record."""
+    label = {
+        "catalog": key.catalog,
+        "ad_id": key.ad_id,
+        "task": said.task,
+        "label": said.label,
+        "given_by": said.given_by,
+    }
+    given_at = datetime.now(UTC)
+    record = {"schema": SCHEMA, **label, "given_at": given_at.isoformat()}
+    return {
+        **label,
+        "given_at": given_at,
+        "topic": topic,
+        "key": str(key).encode(),
+        "value": json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(),
+    }

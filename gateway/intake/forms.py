@@ -1,0 +1,202 @@
+"""A multipart body, read as it comes: small fields into memory, photos into files.
+
+Decides what a form may hold; parts that nobody asked for are refused. Built on python-multipart's
+parser, which is fed chunk by chunk: starlette's own form reader keeps a megabyte of each part.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from gateway.intake.uploads import Upload, body_of
+from gateway.problems import Problem
+from resources.settings import Settings
+
+_SHOWN_CHARS = 60
+
+
+@dataclass(slots=True)
+class Form:
+    """What came: the last value of each field, and the photos in order."""
+
+    fields: dict[str, bytes] = field(default_factory=dict)
+    photos: list[Upload] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FormRules:
+    """What a form may hold.
+
+    Args:
+        fields: names of the parts that are text, `max_field_bytes` each.
+        photos: names of the parts that are photos, `max_photos` of them in all.
+    """
+
+    fields: frozenset[str]
+    photos: frozenset[str]
+    max_field_bytes: int
+    max_photo_bytes: int
+    max_photos: int
+    max_bytes: int
+
+    @classmethod
+    def of(cls, settings: Settings, *, fields: set[str], photos: set[str]) -> "FormRules":
+        return cls(
+            fields=frozenset(fields),
+            photos=frozenset(photos),
+            max_field_bytes=settings.max_json_bytes,
+            max_photo_bytes=settings.max_photo_bytes,
+            max_photos=settings.max_photos_per_ad,
+            max_bytes=settings.max_upload_bytes,
+        )
+
+
+@asynccontextmanager
+async def received_form(request: Request, rules: FormRules) -> AsyncIterator[Form]:
+    """The form of a request, whole and checked; its files are gone after the `with`.
+
+    Raises:
+        Problem: it is no form, holds what it may not, or a photo is none.
+    """
+    with ExitStack() as files:
+        reader = _Reader(rules, files)
+        parser = _parser(request, reader)
+        came = 0
+        async for chunk in body_of(request):
+            came += len(chunk)
+            if came > rules.max_bytes:
+                raise Problem(
+                    413,
+                    "too_large",
+                    f"more than {rules.max_bytes} bytes came, which are allowed for a form",
+                    allowed=rules.max_bytes,
+                )
+            try:
+                parser.write(chunk)
+            except FormParserError as error:
+                raise _not_a_form(str(error)) from error
+            await reader.work()
+        if not reader.ended:
+            raise _not_a_form("it ends before its last boundary")
+        yield reader.form
+
+
+def is_form(request: Request) -> bool:
+    """Whether the request says that its body is multipart."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/")
+
+
+def _parser(request: Request, reader: "_Reader") -> MultipartParser:
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary", b"")
+    if not boundary:
+        raise _not_a_form("its content type names no boundary")
+    try:
+        return MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type] # a TypedDict of all of them
+    except FormParserError as error:
+        raise _not_a_form(str(error)) from error
+
+
+def _not_a_form(why: str) -> Problem:
+    return Problem(400, "not_multipart", f"the body is no multipart/form-data: {why}")
+
+
+class _Reader:
+    """Turns the parser's callbacks into the form; `work` does what takes time."""
+
+    def __init__(self, rules: FormRules, files: ExitStack) -> None:
+        self.form = Form()
+        self.ended = False
+        self._rules = rules
+        self._files = files
+        self._to_do: list[tuple[str, bytes]] = []  # what, data
+        self._header = [b"", b""]
+        self._disposition = b""
+        self._field: str | None = None
+        self._value = bytearray()
+
+    def callbacks(self) -> dict[str, Any]:
+        return {
+            "on_part_begin": self._begin,
+            "on_part_data": lambda data, start, end: self._to_do.append(("data", data[start:end])),
+            "on_part_end": lambda: self._to_do.append(("end", b"")),
+            "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
+            "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": lambda: self._to_do.append(("part", self._disposition)),
+            "on_end": self._end,
+        }
+
+    async def work(self) -> None:
+        """Do what the parser found in the last chunk."""
+        to_do, self._to_do = self._to_do, []
+        for what, data in to_do:
+            if what == "part":
+                self._open(data)
+            elif self._field is not None:
+                self._fill(self._field, data, ended=what == "end")
+            elif what == "data":
+                await self.form.photos[-1].add(data)
+            else:
+                await self.form.photos[-1].finish()
+
+    def _begin(self) -> None:
+        self._disposition = b""
+
+    def _add(self, part: int, data: bytes) -> None:
+        self._header[part] += data
+
+    def _end_header(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = value
+        self._header = [b"", b""]
+
+    def _end(self) -> None:
+        self.ended = True
+
+    def _open(self, disposition: bytes) -> None:
+        _, options = parse_options_header(disposition)
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._field = None
+        if name in self._rules.photos:
+            self._open_photo(name)
+        elif name in self._rules.fields:
+            self._field, self._value = name, bytearray()
+        else:
+            known = ", ".join(sorted(self._rules.fields | self._rules.photos))
+            raise Problem(
+                422,
+                "unknown_part",
+                f"there is a part named {name[:_SHOWN_CHARS]!r}; expected are {known}",
+            )
+
+    def _open_photo(self, name: str) -> None:
+        number = len(self.form.photos)
+        if number == self._rules.max_photos:
+            raise Problem(
+                422,
+                "too_many_photos",
+                f"more than {number} photos came, which an ad may have",
+                allowed=number,
+            )
+        upload = Upload(f"{name}[{number}]", self._rules.max_photo_bytes)
+        self._files.callback(upload.close)
+        self.form.photos.append(upload)
+
+    def _fill(self, name: str, data: bytes, *, ended: bool) -> None:
+        self._value += data
+        if len(self._value) > self._rules.max_field_bytes:
+            raise Problem(
+                413,
+                "too_large",
+                f"part {name} has more than {self._rules.max_field_bytes} bytes",
+                allowed=self._rules.max_field_bytes,
+            )
+        if ended:
+            self.form.fields[name] = bytes(self._value)

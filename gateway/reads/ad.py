@@ -1,0 +1,163 @@
+"""Everything known of one ad, by one statement: what was committed, and what is still owed.
+
+Decides how `ads`, which sessions write, and `accepted_ads`, which the gateway writes, become one
+answer. PostgreSQL builds the JSON, which the route sends as it comes.
+Every table is looked up by its primary key, so the catalogue's size does not matter, and one
+statement sees one moment: predictions are all of the release that is live then.
+"""
+
+import json
+from typing import Any
+
+import psycopg
+
+from gateway.schemas.links import ad_path, release_page, run_prefix
+from gateway.services import Services
+from ops.types import AdKey
+
+_PHOTOS = """
+    SELECT json_agg(json_build_object(
+        'position', p.position,
+        'status', CASE WHEN p.sha256 IS NULL THEN 'failed' ELSE 'ok' END,
+        'url', p.url,
+        'sha256', encode(p.sha256, 'hex'),
+        'width', s.width,
+        'height', s.height,
+        'reason', p.reason,
+        'detail', f.detail,
+        'image', '/v1/photos/' || encode(p.sha256, 'hex')
+    ) ORDER BY p.position)
+    FROM lalafo.ad_photos AS p
+    LEFT JOIN lalafo.photos AS s ON s.sha256 = p.sha256
+    LEFT JOIN lalafo.failures AS f ON p.sha256 IS NULL AND f.kind = 'photo'
+        AND f.subject = p.catalog || '/' || p.ad_id || '#' || p.position
+    WHERE p.catalog = k.catalog AND p.ad_id = k.ad_id AND a.status <> 'deleted'
+"""
+
+# Of an ad that no session has committed yet, as its event names them.
+_PHOTOS_TO_COME = """
+    SELECT json_agg(json_build_object(
+        'position', e.number - 1,
+        'status', 'waiting',
+        'url', e.photo ->> 'url',
+        'sha256', e.photo ->> 'sha256',
+        'width', NULL, 'height', NULL, 'reason', NULL, 'detail', NULL, 'image', NULL
+    ) ORDER BY e.number)
+    FROM jsonb_array_elements(w.event -> 'photos') WITH ORDINALITY AS e (photo, number)
+"""
+
+# A re-score may have said something of a revision that has been overtaken since.
+_PREDICTIONS = """
+    SELECT json_object_agg(p.task, json_build_object(
+        'label', p.label,
+        'score', p.score,
+        'details', p.details,
+        'revision', p.revision,
+        'release', json_build_object('id', p.release, 'url', k.releases),
+        'run', json_build_object('id', p.run_id, 'url', k.runs || p.run_id),
+        'scored_at', p.scored_at
+    ))
+    FROM lalafo.predictions AS p
+    WHERE p.release = (SELECT live FROM lalafo.releases_in_force)
+        AND p.catalog = k.catalog AND p.ad_id = k.ad_id
+        AND p.revision = a.revision AND a.status <> 'deleted'
+"""
+
+_LABELS = """
+    SELECT json_object_agg(l.task, json_build_object(
+        'label', l.label, 'given_by', l.given_by, 'given_at', l.given_at
+    ))
+    FROM lalafo.labels AS l WHERE l.catalog = k.catalog AND l.ad_id = k.ad_id
+"""
+
+_TIMINGS = """
+    SELECT json_build_object(
+        'kafka_at', t.kafka_at,
+        'polled_at', t.polled_at,
+        'committed_at', t.committed_at,
+        'total_ms', round(extract(epoch FROM t.committed_at - t.kafka_at) * 1000, 3),
+        'fetch_ms', t.fetch_ms,
+        'photos_ms', t.photos_ms,
+        'queued_ms', t.queued_ms,
+        'embed_ms', t.embed_ms,
+        'predict_ms', t.predict_ms
+    )
+    FROM lalafo.stage_timings AS t
+    WHERE t.catalog = k.catalog AND t.ad_id = k.ad_id AND t.revision = a.revision
+"""
+
+_READ_AD = f"""
+    SELECT json_build_object(
+        'catalog', k.catalog,
+        'ad_id', k.ad_id,
+        'revision', coalesce(a.revision, w.revision),
+        'status', coalesce(a.status, 'received'),
+        'day', a.day,
+        'title', coalesce(a.title, w.event ->> 'title', ''),
+        'description', coalesce(a.description, w.event ->> 'description', ''),
+        'category', CASE WHEN a.revision IS NULL THEN w.event ->> 'category' ELSE a.category END,
+        'price', CASE WHEN a.revision IS NULL THEN w.event ->> 'price' ELSE a.price::text END,
+        'currency', CASE WHEN a.revision IS NULL THEN w.event ->> 'currency' ELSE a.currency END,
+        'received_at', coalesce(a.received_at, w.accepted_at),
+        'photos', coalesce(
+            CASE WHEN a.revision IS NULL THEN ({_PHOTOS_TO_COME}) ELSE ({_PHOTOS}) END, '[]'
+        ),
+        'predictions', coalesce(({_PREDICTIONS}), '{{}}'),
+        'labels', coalesce(({_LABELS}), '{{}}'),
+        'timings', ({_TIMINGS}),
+        'run', CASE WHEN a.revision IS NOT NULL THEN
+            json_build_object('id', a.run_id, 'url', k.runs || a.run_id) END,
+        'waiting', CASE WHEN w.revision IS NOT NULL THEN json_build_object(
+            'revision', w.revision, 'kind', w.event ->> 'kind', 'accepted_at', w.accepted_at
+        ) END,
+        'links', json_build_object('self', k.path, 'feedback', k.path || '/feedback')
+    )::text
+    FROM (VALUES (
+        %(catalog)s::text, %(ad_id)s::text, %(path)s::text, %(runs)s::text, %(releases)s::text
+    )) AS k (catalog, ad_id, path, runs, releases)
+    LEFT JOIN lalafo.ads AS a ON a.catalog = k.catalog AND a.ad_id = k.ad_id
+    LEFT JOIN lalafo.accepted_ads AS w ON w.catalog = k.catalog AND w.ad_id = k.ad_id
+        AND w.revision > coalesce(a.revision, -1)
+    WHERE a.revision IS NOT NULL OR w.revision IS NOT NULL
+"""
+
+# On one line: psycopg 3.3 reads a statement of more than 4,096 characters anew at every call.
+READ_AD = " ".join(_READ_AD.split())
+
+
+def parameters(key: AdKey, dagster_url: str) -> dict[str, str | None]:
+    """What READ_AD takes."""
+    return {
+        "catalog": key.catalog,
+        "ad_id": key.ad_id,
+        "path": ad_path(key),
+        "runs": run_prefix(dagster_url),
+        "releases": release_page(dagster_url),
+    }
+
+
+async def read_ad_json(services: Services, key: AdKey) -> bytes | None:
+    """The JSON of `schemas.AdOut`, in one round trip; None where no ad of this key is known.
+
+    A deleted ad is its tombstone: no photos, no predictions.
+
+    Raises:
+        RetryableError: PostgreSQL is away.
+    """
+    given = parameters(key, services.settings.dagster_url)
+    async with services.database.connection() as connection:
+        row = await _read(connection, given)
+    return None if row is None else row[0].encode()
+
+
+async def read_ad(services: Services, key: AdKey) -> dict[str, Any] | None:
+    """The same as an object; for a route that sends it as it is, `read_ad_json` is cheaper."""
+    text = await read_ad_json(services, key)
+    return None if text is None else json.loads(text)
+
+
+async def _read(
+    connection: psycopg.AsyncConnection, given: dict[str, str | None]
+) -> tuple[Any, ...] | None:
+    cursor = await connection.execute(READ_AD, given, prepare=True)
+    return await cursor.fetchone()

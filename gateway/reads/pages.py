@@ -1,0 +1,215 @@
+"""Pages of ads and of failures, newest first: a page costs the same wherever it is.
+
+Decides that a page looks at so many rows and no more. Both lists walk an index from the cursor's
+place on; what no index knows (a status, a reason) is judged row by row, so such a page may hold
+fewer rows than were asked for, or none, and still have a next one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from gateway.backends.database import GatewayDatabase
+from gateway.reads.cursors import cursor_after, place_of
+from gateway.schemas.links import ad_links, run_prefix
+from ops.types import AdKey
+
+MOST_ROWS = 200  # of one page
+SEEN_ROWS = 1_000  # that one page looks at where a filter may drop them
+
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+# The catalogs that have ads: as many steps along the primary key as there are catalogs.
+_EVERY_CATALOG = """
+    walk (catalog) AS (
+        (SELECT min(catalog) FROM lalafo.ads)
+        UNION ALL
+        SELECT (SELECT min(a.catalog) FROM lalafo.ads AS a WHERE a.catalog > walk.catalog)
+        FROM walk WHERE walk.catalog IS NOT NULL
+    ),
+    catalogs (catalog) AS (SELECT catalog FROM walk WHERE catalog IS NOT NULL)"""
+_THESE_CATALOGS = "catalogs (catalog) AS (SELECT unnest(%(catalogs)s::text[]))"
+
+# Each catalog's newest, and of these the newest: the index on (catalog, received_at, ad_id) gives
+# both. The cursor's own row comes first in its catalog's walk, and is left out.
+_ADS = """
+    WITH RECURSIVE {catalogs},
+    seen AS MATERIALIZED (
+        SELECT a.* FROM catalogs AS c CROSS JOIN LATERAL (
+            SELECT a.catalog, a.ad_id, a.received_at, a.revision, a.status, a.title, a.category
+            FROM lalafo.ads AS a
+            WHERE a.catalog = c.catalog
+                AND (a.received_at, a.ad_id) <= (%(at)s::timestamptz, %(ad_id)s::text)
+                AND a.received_at >= %(since)s::timestamptz
+                AND (c.catalog < %(catalog)s::text
+                    OR (a.received_at, a.ad_id) <> (%(at)s::timestamptz, %(ad_id)s::text))
+            ORDER BY a.received_at DESC, a.ad_id DESC LIMIT %(seen)s::int
+        ) AS a
+        ORDER BY a.received_at DESC, a.ad_id DESC, a.catalog DESC LIMIT %(seen)s::int
+    ),
+    page AS MATERIALIZED (
+        SELECT * FROM seen WHERE %(status)s::text IS NULL OR status = %(status)s::text
+        ORDER BY received_at DESC, ad_id DESC, catalog DESC LIMIT %(limit)s::int + 1
+    )
+    SELECT count.seen, last.received_at, last.ad_id, last.catalog,
+        page.received_at, page.ad_id, page.catalog, page.revision, page.status, page.title,
+        page.category,
+        (SELECT encode(p.sha256, 'hex') FROM lalafo.ad_photos AS p
+            WHERE p.catalog = page.catalog AND p.ad_id = page.ad_id AND p.sha256 IS NOT NULL
+                AND page.status <> 'deleted'
+            ORDER BY p.position LIMIT 1),
+        (SELECT json_object_agg(p.task, json_build_object('label', p.label, 'score', p.score))
+            FROM lalafo.predictions AS p
+            WHERE p.release = (SELECT live FROM lalafo.releases_in_force)
+                AND p.catalog = page.catalog AND p.ad_id = page.ad_id
+                AND p.revision = page.revision AND page.status <> 'deleted')
+    FROM (SELECT count(*) FROM seen) AS count (seen)
+    LEFT JOIN (SELECT received_at, ad_id, catalog FROM seen
+        ORDER BY received_at, ad_id, catalog LIMIT 1) AS last ON true
+    LEFT JOIN page ON true
+    ORDER BY page.received_at DESC, page.ad_id DESC, page.catalog DESC
+"""
+
+_FAILURE_COLUMNS = "failed_at, kind, subject, reason, detail, catalog, ad_id, url, run_id"
+_EVERY_FAILURE = f"""
+    SELECT {_FAILURE_COLUMNS} FROM lalafo.failures
+    WHERE (failed_at, kind, subject) < (%(at)s::timestamptz, %(from_kind)s::text, %(subject)s::text)
+    ORDER BY failed_at DESC, kind DESC, subject DESC LIMIT %(seen)s::int"""
+_FAILURES_OF_CATALOGS = f"""
+    SELECT f.* FROM unnest(%(catalogs)s::text[]) AS c (catalog) CROSS JOIN LATERAL (
+        SELECT {_FAILURE_COLUMNS} FROM lalafo.failures AS f
+        WHERE f.catalog = c.catalog AND (f.failed_at, f.kind, f.subject)
+            < (%(at)s::timestamptz, %(from_kind)s::text, %(subject)s::text)
+        ORDER BY f.failed_at DESC, f.kind DESC, f.subject DESC LIMIT %(seen)s::int
+    ) AS f
+    ORDER BY failed_at DESC, kind DESC, subject DESC LIMIT %(seen)s::int"""
+_FAILURES = """
+    WITH seen AS MATERIALIZED ({seen}),
+    page AS MATERIALIZED (
+        SELECT * FROM seen
+        WHERE (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+            AND (%(reason)s::text IS NULL OR reason = %(reason)s::text)
+        ORDER BY failed_at DESC, kind DESC, subject DESC LIMIT %(limit)s::int + 1
+    )
+    SELECT count.seen, last.failed_at, last.kind, last.subject, page.*
+    FROM (SELECT count(*) FROM seen) AS count (seen)
+    LEFT JOIN (SELECT failed_at, kind, subject FROM seen
+        ORDER BY failed_at, kind, subject LIMIT 1) AS last ON true
+    LEFT JOIN page ON true
+    ORDER BY page.failed_at DESC, page.kind DESC, page.subject DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which page of a list.
+
+    Args:
+        catalogs: those whose rows it holds; None: all there are.
+        filters: by column, that no index knows; None: any.
+        since: inclusive; of ads.
+        until: exclusive; of ads.
+    """
+
+    catalogs: Sequence[str] | None
+    limit: int
+    cursor: str | None
+    filters: Mapping[str, str | None]
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def seen(self) -> int:
+        """The rows that it looks at, at most."""
+        filtered = any(value is not None for value in self.filters.values())
+        return max(SEEN_ROWS, self.limit + 1) if filtered else self.limit + 1
+
+    def values(self) -> dict[str, Any]:
+        """What both statements take."""
+        given = {"limit": self.limit, "seen": self.seen, **self.filters}
+        return given if self.catalogs is None else {**given, "catalogs": list(self.catalogs)}
+
+
+def ads_query(asked: Asked) -> tuple[str, dict[str, Any]]:
+    """The statement of a page of ads; Problem (422) for a wrong cursor."""
+    at, ad_id, catalog = _LAST if asked.until is None else asked.until, "", ""
+    if asked.cursor is not None:
+        place, texts = place_of("ads", asked.cursor, texts=2)
+        # One upper bound, not two: given both, PostgreSQL 18 begins its walk at the wrong one.
+        if (place, texts[0]) < (at, ad_id):
+            at, (ad_id, catalog) = place, texts
+    values = {
+        **asked.values(),
+        **{"at": at, "ad_id": ad_id, "catalog": catalog},
+        "since": _FIRST if asked.since is None else asked.since,
+    }
+    catalogs = _EVERY_CATALOG if asked.catalogs is None else _THESE_CATALOGS
+    return _ADS.format(catalogs=catalogs), values
+
+
+def failures_query(asked: Asked) -> tuple[str, dict[str, Any]]:
+    """The statement of a page of failures; Problem (422) for a wrong cursor."""
+    at, (kind, subject) = _LAST, ("", "")
+    if asked.cursor is not None:
+        at, (kind, subject) = place_of("failures", asked.cursor, texts=2)
+    values = {**asked.values(), "at": at, "from_kind": kind, "subject": subject}
+    seen = _EVERY_FAILURE if asked.catalogs is None else _FAILURES_OF_CATALOGS
+    return _FAILURES.format(seen=seen), values
+
+
+async def list_ads(database: GatewayDatabase, asked: Asked) -> dict[str, Any]:
+    """A page of committed ads, as `schemas.AdPage` has it."""
+    rows, following = await _page(database, "ads", *ads_query(asked), asked)
+    return {"ads": [_summary(row) for row in rows], "next": following}
+
+
+async def list_failures(
+    database: GatewayDatabase, asked: Asked, *, dagster_url: str
+) -> dict[str, Any]:
+    """A page of failures, as `schemas.FailurePage` has it; never the bytes that were refused."""
+    runs = run_prefix(dagster_url)
+    rows, following = await _page(database, "failures", *failures_query(asked), asked)
+    return {"failures": [_failure(row, runs) for row in rows], "next": following}
+
+
+async def _page(
+    database: GatewayDatabase, kind: str, query: str, values: Mapping[str, Any], asked: Asked
+) -> tuple[list[tuple[Any, ...]], str | None]:
+    """The rows of a page, and the cursor of the next one."""
+    async with database.connection() as connection:
+        found = await _rows(connection, query, values)
+    seen, *last = found[0][:4]
+    rows = [row[4:] for row in found if row[4] is not None]
+    if len(rows) > asked.limit:
+        rows = rows[: asked.limit]
+        return rows, cursor_after(kind, *rows[-1][:3])
+    return rows, cursor_after(kind, *last) if seen == asked.seen else None
+
+
+async def _rows(
+    connection: psycopg.AsyncConnection, query: str, values: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(query, values, prepare=True)
+    return await cursor.fetchall()
+
+
+def _summary(row: tuple[Any, ...]) -> dict[str, Any]:
+    received_at, ad_id, catalog, revision, status, title, category, sha256, predictions = row
+    return {
+        **{"catalog": catalog, "ad_id": ad_id, "revision": revision, "status": status},
+        **{"title": title, "category": category, "received_at": received_at.isoformat()},
+        **{"sha256": sha256, "predictions": predictions or {}},
+        "links": ad_links(AdKey(catalog, ad_id)),
+    }
+
+
+def _failure(row: tuple[Any, ...], runs: str | None) -> dict[str, Any]:
+    failed_at, kind, subject, reason, detail, catalog, ad_id, url, run_id = row
+    return {
+        **{"kind": kind, "subject": subject, "reason": reason, "detail": detail},
+        **{"catalog": catalog, "ad_id": ad_id, "url": url, "failed_at": failed_at.isoformat()},
+        "run": {"id": run_id, "url": None if runs is None else runs + run_id},
+    }
