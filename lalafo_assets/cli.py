@@ -15,27 +15,25 @@ import structlog
 import typer
 from rich.console import Console
 
-from lalafo_assets.bench.batch_command import bench_batch
-from lalafo_assets.bench.event_log_command import bench_event_log
-from lalafo_assets.bench.gateway_command import bench_gateway
-from lalafo_assets.bench.rescore_command import bench_rescore
-from lalafo_assets.bench.stream_command import bench_stream
-from lalafo_assets.command_line import (
-    new_console,
-)
+from lalafo_assets.bench.batch.command import bench_batch
+from lalafo_assets.bench.event_log.command import bench_event_log
+from lalafo_assets.bench.gateway.command import bench_gateway
+from lalafo_assets.bench.rescore.command import bench_rescore
+from lalafo_assets.bench.stream.command import bench_stream
+from lalafo_assets.commands.console import new_console
+from lalafo_assets.commands.dlq import dlq
+from lalafo_assets.commands.doctor import doctor
+from lalafo_assets.commands.keys import keys
+from lalafo_assets.commands.publish import publish
+from lalafo_assets.commands.releases.lifecycle import releases
+from lalafo_assets.commands.releases.promote import diff, promote
+from lalafo_assets.commands.releases.rescore import rescore
+from lalafo_assets.commands.releases.train import check_command, train
+from lalafo_assets.commands.results import results
+from lalafo_assets.commands.serve import serve
+from lalafo_assets.commands.stats import stats
+from lalafo_assets.commands.up import up
 from lalafo_assets.demo.command import demo
-from lalafo_assets.dlq_commands import dlq
-from lalafo_assets.doctor import doctor
-from lalafo_assets.keys_commands import keys
-from lalafo_assets.promote_command import diff, promote
-from lalafo_assets.publish_command import publish
-from lalafo_assets.release_commands import releases
-from lalafo_assets.rescore_command import rescore
-from lalafo_assets.results import results
-from lalafo_assets.serve_command import serve
-from lalafo_assets.stats_command import stats
-from lalafo_assets.train_commands import check_command, train
-from lalafo_assets.up_command import up
 from ops.errors import LalafoError
 
 app = typer.Typer(

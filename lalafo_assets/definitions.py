@@ -2,17 +2,17 @@
 
 import dagster as dg
 
-from lalafo_assets.checks import checks
-from lalafo_assets.diff import release_diff
-from lalafo_assets.embeddings import photo_embeddings
-from lalafo_assets.jobs import diff_job, rescore_job, train_job
-from lalafo_assets.photos import ad_photos, ads_topic
-from lalafo_assets.predictions import prediction_assets
-from lalafo_assets.release_scores import no_day_is_behind, release_scores
+from lalafo_assets.assets.checks import checks
+from lalafo_assets.assets.embeddings import photo_embeddings
+from lalafo_assets.assets.photos import ad_photos, ads_topic
+from lalafo_assets.assets.predictions import prediction_assets
+from lalafo_assets.assets.release_diff import release_diff
+from lalafo_assets.assets.release_scores import no_day_is_behind, release_scores
+from lalafo_assets.assets.training import gate, model_release, training_set
+from lalafo_assets.jobs.asset_jobs import diff_job, rescore_job, train_job
+from lalafo_assets.jobs.rescore_stale import stale_job, stale_schedule
+from lalafo_assets.jobs.upkeep import upkeep_job, upkeep_schedule
 from lalafo_assets.session.job import session_job
-from lalafo_assets.stale import stale_job, stale_schedule
-from lalafo_assets.training import gate, model_release, training_set
-from lalafo_assets.upkeep import upkeep_job, upkeep_schedule
 from resources.dagster.resources import RESOURCES
 from resources.settings import load_settings
 from sensors.failures import failed_sessions

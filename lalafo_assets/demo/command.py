@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lalafo_assets.command_line import DEFAULT_HOME, Home, Port, new_console
+from lalafo_assets.commands.console import DEFAULT_HOME, Home, Port, new_console
 
 WEIGHTS = ("auto", "starter", "pretrained")
 console = new_console()

@@ -22,17 +22,17 @@ from rich.progress import (
 )
 
 from gateway.client import LalafoClient
+from lalafo_assets.commands.publishing import ad_of, event_of
 from lalafo_assets.demo.ads import DemoMessage, broken_messages, make_ads
+from lalafo_assets.demo.bad_photos import spoilt_photos
 from lalafo_assets.demo.collection import Collection, folder_collection, generated_collection
 from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.demo.outcome import Watch, outcome_table
 from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.demo.release import MadeRelease, make_release
-from lalafo_assets.demo.spoilt import spoilt_photos
 from lalafo_assets.demo.story import tell_story
-from lalafo_assets.publishing import ad_of, event_of
-from lalafo_assets.releases import materialisation
-from lalafo_assets.stack import Stack
+from lalafo_assets.reports.release import materialisation
+from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database

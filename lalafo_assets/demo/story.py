@@ -31,10 +31,10 @@ def tell_story(
     Raises:
         NotReadyError: a step is refused; the message says what to do.
     """
-    from lalafo_assets.promote_command import diff, promote
-    from lalafo_assets.release_commands import list_releases
-    from lalafo_assets.rescore_command import rescore
-    from lalafo_assets.train_commands import train
+    from lalafo_assets.commands.releases.lifecycle import list_releases
+    from lalafo_assets.commands.releases.promote import diff, promote
+    from lalafo_assets.commands.releases.rescore import rescore
+    from lalafo_assets.commands.releases.train import train
 
     console.rule("a better model")
     if unknown:

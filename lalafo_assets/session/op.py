@@ -17,7 +17,7 @@ import structlog
 from dagster._core.errors import DagsterExecutionInterruptedError
 from pydantic import Field
 
-from lalafo_assets.checks import check_days
+from lalafo_assets.assets.checks import check_days
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.session.pictures import PictureProcess, read_picture
 from lalafo_assets.session.reports import (

@@ -22,7 +22,7 @@ import pytest
 
 from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
-from lalafo_assets.stack import running_stack
+from lalafo_assets.stack.supervisor import running_stack
 from ops.models.release import Release
 from resources.inference.loading import install
 from resources.kafka.topics import AdStream

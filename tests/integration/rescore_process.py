@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import closing
 
-from lalafo_assets.bench.rescore_fill import DAYS, bench_release
+from lalafo_assets.bench.rescore.fill import DAYS, bench_release
 from ops.tasks import task_by_name
 from resources.catalogue.stale_photos import Catalogue
 from resources.postgres.database import Database

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lalafo_assets.bench.rescore import Told, run_bench
+from lalafo_assets.bench.rescore.run import Told, run_bench
 
 
 @pytest.mark.parametrize("photos_per_ad", [1.0, 2.5])

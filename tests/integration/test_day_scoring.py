@@ -15,7 +15,7 @@ import psutil
 import pytest
 from psycopg import sql
 
-from lalafo_assets.bench.rescore_fill import BACKBONE, DAYS, bench_release, fill, scored_partition
+from lalafo_assets.bench.rescore.fill import BACKBONE, DAYS, bench_release, fill, scored_partition
 from ops.errors import ConfigurationError, RetryableError
 from ops.scoring.ready_release import predict_ads
 from ops.tasks import Answers, Task, task_by_name

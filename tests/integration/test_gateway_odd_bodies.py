@@ -17,7 +17,7 @@ import pytest
 
 from gateway.edge import protocol
 from gateway.edge.keys import make
-from lalafo_assets.bench.gateway_place import RunningGateway, run_gateway
+from lalafo_assets.bench.gateway.place import RunningGateway, run_gateway
 from resources.embedded.broker import EmbeddedBroker
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database

@@ -16,7 +16,7 @@ import pytest
 
 from gateway.edge.keys import SCOPES, make
 from gateway.schemas.ads import EXAMPLE_AD
-from lalafo_assets.bench.gateway_fill import fill
+from lalafo_assets.bench.gateway.fill import fill
 from lalafo_assets.synthetic.photos import generate
 from resources.embedded.broker import EmbeddedBroker
 from resources.kafka.topics import AdStream

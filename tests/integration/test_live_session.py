@@ -9,7 +9,7 @@ from itertools import count, islice
 import numpy as np
 import pytest
 
-from lalafo_assets.demo.spoilt import spoilt_photos
+from lalafo_assets.demo.bad_photos import spoilt_photos
 from resources.sessions.leases import read_leases, read_offsets
 from tests.integration.live import Live, ad
 from tests.integration.working import Working, until

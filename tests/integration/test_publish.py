@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.client import Away, NotAllowed
-from lalafo_assets.publishing import Published, publish_lines
+from lalafo_assets.commands.publishing import Published, publish_lines
 from tests.integration.gateway_place import Place
 from tests.integration.live import ad
 from tests.integration.working import until

@@ -7,8 +7,8 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from lalafo_assets.assets.release_diff import read_diff, summary
 from lalafo_assets.definitions import defs
-from lalafo_assets.diff import read_diff, summary
 from ops.errors import NotReadyError
 from ops.models.release import Release
 from ops.tasks import Task, task_by_name

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lalafo_assets.definitions import defs
-from lalafo_assets.jobs import TRAIN_JOB
+from lalafo_assets.jobs.asset_jobs import TRAIN_JOB
 from ops.errors import ConfigurationError, NotReadyError
 from ops.training.dataset import SplitRule
 from ops.types import AdStatus

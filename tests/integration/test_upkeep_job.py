@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lalafo_assets.upkeep import UPKEEP_JOB, upkeep_job, upkeep_schedule
+from lalafo_assets.jobs.upkeep import UPKEEP_JOB, upkeep_job, upkeep_schedule
 from resources.dagster.resources import RESOURCES
 from resources.kafka.outbox import put
 from resources.kafka.topics import AdStream

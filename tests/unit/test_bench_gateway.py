@@ -14,9 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.schemas.ads import AdIn
-from lalafo_assets.bench.gateway_fill import check_room
-from lalafo_assets.bench.gateway_lookup import refuse_scans
-from lalafo_assets.bench.gateway_requests import (
+from lalafo_assets.bench.gateway.fill import check_room
+from lalafo_assets.bench.gateway.lookup import refuse_scans
+from lalafo_assets.bench.gateway.tornado_peer import start_peer
+from lalafo_assets.bench.gateway.wrk import Load, Request, read_answer, run_load
+from lalafo_assets.bench.gateway.wrk_requests import (
     SPARE,
     accept_requests,
     enough,
@@ -24,11 +26,9 @@ from lalafo_assets.bench.gateway_requests import (
     read_requests,
     wait_requests,
 )
-from lalafo_assets.bench.gateway_wrk import Load, Request, read_answer, run_load
-from lalafo_assets.bench.peers.tornado_model import start_peer
-from lalafo_assets.bench.photo_server import start_photo_server
-from lalafo_assets.bench.photos import bench_photos
-from lalafo_assets.bench.stream_ads import PlannedAd
+from lalafo_assets.bench.harness.ads import PlannedAd
+from lalafo_assets.bench.harness.photo_server import start_photo_server
+from lalafo_assets.bench.harness.photos import bench_photos
 from lalafo_assets.cli import app
 from ops.errors import ConfigurationError, LalafoError
 

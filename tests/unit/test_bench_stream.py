@@ -13,11 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lalafo_assets.bench.photo_server import start_photo_server
-from lalafo_assets.bench.photos import bench_photos
-from lalafo_assets.bench.stream_ads import PlannedAd, due_times, photo_counts, plan_ads
-from lalafo_assets.bench.stream_check import Held, judge
-from lalafo_assets.bench.stream_figures import (
+from lalafo_assets.bench.harness.ads import PlannedAd, due_times, photo_counts, plan_ads
+from lalafo_assets.bench.harness.figures import (
     AdTiming,
     latency,
     longest_gap_ms,
@@ -25,7 +22,10 @@ from lalafo_assets.bench.stream_figures import (
     photos_per_s,
     stage_medians,
 )
-from lalafo_assets.bench.stream_options import StreamBench
+from lalafo_assets.bench.harness.options import StreamBench
+from lalafo_assets.bench.harness.photo_server import start_photo_server
+from lalafo_assets.bench.harness.photos import bench_photos
+from lalafo_assets.bench.stream.check import Held, judge
 from ops.errors import ConfigurationError
 from ops.events.parse import EventLimits, parse_event
 from ops.types import StreamRecord

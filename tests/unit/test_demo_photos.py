@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lalafo_assets.demo.spoilt import spoilt_photos
+from lalafo_assets.demo.bad_photos import spoilt_photos
 from lalafo_assets.synthetic.photos import (
     CATEGORIES,
     LARGEST,

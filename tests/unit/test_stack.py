@@ -1,6 +1,6 @@
 """What a stack decides before it starts anything."""
 
-from lalafo_assets.stack_environment import external_kafka, gateway_environment, pool_limits
+from lalafo_assets.stack.environment import external_kafka, gateway_environment, pool_limits
 from resources.dagster.names import POOL_STREAM
 
 BOOTSTRAP = "LALAFO_KAFKA_BOOTSTRAP"

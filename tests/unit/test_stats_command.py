@@ -15,7 +15,7 @@ from gateway.schemas.statistics import (
     StatisticsOut,
     Totals,
 )
-from lalafo_assets.stats_command import drawn, sparks
+from lalafo_assets.commands.stats import drawn, sparks
 
 NOW = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
 

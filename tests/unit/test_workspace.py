@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from lalafo_assets.stack import LOCATION, ROOT, running_stack
+from lalafo_assets.stack.supervisor import LOCATION, ROOT, running_stack
 
 
 def test_both_ways_of_loading_name_one_location() -> None:

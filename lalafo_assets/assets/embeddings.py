@@ -1,0 +1,99 @@
+"""The asset `photo_embeddings`: each photo's unit vector under a release's backbone.
+
+The stream fills it. Run by hand or by a backfill, it embeds the days' photos that have no vector
+under the backbone of the run's release yet (that of its tag `lalafo/release`, else the live one),
+from their stored renditions; nothing is fetched.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import date, timedelta
+
+import dagster as dg
+
+from lalafo_assets.assets.photos import ad_photos
+from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.reports.metadata import table_metadata
+from ops.scoring.embed_batches import EmbedReport
+from resources.catalogue.checks import embeddings_are_unit_vectors
+from resources.catalogue.stale_photos import Catalogue
+from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
+from resources.dagster.partitions import DAYS_A_RUN, days, days_of
+from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
+from resources.postgres import tables
+from resources.releases.registry import RegisteredRelease
+from resources.rescoring.attempts import at_work
+from resources.rescoring.stages import embed_days
+
+
+@dg.asset(
+    deps=[ad_photos, MODEL_RELEASE],
+    partitions_def=days,
+    group_name="catalogue",
+    kinds={"postgres", "pytorch"},
+    owners=OWNERS,
+    code_version="1",
+    pool=POOL_BACKFILL,
+    backfill_policy=DAYS_A_RUN,
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
+    ),
+    metadata=table_metadata(tables.embeddings),
+    description=(
+        "A unit vector (halfvec) for each photo under the backbone of a release, computed from "
+        "the stored rendition. A photo that several ads share is embedded once."
+    ),
+)
+def photo_embeddings(
+    context: dg.AssetExecutionContext,
+    database: DatabaseResource,
+    photos: PhotosResource,
+    models: ModelsResource,
+) -> dg.MaterializeResult[None]:
+    """Embed what is missing; only stale rows are touched."""
+    from resources.inference.batch_release import wanted_release
+
+    with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
+        covered = days_of(context)
+        catalogue = Catalogue(held, run_id=context.run.run_id)
+        release = wanted_release(held, context.run.tags, RELEASE_TAG)
+        started = time.perf_counter()
+        report = _embed(context, catalogue, release, covered, photos, models)
+        elapsed_s = time.perf_counter() - started
+        finding = embeddings_are_unit_vectors(held, covered, release.backbone)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/partition_row_count": int(finding.figures["embedded"]),
+                "release": release.name,
+                "backbone": release.backbone,
+                "photos_embedded": report.embedded,
+                "photos_unreadable": len(report.unreadable),
+                "unreadable": dg.MetadataValue.json(
+                    [{"sha256": sha.hex(), "why": why} for sha, why in report.unreadable[:50]]
+                ),
+                "photos_per_s": round(report.embedded / elapsed_s, 1),
+            }
+        )
+
+
+def _embed(
+    context: dg.AssetExecutionContext,
+    catalogue: Catalogue,
+    release: RegisteredRelease,
+    covered: Sequence[date],
+    photos: PhotosResource,
+    models: ModelsResource,
+) -> EmbedReport:
+    """Embed the days' stale photos; where there is none, no network is loaded."""
+    from resources.inference.batch_release import load_to_embed
+
+    stale = catalogue.photos_to_embed(covered, release.backbone, chunk=1)
+    if next(stale, None) is None:
+        context.log.info(
+            f"nothing to embed: every stored photo has its vector under {release.backbone}"
+        )
+        return EmbedReport()
+    del stale  # ends its query
+    ready, embedders = load_to_embed(release, models.store(), models.settings())
+    return embed_days(catalogue, ready, embedders, photos.store(), covered, told=context.log.info)

@@ -1,0 +1,17 @@
+"""The options of `lalafo bench event-log`."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def bench_event_log(
+    json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
+) -> None:
+    """What an hour of a stream's reports costs in Dagster's event log: rows and bytes."""
+    from lalafo_assets.bench.event_log.run import run_bench
+
+    if not json_only:
+        Console(stderr=True).print("writing the reports of one hour (about 20 s)")
+    print(run_bench())  # noqa: T201 - the result

@@ -1,0 +1,61 @@
+"""The requests of `lalafo bench gateway`. Pure, and the same for the same arguments."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+from lalafo_assets.bench.gateway.wrk import Request
+from lalafo_assets.bench.harness.ads import PlannedAd
+
+CATALOG = "bench"
+SPARE = 1.05
+"""Requests made for each one due: none of those is to come twice."""
+
+
+def accept_requests(count: int, *, prefix: str) -> Iterator[Request]:
+    """Ads that nobody has posted, of the usual size, with two photos that nobody fetches."""
+    for number in range(count):
+        body = _ad(f"{prefix}-{number:07d}")
+        body["photos"] = [{"url": f"https://photos.example/{number}-{n}.jpg"} for n in (1, 2)]
+        yield Request("POST", "/v1/ads", json.dumps(body))
+
+
+def wait_requests(ads: Sequence[PlannedAd], *, host: str, prefix: str) -> Iterator[Request]:
+    """Ads with their photos on the bench's host, answered with their result."""
+    for ad in ads:
+        body = _ad(f"{prefix}-{ad.ad_id}")
+        body["photos"] = [{"url": f"{host}/{name}"} for name in ad.photos]
+        yield Request("POST", "/v1/ads?wait=5", json.dumps(body))
+
+
+def peer_requests(ads: Sequence[PlannedAd], *, host: str) -> Iterator[Request]:
+    """The same ads as the peer wants them."""
+    for ad in ads:
+        body = {"ad_id": ad.ad_id, "photos": [f"{host}/{name}" for name in ad.photos]}
+        yield Request("POST", "/classify", json.dumps(body))
+
+
+def read_requests(ad_ids: Sequence[str], count: int, *, seed: int = 11) -> Iterator[Request]:
+    """Ads that exist, drawn anew each time."""
+    dice = random.Random(seed)  # noqa: S311 - a bench's choice is no secret
+    for _ in range(count):
+        yield Request("GET", f"/v1/ads/{CATALOG}/{quote(dice.choice(ad_ids))}")
+
+
+def enough(rate: float, seconds: float) -> int:
+    """How many requests a load needs, so that none comes twice."""
+    return int(rate * seconds * SPARE) + 8
+
+
+def _ad(ad_id: str) -> dict[str, object]:
+    return {
+        "catalog": CATALOG,
+        "ad_id": ad_id,
+        "revision": 1,
+        "title": f"Offer {ad_id}, little used",
+        "description": "Pick-up in the evenings. Price as marked. " * 5,
+        "category": "chair",
+        "price": "1000.00",
+        "currency": "KGS",
+    }

@@ -1,0 +1,195 @@
+"""Where `lalafo bench stream` runs: Kafka, the whole stack, a release, topics and photos.
+
+Decides which broker is measured (the one that LALAFO_KAFKA_BOOTSTRAP names, else Apache Kafka of
+our own, else, only if asked, the embedded one) and that each is told in the result.
+"""
+
+import os
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lalafo_assets.bench.harness.options import WARM_ADS, StreamBench
+from lalafo_assets.bench.harness.photo_server import start_photo_server
+from lalafo_assets.bench.harness.photos import bench_photos
+from lalafo_assets.bench.harness.workers import Worker
+from lalafo_assets.bench.kafka.server import KafkaServer, version, why_unavailable
+from lalafo_assets.stack.environment import external_kafka
+from lalafo_assets.stack.supervisor import Stack
+from ops.errors import ConfigurationError
+from resources.kafka.connection import open_client
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.settings import Settings, changed_settings, load_settings
+
+PHOTOS_PER_WARM_AD = 2
+
+_FSYNCS = 21
+
+Progress = Callable[[str, int, int], object]
+"""Told what is done, how much of it, and of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The Kafka that is measured."""
+
+    name: str
+    environment: dict[str, str]  # what the stack needs to use it; {} for its own embedded one
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Everything that is up."""
+
+    home: Path
+    stack: Stack
+    settings: Settings
+    database: Database
+    stream: AdStream
+    broker: Broker
+    photo_server: Worker
+    host: str  # the URL before a photo's name
+    release: str
+    names: list[str]  # of the photos that are counted
+    warm_names: list[str]
+
+
+@contextmanager
+def open_place(
+    bench: StreamBench, home: Path, *, told: Callable[[str], object], step: Progress
+) -> Iterator[Place]:
+    """Make the photos, start everything, and end it all.
+
+    Args:
+        told: what is being started.
+        step: how many photos there are so far.
+    """
+    with ExitStack() as stack:
+        broker = stack.enter_context(_broker(bench, home, told))
+        names = _make_photos(bench, home / "photos", step)
+        server, host = start_photo_server(home / "photos", log_file=home / "logs" / "photos.log")
+        stack.enter_context(server)
+        topic = f"bench-{uuid.uuid4().hex[:8]}"
+        if broker.environment:
+            stack.enter_context(_topics(broker.environment, topic, bench.partition_count))
+            stack.enter_context(
+                _topics(broker.environment, bare_topic(topic), bench.partition_count)
+            )
+        running = Stack(
+            home / "stack",
+            environment={
+                **broker.environment,
+                **bench.environment(),
+                # Never the store of whoever runs this.
+                "LALAFO_STORE_URL": str(home / "stack" / "store"),
+                "LALAFO_ADS_TOPIC": topic,
+                "LALAFO_DLQ_TOPIC": f"{topic}.dlq",
+            },
+            told=told,
+        )
+        stack.enter_context(running)
+        settings = load_settings()
+        database = stack.enter_context(closing(Database(settings.require("database_url"))))
+        release = _install_release(database, settings)
+        stream = stack.enter_context(AdStream.from_settings(settings))
+        counted, warm = names[: bench.photo_count], names[bench.photo_count :]
+        yield Place(
+            *(home, running, settings, database, stream, broker, server, host, release),
+            *(counted, warm),
+        )
+
+
+def bare_topic(topic: str) -> str:
+    """The bare loop's own topic."""
+    return f"{topic}.bare"
+
+
+def fsync_ms(folder: Path) -> float:
+    """The median of a small write that is forced to the disk: what every commit waits for."""
+    took = []
+    with (folder / "fsync-probe").open("wb", buffering=0) as file:
+        for _ in range(_FSYNCS):
+            started = time.perf_counter()
+            file.write(b"x" * 8_192)
+            os.fsync(file.fileno())
+            took.append((time.perf_counter() - started) * 1000)
+    return statistics.median(took)
+
+
+def _make_photos(bench: StreamBench, folder: Path, step: Progress) -> list[str]:
+    """The counted photos and those that warm up, as files; their names."""
+    folder.mkdir()
+    count = bench.photo_count + 4 * WARM_ADS * PHOTOS_PER_WARM_AD
+    names = []
+    for index, data in enumerate(bench_photos(count, folder=bench.photos)):
+        names.append(f"{index:06d}.jpg")
+        (folder / names[-1]).write_bytes(data)
+        step("making photos", index + 1, count)
+    return names
+
+
+@contextmanager
+def _broker(bench: StreamBench, home: Path, told: Callable[[str], object]) -> Iterator[Broker]:
+    named = external_kafka(os.environ)
+    if named:
+        yield Broker(f"Kafka at {named['LALAFO_KAFKA_BOOTSTRAP']}", named)
+        return
+    if bench.embedded:
+        if bench.partition_count != 4:
+            told("the embedded broker makes topics of 4 partitions")
+        yield Broker("librdkafka's test broker (embedded): in memory, not Kafka", {})
+        return
+    told("starting Apache Kafka")
+    missing = why_unavailable()
+    if missing is not None:
+        raise ConfigurationError(
+            f"{missing}. Install it, name a Kafka with LALAFO_KAFKA_BOOTSTRAP, or measure the "
+            "test broker with --embedded."
+        )
+    server = KafkaServer(home / "kafka", partitions=bench.partition_count)
+    server.start()
+    try:
+        yield Broker(f"Apache Kafka {version()}, one node", server.exports(), server.pid)
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterator[None]:
+    """A topic of this bench's own, and those that belong to it; a Kafka of somebody else's is left
+    as it was."""
+    names = ("kafka_bootstrap", "kafka_api_version", "stream_id")
+    fields: dict[str, object] = {
+        name: environment.get(f"LALAFO_{name.upper()}", "") for name in names
+    }
+    fields |= {"ads_topic": topic, "dlq_topic": f"{topic}.dlq"}
+    with AdStream.from_settings(changed_settings(fields)) as stream:
+        stream.ensure_topics(partitions)
+        config = stream.config
+        yield
+    from kafka import KafkaAdminClient
+
+    admin = open_client(config, KafkaAdminClient)
+    try:
+        admin.delete_topics(
+            [config.ads_topic, config.feedback_topic, config.scored_topic, config.dlq_topic]
+        )
+    finally:
+        admin.close()
+
+
+def _install_release(database: Database, settings: Settings) -> str:
+    from lalafo_assets.starter import load_starter
+    from resources.inference.loading import install
+    from resources.releases.active import put_live
+    from resources.storage.releases import ReleaseStore
+
+    known = install(database, ReleaseStore(settings.resolved_store_url), load_starter())
+    put_live(database, known.name)
+    return known.name

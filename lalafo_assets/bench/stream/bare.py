@@ -1,0 +1,280 @@
+"""The bound of `lalafo bench stream`: the best bare script that we could write for the same work.
+
+One process: consume (librdkafka, its own offsets), then in threads fetch over connections that
+stay, hash, make the rendition, store it with fsync and decode; one thread embeds and predicts what
+is ready, in order; one commits rows and offsets in one transaction, all that waits at once. It has
+no leases, epochs, revisions, failures, dead letters, releases in force, timings or Dagster: what
+those cost us is the distance to it. It stores, hashes, decodes and embeds with our own functions.
+"""
+
+import gc
+import http.client
+import json
+import os
+import queue
+import resource
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from lalafo_assets.bench.harness.workers import read_task, tell, wait_for_end
+from ops.models.heads import class_probabilities
+from ops.photos.rendition import make_rendition
+from ops.types import Rendition
+from resources.postgres.binary_copy import register_halfvec
+from resources.postgres.database import Database
+from resources.settings import load_settings
+from resources.storage.photos import PhotoStore
+
+TABLES = (
+    "CREATE TABLE bare_ads (ad_id text PRIMARY KEY, revision bigint, kafka_at timestamptz, "
+    "label text, score real)",
+    "CREATE TABLE bare_photos (ad_id text, position smallint, sha256 bytea, rendition bytea, "
+    "width smallint, height smallint, embedding halfvec, PRIMARY KEY (ad_id, position))",
+    "CREATE TABLE bare_offsets (partition int PRIMARY KEY, next_offset bigint)",
+)
+ADS_IN_FLIGHT = 64
+THREADS = 8  # they wait for the host and for fsync; 4 were slower
+BATCH_PHOTOS = 32
+MAX_PIXELS = 50_000_000
+POLL_S = 0.05
+
+Loaded = tuple[Rendition, NDArray[np.uint8]]
+
+
+@dataclass(slots=True)
+class BareAd:
+    """One ad on its way."""
+
+    ad_id: str
+    revision: int
+    partition: int
+    offset: int
+    kafka_at_ms: int
+    loading: list["Future[Loaded]"]
+    photos: list[Loaded] = field(default_factory=list)
+    vectors: NDArray[np.float16] | None = None
+    label: str = ""
+    score: float = 0.0
+
+
+class BareLoop:
+    """Made ready, then run once until the bench closes our standard input."""
+
+    def __init__(self, task: Mapping[str, Any]) -> None:
+        from ops.models.embed import Embedder
+        from resources.releases.active import read_in_force
+        from resources.storage.releases import ReleaseStore
+
+        settings = load_settings()
+        with closing(Database(settings.require("database_url"))) as database:
+            live = read_in_force(database).live
+            url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        release = ReleaseStore(settings.resolved_store_url).load(live.digest)
+        self.head = release.heads["category"]
+        self.preprocessing = release.manifest.preprocessing
+        mode = settings.model_mode
+        self.embedder = Embedder(release.backbone, device="cpu", threads=1, mode=mode)
+        self.embedder.warm_up()
+        self.store = PhotoStore(task["store_url"])
+        self.connection = psycopg.connect(url)
+        register_halfvec(self.connection)
+        self.connection.rollback()
+        self.consumer = _consumer(task)
+        self.local = threading.local()
+        self.slots = threading.Semaphore(ADS_IN_FLIGHT)
+        self.read: queue.SimpleQueue[BareAd | None] = queue.SimpleQueue()
+        self.scored: queue.SimpleQueue[list[BareAd] | None] = queue.SimpleQueue()
+        self.done: list[tuple[str, int, int, float]] = []  # ad, photos, Kafka's ms, commit
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        """Work until told to end."""
+        stages = [threading.Thread(target=_or_die, args=(f,)) for f in (self._score, self._commit)]
+        for stage in stages:
+            stage.start()
+        with ThreadPoolExecutor(THREADS, "photo") as pool:
+            while not self.ended.is_set():
+                for message in self._poll():
+                    self.slots.acquire()
+                    self.read.put(self._begin(message, pool))
+            self.read.put(None)
+        for stage in stages:
+            stage.join()
+        self.consumer.close()
+        self.connection.close()
+
+    def _poll(self) -> Iterator[Any]:
+        """What has come; waits for the first only."""
+        first = self.consumer.poll(POLL_S)
+        if first is not None:
+            for message in (first, *self.consumer.consume(BATCH_PHOTOS, 0)):
+                if message.error() is not None:
+                    raise RuntimeError(str(message.error()))
+                yield message
+
+    def _begin(self, message: Any, pool: ThreadPoolExecutor) -> BareAd:
+        event = json.loads(message.value())
+        loading = [pool.submit(self._load, photo["url"]) for photo in event["photos"]]
+        return BareAd(
+            *(event["ad_id"], event["revision"], message.partition(), message.offset()),
+            *(message.timestamp()[1], loading),
+        )
+
+    def _load(self, url: str) -> Loaded:
+        from ops.models.embed import prepare
+
+        rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, proven=False)
+        self.store.put("renditions", rendition.sha256, rendition.data)
+        return rendition, prepare(rendition.data, self.preprocessing)
+
+    def _fetch(self, url: str) -> bytes:
+        """Over this thread's own connection."""
+        parts = urlsplit(url)
+        connection = getattr(self.local, "connection", None)
+        if connection is None:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+            self.local.connection = connection
+        connection.request("GET", parts.path)
+        answer = connection.getresponse()
+        data: bytes = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{url}: {answer.status}")
+        return data
+
+    def _score(self) -> None:
+        waiting: deque[BareAd] = deque()
+        while True:
+            batch = self._next_batch(waiting)
+            if batch is None:
+                self.scored.put(None)
+                return
+            images = [image for ad in batch for _, image in ad.photos]
+            vectors = self.embedder.embed(images)
+            chances = class_probabilities(vectors, self.head)
+            start = 0
+            for ad in batch:
+                end = start + len(ad.photos)
+                mean = chances[start:end].mean(axis=0)
+                best = int(mean.argmax())
+                ad.vectors, ad.label = vectors[start:end], self.head.labels[best]
+                ad.score, start = float(mean[best]), end
+            self.scored.put(batch)
+
+    def _next_batch(self, waiting: "deque[BareAd]") -> list[BareAd] | None:
+        """The oldest ad, once it is loaded, and those after it that are, in order."""
+        if not waiting:
+            first = self.read.get()
+            if first is None:
+                return None
+            waiting.append(first)
+        batch: list[BareAd] = []
+        photos = 0
+        while waiting:
+            ad = waiting[0]
+            if batch and (
+                photos + len(ad.loading) > BATCH_PHOTOS or not all(f.done() for f in ad.loading)
+            ):
+                break
+            ad.photos = [future.result() for future in ad.loading]
+            batch.append(waiting.popleft())
+            photos += len(ad.photos)
+            while not self.read.empty():
+                more = self.read.get()
+                if more is None:
+                    self.read.put(None)
+                    break
+                waiting.append(more)
+        return batch
+
+    def _commit(self) -> None:
+        """Everything that has been scored, in one transaction each time."""
+        while (batch := self.scored.get()) is not None:
+            ended = False
+            while not self.scored.empty() and not ended:
+                more = self.scored.get()
+                ended = more is None
+                batch += more if more is not None else []
+            self._write(batch)
+            at = time.time()
+            self.done += [(ad.ad_id, len(ad.photos), ad.kafka_at_ms, at) for ad in batch]
+            self.slots.release(len(batch))
+            if ended:
+                return
+
+    def _write(self, ads: list[BareAd]) -> None:
+        with self.connection.cursor() as cursor:
+            with cursor.copy("COPY bare_ads FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["text", "int8", "timestamptz", "text", "float4"])
+                for ad in ads:
+                    kafka_at = datetime.fromtimestamp(ad.kafka_at_ms / 1000, UTC)
+                    copy.write_row((ad.ad_id, ad.revision, kafka_at, ad.label, ad.score))
+            with cursor.copy("COPY bare_photos FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["text", "int2", "bytea", "bytea", "int2", "int2", "halfvec"])
+                for ad in ads:
+                    assert ad.vectors is not None
+                    for position, ((made, _), vector) in enumerate(
+                        zip(ad.photos, ad.vectors, strict=True)
+                    ):
+                        found = (made.photo_sha256, made.sha256, made.width, made.height)
+                        copy.write_row((ad.ad_id, position, *found, vector))
+            for partition, offset in {ad.partition: ad.offset + 1 for ad in ads}.items():
+                cursor.execute(
+                    "INSERT INTO bare_offsets VALUES (%s, %s) ON CONFLICT (partition) "
+                    "DO UPDATE SET next_offset = EXCLUDED.next_offset",
+                    (partition, offset),
+                )
+        self.connection.commit()
+
+
+def _or_die(stage: Callable[[], None]) -> None:
+    """A bare script ends with its first error; the bench shows the last lines of its log."""
+    try:
+        stage()
+    except BaseException:  # noqa: BLE001 - whatever it was
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _consumer(task: Mapping[str, Any]) -> Any:
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": task["bootstrap"],
+            "group.id": "bare",  # librdkafka wants one; offsets are ours
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "fetch.min.bytes": 1,
+        }
+    )
+    consumer.assign([TopicPartition(task["topic"], p, 0) for p in task["partitions"]])
+    return consumer
+
+
+def main() -> None:
+    """Be told, load, say so, work until the bench has seen every row, and tell the times."""
+    loop = BareLoop(read_task())
+    gc.collect()
+    gc.freeze()  # what was loaded is never garbage: not looked through again
+    tell({"ready": os.getpid()})
+    threading.Thread(target=wait_for_end, args=(loop.ended.set,), daemon=True).start()
+    _or_die(loop.run)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    tell({"ads": loop.done, "rss_mb": used.ru_maxrss / 1024})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The two measured runs of `lalafo bench stream`: the bare loop, and ours.
+
+Decides that both get the same ads at the same times, on the same servers, after the same warming;
+and what is done to ours in the middle.
+"""
+
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from lalafo_assets.bench.harness.ads import PlannedAd
+from lalafo_assets.bench.harness.cpu import POSTGRES, CpuWatch
+from lalafo_assets.bench.harness.feed import (
+    LOOK_S,
+    STALLED_S,
+    counted_ads,
+    follow,
+    ready_load,
+    warm_ads,
+    warm_sessions,
+)
+from lalafo_assets.bench.harness.figures import AdTiming
+from lalafo_assets.bench.harness.options import StreamBench
+from lalafo_assets.bench.harness.place import Place, Progress, bare_topic
+from lalafo_assets.bench.harness.sessions import Sessions, count_done
+from lalafo_assets.bench.harness.workers import Worker
+from lalafo_assets.bench.stream.backfill import Backfill, launch_backfill
+from lalafo_assets.bench.stream.bare import TABLES
+from lalafo_assets.bench.stream.check import Verdict, judge, read_held, read_timings
+from ops.tasks import all_tasks
+from resources.processes.environment import TUNING
+
+TIMES_S = 15.0
+KILL_SHARE = 0.5  # of the load's length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run's raw findings; moments in seconds since 1970."""
+
+    timings: list[AdTiming]
+    load: dict[str, Any]
+    began_at: float
+    drained_at: float
+    cpu_s: dict[str, float]  # by group
+    rss_mb: float
+    verdict: Verdict | None = None
+    sessions: int = 0
+    killed_at: float | None = None
+    backfill: Backfill | None = None
+
+
+def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
+    """The bare loop on a topic of its own; the sessions idle meanwhile."""
+    with place.database.cursor() as cursor:
+        for statement in TABLES:
+            cursor.execute(statement)
+    count = bench.bare_processes
+    topic = bare_topic(place.settings.ads_topic)
+    partitions = place.stream.partitions(topic)
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                Worker(
+                    "lalafo_assets.bench.stream.bare",
+                    {
+                        "bootstrap": place.settings.kafka_bootstrap,
+                        "topic": topic,
+                        "partitions": partitions[number::count],
+                        "store_url": str(place.home / "bare-store"),
+                    },
+                    log_file=place.home / "logs" / f"bare-{number}.log",
+                    environment=TUNING,
+                )
+            )
+            for number in range(count)
+        ]
+        for worker in workers:
+            worker.answer()
+
+        def done() -> int:
+            for worker in workers:
+                if not worker.is_running():
+                    worker.answer()
+            return _count(place, "SELECT count(*) FROM bare_ads")
+
+        warm = warm_ads(place)
+        with ready_load(place, warm, topic=topic, catalog="warm") as load:
+            load.go()
+            follow(done, len(warm), lambda n: told("warming the bare loop", n, len(warm)))
+        roots = {**_roots(place), "bare": [worker.pid for worker in workers]}
+        ads = counted_ads(bench, place)
+        with ready_load(place, ads, topic=topic, catalog="bare") as load:
+            watch, began_at = CpuWatch(roots, sessions.pids), time.time()
+            load.go()
+            follow(
+                lambda: done() - len(warm), len(ads), lambda n: told("the bare loop", n, len(ads))
+            )
+            drained_at, cpu_s = time.time(), watch.used_s()
+            sent = load.answer()
+        ended = [worker.end() for worker in workers]
+    known = {ad.ad_id for ad in ads}
+    timings = [
+        AdTiming(ad_id, photos, kafka_at_ms / 1000, at)
+        for answer in ended
+        for ad_id, photos, kafka_at_ms, at in answer["ads"]
+        if ad_id in known
+    ]
+    return Measured(
+        timings=sorted(timings, key=lambda ad: ad.kafka_at),
+        load=sent,
+        began_at=began_at,
+        drained_at=drained_at,
+        cpu_s=cpu_s,
+        rss_mb=max(answer["rss_mb"] for answer in ended),
+    )
+
+
+def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
+    """The sensor's sessions, and whatever is to happen to them."""
+    catalog = f"bench-{uuid.uuid4().hex[:8]}"
+    ads = counted_ads(bench, place)
+    with ready_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
+        count = warm_sessions(bench, place, sessions, told)
+        watch = CpuWatch(_roots(place), sessions.pids)
+        backfill = _start_backfill(bench, place, told) if bench.with_backfill else None
+        events = _Events(bench, sessions)
+        began_at = time.time()
+        load.go()
+
+        def done() -> int:
+            watch.look()
+            events.look(time.time() - began_at)
+            return count_done(place.database, catalog)
+
+        follow(done, len(ads), lambda n: told("ours", n, len(ads)), check=place.stack.check)
+        drained_at, cpu_s = time.time(), watch.used_s()
+        sent = load.answer()
+    timings = _wait_for_times(place, catalog, ads)
+    held = read_held(place.database, catalog, place.release)
+    return Measured(
+        timings=timings,
+        load=sent,
+        began_at=began_at,
+        drained_at=drained_at,
+        cpu_s=cpu_s,
+        rss_mb=watch.session_rss_mb,
+        verdict=judge(ads, held, tasks=len(all_tasks())),
+        sessions=count,
+        killed_at=events.killed_at,
+        backfill=backfill,
+    )
+
+
+class _Events:
+    """What happens to ours on the way, each once."""
+
+    def __init__(self, bench: StreamBench, sessions: Sessions) -> None:
+        self.bench, self.sessions = bench, sessions
+        self.killed_at: float | None = None
+
+    def look(self, elapsed_s: float) -> None:
+        """Do what is due."""
+        due_s = self.bench.seconds * KILL_SHARE
+        if self.bench.kill and self.killed_at is None and elapsed_s >= due_s:
+            self.killed_at = time.time()
+            self.sessions.kill_live()
+
+
+def _start_backfill(bench: StreamBench, place: Place, told: Progress) -> Backfill:
+    """Launch the re-score and wait until it runs; it has torch to import yet, which counts."""
+    what = "starting the re-score"
+    told(what, 0, 1)
+    backfill = launch_backfill(bench, place)
+    deadline = time.monotonic() + STALLED_S
+    while backfill.window()[0] is None and time.monotonic() < deadline:
+        place.stack.check()
+        time.sleep(LOOK_S)
+    told(what, 1, 1)
+    return backfill
+
+
+def _roots(place: Place) -> dict[str, list[int]]:
+    found = {"dagster": place.stack.pids, "photo_host": [place.photo_server.pid]}
+    postgres = place.stack.postgres_pid
+    if postgres is not None:
+        found[POSTGRES] = [postgres]
+    if place.broker.pid is not None:
+        found["kafka"] = [place.broker.pid]
+    return found
+
+
+def _wait_for_times(place: Place, catalog: str, ads: list[PlannedAd]) -> list[AdTiming]:
+    """Commit times are written with the next commit, or when the stream rests."""
+    deadline = time.monotonic() + TIMES_S
+    while True:
+        timings = read_timings(place.database, catalog, ads)
+        missing = sum(ad.committed_at is None for ad in timings)
+        if missing == 0 or time.monotonic() > deadline:
+            return timings
+        time.sleep(LOOK_S)
+
+
+def _count(place: Place, query: str) -> int:
+    with place.database.cursor() as cursor:
+        cursor.execute(query)
+        row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])

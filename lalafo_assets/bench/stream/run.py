@@ -1,0 +1,194 @@
+"""`lalafo bench stream`: Kafka timestamp to committed row, everything real, beside a bare loop.
+
+Both get the same ads at the same times in the same run, the bare loop first: Kafka, PostgreSQL
+with fsync, Dagster's webserver, daemon and code server and the photo host are up in both, on the
+same cores. The sensor starts the sessions; they idle while the bare loop is measured.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from lalafo_assets.bench.harness.cpu import SESSIONS
+from lalafo_assets.bench.harness.feed import warm_sessions
+from lalafo_assets.bench.harness.figures import (
+    AdTiming,
+    latency,
+    longest_gap_ms,
+    photos_per_s,
+    rounded,
+    stage_medians,
+)
+from lalafo_assets.bench.harness.options import StreamBench
+from lalafo_assets.bench.harness.place import Place, fsync_ms, open_place
+from lalafo_assets.bench.harness.progress import ProgressDisplay
+from lalafo_assets.bench.harness.sessions import Sessions
+from lalafo_assets.bench.stream.backfill import prepare_backfill
+from lalafo_assets.bench.stream.measured_runs import Measured, measure_bare, measure_ours
+
+ARRIVALS = "open loop, evenly spaced with a jitter of up to one space"
+AT_ONCE = "all at once"
+BARE = "librdkafka, threads, own offsets; measured first, sessions idle beside it"
+PHOTO_SERVER = "asyncio.Protocol over uvloop, answers from memory, one process"
+
+
+def run_stream(bench: StreamBench, console: Console) -> str:
+    """Prepare, measure, tear down, and give the JSON line.
+
+    Raises:
+        LalafoError: something did not start, or nothing at all was committed.
+    """
+    with ExitStack() as stack:
+        shown = stack.enter_context(ProgressDisplay(console))
+        folder = stack.enter_context(
+            # PostgreSQL's last files may still go while they are listed.
+            TemporaryDirectory(prefix="lalafo-bench-", ignore_cleanup_errors=True)
+        )
+        place = stack.enter_context(
+            open_place(bench, Path(folder), told=shown.say, step=shown.step)
+        )
+        sessions = Sessions(
+            place.database,
+            place.stream.stream_id(),
+            place.settings.ads_topic,
+            len(place.stream.partitions()),
+            tuple(place.stack.pids),
+        )
+        if bench.with_backfill:
+            shown.say(f"storing {bench.backfill_photos} photos for the re-score")
+            prepare_backfill(bench, place)
+        shown.say("waiting for the sensor's sessions")
+        warm_sessions(bench, place, sessions, shown.step)
+        bare = measure_bare(bench, place, sessions, shown.step)
+        ours = measure_ours(bench, place, sessions, shown.step)
+        disk_ms = fsync_ms(place.home)
+        summary = summarise(bench, place, bare, ours) | {"fsync_ms": round(disk_ms, 2)}
+        if bench.plot is not None:
+            from lalafo_assets.bench.stream.plot import draw
+
+            draw(bench.plot, bare, ours, title=_title(bench))
+            shown.say(f"drew {bench.plot}")
+    return json.dumps(summary)
+
+
+def summarise(
+    bench: StreamBench, place: Place, bare: Measured, ours: Measured
+) -> dict[str, object]:
+    """The keys of the JSON line."""
+    assert ours.verdict is not None
+    # One that nobody saw commit was committed before the kill, or at the latest when all was there.
+    latest = ours.drained_at if ours.killed_at is None else ours.killed_at
+    mine, bound = latency(ours.timings, latest=latest), latency(bare.timings, latest=0.0)
+    photos = sum(ad.photos for ad in ours.timings)
+    rate, bare_rate = photos_per_s(ours.timings), photos_per_s(bare.timings)
+    duration_s = ours.drained_at - ours.began_at
+    return {
+        "ads": bench.ads,
+        "photos": bench.photo_count,
+        "lost": len(ours.verdict.lost),
+        "doubled": len(ours.verdict.doubled),
+        "p50_ms": rounded(mine.p50_ms),
+        "p90_ms": rounded(mine.p90_ms),
+        "p99_ms": rounded(mine.p99_ms),
+        "max_ms": rounded(mine.max_ms),
+        "bare_p50_ms": rounded(bound.p50_ms),
+        "bare_p90_ms": rounded(bound.p90_ms),
+        "bare_p99_ms": rounded(bound.p99_ms),
+        "bare_max_ms": rounded(bound.max_ms),
+        "photos_per_s": rounded(rate),
+        "bare_photos_per_s": rounded(bare_rate),
+        "ratio": rounded(rate / bare_rate, 3),
+        "cpu_s_per_photo": rounded(ours.cpu_s[SESSIONS] / max(1, photos), 5),
+        "bare_cpu_s_per_photo": rounded(bare.cpu_s["bare"] / bench.photo_count, 5),
+        "rss_mb": round(ours.rss_mb),
+        "bare_rss_mb": round(bare.rss_mb),
+        "stages": stage_medians(ours.timings),
+        "cores_used": _cores(ours.cpu_s, duration_s),
+        "bare_cores_used": _cores(bare.cpu_s, bare.drained_at - bare.began_at),
+        "broker": place.broker.name,
+        "sessions": ours.sessions,
+        "partitions": len(place.stream.partitions()),
+        "runs": len({ad.run_id for ad in ours.timings}),
+        "untimed": mine.untimed,
+        "late_p99_ms": round(float(ours.load["late_p99_ms"]), 1),
+        "wrong": dict(list({**ours.verdict.lost, **ours.verdict.doubled}.items())[:5]),
+        **_events(bench, ours),
+        **_circumstances(bench, place),
+    }
+
+
+def _events(bench: StreamBench, ours: Measured) -> dict[str, object]:
+    """What was done to ours, and how it took it."""
+    found: dict[str, object] = {}
+    if ours.killed_at is not None:
+        found["killed_after_s"] = round(ours.killed_at - ours.began_at, 2)
+        found["longest_gap_ms"] = rounded(longest_gap_ms(ours.timings, since=ours.killed_at))
+    if ours.backfill is not None:
+        started, ended = ours.backfill.window()
+        beside = _beside(ours.timings, started, ended)
+        figures = latency(beside, latest=ours.drained_at)
+        found["backfill"] = {
+            "photos": ours.backfill.photos,
+            "status": ours.backfill.status(),
+            "started_s": None if started is None else round(started - ours.began_at, 1),
+            "ended_s": None if ended is None else round(ended - ours.began_at, 1),
+            "ads_beside": len(beside),
+            "p50_ms": rounded(figures.p50_ms),
+            "p99_ms": rounded(figures.p99_ms),
+            "max_ms": rounded(figures.max_ms),
+        }
+    if bench.session_minutes is not None:
+        found["session_minutes"] = round(bench.session_minutes, 3)
+    return found
+
+
+def _beside(timings: list[AdTiming], started: float | None, ended: float | None) -> list[AdTiming]:
+    """The ads that came while the re-score ran."""
+    if started is None:
+        return []
+    return [
+        ad for ad in timings if ad.kafka_at >= started and (ended is None or ad.kafka_at <= ended)
+    ]
+
+
+def _circumstances(bench: StreamBench, place: Place) -> dict[str, object]:
+    settings = place.settings
+    return {
+        "rate": bench.load_rate,
+        "seconds": bench.seconds,
+        "photos_per_ad": bench.photos_per_ad,
+        "arrivals": AT_ONCE if bench.saturate else ARRIVALS,
+        "mode": [name for name in ("saturate", "handover", "kill") if getattr(bench, name)]
+        + (["with_backfill"] if bench.with_backfill else []),
+        "photo_source": "drawn" if bench.photos is None else "a folder of photos, re-encoded",
+        "photo_server": PHOTO_SERVER,
+        "bare": BARE,
+        "bare_processes": bench.bare_processes,
+        "model": f"{place.release}, {settings.model_mode}",
+        "torch_threads": settings.torch_threads,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _cores(cpu_s: Mapping[str, float], duration_s: float) -> dict[str, float]:
+    """How many cores each group used, on average."""
+    return {name: round(used / duration_s, 3) for name, used in cpu_s.items()}
+
+
+def _title(bench: StreamBench) -> str:
+    extra = "".join(
+        f", {name.replace('_', ' ')}"
+        for name in ("saturate", "handover", "kill", "with_backfill")
+        if getattr(bench, name)
+    )
+    return f"{bench.rate:g} ads/s, {bench.photos_per_ad:g} photos an ad{extra}"

@@ -1,0 +1,168 @@
+"""The command `lalafo doctor`: what is missing on this machine, a line each, with the mend."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+
+from lalafo_assets.commands.console import new_console
+from ops.errors import LalafoError
+
+if TYPE_CHECKING:
+    from resources.settings import Settings
+
+PYTHON = (3, 11)
+DISK_BYTES = 4_000_000_000
+JAVA = 17
+
+
+class Grade(StrEnum):
+    GOOD = "good"
+    LACKS = "lacks"  # something works less well, or some tests are skipped
+    BAD = "bad"  # `make demo` will not work
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One line: what was looked at, how it is, and the mend where one is needed."""
+
+    subject: str
+    grade: Grade
+    found: str
+    mend: str = ""
+
+
+def doctor() -> None:
+    """What is missing on this machine, and how to mend it."""
+    table = Table(show_header=False, box=None)
+    worst = Grade.GOOD
+    marks = {Grade.GOOD: "[green]✓[/]", Grade.LACKS: "[yellow]~[/]", Grade.BAD: "[red]✗[/]"}
+    for line in diagnose():
+        told = line.found if line.mend == "" else f"{line.found}  →  {line.mend}"
+        table.add_row(marks[line.grade], line.subject, told)
+        worst = Grade.BAD if Grade.BAD in (worst, line.grade) else worst
+    new_console().print(table)
+    if worst is Grade.BAD:
+        raise typer.Exit(1)
+
+
+def diagnose() -> Iterator[Diagnosis]:
+    """Every check, the needed ones first."""
+    from lalafo_assets.stack.supervisor import DEFAULT_PORT, running_stack
+    from resources.settings import load_settings
+
+    yield _python()
+    try:
+        settings = load_settings()
+    except LalafoError as error:
+        yield Diagnosis("settings", Grade.BAD, str(error), "correct the variable named")
+        return
+    yield Diagnosis("settings", Grade.GOOD, "every LALAFO_ variable is understood")
+    yield _disk(settings.home)
+    stack = running_stack(settings.home)
+    if stack is not None:
+        where = " ".join(("runs (process", f"{stack.pid});", stack.gateway_url, stack.ui_url))
+        yield Diagnosis("stack", Grade.GOOD, where.strip())
+    else:
+        yield _port(DEFAULT_PORT)
+    yield from _device(settings)
+    yield _java()
+    yield _program("mvn", "Apache Kafka's tests fetch it with Maven", "apt-get install maven")
+    yield _program("chromium", "the browser tests look at the UI", "apt-get install chromium")
+    yield from _servers(settings)
+
+
+def _python() -> Diagnosis:
+    found = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info[:2] >= PYTHON
+    mend = "" if good else "install Python 3.11 or later, then `make clean-venv`"
+    return Diagnosis("Python", Grade.GOOD if good else Grade.BAD, found, mend)
+
+
+def _disk(home: Path) -> Diagnosis:
+    place = home.absolute()
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK):
+        return Diagnosis("LALAFO_HOME", Grade.BAD, f"{place} can't be written", "set LALAFO_HOME")
+    free = shutil.disk_usage(place).free
+    found = f"{free / 1e9:.0f} GB free at {place}"
+    if free < DISK_BYTES:
+        return Diagnosis("disk", Grade.BAD, found, "free 4 GB, or set LALAFO_HOME to another disk")
+    return Diagnosis("disk", Grade.GOOD, found)
+
+
+def _port(port: int) -> Diagnosis:
+    from lalafo_assets.stack.ports import port_is_free
+
+    if port_is_free(port):
+        return Diagnosis("port", Grade.GOOD, f"{port} is free for Dagster's UI")
+    return Diagnosis(
+        "port", Grade.LACKS, f"{port} is taken; the next free one is used", "or name one: --port N"
+    )
+
+
+def _device(settings: "Settings") -> Iterator[Diagnosis]:
+    from resources.inference.device import choose_device, describe_device
+
+    try:
+        device = choose_device(settings.device)
+    except LalafoError as error:
+        yield Diagnosis("device", Grade.BAD, str(error), "set LALAFO_DEVICE=auto")
+        return
+    facts = describe_device(device)
+    precision = "bf16" if facts.bf16 else "fp32 (no bf16 here: about half as fast)"
+    compiler = "none" if facts.cpp_compiler is None else facts.cpp_compiler
+    found = f"{device}, {facts.threads} threads, {precision}, torch {facts.torch}"
+    yield Diagnosis("device", Grade.GOOD, f"{found}, C++ compiler: {compiler}")
+
+
+def _java() -> Diagnosis:
+    why = "the tests on Apache Kafka are skipped"
+    mend = "apt-get install openjdk-17-jre-headless"
+    java = shutil.which("java")
+    if java is None:
+        return Diagnosis("Java", Grade.LACKS, f"none: {why}", mend)
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = told.split('"')[1] if '"' in told else "unknown"
+    major = version.partition(".")[0]
+    if not major.isdigit() or int(major) < JAVA:
+        return Diagnosis("Java", Grade.LACKS, f"{version}: {why}, they need {JAVA}", mend)
+    return Diagnosis("Java", Grade.GOOD, version)
+
+
+def _program(name: str, what_for: str, mend: str) -> Diagnosis:
+    path = shutil.which(name)
+    if path is None:
+        return Diagnosis(name, Grade.LACKS, f"none: {what_for}, and are skipped", mend)
+    return Diagnosis(name, Grade.GOOD, path)
+
+
+def _servers(settings: "Settings") -> Iterator[Diagnosis]:
+    """The servers that the environment names; none named is fine, the demo brings its own."""
+    from resources.kafka.topics import AdStream
+    from resources.postgres.database import Database
+
+    if settings.database_url != "":
+        try:
+            with closing(Database(settings.database_url)) as database:
+                database.check()
+                yield Diagnosis("PostgreSQL", Grade.GOOD, database.shown)
+        except LalafoError as error:
+            yield Diagnosis("PostgreSQL", Grade.BAD, str(error), "start it, or unset the variable")
+    if settings.kafka_bootstrap != "":
+        try:
+            with AdStream.from_settings(settings) as stream:
+                found = f"{settings.kafka_bootstrap}, {len(stream.partitions())} partitions"
+                yield Diagnosis("Kafka", Grade.GOOD, found)
+        except LalafoError as error:
+            yield Diagnosis("Kafka", Grade.BAD, str(error), "start it, or unset the variable")

@@ -1,0 +1,104 @@
+"""`lalafo releases`: what there is, and how a release comes in or goes.
+
+Decides options and words; the work is in the modules that it calls, imported on use.
+"""
+
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database, say
+from lalafo_assets.commands.releases.dagster_report import cancel_rescore, report_live
+from ops.errors import ConfigurationError, NotReadyError
+
+if TYPE_CHECKING:
+    from ops.models.release import Release
+
+releases = typer.Typer(help="The model releases: list them, install, judge or withdraw one.")
+console = new_console()
+
+Name = Annotated[str, typer.Argument(help="Of the release; its first letters will do.")]
+
+
+@releases.callback(invoke_without_command=True)
+def releases_alone(context: typer.Context, home: Home = DEFAULT_HOME) -> None:
+    """Without a command: the same as `list`."""
+    if context.invoked_subcommand is None:
+        list_releases(home)
+
+
+@releases.command("list")
+def list_releases(home: Home = DEFAULT_HOME) -> None:
+    """Every release: its role, its gate's word, the days scored under it, its re-score."""
+    from lalafo_assets.commands.releases.tables import print_releases
+
+    with closing(open_database(home)) as database:
+        print_releases(database, console)
+
+
+@releases.command("install")
+def install_release(
+    source: Annotated[
+        str, typer.Argument(help="'starter', or the folder or URL of a release's files.")
+    ],
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Make it live at once: no gate, and ads without its values."),
+    ] = False,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Copy a release into the store and register it; the first one becomes live."""
+    from lalafo_assets.starter import load_starter
+    from resources.inference.loading import install
+    from resources.releases.active import put_live, read_in_force
+    from resources.settings import load_settings
+    from resources.storage.releases import ReleaseStore
+
+    with closing(open_database(home)) as database:
+        release = load_starter() if source == "starter" else _only_release(source)
+        known = install(database, ReleaseStore(load_settings().resolved_store_url), release)
+        before = None
+        with suppress(ConfigurationError):
+            before = read_in_force(database).live.name
+        if before is None or (live and before != known.name):
+            put_live(database, known.name)
+            report_live(known)
+            say(f"{known.name} is live")
+        elif before == known.name:
+            say(f"{known.name} is live already")
+        else:
+            say(f"{known.name} is installed; {before} is live")
+            say(f"Next: lalafo releases check {known.name}")
+            say(f"then:  lalafo rescore {known.name}")
+
+
+@releases.command("withdraw")
+def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
+    """Score a candidate no longer; its re-score is ended, what it scored is removed by upkeep."""
+    from resources.releases.active import read_announced, read_in_force, withdraw
+    from resources.releases.registry import find_release
+    from resources.rescoring.attempts import latest
+
+    with closing(open_database(home)) as database:
+        known = find_release(database, name)
+        candidate, announced = read_in_force(database).candidate, read_announced(database)
+        row = latest(database, known.name)
+        if known.name not in [r.name for r in (candidate, announced) if r is not None] and (
+            row is None or not row.unfinished
+        ):
+            raise NotReadyError(f"{known.name} is no candidate: there is nothing to withdraw")
+        withdraw(database, known.name)
+        if row is not None and row.unfinished:
+            cancel_rescore(database, row)
+        say(f"{known.name} is scored no longer")
+
+
+def _only_release(source: str) -> "Release":
+    from resources.storage.releases import ReleaseStore
+
+    there = ReleaseStore(source)
+    digests = there.list()
+    if len(digests) != 1:
+        raise ConfigurationError(f"{source} holds {len(digests)} releases; expected one")
+    return there.load(digests[0])

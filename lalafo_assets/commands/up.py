@@ -1,0 +1,48 @@
+"""The command `lalafo up`: everything on this machine, until Ctrl-C."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lalafo_assets.commands.console import DEFAULT_HOME, Home, Port
+from ops.errors import LalafoError
+
+
+def up(
+    home: Home = DEFAULT_HOME,
+    only: Annotated[
+        str | None,
+        typer.Option(help="'services': PostgreSQL and the broker, for `dagster dev`."),
+    ] = None,
+    port: Port = None,
+) -> None:
+    """Start PostgreSQL, a broker, Dagster and the gateway on this machine, until Ctrl-C."""
+    from lalafo_assets.stack.supervisor import Stack
+
+    if only not in (None, "services"):
+        raise LalafoError(f"--only {only}: expected 'services'")
+    err = Console(stderr=True)
+    services_only = only is not None
+    with Stack(home, port=port, services_only=services_only, told=err.print) as stack:
+        for name, value in stack.exports.items():
+            print(f"export {name}='{value}'")  # noqa: T201 - made for `eval`
+        sys.stdout.flush()
+        if stack.gateway_url:
+            err.print(f"The page: {stack.gateway_url}/")
+        if stack.ui_url:
+            err.print(f"Dagster's UI: {stack.ui_url}")
+        err.print("Running; Ctrl-C stops everything, the state stays.")
+        _wait_for_interrupt(stack.check)
+
+
+def _wait_for_interrupt(check: Callable[[], None]) -> None:
+    try:
+        while True:
+            check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,258 @@
+"""The whole product on one machine: PostgreSQL, a broker, Dagster, and the gateway.
+
+Decides what runs, in which order it starts, and that nothing is left when it ends. In production
+each part is somebody else's: any Kafka, any PostgreSQL with pgvector, Dagster where it runs.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from lalafo_assets.stack.environment import external_kafka, gateway_environment, pool_limits
+from lalafo_assets.stack.ports import HOST, free_port, wait_for_page, wait_for_port
+from ops.errors import ConfigurationError, RetryableError
+from resources.embedded.broker import EmbeddedBroker
+from resources.embedded.postgres import EmbeddedPostgres
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.processes.child import ChildProcess, end_leftovers, hold_home
+from resources.processes.environment import TUNING
+from resources.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_PORT = 3000
+GATEWAY_PORT = 8080
+STACK_FILE = "stack.json"
+MOST_RESTARTS, RESTARTS_WITHIN_S = 3, 120.0  # of one part
+LOCATION = "lalafo_assets"
+
+Told = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """What a stack that runs on a home tells other commands."""
+
+    pid: int
+    ui_url: str  # "" where only the services run
+    exports: dict[str, str]
+    gateway_url: str = ""  # the page's address too; "" where only the services run
+
+
+def running_stack(home: Path) -> RunningStack | None:
+    """The stack that runs on a home now; None where none does."""
+    try:
+        told = RunningStack(**json.loads((home.resolve() / STACK_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return told if psutil.pid_exists(told.pid) else None
+
+
+class Stack:
+    """Everything that `lalafo up` runs; a context manager. One a home at a time.
+
+    Args:
+        home: LALAFO_HOME: where all state lives.
+        port: of Dagster's webserver; None takes the first free one from 3000 on.
+        services_only: PostgreSQL and the broker, without Dagster and the gateway.
+        environment: added to every child's environment. LALAFO_KAFKA_BOOTSTRAP, here or in this
+            process's environment, names a Kafka to use; without it the embedded broker starts.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int | None = None,
+        services_only: bool = False,
+        environment: Mapping[str, str] | None = None,
+        told: Told = lambda _: None,
+    ) -> None:
+        self.home = home.resolve()
+        self.dagster_home = self.home / "dagster"
+        self._wanted_port = port
+        self._services_only = services_only
+        self._extra = {} if environment is None else dict(environment)
+        self._told = told
+        self._exits = ExitStack()
+        self._children: list[ChildProcess] = []
+        self._ended: defaultdict[str, list[float]] = defaultdict(list)  # by part: when, monotonic
+        self._is_up = False
+        self.exports: dict[str, str] = {}
+        self._port = self._gateway_port = 0
+        self.ui_url = ""
+        self.gateway_url = ""
+        self.postgres_pid: int | None = None
+
+    def __enter__(self) -> "Stack":
+        try:
+            self._start()
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exits.close()
+
+    def check(self) -> None:
+        """Start a part again that has ended by itself; call it about once a second.
+
+        Raises:
+            RetryableError: a part ended while the stack was starting, or keeps ending; its last
+                words are in it.
+        """
+        for child in self._children:
+            if child.is_running():
+                continue
+            status, now = child.returncode, time.monotonic()
+            recent = [at for at in self._ended[child.name] if now - at < RESTARTS_WITHIN_S]
+            if not self._is_up or len(recent) >= MOST_RESTARTS:
+                raise RetryableError(
+                    f"{child.name} ended with status {status}; its log is "
+                    f"{child.log_file}, and ends: {child.log_tail(3)}"
+                )
+            self._ended[child.name] = [*recent, now]
+            self._told(f"{child.name} ended with status {status}: it is started again")
+            child.start()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of Dagster (code server, webserver, daemon), and the gateway's."""
+        return [child.pid for child in self._children if child.pid is not None]
+
+    def _start(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._exits.enter_context(hold_home(self.home))
+        for command in end_leftovers(self.home):
+            self._told(f"ended a process that an earlier start left behind: {command[:80]}")
+        self._told("starting PostgreSQL with pgvector")
+        postgres = EmbeddedPostgres(self.home)
+        self._exits.callback(postgres.stop)
+        postgres.start()
+        self.postgres_pid = postgres.pid
+        self.exports = {
+            "LALAFO_HOME": str(self.home),
+            **postgres.exports(),
+            **self._broker_exports(),
+            **self._addresses(),
+            **self._extra,
+            "DAGSTER_HOME": str(self._make_dagster_home()),
+        }
+        os.environ.update(self.exports)
+        self._prepare()
+        if not self._services_only:
+            self._start_gateway()
+            self._start_dagster()
+            wait_for_page(f"{self.gateway_url}/healthz", self.check, what="the gateway")
+        told = RunningStack(os.getpid(), self.ui_url, self.exports, self.gateway_url)
+        file = self.home / STACK_FILE
+        file.write_text(json.dumps(asdict(told)))
+        self._exits.callback(file.unlink, missing_ok=True)
+        self._is_up = True
+        self._told("the stack is up")
+
+    def _broker_exports(self) -> dict[str, str]:
+        """How to reach the Kafka that the environment names, or an embedded broker of our own."""
+        named = external_kafka({**os.environ, **self._extra})
+        if named:
+            self._told(f"using Kafka at {named['LALAFO_KAFKA_BOOTSTRAP']}")
+            return named
+        self._told("starting the broker")
+        broker = EmbeddedBroker(self.home)
+        self._exits.callback(broker.stop)
+        broker.start()
+        return broker.exports()
+
+    def _make_dagster_home(self) -> Path:
+        config = ROOT / "dagster.yaml"
+        if not config.exists():
+            raise ConfigurationError(f"{config} is missing: run `lalafo` from a checkout")
+        self.dagster_home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(config, self.dagster_home / "dagster.yaml")
+        return self.dagster_home
+
+    def _prepare(self) -> None:
+        import dagster as dg  # here: commands that only look for a running stack start 2 s sooner
+
+        self._told("bringing the tables up to date")
+        settings = load_settings()
+        with closing(Database(settings.require("database_url"))) as database:
+            database.migrate()
+        with AdStream.from_settings(settings) as stream:
+            stream.ensure_topics()
+        with dg.DagsterInstance.from_config(str(self.dagster_home)) as instance:
+            for pool, limit in pool_limits(settings.sessions).items():
+                instance.event_log_storage.set_concurrency_slots(pool, limit)
+
+    def _addresses(self) -> dict[str, str]:
+        """Where Dagster's UI and the gateway will be; chosen once, so that a restart keeps them."""
+        if self._services_only:
+            return {}
+        self._port = self._wanted_port if self._wanted_port is not None else free_port(DEFAULT_PORT)
+        self._gateway_port = free_port(load_settings().gateway_port or GATEWAY_PORT)
+        self.ui_url = f"http://{HOST}:{self._port}"
+        self.gateway_url = f"http://{HOST}:{self._gateway_port}"
+        return {"LALAFO_DAGSTER_URL": self.ui_url, "LALAFO_GATEWAY_URL": self.gateway_url}
+
+    def _start_gateway(self) -> None:
+        place = ["--host", HOST, "--port", str(self._gateway_port)]
+        self._child(
+            "the gateway",
+            ["-m", "gateway", *place],
+            environment=gateway_environment({**os.environ, **self.exports}),
+        )
+
+    def _start_dagster(self) -> None:
+        self._told("starting the gateway, and Dagster's code server, webserver and daemon")
+        code_port = free_port(self._port + 1)
+        workspace = self.home / "dagster" / "workspace.yaml"
+        location = {"host": HOST, "port": code_port, "location_name": LOCATION}
+        # JSON is YAML too
+        workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))
+        module = ["--module-name", "lalafo_assets.definitions"]
+        common = ["-w", str(workspace)]
+        self._child(
+            "Dagster's code server",
+            ["-m", "dagster", "api", "grpc", *module, "--host", HOST, "--port", str(code_port)],
+        )
+        wait_for_port(code_port, self.check, what="Dagster's code server")
+        web = ["-m", "dagster_webserver", *common, "-h", HOST, "-p", str(self._port)]
+        self._child("Dagster's webserver", web)
+        self._child("Dagster's daemon", ["-m", "dagster._daemon", "run", *common])
+        wait_for_page(f"{self.ui_url}/server_info", self.check, what="Dagster's webserver")
+
+    def _child(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        child = ChildProcess(
+            name,
+            [sys.executable, *arguments],
+            home=self.home,
+            log_file=self.home / "logs" / f"{name.rpartition(' ')[2]}.log",
+            env={
+                **self.exports,
+                **TUNING,
+                "LALAFO_STACK_PID": str(os.getpid()),
+                **({} if environment is None else environment),
+            },
+            cwd=ROOT,
+        )
+        self._exits.callback(child.stop)
+        child.start()
+        self._children.append(child)
