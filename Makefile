@@ -49,9 +49,9 @@ lint: $(STAMP)
 
 # The fault proofs at ten times the size: about an hour.
 drill: $(STAMP)
-	LALAFO_DRILL=1 LALAFO_REQUIRE_KAFKA=1 $(BIN)/python -m pytest tests/integration/test_faults.py \
-		tests/integration/test_sessions_together.py tests/integration/test_outages.py \
-		tests/e2e/test_faults_of_the_stack.py $(ARGS)
+	LALAFO_DRILL=1 LALAFO_REQUIRE_KAFKA=1 $(BIN)/python -m pytest tests/integration/resources/sessions/test_faults.py \
+		tests/integration/resources/sessions/test_several_sessions.py tests/integration/resources/sessions/test_outages.py \
+		tests/e2e/test_stack_faults.py $(ARGS)
 
 check: lint test
 

@@ -2,7 +2,8 @@
 
 Decides that ads are never counted: sessions keep their minutes in `stream_minutes`, and everything
 else that is read here is small, or read from its end for so many rows. So the cost is that of the
-window, however many ads there are; `tests/integration/test_gateway_statistics.py` holds the plans.
+window, however many ads there are; `tests/integration/gateway/statistics/test_statistics.py` holds
+the plans.
 """
 
 from collections import Counter

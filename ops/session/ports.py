@@ -1,6 +1,7 @@
 """What a session needs of the outside world, and how it works: ports and policy.
 
-Decides the contracts that `resources/` fulfils, and in memory `tests/unit/test_session.py`.
+Decides the contracts that `resources/` fulfils, and in memory
+`tests/unit/ops/session/test_pipeline.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from resources.processes.child import STACK_MARK, mark_of
-from tests.e2e.browser import open_browser, screenshot, why_no_browser
+from tests.support.browser import open_browser, screenshot, why_no_browser
 
 ADS = 16
 START_TIMEOUT_S = 240

@@ -22,10 +22,10 @@ from resources.postgres.database import Database
 from resources.releases.active import put_live
 from resources.storage.releases import ReleaseStore
 from tests.conftest import BrokerUnderTest
-from tests.e2e.browser import ARGUMENTS, screenshot, why_no_browser
-from tests.integration.gateway_live import live_gateway
-from tests.integration.session_process import SessionProcess, wait_for
-from tests.releases import LABELS, random_release
+from tests.support.browser import ARGUMENTS, screenshot, why_no_browser
+from tests.support.gateway_live import live_gateway
+from tests.support.random_release import LABELS, random_release
+from tests.support.session_process import SessionProcess, wait_for
 
 _why_not = why_no_browser()
 pytestmark = [

@@ -15,9 +15,9 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest, connect_args
-from tests.integration.gateway_place import NewPlace, Place, open_place
-from tests.integration.live import Live, make_live
-from tests.releases import random_release
+from tests.support.gateway_place import NewPlace, Place, open_place
+from tests.support.live_session import Live, make_live
+from tests.support.random_release import random_release
 
 
 @pytest.fixture(scope="session")

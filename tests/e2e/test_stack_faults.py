@@ -1,0 +1,281 @@
+"""The whole stack under faults, as `lalafo up` starts it, on Apache Kafka.
+
+The session is a Dagster run that the sensor started. Its process group is killed with it (the code
+server too); then everything is: command, daemon, webserver, code server, session, PostgreSQL. What
+comes out is compared with an undisturbed pass over the same topic.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lalafo_assets.bench.kafka.server import KafkaServer
+from lalafo_assets.demo.photo_host import PhotoHost
+from lalafo_assets.stack.supervisor import running_stack
+from ops.models.release import Release
+from resources.inference.loading import install
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.processes.child import STACK_MARK, mark_of
+from resources.releases.active import put_live
+from resources.settings import Settings
+from resources.storage.releases import ReleaseStore
+from tests.support.event_corpus import MISSING, SPOILT, Message, make_corpus, publish
+from tests.support.odd_photos import jpeg, noisy
+from tests.support.random_release import random_release
+from tests.support.session_process import Crew, wait_for
+from tests.support.stream_outcome import Outcome, outcome_of
+
+pytestmark = pytest.mark.kafka
+
+EVENTS = 2_000
+NOW = "clock_timestamp()"
+PATIENCE_S = 180
+LALAFO = [sys.executable, "-m", "lalafo_assets.cli"]
+
+
+class Up:
+    """A running `lalafo up`."""
+
+    def __init__(self, home: Path, kafka: dict[str, str]) -> None:
+        self.home = home
+        self.log = home / f"up-{time.time_ns()}.log"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("LALAFO_")}
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*LALAFO, "up", "--home", str(home)],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={
+                    **environment,
+                    **kafka,
+                    "LALAFO_FETCH_ALLOW_PRIVATE": "true",
+                    "LALAFO_MODEL_MODE": "eager",
+                },
+                start_new_session=True,
+            )
+        wait_for(lambda: "Running" in self.log.read_text(), self.log.read_text, PATIENCE_S)
+        stack = running_stack(home)
+        assert stack is not None
+        self.exports = {**stack.exports, **kafka}
+        self.ui_url = stack.ui_url
+
+    def settings(self) -> Settings:
+        given = {
+            name.removeprefix("LALAFO_").lower(): value
+            for name, value in self.exports.items()
+            if name.startswith("LALAFO_")
+        }
+        return Settings.model_validate({**given, "fetch_allow_private": True})
+
+    def kill_everything(self) -> None:
+        """kill -9 of the command and of all that it started, PostgreSQL with it."""
+        mark = mark_of(self.home)
+        doomed = [psutil.Process(self.process.pid)]
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                ours = process.environ().get(STACK_MARK) == mark
+                if ours or str(self.home) in " ".join(process.cmdline()):
+                    doomed.append(process)
+        for process in doomed:
+            with suppress(psutil.Error):
+                process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lalafo-test-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def committed(database: Database) -> int:
+    with database.cursor() as cursor:
+        cursor.execute("SELECT coalesce(sum(next_offset), 0)::int FROM lalafo.stream_offsets")
+        row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def session_pid(database: Database) -> int:
+    """The process of the session that reads the topic now."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT s.pid FROM lalafo.sessions AS s JOIN lalafo.leases AS l USING (run_id) "
+            "WHERE l.expires_at > clock_timestamp() AND s.expires_at > clock_timestamp() LIMIT 1"
+        )
+        row = cursor.fetchone()
+        return 0 if row is None else int(row[0])
+
+
+def put_release(settings: Settings, database: Database, release: Release) -> None:
+    store = ReleaseStore(settings.resolved_store_url)
+    put_live(database, install(database, store, release).name)
+
+
+@pytest.mark.timeout(PATIENCE_S * 5)
+def test_a_killed_stack_goes_on_where_it_was(
+    home: Path, kafka_server: KafkaServer, tmp_path: Path
+) -> None:
+    """The run's process group is killed, then the whole stack: nothing is lost or doubled."""
+    release = random_release()
+    topic = f"ads-stack-{os.getpid()}"
+    kafka = {
+        **kafka_server.exports(),
+        "LALAFO_ADS_TOPIC": topic,
+        "LALAFO_DLQ_TOPIC": f"{topic}.dlq",
+    }
+    (tmp_path / "photos").mkdir()
+    for number in range(40):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(jpeg(noisy(64, 48, number)))
+    (tmp_path / "photos" / SPOILT).write_bytes(jpeg(noisy(64, 48, 999))[:-400])
+    with PhotoHost(tmp_path / "photos") as host:
+        urls = [host.url(f"{number}.jpg") for number in range(40)]
+        gone, spoilt = host.url(MISSING, path="missing"), host.url(SPOILT)
+        messages = make_corpus(EVENTS, urls, gone, spoilt, seed=3).messages
+        up = Up(home, kafka)
+        try:
+            _first_life(up, messages[: EVENTS // 2], release)
+            up.kill_everything()
+            up = Up(home, kafka)
+            _second_life(up, messages[EVENTS // 2 :])
+            with closing(Database(up.settings().database_url)) as database:
+                stormy = outcome_of(database)
+                calm = _undisturbed(up.settings(), release, tmp_path)
+                _terminate_in_dagster(up, database)
+        finally:
+            status = up.stop()
+    assert status == 0
+    told = f"{len(stormy.ads)} ads of {len(calm.ads)}, {len(stormy.letters)} dead letters"
+    assert stormy.ads == calm.ads, told
+    assert stormy.letters == calm.letters, told
+    assert stormy.offsets == calm.offsets, told
+    assert stormy.doubled == 0, told
+    assert all(abs(stormy.scores[key] - calm.scores[key]) <= 1e-3 for key in calm.scores), told
+
+
+def _first_life(up: Up, messages: list[Message], release: Release) -> None:
+    """Half of the events; the session's process group dies in the midst of them."""
+    settings = up.settings()
+    with (
+        closing(Database(settings.database_url)) as database,
+        AdStream.from_settings(settings) as stream,
+    ):
+        put_release(settings, database, release)
+        wait_for(lambda: session_pid(database) > 0, up.log.read_text, PATIENCE_S)
+        publish(stream, messages)
+        wait_for(lambda: committed(database) > 100, lambda: committed(database), PATIENCE_S)
+        group = os.getpgid(session_pid(database))
+        assert group != os.getpgid(0)
+        os.killpg(group, signal.SIGKILL)
+        before = committed(database)
+        wait_for(lambda: committed(database) > before, up.log.read_text, PATIENCE_S)
+
+
+def _second_life(up: Up, messages: list[Message]) -> None:
+    """The rest of the events, after a start on what the killed stack left."""
+    settings = up.settings()
+    with (
+        closing(Database(settings.database_url)) as database,
+        AdStream.from_settings(settings) as stream,
+    ):
+        publish(stream, messages)
+        wait_for(
+            lambda: committed(database) == EVENTS,
+            lambda: _how_things_are(up, database),
+            PATIENCE_S,
+        )
+
+
+def _terminate_in_dagster(up: Up, database: Database) -> None:
+    """Terminate in the UI is a polite end, a cancelled run; the sensor starts another session."""
+    held = f"FROM lalafo.leases WHERE expires_at > {NOW}"
+    with database.cursor() as cursor:
+        cursor.execute(f"SELECT run_id {held} LIMIT 1")
+        row = cursor.fetchone()
+        assert row is not None
+    run_id = str(row[0])
+    terminated = _ask(
+        up, f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}', "terminateRun"
+    )
+    assert terminated["__typename"] == "TerminateRunSuccess"
+    status = f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ status }} }} }}'
+    wait_for(
+        lambda: _ask(up, status, "runOrError")["status"] == "CANCELED",
+        lambda: _ask(up, status, "runOrError"),
+        PATIENCE_S,
+    )
+
+    def taken_over() -> bool:
+        with database.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) {held} AND run_id <> %s", (run_id,))
+            row = cursor.fetchone()
+            return row is not None and row[0] > 0
+
+    wait_for(taken_over, lambda: _how_things_are(up, database), PATIENCE_S)
+
+
+def _ask(up: Up, query: str, field: str) -> dict[str, str]:
+    """Dagster's GraphQL, as its UI asks it."""
+    request = urllib.request.Request(
+        f"{up.ui_url}/graphql",
+        data=json.dumps({"query": query}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        told = json.load(answer)["data"][field]
+        assert isinstance(told, dict)
+        return told
+
+
+def _how_things_are(up: Up, database: Database) -> str:
+    with database.cursor() as cursor:
+        told = []
+        for query in (
+            "SELECT partition, next_offset, run_id FROM lalafo.stream_offsets ORDER BY 1",
+            "SELECT partition, epoch, run_id, expires_at > clock_timestamp() FROM lalafo.leases",
+            "SELECT run_id, state, pid, expires_at > clock_timestamp() FROM lalafo.sessions",
+        ):
+            cursor.execute(query)
+            told.append(repr(cursor.fetchall()))
+    return "\n".join([f"{committed(database)} of {EVENTS}", *told, up.log.read_text()])
+
+
+def _undisturbed(settings: Settings, release: Release, folder: Path) -> Outcome:
+    """One quiet pass over the same topic into another database of the same server."""
+    calm_url = _another_database(settings.database_url)
+    with closing(Database(calm_url)) as calm:
+        calm.migrate()
+        quiet = settings.model_copy(
+            update={"database_url": calm_url, "home": folder, "store_url": str(folder / "store")}
+        )
+        put_release(quiet, calm, release)
+        with Crew(quiet, size=1, name="calm"):
+            wait_for(lambda: committed(calm) == EVENTS, lambda: committed(calm), PATIENCE_S)
+        return outcome_of(calm)
+
+
+def _another_database(url: str) -> str:
+    import sqlalchemy as sa
+
+    parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(parsed, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text('CREATE DATABASE "calm" TEMPLATE template0'))
+    engine.dispose()
+    return parsed.set(database="calm").render_as_string(hide_password=False)

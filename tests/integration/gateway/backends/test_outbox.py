@@ -1,0 +1,181 @@
+"""What is accepted reaches Kafka, whatever happens to it: never lost, doubled without harm."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lalafo_assets.bench.kafka.server import KafkaServer
+from lalafo_assets.demo.photo_host import PhotoHost
+from ops.models.release import Release
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.settings import Settings
+from tests.conftest import BrokerUnderTest
+from tests.integration.resources.sessions.test_outages import settings_for
+from tests.support.gateway_live import live_gateway
+from tests.support.live_session import ad, make_live
+from tests.support.odd_photos import jpeg, noisy
+from tests.support.topic_records import everything_on
+from tests.support.working_sessions import Working, until
+
+ADS = 1_000
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """A broker that a test may stop. It forgets its topics, so it is started once."""
+    server = EmbeddedBroker(tmp_path / "broker")
+    yield server
+    server.stop()
+
+
+def settings_of(
+    database: Database, broker: EmbeddedBroker, tmp_path: Path, **changes: object
+) -> Settings:
+    return BrokerUnderTest("embedded", broker.exports()).settings(
+        home=tmp_path,
+        database_url=database.url.render_as_string(),
+        gateway_auth="off",
+        **changes,
+    )
+
+
+def owed(database: Database) -> int:
+    with database.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM lalafo.outbox")
+        return int(cursor.fetchall()[0][0])
+
+
+def owe(database: Database, topic: str, count: int) -> None:
+    """Rows that a gateway left behind some time ago."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.outbox (topic, key, value, created_at) "
+            "SELECT %s, convert_to('kg/' || n, 'UTF8'), convert_to('value ' || n, 'UTF8'), "
+            "now() - interval '1 minute' FROM generate_series(1, %s) AS n",
+            (topic, count),
+        )
+
+
+def test_what_was_left_goes_out_at_start(
+    database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """Two gateways over one table, 3,000 rows: each record once on the topic, none left."""
+    settings = settings_of(database, embedded_broker, tmp_path)
+    with AdStream.from_settings(settings) as stream:
+        stream.ensure_topics()
+        owe(database, settings.ads_topic, 3_000)
+        with live_gateway(settings), live_gateway(settings):
+            until(lambda: owed(database) == 0)
+        found = [record.value for record in everything_on(stream, settings.ads_topic)]
+    assert (len(found), len(set(found))) == (3_000, 3_000)
+
+
+def test_a_broker_that_is_away_at_start_and_comes(
+    database: Database, own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """Ads are accepted, not published, and readable; once it is there they go out by themselves."""
+    own_broker.start()
+    settings = settings_of(database, own_broker, tmp_path)
+    own_broker.stop()
+    with live_gateway(settings) as gateway, httpx.Client(base_url=gateway.url) as client:
+        for number in range(5):
+            answer = client.post("/v1/ads", json={"catalog": "kg", "ad_id": str(number)})
+            assert (answer.status_code, answer.json()["published"]) == (202, False)
+        assert client.get("/v1/ads/kg/3").json()["status"] == "received"
+        assert owed(database) == 5
+        outbox = gateway.app.state.services.outbox
+        until(lambda: outbox.waiting == 5)
+        assert outbox.broker_away
+
+
+def test_required_means_refused_while_it_is_away(
+    database: Database, own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """503 with Retry-After and nothing written; 202 while it is there, before and after."""
+    own_broker.start()
+    settings = settings_of(database, own_broker, tmp_path, require_broker=True)
+    body = {"catalog": "kg", "ad_id": "1"}
+    with AdStream.from_settings(settings) as stream:
+        stream.ensure_topics()
+    with live_gateway(settings) as gateway, httpx.Client(base_url=gateway.url) as client:
+        until(lambda: client.post("/v1/ads", json=body).status_code == 202)
+        own_broker.stop()
+        until(lambda: client.post("/v1/ads", json=body).status_code == 503)
+        with database.cursor() as cursor:
+            cursor.execute("DELETE FROM lalafo.accepted_ads")
+        refused = client.post("/v1/ads", json=body)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+        assert "Kafka" in refused.json()["detail"] and "127.0.0.1" not in refused.text
+        assert client.delete("/v1/ads/kg/1").status_code == 503
+        said = {"label": "chair", "given_by": "m"}
+        assert client.post("/v1/ads/kg/1/feedback", json=said).status_code == 503
+        assert client.get("/v1/ads/kg/1").status_code == 404
+    with database.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM lalafo.accepted_ads")
+        assert cursor.fetchall() == [(0,)]
+
+
+@pytest.mark.kafka
+def test_a_thousand_ads_while_the_broker_stops_and_starts(
+    tmp_path: Path, database: Database, release: Release, kafka_server: KafkaServer
+) -> None:
+    """Each is scored, none lost, none twice; an event that came twice changed nothing."""
+    settings = settings_for(tmp_path, database, kafka_server.exports(), "ads-gateway-outage")
+    settings = settings.model_copy(update={"gateway_auth": "off"})
+    photos = [jpeg(noisy(80, 60, seed)) for seed in range(2)]
+    with (
+        PhotoHost(tmp_path / "photos") as host,
+        AdStream.from_settings(settings) as stream,
+    ):
+        live = make_live(database, settings, stream, host, release)
+        with (
+            live_gateway(settings) as gateway,
+            httpx.Client(base_url=gateway.url, timeout=30) as client,
+            Working(live) as worker,
+        ):
+            until(lambda: worker.partitions)
+            shas = [client.post("/v1/photos", content=data).json()["sha256"] for data in photos]
+            posted = threading.Semaphore(0)
+
+            def post(number: int) -> bool:
+                body = ad(str(number), [], photos=[{"sha256": shas[number % 2]}])
+                fields = ("catalog", "ad_id", "revision", "title", "photos")
+                answer = client.post("/v1/ads", json={name: body[name] for name in fields})
+                assert answer.status_code == 202, answer.text
+                posted.release()
+                return bool(answer.json()["published"])
+
+            with ThreadPoolExecutor(8) as pool:
+                posts = [pool.submit(post, number) for number in range(ADS)]
+                for _ in range(300):
+                    posted.acquire()
+                kafka_server.stop()
+                for _ in range(300):
+                    posted.acquire()
+                kafka_server.start()
+                told = Counter(one.result() for one in posts)
+            worker.wait_for(ADS)
+            until(lambda: owed(database) == 0)
+        assert worker.error is None, worker.error
+        assert worker.total is not None and worker.total.unaccounted == 0
+        assert told[True] > 0 and told[False] > 0, f"published: {told}"
+        written = live.rows(
+            "SELECT count(*), count(DISTINCT a.ad_id), count(p.ad_id) FROM lalafo.ads AS a "
+            "LEFT JOIN lalafo.predictions AS p USING (catalog, ad_id, revision) "
+            "WHERE a.status = 'scored'"
+        )
+        assert written == [(ADS, ADS, ADS)]
+        assert live.rows("SELECT count(*) FROM lalafo.failures") == [(0,)]
+        # Doubled events are told apart by their revision: one announcement an ad.
+        scored = Counter(r.key for r in everything_on(stream, stream.config.scored_topic))
+        assert len(scored) == ADS
+        events = [json.loads(r.value or b"") for r in everything_on(stream, settings.ads_topic)]
+        assert {event["ad_id"] for event in events} == {str(number) for number in range(ADS)}

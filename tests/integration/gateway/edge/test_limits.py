@@ -1,0 +1,356 @@
+"""What a live gateway refuses before a route, or the body, is read; and how every answer looks."""
+
+import asyncio
+import http.client
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from gateway.edge import keys
+from gateway.edge.auth import Caller
+from gateway.edge.limits import Limits
+from gateway.problems import Problem
+from resources.postgres.database import Database
+from resources.settings import Settings
+from tests.support.gateway_live import LiveGateway, live_gateway
+
+MOST_JSON, MOST_UPLOAD = 2_000, 5_000
+
+
+@pytest.fixture
+def settings(database: Database, tmp_path) -> Settings:
+    return Settings(
+        home=tmp_path,
+        database_url=database.url.render_as_string(hide_password=False),
+        kafka_bootstrap="",
+        gateway_auth="off",
+        max_json_bytes=MOST_JSON,
+        max_upload_bytes=MOST_UPLOAD,
+        requests_at_once=2,
+    )
+
+
+@pytest.fixture
+def gateway(settings: Settings) -> Iterator[LiveGateway]:
+    with live_gateway(settings) as running:
+        yield running
+
+
+def with_keys(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update={"gateway_auth": "keys", **changes})
+
+
+def spoken(gateway: LiveGateway, head: bytes, *parts: bytes) -> tuple[int, dict]:
+    """Speak HTTP by hand: status and JSON of the answer."""
+    place = urlsplit(gateway.url)
+    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=10)
+    connection.connect()
+    try:
+        connection.sock.sendall(head)
+        for part in parts:
+            connection.sock.sendall(part)
+        answer = http.client.HTTPResponse(connection.sock)
+        answer.begin()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def test_a_body_that_is_told_to_be_too_large_is_refused_before_it_is_sent(gateway: LiveGateway):
+    status, body = spoken(
+        gateway,
+        b"POST /v1/ads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 1000000000000\r\n\r\n",
+    )
+    assert (status, body["allowed"]) == (413, MOST_JSON)
+    assert "1000000000000 bytes" in body["detail"]
+
+
+def test_a_body_of_no_told_length_is_counted_while_it_comes(gateway: LiveGateway):
+    head = (
+        b"POST /v1/ads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    chunk = b"3e8\r\n" + b"1" * 1000 + b"\r\n"
+    status, body = spoken(gateway, head, *[chunk] * 3)  # and it does not end
+    assert (status, body["allowed"]) == (413, MOST_JSON)
+    assert body["type"].endswith(":too_large")
+
+
+def test_uploads_may_be_larger_than_json(gateway: LiveGateway):
+    def status(path: str, size: int, content_type: str) -> int:
+        headers = {"Content-Type": content_type}
+        return httpx.post(gateway.url + path, content=b"x" * size, headers=headers).status_code
+
+    form = "multipart/form-data; boundary=b"
+    assert status("/v1/ads", MOST_JSON + 1, "application/json") == 413
+    assert status("/v1/ads", MOST_JSON + 1, form) != 413
+    assert status("/v1/ads", MOST_UPLOAD + 1, form) == 413
+    assert status("/v1/photos", MOST_JSON + 1, "image/jpeg") != 413
+    assert status("/v1/photos", MOST_UPLOAD + 1, "image/jpeg") == 413
+    assert status("/v1/ads/kg/1/feedback", MOST_JSON + 1, form) == 413
+
+
+def test_a_key_that_sends_too_fast_is_told_when_to_come_back(
+    settings: Settings, database: Database
+):
+    slow = keys.make(database, "slow", scopes=["read"], requests_per_s=0.5)
+    quick = keys.make(database, "quick", scopes=["read"])
+    with live_gateway(with_keys(settings)) as gateway:
+        answers = [
+            httpx.get(f"{gateway.url}/v1/ads/kg/1", headers={"X-API-Key": slow.text})
+            for _ in range(3)
+        ]
+        other = httpx.get(f"{gateway.url}/v1/ads/kg/1", headers={"X-API-Key": quick.text})
+    assert [answer.status_code for answer in answers] == [404, 429, 429]
+    assert answers[1].headers["retry-after"] == "2"
+    assert answers[1].headers["content-type"] == "application/problem+json"
+    assert answers[1].json()["allowed"] == 0.5
+    assert other.status_code == 404
+
+
+def test_a_share_fills_up_again_with_time_up_to_a_burst(settings: Settings):
+    clock = SimpleNamespace(now=0.0)
+    limits = Limits(settings, clock=lambda: clock.now)
+    caller = Caller("id", "name", frozenset(), None, requests_per_s=2.0)
+
+    def passed(most: int = 20) -> int:
+        for count in range(most):
+            try:
+                limits.begin(caller)
+            except Problem as problem:
+                assert problem.status == 429
+                return count
+            limits.end(caller)
+        return most
+
+    assert passed() == 4  # two seconds' worth
+    clock.now = 1.0
+    assert passed() == 2
+    clock.now = 100.0
+    assert passed() == 4
+
+
+def test_a_key_has_so_many_requests_at_work_at_once(settings: Settings):
+    limits = Limits(settings)
+    mine = Caller("mine", "name", frozenset(), None, 0.0)
+    other = Caller("other", "name", frozenset(), None, 0.0)
+    limits.begin(mine)
+    limits.begin(mine)
+    with pytest.raises(Problem) as refused:
+        limits.begin(mine)
+    assert (refused.value.kind, refused.value.more["allowed"]) == ("too_many_at_once", 2)
+    limits.begin(other)
+    limits.end(mine)
+    limits.begin(mine)
+
+
+def test_a_place_is_given_back_whatever_becomes_of_the_request(
+    settings: Settings, database: Database
+):
+    key = keys.make(database, "shop", scopes=["read"])
+    headers = {"X-API-Key": key.text}
+    with live_gateway(with_keys(settings)) as gateway:
+        for path in ("/v1/ads/kg/1", "/v1/nothing", "/v1/ads?limit=x") * 3:
+            assert httpx.get(gateway.url + path, headers=headers).status_code != 429
+        assert httpx.post(f"{gateway.url}/v1/ads", headers=headers).status_code == 403
+        assert not gateway.app.state.services.limits._at_once
+
+
+def test_without_keys_only_this_machine_s_names_are_answered(gateway: LiveGateway):
+    def status(host: str, **more: str) -> int:
+        headers = {"Host": host, **more}
+        return httpx.get(f"{gateway.url}/healthz", headers=headers).status_code
+
+    here = urlsplit(gateway.url).netloc
+    assert [status(h) for h in ("localhost", "127.0.0.1:80", "[::1]:8080", here)] == [200] * 4
+    rebound = ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "[::1", "")
+    assert [status(host) for host in rebound] == [421] * 5
+    assert status(here, Origin=gateway.url) == 200
+    assert status(here, Origin="https://evil.example") == 403
+    assert status(here, Origin="null") == 403
+
+
+def test_with_keys_a_gateway_has_whatever_name_its_proxy_gives_it(settings: Settings):
+    with live_gateway(with_keys(settings)) as gateway:
+        answer = httpx.get(f"{gateway.url}/healthz", headers={"Host": "api.shop.example"})
+    assert answer.status_code == 200
+
+
+def test_other_pages_may_call_only_where_they_are_named(settings: Settings):
+    asked = {
+        "Origin": "https://shop.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    allowed = "access-control-allow-origin"
+    with live_gateway(with_keys(settings)) as gateway:
+        shut = httpx.options(f"{gateway.url}/v1/ads", headers=asked)
+    assert allowed not in shut.headers
+    named = with_keys(settings, cors_origins="https://shop.example, https://other.example")
+    with live_gateway(named) as gateway:
+        opened = httpx.options(f"{gateway.url}/v1/ads", headers=asked)
+        refused = httpx.get(f"{gateway.url}/v1/ads", headers={"Origin": "https://shop.example"})
+        evil = httpx.get(f"{gateway.url}/v1/ads", headers={"Origin": "https://evil.example"})
+    assert opened.headers[allowed] == "https://shop.example"
+    assert refused.status_code == 401
+    assert refused.headers[allowed] == "https://shop.example"  # so that the page can read why
+    assert allowed not in evil.headers
+
+
+def test_every_answer_has_an_id_and_what_a_browser_needs_to_be_safe(gateway: LiveGateway):
+    for path in ("/healthz", "/nothing", "/v1/openapi.json"):
+        headers = httpx.get(gateway.url + path).headers
+        assert len(headers["x-request-id"]) == 16
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "server" not in headers
+    given = httpx.get(f"{gateway.url}/healthz", headers={"X-Request-Id": "shop-17"})
+    assert given.headers["x-request-id"] == "shop-17"
+    bent = httpx.get(f"{gateway.url}/healthz", headers={"X-Request-Id": "a b\tc" * 99})
+    assert len(bent.headers["x-request-id"]) == 16
+
+
+def test_a_bug_is_logged_once_and_answered_without_its_words(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+):
+    async def broken() -> None:
+        raise RuntimeError("at 10.0.0.7 with password hunter2")
+
+    with live_gateway(settings) as gateway:
+        gateway.app.add_api_route("/v1/broken", broken)
+        answer = httpx.get(f"{gateway.url}/v1/broken", headers={"X-Request-Id": "bug-1"})
+        assert httpx.get(f"{gateway.url}/healthz").status_code == 200
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "hunter2" not in answer.text and "Traceback" not in answer.text
+    told = [record for record in caplog.records if record.exc_info is not None]
+    assert len(told) == 1
+    assert "hunter2" in logging.Formatter().format(told[0])
+    assert answer.headers["x-request-id"] == "bug-1"
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "kind"),
+    [
+        (b'{"task":', "application/json", 400, "not_json"),
+        (b'{"task": "\xff"}', "application/json", 400, "unreadable"),
+        (b"[" * 1500, "application/json", 400, "unreadable"),
+        (b'{"task": "category"}', "text/plain", 415, "wrong_type"),
+        (b'{"label": "a", "given_by": "b", "\\ud800": 1}', "application/json", 422, "invalid"),
+    ],
+)
+def test_a_body_that_can_not_be_read_is_told_so(
+    gateway: LiveGateway, content: bytes, content_type: str, status: int, kind: str
+):
+    answer = httpx.post(
+        f"{gateway.url}/v1/ads/kg/1/feedback",
+        content=content,
+        headers={"Content-Type": content_type},
+    )
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, kind)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["instance"] == "/v1/ads/kg/1/feedback"
+
+
+def test_an_odd_host_or_path_breaks_nothing(settings: Settings):
+    with live_gateway(with_keys(settings)) as gateway:
+        odd = [httpx.get(f"{gateway.url}/{'%ff' * 9}", headers={"Host": "[::1"}).status_code]
+        odd.append(httpx.get(f"{gateway.url}/{'a' * 5000}", headers={"Host": "a b"}).status_code)
+    assert odd == [404, 404]
+
+
+def test_the_original_s_routes_tell_refusals_in_the_original_s_shape(settings: Settings):
+    with live_gateway(with_keys(settings)) as gateway:
+        answer = httpx.post(f"{gateway.url}/classify", json={})
+    assert answer.status_code == 401
+    assert answer.json()["Status"] == "Error"
+    assert "API key" in answer.json()["Message"]
+
+
+def test_a_caller_who_goes_away_leaves_the_gateway_as_it_was(
+    gateway: LiveGateway, caplog: pytest.LogCaptureFixture
+):
+    place = urlsplit(gateway.url)
+    for _ in range(5):
+        connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=10)
+        connection.putrequest("POST", "/v1/ads/kg/1/feedback")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b'{"task"')
+        connection.close()
+    assert httpx.get(f"{gateway.url}/healthz").status_code == 200
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_metrics_are_for_this_machine_and_for_admins(settings: Settings, database: Database):
+    reads = keys.make(database, "reads", scopes=["read"])
+    admin = keys.make(database, "admin", scopes=["admin"])
+    proxied = {"X-Forwarded-For": "203.0.113.9"}
+    with live_gateway(with_keys(settings)) as gateway:
+        httpx.get(f"{gateway.url}/v1/ads/kg/1", headers={"X-API-Key": reads.text})
+        httpx.request("BREW", f"{gateway.url}/v1/no-such-path")
+        url = f"{gateway.url}/metrics"
+        here = httpx.get(url)
+        statuses = [
+            httpx.get(url, headers={**proxied, "X-API-Key": key}).status_code
+            for key in ("", reads.text, admin.text)
+        ]
+    assert statuses == [401, 403, 200]
+    lines = here.text.splitlines()
+    route = 'method="GET",route="/v1/ads/{catalog}/{ad_id:path}",status="404"'
+    assert f"lalafo_gateway_requests_total{{{route}}} 1.0" in lines
+    assert not any("no-such-path" in line or "BREW" in line for line in lines)
+    for name in ("outbox_waiting", "broker_away", "waiters", "in_flight"):
+        assert any(line.startswith(f"lalafo_gateway_{name} ") for line in lines)
+
+
+def test_many_at_once_are_refused_through_http_too(settings: Settings, database: Database):
+    key = keys.make(database, "shop", scopes=["read"])
+    headers = {"X-API-Key": key.text}
+    with live_gateway(with_keys(settings)) as gateway:
+        held, release = threading.Event(), threading.Event()
+
+        async def slow() -> None:
+            held.set()
+            await asyncio.to_thread(release.wait, 10)
+
+        gateway.app.add_api_route("/v1/slow", slow)
+        limits = gateway.app.state.services.limits
+        threads = [
+            threading.Thread(
+                target=httpx.get,
+                args=[f"{gateway.url}/v1/slow"],
+                kwargs={"headers": headers, "timeout": 20},
+            )
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        assert held.wait(10)
+        for _ in range(1000):
+            if sum(limits._at_once.values()) == 2:
+                break
+            time.sleep(0.01)
+        refused = httpx.get(f"{gateway.url}/v1/ads/kg/1", headers=headers)
+        release.set()
+        for thread in threads:
+            thread.join()
+    assert (refused.status_code, refused.json()["allowed"]) == (429, 2)
+
+
+def test_a_connection_may_carry_many_requests(gateway: LiveGateway):
+    with httpx.Client(headers={"X-Long": "x" * 30_000}) as client:
+        answers = [
+            client.post(f"{gateway.url}/v1/ads/kg/1/feedback", json={"task": "x" * 1000})
+            for _ in range(5)
+        ]
+    assert [answer.status_code for answer in answers] == [422] * 5

@@ -1,0 +1,136 @@
+"""What the OpenAPI document says is what the gateway does: schemathesis asks every operation.
+
+With a key of all scopes: whatever is sent, valid or not, no 5xx, and every answer has a status, a
+content type, headers and a shape that the document names. Without a key: 401, and nothing else.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.edge.keys import SCOPES, make
+from gateway.schemas.ads import EXAMPLE_AD
+from lalafo_assets.bench.gateway.fill import fill
+from lalafo_assets.synthetic.photos import generate
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream
+from resources.postgres.database import Database
+from resources.storage.photos import PhotoStore
+from tests.conftest import BrokerUnderTest
+from tests.support.gateway_live import live_gateway
+
+EXAMPLES = 25  # an operation, of each kind; beside them every limit of every field
+ROWS = 1_000
+
+# What is not asked of us, each with its reason.
+CONFIG = """
+[checks]
+# What only PostgreSQL or a setting can judge is refused by 422: a cursor of another list, a reused
+# Idempotency-Key, more seconds than LALAFO_MAX_WAIT_S.
+positive_data_acceptance.enabled = false
+# A deleted ad stays as its tombstone.
+use_after_free.enabled = false
+
+# An ad's id may end in "/feedback": that path has the methods of an ad too.
+[[operations]]
+include-path-regex = "/feedback$"
+[operations.checks]
+unsupported_method.enabled = false
+allow_header_conformance.enabled = false
+"""
+
+
+@pytest.fixture
+def gateway_url(
+    database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> Iterator[str]:
+    """A gateway that asks for keys, on a database with ads of every kind."""
+    fill(database, rows=ROWS, told=lambda *_: None)
+    photo = next(generate(1, 5)).data
+    digest = sha256(photo).digest()
+    with database.cursor() as cursor:  # one picture stands for all, so that photos can be read
+        cursor.execute("UPDATE lalafo.photos SET rendition_sha256 = %s", (digest,))
+    settings = BrokerUnderTest("embedded", embedded_broker.exports()).settings(
+        home=tmp_path,
+        database_url=database.url.render_as_string(),
+        dagster_url="http://dagster.example",
+        max_wait_s=0.01,  # nothing is ever scored here: waiting would be all that is measured
+    )
+    PhotoStore(settings.resolved_store_url).put("renditions", digest, photo)
+    with AdStream.from_settings(settings) as stream:
+        stream.ensure_topics(partitions=1)
+    with live_gateway(settings) as gateway:
+        yield gateway.url
+
+
+def test_every_answer_is_one_that_the_document_names(
+    gateway_url: str, database: Database, tmp_path: Path
+):
+    """Every check of schemathesis but those that CONFIG gives up, in all its phases."""
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(CONFIG)
+    key = make(database, "all", scopes=SCOPES).text
+    options = [
+        *("--header", f"Authorization: Bearer {key}", "--max-examples", str(EXAMPLES)),
+        *("--seed", "7"),
+        *("--continue-on-failure", "--warnings", "off", "--request-timeout", "10"),
+    ]
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color"),
+            *("run", f"{gateway_url}/v1/openapi.json", *options),
+        ],
+        cwd=tmp_path,
+        env={"PATH": "", "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout.partition("= FAILURES =")[2] + told.stderr
+    asked = operations(gateway_url)
+    assert f"{len(asked)} selected / {len(asked)} total" in told.stdout
+    with httpx.Client(base_url=gateway_url, headers={"X-API-Key": key}) as client:
+        assert client.get("/v1/ads").status_code == 200, "it still answers"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer lv_000000000000_wrong"},
+        {"Authorization": "Basic YTpi"},
+        {"X-API-Key": "lv_"},
+    ],
+    ids=["none", "unknown", "basic", "cut short"],
+)
+def test_without_a_key_there_is_only_401(gateway_url: str, headers: dict[str, str]):
+    """Every operation, with a good body and with a bad one."""
+    bodies: tuple[bytes | None, ...] = (None, json.dumps(EXAMPLE_AD).encode(), b"\x00")
+    with httpx.Client(base_url=gateway_url, headers=headers) as client:
+        for method, path in operations(gateway_url):
+            for body in bodies:
+                answer = client.request(method, path, content=body)
+                assert answer.status_code == 401, (method, path, answer.text)
+                assert answer.headers["content-type"] in ("application/problem+json", JSON)
+                assert "www-authenticate" in answer.headers
+
+
+JSON = "application/json"  # of the original's routes, whose errors have a shape of their own
+
+
+def operations(url: str) -> list[tuple[str, str]]:
+    """Methods with paths, as the document has them, filled in with an ad that exists."""
+    document = httpx.get(f"{url}/v1/openapi.json").raise_for_status().json()
+    known = {"catalog": "bench", "ad_id": "000000001", "sha256": "0" * 64}
+    return [
+        (method.upper(), path.format(**known))
+        for path, methods in document["paths"].items()
+        for method in methods
+    ]

@@ -1,0 +1,219 @@
+"""The assets as Dagster runs them: the batch lane agrees with the stream, and touches only what is
+stale."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from lalafo_assets.definitions import defs
+from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, SESSION_JOB
+from resources.inference.loading import install
+from resources.releases.active import propose
+from resources.releases.coverage import read_coverage
+from resources.releases.registry import write_verdict
+from resources.storage.photos import PhotoStore
+from resources.storage.releases import ReleaseStore
+from tests.support.live_session import Live, ad
+from tests.support.odd_photos import jpeg, noisy
+from tests.support.random_release import random_release
+
+KEYS = {
+    *("ad_categories", "ad_photos", "kafka/ads", "photo_embeddings"),
+    *("training_set", "model_release", "release_scores", "release_diff"),
+}
+SCORES = (
+    "SELECT ad_id, task, label, score, revision FROM lalafo.predictions "
+    "WHERE release = %s ORDER BY 1, 2"
+)
+
+
+@pytest.fixture
+def environment(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
+    """The settings of `live`, as runs read them: from the environment."""
+    for name, value in live.settings.model_dump().items():
+        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    return live
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def run_job(
+    name: str, instance: dg.DagsterInstance, tags: dict[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
+    job = defs().get_repository_def().get_job(name)
+    config = {"ops": {"drain_ads": {"config": {"idle_s": 0.6}}}} if name == SESSION_JOB else {}
+    return job.execute_in_process(
+        instance=instance, partition_key=today(), run_config=config, tags=tags
+    )
+
+
+def test_the_assets_are_these() -> None:
+    """The asset graph, by name: a new one, or one that is gone, is a decision."""
+    assert {spec.key.to_user_string() for spec in defs().resolve_all_asset_specs()} == KEYS
+
+
+def test_loading_the_definitions_loads_no_model_library() -> None:
+    """The code server answers soon: torch and matplotlib are the runs' own."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, lalafo_assets.definitions as d; d.defs(); "
+        "print([m for m in ('torch', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_a_session_run_materialises_every_asset_of_the_day(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """In Dagster: one run, three assets for today, checks that passed, pictures, lineage."""
+    urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(4)]
+    environment.publish(
+        *(ad(str(n), [urls[n], environment.host.url("x", path="missing")]) for n in range(4))
+    )
+    assert run_job(SESSION_JOB, instance).success
+    for key in ("ad_photos", "photo_embeddings", "ad_categories"):
+        assert today() in instance.get_materialized_partitions(dg.AssetKey(key))
+    latest = instance.get_latest_materialization_event(dg.AssetKey("ad_photos"))
+    assert latest is not None and latest.asset_materialization is not None
+    metadata = latest.asset_materialization.metadata
+    assert metadata["photos"].value == 8
+    assert metadata["photos_failed"].value == 4
+    observed = instance.fetch_observations(dg.AssetKey(["kafka", "ads"]), limit=5).records
+    assert any("latency" in r.asset_observation.metadata for r in observed)
+    checked = instance.event_log_storage.get_asset_check_summary_records(
+        [
+            dg.AssetCheckKey(dg.AssetKey("ad_photos"), "in_is_out_plus_failed"),
+            dg.AssetCheckKey(dg.AssetKey("photo_embeddings"), "unit_vectors"),
+        ]
+    )
+    states = [record.last_check_execution_record for record in checked.values()]
+    assert len(states) == 2
+    assert all(state is not None and state.status.value == "SUCCEEDED" for state in states)
+
+
+def test_the_batch_lane_gives_what_the_stream_gave(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """Scored again from the store alone: same keys, same labels, scores within 1e-3."""
+    urls = [environment.photo(f"{n}.jpg", jpeg(noisy(700, 500, n))) for n in range(6)]
+    environment.publish(*(ad(str(n), urls[n : n + 2]) for n in range(5)), ad("none", []))
+    environment.drain()
+    name = environment.rows("SELECT live FROM lalafo.releases_in_force")[0][0]
+    streamed = environment.rows(SCORES, name)
+    vectors = dict(environment.rows("SELECT sha256, embedding::text FROM lalafo.embeddings"))
+    with environment.database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.predictions")
+        cursor.execute("DELETE FROM lalafo.embeddings")
+    environment.host.stop()  # nothing is fetched again
+    assert run_job("rescore_days", instance).success
+    scored = environment.rows(SCORES, name)
+    assert [(a, t, lbl, r) for a, t, lbl, _, r in scored] == [
+        (a, t, lbl, r) for a, t, lbl, _, r in streamed
+    ]
+    assert np.allclose([row[3] for row in scored], [row[3] for row in streamed], atol=1e-3)
+    again = dict(environment.rows("SELECT sha256, embedding::text FROM lalafo.embeddings"))
+    assert set(again) == set(vectors)
+
+
+def test_only_what_is_stale_is_touched(environment: Live, instance: dg.DagsterInstance) -> None:
+    """A second run writes nothing; a head-only release writes predictions and no embedding."""
+    url = environment.photo("a.jpg", jpeg(noisy(80, 60, 1)))
+    environment.publish(ad("1", [url]))
+    environment.drain()
+    assert run_job("rescore_days", instance).success
+    assert environment.rows("SELECT DISTINCT run_id FROM lalafo.predictions") == [("run-1",)]
+    other = environment.put_live(random_release(seed=2))
+    assert run_job("rescore_days", instance).success
+    assert environment.rows("SELECT DISTINCT run_id FROM lalafo.embeddings") == [("run-1",)]
+    assert [row[0] for row in environment.rows(SCORES, other)] == ["1"]
+
+
+def test_a_run_scores_for_the_release_that_its_tag_names(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """A candidate's rows lie beside the live ones, and its day is closed and shown."""
+    urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(3)]
+    environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
+    environment.drain()
+    (live,) = environment.rows("SELECT live FROM lalafo.releases_in_force")[0]
+    before = environment.rows(SCORES, live)
+    store = ReleaseStore(environment.settings.resolved_store_url)
+    other = install(environment.database, store, random_release(seed=7, backbone_seed=1)).name
+    verdict = {"passed": True, "against": live, "why": [], "figures": {}}
+    write_verdict(environment.database, other, verdict)
+    propose(environment.database, other)
+    assert run_job("rescore_days", instance, {RELEASE_TAG: other}).success
+    assert environment.rows(SCORES, live) == before
+    assert [row[0] for row in environment.rows(SCORES, other)] == ["0", "1", "2"]
+    backbones = environment.rows("SELECT count(*) FROM lalafo.embeddings GROUP BY backbone")
+    assert backbones == [(3,), (3,)]
+    assert read_coverage(environment.database, other).complete
+    cells = {dg.MultiPartitionKey({"day": today(), "release": name}) for name in (live, other)}
+    assert instance.get_materialized_partitions(RELEASE_SCORES) == cells
+    made = instance.get_latest_materialization_event(dg.AssetKey("ad_categories"))
+    assert made is not None and made.asset_materialization is not None
+    metadata = made.asset_materialization.metadata
+    assert (metadata["days_complete"].value, metadata["days_owed"].value) == (1, 0)
+    assert f"| {today()} | 3 | 0 | 0 | complete |" in str(metadata["days"].value)
+
+
+def test_a_day_is_mended(environment: Live, instance: dg.DagsterInstance) -> None:
+    """A photo that timed out is tried again; its ad is scored; every photo gets a thumbnail."""
+    slow = environment.host.url("a.jpg", path="error")
+    environment.publish(ad("1", [slow]))
+    environment.drain()
+    assert environment.rows("SELECT status FROM lalafo.ads") == [("unscored",)]
+    assert environment.rows("SELECT reason FROM lalafo.failures") == [("fetch_http_error",)]
+    good = environment.photo("a.jpg", jpeg(noisy(80, 60, 1)))
+    with environment.database.cursor() as cursor:  # the host is well again
+        cursor.execute("UPDATE lalafo.ad_photos SET url = %s", (good,))
+    assert run_job("rescore_days", instance).success
+    assert environment.rows("SELECT status FROM lalafo.ads") == [("scored",)]
+    assert environment.rows("SELECT count(*) FROM lalafo.failures") == [(0,)]
+    assert environment.rows("SELECT count(*) FROM lalafo.predictions") == [(1,)]
+    ((thumbnail,),) = environment.rows("SELECT thumbnail_sha256 FROM lalafo.photos")
+    store = PhotoStore(environment.settings.resolved_store_url)
+    assert store.get("thumbnails", thumbnail)[:2] == b"\xff\xd8"
+
+
+def test_a_photo_lost_from_the_store_stops_nothing(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """The others are embedded; the check says that one is missing."""
+    urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(3)]
+    environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
+    environment.drain()
+    (lost,), *_ = environment.rows("SELECT rendition_sha256 FROM lalafo.photos ORDER BY 1")
+    store = environment.settings.home / "store" / "renditions"
+    next(store.rglob(f"{lost.hex()}*")).unlink()
+    with environment.database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.embeddings")
+    assert run_job("rescore_days", instance).success
+    assert environment.rows("SELECT count(*) FROM lalafo.embeddings") == [(2,)]
+
+
+def test_a_failure_of_ours_is_told_in_its_own_words(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's failure names the setting and says what to do; there is no driver's traceback."""
+    monkeypatch.setenv("LALAFO_DATABASE_URL", "postgresql://u@127.0.0.1:9/x")
+    job = defs().get_repository_def().get_job(SESSION_JOB)
+    done = job.execute_in_process(instance=instance, partition_key=today(), raise_on_error=False)
+    (failure,) = done.get_step_failure_events()
+    told = failure.step_failure_data.user_failure_data
+    assert told is not None
+    assert "LALAFO_DATABASE_URL" in str(told.description)

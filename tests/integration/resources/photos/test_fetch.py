@@ -1,0 +1,739 @@
+"""Fetching from a server that breaks every rule: bytes within the limits, or one reason."""
+
+import asyncio
+import gzip
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from ops.errors import BadInputError, Reason
+from resources.photos.addresses import AddressGuard, is_public
+from resources.photos.fetch import FetchLimits, PhotoFetcher
+from resources.photos.urls import checked_url
+from resources.settings import Settings
+from tests.support import odd_photos as odd
+from tests.support.odd_host import OddHost, answer, redirect
+
+PHOTO = odd.jpeg()
+LIMITS = FetchLimits(
+    timeout_s=5.0,
+    max_bytes=100_000,
+    max_redirects=3,
+    attempts=3,
+    connections=8,
+    allow_private=True,
+)
+
+
+def limits(**changes: Any) -> FetchLimits:
+    return FetchLimits(**{name: getattr(LIMITS, name) for name in LIMITS.__slots__} | changes)
+
+
+class Naps:
+    """Sleeps for no time and remembers for how long it was asked to."""
+
+    def __init__(self) -> None:
+        self.asked_s: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked_s.append(seconds)
+
+
+class Names(AbstractResolver):
+    """Answers each look-up with the next of its addresses, the last one for ever."""
+
+    def __init__(self, *addresses: str | list[str] | OSError) -> None:
+        self.addresses = list(addresses)
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        found = self.addresses.pop(0) if len(self.addresses) > 1 else self.addresses[0]
+        if isinstance(found, OSError):
+            raise found
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in ([found] if isinstance(found, str) else found)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def play(test: Callable[[OddHost], Awaitable[None]]) -> None:
+    """Run a test beside a host."""
+
+    async def run() -> None:
+        async with OddHost() as host:
+            await test(host)
+
+    asyncio.run(run())
+
+
+def outcome(
+    answers: Any, fetch_limits: FetchLimits = LIMITS, **ports: Any
+) -> tuple[bytes | Reason, OddHost]:
+    """What fetching /photo ends in, and the host that was asked."""
+    seen: list[Any] = []
+
+    async def test(host: OddHost) -> None:
+        host.answers["/photo"] = answers
+        seen.append(host)
+        async with PhotoFetcher(fetch_limits, **({"sleep": Naps()} | ports)) as fetcher:
+            try:
+                seen.append(await fetcher.fetch(host.url("/photo")))
+            except BadInputError as error:
+                assert "127.0.0" not in error.detail.replace("127.0.0.1", "", 1)
+                assert "/photo" not in error.detail
+                seen.append(error.reason)
+
+    play(test)
+    return seen[1], seen[0]
+
+
+async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accept the request and say nothing."""
+    await reader.read()
+
+
+def dripping(start: bytes, drop: bytes) -> Callable[..., Awaitable[None]]:
+    """Send something at once, then a drop every 5 ms for ever."""
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        while True:
+            writer.write(drop)
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+    return drip
+
+
+def flooding(start: bytes, chunk: bytes) -> Callable[..., Awaitable[None]]:
+    """Send for ever, as fast as it is taken."""
+
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        while True:
+            writer.write(chunk)
+            await writer.drain()
+
+    return flood
+
+
+def breaking_off(start: bytes) -> Callable[..., Awaitable[None]]:
+    """Send something, then reset the connection."""
+
+    async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+    return reset
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+HTML = b"<!DOCTYPE html>\n<html><title>Sign in</title></html>" + b" " * 2000
+FLOOD_CHUNK = b"8000\r\n" + PHOTO[:20] + bytes(0x8000 - 20) + b"\r\n"
+
+GOOD = {
+    "length": answer(PHOTO),
+    "no content type": answer(PHOTO),
+    "lying content type": answer(PHOTO, headers="Content-Type: text/html\r\n"),
+    "chunked": CHUNKED + b"%x\r\n" % len(PHOTO) + PHOTO + b"\r\n0\r\n\r\n",
+    "empty": answer(b""),
+    "identity": answer(PHOTO, headers="Content-Encoding: identity\r\n"),
+    "as long as allowed": answer(PHOTO + bytes(100_000 - len(PHOTO))),
+}
+
+
+@pytest.mark.parametrize("raw", GOOD.values(), ids=GOOD.keys())
+def test_a_photo_comes_as_it_was_sent(raw: bytes) -> None:
+    """Every byte of the body, whatever the headers say of its type."""
+    body = PHOTO if b"chunked" in raw else raw.partition(b"\r\n\r\n")[2]
+    got, host = outcome(raw)
+    assert got == body
+    assert len(host.requests) == 1
+
+
+FOR_GOOD: dict[str, tuple[Any, Reason]] = {
+    "404": (answer(status="404 Not Found"), Reason.FETCH_NOT_FOUND),
+    "410": (answer(status="410 Gone"), Reason.FETCH_NOT_FOUND),
+    "401": (answer(status="401 Unauthorized"), Reason.FETCH_HTTP_REFUSED),
+    "403": (answer(status="403 Forbidden"), Reason.FETCH_HTTP_REFUSED),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", Reason.FETCH_HTTP_REFUSED),
+    "redirect to nowhere": (answer(status="302 Found"), Reason.FETCH_HTTP_REFUSED),
+    "too long by its header": (answer(length=100_001), Reason.FETCH_TOO_LARGE),
+    "too long by a byte": (answer(PHOTO + bytes(100_001 - len(PHOTO))), Reason.FETCH_TOO_LARGE),
+    "endless": (flooding(CHUNKED, FLOOD_CHUNK), Reason.FETCH_TOO_LARGE),
+    "endless without framing": (
+        flooding(b"HTTP/1.0 200 OK\r\n\r\n" + PHOTO[:20], bytes(30_000)),
+        Reason.FETCH_TOO_LARGE,
+    ),
+    "HTML": (answer(HTML, headers="Content-Type: image/jpeg\r\n"), Reason.FETCH_NOT_A_PHOTO),
+    "endless HTML": (
+        flooding(CHUNKED, b"400\r\n" + HTML[:0x400] + b"\r\n"),
+        Reason.FETCH_NOT_A_PHOTO,
+    ),
+    "JSON": (answer(b'{"error": "sign in"}'), Reason.FETCH_NOT_A_PHOTO),
+    "text in UTF-8": (answer("\ufeffpas trouv\u00e9".encode()), Reason.FETCH_NOT_A_PHOTO),
+    "SVG": (answer(b'<svg xmlns="http://www.w3.org/2000/svg"/>'), Reason.FETCH_NOT_A_PHOTO),
+    "gzip bomb": (
+        answer(gzip.compress(bytes(50_000_000)), headers="Content-Encoding: gzip\r\n"),
+        Reason.FETCH_NOT_A_PHOTO,
+    ),
+    "no HTTP": (b"220 mail.example ESMTP\r\n\r\n", Reason.FETCH_HTTP_ERROR),
+    "two lengths": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        Reason.FETCH_HTTP_ERROR,
+    ),
+    "a huge header": (answer(headers=f"X: {'x' * 100_000}\r\n"), Reason.FETCH_HTTP_ERROR),
+    "redirect to itself": (redirect("/photo"), Reason.FETCH_TOO_MANY_REDIRECTS),
+    "redirect to a file": (redirect("file:///etc/passwd"), Reason.FETCH_BAD_URL),
+    "redirect to ftp": (redirect("ftp://example.org/photo"), Reason.FETCH_BAD_URL),
+    "redirect with a password": (redirect("http://a:b@127.0.0.1/"), Reason.FETCH_BAD_URL),
+    "redirect to mail": (redirect("http://127.0.0.1:25/"), Reason.FETCH_BAD_URL),
+}
+
+
+@pytest.mark.parametrize(("raw", "reason"), FOR_GOOD.values(), ids=FOR_GOOD.keys())
+def test_what_stays_wrong_is_asked_once(raw: Any, reason: Reason) -> None:
+    """One reason, and no second attempt: it would end the same."""
+    naps = Naps()
+    got, host = outcome(raw, sleep=naps)
+    assert got is reason
+    assert naps.asked_s == []
+    assert len(host.requests) == (4 if reason is Reason.FETCH_TOO_MANY_REDIRECTS else 1)
+
+
+PASSING: dict[str, tuple[Any, Reason]] = {
+    "503": (answer(status="503 Busy"), Reason.FETCH_HTTP_ERROR),
+    "500": (answer(status="500 Broken"), Reason.FETCH_HTTP_ERROR),
+    "429": (answer(status="429 Slow down"), Reason.FETCH_HTTP_ERROR),
+    "closed at once": (breaking_off(b""), Reason.FETCH_UNREACHABLE),
+    "reset in the headers": (breaking_off(b"HTTP/1.1 200 OK\r\nConte"), Reason.FETCH_UNREACHABLE),
+    "reset in the body": (breaking_off(answer(PHOTO[:500], length=999)), Reason.FETCH_UNREACHABLE),
+    "reset in a chunk": (breaking_off(CHUNKED + b"ff\r\n" + PHOTO[:50]), Reason.FETCH_UNREACHABLE),
+}
+
+
+@pytest.mark.parametrize(("raw", "reason"), PASSING.values(), ids=PASSING.keys())
+def test_what_may_pass_is_tried_again(raw: Any, reason: Reason) -> None:
+    """A good answer after two bad ones is a success; three bad ones are a temporary failure."""
+    naps = Naps()
+    got, _ = outcome([raw, raw, answer(PHOTO)], sleep=naps, jitter=lambda: 0.5)
+    assert got == PHOTO
+    # aiohttp itself repeats a request once, at once, if its connection was lost before an answer.
+    assert naps.asked_s == pytest.approx([0.1, 0.2][: len(naps.asked_s)])
+    assert naps.asked_s != []
+    got, _ = outcome(raw)
+    assert got is reason
+    assert BadInputError(reason, "").temporary
+
+
+def test_a_refused_connection_is_tried_again() -> None:
+    """Nothing listens: three attempts, then unreachable."""
+    naps = Naps()
+
+    async def test(host: OddHost) -> None:
+        await host.__aexit__(None, None, None)
+        async with PhotoFetcher(LIMITS, sleep=naps) as fetcher:
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch(host.url("/photo"))
+        assert caught.value.reason is Reason.FETCH_UNREACHABLE
+        assert "ECONNREFUSED" in caught.value.detail
+
+    async def run() -> None:
+        await test(await OddHost().__aenter__())
+
+    asyncio.run(run())
+    assert len(naps.asked_s) == 2
+
+
+def test_retry_after_is_respected_within_the_budget() -> None:
+    """Two seconds are waited for; ten are not, since five is all there is."""
+    soon = answer(status="503 Busy", headers="Retry-After: 2\r\n")
+    naps = Naps()
+    got, _ = outcome([soon, answer(PHOTO)], sleep=naps, jitter=lambda: 0.0)
+    assert (got, naps.asked_s) == (PHOTO, [2.0])
+
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+    soon = answer(status="429 Slow down", headers=f"Retry-After: {date}\r\n")
+    naps = Naps()
+    got, _ = outcome([soon, answer(PHOTO)], sleep=naps, jitter=lambda: 0.0)
+    assert got == PHOTO
+    assert naps.asked_s[0] == pytest.approx(2.5, abs=0.6)
+
+    late = answer(status="503 Busy", headers="Retry-After: 10\r\n")
+    got, host = outcome([late, answer(PHOTO)])
+    assert (got, len(host.requests)) == (Reason.FETCH_HTTP_ERROR, 1)
+
+    odd_value = answer(status="503 Busy", headers="Retry-After: soon\r\n")
+    assert outcome([odd_value, answer(PHOTO)])[0] == PHOTO
+
+
+SLOW = {
+    "no answer": stall,
+    "dripping headers": dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "dripping body": dripping(answer(length=90_000), b"\xff"),
+    "dripping chunks": dripping(CHUNKED, b"1\r\n\xff\r\n"),
+    "endless continue": dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("raw", SLOW.values(), ids=SLOW.keys())
+def test_time_covers_everything(raw: Any) -> None:
+    """However busily a server does nothing, the fetch ends when its time is over."""
+    start = time.monotonic()
+    got, host = outcome(raw, limits(timeout_s=0.2))
+    assert got is Reason.FETCH_TIMEOUT
+    assert time.monotonic() - start < 2
+    assert host.connections == 1
+
+
+def test_time_covers_all_attempts_together() -> None:
+    """Slow failures share one budget, they do not each get one."""
+
+    async def slow_503(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.08)
+        writer.write(answer(status="503 Busy"))
+
+    got, host = outcome(slow_503, limits(timeout_s=0.2, attempts=100))
+    assert got in (Reason.FETCH_TIMEOUT, Reason.FETCH_HTTP_ERROR)
+    assert 1 <= len(host.requests) <= 3
+
+
+def test_a_slow_look_up_counts() -> None:
+    """A resolver that hangs does not hang the fetch."""
+
+    class Hanging(Names):
+        async def resolve(self, *_: Any, **__: Any) -> list[ResolveResult]:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async def run() -> None:
+        async with PhotoFetcher(limits(timeout_s=0.1), resolver=Hanging("")) as fetcher:
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch("http://photos.test/1.jpg")
+            assert caught.value.reason is Reason.FETCH_TIMEOUT
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("code", "look_ups"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
+def test_an_unknown_name_is_unreachable(code: int, look_ups: int) -> None:
+    """A name that does not exist is asked for once, a resolver that is busy again."""
+    names = Names(socket.gaierror(code, "no"))
+
+    async def run() -> None:
+        async with PhotoFetcher(LIMITS, resolver=names, sleep=Naps()) as fetcher:
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch("http://photos.test/1.jpg")
+            assert caught.value.reason is Reason.FETCH_UNREACHABLE
+
+    asyncio.run(run())
+    assert len(names.asked) == look_ups
+
+
+def test_redirects_are_followed_within_their_number() -> None:
+    """Relative and absolute ones, of all five kinds; a fourth in a row is one too many."""
+
+    async def test(host: OddHost) -> None:
+        host.answers = {
+            "/1": redirect("/2", "301 Moved"),
+            "/2": redirect(host.url("/3?a=b#c"), "307 Temporary"),
+            "/3": redirect("//127.0.0.1:" + str(host.port) + "/4", "308 Permanent"),
+            "/4": answer(PHOTO),
+            "/0": redirect("1", "303 See Other"),
+        }
+        async with PhotoFetcher(LIMITS) as fetcher:
+            assert await fetcher.fetch(host.url("/1")) == PHOTO
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch(host.url("/0"))
+            assert caught.value.reason is Reason.FETCH_TOO_MANY_REDIRECTS
+        assert host.connections == 1
+
+    play(test)
+
+
+def test_connections_are_used_again() -> None:
+    """Twenty photos in turn over one connection, a hundred at once over eight."""
+
+    async def test(host: OddHost) -> None:
+        host.answers["/photo"] = answer(PHOTO)
+        host.answers["/missing"] = answer(b"gone", status="404 Not Found")
+        async with PhotoFetcher(LIMITS) as fetcher:
+            for _ in range(20):
+                assert await fetcher.fetch(host.url("/photo")) == PHOTO
+            assert host.connections == 1
+            await asyncio.gather(*(fetcher.fetch(host.url(f"/photo?{n}")) for n in range(100)))
+            assert host.connections <= LIMITS.connections
+        assert len(host.requests) == 120
+
+    play(test)
+
+
+def test_a_connection_that_idled_out_is_replaced() -> None:
+    """A server that closes kept connections costs no photo."""
+
+    async def once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(PHOTO))
+        writer.close()
+
+    async def test(host: OddHost) -> None:
+        host.answers["/photo"] = once
+        async with PhotoFetcher(LIMITS, sleep=Naps()) as fetcher:
+            for _ in range(5):
+                assert await fetcher.fetch(host.url("/photo")) == PHOTO
+
+    play(test)
+
+
+def test_waiting_for_a_connection_takes_no_time_from_a_fetch() -> None:
+    """Ten photos of 60 ms each over one connection, each within 200 ms of its own."""
+
+    async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.06)
+        writer.write(answer(PHOTO))
+
+    async def test(host: OddHost) -> None:
+        host.answers["/photo"] = slow
+        async with PhotoFetcher(limits(connections=1, timeout_s=0.4)) as fetcher:
+            got = await asyncio.gather(*(fetcher.fetch(host.url("/photo")) for _ in range(10)))
+            assert got == [PHOTO] * 10
+        assert host.connections == 1
+
+    play(test)
+
+
+def test_requests_carry_nothing_but_the_question() -> None:
+    """No cookie that a server set, no referrer, no fragment, no coding but identity."""
+
+    async def test(host: OddHost) -> None:
+        host.answers = {
+            "/1": answer(
+                status="302 Found",
+                headers="Location: /2#frag\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d; Path=/\r\n",
+            ),
+            "/2": answer(PHOTO),
+        }
+        async with PhotoFetcher(LIMITS) as fetcher:
+            await fetcher.fetch(host.url("/1#frag"))
+        for request in host.requests:
+            assert "cookie" not in request.lower() and "referer" not in request.lower()
+            assert "frag" not in request
+            assert "Accept-Encoding: identity" in request
+
+    play(test)
+
+
+def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would connect in our stead, to addresses that nobody judged."""
+
+    async def test(host: OddHost) -> None:
+        host.answers["/photo"] = answer(PHOTO)
+        async with OddHost() as proxy:
+            for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+                monkeypatch.setenv(name, proxy.url(""))
+            async with PhotoFetcher(LIMITS) as fetcher:
+                assert await fetcher.fetch(host.url("/photo")) == PHOTO
+            assert proxy.connections == 0
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "photo.jpg",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "ftp://example.org/1.jpg",
+        "gopher://example.org/",
+        "data:image/gif;base64,R0lGODlhAQABAAAAACw=",
+        "javascript:alert(1)",
+        "http://",
+        "http:///1.jpg",
+        "http://user:secret@example.org/1.jpg",
+        "http://user@example.org/1.jpg",
+        "http://example.org:99999/",
+        "http://example.org:0/",
+        "http://example.org:22/",
+        "http://example.org:eighty/",
+        "http://[::1/",
+        "http://exa mple.org/",
+        "http://" + "a" * 70 + ".org/",
+        "http://example.org/" + "a" * 9_000,
+        "http://\ud800.org/",
+        "http://2130706433:8080/",
+        "http://127.1:8080/",
+        "http://0177.0.0.1:8080/",
+    ],
+)
+def test_what_is_no_photo_url_is_refused(url: str) -> None:
+    """Before anything is looked up or connected to, and without repeating it."""
+
+    async def run() -> None:
+        async with PhotoFetcher(LIMITS, sleep=Naps()) as fetcher:
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch(url)
+            assert caught.value.reason is Reason.FETCH_BAD_URL
+            assert "secret" not in caught.value.detail
+            assert len(caught.value.detail) < 200
+
+    asyncio.run(run())
+
+
+URL_PIECES = [
+    "http://",
+    "https://",
+    "//",
+    "a.org",
+    "[::1]",
+    ":80",
+    ":",
+    "@",
+    "/",
+    "?",
+    "#",
+    "%",
+    "..",
+]
+
+
+@given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(URL_PIECES)), max_size=8))
+def test_any_text_is_a_url_or_a_bad_url(pieces: list[str]) -> None:
+    """Whatever an event says: an address of http or https, or FETCH_BAD_URL, first or redirect."""
+    for base in (None, URL("http://example.org/a/b")):
+        try:
+            url = checked_url("".join(pieces), base)
+        except BadInputError as error:
+            assert error.reason is Reason.FETCH_BAD_URL
+        else:
+            assert url.scheme in ("http", "https")
+            assert url.host and url.user is None
+
+
+def test_tls_that_cannot_be_trusted_is_refused() -> None:
+    """Something else than TLS where TLS was asked for: one attempt, no fallback."""
+    accepted: list[int] = []
+
+    def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(1)
+        writer.write(answer(PHOTO))
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(talk, "127.0.0.1")
+        port = server.sockets[0].getsockname()[1]
+        async with server, PhotoFetcher(LIMITS, sleep=Naps()) as fetcher:
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch(f"https://127.0.0.1:{port}/photo")
+            assert caught.value.reason is Reason.FETCH_UNREACHABLE
+        assert accepted == [1]
+
+    asyncio.run(run())
+
+
+LOOPBACK_SPELLINGS = [
+    "127.0.0.1",
+    "localhost",
+    "LOCALHOST.",
+    "0.0.0.0",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "0177.0.0.1",
+    "127.1",
+    "127.0.1",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "[fe80::1]",
+    "[fe80::1%25lo]",
+    "①②⑦.⓪.⓪.①",
+]
+
+
+@pytest.mark.parametrize("host_text", LOOPBACK_SPELLINGS)
+def test_no_spelling_of_loopback_is_connected_to(host_text: str) -> None:
+    """The canary behind it counts no connection."""
+
+    async def test(canary: OddHost) -> None:
+        canary.answers["/"] = answer(PHOTO)
+        refusing = limits(allow_private=False, timeout_s=2)
+        async with PhotoFetcher(refusing, sleep=Naps()) as fetcher:
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch(canary.url("/", host_text))
+        # Not every resolver knows "localhost." with its dot.
+        allowed = {Reason.FETCH_ADDRESS_REFUSED, Reason.FETCH_BAD_URL, Reason.FETCH_UNREACHABLE}
+        assert caught.value.reason in allowed - (
+            set() if host_text.endswith(".") else {Reason.FETCH_UNREACHABLE}
+        )
+        assert canary.connections == 0
+
+    play(test)
+
+
+def test_the_canary_sings_when_private_is_allowed() -> None:
+    """The same request with the setting on gets through: the refusals above are the guard's."""
+    assert outcome(answer(PHOTO))[0] == PHOTO
+
+
+ONLY_FIRST = AddressGuard(allows=lambda address: address == "127.0.0.1")
+"""For tests: 127.0.0.1 is the public internet, 127.0.0.2 is behind our walls."""
+
+
+def beside_canary(
+    test: Callable[[OddHost, OddHost], Awaitable[None]],
+) -> None:
+    """Run a test beside a public host and, on the same port, a private canary."""
+
+    async def run() -> None:
+        async with OddHost() as host:
+            canary = OddHost("127.0.0.2")
+            canary.port = host.port
+            canary.answers["/photo"] = answer(PHOTO)
+            async with canary:
+                await test(host, canary)
+            assert canary.connections == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("target", ["127.0.0.2", "behind.test"])
+def test_a_redirect_to_a_private_address_is_refused(target: str) -> None:
+    """By address and by name, in the middle of a chain."""
+
+    async def test(host: OddHost, canary: OddHost) -> None:
+        host.answers["/photo"] = redirect("/second")
+        host.answers["/second"] = redirect(canary.url("/photo", target))
+        names = Names("127.0.0.2")
+        private = limits(allow_private=False)
+        async with PhotoFetcher(private, guard=ONLY_FIRST, resolver=names) as fetcher:
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch(host.url("/photo"))
+        assert caught.value.reason is Reason.FETCH_ADDRESS_REFUSED
+        assert len(host.requests) == 2
+
+    beside_canary(test)
+
+
+def test_a_name_that_is_rebound_never_leads_inside() -> None:
+    """Public at the first look-up, private at every later one: what was judged is what is used."""
+
+    async def test(host: OddHost, canary: OddHost) -> None:
+        host.answers["/photo"] = [breaking_off(b""), answer(PHOTO)]
+        names = Names("127.0.0.1", "127.0.0.2")
+        private = limits(allow_private=False)
+        async with PhotoFetcher(private, guard=ONLY_FIRST, resolver=names, sleep=Naps()) as fetcher:
+            assert await fetcher.fetch(host.url("/photo", "photos.test")) == PHOTO
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch(host.url("/photo", "other.test"))
+        assert caught.value.reason is Reason.FETCH_ADDRESS_REFUSED
+        assert names.asked == ["photos.test", "other.test"]
+
+    beside_canary(test)
+
+
+@pytest.mark.parametrize("order", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
+def test_a_name_with_one_private_address_is_refused_whole(order: list[str]) -> None:
+    """It is not tried in the hope that the public one answers."""
+
+    async def test(host: OddHost, canary: OddHost) -> None:
+        private = limits(allow_private=False)
+        async with PhotoFetcher(private, guard=ONLY_FIRST, resolver=Names(order)) as fetcher:
+            with pytest.raises(BadInputError) as caught:
+                await fetcher.fetch(host.url("/photo", "photos.test"))
+        assert caught.value.reason is Reason.FETCH_ADDRESS_REFUSED
+        assert host.connections == 0
+
+    beside_canary(test)
+
+
+def test_the_last_gate_sees_the_address_itself() -> None:
+    """Even a resolver that was never asked, or that lies, can't get a socket for it."""
+    guard = AddressGuard()
+    for address in ("127.0.0.1", "169.254.169.254", "2130706433", "::1", "::ffff:8.8.8.8"):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with pytest.raises(OSError, match="not public"):
+            guard.open_socket((family, socket.SOCK_STREAM, 0, "", (address, 80)))
+    guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("8.8.8.8", 80))).close()
+
+
+BEHIND_WALLS = """
+    0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.100.100.200 100.127.255.255
+    127.0.0.1 127.255.255.255 168.63.129.16 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.1
+    192.0.0.192 192.0.2.1 192.88.99.1 192.168.0.1 198.18.0.1 198.19.255.255 198.51.100.1
+    203.0.113.1 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 :: ::1 ::ffff:8.8.8.8
+    ::8.8.8.8 64:ff9b::808:808 64:ff9b:1::1 100::1 2001::1 2001:db8::1 2002:808:808::1 3fff::1
+    fc00::1 fd00:ec2::254 fe80::1 fe80::1%eth0 2606:4700::1%1 fec0::1 ff02::1 5f00::1 4000::1
+    0x7f.1 127.1 2130706433 localhost 1.2.3.4.5
+""".split()  # noqa: SIM905 - a list of strings would take eighty lines
+
+PUBLIC = """
+    1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.1
+    172.15.255.255 172.32.0.0 192.167.255.255 192.169.0.0 223.255.255.255 2606:4700:4700::1111
+    2a00:1450::1 2001:4860:4860::8888 2400:cb00::1
+""".split()  # noqa: SIM905 - a list of strings would take eighty lines
+
+
+@pytest.mark.parametrize(
+    "address",
+    BEHIND_WALLS,
+)
+def test_addresses_behind_walls_are_not_public(address: str) -> None:
+    """Private, loopback, link-local, shared, reserved, embedded, and odd spellings."""
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    PUBLIC,
+)
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    """The neighbours of every refused network included."""
+    assert is_public(address)
+
+
+def test_settings_become_limits() -> None:
+    """Each from its own setting."""
+    settings = Settings(
+        fetch_timeout_s=1.5,
+        max_photo_bytes=2_000_000,
+        fetch_max_redirects=7,
+        fetch_attempts=4,
+        fetch_connections=9,
+        fetch_allow_private=True,
+    )
+    assert PhotoFetcher.from_settings(settings)._limits == FetchLimits(
+        timeout_s=1.5,
+        max_bytes=2_000_000,
+        max_redirects=7,
+        attempts=4,
+        connections=9,
+        allow_private=True,
+    )

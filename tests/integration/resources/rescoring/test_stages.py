@@ -1,0 +1,380 @@
+"""A head-only re-score: right to the digit, never over a fresher row, and whole however it ends."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+from psycopg import sql
+
+from lalafo_assets.bench.rescore.fill import BACKBONE, DAYS, bench_release, fill, scored_partition
+from ops.errors import ConfigurationError, RetryableError
+from ops.scoring.ready_release import predict_ads
+from ops.tasks import Answers, Task, task_by_name
+from ops.types import AdKey, EventKind, Prediction
+from resources.catalogue.stale_photos import Catalogue
+from resources.postgres.database import Database
+from resources.releases.active import propose
+from resources.releases.coverage import settle
+from resources.releases.registry import find_release, write_verdict
+from resources.rescoring.stages import ScoreOptions, ScoreProgress, score_days
+from resources.sessions.commit import Holder, ResultWriter
+from tests.support.batches import batch, event, outcome
+from tests.support.release_steps import left_over
+from tests.support.rescore_process import APPLICATION
+
+LIVE, OTHER = bench_release(0), bench_release(1)
+CATEGORY = task_by_name("category")
+SMALL = ScoreOptions(chunk=40)
+TWO = ScoreOptions(chunk=40, workers=2, worth_workers_ads=1)
+Rows = dict[str, tuple]
+
+
+def quiet(_: object) -> None:
+    return None
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    """400 ads of 1 to 4 photos, two releases, the first of them live."""
+    assert fill(database, rows=1_000, photos_per_ad=2.5, told=quiet) == 400
+    return database
+
+
+def score(database: Database, run: str = "r1", release=OTHER, task=CATEGORY, **more) -> int:
+    more = {"told": quiet, "options": SMALL, **more}
+    return score_days(Catalogue(database, run_id=run), release, task, DAYS, **more)
+
+
+def ask(database: Database, query: str, *values: object) -> list[tuple]:
+    with database.cursor() as cursor:
+        cursor.execute(query, values)
+        return cursor.fetchall()
+
+
+def held(database: Database, release=OTHER) -> Rows:
+    """Every prediction of a release: what it says, and what tells whether it was written again."""
+    found = ask(
+        database,
+        "SELECT ad_id, revision, label, score::float8, details, day, run_id, scored_at, xmin::text "
+        "FROM lalafo.predictions WHERE release = %s",
+        release.name,
+    )
+    return {row[0]: row[1:] for row in found}
+
+
+def said(rows: Rows) -> Rows:
+    return {ad: row[:5] for ad, row in rows.items()}
+
+
+def one_at_a_time(database: Database, release) -> Rows:
+    """What the stream says of each ad, alone, from the same vectors."""
+    found: dict[tuple, list] = {}
+    for ad_id, day, _, vector in ask(
+        database,
+        "SELECT ap.ad_id, a.day, ap.position, e.embedding::text FROM lalafo.ad_photos AS ap "
+        "JOIN lalafo.ads AS a USING (catalog, ad_id) JOIN lalafo.embeddings AS e "
+        "ON e.sha256 = ap.sha256 WHERE e.backbone = %s ORDER BY 1, 3",
+        BACKBONE,
+    ):
+        found.setdefault((ad_id, day), []).append(np.array(eval(vector), np.float16))
+    return {
+        ad: (1, made.label, made.score, made.details, day)
+        for (ad, day), vectors in found.items()
+        for made in predict_ads(release, [CATEGORY], [vectors])[0]
+    }
+
+
+@pytest.mark.parametrize("options", [SMALL, TWO], ids=["alone", "two"])
+@pytest.mark.parametrize("release", [LIVE, OTHER], ids=["live", "other"])
+def test_says_what_the_stream_says(filled, release, options):
+    """Each ad has the stream's prediction, once, under a live release and under another."""
+    seen: list[ScoreProgress] = []
+    assert score(filled, release=release, options=options, progress=seen.append) == 400
+    assert said(held(filled, release)) == one_at_a_time(filled, release)
+    assert (seen[-1].ads, seen[-1].photos) == (400, 1_000)
+    assert score(filled, "r2", release=release, options=options) == 0
+
+
+def test_arrays_and_objects_are_identical():
+    """`predict_many` and `predict` agree to the last digit, so a task may have either."""
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(5_000, 576)).astype(np.float16) / 24
+    owner = rng.integers(0, 2_000, 5_000).astype(np.int64)
+    head = OTHER.heads["category"]
+    plain = replace(CATEGORY, predict_many=None)
+    fast, slow = (task.answers(rows, owner, 2_000, head) for task in (CATEGORY, plain))
+    assert isinstance(fast, Answers)
+    assert fast.ads.tolist() == slow.ads.tolist()
+    assert [fast.labels[n] for n in fast.label] == [slow.labels[n] for n in slow.label]
+    assert fast.score.tolist() == slow.score.tolist()
+    assert list(fast.details) == list(slow.details)
+
+
+def odd_predict(embeddings, owner, n_ads, head):
+    """Answers with everything that JSON and COPY must carry."""
+    return [Prediction("category", 'a "шапка"\n', 0.5, {"ключ": ["\\", None, 1e-9]})] * n_ads
+
+
+def test_a_task_of_one_function_is_enough(filled):
+    """A task that gives objects alone is scored by the same lane, its odd letters kept."""
+    odd = Task("category", "ad_odd", "Odd.", odd_predict)
+    assert score(filled, task=odd) == 400
+    assert {str(row[1:4]) for row in held(filled).values()} == {
+        str(('a "шапка"\n', 0.5, {"ключ": ["\\", None, 1e-9]}))
+    }
+    assert score(filled, task=replace(odd, name="unknown")) == 0
+
+
+def test_only_stale_ads_are_touched(filled):
+    """An ad of a newer revision and one whose prediction is gone are scored; no other row moves."""
+    score(filled)
+    before = held(filled)
+    with filled.cursor() as cursor:
+        cursor.execute("UPDATE lalafo.ads SET revision = 2 WHERE ad_id = '000000007'")
+        cursor.execute("DELETE FROM lalafo.predictions WHERE ad_id = '000000009'")
+        cursor.execute("UPDATE lalafo.ads SET status = 'received' WHERE ad_id = '000000011'")
+        cursor.execute("DELETE FROM lalafo.predictions WHERE ad_id = '000000011'")
+    assert score(filled, "r2") == 2
+    after = held(filled)
+    changed = {ad for ad in after if after[ad] != before.get(ad)}
+    assert changed == {"000000007", "000000009"}
+    assert {after[ad][5] for ad in changed} == {"r2"}
+    assert after["000000007"][0] == 2
+    assert "000000011" not in after
+
+
+def test_a_repeated_photo_counts_once(filled):
+    """An ad with one photo at two places is scored as if it had it once."""
+    want = one_at_a_time(filled, OTHER)["000000003"]
+    with filled.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.ad_photos SELECT catalog, ad_id, 9, url, sha256, NULL, 1, 'r' "
+            "FROM lalafo.ad_photos WHERE ad_id = '000000003' AND position = 1"
+        )
+    score(filled)
+    assert said(held(filled))["000000003"] == want
+
+
+def meanwhile(what: Callable[[], object]) -> Task:
+    """The category task, with something that happens once, after ads were read."""
+    todo = [what]
+
+    def predict_many(embeddings, owner, n_ads, head) -> Answers:
+        while todo:
+            todo.pop()()
+        return CATEGORY.predict_many(embeddings, owner, n_ads, head)
+
+    return replace(CATEGORY, predict_many=predict_many)
+
+
+def commit(database: Database, ads: dict[str, int], *, deleted: str, both: bool) -> None:
+    """A stream's commit: ads at a revision, one of them deleted, for the releases in force."""
+    made = []
+    for ad, revision in ads.items():
+        of = replace(event(ad, revision, photos=0 if ad == deleted else 1), key=AdKey("bench", ad))
+        if ad == deleted:
+            of = replace(of, kind=EventKind.DELETED)
+        answer = (Prediction("category", "from the stream", 0.75, {}),)
+        names = (LIVE.name, OTHER.name) if both else (LIVE.name,)
+        fresh = {} if ad == deleted else dict.fromkeys(names, answer)
+        made.append(replace(outcome(of), predictions=fresh))
+    whole = replace(batch(*made, releases=names), partitions=frozenset(), next_offsets={})
+    writer = ResultWriter(database, Holder("stream", "s", "ads", "ads.scored"))
+    assert len(writer.commit(whole, {}).accepted) == len(ads)
+
+
+def make_candidate(database: Database) -> None:
+    verdict = {"passed": True, "against": LIVE.name, "why": []}
+    write_verdict(database, OTHER.name, verdict)
+    propose(database, OTHER.name)
+
+
+@pytest.mark.parametrize("release", [LIVE, OTHER], ids=["live", "candidate"])
+def test_a_fresher_event_wins(filled, release):
+    """Ads that change or go between our read and our write keep the commit's state."""
+    make_candidate(filled)
+    ads = {f"{n:09d}": 5 for n in (2, 3, 5)}
+    task = meanwhile(lambda: commit(filled, ads, deleted="000000003", both=True))
+    score(filled, release=release, task=task)
+    if release is LIVE:  # nothing overtaken is there to be read, not for a moment
+        assert left_over(filled, LIVE.name) == []
+    states = settle(filled, find_release(filled, release.name), DAYS)
+    rows = held(filled, release)
+    for ad in ("000000002", "000000005"):
+        assert rows[ad][:2] == (5, "from the stream")
+        assert rows[ad][5] == "stream"
+    assert "000000003" not in rows
+    assert len(rows) == 399
+    assert sum(state.unscored for state in states) == 0
+
+
+def test_a_conflict_replaces_older_rows_only(filled):
+    """What another wrote since our read stays where it is as new, and goes where it is older."""
+
+    def write_some() -> None:
+        with filled.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO lalafo.predictions SELECT %s, catalog, ad_id, 'category', "
+                "CASE ad_id WHEN '000000001' THEN 0 WHEN '000000002' THEN 9 ELSE 1 END, day, "
+                "'other', 0.5, '{}', 'other' FROM lalafo.ads WHERE ad_id < '000000004'",
+                (OTHER.name,),
+            )
+
+    assert score(filled, task=meanwhile(write_some)) == 397
+    rows = held(filled)
+    assert len(rows) == 400
+    assert {ad for ad, row in rows.items() if row[5] == "other"} == {
+        *("000000000", "000000002", "000000003"),
+    }
+    assert rows["000000001"][0] == 1
+
+
+def test_gives_way_to_a_commit(filled):
+    """A chunk that meets a row under another's lock comes again; the other is never the victim."""
+    holder = filled.engine.raw_connection()
+    with holder.cursor() as cursor:
+        cursor.execute(
+            sql.SQL(
+                "INSERT INTO lalafo.{} SELECT %s, catalog, ad_id, 'category', 1, day, 'x', 0, "
+                "'{{}}', 'x' FROM lalafo.ads WHERE ad_id = '000000006'"
+            ).format(sql.Identifier(scored_partition())),
+            (OTHER.name,),
+        )
+    timer = threading.Timer(0.8, holder.rollback)
+    timer.start()
+    assert score(filled) == 400
+    timer.join()
+    holder.close()
+    assert held(filled)["000000006"][5] == "r1"
+
+
+def test_ends_between_chunks_and_goes_on(filled):
+    """An error of who is told ends it; what was committed stays, and the rest follows."""
+    for options in (SMALL, TWO):
+        with filled.cursor() as cursor:
+            cursor.execute("DELETE FROM lalafo.predictions")
+
+        def cancel(state: ScoreProgress) -> None:
+            if state.ads >= 30:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            score(filled, progress=cancel, options=options)
+        before = held(filled)
+        assert 30 <= len(before) < 400
+        assert score(filled, "r2", options=options) == 400 - len(before)
+        after = held(filled)
+        assert {ad: after[ad] for ad in before} == before
+
+
+def test_chunks_are_bounded(filled):
+    """No call of the task gets more photos than a chunk and one ad's; whole ads each time."""
+    sizes: list[int] = []
+
+    def predict_many(embeddings, owner, n_ads, head) -> Answers:
+        sizes.append(len(embeddings))
+        assert owner[0] == 0
+        assert owner[-1] == n_ads - 1
+        return CATEGORY.predict_many(embeddings, owner, n_ads, head)
+
+    task = replace(CATEGORY, predict_many=predict_many)
+    assert score(filled, task=task, options=ScoreOptions(chunk=10)) == 400
+    assert max(sizes) <= 10 + 4
+    assert sum(sizes) == 1_000
+
+
+def test_embeddings_of_another_length_are_refused(filled):
+    """A vector that is not the backbone's ends the work with words, by every worker."""
+    with filled.cursor() as cursor:
+        cursor.execute(
+            "UPDATE lalafo.embeddings SET embedding = '[1,0,0]' WHERE sha256 = "
+            "(SELECT sha256 FROM lalafo.ad_photos WHERE ad_id = '000000390' LIMIT 1)"
+        )
+    for options in (SMALL, TWO):
+        with pytest.raises(ConfigurationError, match="576 numbers"):
+            score(filled, options=options)
+
+
+def gone(database: Database) -> bool:
+    """Whether no re-score has a connection any more: what it committed is all there is."""
+    found = ask(
+        database,
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name IN (%s, 'lalafo-rescore') "
+        "AND datname = current_database()",
+        APPLICATION,
+    )
+    return found == [(0,)]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("workers", "kills"), [(1, 10), (2, 3)])
+def test_killed_at_random_moments(filled, workers, kills):
+    """kill -9, again and again: the rows of an undisturbed pass, none committed twice."""
+    score(filled, release=OTHER)
+    want = said(held(filled))
+    with filled.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.predictions")
+    chance = random.Random(4)
+    url = filled.url.render_as_string(hide_password=False)
+    zygote = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.rescore_process", url, str(workers), "800"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    committed: Rows = {}
+    partial = 0
+    try:
+        for number in range(kills + 1):
+            zygote.stdin.write("\n")
+            zygote.stdin.flush()
+            pid = int(zygote.stdout.readline())
+            if number < kills:
+                time.sleep(chance.uniform(0.0, 0.2) * (1 if workers == 1 else 3))
+                os.kill(pid, signal.SIGKILL)
+            status = int(zygote.stdout.readline())
+            assert status == (-signal.SIGKILL if number < kills else 0)
+            wait_until(lambda: gone(filled))
+            now = held(filled)
+            assert {ad: now[ad] for ad in committed} == committed
+            partial += len(committed) < len(now) < 400
+            committed = now
+    finally:
+        zygote.stdin.close()
+        zygote.wait()
+        zygote.stdout.close()
+    assert said(committed) == want
+    assert partial >= 1  # kills between two commits of a pass, not before or after it
+    assert len({row[5] for row in committed.values()}) >= 2
+
+
+def test_a_killed_worker_is_told(filled):
+    """A worker that dies takes only its chunk with it; the caller hears of it, and may go on."""
+    killed: list[int] = []
+
+    def kill_one(_: ScoreProgress) -> None:
+        for child in psutil.Process().children():
+            if not killed and "resources.rescoring.worker" in child.cmdline():
+                killed.append(child.pid)
+                child.kill()
+
+    with pytest.raises(RetryableError, match="status -9"):
+        score(filled, progress=kill_one, options=TWO)
+    before = held(filled)
+    assert score(filled, "r2", options=TWO) == 400 - len(before)
+    assert {ad: row for ad, row in held(filled).items() if ad in before} == before

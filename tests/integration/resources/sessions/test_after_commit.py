@@ -1,0 +1,339 @@
+"""What follows a commit: announcements on `ads.scored`, commit times, offsets for lag tools.
+
+Each test commits through the real writer, and looks at the topic and the tables.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from ops.errors import RetryableError
+from ops.outcomes import Batch, CommitResult
+from resources.embedded.broker import EmbeddedBroker
+from resources.kafka.topics import AdStream, StreamPublisher
+from resources.postgres.database import Database
+from resources.sessions import after_commit
+from resources.sessions.after_commit import AfterCommit
+from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.leases import Leases
+from tests.conftest import BrokerUnderTest, connect_args
+from tests.support.batches import batch, dead_letter, event, outcome, put_test_release
+from tests.support.topic_records import everything_on
+from tests.support.working_sessions import until
+
+
+class Committer:
+    """A session that commits ads, and hands each commit to whoever follows it."""
+
+    def __init__(self, database: Database, connection: psycopg.Connection, stream: AdStream):
+        put_test_release(database)
+        self.epochs = Leases("stream-1", "ads", "run-1", 60).take(connection, [0])
+        holder = Holder("run-1", "stream-1", "ads", stream.config.scored_topic)
+        self.results = ResultWriter(database, holder)
+        self.offset = 0
+
+    def commit(
+        self, *ad_ids: str, revision: int = 1, photos: int = 1, letters: int = 0
+    ) -> tuple[Batch, CommitResult]:
+        ads = []
+        for ad_id in ad_ids:
+            ads.append(outcome(event(ad_id, revision, photos), offset=self.offset))
+            self.offset += 1
+        dead = tuple(dead_letter(self.offset + n) for n in range(letters))
+        self.offset += letters
+        made = batch(*ads, letters=dead)
+        return made, self.results.commit(made, self.epochs)
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[psycopg.Connection]:
+    url = connect_args(database.url.render_as_string())
+    with psycopg.connect(**url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stream(broker: BrokerUnderTest) -> Iterator[AdStream]:
+    with AdStream.from_settings(broker.settings()) as stream:
+        stream.ensure_topics(partitions=2)
+        yield stream
+
+
+@pytest.fixture
+def committer(database: Database, connection: psycopg.Connection, stream: AdStream) -> Committer:
+    return Committer(database, connection, stream)
+
+
+def owed(database: Database) -> int:
+    with database.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM lalafo.outbox")
+        return cursor.fetchall()[0][0]
+
+
+def timed(database: Database) -> dict[tuple[str, int], object]:
+    """When each ad's commit was seen, by ad and revision."""
+    with database.cursor() as cursor:
+        cursor.execute("SELECT ad_id, revision, committed_at FROM lalafo.stage_timings")
+        return {(ad_id, revision): at for ad_id, revision, at in cursor.fetchall()}
+
+
+def announced(stream: AdStream) -> list[tuple[bytes | None, int]]:
+    """Key and revision of every event on `ads.scored`."""
+    found = everything_on(stream, stream.config.scored_topic)
+    return [(record.key, json.loads(record.value or b"")["revision"]) for record in found]
+
+
+def test_what_was_committed_is_announced_once_and_timed(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """While the session goes on: on the topic, gone from the outbox, and its moment written."""
+    with (
+        stream.publisher() as publisher,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
+    ):
+        commits = [committer.commit("1", "2"), committer.commit("3"), committer.commit("1")]
+        commits.append(committer.commit("1", revision=2))
+        for made, result in commits:
+            after.committed(made, result)
+        until(lambda: owed(database) == 0)
+        until(lambda: None not in timed(database).values())
+    assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/1", 2), (b"kg/2", 1), (b"kg/3", 1)]
+    seen = [result.committed_at for _, result in commits]
+    assert timed(database) == {
+        ("1", 1): seen[0],
+        ("2", 1): seen[0],
+        ("3", 1): seen[1],
+        ("1", 2): seen[3],
+    }
+
+
+def test_a_session_that_ends_leaves_nothing_owed(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """The last commits before the end go out before it."""
+    with stream.publisher() as publisher:
+        with AfterCommit(database, stream, publisher, run_id="run-1") as after:
+            for n in range(30):
+                after.committed(*committer.commit(str(n)))
+        assert owed(database) == 0
+    assert sorted(announced(stream)) == sorted((f"kg/{n}".encode(), 1) for n in range(30))
+
+
+def test_what_a_dead_session_left_is_announced_by_the_next(
+    database: Database, stream: AdStream, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It committed and was killed before it could announce: the outbox remembers."""
+    monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
+    committer.commit("1", "2")
+    with stream.publisher() as publisher, AfterCommit(database, stream, publisher, run_id="run-1"):
+        until(lambda: owed(database) == 0)
+    assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/2", 1)]
+
+
+def test_past_its_memory_the_outbox_alone_remembers(
+    database: Database, stream: AdStream, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that is slow for long must not grow the session: the relay catches up."""
+    monkeypatch.setattr(after_commit, "MOST_KEPT", 0)
+    monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
+    with (
+        stream.publisher() as publisher,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
+    ):
+        after.committed(*committer.commit("1"))
+        until(lambda: owed(database) == 0)
+    assert announced(stream) == [(b"kg/1", 1)]
+
+
+def test_lag_tools_see_what_is_committed(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """The group's offsets follow, at the latest when the session ends."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    with stream.publisher() as publisher:
+        publisher.publish(stream.config.ads_topic, None, b"x", partition=0).result(10)
+        until(lambda: _coordinator_answers(stream))
+        with AfterCommit(database, stream, publisher, run_id="run-1") as after:
+            after.committed(*committer.commit("1", "2", "3"))
+    tool = KafkaConsumer(
+        bootstrap_servers=stream.config.bootstrap,
+        api_version=stream.config.api_version,
+        group_id=stream.config.group,
+        enable_auto_commit=False,
+    )
+    assert tool.committed(TopicPartition(stream.config.ads_topic, 0)) == 3
+    tool.close()
+
+
+def _coordinator_answers(stream: AdStream) -> bool:
+    """A new cluster makes its offsets topic at the first commit."""
+    try:
+        stream.commit_group_offsets({0: 0})
+    except RetryableError:
+        return False
+    return True
+
+
+def figures(database: Database) -> dict[str, object]:
+    """What the minutes hold together, by column; latencies as how many there are of each stage."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT events, photos, statuses, labels, failures, latencies "
+            "FROM lalafo.stream_minutes WHERE run_id = 'run-1'"
+        )
+        for events, photos, statuses, labels, failures, latencies in cursor.fetchall():
+            found["seen"].update({"events": events, "photos": photos})
+            found["statuses"].update(statuses)
+            found["failures"].update(failures)
+            for task, counts in labels.items():
+                found[task].update(counts)
+            for stage, counts in latencies.items():
+                found["latencies"].update({stage: sum(counts.values())})
+    return {name: dict(counts) for name, counts in found.items()}
+
+
+STAGES = ("total", "fetch", "photos", "queued", "embed", "predict")
+
+
+def of(ads: int, *, photos: int = 1, failed: int = 0, letters: int = 0) -> dict[str, object]:
+    """The figures of so many scored ads and dead letters."""
+    failures = {"fetch_timeout": failed, "event_not_json": letters}
+    return {
+        "seen": {"events": ads + letters, "photos": ads * photos},
+        "statuses": {"scored": ads},
+        "category": {"chair": ads},
+        "failures": {reason: count for reason, count in failures.items() if count},
+        "latencies": dict.fromkeys(STAGES, ads),
+    }
+
+
+def test_the_minutes_tell_what_was_committed(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """While the session goes on, and whatever was written before; a replay is only seen."""
+    with (
+        stream.publisher() as publisher,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
+    ):
+        after.committed(*committer.commit("1", "2", photos=2, letters=1))
+        expected = of(2, photos=2, failed=2, letters=1)
+        until(lambda: figures(database) == expected)
+        after.committed(*committer.commit("3", photos=2))
+        until(lambda: figures(database) == of(3, photos=2, failed=3, letters=1))
+        made, result = committer.commit("3")
+        assert not result.accepted
+        after.committed(made, result)
+    expected = of(3, photos=2, failed=3, letters=1)
+    expected["seen"] = {"events": 5, "photos": 6}
+    assert figures(database) == expected
+
+
+def test_minutes_that_could_not_be_written_are_written_later(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """And none of it twice."""
+    with (
+        stream.publisher() as publisher,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
+    ):
+        after.committed(*committer.commit("1"))
+        until(lambda: figures(database) == of(1))
+        rename(database, "stream_minutes", "gone")
+        with capture_logs() as logs:
+            after.committed(*committer.commit("2"))
+            until(lambda: "session.minutes_broke" in {line["event"] for line in logs})
+        rename(database, "gone", "stream_minutes")
+        until(lambda: figures(database) == of(2))
+        after.committed(*committer.commit("3"))
+    assert figures(database) == of(3)
+
+
+def rename(database: Database, table: str, name: str) -> None:
+    with database.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE lalafo.{table} RENAME TO {name}")
+
+
+def test_a_run_that_goes_on_in_another_process_adds_to_its_minutes(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    for n in range(3):
+        with (
+            stream.publisher() as publisher,
+            AfterCommit(database, stream, publisher, run_id="run-1") as after,
+        ):
+            after.committed(*committer.commit(str(n)))
+    assert figures(database) == of(3)
+
+
+def test_what_is_past_its_memory_is_counted_still(
+    database: Database, stream: AdStream, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(after_commit, "MOST_KEPT", 0)
+    with (
+        stream.publisher() as publisher,
+        AfterCommit(database, stream, publisher, run_id="run-1") as after,
+    ):
+        after.committed(*committer.commit("1", "2"))
+    assert figures(database) == of(2)
+
+
+class Away:
+    """A publisher whose broker is away."""
+
+    def publish(self, *_: object) -> None:
+        raise RetryableError("no broker")
+
+
+def test_commit_times_are_written_though_nothing_can_be_announced(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """One outage is not two: what PostgreSQL can be told, it is told; the rows stay owed."""
+    publisher: StreamPublisher = Away()  # type: ignore[assignment]
+    with AfterCommit(database, stream, publisher, run_id="run-1") as after:
+        after.committed(*committer.commit("1"))
+        until(lambda: None not in timed(database).values())
+    assert owed(database) == 1
+
+
+def test_a_broker_that_is_away_costs_no_announcement(
+    database: Database,
+    connection: psycopg.Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes before the announcement: the rows stay, and a later relay sends them."""
+    monkeypatch.setattr(after_commit, "_ACKNOWLEDGED_WITHIN_S", 0.5)
+    server = EmbeddedBroker(tmp_path)
+    server.start()
+    settings = BrokerUnderTest("embedded", server.exports()).settings()
+    stream = AdStream.from_settings(settings)
+    stream.ensure_topics()
+    committer = Committer(database, connection, stream)
+    publisher = stream.publisher()
+    publisher.publish(stream.config.scored_topic, b"kg/0", b'{"revision": 0}').result(10)
+    server.stop()
+    with AfterCommit(database, stream, publisher, run_id="run-1") as after:
+        after.committed(*committer.commit("1", "2"))
+    assert owed(database) == 2
+    with pytest.raises(RetryableError, match="before closing"):
+        publisher.close(0.1)
+    stream.close()
+    server.start()
+    again = BrokerUnderTest("embedded", server.exports()).settings(ads_topic=settings.ads_topic)
+    monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
+    with AdStream.from_settings(again) as stream:
+        stream.ensure_topics()
+        with (
+            stream.publisher() as publisher,
+            AfterCommit(database, stream, publisher, run_id="run-1"),
+        ):
+            until(lambda: owed(database) == 0)
+        assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/2", 1)]
+    server.stop()

@@ -1,0 +1,405 @@
+"""The commit: rows and offsets together, under the epoch, and never older than what is held."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError, RetryableError
+from ops.outcomes import Batch, CommitResult, StageTimes
+from ops.types import AdKey, EventKind
+from resources.postgres.database import Database
+from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.leases import Leases, read_offsets
+from tests.conftest import connect_args
+from tests.support.batches import (
+    NOON,
+    RELEASE,
+    batch,
+    dead_letter,
+    event,
+    outcome,
+    put_test_release,
+    sha,
+)
+
+STREAM = "stream-1"
+TABLES = (
+    *("ads", "photos", "ad_photos", "embeddings", "predictions"),
+    *("failures", "stage_timings", "stream_offsets", "outbox"),
+)
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[psycopg.Connection]:
+    """A session's own: its leases live as long as it is open."""
+    put_test_release(database)
+    url = connect_args(database.url.render_as_string())
+    with psycopg.connect(**url, autocommit=True) as opened:
+        yield opened
+
+
+@dataclass
+class Writer:
+    """A session that holds partitions 0 and 1, and commits under its epochs."""
+
+    results: ResultWriter
+    epochs: dict[int, int]
+
+    def commit(self, made: Batch) -> CommitResult:
+        return self.results.commit(made, self.epochs)
+
+
+@pytest.fixture
+def writer(database: Database, connection: psycopg.Connection) -> Writer:
+    epochs = Leases(STREAM, "ads", "run-1", 60).take(connection, [0, 1])
+    assert epochs == {0: 1, 1: 1}
+    holder = Holder("run-1", STREAM, "ads", "ads.scored")
+    return Writer(ResultWriter(database, holder), epochs)
+
+
+def rows(database: Database, query: str, *values: object) -> list[tuple]:
+    with database.cursor() as cursor:
+        cursor.execute(query, values)
+        return cursor.fetchall()
+
+
+def contents(database: Database) -> dict[str, list[tuple]]:
+    """Every row of every table, without the moments at which rows were written."""
+    moments = {"updated_at", "created_at", "failed_at", "scored_at", "committed_at"}
+    found = {}
+    for table in TABLES:
+        columns = rows(
+            database,
+            "SELECT column_name::text FROM information_schema.columns "
+            "WHERE table_schema = 'lalafo' AND table_name = %s ORDER BY 1",
+            table,
+        )
+        names = ", ".join(f'"{name}"::text' for (name,) in columns if name not in moments)
+        found[table] = sorted(rows(database, f"SELECT {names} FROM lalafo.{table}"), key=str)
+    return found
+
+
+def test_a_batch_becomes_rows_and_offsets(database: Database, writer: Writer) -> None:
+    """Ads, photos, failures, predictions and offsets are there, each naming its run."""
+    result = writer.commit(
+        batch(
+            outcome(event("1", photos=2), offset=4),
+            outcome(event("2"), offset=7, partition=1),
+            letters=(dead_letter(5),),
+        )
+    )
+    assert set(result.accepted) == {AdKey("kg", "1"), AdKey("kg", "2")}
+    assert read_offsets(database, STREAM, "ads") == {0: 6, 1: 8}
+    found = rows(
+        database,
+        "SELECT position, sha256 IS NULL, reason FROM lalafo.ad_photos "
+        "WHERE ad_id = '1' ORDER BY 1",
+    )
+    assert found == [(0, False, None), (1, True, "fetch_timeout")]
+    found = rows(
+        database,
+        'SELECT kind, reason, topic, partition, "offset", original FROM lalafo.failures ORDER BY 1',
+    )
+    assert found == [
+        ("event", "event_not_json", "ads", 0, 5, b"nonsense"),
+        ("photo", "fetch_timeout", "ads", 0, 4, None),
+    ]
+    found = rows(
+        database, "SELECT ad_id, release, label, run_id FROM lalafo.predictions ORDER BY 1"
+    )
+    assert found == [("1", RELEASE, "chair", "run-1"), ("2", RELEASE, "chair", "run-1")]
+
+
+def test_a_replay_changes_no_row(database: Database, writer: Writer) -> None:
+    """The same batch again leaves every table as it was."""
+    made = batch(
+        outcome(event("1", photos=3), offset=0),
+        outcome(event("2"), offset=1),
+        letters=(dead_letter(2),),
+    )
+    writer.commit(made)
+    before = contents(database)
+    again = writer.commit(made)
+    assert again.accepted == {}
+    assert contents(database) == before
+
+
+def test_the_higher_revision_wins_whatever_its_offset(database: Database, writer: Writer) -> None:
+    """An older revision that comes later, or an equal one, changes nothing."""
+    writer.commit(batch(outcome(event("1", revision=5), offset=0, label="table")))
+    before = contents(database)
+    for offset, revision in ((1, 4), (2, 5)):
+        late = outcome(event("1", revision=revision, photos=3), offset=offset, label="sofa")
+        assert writer.commit(batch(late)).accepted == {}
+    after = contents(database)
+    for table in ("ads", "ad_photos", "predictions", "failures", "stage_timings"):
+        assert after[table] == before[table]
+    newer = outcome(event("1", revision=6, photos=1), offset=3, label="sofa")
+    assert set(writer.commit(batch(newer)).accepted) == {AdKey("kg", "1")}
+    assert rows(database, "SELECT label, revision FROM lalafo.predictions") == [("sofa", 6)]
+
+
+def test_a_delete_leaves_a_tombstone(database: Database, writer: Writer) -> None:
+    """Predictions, references and failures go; key, revision and day stay, and hold older ones."""
+    writer.commit(batch(outcome(event("1", photos=2), offset=0)))
+    gone = event("1", revision=2, photos=0, kind=EventKind.DELETED)
+    writer.commit(batch(outcome(gone, offset=1, at=NOON + timedelta(days=3))))
+    assert rows(database, "SELECT status, revision, day FROM lalafo.ads") == [
+        ("deleted", 2, NOON.date())
+    ]
+    for table in ("ad_photos", "predictions", "failures"):
+        assert rows(database, f"SELECT count(*) FROM lalafo.{table}") == [(0,)]
+    assert writer.commit(batch(outcome(event("1"), offset=2))).accepted == {}
+
+
+def test_an_ad_keeps_its_day(database: Database, writer: Writer) -> None:
+    """The day is that of the first event, in the ad's row and in its predictions."""
+    writer.commit(batch(outcome(event("1"), offset=0)))
+    later = outcome(event("1", revision=2), offset=1, at=NOON + timedelta(days=40))
+    result = writer.commit(batch(later))
+    assert result.accepted == {AdKey("kg", "1"): NOON.date()}
+    assert rows(
+        database,
+        "SELECT a.day, p.day FROM lalafo.ads a JOIN lalafo.predictions p USING (catalog, ad_id)",
+    ) == [(NOON.date(),) * 2]
+
+
+def test_a_lost_lease_commits_nothing(database: Database, writer: Writer) -> None:
+    """One lost partition of two: no row, no offset, no announcement, and the error names it."""
+    rows_before = contents(database)
+    with database.cursor() as cursor:
+        cursor.execute(
+            "UPDATE lalafo.leases SET epoch = epoch + 1, run_id = 'other' WHERE partition = 1"
+        )
+    both = batch(outcome(event("1"), offset=0), outcome(event("2"), offset=0, partition=1))
+    with pytest.raises(LeaseLostError, match=r"partitions \[1\]") as lost:
+        writer.commit(both)
+    assert lost.value.partitions == {1}
+    assert contents(database) == rows_before
+    writer.commit(batch(outcome(event("1"), offset=0)))
+    assert read_offsets(database, STREAM, "ads") == {0: 1}
+
+
+def test_a_lease_that_was_never_there_commits_nothing(database: Database, writer: Writer) -> None:
+    """A swept table is a lost lease as well."""
+    with database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.leases")
+    with pytest.raises(LeaseLostError) as lost:
+        writer.commit(batch(outcome(event("1"), offset=0)))
+    assert lost.value.partitions == {0}
+
+
+def test_nobody_takes_a_partition_while_its_commit_is_under_way(
+    database: Database, writer: Writer
+) -> None:
+    """Between the check of the epoch and the end of the commit a taker waits."""
+    url = connect_args(database.url.render_as_string())
+    with database.cursor() as committing, psycopg.connect(**url, autocommit=True) as other:
+        writer.results._check_epochs(committing, writer.epochs)
+        other.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute("UPDATE lalafo.leases SET epoch = epoch + 1, run_id = 'other'")
+
+
+def test_a_batch_for_another_release_set_commits_nothing(
+    database: Database, writer: Writer
+) -> None:
+    """What was computed for a release that is no longer in force must be computed again."""
+    rows_before = contents(database)
+    put_test_release(database, "tiny-000000000002")
+    with pytest.raises(ReleaseChangedError, match="tiny-000000000002"):
+        writer.commit(batch(outcome(event("1"), offset=0)))
+    assert contents(database) == rows_before
+
+
+def test_offsets_never_move_back(database: Database, writer: Writer) -> None:
+    """A replayed batch leaves the committed offset where it is."""
+    writer.commit(batch(outcome(event("1"), offset=9)))
+    writer.commit(batch(outcome(event("2"), offset=3)))
+    assert read_offsets(database, STREAM, "ads") == {0: 10}
+
+
+def test_each_ad_is_announced_in_the_transaction_of_its_rows(
+    database: Database, writer: Writer
+) -> None:
+    """The outbox owes what was accepted, keyed as the ad, and hands the same out."""
+    gone = event("2", revision=4, photos=0, kind=EventKind.DELETED)
+    made = batch(outcome(event("1", photos=2), offset=0, label="lamp"), outcome(gone, offset=1))
+    result = writer.commit(made)
+    owed = rows(database, "SELECT id, topic, key, value FROM lalafo.outbox ORDER BY id")
+    assert owed == [(m.id, m.topic, m.key, m.value) for m in result.messages]
+    assert [(topic, key) for _, topic, key, _ in owed] == [
+        ("ads.scored", b"kg/1"),
+        ("ads.scored", b"kg/2"),
+    ]
+    scored, deleted = (json.loads(value) for *_, value in owed)
+    assert (scored["kind"], scored["revision"], scored["release"]) == ("scored", 1, RELEASE)
+    assert scored["predictions"]["category"]["label"] == "lamp"
+    photo = sha("https://p.example/1/0.jpg").hex()
+    assert scored["photos"] == [{"sha256": photo}, {"reason": "fetch_timeout"}]
+    assert (deleted["kind"], deleted["revision"]) == ("deleted", 4)
+    assert "predictions" not in deleted
+
+
+def test_what_changes_nothing_is_not_announced(database: Database, writer: Writer) -> None:
+    """A replay or an older revision owes nobody anything."""
+    made = batch(outcome(event("1", revision=2), offset=0))
+    writer.commit(made)
+    with database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.outbox")
+    assert writer.commit(made).messages == ()
+    assert writer.commit(batch(outcome(event("1"), offset=1))).messages == ()
+    assert rows(database, "SELECT count(*) FROM lalafo.outbox") == [(0,)]
+
+
+def test_what_a_refused_commit_would_announce_is_not_owed(
+    database: Database, writer: Writer
+) -> None:
+    """The announcement is part of the transaction, not beside it."""
+    without = replace(batch(outcome(event("1"), offset=0)), renditions=(), embeddings=())
+    with pytest.raises(PhotosGoneError):
+        writer.commit(without)
+    assert rows(database, "SELECT count(*) FROM lalafo.outbox") == [(0,)]
+
+
+def test_a_photo_that_is_gone_is_told_and_nothing_is_written(
+    database: Database, writer: Writer
+) -> None:
+    """It was stored when the ad met it and has been swept since: load it, and commit again."""
+    url = "https://p.example/1/0.jpg"
+    writer.commit(batch(outcome(event("1"), offset=0)))
+    again = replace(event("2"), photos=event("1").photos)
+    known = replace(batch(outcome(again, offset=1)), renditions=(), embeddings=())
+    with database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.ad_photos")
+        cursor.execute("DELETE FROM lalafo.photos WHERE sha256 = %s", (sha(url),))
+    before = contents(database)
+    with pytest.raises(PhotosGoneError, match="photos"):
+        writer.commit(known)
+    assert contents(database) == before
+    assert set(writer.commit(batch(outcome(again, offset=1))).accepted) == {AdKey("kg", "2")}
+
+
+def test_an_embedding_of_a_photo_that_is_gone_is_told_as_well(
+    database: Database, writer: Writer
+) -> None:
+    """A new backbone meets a known photo: only its embedding is brought, and the row has gone."""
+    made = batch(outcome(event("1"), offset=0))
+    with pytest.raises(PhotosGoneError):
+        writer.commit(replace(made, renditions=()))
+
+
+def test_a_received_ad_takes_its_own_revision_once(database: Database, writer: Writer) -> None:
+    """Accepted and to be scored again: the equal revision counts, and then no more."""
+    writer.commit(batch(outcome(event("1", revision=3), offset=0, label="table")))
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE lalafo.ads SET status = 'received'")
+    again = batch(outcome(event("1", revision=3), offset=5, label="lamp"))
+    lower = batch(outcome(event("1", revision=2), offset=6, label="shoe"))
+    assert writer.commit(lower).accepted == {}
+    assert set(writer.commit(again).accepted) == {AdKey("kg", "1")}
+    assert writer.commit(again).accepted == {}
+    assert rows(database, "SELECT label FROM lalafo.predictions") == [("lamp",)]
+    assert rows(database, "SELECT status FROM lalafo.ads") == [("scored",)]
+
+
+def let_go(database: Database) -> set[bytes]:
+    return {row[0] for row in rows(database, "SELECT sha256 FROM lalafo.photos_let_go")}
+
+
+def test_photos_that_an_update_lets_go_are_noted(database: Database, writer: Writer) -> None:
+    """Those it keeps and those it brings are not; a delete lets all of them go."""
+    url = "https://p.example/1/{}.jpg"
+    first = event("1", photos=1)
+    kept, new = first.photos[0], replace(first.photos[0], url="https://p.example/new.jpg")
+    writer.commit(batch(outcome(first, offset=0), outcome(event("2"), offset=1)))
+    assert let_go(database) == set()
+    writer.commit(batch(outcome(replace(event("1", 2), photos=(kept,)), offset=2)))
+    assert let_go(database) == set()
+    writer.commit(batch(outcome(replace(event("1", 3), photos=(new,)), offset=3)))
+    assert let_go(database) == {sha(url.format(0))}
+    gone = event("1", revision=4, photos=0, kind=EventKind.DELETED)
+    writer.commit(batch(outcome(gone, offset=4)))
+    assert let_go(database) == {sha(url.format(0)), sha("https://p.example/new.jpg")}
+
+
+def test_a_photo_that_nobody_came_to_refer_to_is_noted(database: Database, writer: Writer) -> None:
+    """Its ad was overtaken by a higher revision: the row is there, and upkeep must find it."""
+    writer.commit(batch(outcome(event("1", revision=9, photos=0), offset=0)))
+    late = event("1", revision=2, photos=1)
+    assert writer.commit(batch(outcome(late, offset=1))).accepted == {}
+    assert let_go(database) == {sha("https://p.example/1/0.jpg")}
+
+
+def test_an_ads_stage_times_are_its_own(database: Database, writer: Writer) -> None:
+    """Where each ad's milliseconds went, ad by ad; when the commit was seen is not known yet."""
+    times = {"1": StageTimes(1, 2, 3, 4, 5), "2": StageTimes(10, 20, 30, 40, 50)}
+    ads = [
+        replace(outcome(event(name), offset=n), times=of)
+        for n, (name, of) in enumerate(times.items())
+    ]
+    writer.commit(batch(*ads))
+    found = rows(
+        database,
+        "SELECT ad_id, fetch_ms, photos_ms, queued_ms, embed_ms, predict_ms, day, committed_at "
+        "FROM lalafo.stage_timings ORDER BY 1",
+    )
+    assert found == [
+        ("1", 1, 2, 3, 4, 5, NOON.date(), None),
+        ("2", 10, 20, 30, 40, 50, NOON.date(), None),
+    ]
+
+
+def test_two_sessions_that_share_photos_do_not_deadlock(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """Each commits its own partition's ads, with the same photos in opposite order."""
+    leases = Leases(STREAM, "ads", "run-1", 60)
+    epochs = leases.take(connection, [0, 1])
+    refs = [event(str(n)).photos[0] for n in range(20)]
+
+    def work(partition: int) -> int:
+        writer = ResultWriter(database, Holder("run-1", STREAM, "ads", "ads.scored"))
+        written = 0
+        for n in range(15):
+            photos = tuple(refs if partition == 0 else reversed(refs))
+            of = replace(event(f"{partition}-{n}"), photos=photos)
+            made = outcome(of, offset=n, partition=partition)
+            written += len(writer.commit(batch(made), {partition: epochs[partition]}).accepted)
+        return written
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, [0, 1])) == [15, 15]
+    # `outcome` lets the second photo of every ad fail: each order leaves another one out.
+    assert rows(database, "SELECT count(*) FROM lalafo.photos") == [(20,)]
+
+
+def test_photos_that_ads_share_are_written_once(database: Database, writer: Writer) -> None:
+    """The same photo in two ads is one photo with one embedding."""
+    first = event("1")
+    second = replace(event("2"), photos=first.photos)
+    writer.commit(batch(outcome(first, offset=0), outcome(second, offset=1)))
+    assert rows(database, "SELECT count(*) FROM lalafo.photos") == [(1,)]
+    assert rows(database, "SELECT count(*) FROM lalafo.embeddings") == [(1,)]
+    assert rows(database, "SELECT count(*) FROM lalafo.ad_photos") == [(2,)]
+
+
+def test_a_commit_that_stands_still_is_undone_by_the_server(database: Database) -> None:
+    """A session that freezes inside its commit does not hold its rows against its heir."""
+    put_test_release(database)
+    writer = ResultWriter(database, Holder("run-1", STREAM, "ads", "ads.scored", freeze_s=0.2))
+    with database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.leases SELECT %s, 'ads', 0, 1, 'run-1', 0, now(), now(), now()",
+            (STREAM,),
+        )
+    with pytest.raises(RetryableError), database.cursor() as frozen:
+        writer._check_epochs(frozen, {0: 1})
+        with database.cursor() as heir:  # waits for the row until the server lets go of it
+            heir.execute("UPDATE lalafo.leases SET epoch = 2, run_id = 'run-2'")
+        frozen.execute("SELECT 1")

@@ -1,0 +1,315 @@
+"""From labels in the catalogue to a candidate: frozen, trained, judged, and told to Dagster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from lalafo_assets.definitions import defs
+from lalafo_assets.jobs.asset_jobs import TRAIN_JOB
+from ops.errors import ConfigurationError, NotReadyError
+from ops.training.dataset import SplitRule
+from ops.types import AdStatus
+from resources.postgres.database import Database
+from resources.releases.active import propose, read_in_force
+from resources.settings import Settings
+from resources.training.gate import check_release
+from resources.training.train import Trained, TrainingOptions, freeze_training_set, train_release
+from tests.support.labelled import (
+    GOODS,
+    Ad,
+    Labelled,
+    drawn,
+    goods,
+    guessing_release,
+    sabotaged,
+    saved_again,
+    sha256,
+)
+from tests.support.random_release import random_release
+
+GATE = ("gate_accuracy", "gate_recall", "gate_calibration", "gate_cost")
+
+
+def quiet(what: str, done: int, of: int) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture
+def catalogue(database: Database, tmp_path: Path) -> Labelled:
+    """Sixty ads of three categories with two photos each; the live release guesses."""
+    settings = Settings(
+        home=tmp_path,
+        database_url=database.url.render_as_string(),
+        model_mode="eager",
+        gate_min_photos=5,
+    )
+    made = Labelled(database, settings)
+    made.put_live(guessing_release())
+    made.commit(goods(20))
+    return made
+
+
+@pytest.fixture
+def environment(catalogue: Labelled, monkeypatch: pytest.MonkeyPatch) -> Labelled:
+    """The settings of `catalogue`, as runs read them."""
+    for name, value in catalogue.settings.model_dump().items():
+        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    return catalogue
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def run_job(instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
+    job = defs().get_repository_def().get_job(TRAIN_JOB)
+    return job.execute_in_process(
+        instance=instance,
+        run_config={"ops": {"model_release": {"config": config}}},
+        raise_on_error=False,
+    )
+
+
+def latest(instance: dg.DagsterInstance, asset: str) -> dict[str, object]:
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event is not None and event.asset_materialization is not None
+    return {name: v.value for name, v in event.asset_materialization.metadata.items()}
+
+
+def trained(catalogue: Labelled, **options: object) -> Trained:
+    """A release of what is labelled now, installed."""
+    frozen = freeze_training_set(catalogue.database, catalogue.stores, catalogue.settings)
+    made = train_release(
+        catalogue.database,
+        catalogue.stores,
+        catalogue.settings,
+        frozen.digest,
+        TrainingOptions(**options),
+        told=quiet,
+    )
+    catalogue.install(made.made.release)
+    return made
+
+
+def check(catalogue: Labelled, name: str, **settings: object):
+    changed = catalogue.settings.model_copy(update=settings)
+    return check_release(catalogue.database, catalogue.stores, changed, name, told=quiet)
+
+
+def test_a_persons_label_wins_and_only_scored_ads_count(catalogue: Labelled) -> None:
+    """What a person said replaces the seller's filing; other tasks and other ads stay out."""
+    photos = (drawn("chair", 1), drawn("chair", 2))
+    catalogue.commit(
+        [
+            Ad("misfiled", "lamp", photos),
+            Ad("unfiled", None, (drawn("lamp", 3),)),
+            Ad("silent", None, (drawn("lamp", 4),)),
+            Ad("away", "lamp", (drawn("lamp", 5),), status=AdStatus.UNSCORED),
+        ]
+    )
+    catalogue.correct("misfiled", "chair")
+    catalogue.correct("unfiled", "lamp")
+    catalogue.correct("chair-00", "cheap", task="no_such_task")
+    frozen = freeze_training_set(catalogue.database, catalogue.stores, catalogue.settings)
+    by_ad = {(e.photo.ad_id, e.photo.label, e.photo.source) for e in frozen.content.examples}
+    assert ("misfiled", "chair", "person") in by_ad
+    assert ("unfiled", "lamp", "person") in by_ad
+    assert ("chair-00", "chair", "seller") in by_ad
+    assert len(by_ad) == 62
+    assert len(frozen.content.examples) == 123
+    few = catalogue.settings.model_copy(update={"training_photos": 10})
+    small = freeze_training_set(catalogue.database, catalogue.stores, few)
+    assert len(small.content.examples) == 10
+    assert {"misfiled", "unfiled"} < {e.photo.ad_id for e in small.content.examples}
+
+
+def test_a_copy_of_a_photo_is_on_its_side(catalogue: Labelled) -> None:
+    """Saved again by another seller, other bytes: one piece, by the real embeddings."""
+    originals = [drawn(category, 1_000 + n) for category in GOODS for n in range(4)]
+    copies = [saved_again(photo) for photo in originals]
+    catalogue.commit([Ad(f"copy-{n}", "lamp", (copy,)) for n, copy in enumerate(copies)])
+    frozen = freeze_training_set(catalogue.database, catalogue.stores, catalogue.settings)
+    piece = {e.photo.sha256: e.piece for e in frozen.content.examples}
+    together = [
+        piece[sha256(a)] == piece[sha256(b)] for a, b in zip(originals, copies, strict=True)
+    ]
+    assert sum(together) >= 10  # of twelve: it is a measure of likeness
+    assert len(set(piece.values())) > 40  # and unlike photos stay apart
+
+
+def test_train_and_gate_as_assets(environment: Labelled, instance: dg.DagsterInstance) -> None:
+    """In Dagster: set, release, pictures, four checks that passed, a verdict, a candidate."""
+    done = run_job(instance)
+    assert done.success
+    found, made = latest(instance, "training_set"), latest(instance, "model_release")
+    assert found["photos"] == 120
+    assert found["to_train_on"] + found["held_out"] == 120
+    assert 10 < found["held_out"] < 45
+    assert str(found["contact_sheet"]).startswith("![preview](data:")
+    assert made["training_set"] == found["digest"]
+    assert made["category_accuracy"] > 0.8
+    for name in ("confusion_matrix", "scores", "worst_mistakes"):
+        assert str(made[name]).startswith("![preview](data:")
+    evaluations = {e.check_name: e for e in done.get_asset_check_evaluations()}
+    assert set(evaluations) == set(GATE)
+    assert all(e.passed and e.blocking for e in evaluations.values())
+    ((gate,),) = environment.rows("SELECT gate FROM lalafo.releases WHERE name = %s", made["name"])
+    assert gate["passed"] and gate["against"] == environment.live and gate["why"] == []
+    propose(environment.database, str(made["name"]))
+    candidate = read_in_force(environment.database).candidate
+    assert candidate is not None and candidate.name == made["name"]
+
+
+def test_the_same_rows_give_the_same_release(
+    environment: Labelled, instance: dg.DagsterInstance
+) -> None:
+    """Again: the same digests, and nothing is written; another seed is another release."""
+    assert run_job(instance).success
+    first = latest(instance, "training_set"), latest(instance, "model_release")
+    assert run_job(instance).success
+    again = latest(instance, "training_set"), latest(instance, "model_release")
+    assert again[0]["digest"] == first[0]["digest"]
+    assert again[1]["digest"] == first[1]["digest"]
+    assert environment.rows("SELECT count(*) FROM lalafo.releases") == [(2,)]
+    assert len(list((environment.settings.home / "store" / "training").glob("*.jsonl"))) == 1
+    assert run_job(instance, seed=5).success
+    assert latest(instance, "model_release")["digest"] != first[1]["digest"]
+
+
+def test_a_refused_candidate_fails_its_run(
+    environment: Labelled, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond a margin, the blocking check says why, the run fails, and nobody can propose it."""
+    monkeypatch.setenv("LALAFO_GATE_MEMORY_FACTOR", "0.5")
+    done = run_job(instance)
+    assert not done.success
+    refused = [e for e in done.get_asset_check_evaluations() if not e.passed]
+    assert [e.check_name for e in refused] == ["gate_cost"]
+    assert "more than 0.5 times as much" in str(refused[0].description)
+    name = str(latest(instance, "model_release")["name"])
+    with pytest.raises(NotReadyError, match="did not pass its gate: its weights take"):
+        propose(environment.database, name)
+
+
+def test_a_sabotaged_candidate_is_refused(catalogue: Labelled) -> None:
+    """Beside a good live release: sure of itself and wrong, it is told so, category by category."""
+    good = trained(catalogue)
+    catalogue.put_live(good.made.release)
+    bad = catalogue.install(sabotaged(good.made.release))
+    verdict = check(catalogue, bad)
+    assert not verdict.passed
+    assert {f.measure for f in verdict.findings if not f.passed} >= {"accuracy", "recall"}
+    with pytest.raises(NotReadyError, match="accuracy of 'category' fell from"):
+        propose(catalogue.database, bad)
+    again = trained(catalogue, seed=3)
+    name = again.made.release.manifest.name
+    assert check(catalogue, name).passed
+    propose(catalogue.database, name)
+
+
+def test_a_release_from_elsewhere_is_judged_on_stored_photos(catalogue: Labelled) -> None:
+    """Another backbone: its vectors are made of renditions, its cost is measured; it is refused."""
+    catalogue.put_live(trained(catalogue).made.release)
+    foreign = catalogue.install(random_release(backbone_seed=4))
+    verdict = check(catalogue, foreign)
+    assert not verdict.passed
+    figures = verdict.finding("cost").figures
+    assert figures["latency_ms"] > 0 and figures["latency_ms (live)"] > 0
+    assert any("is not known here" in note for note in verdict.notes)
+    assert "recall of 'shoes' fell" in " ".join(verdict.why)  # its own word for them is "shoe"
+
+
+def test_what_the_live_release_was_trained_on_judges_nobody(catalogue: Labelled) -> None:
+    """A set that was divided otherwise: only what both have not seen is left, and it is said."""
+    catalogue.put_live(trained(catalogue).made.release)
+    other = freeze_training_set(
+        catalogue.database, catalogue.stores, catalogue.settings, rule=SplitRule(seed=9)
+    )
+    made = train_release(
+        catalogue.database,
+        catalogue.stores,
+        catalogue.settings,
+        other.digest,
+        TrainingOptions(),
+        told=quiet,
+    )
+    name = catalogue.install(made.made.release)
+    verdict = check(catalogue, name)
+    all_held_out = [e for e in other.content.examples if e.part == "held_out"]
+    assert verdict.details["held_out"] < len(all_held_out)
+    assert any("was trained on them" in note for note in verdict.notes)
+
+
+def test_a_fine_tune_makes_another_backbone(catalogue: Labelled) -> None:
+    """It learns from renditions alone, has a curve, and its photos are embedded anew."""
+    made = trained(catalogue, finetune=True, epochs=0.5)
+    manifest = made.made.release.manifest
+    assert len(made.made.losses) >= 1
+    assert manifest.backbone_digest != guessing_release().manifest.backbone_digest
+    assert "fine-tuned on training set" in manifest.weights_source
+    assert manifest.metrics["photos_gone"] == 0
+    assert check(catalogue, manifest.name).finding("accuracy").passed
+
+
+def test_the_first_release_has_nothing_to_beat(database: Database, tmp_path: Path) -> None:
+    """No release is live: it passes, and the verdict says so."""
+    settings = Settings(home=tmp_path, database_url=database.url.render_as_string())
+    empty = Labelled(database, settings)
+    name = empty.install(guessing_release())
+    verdict = check(empty, name)
+    assert verdict.passed and verdict.against is None
+    assert empty.rows("SELECT gate->>'passed' FROM lalafo.releases") == [("true",)]
+
+
+def test_what_is_missing_is_said(database: Database, tmp_path: Path) -> None:
+    """No live release, no labelled ad, no such set, a set that was altered: each in words."""
+    settings = Settings(home=tmp_path, database_url=database.url.render_as_string())
+    empty = Labelled(database, settings)
+    with pytest.raises(ConfigurationError, match="no release is live"):
+        freeze_training_set(database, empty.stores, settings)
+    empty.put_live(guessing_release())
+    with pytest.raises(NotReadyError, match="no scored ad has a label"):
+        freeze_training_set(database, empty.stores, settings)
+    with pytest.raises(ConfigurationError, match="not in the store"):
+        empty.stores.training.load("0" * 64)
+    empty.commit(goods(1))
+    frozen = freeze_training_set(database, empty.stores, settings)
+    with pytest.raises(ConfigurationError, match="at least two categories"):
+        train_release(
+            database, empty.stores, settings, frozen.digest, TrainingOptions(), told=quiet
+        )
+    (file,) = (tmp_path / "store" / "training").glob("*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b"chair", b"lamps"))
+    with pytest.raises(ConfigurationError, match="damaged or altered"):
+        empty.stores.training.load(frozen.digest)
+
+
+def test_the_command_does_the_same_and_tells_dagster(
+    environment: Labelled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`lalafo train`: the digest that the asset's run gives, lineage in Dagster, the next step."""
+    from lalafo_assets.cli import app
+
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    home = ["--home", str(environment.settings.home)]
+    told = CliRunner().invoke(app, ["train", *home], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    with dg.DagsterInstance.get() as instance:
+        by_command = latest(instance, "model_release")
+        keys = [dg.AssetCheckKey(dg.AssetKey("model_release"), name) for name in GATE]
+        checked = instance.event_log_storage.get_asset_check_summary_records(keys)
+        records = [record.last_check_execution_record for record in checked.values()]
+        assert [r.status.value for r in records if r is not None] == ["SUCCEEDED"] * 4
+        assert run_job(instance).success
+        assert latest(instance, "model_release")["digest"] == by_command["digest"]
+    assert f"lalafo rescore {by_command['name']}" in told.output
+    monkeypatch.setenv("LALAFO_GATE_MEMORY_FACTOR", "0.5")
+    short = str(by_command["digest"])[:10]
+    refused = CliRunner().invoke(app, ["releases", "check", short, *home], catch_exceptions=False)
+    assert refused.exit_code == 1
+    assert "The gate refuses it" in refused.output

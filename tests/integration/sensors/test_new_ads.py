@@ -1,0 +1,199 @@
+"""The sensor on a real broker, PostgreSQL and Dagster instance: as many sessions as asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import pytest
+
+from lalafo_assets.definitions import defs
+from resources.dagster.names import ROLE_TAG, SESSION_JOB
+from resources.dagster.resources import AdStreamResource, DatabaseResource
+from resources.sessions.leases import read_sessions
+from resources.sessions.membership import SeatTerms, SessionSeat
+from tests.support.live_session import Live, ad
+from tests.support.working_sessions import until
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def environment(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
+    """The settings of `live`, as the sensor reads them: from the environment."""
+    for name in ("ads_topic", "dlq_topic", "kafka_bootstrap", "kafka_api_version", "stream_id"):
+        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(getattr(live.settings, name)))
+    monkeypatch.setenv("LALAFO_DATABASE_URL", live.settings.database_url)
+    monkeypatch.setenv("LALAFO_CODE_VERSION", "v1")
+    return live
+
+
+REPOSITORY = defs().get_repository_def()
+SENSOR = REPOSITORY.get_sensor_def("new_ads")
+
+
+def tick(instance: dg.DagsterInstance) -> list[dg.RunRequest] | str:
+    """What one tick says: its requests, or why there is none."""
+    context = dg.build_sensor_context(
+        instance=instance,
+        repository_def=REPOSITORY,
+        resources={"database": DatabaseResource(), "ad_stream": AdStreamResource()},
+    )
+    data = SENSOR.evaluate_tick(context)
+    return list(data.run_requests) if data.run_requests else str(data.skip_message)
+
+
+def requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """The requests of a tick that must have some."""
+    found = tick(instance)
+    assert not isinstance(found, str), found
+    return found
+
+
+def start(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.DagsterRunStatus) -> str:
+    """Make the run that the daemon would make, in a status."""
+    run = instance.create_run_for_job(
+        REPOSITORY.get_job(SESSION_JOB), tags=request.tags, status=status
+    )
+    return run.run_id
+
+
+@contextmanager
+def session(
+    live: Live, run_id: str = "one", *, session_s: float = 3_600, code: str = "v1"
+) -> Iterator[SessionSeat]:
+    """A session that lives: its seat is taken, and it is ready."""
+    terms = SeatTerms(
+        run_id=run_id,
+        stream_id=live.stream.stream_id(),
+        topic=live.settings.ads_topic,
+        partitions=tuple(live.stream.partitions()),
+        sessions=2,
+        session_s=session_s,
+        ttl_s=60,
+        code_version=code,
+    )
+    with SessionSeat(live.database, terms, position=lambda _: 0) as seat:
+        seat.ready()
+
+        def is_seen() -> bool:
+            seen = read_sessions(live.database, terms.topic)
+            return seen[run_id].member.state == "ready"
+
+        until(is_seen)
+        yield seat
+
+
+def test_sessions_are_asked_for_even_if_nothing_waits(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ad finds a warm session: as many as the settings say, and no more."""
+    monkeypatch.setenv("LALAFO_SESSIONS", "2")
+    first, second = requests(instance), requests(instance)
+    keys = [request.run_key for request in first]
+    assert len(set(keys)) == 2
+    assert [request.run_key for request in second] == keys, "ticks that overlap ask for the same"
+    assert all(request.partition_key is not None for request in first)
+    for request in first:
+        start(instance, request, dg.DagsterRunStatus.STARTED)
+    assert "0 of 2 fresh sessions, 2 starting" in str(tick(instance))
+
+
+def test_what_is_missing_is_asked_for_under_a_new_key(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """A session that ended is followed by another: its key is not the last one's, or none comes."""
+    (first,) = requests(instance)
+    start(instance, first, dg.DagsterRunStatus.SUCCESS)
+    (second,) = requests(instance)
+    assert first.run_key != second.run_key
+
+
+def test_a_living_session_is_enough(environment: Live, instance: dg.DagsterInstance) -> None:
+    """However much waits, and whether or not Dagster knows of its run."""
+    environment.publish(ad("1", []), ad("2", []))
+    with session(environment):
+        assert str(tick(instance)) == "1 of 1 fresh sessions"
+    assert len(requests(instance)) == 1
+
+
+def test_with_idle_minutes_events_must_wait(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scaled to zero: nothing is started for an empty topic, one is for the first ad."""
+    monkeypatch.setenv("LALAFO_IDLE_MINUTES", "5")
+    assert "no event waits" in str(tick(instance))
+    environment.publish(ad("1", []))
+    assert len(requests(instance)) == 1
+    environment.drain()
+    assert "no event waits" in str(tick(instance))
+
+
+def test_a_successor_is_asked_for_before_the_session_is_due(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """It has torch to import while the old one reads on; no second one is asked for."""
+    with session(environment, "old", session_s=60):
+        (request,) = requests(instance)
+        run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
+        assert "1 that hand over, 1 starting" in str(tick(instance))
+        with session(environment, run_id):
+            assert "1 of 1 fresh sessions, 1 that hand over" in str(tick(instance))
+
+
+def test_a_session_of_other_code_is_followed_by_one_of_ours(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """A deployment rolls by handover: the old session is neither failed nor counted."""
+    with session(environment, "old", code="v0"):
+        (request,) = requests(instance)
+        run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
+        with session(environment, run_id):
+            assert "1 of 1 fresh sessions, 1 that hand over" in str(tick(instance))
+
+
+def test_a_run_that_a_killed_stack_left_started_is_replaced_and_failed(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """Its seat is dead: another run is asked for at once, and the old one fails in time."""
+    (request,) = requests(instance)
+    run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
+    with session(environment, run_id):
+        assert isinstance(tick(instance), str)
+    (again,) = requests(instance)
+    assert again.run_key != request.run_key
+    run = instance.get_run_by_id(run_id)
+    assert run is not None and run.status is dg.DagsterRunStatus.STARTED, "it may be reporting"
+    with environment.database.cursor() as cursor:
+        cursor.execute("UPDATE lalafo.sessions SET expires_at = now() - interval '2 minutes'")
+    tick(instance)
+    run = instance.get_run_by_id(run_id)
+    assert run is not None and run.status is dg.DagsterRunStatus.FAILURE
+    assert run.tags[ROLE_TAG] == "dead"
+
+
+def test_runs_that_fail_young_are_waited_after(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """A session that fails at once is not started again at once."""
+    (request,) = requests(instance)
+    start(instance, request, dg.DagsterRunStatus.FAILURE)
+    assert "sessions fail young" in str(tick(instance))
+
+
+def test_an_outage_is_a_reason_not_a_failure(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is away is named in the tick; the next one looks again."""
+    with monkeypatch.context() as patched:
+        patched.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
+        assert "LALAFO_KAFKA_BOOTSTRAP" in str(tick(instance))
+        patched.delenv("LALAFO_KAFKA_BOOTSTRAP")
+        assert "LALAFO_KAFKA_BOOTSTRAP is not set" in str(tick(instance))
+    with monkeypatch.context() as patched:
+        patched.setenv("LALAFO_DATABASE_URL", "postgresql://u@127.0.0.1:9/d")
+        assert "LALAFO_DATABASE_URL" in str(tick(instance))
+    assert len(requests(instance)) == 1

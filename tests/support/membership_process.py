@@ -1,0 +1,43 @@
+"""A session's seat in a process of its own, for tests that kill it or freeze it.
+
+    python -m tests.support.membership_process DATABASE_URL RUN_ID TTL_S PARTITIONS SESSIONS
+
+Prints "takes P" and "loses P" as it is told, and ends when its standard input does.
+"""
+
+import sys
+import threading
+from contextlib import closing
+
+from ops.session.ports import Taken
+from resources.postgres.database import Database
+from resources.sessions.membership import SeatTerms, SessionSeat
+
+
+def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> None:
+    terms = SeatTerms(
+        run_id=run_id,
+        stream_id="stream-1",
+        topic="ads",
+        partitions=tuple(range(int(partitions))),
+        sessions=int(sessions),
+        session_s=3_600,
+        ttl_s=float(ttl_s),
+        code_version="v1",
+    )
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    with closing(Database(url)) as database, SessionSeat(database, terms, position=int) as seat:
+        seat.ready()
+        while not ended.wait(0.02):
+            for change in seat.changes():
+                if isinstance(change, Taken):
+                    print("takes", change.owner.partition, flush=True)
+                else:
+                    print("loses", change.partition, flush=True)
+                    if not change.lost:
+                        seat.give_up(change.partition)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,375 @@
+"""A session's outside world in memory: Kafka, PostgreSQL, photos and a model, each with a gate.
+
+The ports keep the contracts of the real ones (epochs, revisions, releases and offsets are checked
+in the commit), the session and its threads are the real thing. `hold` makes an act wait until
+`free`; `fail` makes it raise; `until` waits for what a test waits for.
+"""
+
+import asyncio
+import json
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Self
+
+import numpy as np
+
+from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
+from ops.events.parse import EventLimits
+from ops.models.release import Preprocessing
+from ops.outcomes import AdOutcome, Batch, CommitResult, DeadLetter
+from ops.scoring.ads import AdScorer, LoadedPhotos, ReceiptRule, RecordReader
+from ops.scoring.ready_release import ReadyRelease
+from ops.session.admission import Ownership
+from ops.session.pipeline import Session
+from ops.session.ports import Asked, SessionPolicy, SessionPorts, Taken
+from ops.session.tally import Tally
+from ops.tasks import all_tasks
+from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
+from tests.support.batches import sha
+from tests.support.tiny_release import TinyBackbone, tiny_photo, tiny_release
+
+PATIENCE_S = 30.0
+QUICK = SessionPolicy(
+    poll_timeout_s=0.005, report_every_s=0.05, first_wait_s=0.001, longest_wait_s=0.005
+)
+
+
+class World:
+    """All ports of one session; partitions are `grant`ed by the test."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.held: set[str] = set()
+        self.trouble: dict[str, list[Exception]] = defaultdict(list)
+        self.happened: list[str] = []
+        self.log: dict[int, list[StreamRecord]] = defaultdict(list)
+        self.letters: list[DeadLetter] = []
+        self.commits: list[Batch] = []  # that went through
+        self.refused: list[frozenset[int]] = []  # partitions of commits that came too late
+        self.ads: dict[AdKey, AdOutcome] = {}
+        self.written: Counter[AdKey] = Counter()
+        self.photos_stored: set[bytes] = set()
+        self.loads: Counter[str] = Counter()
+        self.offsets: dict[int, int] = {}
+        self.epochs: dict[int, int] = {}
+        self.releases: tuple[ReadyRelease, ...] = (self.release("r1"),)
+        self.reports: list[Tally] = []
+        self.stream, self.seat, self.photos = WorldStream(self), WorldSeat(self), WorldPhotos(self)
+
+    # --- the test's side
+
+    def hold(self, act: str) -> None:
+        """Make an act wait; of photos, "photo URL"."""
+        with self.changed:
+            self.held.add(act)
+
+    def free(self, *acts: str) -> None:
+        with self.changed:
+            self.held.difference_update(acts)
+            self.changed.notify_all()
+        self.photos.look_again()
+
+    def fail(self, act: str, *errors: Exception) -> None:
+        """Make an act raise these, one a call."""
+        with self.changed:
+            self.trouble[act].extend(errors)
+
+    def until(self, what: Callable[[], object]) -> None:
+        """Wait until this is true."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: bool(what()), PATIENCE_S):
+                raise AssertionError(f"it never came; last happened {self.happened[-20:]}")
+
+    def publish(
+        self, ad_id: str, *urls: str, revision: int = 1, partition: int = 0, **changes: object
+    ) -> int:
+        """Put an event on the topic; its offset."""
+        event = {
+            "schema": 1,
+            "event_id": f"{ad_id}-{revision}",
+            "kind": "upserted",
+            "catalog": "kg",
+            "ad_id": ad_id,
+            "revision": revision,
+            "occurred_at": "2026-05-01T12:00:00Z",
+            "photos": [{"url": url} for url in urls],
+            **changes,
+        }
+        return self.publish_bytes(json.dumps(event).encode(), partition)
+
+    def publish_bytes(self, value: bytes, partition: int = 0) -> int:
+        with self.changed:
+            offset, now_ms = len(self.log[partition]), int(datetime.now(UTC).timestamp() * 1e3)
+            record = StreamRecord("ads", partition, offset, now_ms, None, value)
+            self.log[partition].append(record)
+            self.changed.notify_all()
+            return offset
+
+    def release(self, name: str, backbone: str = "b1") -> ReadyRelease:
+        return tiny_release(name, backbone, GatedBackbone(self))
+
+    def committed(self, *ad_ids: str) -> bool:
+        return all(AdKey("kg", ad_id) in self.ads for ad_id in ad_ids)
+
+    def labels(self) -> dict[str, dict[str, str]]:
+        """By ad and release, as written."""
+        return {
+            key.ad_id: {name: items[0].label for name, items in ad.predictions.items() if items}
+            for key, ad in self.ads.items()
+        }
+
+    def session(
+        self, policy: SessionPolicy = QUICK, keep_going: Callable[[], bool] = lambda: True
+    ) -> Session:
+        ports = SessionPorts(
+            stream=self.stream,
+            seat=self.seat,
+            reader=RecordReader(EventLimits(), ReceiptRule(date(2026, 1, 1))),
+            revisions=self.revisions,
+            photos=self.photos,
+            scorer=self.scorer,
+            dead_letters=self,
+            results=self,
+            committed=lambda batch, result: self.act("committed"),
+        )
+        return Session(ports, policy, report=self.reports.append, keep_going=keep_going)
+
+    # --- the ports' side
+
+    def act(self, name: str) -> None:
+        """Note an act; wait at its gate; raise what it shall raise."""
+        with self.changed:
+            self.happened.append(name)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: name not in self.held, PATIENCE_S)
+            if self.trouble[name]:
+                raise self.trouble[name].pop(0)
+
+    def scorer(self) -> AdScorer:
+        self.act("scorer")
+        return AdScorer(self.releases, tuple(all_tasks()))
+
+    def revisions(self, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]:
+        self.act("revisions")
+        return {(e.key, e.revision) for e in events if e.revision <= self._revision(e.key)}
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        self.act("dead letters")
+        self.letters.extend(letters)
+
+    def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
+        """All of it or nothing, checked as `resources/sessions/commit.py` does."""
+        self.act("commit")
+        with self.changed:
+            lost = frozenset(p for p in batch.partitions if self.epochs.get(p) != epochs[p])
+            if lost:
+                self.refused.append(batch.partitions)
+                raise LeaseLostError(lost, "another session has them")
+            if batch.releases != tuple(release.name for release in self.releases):
+                raise ReleaseChangedError("moved")
+            brought = {photo.photo_sha256 for photo in batch.renditions}
+            named = {photo.sha256 for ad in batch.ads for photo in ad.photos} - {None}
+            if not named <= brought | self.photos_stored:
+                raise PhotosGoneError("swept away")
+            self.photos_stored |= brought
+            won = [ad for ad in batch.ads if ad.event.revision > self._revision(ad.event.key)]
+            assert len({ad.event.key for ad in batch.ads}) == len(batch.ads), "an ad twice"
+            for ad in won:
+                self.ads[ad.event.key] = ad
+                self.written[ad.event.key] += 1
+            for partition, offset in batch.next_offsets.items():
+                assert offset > self.offsets.get(partition, 0), "offsets never move back"
+                self.offsets[partition] = offset
+            self.commits.append(batch)
+            self.changed.notify_all()
+            days = {ad.event.key: ad.receipt.day for ad in won}
+            return CommitResult(days, datetime.now(UTC))
+
+    def _revision(self, key: AdKey) -> int:
+        return self.ads[key].event.revision if key in self.ads else -1
+
+
+class WorldStream:
+    """The topic, as one consumer sees it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.positions: dict[int, int] = {}
+        self.polls = 0
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        self.world.act("assign")
+        self.positions = dict(offsets)
+
+    def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
+        self.world.act("poll")
+        self.polls += 1
+        found: list[StreamRecord] = []
+        with self.world.changed:
+            self.world.changed.wait_for(self._any, timeout_s)
+            for partition, position in self.positions.items():
+                some = self.world.log[partition][position:][: max_records - len(found)]
+                self.positions[partition] += len(some)
+                found += some
+        return found
+
+    def _any(self) -> bool:
+        return any(len(self.world.log[p]) > position for p, position in self.positions.items())
+
+
+class WorldSeat:
+    """The leases of one session; the test plays the others."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.held: dict[int, int] = {}  # what this session believes to hold
+        self.given_up: list[int] = []
+        self._changes: list[Taken | Asked] = []
+        self._left = threading.Event()
+
+    def grant(self, *partitions: int) -> None:
+        """The session gets these, from their committed offsets on, under a new epoch."""
+        with self.world.changed:
+            for partition in partitions:
+                epoch = self.world.epochs.get(partition, 0) + 1
+                self.world.epochs[partition] = self.held[partition] = epoch
+                offset = self.world.offsets.get(partition, 0)
+                self._changes.append(Taken(Ownership(partition, epoch), offset))
+
+    def ask(self, partition: int) -> None:
+        """Another session's share grew."""
+        with self.world.changed:
+            self._changes.append(Asked(partition))
+
+    def take_away(self, partition: int) -> None:
+        """Another session has it now; this one is not told yet."""
+        with self.world.changed:
+            self.world.epochs[partition] += 1
+
+    def tell_lost(self, partition: int) -> None:
+        """What a renewal finds."""
+        with self.world.changed:
+            self.held.pop(partition, None)
+            self._changes.append(Asked(partition, lost=True))
+
+    # --- the session's side
+
+    def changes(self) -> list[Taken | Asked]:
+        with self.world.changed:
+            changes, self._changes = self._changes, []
+            return changes
+
+    def give_up(self, partition: int) -> None:
+        self.world.act("give up")
+        with self.world.changed:
+            if self.held.pop(partition, None) is not None:
+                self.given_up.append(partition)
+            self.world.changed.notify_all()
+
+    def lose(self, partition: int) -> None:
+        self.tell_lost(partition)
+
+    def leave(self) -> None:
+        with self.world.changed:
+            if not self._left.is_set():
+                self._left.set()
+                self._changes.extend(Asked(partition) for partition in self.held)
+
+    @property
+    def left(self) -> bool:
+        return self._left.is_set()
+
+
+class WorldPhotos:
+    """Photos by what their URLs say, each behind a gate of its own."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.most_loaded = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._loop = None
+
+    def look_again(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._opened.set)
+
+    async def load(
+        self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
+    ) -> LoadedPhotos:
+        found = {}
+        for ref in refs:
+            url = str(ref.url)
+            with self.world.changed:
+                self.world.loads[url] += 1
+            self.world.act("photos")
+            known = sha(url) in self.world.photos_stored
+            while f"photo {url}" in self.world.held:
+                self._opened.clear()
+                await self._opened.wait()
+            found[ref] = tiny_photo(url, backbones, stored=known)
+        return LoadedPhotos(found)
+
+
+class GatedBackbone(TinyBackbone):
+    """The model, behind a gate."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        if len(images):
+            self.world.act("embed")
+        return super().embed(images)
+
+
+class Working:
+    """A session at work in a thread; at the end of the block it is asked to leave."""
+
+    def __init__(
+        self, world: World, policy: SessionPolicy = QUICK, **session: Callable[[], bool]
+    ) -> None:
+        self.world = world
+        self.session = world.session(policy, **session)
+        self.total = Tally()
+        self.error: BaseException | None = None
+        self.ended = False
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.world.seat.leave()
+        if kind is None:
+            self._thread.join(PATIENCE_S)
+        stuck = self._thread.is_alive()
+        if stuck:  # a test has failed: leave no thread behind
+            self.world.free(*list(self.world.held))
+            self.session.state.end()
+            self._thread.join(PATIENCE_S)
+        assert kind is not None or not stuck, "the session did not end"
+        names = {thread.name for thread in threading.enumerate()}
+        assert not any(name.startswith("session-") for name in names), names
+
+    def _run(self) -> None:
+        try:
+            self.total = self.session.run()
+        except BaseException as error:  # noqa: BLE001 - the test's thread looks at it
+            self.error = error
+        with self.world.changed:
+            self.ended = True
+            self.world.changed.notify_all()
+
+    def until_ended(self) -> None:
+        self.world.until(lambda: self.ended)

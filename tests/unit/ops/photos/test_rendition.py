@@ -1,0 +1,486 @@
+"""Renditions: what goes in, what comes out, and that nothing else ever does."""
+
+import random
+import subprocess
+import sys
+import threading
+import warnings
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+from ops.errors import BadInputError, Reason
+from ops.photos.rendition import LONGEST_SIDE, make_rendition, make_thumbnail
+from ops.types import Rendition
+from tests.support import odd_photos as odd
+
+MAX_PIXELS = 50_000_000
+WHITE = (255, 255, 255)
+
+
+def render(data: bytes) -> Rendition:
+    return make_rendition(data, max_pixels=MAX_PIXELS)
+
+
+def pixels_of(rendition: Rendition) -> np.ndarray:
+    """As Pillow sees it: another decoder than the one that made it."""
+    return np.asarray(Image.open(BytesIO(rendition.data)).convert("RGB")).astype(int)
+
+
+def quadrants_of(rendition: Rendition) -> np.ndarray:
+    """(2, 2, 3): the mean colour of the middle of each quadrant."""
+    pixels = pixels_of(rendition)
+    height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+    corners = [(y, x) for y in (0, height) for x in (0, width)]
+    means = [
+        pixels[y + height // 4 : y + 3 * height // 4, x + width // 4 : x + 3 * width // 4].mean(
+            (0, 1)
+        )
+        for y, x in corners
+    ]
+    return np.array(means).reshape(2, 2, 3)
+
+
+def assert_shows(rendition: Rendition, expected: np.ndarray, tolerance: float = 8) -> None:
+    expected = np.asarray(expected).astype(int)
+    if expected.shape == (2, 2):
+        expected = np.repeat(expected[:, :, None], 3, axis=2)
+    assert np.abs(quadrants_of(rendition) - expected).max() <= tolerance
+
+
+def markers_of(data: bytes) -> set[int]:
+    """The markers of a JPEG's header, up to the first scan."""
+    found, at = set(), 2
+    while data[at + 1] != 0xDA:
+        assert data[at] == 0xFF
+        found.add(data[at + 1])
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return found
+
+
+def reason_of(data: bytes, max_pixels: int = MAX_PIXELS) -> Reason:
+    with pytest.raises(BadInputError) as caught:
+        make_rendition(data, max_pixels=max_pixels)
+    assert len(caught.value.detail) < 300
+    return caught.value.reason
+
+
+KEPT = {
+    "baseline": odd.jpeg(),
+    "progressive": odd.jpeg(progressive=True),
+    "grey": odd.jpeg(odd.grey_picture()),
+    "no chroma subsampling": odd.jpeg(subsampling=0),
+    "restart markers": odd.jpeg(restart_marker_rows=1),
+    "as large as allowed": odd.jpeg(odd.picture(640, 480)),
+    "Exif that says upright": odd.jpeg(exif=odd.exif(1)),
+    "Exif that is broken": odd.jpeg(exif=b"Exif\0\0II*\0\xff\xff\xff\x7f"),
+    "Exif with orientation 9": odd.jpeg(exif=odd.exif(9)),
+    "colour profile": odd.jpeg(icc_profile=odd.display_profile()),
+    "comment": odd.jpeg(comment=b"taken at home"),
+}
+
+ENCODED = {
+    "too large": odd.jpeg(odd.picture(1280, 960)),
+    "CMYK as Adobe writes it": odd.jpeg(odd.picture().convert("CMYK")),
+    "RGB without conversion": odd.jpeg(keep_rgb=True),
+    "PNG": odd.save(odd.picture(), "PNG"),
+    "PNG, 16 bits": odd.png_16_bit_rgb(),
+    "PNG, palette": odd.save(odd.picture().quantize(8), "PNG"),
+    "PNG, text bomb": odd.png_with_text_bomb(100_000_000),
+    "PNG, odd animation": odd.png_with_odd_animation(),
+    "WebP": odd.save(odd.picture(), "WEBP", quality=95),
+    "WebP, lossless": odd.save(odd.picture(), "WEBP", lossless=True),
+    "WebP, animated": odd.animated("WEBP"),
+    "GIF": odd.save(odd.picture(), "GIF"),
+    "GIF, animated": odd.animated("GIF"),
+    "AVIF": odd.save(odd.picture(), "AVIF", quality=95),
+    "MPO": odd.save(
+        odd.picture(1280, 960), "MPO", save_all=True, append_images=[Image.new("RGB", (1280, 960))]
+    ),
+}
+
+
+@pytest.mark.parametrize("data", KEPT.values(), ids=KEPT.keys())
+def test_a_small_upright_jpeg_keeps_its_coded_data_and_loses_its_metadata(data: bytes) -> None:
+    """The pixels are bit for bit those of the source; nothing but the picture is left."""
+    made = render(data)
+    assert np.array_equal(simplejpeg.decode_jpeg(made.data), simplejpeg.decode_jpeg(data))
+    scan = data[data.index(b"\xff\xda") :]
+    assert made.data.endswith(scan)
+    assert markers_of(made.data) <= {0xE0, 0xDB, 0xC4, 0xC0, 0xC2, 0xDD}
+    assert b"Exif" not in made.data and b"ICC_PROFILE" not in made.data
+    assert b"home" not in made.data
+
+
+@pytest.mark.parametrize("data", ENCODED.values(), ids=ENCODED.keys())
+def test_everything_else_is_encoded_once(data: bytes) -> None:
+    """Colours stay where they were, and the result is a plain JPEG of the right size."""
+    made = render(data)
+    assert_shows(made, odd.QUADRANTS, tolerance=10)
+    assert simplejpeg.decode_jpeg_header(made.data)[2:] == ("YCbCr", "420")
+    assert markers_of(made.data) <= {0xE0, 0xDB, 0xC4, 0xC0}
+
+
+def test_a_rendition_tells_where_it_came_from() -> None:
+    """Digests, sizes and format are those of the bytes."""
+    data = odd.save(odd.picture(1000, 500), "PNG")
+    made = render(data)
+    assert made.photo_sha256 == sha256(data).digest()
+    assert made.sha256 == sha256(made.data).digest()
+    assert (made.width, made.height) == (640, 320)
+    assert (made.source_width, made.source_height) == (1000, 500)
+    assert (made.source_format, made.source_bytes) == ("png", len(data))
+    assert Image.open(BytesIO(made.data)).size == (640, 320)
+
+
+@pytest.mark.parametrize("data", [*KEPT.values(), *ENCODED.values()])
+def test_a_rendition_of_a_rendition_is_itself(data: bytes) -> None:
+    """What was stored is what would be stored again, byte for byte."""
+    once = render(data)
+    assert render(data) == once
+    assert render(once.data).data == once.data
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("photo_format", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_every_orientation_comes_out_upright(
+    photo_format: str, orientation: int, order: str
+) -> None:
+    """All eight, in both byte orders, in every format that can say so."""
+    block = odd.exif(orientation, order=order)
+    made = render(odd.save(odd.turned(orientation), photo_format, quality=95, exif=block))
+    assert (made.width, made.height) == (96, 64)
+    assert_shows(made, odd.QUADRANTS, tolerance=12)
+
+
+GREY = {
+    "PNG, grey": odd.save(odd.grey_picture(), "PNG"),
+    "PNG, 16 bits": odd.png_16_bit_grey(),
+    "PNG, grey and opaque alpha": odd.save(odd.grey_picture().convert("LA"), "PNG"),
+    "WebP": odd.save(odd.grey_picture(), "WEBP", lossless=True),
+    "GIF": odd.save(odd.grey_picture(), "GIF"),
+    "JPEG, large": odd.jpeg(odd.grey_picture(1200, 800)),
+    "JPEG, turned": odd.jpeg(odd.grey_picture().rotate(180), exif=odd.exif(3)),
+}
+
+
+@pytest.mark.parametrize("data", GREY.values(), ids=GREY.keys())
+def test_grey_stays_grey(data: bytes) -> None:
+    """8 and 16 bits alike."""
+    assert_shows(render(data), odd.GREY_QUADRANTS)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    """Not scaled to 1 of 255."""
+    image = Image.new("1", (96, 64), 0)
+    image.paste(1, (48, 0, 96, 64))
+    assert_shows(render(odd.save(image, "PNG")), np.array([[0, 255], [0, 255]]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        odd.see_through("PNG"),
+        odd.see_through("WEBP", lossless=True),
+        odd.see_through("AVIF", quality=95),
+        odd.see_through_palette("PNG"),
+        odd.see_through_palette("GIF"),
+    ],
+    ids=["PNG", "WebP", "AVIF", "palette PNG", "palette GIF"],
+)
+def test_transparency_goes_over_white(data: bytes) -> None:
+    """What was see-through is white, not black."""
+    shown = quadrants_of(render(data))
+    assert np.abs(shown[:, 1] - WHITE).max() <= 6
+    assert np.abs(shown[0, 0] - odd.QUADRANTS[0, 0]).max() <= 10
+
+
+def test_half_transparency_is_mixed_with_white() -> None:
+    """Grey and alpha at a half is half way to white; 2-bit grey with a transparent value too."""
+    half = Image.new("LA", (96, 64), (100, 128))
+    expected = np.full((2, 2), round(100 * 128 / 255 + 255 * 127 / 255))
+    assert_shows(render(odd.save(half, "PNG")), expected)
+    rgb = odd.save(Image.new("RGB", (96, 64), (10, 20, 30)), "PNG", transparency=(10, 20, 30))
+    assert_shows(render(rgb), np.full((2, 2), 255))
+
+
+@pytest.mark.parametrize("size", [(1000, 16), (16, 1000), (65_000, 16), (641, 640), (1281, 961)])
+@pytest.mark.parametrize("photo_format", ["JPEG", "PNG"])
+def test_any_shape_fits(photo_format: str, size: tuple[int, int]) -> None:
+    """The longest side is 640, and no side vanishes."""
+    made = render(odd.save(odd.picture(*size), photo_format))
+    assert max(made.width, made.height) == LONGEST_SIDE
+    scale = 640 / max(size)
+    assert (made.width, made.height) == tuple(max(1, round(side * scale)) for side in size)
+    assert Image.open(BytesIO(made.data)).size == (made.width, made.height)
+
+
+def test_bands_do_not_show() -> None:
+    """A photo that is reduced in several bands equals the one reduced whole."""
+    image = odd.noisy(2700, 1850)
+    made = render(odd.save(image, "PNG", compress_level=1))
+    whole = image.reduce(2).resize((640, round(1850 * 640 / 2700)), Image.Resampling.BILINEAR)
+    assert np.abs(pixels_of(made) - np.asarray(whole).astype(int)).mean() < 3
+
+
+def test_rare_subsampling_is_read() -> None:
+    """3x1, which the fast decoder refuses, is decoded by the other one."""
+    data = bytearray(odd.jpeg(odd.picture(96, 64), subsampling=0))
+    at = data.index(b"\xff\xc0") + 11
+    data[at] = 0x31
+    with pytest.raises(ValueError, match="subsampling"):
+        simplejpeg.decode_jpeg(bytes(data))
+    assert (render(bytes(data)).width, render(bytes(data)).height) == (96, 64)
+
+
+def test_padding_before_the_end_is_forgiven() -> None:
+    """A complete picture with a few stray bytes before its end marker is encoded again."""
+    data = odd.jpeg()
+    made = render(data[:-2] + b"\x11" * 8 + b"\xff\xd9")
+    assert_shows(made, odd.QUADRANTS)
+    assert simplejpeg.decode_jpeg(made.data).shape == (64, 96, 3)
+
+
+def test_bytes_behind_the_end_are_dropped() -> None:
+    """Whatever is hidden behind a JPEG does not get into the store."""
+    data = odd.jpeg()
+    assert render(data + b"<script>" * 1000).data == render(data).data
+
+
+REFUSED = {
+    "empty": (b"", Reason.PHOTO_EMPTY),
+    "HTML": (b"<!doctype html><title>404</title>", Reason.PHOTO_UNKNOWN_FORMAT),
+    "zeros": (bytes(10_000), Reason.PHOTO_UNKNOWN_FORMAT),
+    "BMP": (odd.save(odd.picture(), "BMP"), Reason.PHOTO_UNKNOWN_FORMAT),
+    "TIFF": (odd.save(odd.picture(), "TIFF"), Reason.PHOTO_UNKNOWN_FORMAT),
+    "JPEG 2000": (odd.save(odd.picture(), "JPEG2000"), Reason.PHOTO_UNKNOWN_FORMAT),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), Reason.PHOTO_UNKNOWN_FORMAT),
+    "two bytes of a JPEG": (b"\xff\xd8", Reason.PHOTO_TRUNCATED),
+    "JPEG without a picture": (b"\xff\xd8\xff\xd9", Reason.PHOTO_BROKEN),
+    "JPEG, 12 bits": (
+        odd.jpeg().replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c"),
+        Reason.PHOTO_UNKNOWN_FORMAT,
+    ),
+    "JPEG without its end marker": (odd.jpeg()[:-2], Reason.PHOTO_TRUNCATED),
+    "JPEG, kept, half": (odd.jpeg(odd.noisy(400, 300))[:9000], Reason.PHOTO_TRUNCATED),
+    "JPEG, large, half": (odd.jpeg(odd.noisy(900, 700))[:40_000], Reason.PHOTO_TRUNCATED),
+    "JPEG, half, end marker put back": (
+        odd.jpeg(odd.noisy(400, 300))[:9000] + b"\xff\xd9",
+        Reason.PHOTO_TRUNCATED,
+    ),
+    "JPEG without quantisation": (
+        odd.jpeg(odd.noisy(400, 300)).replace(b"\xff\xdb", b"\xff\xe5"),
+        Reason.PHOTO_BROKEN,
+    ),
+    "JPEG, endless scans": (odd.jpeg_with_scans(500), Reason.PHOTO_BROKEN),
+    "JPEG of 64250x64250": (odd.jpeg_claiming(64_250, 64_250), Reason.PHOTO_TOO_LARGE),
+    "JPEG of no height": (odd.jpeg_claiming(96, 0), Reason.PHOTO_TOO_SMALL),
+    "PNG of 64250x64250": (odd.png_claiming(64_250, 64_250), Reason.PHOTO_TOO_LARGE),
+    "PNG of 2^31": (odd.png_claiming(2**31 - 1, 2**31 - 1), Reason.PHOTO_TOO_LARGE),
+    "PNG of no pixels": (odd.png_claiming(0, 0), Reason.PHOTO_TOO_SMALL),
+    "PNG, too few pixels": (odd.png_claiming(640, 640), Reason.PHOTO_TRUNCATED),
+    "PNG, half": (odd.save(odd.noisy(200, 200), "PNG")[:20_000], Reason.PHOTO_TRUNCATED),
+    "PNG without header": (b"\x89PNG\r\n\x1a\n" + bytes(40), Reason.PHOTO_BROKEN),
+    "GIF of 65535x65535": (odd.gif_claiming(65_535, 65_535), Reason.PHOTO_TOO_LARGE),
+    "GIF, overhanging frame": (
+        odd.gif_with_overhanging_frame(65_535, 65_535),
+        Reason.PHOTO_TOO_LARGE,
+    ),
+    "GIF, overhanging a little": (
+        odd.gif_with_overhanging_frame(9_000, 9_999),
+        Reason.PHOTO_TOO_LARGE,
+    ),
+    "GIF without image": (b"GIF89a\x60\0\x40\0\0\0\0;", Reason.PHOTO_BROKEN),
+    "GIF, half": (odd.save(odd.noisy(200, 200), "GIF")[:9_000], Reason.PHOTO_TRUNCATED),
+    "WebP of 16383x16383": (odd.webp_claiming(16_383, 16_383), Reason.PHOTO_TOO_LARGE),
+    "WebP, half": (odd.save(odd.noisy(200, 200), "WEBP")[:2_000], Reason.PHOTO_TRUNCATED),
+    "WebP without image": (b"RIFF\x10\0\0\0WEBPEXIF" + bytes(20), Reason.PHOTO_BROKEN),
+    "AVIF, half": (odd.save(odd.noisy(200, 200), "AVIF")[:2_000], Reason.PHOTO_TRUNCATED),
+    "AVIF without meta": (b"\0\0\0\x18ftypavif\0\0\0\0avifmif1", Reason.PHOTO_BROKEN),
+    "a pixel": (odd.save(Image.new("RGB", (1, 1)), "PNG"), Reason.PHOTO_TOO_SMALL),
+    "a tracking line": (odd.save(Image.new("RGB", (640, 15)), "JPEG"), Reason.PHOTO_TOO_SMALL),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_used_says_why(data: bytes, reason: Reason) -> None:
+    """One reason a case, always a BadInputError."""
+    assert reason_of(data) is reason
+
+
+@pytest.mark.parametrize("photo_format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
+def test_the_cap_on_pixels_is_inclusive(photo_format: str) -> None:
+    """As many as the cap pass, one more does not."""
+    data = odd.save(odd.picture(100, 50), photo_format)
+    assert make_rendition(data, max_pixels=5_000).width == 100
+    assert reason_of(data, max_pixels=4_999) is Reason.PHOTO_TOO_LARGE
+
+
+MEASURE_MEMORY = """
+import resource, sys
+from ops.errors import BadInputError
+from ops.photos.rendition import make_rendition
+
+photo = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    make_rendition(photo, max_pixels=50_000_000)
+    print("made")
+except BadInputError as error:
+    print(error.reason)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("photo", "outcome", "megabytes"),
+    [
+        (odd.png_inflating(300_000_000), "made", 8),
+        (odd.png_with_text_bomb(300_000_000), "made", 8),
+        (odd.webp_claiming(16_383, 16_383), "photo_too_large", 8),
+        # 24 million pixels of one byte, the bytes themselves, and a band of them as RGBA
+        (odd.see_through_palette("PNG", 6000, 4000), "made", 24 + 30),
+        (odd.jpeg(odd.picture(6000, 4000)), "made", 12),
+    ],
+    ids=["endless pixels", "text bomb", "canvas", "large palette", "large JPEG"],
+)
+def test_memory_follows_the_picture_and_not_the_claim(
+    photo: bytes, outcome: str, megabytes: int
+) -> None:
+    """Bombs cost next to nothing, large photos no full-size copy; in a process apart."""
+    told = subprocess.run(
+        [sys.executable, "-c", MEASURE_MEMORY],
+        input=photo,
+        capture_output=True,
+        check=True,
+        cwd=Path(odd.__file__).parents[2],
+    ).stdout.split()
+    assert told[0].decode() == outcome
+    assert int(told[1]) <= megabytes * 1024
+
+
+CORRUPTIBLE = [
+    odd.jpeg(odd.noisy(120, 90), exif=odd.exif(6)),
+    odd.jpeg(odd.noisy(120, 90), icc_profile=odd.display_profile()),
+    odd.jpeg(odd.noisy(120, 90), progressive=True, restart_marker_rows=2),
+    odd.jpeg(odd.noisy(700, 300)),
+    odd.jpeg(odd.noisy(90, 60).convert("CMYK")),
+    odd.save(odd.noisy(60, 50), "PNG"),
+    odd.save(odd.noisy(60, 50).convert("RGBA"), "PNG", exif=odd.exif(5)),
+    odd.save(odd.noisy(60, 50).quantize(64), "PNG", transparency=3),
+    odd.png_16_bit_grey(),
+    odd.png_with_odd_animation(),
+    odd.save(odd.noisy(60, 50), "WEBP", exif=odd.exif(3)),
+    odd.save(odd.noisy(60, 50).convert("RGBA"), "WEBP", lossless=True),
+    odd.animated("WEBP"),
+    odd.animated("GIF"),
+    odd.see_through_palette("GIF"),
+    odd.save(odd.noisy(60, 50), "GIF", comment=b"x" * 300),
+    odd.save(odd.noisy(60, 50), "AVIF", exif=odd.exif(8)),
+    odd.see_through("AVIF"),
+]
+
+
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    data=st.sampled_from(CORRUPTIBLE),
+    seed=st.integers(0, 2**32),
+    head=st.booleans(),
+    n_changes=st.integers(0, 12),
+    cut=st.one_of(st.none(), st.floats(0, 1)),
+)
+def test_no_corruption_ends_in_anything_else(
+    data: bytes, seed: int, head: bool, n_changes: int, cut: float | None
+) -> None:
+    """Bytes changed anywhere, the end cut off: a whole rendition or a reason, never a warning."""
+    rng, spoilt = random.Random(seed), bytearray(data)
+    for _ in range(n_changes):
+        at = rng.randrange(min(len(spoilt), 200) if head else len(spoilt))
+        spoilt[at] = rng.choice((0, 255, rng.randrange(256)))
+    if cut is not None:
+        del spoilt[int(cut * len(spoilt)) :]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            made = make_rendition(bytes(spoilt), max_pixels=1_000_000)
+        except BadInputError as error:
+            assert error.reason.startswith("photo_")
+            assert error.__cause__ is None or not isinstance(error.__cause__, Warning)
+            return
+    assert simplejpeg.decode_jpeg(made.data).shape == (made.height, made.width, 3)
+    assert max(made.width, made.height) <= LONGEST_SIDE
+    assert make_thumbnail(made.data)
+
+
+@pytest.mark.parametrize("data", CORRUPTIBLE)
+def test_every_truncation_is_seen(data: bytes) -> None:
+    """A file cut anywhere never passes for a whole one."""
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        pytest.skip("a GIF may be cut behind its first frame: the animation is not read")
+    for end in sorted({*range(1, 64), *range(64, len(data), max(1, len(data) // 60))}):
+        if end < len(data):
+            assert reason_of(data[:end]) in (
+                Reason.PHOTO_TRUNCATED,
+                Reason.PHOTO_BROKEN,
+                Reason.PHOTO_UNKNOWN_FORMAT,
+            )
+
+
+def test_truncated_images_stay_refused_whatever_pillow_was_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another library's LOAD_TRUNCATED_IMAGES does not change what a JPEG's rendition is."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert reason_of(odd.jpeg(odd.noisy(900, 700))[:40_000]) is Reason.PHOTO_TRUNCATED
+
+
+def test_threads_give_the_same_bytes() -> None:
+    """Eight threads at once agree with one."""
+    photos = [*KEPT.values(), *ENCODED.values()]
+    alone = [render(data).data for data in photos]
+    seen: list[list[bytes]] = []
+    threads = [
+        threading.Thread(target=lambda: seen.append([render(data).data for data in photos]))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [alone] * 8
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 480), (160, 120)), ((96, 64), (96, 64)), ((640, 16), (160, 4))]
+)
+def test_a_thumbnail_fits_and_is_never_enlarged(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    """Longest side 160 at most, same picture, same bytes every time."""
+    data = render(odd.jpeg(odd.picture(*size))).data
+    thumbnail = make_thumbnail(data)
+    assert Image.open(BytesIO(thumbnail)).size == expected
+    assert make_thumbnail(data) == thumbnail
+    if min(expected) > 32:
+        assert_shows(render(thumbnail), odd.QUADRANTS, tolerance=12)
+
+
+def test_a_thumbnail_of_a_spoilt_rendition_is_refused() -> None:
+    """Damage in the store is a reason, not a crash."""
+    data = render(odd.jpeg(odd.noisy(300, 200))).data
+    for spoilt, reason in (
+        (data[:3000], Reason.PHOTO_TRUNCATED),
+        (b"\xff\xd8\xff" + bytes(50), Reason.PHOTO_BROKEN),
+        (b"", Reason.PHOTO_BROKEN),
+    ):
+        with pytest.raises(BadInputError) as caught:
+            make_thumbnail(spoilt)
+        assert caught.value.reason is reason

@@ -1,0 +1,210 @@
+"""The scoring: every photo ends as one or as a failure, every record as an ad or a dead letter."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from ops.errors import Reason
+from ops.events.parse import EventLimits
+from ops.outcomes import DeadLetter, StageTimes
+from ops.scoring.ads import AdScorer, LoadedAd, LoadedPhotos, ReceiptRule, RecordReader
+from ops.scoring.ready_release import ReadyRelease
+from ops.tasks import all_tasks
+from ops.types import AdKey, AdStatus, EventKind, Failure, PhotoRef, StreamRecord
+from tests.support.batches import event, receipt, rendition, sha
+from tests.support.tiny_release import SURE, TinyBackbone, tiny_photo, tiny_release
+
+DAY = date(2026, 1, 1)
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def scorer(*releases: ReadyRelease) -> AdScorer:
+    return AdScorer(releases or (tiny_release("r1"),), tuple(all_tasks()))
+
+
+def loaded(
+    ad_id: str,
+    urls: Sequence[str],
+    *,
+    backbones: Sequence[str] = ("b1",),
+    known: dict[str, np.ndarray] | None = None,
+    stored: bool = True,
+    **changes: object,
+) -> LoadedAd:
+    """An ad whose photos were loaded for these backbones."""
+    refs = tuple(PhotoRef(url=url) for url in urls)
+    photos = {ref: tiny_photo(str(ref.url), backbones, known=known, stored=stored) for ref in refs}
+    made = replace(event(ad_id, **changes), photos=refs)
+    return LoadedAd(made, receipt(), LoadedPhotos(photos, fetch_ms=3.0, photos_ms=4.0), 5.0)
+
+
+def test_an_ad_is_scored_on_its_good_photos() -> None:
+    """Failed photos are kept with their reasons; the status says what is left; order is kept."""
+    scored = scorer().score(
+        [
+            loaded("1", ["dark-1", "bad-1"]),
+            loaded("2", ["bad-2"]),
+            loaded("3", []),
+            loaded("4", [], kind=EventKind.DELETED),
+        ]
+    )
+    assert [(ad.event.key.ad_id, ad.status) for ad in scored.ads] == [
+        ("1", AdStatus.SCORED),
+        ("2", AdStatus.UNSCORED),
+        ("3", AdStatus.NO_PHOTOS),
+        ("4", AdStatus.DELETED),
+    ]
+    (prediction,) = scored.ads[0].predictions["r1"]
+    assert prediction.label == "dark"
+    assert all(ad.predictions["r1"] == () for ad in scored.ads[1:])
+    first, second = scored.ads[0].photos
+    assert (first.sha256, first.failure) == (sha("dark-1"), None)
+    assert second.failure == Failure(Reason.FETCH_NOT_FOUND, "no such photo")
+
+
+def test_a_score_is_the_mean_over_the_distinct_photos() -> None:
+    """A photo that an ad brings twice counts once: 2 bright against 1 dark, not 2 against 2."""
+    scored = scorer().score([loaded("1", ["dark-1", "dark-1", "bright-1", "bright-2"])])
+    (prediction,) = scored.ads[0].predictions["r1"]
+    assert prediction.label == "bright"
+    assert np.isclose(prediction.score, (2 * SURE + (1 - SURE)) / 3, atol=1e-5)
+    assert len(scored.ads[0].photos) == 4, "each keeps its position"
+
+
+def test_releases_that_share_a_backbone_embed_once() -> None:
+    """Two heads, one pass; another backbone gets its own; a photo that ads share is one photo."""
+    shared, other = TinyBackbone(), TinyBackbone()
+    scored = scorer(
+        tiny_release("r1", "b1", shared),
+        tiny_release("r2", "b1", shared, ("night", "day")),
+        tiny_release("r3", "b2", other, ("x", "y")),
+    ).score(
+        [
+            loaded("1", ["dark-1", "bright-1"], backbones=("b1", "b2")),
+            loaded("2", ["dark-1"], backbones=("b1", "b2")),
+        ]
+    )
+    assert (sum(shared.calls), sum(other.calls)) == (2, 2)
+    made = [(item.backbone, item.sha256) for item in scored.embeddings]
+    assert sorted(made) == sorted(
+        (backbone, sha(url)) for backbone in ("b1", "b2") for url in ("dark-1", "bright-1")
+    )
+    labels = {name: made[0].label for name, made in scored.ads[1].predictions.items()}
+    assert labels == {"r1": "dark", "r2": "night", "r3": "x"}
+
+
+def test_a_vector_that_is_held_is_used_and_not_made_again() -> None:
+    """What PostgreSQL knows of a photo is not computed; only what is missing is."""
+    known, missing = TinyBackbone(), TinyBackbone()
+    held = {"b1": np.array([0, 1], np.float16)}  # says bright, whatever the pixels say
+    scored = scorer(tiny_release("r1", "b1", known), tiny_release("r2", "b2", missing)).score(
+        [loaded("1", ["dark-1"], backbones=("b1", "b2"), known=held)]
+    )
+    assert sum(known.calls) == 0
+    assert [(item.backbone, item.release) for item in scored.embeddings] == [("b2", "r2")]
+    labels = {name: made[0].label for name, made in scored.ads[0].predictions.items()}
+    assert labels == {"r1": "bright", "r2": "dark"}
+
+
+def test_only_photos_that_are_new_bring_a_rendition() -> None:
+    """A photo that was stored before is not written again."""
+    scored = scorer().score([loaded("1", ["dark-1"], stored=False), loaded("2", ["dark-2"])])
+    assert scored.renditions == (rendition(sha("dark-1")),)
+
+
+def test_an_ad_is_ready_for_the_backbones_that_its_photos_were_prepared_for() -> None:
+    """A release with another backbone must not meet a photo without its image or vector."""
+    vector = {"b2": np.array([1, 0], np.float16)}
+    ad = loaded("1", ["dark-1", "bad-1"], backbones=("b1",), known=vector)
+    assert ad.ready_for(["b1", "b2"])
+    assert not ad.ready_for(["b1", "b3"])
+    assert loaded("2", ["bad-1"]).ready_for(["b3"]), "a photo that failed needs nothing"
+
+
+def test_times_are_those_of_the_ads_own_stages() -> None:
+    """What was measured before the model is handed on; the model adds its own."""
+    (ad,) = scorer().score([loaded("1", ["dark-1"]).queued(7.0)]).ads
+    assert (ad.times.fetch_ms, ad.times.photos_ms, ad.times.queued_ms) == (3.0, 4.0, 7.0)
+    assert ad.times != StageTimes(3.0, 4.0, 7.0), "the model's time is not nothing"
+
+
+def test_nothing_in_is_nothing_out() -> None:
+    """An empty call asks nothing of the model."""
+    backbone = TinyBackbone()
+    scored = scorer(tiny_release("r1", embedder=backbone)).score([])
+    assert (scored.ads, scored.renditions, scored.embeddings) == ((), (), ())
+    assert sum(backbone.calls) == 0
+
+
+def record(value: bytes | dict, *, offset: int = 0, at: datetime = NOON) -> StreamRecord:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return StreamRecord("ads", 1, offset, int(at.timestamp() * 1e3), None, body)
+
+
+def reader(**limits: int) -> RecordReader:
+    return RecordReader(EventLimits(**limits), ReceiptRule(DAY))
+
+
+GOOD = {
+    "schema": 1,
+    "event_id": "e1",
+    "kind": "upserted",
+    "catalog": "kg",
+    "ad_id": "1",
+    "revision": 3,
+    "occurred_at": "2026-05-01T12:00:00Z",
+    "photos": [{"url": "https://p.example/1.jpg"}],
+}
+
+
+def test_a_record_is_an_event_with_its_receipt() -> None:
+    """The receipt says where and when it came; the event says what."""
+    later = NOON + timedelta(seconds=2)
+    made = reader().read(record(GOOD, offset=7), later)
+    assert not isinstance(made, DeadLetter)
+    of, place = made
+    assert (of.key, of.revision, of.photos) == (
+        AdKey("kg", "1"),
+        3,
+        (PhotoRef("https://p.example/1.jpg"),),
+    )
+    assert (place.topic, place.partition, place.offset) == ("ads", 1, 7)
+    assert (place.day, place.kafka_at, place.received_at) == (NOON.date(), NOON, later)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"nonsense", Reason.EVENT_NOT_JSON),
+        (b"", Reason.EVENT_EMPTY),
+        ({**GOOD, "schema": 9}, Reason.EVENT_UNKNOWN_SCHEMA),
+        ({**GOOD, "photos": GOOD["photos"] * 3}, Reason.EVENT_TOO_MANY_PHOTOS),
+    ],
+)
+def test_a_record_that_is_no_event_is_a_dead_letter(value: bytes | dict, reason: Reason) -> None:
+    """It keeps its place, its bytes and its reason, and raises nothing."""
+    bad = record(value, offset=5)
+    letter = reader(max_photos=2).read(bad, NOON)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.record, letter.failure.reason) == (bad, reason)
+    assert (letter.receipt.partition, letter.receipt.offset) == (1, 5)
+
+
+def test_impossible_timestamps_fall_back_to_the_receipt() -> None:
+    """Kafka's time is believed from the first day to five minutes from now."""
+    rule = ReceiptRule(DAY)
+
+    def at(moment: datetime) -> tuple[datetime, bool, date]:
+        made = rule.receipt(record(b"", at=moment), NOON)
+        return made.kafka_at, made.timestamp_trusted, made.day
+
+    early = datetime(2026, 1, 1, tzinfo=UTC)
+    assert at(early) == (early, True, DAY)
+    soon = NOON + timedelta(minutes=4)
+    assert at(soon) == (soon, True, NOON.date())
+    for wrong in (early - timedelta(seconds=1), NOON + timedelta(minutes=6)):
+        assert at(wrong) == (NOON, False, NOON.date())
