@@ -54,7 +54,7 @@ def _serve(given: dict[str, str]) -> int:
     from resources.settings import changed_settings
 
     try:
-        serve(changed_settings(given), told=lambda url: print(url, flush=True))  # noqa: T201 - the result
+        serve(changed_settings(given), on_progress=lambda url: print(url, flush=True))  # noqa: T201 - the result
     except LalafoError as error:
         print(f"gateway: {error}", file=sys.stderr)  # noqa: T201 - a command's last words
         return 1

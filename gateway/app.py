@@ -23,7 +23,7 @@ from gateway.reads import photos
 from gateway.reads import routes as reads
 from gateway.services import open_services
 from gateway.statistics import routes as statistics
-from gateway.statistics.cache import Statistics
+from gateway.statistics.cache import StatisticsCache
 from resources.settings import Settings
 
 DESCRIPTION = """
@@ -46,7 +46,7 @@ def make_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_services(settings) as services,
-            Statistics(settings, services.database) as cache,
+            StatisticsCache(settings, services.database) as cache,
         ):
             app.state.services = services
             app.state.statistics = cache

@@ -60,8 +60,10 @@ def _amended(made: dict[str, Any], scopes: dict[tuple[str, str], str]) -> dict[s
             scope = scopes.get((path, method))
             if scope is not None:
                 operation["security"] = SECURITY
-                told = f"The key's scopes must hold `{scope}`."
-                operation["description"] = f"{operation.get('description', '')}\n\n{told}".strip()
+                message = f"The key's scopes must hold `{scope}`."
+                operation["description"] = (
+                    f"{operation.get('description', '')}\n\n{message}".strip()
+                )
             _declare_errors(operation, of_ours=path.startswith("/v1/"), with_key=scope is not None)
     return made
 

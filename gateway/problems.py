@@ -65,11 +65,11 @@ class Problem(Exception):
         }
 
 
-def away(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
+def unavailable(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
     """503: something that the answer needs is away; `what` is told to the caller."""
     return Problem(
         503,
-        "away",
+        "unavailable",
         f"{what} is away; nothing was changed. Send the same request again.",
         headers={"Retry-After": str(retry_after_s)},
     )
@@ -196,7 +196,7 @@ async def _ours(request: Request, error: Exception) -> Response:
         return answer(request, problem)
     if isinstance(error, RetryableError):
         log.warning("%s: %s", shown_path(request), error)
-        return answer(request, away("a server that this needs"))
+        return answer(request, unavailable("a server that this needs"))
     log.error("%s failed: %s", shown_path(request), error, exc_info=error)
     return answer(request, broken())
 

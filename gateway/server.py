@@ -29,7 +29,7 @@ BACKLOG = 2048
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 
 
-def serve(settings: Settings, *, told: Callable[[str], object] = lambda _: None) -> None:
+def serve(settings: Settings, *, on_progress: Callable[[str], object] = lambda _: None) -> None:
     """Serve until SIGINT or SIGTERM; call it in the main thread.
 
     Args:
@@ -41,7 +41,7 @@ def serve(settings: Settings, *, told: Callable[[str], object] = lambda _: None)
     check_exposure(settings)
     driver_url(settings.require("database_url"))
     listener = bind(settings.gateway_host, settings.gateway_port)
-    told(address(listener))
+    on_progress(address(listener))
     config = server_config(partial(_application, settings), workers=settings.gateway_workers)
     try:
         if settings.gateway_workers == 1:

@@ -1,9 +1,9 @@
-"""The nouns that every room shares: frozen records without behaviour beyond their own facts.
+"""The records that every package shares: an ad, a photo and a prediction in memory.
 
-Decides the shape of an ad, a photo and a result in memory; refuses to know Kafka, PostgreSQL,
-Dagster or torch.
+Frozen dataclasses without behaviour. Does not depend on Kafka, PostgreSQL, Dagster or torch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,6 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from ops.errors import Reason
+
+ProgressCallback = Callable[[str], object]
+"""Called with one line for people at each step of long work."""
 
 
 class EventKind(StrEnum):

@@ -75,10 +75,10 @@ def post_json(
 def _failure(host: str, error: OSError | HTTPException) -> LalafoError:
     what = f"the webhook at {host} (LALAFO_FAILURE_WEBHOOK_URL)"
     if isinstance(error, urllib.error.HTTPError):
-        told = f"{what} answered {error.code}"
+        message = f"{what} answered {error.code}"
         error.close()
         if error.code >= 500 or error.code in _ASK_AGAIN:
-            return RetryableError(told)
-        return ConfigurationError(f"{told}: is the address right?")
+            return RetryableError(message)
+        return ConfigurationError(f"{message}: is the address right?")
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     return RetryableError(f"{what} did not answer: {type(reason).__name__}")

@@ -92,12 +92,12 @@ def _send(context: dg.RunFailureSensorContext, url: str, alert: Alert, *, age_s:
         # One attempt where it is the last: five runs in a tick must not take its 60 s.
         post_json(url, asdict(alert), attempts=1 if last else ATTEMPTS)
     except LalafoError as error:
-        told = f"the failure of session run {alert.run_id} was not told: {error}"
+        message = f"the failure of session run {alert.run_id} was not told: {error}"
         if not last:
             again = f"the next ticks try again until it is {GIVE_UP_S / 60:.0f} minutes old"
-            raise dg.DagsterError(f"{told}; {again}") from None
+            raise dg.DagsterError(f"{message}; {again}") from None
         context.instance.add_run_tags(alert.run_id, {ALERT_TAG: GIVEN_UP})
-        raise RetryableError(f"{told}; given up after {age_s / 60:.0f} minutes") from None
+        raise RetryableError(f"{message}; given up after {age_s / 60:.0f} minutes") from None
     context.instance.add_run_tags(alert.run_id, {ALERT_TAG: SENT})
 
 

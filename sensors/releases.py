@@ -22,7 +22,7 @@ from resources.dagster.names import POOL_BACKFILL, RESCORE_TAG
 from resources.dagster.release_scores import show_scores
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.coverage import ReleaseCoverage, read_scores
 from resources.releases.registry import RegisteredRelease, read_releases
 from resources.rescoring.attempts import Rescore, in_window, is_at_work, latest, request, unfinished
@@ -33,7 +33,7 @@ INTERVAL_S = 30
 SILENT_S = 60.0
 """A run that is not at work and wrote no event for so long is dead, unless its pool is full."""
 
-POOL_TELLS_S = 400.0
+POOL_REPORT_S = 400.0
 """Dagster 1.13 tells every 300 s that a step waits for its pool: silence beyond that is death."""
 
 
@@ -68,18 +68,18 @@ def releases(diff: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, database: DatabaseResource
     ) -> dg.SensorResult | dg.SkipReason:
         memory = Memory.read(context.cursor)
-        told: list[str] = []
+        messages: list[str] = []
         try:
             with closing(database.open()) as held:
-                memory, requests = _tick(context.instance, held, memory, told)
+                memory, requests = _tick(context.instance, held, memory, messages)
         except LalafoError as error:
             # An outage is waited out: the next tick looks again.
             context.log.warning(str(error))
             return dg.SkipReason(str(error))
         finally:
-            for line in told:
+            for line in messages:
                 context.log.info(line)
-        words = "; ".join(told) or "nothing to do"
+        words = "; ".join(messages) or "nothing to do"
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(words),
@@ -90,23 +90,23 @@ def releases(diff: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
 
 
 def _tick(
-    instance: dg.DagsterInstance, database: Database, memory: Memory, told: list[str]
+    instance: dg.DagsterInstance, database: Database, memory: Memory, messages: list[str]
 ) -> tuple[Memory, list[dg.RunRequest]]:
     requests: list[dg.RunRequest] = []
     if load_settings().rescore_automatically:
-        told += _request_passed(database)
+        messages += _request_passed(database)
     rows = unfinished(database)
     for row in rows:
         if row.state == "running":
-            told += _fail_dead(instance, database, row)
+            messages += _fail_dead(instance, database, row)
             step = look(instance, database, row)
-            told.append(step.told)
+            messages.append(step.message)
             if step.stage is Stage.DONE and _is_candidate(database, row):
                 requests.append(dg.RunRequest(run_key=f"diff {row.backfill_id}"))
         elif not row.any_time and not _is_time():
-            told.append(f"{row.release} waits for {load_settings().rescore_window} UTC")
+            messages.append(f"{row.release} waits for {load_settings().rescore_window} UTC")
         else:
-            memory = _advance(instance, database, row, memory, told)
+            memory = _advance(instance, database, row, memory, messages)
     return _show(instance, database, memory), requests
 
 
@@ -115,13 +115,13 @@ def _advance(
     database: Database,
     row: Rescore,
     memory: Memory,
-    told: list[str],
+    messages: list[str],
 ) -> Memory:
     """One step of a waiting re-score; the memory says since when its release is announced."""
     known = memory.announced == row.release
     announced_s = time.time() - memory.announced_at if known else None
     step = advance(instance, database, row, announced_s=announced_s)
-    told.append(step.told)
+    messages.append(step.message)
     if step.stage is Stage.ANNOUNCED and not known:
         return Memory(row.release, time.time(), memory.shown)
     return memory
@@ -129,12 +129,12 @@ def _advance(
 
 def _request_passed(database: Database) -> Iterator[str]:
     """Ask for the newest release that passed its gate against the live one, and is newer."""
-    in_force = read_in_force(database)
-    if in_force.candidate is not None:
+    active = read_active_releases(database)
+    if active.candidate is not None:
         return
-    for release in _newer(read_releases(database), in_force.live):
+    for release in _newer(read_releases(database), active.live):
         if release.passed and release.gate is not None:
-            against = release.gate["against"] == in_force.live.name
+            against = release.gate["against"] == active.live.name
             if against and latest(database, release.name) is None:
                 row = request(database, release, requested_by="the sensor releases", any_time=False)
                 yield f"{release.name} has passed its gate: {row.backfill_id} is asked for"
@@ -148,7 +148,7 @@ def _newer(known: Sequence[RegisteredRelease], live: RegisteredRelease) -> list[
 
 
 def _is_candidate(database: Database, row: Rescore) -> bool:
-    candidate = read_in_force(database).candidate
+    candidate = read_active_releases(database).candidate
     return candidate is not None and candidate.name == row.release
 
 
@@ -168,7 +168,7 @@ def _fail_dead(instance: dg.DagsterInstance, database: Database, row: Rescore) -
         silent_s = time.time() - last[0].timestamp if last else 0.0
         pool = instance.event_log_storage.get_concurrency_info(POOL_BACKFILL)
         waits = any(step.run_id == run.run_id for step in pool.pending_steps)
-        if silent_s > (POOL_TELLS_S if waits else SILENT_S):
+        if silent_s > (POOL_REPORT_S if waits else SILENT_S):
             why = f"its process is gone: it said nothing for {silent_s:.0f} s"
             instance.report_run_failed(run, message=f"Failed by the sensor: {why}.")
             yield f"failed run {run.run_id}: {why}"

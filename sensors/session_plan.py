@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ops.session.assignment import rank
-from resources.sessions.leases import SeatState
+from resources.sessions.leases import MemberState
 
 START_GRACE_S = 120.0
 """How long a run may take from its start to its seat: a process start, torch."""
@@ -18,7 +18,7 @@ START_GRACE_S = 120.0
 END_GRACE_S = 60.0
 """How long a run may go on after its seat: it reports and checks what it did."""
 
-YOUNG_S = 120.0
+RECENT_S = 120.0
 """A run that failed within so long got nowhere: waiting may help, at once would not."""
 
 FIRST_WAIT_S = 5.0
@@ -84,7 +84,7 @@ class Plan:
 def plan_sessions(
     wanted: Wanted,
     lag: StreamLag | None,
-    sessions: Mapping[str, SeatState],
+    sessions: Mapping[str, MemberState],
     unfinished: Sequence[UnfinishedRun],
     finished: Sequence[FinishedRun],
 ) -> Plan:
@@ -102,33 +102,33 @@ def plan_sessions(
     living = [s.member for s in sessions.values() if s.alive and s.member.state != "leaving"]
     ranks = rank(living, lead_s=wanted.lead_s, newest_code=wanted.code_version)
     missing = wanted.sessions - len(ranks.fresh) - len(starting)
-    told = f"{len(ranks.fresh)} of {wanted.sessions} fresh sessions"
+    message = f"{len(ranks.fresh)} of {wanted.sessions} fresh sessions"
     if ranks.outdated or ranks.retiring:
-        told += f", {len(ranks.outdated) + len(ranks.retiring)} that hand over"
+        message += f", {len(ranks.outdated) + len(ranks.retiring)} that hand over"
     if starting:
-        told += f", {len(starting)} starting"
+        message += f", {len(starting)} starting"
     if lag is not None:
-        told += f"; {lag.events} events wait"
+        message += f"; {lag.events} events wait"
     if missing <= 0:
-        return Plan(0, told, dead)
+        return Plan(0, message, dead)
     if wanted.idle and lag is not None and lag.events == 0:
-        return Plan(0, f"no event waits, and idle sessions end ({told})", dead)
+        return Plan(0, f"no event waits, and idle sessions end ({message})", dead)
     due_s = _wait_s(finished)
     if due_s > 0:
-        return Plan(0, f"sessions fail young, the next starts in {due_s:.0f} s ({told})", dead)
-    return Plan(missing, told, dead)
+        return Plan(0, f"sessions fail young, the next starts in {due_s:.0f} s ({message})", dead)
+    return Plan(missing, message, dead)
 
 
 def _sorted_out(
-    sessions: Mapping[str, SeatState], unfinished: Sequence[UnfinishedRun]
+    sessions: Mapping[str, MemberState], unfinished: Sequence[UnfinishedRun]
 ) -> tuple[list[UnfinishedRun], tuple[tuple[UnfinishedRun, str], ...]]:
     """The runs that are starting, and those that are dead with the reason."""
     starting: list[UnfinishedRun] = []
     dead: list[tuple[UnfinishedRun, str]] = []
     for run in unfinished:
-        seat = sessions.get(run.run_id)
-        if seat is not None:
-            if not seat.alive and seat.expired_s > END_GRACE_S:
+        membership = sessions.get(run.run_id)
+        if membership is not None:
+            if not membership.alive and membership.expired_s > END_GRACE_S:
                 dead.append((run, "its seat ended long ago: the process was killed or froze"))
         elif not run.queued and run.age_s > START_GRACE_S:
             dead.append((run, f"it took no seat within {START_GRACE_S:.0f} s"))
@@ -141,7 +141,7 @@ def _wait_s(finished: Sequence[FinishedRun]) -> float:
     """How long to wait still, after the runs that failed young one after another."""
     failures = 0
     for run in finished:
-        if not run.failed or run.lasted_s > YOUNG_S:
+        if not run.failed or run.lasted_s > RECENT_S:
             break
         failures += 1
     if failures == 0:

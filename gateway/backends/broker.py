@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class PendingRecord:
     """A row of the outbox that was just committed."""
 
     id: int
@@ -43,27 +43,27 @@ class Broker:
         told: called for each record that was sent, from any thread: whether it was acknowledged.
     """
 
-    def __init__(self, config: StreamConfig, told: Callable[[int, bool], None]) -> None:
+    def __init__(self, config: StreamConfig, on_answer: Callable[[int, bool], None]) -> None:
         self.config = config
-        self.state: Literal["new", "here", "away"] = "new"
-        self._told = told
+        self.state: Literal["new", "here", "unavailable"] = "new"
+        self._on_answer = on_answer
         self._publisher: StreamPublisher | None = None
         self._renewal = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[float, Owed] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[float, PendingRecord] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="gateway-publisher", daemon=True)
 
     def start(self) -> None:
         """Begin to connect, and to send; returns at once."""
         self._thread.start()
 
-    def send(self, owed: Owed) -> None:
-        """Send a record soon; `told` says what became of it."""
-        self._queue.put((time.monotonic(), owed))
+    def send(self, pending: PendingRecord) -> None:
+        """Send a record soon; `on_answer` says what became of it."""
+        self._queue.put((time.monotonic(), pending))
 
     def suspect(self, why: str) -> None:
         """Count the broker as away, until it shows otherwise."""
-        if self.state != "away":
-            self.state = "away"
+        if self.state != "unavailable":
+            self.state = "unavailable"
             log.warning("Kafka counts as away: %s", why)
 
     def check(self) -> None:
@@ -115,7 +115,7 @@ class Broker:
             self._here()
 
     def _here(self) -> None:
-        if self.state == "away":
+        if self.state == "unavailable":
             log.warning("Kafka is there again")
         self.state = "here"
 
@@ -123,24 +123,24 @@ class Broker:
         with suppress(LalafoError):
             self.check()
         while (item := self._queue.get()) is not None:
-            queued_at, owed = item
+            queued_at, pending = item
             if self.state != "here" or time.monotonic() - queued_at > STALE_S:
-                self._told(owed.id, False)
+                self._on_answer(pending.id, False)
             else:
-                self._send(owed)
+                self._send(pending)
 
-    def _send(self, owed: Owed) -> None:
+    def _send(self, pending: PendingRecord) -> None:
         def answered(error: LalafoError | None) -> None:
             if error is None:
                 self._here()
             elif isinstance(error, RetryableError):
                 self.suspect(str(error))
-            self._told(owed.id, error is None)
+            self._on_answer(pending.id, error is None)
 
         try:
-            self.publisher().publish(owed.topic, owed.key, owed.value).then(answered)
+            self.publisher().publish(pending.topic, pending.key, pending.value).then(answered)
         except LalafoError as error:
             answered(error)
         except Exception as error:  # noqa: BLE001 - the thread's edge: it must go on for the others
             log.error("a record could not be sent: %r", error)
-            self._told(owed.id, False)
+            self._on_answer(pending.id, False)

@@ -11,15 +11,15 @@ import threading
 import time
 from collections import deque
 
-from gateway.backends.broker import CLOSE_WITHIN_S, Broker, Owed
+from gateway.backends.broker import CLOSE_WITHIN_S, Broker, PendingRecord
 from gateway.backends.database import GatewayDatabase
-from gateway.problems import away
+from gateway.problems import unavailable
 from ops.errors import ConfigurationError, LalafoError
 from resources.kafka.connection import StreamConfig
 from resources.kafka.outbox import relay
 from resources.settings import Settings
 
-__all__ = ["OutboxRelay", "Owed"]
+__all__ = ["OutboxRelay", "PendingRecord"]
 
 ANSWER_WITHIN_S = 0.25
 LEFT_BEHIND_S = 5.0
@@ -45,7 +45,7 @@ class OutboxRelay:
         self._rows = database.blocking()
         self._broker: Broker | None = None
         if settings.kafka_bootstrap != "" or settings.require_broker:
-            self._broker = Broker(StreamConfig.from_settings(settings), self._told)
+            self._broker = Broker(StreamConfig.from_settings(settings), self._acknowledge)
         self._answers: dict[int, asyncio.Future[bool]] = {}
         self._acknowledged: deque[int] = deque()
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -64,26 +64,26 @@ class OutboxRelay:
         await asyncio.to_thread(self._close)
 
     @property
-    def broker_away(self) -> bool:
+    def broker_unavailable(self) -> bool:
         """Whether Kafka is known to be away, or not yet known to be there."""
         return self._broker is None or self._broker.state != "here"
 
     def require_broker(self) -> None:
         """503 where the settings say that nothing is accepted without Kafka, and it is away."""
-        if self._required and self.broker_away:
-            raise away("Kafka")
+        if self._required and self.broker_unavailable:
+            raise unavailable("Kafka")
 
-    async def publish(self, owed: Owed) -> bool:
+    async def publish(self, pending: PendingRecord) -> bool:
         """Whether Kafka acknowledged a committed row's record within ANSWER_WITHIN_S.
 
         False at once while it is known to be away. Either way the record reaches its topic.
         """
         broker = self._broker
-        if broker is None or broker.state == "away":
+        if broker is None or broker.state == "unavailable":
             return False
         answer: asyncio.Future[bool] = self._loop.create_future()
-        self._answers[owed.id] = answer
-        broker.send(owed)
+        self._answers[pending.id] = answer
+        broker.send(pending)
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await answer
@@ -91,9 +91,9 @@ class OutboxRelay:
             broker.suspect(f"no acknowledgement within {ANSWER_WITHIN_S} s")
             return False
         finally:
-            self._answers.pop(owed.id, None)
+            self._answers.pop(pending.id, None)
 
-    def _told(self, number: int, acknowledged: bool) -> None:
+    def _acknowledge(self, number: int, acknowledged: bool) -> None:
         """A record's answer, in a thread of the producer's."""
         if acknowledged:
             self._acknowledged.append(number)

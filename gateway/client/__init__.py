@@ -14,13 +14,13 @@ with awaits. Needs httpx and pydantic alone. Errors: `errors`.
 from gateway.client.asynchronous import AsyncLalafoClient
 from gateway.client.blocking import LalafoClient
 from gateway.client.errors import (
-    Away,
     LalafoApiError,
     Late,
     NotAllowed,
     NotFound,
     RateLimited,
     Refused,
+    ServiceUnavailable,
 )
 from gateway.schemas.ads import (
     Accepted,
@@ -40,7 +40,6 @@ __all__ = [
     "AdOut",
     "AdSummary",
     "AsyncLalafoClient",
-    "Away",
     "FailureOut",
     "FeedbackOut",
     "LalafoApiError",
@@ -51,6 +50,7 @@ __all__ = [
     "PhotoIn",
     "RateLimited",
     "Refused",
+    "ServiceUnavailable",
     "StatisticsOut",
     "UploadOut",
 ]

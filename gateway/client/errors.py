@@ -40,8 +40,8 @@ class LalafoApiError(LalafoError):
         status: int | None = None,
         problem: Mapping[str, Any] | None = None,
     ) -> None:
-        told = kind if status is None else f"{status} {kind}"
-        super().__init__(f"{told}: {detail}")
+        message = kind if status is None else f"{status} {kind}"
+        super().__init__(f"{message}: {detail}")
         self.status = status
         self.kind = kind
         self.detail = detail
@@ -64,7 +64,7 @@ class RateLimited(LalafoApiError):
     """The key's share was used up for longer than the patience."""
 
 
-class Away(LalafoApiError):
+class ServiceUnavailable(LalafoApiError):
     """The gateway, or something that it needs, was away for longer than the patience."""
 
 
@@ -85,12 +85,12 @@ def error_of(answer: httpx.Response) -> LalafoApiError:
     )
 
 
-def no_answer(error: httpx.RequestError, url: httpx.URL) -> Away:
+def no_answer(error: httpx.RequestError, url: httpx.URL) -> ServiceUnavailable:
     """The error where a gateway did not answer."""
     # Of the address only what has no secrets in it.
     where = f"{url.scheme}://{url.host}" + ("" if url.port is None else f":{url.port}")
     why = str(error) or type(error).__name__
-    return Away(f"no answer from {where}: {why}", kind="no_answer")
+    return ServiceUnavailable(f"no answer from {where}: {why}", kind="no_answer")
 
 
 def unreadable(answer: httpx.Response, why: str) -> LalafoApiError:
@@ -104,7 +104,7 @@ def unreadable(answer: httpx.Response, why: str) -> LalafoApiError:
 
 def may_pass(error: LalafoApiError) -> bool:
     """Whether the same request may be answered later."""
-    return isinstance(error, Away | RateLimited)
+    return isinstance(error, ServiceUnavailable | RateLimited)
 
 
 def _class_of(status: int) -> type[LalafoApiError]:
@@ -114,7 +114,11 @@ def _class_of(status: int) -> type[LalafoApiError]:
     if 400 <= status < 500:
         return Refused
     # 501 says "never"; 3xx and the rest are no answers of a gateway.
-    return Away if status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED else LalafoApiError
+    return (
+        ServiceUnavailable
+        if status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED
+        else LalafoApiError
+    )
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Policy:
     clock: Callable[[], float] = time.monotonic
     dice: Callable[[], float] = random.random
 
-    def pause_s(self, attempt: int, told_s: float | None) -> float:
+    def pause_s(self, attempt: int, retry_after_s: float | None) -> float:
         """Before the next attempt: full jitter over a doubling span, after what the server told.
 
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
@@ -62,9 +62,9 @@ class Policy:
         """
         # 2.0 ** 64 is far past any span, and 2.0 ** 1024 would overflow
         span = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempt, 64))
-        if told_s is not None:
+        if retry_after_s is not None:
             # Never before the time told; a little spread, so that not all come back at once.
-            return told_s + FIRST_PAUSE_S * self.dice()
+            return retry_after_s + FIRST_PAUSE_S * self.dice()
         return span * self.dice()
 
 

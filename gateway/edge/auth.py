@@ -19,7 +19,7 @@ from fastapi import Depends, Request
 
 from gateway.backends.database import GatewayDatabase
 from gateway.edge.key_text import SCOPES, KeyText, Scope, read_key
-from gateway.problems import Problem, away
+from gateway.problems import Problem, unavailable
 from ops.errors import RetryableError
 from resources.settings import Settings
 
@@ -135,7 +135,7 @@ class KeyRing:
             found = await self._look_up(key)
         except RetryableError as error:
             log.warning("a key can't be looked up: %s", error)
-            raise away("what knows the keys") from error
+            raise unavailable("what knows the keys") from error
         except Problem:
             self._trusted.pop((key.id, key.hash), None)
             raise

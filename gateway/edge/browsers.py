@@ -32,7 +32,7 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 CORS_METHODS = ("GET", "POST", "DELETE")
 CORS_HEADERS = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-Id")
-CORS_TOLD = ("Retry-After", "X-Request-Id", "Idempotency-Replayed", "Location")
+CORS_EXPOSED_HEADERS = ("Retry-After", "X-Request-Id", "Idempotency-Replayed", "Location")
 
 
 def origins(settings: Settings) -> list[str]:
@@ -94,6 +94,6 @@ def install(app: FastAPI, settings: Settings) -> None:
             allow_origins=allowed_origins,
             allow_methods=CORS_METHODS,
             allow_headers=CORS_HEADERS,
-            expose_headers=CORS_TOLD,
+            expose_headers=CORS_EXPOSED_HEADERS,
             max_age=600,
         )

@@ -151,14 +151,14 @@ class _Body:
         self._came = 0
         self._over = False
 
-    def check_length(self, told: str | None) -> None:
+    def check_length(self, content_length: str | None) -> None:
         """Refuse at once what is told to be too large; 413."""
-        if told is None:
+        if content_length is None:
             return
-        if not (told.isascii() and told.isdecimal()):
+        if not (content_length.isascii() and content_length.isdecimal()):
             raise Problem(400, "bad_length", "Content-Length is no number of bytes")
-        if int(told[:20]) > self._most:
-            raise self._too_large(f"{told[:20]} bytes are announced")
+        if int(content_length[:20]) > self._most:
+            raise self._too_large(f"{content_length[:20]} bytes are announced")
 
     async def pass_to(self, app: ASGIApp, scope: Scope, send: Send) -> None:
         """Run the application; once too much came, its own answer gives way to the 413.

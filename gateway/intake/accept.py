@@ -13,11 +13,17 @@ from typing import Any
 
 import psycopg
 
-from gateway.backends.outbox import Owed
-from gateway.intake.event import check_size, meaning
-from gateway.intake.statements import ACCEPT, ACCEPT_WITH_UPLOADS, KEEP_ANSWER, Held, read_held
+from gateway.backends.outbox import PendingRecord
+from gateway.intake.event import check_size, content_digest
+from gateway.intake.statements import (
+    ACCEPT,
+    ACCEPT_WITH_UPLOADS,
+    KEEP_ANSWER,
+    ExistingState,
+    read_existing_state,
+)
 from gateway.intake.uploads import Upload
-from gateway.problems import Problem, away
+from gateway.problems import Problem, unavailable
 from gateway.schemas.links import ad_links
 from gateway.services import Services
 from ops.events.parse import MAX_REVISION
@@ -28,7 +34,7 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AcceptRequest:
     """What is to be accepted, for whom.
 
     Args:
@@ -47,11 +53,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was decided. `owed`: what to publish now; None where nothing new was accepted."""
+    """What was decided. `pending`: what to publish now; None where nothing new was accepted."""
 
     status: int
     body: dict[str, Any]
-    owed: Owed | None = None
+    pending: PendingRecord | None = None
     replayed: bool = False
 
 
@@ -60,7 +66,7 @@ def first_revision() -> int:
     return time.time_ns() // 1_000
 
 
-async def accept(services: Services, request: Request) -> Answer:
+async def accept(services: Services, request: AcceptRequest) -> Answer:
     """Accept it, or find that it was accepted before.
 
     Raises:
@@ -72,20 +78,20 @@ async def accept(services: Services, request: Request) -> Answer:
         for _ in range(ATTEMPTS):
             answer = await _accepted(connection, request, topic)
             if answer is None:
-                held = await read_held(
+                existing = await read_existing_state(
                     connection, request.event, topic, request.by, request.idempotency_key
                 )
-                answer = _found(request, held)
+                answer = _found(request, existing)
                 if answer is not None and not answer.replayed:
                     await _keep(connection, request, answer)
             if answer is not None:
                 return answer
-            request = _next(request, held)
-    raise away("a place in the queue of this ad")  # so many others accept it at this moment
+            request = _next(request, existing)
+    raise unavailable("a place in the queue of this ad")  # so many others accept it at this moment
 
 
 async def _accepted(
-    connection: psycopg.AsyncConnection, request: Request, topic: str
+    connection: psycopg.AsyncConnection, request: AcceptRequest, topic: str
 ) -> Answer | None:
     """The answer, if nothing stood in the way."""
     event = request.event
@@ -99,7 +105,7 @@ async def _accepted(
         "ad_id": event.key.ad_id,
         "revision": event.revision,
         "event": value.decode(),
-        "digest": meaning(event),
+        "digest": content_digest(event),
         "by": request.by,
         "idempotency_key": request.idempotency_key,
         "request": None if request.idempotency_key is None else _digest(request),
@@ -118,29 +124,29 @@ async def _accepted(
         row = await found.fetchone()
     except psycopg.errors.UniqueViolation:  # the same Idempotency-Key, at this moment
         return None
-    return None if row is None else Answer(202, body, Owed(int(row[0]), topic, key, value))
+    return None if row is None else Answer(202, body, PendingRecord(int(row[0]), topic, key, value))
 
 
-def _found(request: Request, held: Held) -> Answer | None:
+def _found(request: AcceptRequest, existing: ExistingState) -> Answer | None:
     """The answer, by what was there before; None where the next attempt may succeed."""
-    if held.request is not None:
-        if held.request != _digest(request):
+    if existing.request is not None:
+        if existing.request != _digest(request):
             raise Problem(
                 422,
                 "idempotency_key_reused",
                 "this Idempotency-Key came before, with another request: take a new one for each",
             )
-        status, body = held.answer
-        return Answer(status, {**body, "published": not held.owed}, replayed=True)
-    if held.unknown:
+        status, body = existing.answer
+        return Answer(status, {**body, "published": not existing.pending}, replayed=True)
+    if existing.unknown:
         raise Problem(
             422,
             "unknown_photo",
-            f"{len(held.unknown)} of the photos are not known by their SHA-256: send their bytes "
-            "by POST /v1/photos first, or with the ad",
-            sha256=[digest.hex() for digest in held.unknown],
+            f"{len(existing.unknown)} of the photos are not known by their SHA-256: send their "
+            "bytes by POST /v1/photos first, or with the ad",
+            sha256=[digest.hex() for digest in existing.unknown],
         )
-    revision, known = request.event.revision, held.revision
+    revision, known = request.event.revision, existing.revision
     if not request.revision_given:
         if known == MAX_REVISION:
             raise _taken(known)
@@ -149,15 +155,15 @@ def _found(request: Request, held: Held) -> Answer | None:
         return Answer(200, {**_body(request.event, known), "state": "superseded"})
     if revision > known:
         return None
-    if held.digest != meaning(request.event):
+    if existing.digest != content_digest(request.event):
         raise _taken(known)
-    return Answer(202, _body(request.event, known, published=not held.owed))
+    return Answer(202, _body(request.event, known, published=not existing.pending))
 
 
-def _next(request: Request, held: Held) -> Request:
+def _next(request: AcceptRequest, existing: ExistingState) -> AcceptRequest:
     if request.revision_given:
         return request
-    revision = max(held.revision + 1, request.event.revision)
+    revision = max(existing.revision + 1, request.event.revision)
     return replace(request, event=replace(request.event, revision=revision))
 
 
@@ -183,15 +189,17 @@ def _body(event: AdEvent, known: int, *, published: bool = True) -> dict[str, An
     }
 
 
-def _digest(request: Request) -> bytes:
+def _digest(request: AcceptRequest) -> bytes:
     """Of the request, for its Idempotency-Key."""
     event = request.event
     revision = event.revision if request.revision_given else None
     said = json.dumps([event.key.catalog, event.key.ad_id, revision]).encode()
-    return sha256(meaning(event) + said).digest()
+    return sha256(content_digest(event) + said).digest()
 
 
-async def _keep(connection: psycopg.AsyncConnection, request: Request, answer: Answer) -> None:
+async def _keep(
+    connection: psycopg.AsyncConnection, request: AcceptRequest, answer: Answer
+) -> None:
     if request.idempotency_key is not None:
         given = (
             request.by,

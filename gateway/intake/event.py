@@ -51,7 +51,7 @@ def deletion_of(key: AdKey, revision: int, settings: Settings) -> AdEvent:
     return _judged(key, EventKind.DELETED, revision, datetime.now(UTC), settings, {})
 
 
-def meaning(event: AdEvent) -> bytes:
+def content_digest(event: AdEvent) -> bytes:
     """SHA-256 of what an event says."""
     said = (event.title, event.description, event.category, str(event.price), event.currency)
     photos = [_named(photo) for photo in event.photos]

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 
-from gateway.backends.outbox import Owed
+from gateway.backends.outbox import PendingRecord
 from gateway.edge.auth import Feedback
 from gateway.problems import Problem
 from gateway.schemas.ads import CATALOG, NO_NUL, FeedbackIn, FeedbackOut
@@ -33,7 +33,7 @@ WITH ad AS (
     LIMIT 1
 ), live AS (
     SELECT r.manifest -> 'taxonomy' AS taxonomy
-    FROM lalafo.releases AS r JOIN lalafo.releases_in_force AS f ON f.live = r.name
+    FROM lalafo.releases AS r JOIN lalafo.active_releases AS f ON f.live = r.name
 ), labelled AS (
     INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by, given_at)
     SELECT %(catalog)s, %(ad_id)s, %(task)s, %(label)s, %(given_by)s, %(given_at)s
@@ -84,7 +84,7 @@ async def give_feedback(
             f"the live release has no task {said.task!r}; it has {', '.join(sorted(tasks))}",
             tasks=sorted(tasks),
         )
-    owed = Owed(int(number), topic, given["key"], given["value"])
+    pending = PendingRecord(int(number), topic, given["key"], given["value"])
     return JSONResponse(
         {
             "catalog": catalog,
@@ -92,7 +92,7 @@ async def give_feedback(
             "task": said.task,
             "label": said.label,
             "known": label_known,
-            "published": await services.outbox.publish(owed),
+            "published": await services.outbox.publish(pending),
         }
     )
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gateway.edge.auth import Ingest, Read
-from gateway.intake.accept import Request as Wanted
+from gateway.intake.accept import AcceptRequest
 from gateway.intake.event import event_of
 from gateway.intake.forms import FormRules, is_form, received_form
 from gateway.intake.responses import published, scored_ad
@@ -138,13 +138,15 @@ async def add_images(request: Request, services: TheServices, caller: Ingest) ->
     for _ in range(ATTEMPTS):
         event = await _with_photos(services, ad, [photo.digest for photo in photos])
         try:
-            told = await _result(services, Wanted(event, True, caller.key_id, uploads=photos))
+            message = await _result(
+                services, AcceptRequest(event, True, caller.key_id, uploads=photos)
+            )
         except Problem as problem:  # somebody else changed it since it was read
             if problem.kind != "revision_taken":
                 raise
         else:
-            if told is not None:
-                return told
+            if message is not None:
+                return message
     raise Problem(409, "busy", f"ad {ad.ad_id} is changed by many at once: send it again")
 
 
@@ -165,7 +167,7 @@ async def results(
     ad = await read_ad(services, AdKey(catalog, ad_id))
     if ad is None:
         raise Problem(404, "no_such_ad", f"there is no ad {ad_id} in the catalog {catalog}")
-    return _told(ad)
+    return _legacy_result(ad)
 
 
 _PROCESSING: dict[str, Any] = {"status": "Processing", "results": None}
@@ -240,7 +242,7 @@ async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]
     )
 
 
-async def _result(services: Services, wanted: Wanted) -> dict[str, Any] | None:
+async def _result(services: Services, wanted: AcceptRequest) -> dict[str, Any] | None:
     """Accept it and wait for its category; None where a higher revision is known."""
     key = wanted.event.key
     with services.commits.expect(key) as committed:
@@ -253,12 +255,12 @@ async def _result(services: Services, wanted: Wanted) -> dict[str, Any] | None:
             answer.body["revision"],
             committed,
             within_s=min(WAIT_S, services.settings.max_wait_s),
-            look_first=answer.owed is None,
+            look_first=answer.pending is None,
         )
-    return _PROCESSING if ad is None else _told(json.loads(ad))
+    return _PROCESSING if ad is None else _legacy_result(json.loads(ad))
 
 
-def _told(ad: dict[str, Any]) -> dict[str, Any]:
+def _legacy_result(ad: dict[str, Any]) -> dict[str, Any]:
     """An ad as GET /v1/ads/… has it, in the original's words."""
     if ad["run"] is None or ad["status"] == "received":
         return _PROCESSING

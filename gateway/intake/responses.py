@@ -10,8 +10,7 @@ import logging
 
 from fastapi.responses import Response
 
-from gateway.intake.accept import Answer, accept
-from gateway.intake.accept import Request as Wanted
+from gateway.intake.accept import AcceptRequest, Answer, accept
 from gateway.reads.ad import read_ad_json
 from gateway.services import Services
 from ops.errors import RetryableError
@@ -20,13 +19,13 @@ from ops.types import AdKey
 log = logging.getLogger(__name__)
 
 
-async def answered(services: Services, wanted: Wanted, wait_s: float | None) -> Response:
+async def answered(services: Services, request: AcceptRequest, wait_s: float | None) -> Response:
     """Accept it, and answer when it is published, or scored."""
-    key = wanted.event.key
+    key = request.event.key
     if wait_s is None:
-        return _response(await published(services, wanted))
+        return _response(await published(services, request))
     with services.commits.expect(key) as committed:
-        answer = await published(services, wanted)
+        answer = await published(services, request)
         if answer.body["state"] == "superseded":
             return _response(answer)
         ad = await scored_ad(
@@ -35,18 +34,18 @@ async def answered(services: Services, wanted: Wanted, wait_s: float | None) -> 
             answer.body["revision"],
             committed,
             within_s=wait_s,
-            look_first=answer.owed is None,
+            look_first=answer.pending is None,
         )
     if ad is None:
         return _response(answer)
     return Response(ad, media_type="application/json", headers=_headers(answer))
 
 
-async def published(services: Services, wanted: Wanted) -> Answer:
+async def published(services: Services, request: AcceptRequest) -> Answer:
     """Accept it, and tell Kafka."""
-    answer = await accept(services, wanted)
-    if answer.owed is not None:
-        answer.body["published"] = await services.outbox.publish(answer.owed)
+    answer = await accept(services, request)
+    if answer.pending is not None:
+        answer.body["published"] = await services.outbox.publish(answer.pending)
     return answer
 
 

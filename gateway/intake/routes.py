@@ -11,8 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from gateway.edge.auth import Caller, Ingest
-from gateway.intake.accept import Request as Wanted
-from gateway.intake.accept import first_revision
+from gateway.intake.accept import AcceptRequest, first_revision
 from gateway.intake.event import deletion_of, event_of
 from gateway.intake.forms import FormRules, is_form, received_form
 from gateway.intake.responses import answered
@@ -163,7 +162,7 @@ async def delete_ad(
     given = first_revision() if revision is None else revision
     event = deletion_of(AdKey(catalog, ad_id), given, services.settings)
     return await answered(
-        services, Wanted(event, revision is not None, caller.key_id, idempotency_key), None
+        services, AcceptRequest(event, revision is not None, caller.key_id, idempotency_key), None
     )
 
 
@@ -182,7 +181,7 @@ async def wanted_ad(
     ad: AdIn,
     idempotency_key: str | None,
     photos: list[Upload] | None = None,
-) -> Wanted:
+) -> AcceptRequest:
     """What to accept, judged, its photos in the store."""
     caller.require_catalog(ad.catalog)
     uploads = [] if photos is None else photos
@@ -191,7 +190,7 @@ async def wanted_ad(
     event = event_of(ad, revision, services.settings, uploaded=uploaded)
     if uploads:
         await store_uploads(services, uploads)
-    return Wanted(event, ad.revision is not None, caller.key_id, idempotency_key, uploads)
+    return AcceptRequest(event, ad.revision is not None, caller.key_id, idempotency_key, uploads)
 
 
 def _wait_s(services: Services, wait: float | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from gateway.intake.event import meaning
+from gateway.intake.event import content_digest
 from ops.events.parse import parse_event
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
 from resources.settings import Settings
@@ -96,12 +96,12 @@ FROM lalafo.ads AS a WHERE a.catalog = %s AND a.ad_id = %s
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ExistingState:
     """What is known already of an ad and of a request.
 
     `revision`: the highest, -1 where there is none; `digest`: what that revision means, None where
     that can't be told any more. `request`, `answer`: of the Idempotency-Key, where it came before.
-    `unknown`: photos that the ad names and nobody has. `owed`: whether the topic still is.
+    `unknown`: photos that the ad names and nobody has. `pending`: whether the topic still is.
     """
 
     revision: int
@@ -109,16 +109,16 @@ class Held:
     request: bytes | None
     answer: tuple[int, dict[str, Any]]
     unknown: list[bytes]
-    owed: bool
+    pending: bool
 
 
-async def read_held(
+async def read_existing_state(
     connection: psycopg.AsyncConnection,
     event: AdEvent,
     topic: str,
     by: str,
     idempotency_key: str | None,
-) -> Held:
+) -> ExistingState:
     """What is known of an event's ad. RetryableError where PostgreSQL is away."""
     given = {
         "catalog": event.key.catalog,
@@ -131,12 +131,12 @@ async def read_held(
     }
     found = await (await connection.execute(_HELD, given)).fetchone()
     assert found is not None  # a row is always there
-    accepted, digest, committed, request, answer, unknown, owed = found
+    accepted, digest, committed, request, answer, unknown, pending = found
     revision = max(-1 if r is None else int(r) for r in (accepted, committed))
     if revision != accepted:  # its row of `accepted_ads` has gone, or never was
         stored = await _read_committed(connection, event.key)
-        digest = None if stored is None or stored.revision != revision else meaning(stored)
-    return Held(revision, digest, request, tuple(answer or (0, {})), unknown, owed)
+        digest = None if stored is None or stored.revision != revision else content_digest(stored)
+    return ExistingState(revision, digest, request, tuple(answer or (0, {})), unknown, pending)
 
 
 async def read_known(

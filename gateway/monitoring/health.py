@@ -61,7 +61,7 @@ async def _postgresql(services: Services) -> dict[str, Any]:
 
 def _broker(services: Services) -> dict[str, Any]:
     required = services.settings.require_broker
-    if services.outbox.broker_away:
+    if services.outbox.broker_unavailable:
         return _check(False, "away: what is accepted waits in PostgreSQL", required=required)
     return _check(True, "not known to be away", required=required)
 

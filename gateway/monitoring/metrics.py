@@ -76,7 +76,11 @@ class GatewayMetrics:
         outbox, commits = self._services.outbox, self._services.commits
         for name, help_text, value in (
             ("outbox_waiting", "Events that Kafka has not acknowledged.", outbox.waiting),
-            ("broker_away", "1 while Kafka is not known to be there.", int(outbox.broker_away)),
+            (
+                "broker_unavailable",
+                "1 while Kafka is not known to be there.",
+                int(outbox.broker_unavailable),
+            ),
             ("waiters", "Requests that wait for an ad's commit.", commits.waiters),
         ):
             yield GaugeMetricFamily(f"lalafo_gateway_{name}", help_text, value)

@@ -58,7 +58,7 @@ _PREDICTIONS = """
         'scored_at', p.scored_at
     ))
     FROM lalafo.predictions AS p
-    WHERE p.release = (SELECT live FROM lalafo.releases_in_force)
+    WHERE p.release = (SELECT live FROM lalafo.active_releases)
         AND p.catalog = k.catalog AND p.ad_id = k.ad_id
         AND p.revision = a.revision AND a.status <> 'deleted'
 """

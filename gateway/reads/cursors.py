@@ -34,18 +34,18 @@ def place_of(kind: str, cursor: str, *, texts: int) -> tuple[datetime, tuple[str
     """The moment and the texts in a cursor; a Problem (422) where it is none of this kind."""
     try:
         packed = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        found, micros, *told = json.loads(packed)
+        found, micros, *message = json.loads(packed)
     except (ValueError, TypeError, RecursionError) as error:
         raise _wrong(cursor) from error
     if (
         found != kind
         or type(micros) is not int
         or not 0 <= micros <= _LAST
-        or len(told) != texts
-        or not all(isinstance(text, str) and _storable(text) for text in told)
+        or len(message) != texts
+        or not all(isinstance(text, str) and _storable(text) for text in message)
     ):
         raise _wrong(cursor)
-    return _EPOCH + micros * _MICROSECOND, tuple(told)
+    return _EPOCH + micros * _MICROSECOND, tuple(message)
 
 
 def _storable(text: str) -> bool:

@@ -63,7 +63,7 @@ _ADS = """
             ORDER BY p.position LIMIT 1),
         (SELECT json_object_agg(p.task, json_build_object('label', p.label, 'score', p.score))
             FROM lalafo.predictions AS p
-            WHERE p.release = (SELECT live FROM lalafo.releases_in_force)
+            WHERE p.release = (SELECT live FROM lalafo.active_releases)
                 AND p.catalog = page.catalog AND p.ad_id = page.ad_id
                 AND p.revision = page.revision AND page.status <> 'deleted')
     FROM (SELECT count(*) FROM seen) AS count (seen)
@@ -104,7 +104,7 @@ _FAILURES = """
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageRequest:
     """Which page of a list.
 
     Args:
@@ -133,60 +133,60 @@ class Asked:
         return given if self.catalogs is None else {**given, "catalogs": list(self.catalogs)}
 
 
-def ads_query(asked: Asked) -> tuple[str, dict[str, Any]]:
+def ads_query(page: PageRequest) -> tuple[str, dict[str, Any]]:
     """The statement of a page of ads; Problem (422) for a wrong cursor."""
-    at, ad_id, catalog = _LAST if asked.until is None else asked.until, "", ""
-    if asked.cursor is not None:
-        place, texts = place_of("ads", asked.cursor, texts=2)
+    at, ad_id, catalog = _LAST if page.until is None else page.until, "", ""
+    if page.cursor is not None:
+        place, texts = place_of("ads", page.cursor, texts=2)
         # One upper bound, not two: given both, PostgreSQL 18 begins its walk at the wrong one.
         if (place, texts[0]) < (at, ad_id):
             at, (ad_id, catalog) = place, texts
     values = {
-        **asked.values(),
+        **page.values(),
         **{"at": at, "ad_id": ad_id, "catalog": catalog},
-        "since": _FIRST if asked.since is None else asked.since,
+        "since": _FIRST if page.since is None else page.since,
     }
-    catalogs = _EVERY_CATALOG if asked.catalogs is None else _THESE_CATALOGS
+    catalogs = _EVERY_CATALOG if page.catalogs is None else _THESE_CATALOGS
     return _ADS.format(catalogs=catalogs), values
 
 
-def failures_query(asked: Asked) -> tuple[str, dict[str, Any]]:
+def failures_query(page: PageRequest) -> tuple[str, dict[str, Any]]:
     """The statement of a page of failures; Problem (422) for a wrong cursor."""
     at, (kind, subject) = _LAST, ("", "")
-    if asked.cursor is not None:
-        at, (kind, subject) = place_of("failures", asked.cursor, texts=2)
-    values = {**asked.values(), "at": at, "from_kind": kind, "subject": subject}
-    seen = _EVERY_FAILURE if asked.catalogs is None else _FAILURES_OF_CATALOGS
+    if page.cursor is not None:
+        at, (kind, subject) = place_of("failures", page.cursor, texts=2)
+    values = {**page.values(), "at": at, "from_kind": kind, "subject": subject}
+    seen = _EVERY_FAILURE if page.catalogs is None else _FAILURES_OF_CATALOGS
     return _FAILURES.format(seen=seen), values
 
 
-async def list_ads(database: GatewayDatabase, asked: Asked) -> dict[str, Any]:
+async def list_ads(database: GatewayDatabase, page: PageRequest) -> dict[str, Any]:
     """A page of committed ads, as `schemas.AdPage` has it."""
-    rows, following = await _page(database, "ads", *ads_query(asked), asked)
+    rows, following = await _page(database, "ads", *ads_query(page), page)
     return {"ads": [_summary(row) for row in rows], "next": following}
 
 
 async def list_failures(
-    database: GatewayDatabase, asked: Asked, *, dagster_url: str
+    database: GatewayDatabase, page: PageRequest, *, dagster_url: str
 ) -> dict[str, Any]:
     """A page of failures, as `schemas.FailurePage` has it; never the bytes that were refused."""
     runs = run_prefix(dagster_url)
-    rows, following = await _page(database, "failures", *failures_query(asked), asked)
+    rows, following = await _page(database, "failures", *failures_query(page), page)
     return {"failures": [_failure(row, runs) for row in rows], "next": following}
 
 
 async def _page(
-    database: GatewayDatabase, kind: str, query: str, values: Mapping[str, Any], asked: Asked
+    database: GatewayDatabase, kind: str, query: str, values: Mapping[str, Any], page: PageRequest
 ) -> tuple[list[tuple[Any, ...]], str | None]:
     """The rows of a page, and the cursor of the next one."""
     async with database.connection() as connection:
         found = await _rows(connection, query, values)
     seen, *last = found[0][:4]
     rows = [row[4:] for row in found if row[4] is not None]
-    if len(rows) > asked.limit:
-        rows = rows[: asked.limit]
+    if len(rows) > page.limit:
+        rows = rows[: page.limit]
         return rows, cursor_after(kind, *rows[-1][:3])
-    return rows, cursor_after(kind, *last) if seen == asked.seen else None
+    return rows, cursor_after(kind, *last) if seen == page.seen else None
 
 
 async def _rows(

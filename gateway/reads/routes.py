@@ -17,7 +17,7 @@ from gateway.edge.etags import unchanged
 from gateway.problems import Problem
 from gateway.reads.ad import read_ad_json
 from gateway.reads.cursors import MAX_CHARS, PATTERN
-from gateway.reads.pages import MOST_ROWS, Asked, list_ads, list_failures
+from gateway.reads.pages import MOST_ROWS, PageRequest, list_ads, list_failures
 from gateway.schemas.ads import AdId, AdOut, AdPage, Catalog, FailurePage
 from gateway.services import TheServices
 from ops.types import AdKey
@@ -65,7 +65,7 @@ async def latest(
     cursor: Cursor = None,
 ) -> Response:
     """A page of ads."""
-    asked = Asked(
+    page = PageRequest(
         catalogs=visible(caller, catalog),
         limit=limit,
         cursor=cursor,
@@ -73,7 +73,7 @@ async def latest(
         since=since,
         until=until,
     )
-    return JSONResponse(await list_ads(services.database, asked))
+    return JSONResponse(await list_ads(services.database, page))
 
 
 @router.get(
@@ -120,14 +120,14 @@ async def failures(
     cursor: Cursor = None,
 ) -> Response:
     """A page of failures."""
-    asked = Asked(
+    page = PageRequest(
         catalogs=visible(caller, catalog),
         limit=limit,
         cursor=cursor,
         filters={"kind": kind, "reason": reason},
     )
     dagster_url = services.settings.dagster_url
-    return JSONResponse(await list_failures(services.database, asked, dagster_url=dagster_url))
+    return JSONResponse(await list_failures(services.database, page, dagster_url=dagster_url))
 
 
 def visible(caller: Caller, catalog: str | None) -> Sequence[str] | None:

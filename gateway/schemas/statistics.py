@@ -91,7 +91,7 @@ class ReleaseOut(Answer):
     role: Literal["live", "candidate", "previous", "announced"]
     release: Source
     days: int = Field(description="Days that had ads when it came in force.")
-    days_owed: int = Field(description="Of them, those with ads that it has not scored.")
+    days_unscored: int = Field(description="Of them, those with ads that it has not scored.")
     rescore: RescoreOut | None
 
 

@@ -20,7 +20,7 @@ KEPT_S_PER_MINUTE = 1 / 60
 """Of the window: a day's figures take a tenth of a second to add up, and move slowly."""
 
 
-class Statistics:
+class StatisticsCache:
     """What the statistics' route answers; `async with` it."""
 
     def __init__(self, settings: Settings, database: GatewayDatabase) -> None:
@@ -33,7 +33,7 @@ class Statistics:
         self._reading = asyncio.Lock()
         self._connection = threading.Lock()  # a request that is given up leaves its thread behind
 
-    async def __aenter__(self) -> "Statistics":
+    async def __aenter__(self) -> "StatisticsCache":
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -82,7 +82,7 @@ class LogWatch:
             self._found = (time.monotonic(), self._ask())
             self._answered.set()
             self._over.wait(ASKED_EVERY_S)
-        self._let_go()
+        self._close_consumer()
 
     def _ask(self) -> LogEnds | None:
         try:
@@ -98,10 +98,10 @@ class LogWatch:
             log.info("Kafka does not say where its log ends: %s", error)
         except Exception as error:  # noqa: BLE001 - the thread's edge: it must go on asking
             log.error("asking Kafka where its log ends broke: %r", error)
-        self._let_go()
+        self._close_consumer()
         return None
 
-    def _let_go(self) -> None:
+    def _close_consumer(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
             try:

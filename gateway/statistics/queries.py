@@ -66,7 +66,7 @@ RELEASES = """
         r.state, r.attempt, r.requested_at, r.started_at, d.closed
     FROM (SELECT unnest(ARRAY['live', 'candidate', 'previous', 'announced']) AS role,
         unnest(ARRAY[live, candidate, previous, announced]) AS name
-        FROM lalafo.releases_in_force) AS f
+        FROM lalafo.active_releases) AS f
     LEFT JOIN LATERAL (SELECT * FROM lalafo.rescores AS r WHERE r.release = f.name
         ORDER BY r.attempt DESC LIMIT 1) AS r ON true
     CROSS JOIN LATERAL (SELECT count(*) AS days,
@@ -233,14 +233,14 @@ def _read_releases(cursor: Cursor, now: datetime, release: RunPage) -> list[Rele
             role=role,
             release=release(name),
             days=days,
-            days_owed=owed,
-            rescore=None if rescore[0] is None else _rescore(rescore, now, owed),
+            days_unscored=unscored,
+            rescore=None if rescore[0] is None else _rescore(rescore, now, unscored),
         )
-        for role, name, days, owed, *rescore in cursor.fetchall()
+        for role, name, days, unscored, *rescore in cursor.fetchall()
     ]
 
 
-def _rescore(row: Sequence[Any], now: datetime, owed: int) -> RescoreOut:
+def _rescore(row: Sequence[Any], now: datetime, unscored: int) -> RescoreOut:
     state, attempt, requested_at, started_at, closed = row
     paced = state == "running" and started_at is not None and closed > 0
     return RescoreOut(
@@ -250,6 +250,6 @@ def _rescore(row: Sequence[Any], now: datetime, owed: int) -> RescoreOut:
         started_at=None if started_at is None else started_at.astimezone(UTC),
         days_done=closed,
         remaining_s=(
-            round((now - started_at).total_seconds() / closed * owed, 1) if paced else None
+            round((now - started_at).total_seconds() / closed * unscored, 1) if paced else None
         ),
     )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from gateway.edge.auth import Read
 from gateway.problems import Problem
 from gateway.schemas.statistics import StatisticsOut
-from gateway.statistics.cache import Statistics
+from gateway.statistics.cache import StatisticsCache
 
 MOST_MINUTES = 1_440
 
@@ -35,6 +35,6 @@ async def statistics(
             403, "other_catalog", "statistics are of every catalog, and this key is for some"
         )
     cache = request.app.state.statistics
-    assert isinstance(cache, Statistics)
+    assert isinstance(cache, StatisticsCache)
     body = await cache.json(minutes)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -22,7 +22,7 @@ from resources.dagster.names import AD_PHOTOS, PHOTO_EMBEDDINGS
 from resources.dagster.partitions import days_of_run
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 
 PHOTOS_CHECK = "in_is_out_plus_failed"
 EMBEDDINGS_CHECK = "unit_vectors"
@@ -49,7 +49,7 @@ def day_findings(
     database: Database, days: Sequence[date]
 ) -> Iterator[tuple[dg.AssetKey, str, Finding]]:
     """(asset, check, finding) of every check, over these days together."""
-    live = read_in_force(database).live
+    live = read_active_releases(database).live
     yield AD_PHOTOS, PHOTOS_CHECK, every_photo_is_accounted_for(database, days)
     unit = embeddings_are_unit_vectors(database, days, live.backbone)
     yield PHOTO_EMBEDDINGS, EMBEDDINGS_CHECK, unit
@@ -84,13 +84,13 @@ def _check(
 
 
 def _unit(database: Database, covered: list[date]) -> Finding:
-    live = read_in_force(database).live
+    live = read_active_releases(database).live
     return embeddings_are_unit_vectors(database, covered, live.backbone)
 
 
 def _shares(task: Task) -> Question:
     def ask(database: Database, covered: list[date]) -> Finding:
-        live = read_in_force(database).live
+        live = read_active_releases(database).live
         return no_label_above_its_usual_share(database, covered, live.name, task.name)
 
     return ask

@@ -96,4 +96,6 @@ def _embed(
         return EmbedReport()
     del stale  # ends its query
     ready, embedders = load_to_embed(release, models.store(), models.settings())
-    return embed_days(catalogue, ready, embedders, photos.store(), covered, told=context.log.info)
+    return embed_days(
+        catalogue, ready, embedders, photos.store(), covered, on_progress=context.log.info
+    )

@@ -32,7 +32,7 @@ from resources.dagster.resources import DatabaseResource, PhotosResource
 from resources.photos.loading import PhotoLoader, load_photos
 from resources.postgres import tables
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.settings import Settings, load_settings
 from resources.storage.photos import PhotoStore
 
@@ -82,13 +82,13 @@ def ad_photos(
         failed = catalogue.photos_to_retry(covered, [reason.value for reason in TEMPORARY_REASONS])
         loader = _loader(held, store, photos, settings)
         mended = sum(
-            _mend(catalogue, loader, failed[start : start + CHUNK])
+            _retry_photo(catalogue, loader, failed[start : start + CHUNK])
             for start in range(0, len(failed), CHUNK)
         )
         context.log.info(f"{mended} of {len(failed)} photos mended")
         made = _make_thumbnails(catalogue, store, covered)
         counts = failure_counts(held, covered)
-        live = read_in_force(held).live.name
+        live = read_active_releases(held).live.name
         pictures = photo_pictures(held, store, covered, release=live, task=HEADLINE_TASK)
         return dg.MaterializeResult(
             metadata={
@@ -121,14 +121,14 @@ def _never_prepared(data: bytes, preprocessing: object) -> NDArray[np.uint8]:
     raise AssertionError("no backbone was asked for")
 
 
-def _mend(catalogue: Catalogue, loader: PhotoLoader, failed: Sequence[FailedPhoto]) -> int:
+def _retry_photo(catalogue: Catalogue, loader: PhotoLoader, failed: Sequence[FailedPhoto]) -> int:
     refs = {photo: PhotoRef(url=photo.url) for photo in failed}
     loaded = asyncio.run(load_photos(loader, list(refs.values())))
     mended = 0
     for photo, ref in refs.items():
         outcome = loaded[ref]
         if isinstance(outcome, LoadedPhoto):
-            mended += catalogue.mend_photo(photo, outcome.sha256, outcome.rendition)
+            mended += catalogue.repair_photo(photo, outcome.sha256, outcome.rendition)
     return mended
 
 

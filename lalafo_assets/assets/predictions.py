@@ -64,7 +64,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
                 ready,
                 task,
                 covered,
-                told=context.log.info,
+                on_progress=context.log.info,
                 options=ScoreOptions(rows_per_s=load_settings().rescore_rows_per_s),
             )
             settled = settle_days(context.instance, held, release, covered)

@@ -17,7 +17,7 @@ from resources.catalogue.summaries import readable
 from resources.dagster.names import OWNERS, RELEASE_DIFF
 from resources.dagster.resources import DatabaseResource, PhotosResource
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.diff import ReleaseDiff, TaskDiff, compare, examples
 from resources.storage.photos import PhotoStore
 
@@ -55,7 +55,7 @@ def diff_metadata(database: Database, store: PhotoStore, found: ReleaseDiff) -> 
         "live": dg.MetadataValue.text(found.live),
         "candidate": dg.MetadataValue.text(found.candidate),
         "days": dg.MetadataValue.int(found.days),
-        "days_owed": dg.MetadataValue.int(found.owed),
+        "days_unscored": dg.MetadataValue.int(found.unscored),
     }
     for task in found.tasks:
         metadata |= _task_metadata(task)
@@ -69,15 +69,15 @@ def read_diff(database: Database) -> ReleaseDiff:
     Raises:
         NotReadyError: there is neither a candidate nor a previous release.
     """
-    in_force = read_in_force(database)
-    live, other = in_force.live, in_force.candidate
+    active = read_active_releases(database)
+    live, other = active.live, active.candidate
     if other is None:
-        if in_force.previous is None:
+        if active.previous is None:
             raise NotReadyError(
                 f"{live.name} is the only release in force: there is nothing to compare it with. "
                 "`lalafo rescore NAME` makes a release the candidate."
             )
-        live, other = in_force.previous, in_force.live
+        live, other = active.previous, active.live
     tasks = [task for task in all_tasks() if task.name in live.tasks or task.name in other.tasks]
     return compare(database, live=live.name, candidate=other.name, tasks=tasks)
 
@@ -90,8 +90,10 @@ def summary(diff: ReleaseDiff) -> list[str]:
         + (f"; {task.only_live} not compared" if task.only_live else "")
         for task in diff.tasks
     ]
-    if diff.owed:
-        lines.append(f"not complete: {diff.owed} of {diff.days} days are owed by {diff.candidate}")
+    if diff.unscored:
+        lines.append(
+            f"not complete: {diff.unscored} of {diff.days} days are owed by {diff.candidate}"
+        )
     return lines
 
 

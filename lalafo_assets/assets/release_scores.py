@@ -70,7 +70,7 @@ def settle_days(
     metadata: dict[str, dg.MetadataValue] = {"days": dg.MetadataValue.md(_table(states))}
     for coverage in mine:
         metadata["days_complete"] = dg.MetadataValue.int(len(coverage.complete))
-        metadata["days_owed"] = dg.MetadataValue.int(len(coverage.owed))
+        metadata["days_unscored"] = dg.MetadataValue.int(len(coverage.unscored))
     return metadata
 
 
@@ -81,7 +81,7 @@ def _table(states: Sequence[DayState]) -> str:
     ]
     lines += [
         f"| {s.day} | {s.ads} | {s.unscored} | {s.unembedded} "
-        f"| {'complete' if s.complete else 'owed'} |"
+        f"| {'complete' if s.complete else 'unscored'} |"
         for s in states
     ]
     return "\n".join(lines)

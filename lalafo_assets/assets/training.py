@@ -22,11 +22,11 @@ from lalafo_assets.reports.training import (
 )
 from ops.errors import NotReadyError
 from ops.training.dataset import SplitRule
-from ops.training.make_release import Told
+from ops.training.make_release import StepProgress
 from resources.dagster.names import AD_PHOTOS, MODEL_RELEASE, OWNERS, POOL_BACKFILL
 from resources.dagster.resources import DatabaseResource, ModelsResource
 from resources.postgres import tables
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 
 
 class TrainingSetConfig(dg.Config):
@@ -123,10 +123,10 @@ def model_release(
         stores = models.stores()
         digest = _latest(context.instance, TRAINING_SET, "digest")
         trained = train_release(
-            held, stores, models.settings(), digest, options, told=_in_tenths(context.log)
+            held, stores, models.settings(), digest, options, on_progress=_in_tenths(context.log)
         )
         known = install(held, stores.releases, trained.made.release)
-        live = read_in_force(held).live.name == known.name
+        live = read_active_releases(held).live.name == known.name
         return dg.MaterializeResult(metadata=release_metadata(trained, stores.photos, live=live))
 
 
@@ -143,8 +143,10 @@ def gate(
 
     with plain_failures(), closing(database.open()) as held:
         name = _latest(context.instance, MODEL_RELEASE, "name")
-        told = _in_tenths(context.log)
-        verdict = check_release(held, models.stores(), models.settings(), name, told=told)
+        on_progress = _in_tenths(context.log)
+        verdict = check_release(
+            held, models.stores(), models.settings(), name, on_progress=on_progress
+        )
     yield from check_results(verdict)
 
 
@@ -157,14 +159,14 @@ def _latest(instance: dg.DagsterInstance, asset: dg.AssetKey, entry: str) -> str
     return str(made.metadata[entry].value)
 
 
-def _in_tenths(log: dg.DagsterLogManager) -> Told:
+def _in_tenths(log: dg.DagsterLogManager) -> StepProgress:
     """Progress as lines of the run's log: one a tenth of each stage."""
     last = [("", -1)]
 
-    def told(what: str, done: int, of: int) -> None:
+    def on_progress(what: str, done: int, of: int) -> None:
         stage, tenth = what.partition(" (")[0], 10 * done // max(of, 1)
         if (stage, tenth) != last[0]:
             last[0] = (stage, tenth)
             log.info(f"{what}: {done} of {of}")
 
-    return told
+    return on_progress

@@ -145,9 +145,9 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
     ):
         bar = progress.add_task("replaying", total=total)
         for letters in chunks:
-            told = replay(database, publisher, stream.config.ads_topic, letters)
-            whole.sent += told.sent
-            whole.refused += told.refused
+            message = replay(database, publisher, stream.config.ads_topic, letters)
+            whole.sent += message.sent
+            whole.refused += message.refused
             progress.advance(bar, len(letters))
     console = new_console()
     for subject, why in whole.refused:

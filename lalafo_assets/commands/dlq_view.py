@@ -104,7 +104,7 @@ def print_letter(letter: DeadLetterRecord, console: Console) -> None:
     replayed = "never" if letter.replayed_at is None else f"{letter.replayed_at:%F %T} UTC"
     headers = ", ".join(f"{name}: {value.decode()}" for name, value in letter.replay_headers)
     size = "no value" if letter.value is None else f"{len(letter.value)} bytes"
-    for name, told in (
+    for name, message in (
         ("subject", letter.subject),
         ("reason", letter.reason),
         ("detail", safe_text(letter.detail.encode())),
@@ -115,7 +115,7 @@ def print_letter(letter: DeadLetterRecord, console: Console) -> None:
         ("key", _key(letter)),
         ("original", size),
     ):
-        facts.add_row(name, Text(told))
+        facts.add_row(name, Text(message))
     console.print(facts)
     if letter.value is not None:
         console.print(Text(safe_text(letter.value)))

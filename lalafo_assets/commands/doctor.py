@@ -26,9 +26,9 @@ JAVA = 17
 
 
 class Grade(StrEnum):
-    GOOD = "good"
-    LACKS = "lacks"  # something works less well, or some tests are skipped
-    BAD = "bad"  # `make demo` will not work
+    OK = "good"
+    DEGRADED = "lacks"  # something works less well, or some tests are skipped
+    FAILED = "bad"  # `make demo` will not work
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,20 @@ class Diagnosis:
     subject: str
     grade: Grade
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def doctor() -> None:
     """What is missing on this machine, and how to mend it."""
     table = Table(show_header=False, box=None)
-    worst = Grade.GOOD
-    marks = {Grade.GOOD: "[green]✓[/]", Grade.LACKS: "[yellow]~[/]", Grade.BAD: "[red]✗[/]"}
+    worst = Grade.OK
+    marks = {Grade.OK: "[green]✓[/]", Grade.DEGRADED: "[yellow]~[/]", Grade.FAILED: "[red]✗[/]"}
     for line in diagnose():
-        told = line.found if line.mend == "" else f"{line.found}  →  {line.mend}"
-        table.add_row(marks[line.grade], line.subject, told)
-        worst = Grade.BAD if Grade.BAD in (worst, line.grade) else worst
+        message = line.found if line.fix == "" else f"{line.found}  →  {line.fix}"
+        table.add_row(marks[line.grade], line.subject, message)
+        worst = Grade.FAILED if Grade.FAILED in (worst, line.grade) else worst
     new_console().print(table)
-    if worst is Grade.BAD:
+    if worst is Grade.FAILED:
         raise typer.Exit(1)
 
 
@@ -64,14 +64,14 @@ def diagnose() -> Iterator[Diagnosis]:
     try:
         settings = load_settings()
     except LalafoError as error:
-        yield Diagnosis("settings", Grade.BAD, str(error), "correct the variable named")
+        yield Diagnosis("settings", Grade.FAILED, str(error), "correct the variable named")
         return
-    yield Diagnosis("settings", Grade.GOOD, "every LALAFO_ variable is understood")
+    yield Diagnosis("settings", Grade.OK, "every LALAFO_ variable is understood")
     yield _disk(settings.home)
     stack = running_stack(settings.home)
     if stack is not None:
         where = " ".join(("runs (process", f"{stack.pid});", stack.gateway_url, stack.ui_url))
-        yield Diagnosis("stack", Grade.GOOD, where.strip())
+        yield Diagnosis("stack", Grade.OK, where.strip())
     else:
         yield _port(DEFAULT_PORT)
     yield from _device(settings)
@@ -84,8 +84,8 @@ def diagnose() -> Iterator[Diagnosis]:
 def _python() -> Diagnosis:
     found = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info[:2] >= PYTHON
-    mend = "" if good else "install Python 3.11 or later, then `make clean-venv`"
-    return Diagnosis("Python", Grade.GOOD if good else Grade.BAD, found, mend)
+    fix = "" if good else "install Python 3.11 or later, then `make clean-venv`"
+    return Diagnosis("Python", Grade.OK if good else Grade.FAILED, found, fix)
 
 
 def _disk(home: Path) -> Diagnosis:
@@ -93,21 +93,28 @@ def _disk(home: Path) -> Diagnosis:
     while not place.exists():
         place = place.parent
     if not os.access(place, os.W_OK):
-        return Diagnosis("LALAFO_HOME", Grade.BAD, f"{place} can't be written", "set LALAFO_HOME")
+        return Diagnosis(
+            "LALAFO_HOME", Grade.FAILED, f"{place} can't be written", "set LALAFO_HOME"
+        )
     free = shutil.disk_usage(place).free
     found = f"{free / 1e9:.0f} GB free at {place}"
     if free < DISK_BYTES:
-        return Diagnosis("disk", Grade.BAD, found, "free 4 GB, or set LALAFO_HOME to another disk")
-    return Diagnosis("disk", Grade.GOOD, found)
+        return Diagnosis(
+            "disk", Grade.FAILED, found, "free 4 GB, or set LALAFO_HOME to another disk"
+        )
+    return Diagnosis("disk", Grade.OK, found)
 
 
 def _port(port: int) -> Diagnosis:
     from lalafo_assets.stack.ports import port_is_free
 
     if port_is_free(port):
-        return Diagnosis("port", Grade.GOOD, f"{port} is free for Dagster's UI")
+        return Diagnosis("port", Grade.OK, f"{port} is free for Dagster's UI")
     return Diagnosis(
-        "port", Grade.LACKS, f"{port} is taken; the next free one is used", "or name one: --port N"
+        "port",
+        Grade.DEGRADED,
+        f"{port} is taken; the next free one is used",
+        "or name one: --port N",
     )
 
 
@@ -117,34 +124,34 @@ def _device(settings: "Settings") -> Iterator[Diagnosis]:
     try:
         device = choose_device(settings.device)
     except LalafoError as error:
-        yield Diagnosis("device", Grade.BAD, str(error), "set LALAFO_DEVICE=auto")
+        yield Diagnosis("device", Grade.FAILED, str(error), "set LALAFO_DEVICE=auto")
         return
     facts = describe_device(device)
     precision = "bf16" if facts.bf16 else "fp32 (no bf16 here: about half as fast)"
     compiler = "none" if facts.cpp_compiler is None else facts.cpp_compiler
     found = f"{device}, {facts.threads} threads, {precision}, torch {facts.torch}"
-    yield Diagnosis("device", Grade.GOOD, f"{found}, C++ compiler: {compiler}")
+    yield Diagnosis("device", Grade.OK, f"{found}, C++ compiler: {compiler}")
 
 
 def _java() -> Diagnosis:
     why = "the tests on Apache Kafka are skipped"
-    mend = "apt-get install openjdk-17-jre-headless"
+    fix = "apt-get install openjdk-17-jre-headless"
     java = shutil.which("java")
     if java is None:
-        return Diagnosis("Java", Grade.LACKS, f"none: {why}", mend)
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = told.split('"')[1] if '"' in told else "unknown"
+        return Diagnosis("Java", Grade.DEGRADED, f"none: {why}", fix)
+    message = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = message.split('"')[1] if '"' in message else "unknown"
     major = version.partition(".")[0]
     if not major.isdigit() or int(major) < JAVA:
-        return Diagnosis("Java", Grade.LACKS, f"{version}: {why}, they need {JAVA}", mend)
-    return Diagnosis("Java", Grade.GOOD, version)
+        return Diagnosis("Java", Grade.DEGRADED, f"{version}: {why}, they need {JAVA}", fix)
+    return Diagnosis("Java", Grade.OK, version)
 
 
-def _program(name: str, what_for: str, mend: str) -> Diagnosis:
+def _program(name: str, what_for: str, fix: str) -> Diagnosis:
     path = shutil.which(name)
     if path is None:
-        return Diagnosis(name, Grade.LACKS, f"none: {what_for}, and are skipped", mend)
-    return Diagnosis(name, Grade.GOOD, path)
+        return Diagnosis(name, Grade.DEGRADED, f"none: {what_for}, and are skipped", fix)
+    return Diagnosis(name, Grade.OK, path)
 
 
 def _servers(settings: "Settings") -> Iterator[Diagnosis]:
@@ -156,13 +163,15 @@ def _servers(settings: "Settings") -> Iterator[Diagnosis]:
         try:
             with closing(Database(settings.database_url)) as database:
                 database.check()
-                yield Diagnosis("PostgreSQL", Grade.GOOD, database.shown)
+                yield Diagnosis("PostgreSQL", Grade.OK, database.shown)
         except LalafoError as error:
-            yield Diagnosis("PostgreSQL", Grade.BAD, str(error), "start it, or unset the variable")
+            yield Diagnosis(
+                "PostgreSQL", Grade.FAILED, str(error), "start it, or unset the variable"
+            )
     if settings.kafka_bootstrap != "":
         try:
             with AdStream.from_settings(settings) as stream:
                 found = f"{settings.kafka_bootstrap}, {len(stream.partitions())} partitions"
-                yield Diagnosis("Kafka", Grade.GOOD, found)
+                yield Diagnosis("Kafka", Grade.OK, found)
         except LalafoError as error:
-            yield Diagnosis("Kafka", Grade.BAD, str(error), "start it, or unset the variable")
+            yield Diagnosis("Kafka", Grade.FAILED, str(error), "start it, or unset the variable")

@@ -131,14 +131,14 @@ def _table(found: "list[ApiKey]", now: datetime) -> Table:
             ", ".join(key.scopes),
             Text("all" if key.catalogs is None else ", ".join(key.catalogs)),
             "no limit" if key.requests_per_s == 0 else f"{key.requests_per_s:g}",
-            _told(key.created_at),
-            _told(key.expires_at),
-            _told(key.last_used_at),
+            _formatted(key.created_at),
+            _formatted(key.expires_at),
+            _formatted(key.last_used_at),
         )
     return table
 
 
-def _told(moment: datetime | None) -> str:
+def _formatted(moment: datetime | None) -> str:
     return "never" if moment is None else f"{moment.astimezone(UTC):%F %H:%M}"
 
 

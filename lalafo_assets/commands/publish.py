@@ -24,7 +24,7 @@ from ops.errors import ConfigurationError
 if TYPE_CHECKING:
     from lalafo_assets.commands.publishing import Published
 
-MOST_TOLD = 100
+MAX_REPORTED = 100
 """Refused lines that are shown; all are counted."""
 
 
@@ -71,7 +71,7 @@ def publish(
             _counted(file, progress, bar),
             url=url,
             key=settings.gateway_key,
-            told=lambda now: progress.update(bar, description=_short(now)),
+            on_progress=lambda now: progress.update(bar, description=_short(now)),
         )
     _tell(done, console)
     if done.refused:
@@ -113,16 +113,16 @@ def _short(done: "Published") -> str:
 
 def _tell(done: "Published", console: Console) -> None:
     err = Console(stderr=True, soft_wrap=True)
-    for line in done.refused[:MOST_TOLD]:
-        told = f"line {line.number}: {line.reason}: {line.detail}"
-        err.print(told, style="red", highlight=False, markup=False)
-    if len(done.refused) > MOST_TOLD:
-        err.print(f"… and {len(done.refused) - MOST_TOLD} more lines", style="red")
-    told = f"{done.accepted} events accepted"
+    for line in done.refused[:MAX_REPORTED]:
+        message = f"line {line.number}: {line.reason}: {line.detail}"
+        err.print(message, style="red", highlight=False, markup=False)
+    if len(done.refused) > MAX_REPORTED:
+        err.print(f"… and {len(done.refused) - MAX_REPORTED} more lines", style="red")
+    message = f"{done.accepted} events accepted"
     if done.superseded:
-        told += f", {done.superseded} of them of revisions that others have overtaken"
+        message += f", {done.superseded} of them of revisions that others have overtaken"
     if done.waiting:
-        told += f"; {done.waiting} wait in PostgreSQL for Kafka"
+        message += f"; {done.waiting} wait in PostgreSQL for Kafka"
     if done.refused:
-        told += f"; {len(done.refused)} lines refused"
-    console.print(f"{told}; `lalafo results` shows what becomes of them", highlight=False)
+        message += f"; {len(done.refused)} lines refused"
+    console.print(f"{message}; `lalafo results` shows what becomes of them", highlight=False)

@@ -80,7 +80,7 @@ def publish_lines(
     url: str,
     key: str,
     patience_s: float = PATIENCE_S,
-    told: Callable[[Published], object] = lambda _: None,
+    on_progress: Callable[[Published], object] = lambda _: None,
 ) -> Published:
     """Publish each line that is not blank through a gateway; what became of them.
 
@@ -92,12 +92,12 @@ def publish_lines(
         LalafoApiError: the gateway stays away, or the key may not ingest. Lines that were accepted
             stay so; the same file may be published again, since revisions make it harmless.
     """
-    return asyncio.run(_Publishing(told).run(lines, url, key, patience_s))
+    return asyncio.run(_Publishing(on_progress).run(lines, url, key, patience_s))
 
 
 class _Publishing:
-    def __init__(self, told: Callable[[Published], object]) -> None:
-        self._told = told
+    def __init__(self, on_progress: Callable[[Published], object]) -> None:
+        self._on_progress = on_progress
         self._done = Published()
 
     async def run(self, lines: Iterable[bytes], url: str, key: str, patience_s: float) -> Published:
@@ -147,11 +147,11 @@ class _Publishing:
             self._done.accepted += 1
             self._done.superseded += accepted.state == "superseded"
             self._done.waiting += not accepted.published
-            self._told(self._done)
+            self._on_progress(self._done)
 
     def _refuse(self, number: int, reason: str, detail: str) -> None:
         self._done.refused.append(RefusedLine(number, reason, detail))
-        self._told(self._done)
+        self._on_progress(self._done)
 
 
 async def _publish(client: AsyncLalafoClient, event: AdEvent) -> Accepted:

@@ -37,7 +37,7 @@ def print_latest(database: "Database", console: Console) -> None:
         cursor.execute(
             "SELECT a.catalog || '/' || a.ad_id, a.status, coalesce(a.category, ''), "
             "coalesce(p.label, ''), p.score, a.updated_at FROM lalafo.ads AS a "
-            "LEFT JOIN lalafo.releases_in_force AS f ON true "
+            "LEFT JOIN lalafo.active_releases AS f ON true "
             "LEFT JOIN lalafo.predictions AS p ON p.release = f.live AND p.catalog = a.catalog "
             "AND p.ad_id = a.ad_id AND p.task = 'category' "
             "ORDER BY a.updated_at DESC LIMIT %s",
@@ -101,8 +101,8 @@ def print_ad(database: "Database", name: str, console: Console) -> None:
             f"Kafka timestamp to committed row {whole}",
         )
     for position, url, sha256, reason in photos:
-        told = f"[red]{reason}[/]" if sha256 is None else f"sha256 {sha256[:16]}…"
-        facts.add_row(f"photo {position}", f"{told}  {url or ''}")
+        message = f"[red]{reason}[/]" if sha256 is None else f"sha256 {sha256[:16]}…"
+        facts.add_row(f"photo {position}", f"{message}  {url or ''}")
     for task, label, score, details, release, made_by in predictions:
         top = ", ".join(f"{name} {share:.2f}" for name, share in details.get("top", []))
         facts.add_row(task, f"[bold]{label}[/] {score:.2f}  ({top})\nby {release}, run {made_by}")

@@ -39,8 +39,8 @@ def serve(
     err = Console(stderr=True)
     configure_log()
 
-    def tell(url: str) -> None:
-        told = f"The page: {url}/   the API: {url}/docs   Ctrl-C stops it."
-        err.print(told, soft_wrap=True, highlight=False)
+    def print_address(url: str) -> None:
+        message = f"The page: {url}/   the API: {url}/docs   Ctrl-C stops it."
+        err.print(message, soft_wrap=True, highlight=False)
 
-    serve_here(changed_settings(changes), told=tell)
+    serve_here(changed_settings(changes), on_progress=print_address)

@@ -66,53 +66,59 @@ def stats(
                 time.sleep(WATCH_S)
 
 
-def drawn(told: "StatisticsOut") -> Group:
+def drawn(statistics: "StatisticsOut") -> Group:
     """The statistics as tables."""
-    return Group(_rates(told), _latencies(told), _counts(told), _standing(told))
+    return Group(
+        _rates(statistics), _latencies(statistics), _counts(statistics), _standing(statistics)
+    )
 
 
-def _rates(told: "StatisticsOut") -> Table:
-    table = Table(title=f"the last {told.minutes} minutes, to {told.at:%H:%M:%S} UTC")
+def _rates(statistics: "StatisticsOut") -> Table:
+    table = Table(title=f"the last {statistics.minutes} minutes, to {statistics.at:%H:%M:%S} UTC")
     for name in ("", "total", "by minute"):
         table.add_column(name, justify="right" if name == "total" else "left")
-    shown = told.series[-MOST_MINUTES_DRAWN:]
+    shown = statistics.series[-MOST_MINUTES_DRAWN:]
     for name in ("ads", "photos", "failures"):
         counts = [getattr(minute, name) for minute in shown]
-        table.add_row(name, f"{getattr(told.totals, name):,}", sparks(counts))
+        table.add_row(name, f"{getattr(statistics.totals, name):,}", sparks(counts))
     return table
 
 
-def _latencies(told: "StatisticsOut") -> Table:
+def _latencies(statistics: "StatisticsOut") -> Table:
     table = Table(title="milliseconds; total: Kafka's timestamp to the row, waiting in it")
     table.add_column("stage")
     for name in ("p50", "p90", "p99", "ads"):
         table.add_column(name, justify="right")
-    for stage in (name for name in STAGES if name in told.latencies):
-        found = told.latencies[stage]
+    for stage in (name for name in STAGES if name in statistics.latencies):
+        found = statistics.latencies[stage]
         figures = (f"{ms:,.1f}" for ms in (found.p50_ms, found.p90_ms, found.p99_ms))
         table.add_row(stage, *figures, f"{found.ads:,}")
     return table
 
 
-def _counts(told: "StatisticsOut") -> Table:
+def _counts(statistics: "StatisticsOut") -> Table:
     table = Table(show_header=False, title="what became of them")
-    table.add_row("ads", _listed(told.statuses))
-    for task, labels in told.labels.items():
+    table.add_row("ads", _listed(statistics.statuses))
+    for task, labels in statistics.labels.items():
         table.add_row(task, _listed(labels, most=MOST_LABELS))
-    table.add_row("failures", _listed(told.failures) or "none")
+    table.add_row("failures", _listed(statistics.failures) or "none")
     return table
 
 
-def _standing(told: "StatisticsOut") -> Table:
+def _standing(statistics: "StatisticsOut") -> Table:
     table = Table(show_header=False, title="now")
-    lag = "Kafka is away" if told.lag is None else f"{told.lag.events:,} events not committed"
+    lag = (
+        "Kafka is away"
+        if statistics.lag is None
+        else f"{statistics.lag.events:,} events not committed"
+    )
     table.add_row("lag", lag)
-    table.add_row("outbox", _waits(told.outbox))
-    table.add_row("accepted, not committed", _waits(told.accepted))
-    states = ", ".join(f"{s.state} ({s.partitions} partitions)" for s in told.sessions)
+    table.add_row("outbox", _waits(statistics.outbox))
+    table.add_row("accepted, not committed", _waits(statistics.accepted))
+    states = ", ".join(f"{s.state} ({s.partitions} partitions)" for s in statistics.sessions)
     table.add_row("sessions", states or "none")
-    for found in told.releases:
-        done = f"{found.days - found.days_owed} of {found.days} earlier days scored"
+    for found in statistics.releases:
+        done = f"{found.days - found.days_unscored} of {found.days} earlier days scored"
         scored = done if found.days else "no earlier ads to score"
         table.add_row(found.role, f"{found.release.id}, {scored}")
     return table
@@ -129,9 +135,9 @@ def sparks(counts: list[int]) -> str:
 
 def _listed(counts: dict[str, int], *, most: int | None = None) -> str:
     pairs = list(counts.items())
-    told = ", ".join(f"{name} {count:,}" for name, count in pairs[:most])
+    listed = ", ".join(f"{name} {count:,}" for name, count in pairs[:most])
     left = 0 if most is None else len(pairs) - most
-    return f"{told}, {left} others" if left > 0 else told
+    return f"{listed}, {left} others" if left > 0 else listed
 
 
 def _waits(backlog: "Backlog") -> str:

@@ -27,7 +27,7 @@ def up(
         raise LalafoError(f"--only {only}: expected 'services'")
     err = Console(stderr=True)
     services_only = only is not None
-    with Stack(home, port=port, services_only=services_only, told=err.print) as stack:
+    with Stack(home, port=port, services_only=services_only, on_progress=err.print) as stack:
         for name, value in stack.exports.items():
             print(f"export {name}='{value}'")  # noqa: T201 - made for `eval`
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 PHOTOS_AN_AD = (1, 2, 3, 4)
-SPOILT_EVERY = 20
+CORRUPT_EVERY = 20
 """Each twentieth ad brings a spoilt photo too; the ad is scored on its others."""
 
 
@@ -40,7 +40,7 @@ def make_ads(
     count: int,
     catalog: str,
     url_of: Callable[[str], str],
-    spoilt_urls: Sequence[str],
+    corrupt_urls: Sequence[str],
     seed: int,
 ) -> list[DemoMessage]:
     """`count` ads (fewer where there are fewer photos), each of photos of one label.
@@ -52,8 +52,8 @@ def make_ads(
     messages = []
     for index, group in enumerate(groups):
         urls = [url_of(photo.name) for photo in group]
-        if spoilt_urls and index % SPOILT_EVERY == SPOILT_EVERY // 2:
-            urls.append(spoilt_urls[index // SPOILT_EVERY % len(spoilt_urls)])
+        if corrupt_urls and index % CORRUPT_EVERY == CORRUPT_EVERY // 2:
+            urls.append(corrupt_urls[index // CORRUPT_EVERY % len(corrupt_urls)])
         event = _event(catalog, f"{index:06d}", group[0].label, urls, dice)
         key = f"{catalog}/{index:06d}".encode()
         messages.append(DemoMessage(key, json.dumps(event).encode(), len(urls)))

@@ -14,7 +14,7 @@ from PIL import Image
 _SEED = 20180611
 
 
-def spoilt_photos() -> MappingProxyType[str, bytes]:
+def corrupt_photos() -> MappingProxyType[str, bytes]:
     """Every spoilt photo: file name -> bytes; the same at every call.
 
     `empty.jpg` has no bytes; `truncated.jpg` ends in the middle of its scan; `page.jpg` is HTML;

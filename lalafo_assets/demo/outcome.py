@@ -84,7 +84,7 @@ class Watch:
         labelled, right = self._one(
             "SELECT count(*), count(*) FILTER (WHERE p.label = a.category) FROM lalafo.ads AS a "
             "JOIN lalafo.predictions AS p USING (catalog, ad_id) "
-            "JOIN lalafo.releases_in_force AS f ON p.release = f.live WHERE a.catalog = "
+            "JOIN lalafo.active_releases AS f ON p.release = f.live WHERE a.catalog = "
             "%(catalog)s AND p.task = 'category' AND a.category IS NOT NULL"
         )
         (photos,) = self._one("SELECT count(*) FROM lalafo.ad_photos WHERE catalog = %(catalog)s")
@@ -187,8 +187,8 @@ def outcome_table(outcome: Outcome, yardsticks: Sequence[tuple[str, str]]) -> Ta
 
 
 def _reasons(counts: dict[str, int]) -> str:
-    told = "".join(f"\n  {count} x {reason}" for reason, count in counts.items())
-    return f"{sum(counts.values())}{told}"
+    message = "".join(f"\n  {count} x {reason}" for reason, count in counts.items())
+    return f"{sum(counts.values())}{message}"
 
 
 def _shown(latency: Latency | None) -> str:

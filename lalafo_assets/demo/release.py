@@ -142,11 +142,13 @@ def _fine_tuned(
         labels += [photo.label for photo in chunk]
     bar = progress.add_task("fine-tuning the backbone", total=100)
 
-    def told(what: str, done: int, _: int) -> None:
+    def on_progress(what: str, done: int, _: int) -> None:
         progress.update(bar, completed=done, description=what)
 
     device = choose_device(settings.device)
-    tuned, _ = tune_backbone(backbone, np.stack(images), labels, device=device, told=told)
+    tuned, _ = tune_backbone(
+        backbone, np.stack(images), labels, device=device, on_progress=on_progress
+    )
     return tuned
 
 

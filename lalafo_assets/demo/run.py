@@ -24,13 +24,13 @@ from rich.progress import (
 from gateway.client import LalafoClient
 from lalafo_assets.commands.publishing import ad_of, event_of
 from lalafo_assets.demo.ads import DemoMessage, broken_messages, make_ads
-from lalafo_assets.demo.bad_photos import spoilt_photos
+from lalafo_assets.demo.bad_photos import corrupt_photos
 from lalafo_assets.demo.collection import Collection, folder_collection, generated_collection
 from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.demo.outcome import Watch, outcome_table
 from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.demo.release import MadeRelease, make_release
-from lalafo_assets.demo.story import tell_story
+from lalafo_assets.demo.story import run_release_tour
 from lalafo_assets.reports.release import materialisation
 from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
@@ -84,7 +84,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         progress.stop()
         console.print(outcome_table(outcome, made.yardsticks))
         if options.story:
-            tell_story(options.home, running.ui_url, database, made.new_categories, console)
+            run_release_tour(options.home, running.ui_url, database, made.new_categories, console)
         console.print(f"[dim]{time.monotonic() - started:.0f} s from start to end[/]")
         if options.exit_at_end:
             console.print("To look around: the same without EXIT=1 (or --exit).")
@@ -126,7 +126,7 @@ def _collect(options: DemoOptions, progress: Progress) -> Collection:
 def _stack(options: DemoOptions, progress: Progress) -> Stack:
     starting = progress.add_task("starting the stack", total=STACK_STEPS)
 
-    def told(what: str) -> None:
+    def on_progress(what: str) -> None:
         progress.update(starting, description=what, advance=1, total=STACK_STEPS)
 
     return Stack(
@@ -134,7 +134,7 @@ def _stack(options: DemoOptions, progress: Progress) -> Stack:
         port=options.port,
         # The demo's photos are served on loopback, which the fetcher refuses otherwise.
         environment={"LALAFO_FETCH_ALLOW_PRIVATE": "true"},
-        told=told,
+        on_progress=on_progress,
     )
 
 
@@ -142,7 +142,7 @@ def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoH
     """Two photo hosts: the demo's photos, and the spoilt ones."""
     folder = home.resolve() / "demo" / "spoilt"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in spoilt_photos().items():
+    for name, data in corrupt_photos().items():
         (folder / name).write_bytes(data)
     return (
         stack.enter_context(PhotoHost(collection.folder)),
@@ -153,11 +153,11 @@ def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoH
 def _put_live(made: MadeRelease, settings: Settings, database: Database, console: Console) -> None:
     """Save the release, make it known and live, and tell Dagster."""
     from resources.inference.loading import install
-    from resources.releases.active import put_live
+    from resources.releases.active import activate
     from resources.storage.releases import ReleaseStore
 
     known = install(database, ReleaseStore(settings.resolved_store_url), made.release)
-    put_live(database, known.name)
+    activate(database, known.name)
     with dg.DagsterInstance.get() as instance:
         instance.report_runless_asset_event(materialisation(made.release.manifest, live=True))
     console.print(f"release [bold]{known.name}[/] is live; weights: {made.weights}")
@@ -166,14 +166,14 @@ def _put_live(made: MadeRelease, settings: Settings, database: Database, console
 def _messages(
     options: DemoOptions, collection: Collection, catalog: str, host: PhotoHost, spoilt: PhotoHost
 ) -> list[DemoMessage]:
-    spoilt_urls = [spoilt.url(name) for name in spoilt_photos()]
-    spoilt_urls += [spoilt.url("gone.jpg", path="missing"), spoilt.url("round.jpg", path="loop")]
+    corrupt_urls = [spoilt.url(name) for name in corrupt_photos()]
+    corrupt_urls += [spoilt.url("gone.jpg", path="missing"), spoilt.url("round.jpg", path="loop")]
     ads = make_ads(
         collection.held_out,
         count=options.ads,
         catalog=catalog,
         url_of=host.url,
-        spoilt_urls=spoilt_urls,
+        corrupt_urls=corrupt_urls,
         seed=options.seed,
     )
     return ads + broken_messages(catalog)

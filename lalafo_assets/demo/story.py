@@ -13,14 +13,14 @@ from rich.table import Table
 
 from ops.errors import ConfigurationError
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.registry import read_releases
 from resources.rescoring.attempts import latest
 
 Step = Callable[[], None]
 
 
-def tell_story(
+def run_release_tour(
     home: Path, ui_url: str, database: Database, unknown: Sequence[str], console: Console
 ) -> bool:
     """Train, gate, re-score, diff, promote, roll back; whether the gate let it go to the end.
@@ -55,7 +55,7 @@ def tell_story(
         _pages(console, ui_url, None)
         return False
     name = read_releases(database)[0].name
-    if name == read_in_force(database).live.name:
+    if name == read_active_releases(database).live.name:
         console.print("The training made the release that is live: there is nothing to change.")
         return False
     console.print("Now every stored ad is scored beside the live release; new ads get both.")
@@ -65,7 +65,7 @@ def tell_story(
     _typed(console, f"promote {name}", lambda: promote(name, home=home))
     _typed(console, "releases", lambda: list_releases(home=home))
     console.print("And back again, as one would at night:")
-    _typed(console, "promote --back", lambda: promote(None, back=True, home=home))
+    _typed(console, "promote --rollback", lambda: promote(None, back=True, home=home))
     _pages(console, ui_url, None if row is None else row.backfill_id)
     return True
 

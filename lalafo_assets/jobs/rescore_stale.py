@@ -11,7 +11,7 @@ import dagster as dg
 from lalafo_assets.reports.failures import plain_failures
 from resources.dagster.executors import Kind, pod_tags, session_executor
 from resources.dagster.resources import DatabaseResource
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
 from resources.rescoring.attempts import request
 from resources.settings import load_settings
@@ -20,16 +20,18 @@ STALE_JOB = "rescore_stale"
 
 
 @dg.op(description="Ask for a re-score where the live release owes days.")
-def ask_for_what_is_owed(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
+def request_stale_rescore(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
     """The sensor `releases` starts it, in its window."""
     with plain_failures(), closing(database.open()) as held:
-        live = read_in_force(held).live
-        owed = read_coverage(held, live.name).owed
-        if not owed:
+        live = read_active_releases(held).live
+        unscored = read_coverage(held, live.name).unscored
+        if not unscored:
             context.log.info(f"{live.name} owes no day")
             return
         row = request(held, live, requested_by="the schedule rescore_stale", any_time=False)
-        context.log.info(f"{len(owed)} days are owed by {live.name}: {row.backfill_id} {row.state}")
+        context.log.info(
+            f"{len(unscored)} days are owed by {live.name}: {row.backfill_id} {row.state}"
+        )
 
 
 def stale_job(executor: Kind) -> dg.JobDefinition:
@@ -46,7 +48,7 @@ def stale_job(executor: Kind) -> dg.JobDefinition:
         ),
     )
     def rescore_stale() -> None:
-        ask_for_what_is_owed()
+        request_stale_rescore()
 
     return rescore_stale
 

@@ -41,7 +41,7 @@ OUTBOX_CHUNKS = 100
 class PhotoSweepConfig(dg.Config):
     """What counts as let go."""
 
-    let_go_minutes: float = Field(
+    orphaned_minutes: float = Field(
         default=60.0, ge=0, description="A photo goes that no ad has referred to for so long."
     )
 
@@ -70,7 +70,7 @@ def remove_photos(
     """Objects first, then rows, under each row's lock."""
     store = photos.store()
     with plain_failures(), closing(database.open()) as held:
-        sweep = sweep_photos(held, store, let_go_s=config.let_go_minutes * 60)
+        sweep = sweep_photos(held, store, orphaned_s=config.orphaned_minutes * 60)
         part = int(time.time() // (EVERY_MINUTES * 60)) % WALKS_A_DAY
         unfinished = store.remove_unfinished(UNFINISHED_AFTER_S, part=part, of=WALKS_A_DAY)
     _tell(
@@ -106,19 +106,19 @@ def queue_unscored(
 ) -> None:
     """Through the outbox; a session or the next duty sends them."""
     with plain_failures(), closing(database.open()) as held, ad_stream.open() as stream:
-        told = requeue_ads(
+        message = requeue_ads(
             held, stream.config.ads_topic, retry_s=load_settings().retry_unscored_minutes * 60
         )
-    if told.unreadable > 0:
+    if message.unreadable > 0:
         context.log.warning(
-            f"{told.unreadable} ads wait to be scored, but a photo's reference was not stored: "
+            f"{message.unreadable} ads wait to be scored, but a photo's reference was not stored: "
             "they wait for the seller system's next revision"
         )
     _tell(
         context,
-        received=told.received,
-        out_of_reach=told.out_of_reach,
-        unreadable=told.unreadable,
+        received=message.received,
+        out_of_reach=message.out_of_reach,
+        unreadable=message.unreadable,
     )
 
 

@@ -49,7 +49,7 @@ def set_metadata(frozen: FrozenSet, store: PhotoStore, sets: TrainingStore) -> M
     content = frozen.content
     parts = Counter(e.part for e in content.examples)
     sources = Counter(e.photo.source for e in content.examples)
-    pieces = Counter(e.piece for e in content.examples)
+    pieces = Counter(e.group for e in content.examples)
     labels = Counter((e.photo.task, e.photo.label) for e in content.examples)
     return {
         "digest": dg.MetadataValue.text(frozen.digest),
@@ -103,7 +103,7 @@ def check_results(verdict: Verdict) -> list[dg.AssetCheckResult]:
             asset_key=MODEL_RELEASE,
             check_name=CHECKS[finding.measure],
             passed=finding.passed,
-            description=told(finding),
+            description=on_progress(finding),
             metadata=_figures(verdict, finding),
         )
         for finding in verdict.findings
@@ -117,7 +117,7 @@ def check_evaluations(verdict: Verdict) -> list[dg.AssetCheckEvaluation]:
             asset_key=MODEL_RELEASE,
             check_name=CHECKS[finding.measure],
             passed=finding.passed,
-            description=told(finding),
+            description=on_progress(finding),
             metadata=_figures(verdict, finding),
             blocking=True,
         )
@@ -125,9 +125,9 @@ def check_evaluations(verdict: Verdict) -> list[dg.AssetCheckEvaluation]:
     ]
 
 
-def told(finding: Finding) -> str:
+def on_progress(finding: Finding) -> str:
     """What a check says: what is wrong, else what was compared."""
-    return finding.told if finding.passed else "; ".join(finding.why)
+    return finding.message if finding.passed else "; ".join(finding.why)
 
 
 def _figures(verdict: Verdict, finding: Finding) -> dict[str, dg.MetadataValue]:

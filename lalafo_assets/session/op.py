@@ -158,8 +158,8 @@ class _SessionRun:
                 keep_going=self._keep_going,
             ) as live:
                 self._live = live
-                with self._telling():
-                    self._tell_warm(live, time.monotonic() - started)
+                with self._reporting():
+                    self._log_warm(live, time.monotonic() - started)
                 try:
                     live.session.run()
                 except DagsterExecutionInterruptedError:
@@ -178,15 +178,15 @@ class _SessionRun:
         return run is not None and run.status is dg.DagsterRunStatus.CANCELING
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _reporting(self) -> Iterator[None]:
         """Dagster's storage may be away: then it is not told, and the ads go on."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever its storage raises
-            log.warning("session.dagster_not_told", error=str(error)[:200])
+            log.warning("session.dagster_report_failed", error=str(error)[:200])
             self._quiet_until = time.monotonic() + QUIET_S
 
-    def _tell_warm(self, live: LiveSession, took_s: float) -> None:
+    def _log_warm(self, live: LiveSession, took_s: float) -> None:
         names = ", ".join(live.session.state.scorer.names)
         served = f"; metrics at {live.metrics_url}" if live.metrics_url else ""
         self.context.log.info(f"warm after {took_s:.1f} s, scoring with {names}{served}")
@@ -194,24 +194,24 @@ class _SessionRun:
     def _keep_going(self) -> bool:
         """Called many times a second by the session's main thread: also looks for news."""
         if self._live is not None and time.monotonic() >= self._quiet_until:
-            with self._telling():
-                self._tell_role(self._live)
+            with self._reporting():
+                self._report_role(self._live)
                 self._show_pictures(whole=not self._shown)
         # A stack on one machine that was killed leaves nothing behind: its session ends, and the
         # next stack's goes on from the last commit.
         stack_pid = self.parts.settings.stack_pid
         return stack_pid == 0 or psutil.pid_exists(stack_pid)
 
-    def _tell_role(self, live: LiveSession) -> None:
+    def _report_role(self, live: LiveSession) -> None:
         snapshot = live.session.snapshot()
         partitions = snapshot.partitions
         role = f"live: {_named(partitions)}" if partitions else "standby"
-        if live.seat.left:
+        if live.membership.left:
             role = "leaving"
         if role != self._role:
             epochs = ", ".join(f"{p} under epoch {e}" for p, e in sorted(partitions.items()))
-            told = {"standby": "standing by, warm", "leaving": "handing over, then ending"}
-            self.context.log.info(told.get(role, f"reading partitions {epochs}"))
+            message = {"standby": "standing by, warm", "leaving": "handing over, then ending"}
+            self.context.log.info(message.get(role, f"reading partitions {epochs}"))
             self.context.instance.add_run_tags(self.context.run_id, {ROLE_TAG: role})
             self._role = role
         away = set(snapshot.waiting_for_s)
@@ -224,20 +224,20 @@ class _SessionRun:
     def _report(self, tally: Tally) -> None:
         self.total.merge(tally)
         self._rest.merge(tally)
-        with self._telling():
+        with self._reporting():
             self.context.log.info(summary(tally))
             now, since = time.monotonic(), self._told_at
             self._told_at = now
             for event in report_events(tally, over_s=now - since):
                 self.context.log_event(event)
             if self._reports % REST_EVERY == 0:
-                self._tell_rest()
+                self._report_rest()
             self._reports += 1
         if time.monotonic() >= self._pictures_due:
             self._pictures_due = time.monotonic() + self.config.pictures_every_s
             self._pictures.start(self.total)
 
-    def _tell_rest(self) -> None:
+    def _report_rest(self) -> None:
         for event in rest_events(self._rest):
             self.context.log_event(event)
         self._rest = Tally()
@@ -262,7 +262,7 @@ class _SessionRun:
             raise dg.Failure(
                 f"{self.total.unaccounted} events came in and are nowhere: this is a bug"
             )
-        self._tell_rest()
+        self._report_rest()
         self._pictures.collect(wait=True)
         self._pictures.start(self.total)
         self._show_pictures(whole=not self._shown)

@@ -23,7 +23,7 @@ from ops.tasks import HEADLINE_TASK, all_tasks
 from resources.catalogue.pictures import photo_pictures, prediction_pictures
 from resources.catalogue.summaries import prediction_summary
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.storage.photos import PhotoStore
 
 NICE = 10
@@ -78,12 +78,12 @@ class PictureProcess:
             return []
         self._process = None
         assert process.stdout is not None
-        told = process.stdout.read()
+        message = process.stdout.read()
         process.stdout.close()
         if process.wait() != 0:
             log.warning("session.pictures_failed", status=process.returncode)
             return []
-        return [Picture(**fields) for fields in json.loads(told)]
+        return [Picture(**fields) for fields in json.loads(message)]
 
 
 def read_picture(picture: Picture) -> bytes:
@@ -109,7 +109,7 @@ def draw_days(
     database: Database, store: PhotoStore, days: Sequence[date]
 ) -> Iterator[tuple[str, str, str, bytes]]:
     """(asset, day, name, image) of these days' photos and predictions."""
-    live = read_in_force(database).live.name
+    live = read_active_releases(database).live.name
     for day in days:
         photos = photo_pictures(database, store, [day], release=live, task=HEADLINE_TASK)
         for name, image in photos.items():

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import psutil
 from lalafo_assets.stack.environment import external_kafka, gateway_environment, pool_limits
 from lalafo_assets.stack.ports import HOST, free_port, wait_for_page, wait_for_port
 from ops.errors import ConfigurationError, RetryableError
+from ops.types import ProgressCallback
 from resources.embedded.broker import EmbeddedBroker
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.kafka.topics import AdStream
@@ -36,8 +37,6 @@ STACK_FILE = "stack.json"
 MOST_RESTARTS, RESTARTS_WITHIN_S = 3, 120.0  # of one part
 LOCATION = "lalafo_assets"
 
-Told = Callable[[str], object]
-
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
@@ -52,10 +51,10 @@ class RunningStack:
 def running_stack(home: Path) -> RunningStack | None:
     """The stack that runs on a home now; None where none does."""
     try:
-        told = RunningStack(**json.loads((home.resolve() / STACK_FILE).read_text()))
+        stack = RunningStack(**json.loads((home.resolve() / STACK_FILE).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return told if psutil.pid_exists(told.pid) else None
+    return stack if psutil.pid_exists(stack.pid) else None
 
 
 class Stack:
@@ -76,14 +75,14 @@ class Stack:
         port: int | None = None,
         services_only: bool = False,
         environment: Mapping[str, str] | None = None,
-        told: Told = lambda _: None,
+        on_progress: ProgressCallback = lambda _: None,
     ) -> None:
         self.home = home.resolve()
         self.dagster_home = self.home / "dagster"
         self._wanted_port = port
         self._services_only = services_only
         self._extra = {} if environment is None else dict(environment)
-        self._told = told
+        self._on_progress = on_progress
         self._exits = ExitStack()
         self._children: list[ChildProcess] = []
         self._ended: defaultdict[str, list[float]] = defaultdict(list)  # by part: when, monotonic
@@ -128,7 +127,7 @@ class Stack:
                     f"{child.log_file}, and ends: {child.log_tail(3)}"
                 )
             self._ended[child.name] = [*recent, now]
-            self._told(f"{child.name} ended with status {status}: it is started again")
+            self._on_progress(f"{child.name} ended with status {status}: it is started again")
             child.start()
 
     @property
@@ -140,8 +139,8 @@ class Stack:
         self.home.mkdir(parents=True, exist_ok=True)
         self._exits.enter_context(hold_home(self.home))
         for command in end_leftovers(self.home):
-            self._told(f"ended a process that an earlier start left behind: {command[:80]}")
-        self._told("starting PostgreSQL with pgvector")
+            self._on_progress(f"ended a process that an earlier start left behind: {command[:80]}")
+        self._on_progress("starting PostgreSQL with pgvector")
         postgres = EmbeddedPostgres(self.home)
         self._exits.callback(postgres.stop)
         postgres.start()
@@ -160,20 +159,20 @@ class Stack:
             self._start_gateway()
             self._start_dagster()
             wait_for_page(f"{self.gateway_url}/healthz", self.check, what="the gateway")
-        told = RunningStack(os.getpid(), self.ui_url, self.exports, self.gateway_url)
+        stack = RunningStack(os.getpid(), self.ui_url, self.exports, self.gateway_url)
         file = self.home / STACK_FILE
-        file.write_text(json.dumps(asdict(told)))
+        file.write_text(json.dumps(asdict(stack)))
         self._exits.callback(file.unlink, missing_ok=True)
         self._is_up = True
-        self._told("the stack is up")
+        self._on_progress("the stack is up")
 
     def _broker_exports(self) -> dict[str, str]:
         """How to reach the Kafka that the environment names, or an embedded broker of our own."""
         named = external_kafka({**os.environ, **self._extra})
         if named:
-            self._told(f"using Kafka at {named['LALAFO_KAFKA_BOOTSTRAP']}")
+            self._on_progress(f"using Kafka at {named['LALAFO_KAFKA_BOOTSTRAP']}")
             return named
-        self._told("starting the broker")
+        self._on_progress("starting the broker")
         broker = EmbeddedBroker(self.home)
         self._exits.callback(broker.stop)
         broker.start()
@@ -190,7 +189,7 @@ class Stack:
     def _prepare(self) -> None:
         import dagster as dg  # here: commands that only look for a running stack start 2 s sooner
 
-        self._told("bringing the tables up to date")
+        self._on_progress("bringing the tables up to date")
         settings = load_settings()
         with closing(Database(settings.require("database_url"))) as database:
             database.migrate()
@@ -219,7 +218,7 @@ class Stack:
         )
 
     def _start_dagster(self) -> None:
-        self._told("starting the gateway, and Dagster's code server, webserver and daemon")
+        self._on_progress("starting the gateway, and Dagster's code server, webserver and daemon")
         code_port = free_port(self._port + 1)
         workspace = self.home / "dagster" / "workspace.yaml"
         location = {"host": HOST, "port": code_port, "location_name": LOCATION}

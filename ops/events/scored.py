@@ -36,14 +36,14 @@ def scored_event(ad: AdOutcome, *, live: str, run_id: str) -> bytes:
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def promoted_event(release: str, *, instead_of: str, owed_days: Sequence[str]) -> bytes:
-    """The event of a flip, as UTF-8 JSON; `owed_days`: those whose ads have no values yet."""
+def promoted_event(release: str, *, instead_of: str, unscored_days: Sequence[str]) -> bytes:
+    """The event of a flip, as UTF-8 JSON; `unscored_days`: those whose ads have no values yet."""
     fields = {
         "schema": SCHEMA,
         "kind": "release_promoted",
         "release": release,
         "instead_of": instead_of,
-        "owed_days": list(owed_days),
+        "unscored_days": list(unscored_days),
     }
     return json.dumps(fields, separators=(",", ":")).encode()
 

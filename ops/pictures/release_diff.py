@@ -41,8 +41,8 @@ def flow_matrix(matrix: NDArray[np.int64], labels: Sequence[str]) -> bytes:
         for (row, column), count in np.ndenumerate(moved):
             if count > 0:
                 colour = "white" if count > 0.6 * moved.max() else INK
-                told = f"{count:,.0f}"
-                axes.text(column, row, told, ha="center", va="center", fontsize=6, color=colour)
+                message = f"{count:,.0f}"
+                axes.text(column, row, message, ha="center", va="center", fontsize=6, color=colour)
     return _png(figure)
 
 

@@ -139,8 +139,8 @@ class Admission:
                 kept = deque(work for work in queue if work.owner != log.owner)
                 self._photos -= sum(work.weight for work in queue if work.owner == log.owner)
                 self._waiting[key] = kept
-            void = [work for work in self._working.values() if work.owner == log.owner]
-            return self._end(void)
+            is_stale = [work for work in self._working.values() if work.owner == log.owner]
+            return self._end(is_stale)
 
     def owner(self, partition: int) -> Ownership | None:
         """How a partition is held; None where it is not ours."""
@@ -148,7 +148,7 @@ class Admission:
             log = self._logs.get(partition)
             return None if log is None else log.owner
 
-    def void(self, work: Work) -> bool:
+    def is_stale(self, work: Work) -> bool:
         """Whether the partition that this was read from has gone since."""
         return self.owner(work.owner.partition) != work.owner
 
@@ -170,7 +170,7 @@ class Admission:
         ascending order.
         """
         with self._changed:
-            if self.void(work):
+            if self.is_stale(work):
                 return None  # a commit found the partition lost since this was read
             self._logs[work.owner.partition].open.append(work.receipt.offset)
             if isinstance(work, SettledWork):

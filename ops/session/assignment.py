@@ -26,11 +26,11 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Assignment:
     """What a session is to do about its partitions now."""
 
-    take: tuple[int, ...] = ()  # free ones
-    give: tuple[int, ...] = ()  # of its own
+    acquire: tuple[int, ...] = ()  # free ones
+    release: tuple[int, ...] = ()  # of its own
     leave: bool = False
 
 
@@ -43,14 +43,14 @@ class Ranks:
     fresh: tuple[Member, ...]
 
 
-def share(
+def decide_assignment(
     me: str,
     members: Collection[Member],
     holders: Mapping[int, str | None],
     *,
     sessions: int,
     lead_s: float,
-) -> Share:
+) -> Assignment:
     """What `me` is to do.
 
     Args:
@@ -64,13 +64,13 @@ def share(
     mine = [partition for partition, holder in sorted(holders.items()) if holder == me]
     leaving = leavers(ready, holders, sessions=sessions, lead_s=lead_s)
     if me in leaving:
-        return Share(give=tuple(mine), leave=True)
+        return Assignment(release=tuple(mine), leave=True)
     # Nothing is given to one that leaves: it would come back at once.
     quota = quotas([m for m in ready if m.run_id not in leaving], holders).get(me)
     if quota is None:
-        return Share()
+        return Assignment()
     free = [partition for partition, holder in sorted(holders.items()) if holder is None]
-    return Share(take=tuple(free[: max(0, quota - len(mine))]), give=tuple(mine[quota:]))
+    return Assignment(acquire=tuple(free[: max(0, quota - len(mine))]), release=tuple(mine[quota:]))
 
 
 def rank(members: Collection[Member], *, lead_s: float, newest_code: str | None = None) -> Ranks:
@@ -98,8 +98,8 @@ def leavers(
     dispensable = sorted(
         ranks.fresh, key=lambda m: (held[m.run_id], -m.started_at.timestamp(), m.run_id)
     )
-    young = dispensable[: max(0, len(ranks.fresh) - sessions)]
-    return {member.run_id for member in (*old, *young)}
+    youngest = dispensable[: max(0, len(ranks.fresh) - sessions)]
+    return {member.run_id for member in (*old, *youngest)}
 
 
 def quotas(ready: Sequence[Member], holders: Mapping[int, str | None]) -> dict[str, int]:

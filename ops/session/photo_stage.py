@@ -37,9 +37,9 @@ class Photos:
             self._open.wait()
             self._call(self._start, work)
 
-    def drop_void(self) -> None:
+    def drop_stale(self) -> None:
         """Stop loading for partitions that are no longer ours. From any thread."""
-        self._call(self._cancel_void)
+        self._call(self._cancel_stale)
 
     def stop(self) -> None:
         """Wake the loop, so that it sees the session's end. From any thread."""
@@ -79,15 +79,15 @@ class Photos:
         if not task.cancelled() and task.exception() is not None:
             self.state.end(task.exception())
 
-    def _cancel_void(self) -> None:
+    def _cancel_stale(self) -> None:
         for task, work in list(self._loading.items()):
-            if self.state.admission.void(work):
+            if self.state.admission.is_stale(work):
                 task.cancel()
 
     async def _load(self, work: AdWork) -> None:
         state = self.state
         waits = state.waits("photos")
-        while not state.admission.void(work):
+        while not state.admission.is_stale(work):
             try:
                 photos = await state.ports.photos.load(work.event.photos, state.scorer.backbones)
             except RetryableError as error:

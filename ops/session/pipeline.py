@@ -23,7 +23,7 @@ from ops.session.state import SessionState
 from ops.session.tally import Tally
 
 _LOOK_S = 0.05
-_POLITE_END_S = 5.0
+_GRACEFUL_SHUTDOWN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Session:
         state, begin = self.state, self._photos.begin
         stages = {
             "photos": self._photos.run,
-            "intake": Intake(state, begin, self._photos.drop_void).run,
+            "intake": Intake(state, begin, self._photos.drop_stale).run,
             "model": Model(state, begin).run,
             "commit": Commit(state, begin).run,
         }
@@ -87,8 +87,8 @@ class Session:
         try:
             self._watch()
         except BaseException:
-            self.ports.seat.leave()
-            state.ended.wait(_POLITE_END_S)
+            self.ports.membership.leave()
+            state.ended.wait(_GRACEFUL_SHUTDOWN_S)
             raise
         finally:
             state.end()
@@ -124,9 +124,9 @@ class Session:
         while not state.ended.wait(_LOOK_S):
             now = time.monotonic()
             if not self._keep_going() or self._idle(now):
-                self.ports.seat.leave()
+                self.ports.membership.leave()
                 asked_at = now if asked_at is None else asked_at
-            if asked_at is not None and now - asked_at > _POLITE_END_S:
+            if asked_at is not None and now - asked_at > _GRACEFUL_SHUTDOWN_S:
                 return  # something is away: what was begun is read again by the next session
             if now - told_at >= policy.report_every_s:
                 self._tell()

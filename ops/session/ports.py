@@ -16,7 +16,7 @@ from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class PartitionAssigned:
     """A partition is ours, to be read from an offset on."""
 
     owner: Ownership
@@ -24,7 +24,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PartitionRevoked:
     """A partition is to be given up; `lost`: another session has it already."""
 
     partition: int
@@ -44,10 +44,10 @@ class EventStream(Protocol):
         """
 
 
-class Seat(Protocol):
+class Membership(Protocol):
     """This session's place among the others; safe to use from any thread."""
 
-    def changes(self) -> Sequence[Taken | Asked]:
+    def changes(self) -> Sequence[PartitionAssigned | PartitionRevoked]:
         """What became of our partitions since the last call, in order."""
 
     def give_up(self, partition: int) -> None:
@@ -109,7 +109,7 @@ class SessionPorts:
     """
 
     stream: EventStream
-    seat: Seat
+    membership: Membership
     reader: RecordReader
     revisions: Revisions
     photos: PhotoLoading

@@ -14,7 +14,7 @@ import structlog
 from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
 from ops.outcomes import AdOutcome, Batch, DeadLetter, PhotoEmbedding
 from ops.session.admission import AdWork, SettledWork, Work
-from ops.session.ports import Taken
+from ops.session.ports import PartitionAssigned
 from ops.session.state import ScoredWork, SessionState
 from ops.types import Rendition, StreamRecord
 
@@ -26,10 +26,10 @@ Begin = Callable[[Iterable[AdWork]], None]
 class Intake:
     """Polls the partitions that are ours, reads events, and admits them while there is room."""
 
-    def __init__(self, state: SessionState, begin: Begin, drop_void: Callable[[], None]) -> None:
+    def __init__(self, state: SessionState, begin: Begin, drop_stale: Callable[[], None]) -> None:
         self.state = state
         self._begin = begin
-        self._drop_void = drop_void
+        self._drop_stale = drop_stale
         self._positions: dict[int, int] = {}  # the next offset to poll
         self._leaving: dict[int, float] = {}  # until when what is begun may finish
         self._pending: deque[Work] = deque()  # read, and not admitted yet
@@ -37,9 +37,9 @@ class Intake:
     def run(self) -> None:
         state = self.state
         while not state.ended.is_set():
-            self._follow_seat()
-            self._let_go()
-            if state.ports.seat.left and not state.admission.owned():
+            self._follow_membership()
+            self._release_partitions()
+            if state.ports.membership.left and not state.admission.owned():
                 state.end()
                 return
             if not state.admission.wait_for_room(0):
@@ -49,15 +49,15 @@ class Intake:
             else:
                 self._poll()
 
-    def _follow_seat(self) -> None:
+    def _follow_membership(self) -> None:
         """Take what is ours now; read no more of what is asked for."""
-        changes = self.state.ports.seat.changes()
+        changes = self.state.ports.membership.changes()
         if not changes:
             return
         for change in changes:
-            if isinstance(change, Taken):
+            if isinstance(change, PartitionAssigned):
                 self._begin(self.state.admission.own(change.owner))
-                self._drop_void()
+                self._drop_stale()
                 self._positions[change.owner.partition] = change.offset
                 self.state.last_seen = time.monotonic()
                 self._leaving.pop(change.owner.partition, None)  # it was lost, and is ours again
@@ -69,11 +69,11 @@ class Intake:
         self._pending = deque(
             work
             for work in self._pending
-            if work.owner.partition in self._positions and not self.state.admission.void(work)
+            if work.owner.partition in self._positions and not self.state.admission.is_stale(work)
         )
         self.state.persist("kafka", self.state.ports.stream.assign, dict(self._positions))
 
-    def _let_go(self) -> None:
+    def _release_partitions(self) -> None:
         """Give up what was asked for, once it is committed or its time is over."""
         for partition, until in list(self._leaving.items()):
             admission = self.state.admission
@@ -81,8 +81,8 @@ class Intake:
                 continue
             del self._leaving[partition]
             self._begin(admission.disown(partition))
-            self._drop_void()
-            self.state.persist("leases", self.state.ports.seat.give_up, partition)
+            self._drop_stale()
+            self.state.persist("leases", self.state.ports.membership.give_up, partition)
 
     def _poll(self) -> None:
         policy = self.state.policy
@@ -142,7 +142,7 @@ class Model:
         most = state.policy.batch_photos
         while taken := state.loaded.take(most, lambda item: item.work.weight):
             scorer = state.scorer
-            items = [item for item in taken if not state.admission.void(item.work)]
+            items = [item for item in taken if not state.admission.is_stale(item.work)]
             # A release with another backbone came in force while they waited.
             unfit = [item for item in items if not item.ad.ready_for(scorer.backbones)]
             self._begin(item.work for item in unfit)
@@ -182,13 +182,13 @@ class Commit:
                 log.warning("session.lease_lost", partitions=sorted(lost.partitions))
                 for partition in lost.partitions:
                     self._begin(state.admission.disown(partition))
-                    ports.seat.lose(partition)
+                    ports.membership.lose(partition)
             except ReleaseChangedError as change:
                 log.info("session.release_changed", change=str(change))
                 state.scorer = state.persist("releases", ports.scorer)
                 return self._again(items, load=False)
             except PhotosGoneError as gone:
-                log.info("session.photos_gone", photos=str(gone))
+                log.info("session.photos_deleted", photos=str(gone))
                 return self._again(items, load=True)
             else:
                 self._begin(state.admission.finish(works))
@@ -218,8 +218,8 @@ class Commit:
 
     def _batch(self, items: Sequence[ScoredWork | SettledWork]) -> tuple[list[Work], Batch]:
         """What is still ours of these, as one batch."""
-        void = self.state.admission.void
-        settled = [w for w in items if isinstance(w, SettledWork) and not void(w)]
+        is_stale = self.state.admission.is_stale
+        settled = [w for w in items if isinstance(w, SettledWork) and not is_stale(w)]
         ads: list[AdOutcome] = []
         works: list[AdWork] = []
         renditions: dict[bytes, Rendition] = {}
@@ -230,7 +230,7 @@ class Commit:
             renditions.update({photo.photo_sha256: photo for photo in item.scored.renditions})
             embeddings.update({(e.backbone, e.sha256): e for e in item.scored.embeddings})
             for loaded, ad in zip(item.loaded, item.scored.ads, strict=True):
-                if not void(loaded.work):
+                if not is_stale(loaded.work):
                     ads.append(ad)
                     works.append(loaded.work)
         everything: list[Work] = [*works, *settled]

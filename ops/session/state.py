@@ -115,7 +115,7 @@ class SessionState:
         policy = self.policy
         started, wait_s = time.monotonic(), policy.first_wait_s
 
-        def told(error: RetryableError) -> float:
+        def message(error: RetryableError) -> float:
             away_s = time.monotonic() - started
             self.away.setdefault(what, started)
             if away_s > policy.outage_s:
@@ -125,7 +125,7 @@ class SessionState:
             return wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 
         while True:
-            yield told
+            yield message
             wait_s = min(wait_s * 2, policy.longest_wait_s)
 
     @contextmanager

@@ -51,7 +51,7 @@ class Example:
     """A labelled photo and its place in the set."""
 
     photo: LabelledPhoto
-    piece: bytes  # what must stay on one side: named by the first SHA-256 of its photos
+    group: bytes  # what must stay on one side: named by the first SHA-256 of its photos
     part: Part
 
 
@@ -130,7 +130,7 @@ def freeze(
     ordered = [photos[i] for i in order]
     contents = [photo.sha256 for photo in ordered]
     alike = near_duplicate_groups(embeddings[order], threshold=rule.near_duplicate)
-    split, pieces = split_for_growth(
+    split, groups = split_for_growth(
         [f"{photo.task}:{photo.label}" for photo in ordered],
         joined_by=[[photo.key for photo in ordered], alike.tolist()],
         contents=contents,
@@ -139,8 +139,8 @@ def freeze(
     )
     judged = set(split.held_out.tolist())
     examples = [
-        Example(photo, piece, "held_out" if row in judged else "train")
-        for row, (photo, piece) in enumerate(zip(ordered, pieces, strict=True))
+        Example(photo, group, "held_out" if row in judged else "train")
+        for row, (photo, group) in enumerate(zip(ordered, groups, strict=True))
     ]
     return TrainingSet(backbone, rule, tuple(examples))
 
@@ -160,8 +160,8 @@ def unknown_to(
         for example in learned.examples:
             if example.part == "train":
                 seen |= {example.photo.key, example.photo.sha256}
-    spoilt = {e.piece for e in examples if e.photo.key in seen or e.photo.sha256 in seen}
-    kept = [e for e in examples if e.piece not in spoilt]
+    contaminated = {e.group for e in examples if e.photo.key in seen or e.photo.sha256 in seen}
+    kept = [e for e in examples if e.group not in contaminated]
     return kept, len(examples) - len(kept)
 
 
@@ -185,7 +185,7 @@ def _record(example: Example) -> dict[str, Any]:
         "rendition_sha256": photo.rendition_sha256.hex(),
         "label": photo.label,
         "source": photo.source,
-        "piece": example.piece.hex(),
+        "piece": example.group.hex(),
         "part": example.part,
     }
 

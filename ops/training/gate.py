@@ -54,7 +54,7 @@ class Finding:
 
     measure: str
     why: tuple[str, ...]  # what is worse than its margin, in words; empty: it passed
-    told: str  # what was compared, in a line
+    message: str  # what was compared, in a line
     figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -95,7 +95,7 @@ class Verdict:
             "against": self.against,
             "why": list(self.why),
             "figures": {f.measure: dict(f.figures) for f in self.findings},
-            "told": {f.measure: f.told for f in self.findings},
+            "told": {f.measure: f.message for f in self.findings},
             "notes": list(self.notes),
             "details": dict(self.details),
             "judged_at": self.judged_at.isoformat(),
@@ -156,7 +156,7 @@ def measures_over(
 
 def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
     why: list[str] = []
-    told: list[str] = []
+    message: list[str] = []
     figures: dict[str, float] = {}
     for task in sorted(live.tasks.keys() | candidate.tasks.keys()):
         if task not in candidate.tasks:
@@ -164,7 +164,7 @@ def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
             continue
         ours, theirs = candidate.tasks[task], live.tasks.get(task)
         if theirs is None:
-            told.append(f"{task}: nothing to compare")
+            message.append(f"{task}: nothing to compare")
             continue
         if ours is None or ours["count"] < margins.min_photos:
             count = 0 if ours is None else ours["count"]
@@ -175,7 +175,7 @@ def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
             continue
         new, old, count = ours["accuracy"], theirs["accuracy"], ours["count"]
         figures |= {f"{task}": new, f"{task} (live)": old, f"{task} photos": count}
-        told.append(f"{task}: {new:.1%} against {old:.1%}, on {count} held-out photos")
+        message.append(f"{task}: {new:.1%} against {old:.1%}, on {count} held-out photos")
         margin = max(margins.accuracy, 1 / count)
         if _exceeds(old - new, margin):
             why.append(
@@ -184,7 +184,7 @@ def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
             )
     if not figures and not why:
         why.append("nothing is held out to judge it by: label more ads, or wait for more")
-    return Finding(ACCURACY, tuple(why), "; ".join(told) or "; ".join(why), figures)
+    return Finding(ACCURACY, tuple(why), "; ".join(message) or "; ".join(why), figures)
 
 
 def _recall(candidate: Judged, live: Judged, margins: Margins) -> Finding:
@@ -204,11 +204,13 @@ def _recall(candidate: Judged, live: Judged, margins: Margins) -> Finding:
                 f"recall of '{label}' fell from {old:.2f} to {new:.2f}, more than {margin:.2f} "
                 f"({count} held-out photos)"
             )
-    told = f"{judged} categories judged; {few} have fewer than {margins.min_photos} held-out photos"
+    message = (
+        f"{judged} categories judged; {few} have fewer than {margins.min_photos} held-out photos"
+    )
     if worst is not None:
-        told += f"; the largest fall or least gain: {worst[1]}"
+        message += f"; the largest fall or least gain: {worst[1]}"
     figures: dict[str, float] = {"categories judged": judged, "categories with too few": few}
-    return Finding(RECALL, tuple(why), told, figures)
+    return Finding(RECALL, tuple(why), message, figures)
 
 
 def _recalls(candidate: Judged, live: Judged) -> Iterator[tuple[str, int, float, float]]:
@@ -225,7 +227,7 @@ def _recalls(candidate: Judged, live: Judged) -> Iterator[tuple[str, int, float,
 
 def _calibration(candidate: Judged, live: Judged, margins: Margins) -> Finding:
     why: list[str] = []
-    told: list[str] = []
+    message: list[str] = []
     figures: dict[str, float] = {}
     for task in sorted(live.tasks.keys() & candidate.tasks.keys()):
         ours, theirs = candidate.tasks[task], live.tasks[task]
@@ -233,19 +235,19 @@ def _calibration(candidate: Judged, live: Judged, margins: Margins) -> Finding:
             continue
         new, old = ours["calibration_error"], theirs["calibration_error"]
         figures |= {f"{task}": new, f"{task} (live)": old}
-        told.append(f"{task}: scores are off by {new:.3f}, the live one's by {old:.3f}")
+        message.append(f"{task}: scores are off by {new:.3f}, the live one's by {old:.3f}")
         margin = max(margins.calibration, 0.5 / math.sqrt(ours["count"]))
         if _exceeds(new - old, margin):
             why.append(
                 f"calibration error of '{task}' rose from {old:.3f} to {new:.3f}, more than "
                 f"{margin:.3f} ({ours['count']} held-out photos)"
             )
-    return Finding(CALIBRATION, tuple(why), "; ".join(told) or "nothing to compare", figures)
+    return Finding(CALIBRATION, tuple(why), "; ".join(message) or "nothing to compare", figures)
 
 
 def _cost(candidate: Judged, live: Judged, margins: Margins) -> Finding:
     why: list[str] = []
-    told = [f"weights of {candidate.memory_mb:.1f} MB against {live.memory_mb:.1f}"]
+    message = [f"weights of {candidate.memory_mb:.1f} MB against {live.memory_mb:.1f}"]
     figures = {"memory_mb": candidate.memory_mb, "memory_mb (live)": live.memory_mb}
     if _exceeds(candidate.memory_mb, margins.memory_factor * live.memory_mb):
         why.append(
@@ -254,16 +256,16 @@ def _cost(candidate: Judged, live: Judged, margins: Margins) -> Finding:
         )
     new, old = candidate.latency_ms, live.latency_ms
     if new is None or old is None:
-        told.append("the backbone is the same, and so is the time that a photo takes")
-        return Finding(COST, tuple(why), "; ".join(told), figures)
-    told.append(f"{new:.2f} ms a photo against {old:.2f}")
+        message.append("the backbone is the same, and so is the time that a photo takes")
+        return Finding(COST, tuple(why), "; ".join(message), figures)
+    message.append(f"{new:.2f} ms a photo against {old:.2f}")
     figures |= {"latency_ms": new, "latency_ms (live)": old}
     if _exceeds(new, margins.latency_factor * old):
         why.append(
             f"a photo takes {new:.2f} ms, {old:.2f} ms before: more than "
             f"{margins.latency_factor:g} times as long"
         )
-    return Finding(COST, tuple(why), "; ".join(told), figures)
+    return Finding(COST, tuple(why), "; ".join(message), figures)
 
 
 def _exceeds(value: float, limit: float) -> bool:

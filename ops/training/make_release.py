@@ -27,10 +27,10 @@ from ops.vectors import Embeddings
 if TYPE_CHECKING:
     from ops.training.fine_tune import PhotoLoader
 
-YARDSTICK_ROWS = 5_000
+BASELINE_ROWS = 5_000
 """scikit-learn's regression takes minutes beyond."""
 
-Told = Callable[[str, int, int], object]
+StepProgress = Callable[[str, int, int], object]
 """What is being done, how much of it is done, and of how much."""
 
 
@@ -73,7 +73,7 @@ def judge_head(
     seed: int = 0,
     min_photos: int = 2,
     live: Head | None = None,
-    yardstick: bool = True,
+    baseline: bool = True,
 ) -> JudgedTask:
     """Fit a task's head and judge it on held-out rows.
 
@@ -104,7 +104,7 @@ def judge_head(
         probabilities = class_probabilities(held_out.rows[judged], head)
         measures = evaluate(probabilities, labels, head.labels)
         yardsticks = {"majority_accuracy": majority_accuracy(train.labels, labels)}
-        if yardstick and len(train.labels) <= YARDSTICK_ROWS:
+        if baseline and len(train.labels) <= BASELINE_ROWS:
             yardsticks["logistic_regression_accuracy"] = logistic_regression_accuracy(
                 train.rows, train.labels, held_out.rows[judged], labels
             )
@@ -128,12 +128,12 @@ def _started_from(
     mix = choose_mix(trials, live)
     if mix is None:
         return head, {**fitted, "share_of_live_head": 0.0}
-    told = {
+    metrics = {
         "share_of_live_head": 1 - mix.share,
         "mix_sharpness": mix.sharpness,
         "mix_log_loss": mix.log_loss,
     }
-    return (head if mix.share == 1 else blend(head, live, mix)), {**fitted, **told}
+    return (head if mix.share == 1 else blend(head, live, mix)), {**fitted, **metrics}
 
 
 def freeze_release(
@@ -186,7 +186,7 @@ def tune_backbone(
     device: str,
     epochs: float = 8,
     seed: int = 0,
-    told: Told,
+    on_progress: StepProgress,
 ) -> tuple[FrozenBackbone, tuple[float, ...]]:
     """Train a backbone further on labelled photos; it, and the loss of each step.
 
@@ -195,7 +195,7 @@ def tune_backbone(
     from ops.training.fine_tune import Progress, fine_tune
 
     def step(at: Progress) -> None:
-        told(f"fine-tuning the backbone (loss {at.loss:.2f})", round(100 * at.fraction), 100)
+        on_progress(f"fine-tuning the backbone (loss {at.loss:.2f})", round(100 * at.fraction), 100)
 
     trained = fine_tune(
         backbone.name,

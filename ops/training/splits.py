@@ -48,9 +48,9 @@ def split_by_group(
         )
     if not 0 < held_out < 1:
         raise ConfigurationError(f"held_out={held_out}: want a share between 0 and 1.")
-    pieces = _pieces([groups, contents])
+    connected = _connected([groups, contents])
     by_label: dict[str, list[tuple[bytes, list[int]]]] = defaultdict(list)
-    for rows in pieces:
+    for rows in connected:
         label, _ = min(Counter(labels[r] for r in rows).items(), key=lambda c: (-c[1], c[0]))
         first = min(contents[r] for r in rows)
         rank = hashlib.sha256(b"%d:" % seed + first).digest()
@@ -105,7 +105,7 @@ def split_for_growth(
         raise ConfigurationError(f"held_out={held_out}: want a share between 0 and 1.")
     by_label: dict[str, list[tuple[bytes, list[int]]]] = defaultdict(list)
     names: list[bytes] = [b""] * len(labels)
-    for rows in _pieces([*joined_by, contents]):
+    for rows in _connected([*joined_by, contents]):
         name = min(contents[r] for r in rows)
         for row in rows:
             names[row] = name
@@ -121,7 +121,7 @@ def split_for_growth(
     return Split(np.flatnonzero(~judged), np.flatnonzero(judged)), tuple(names)
 
 
-def _pieces(joined_by: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+def _connected(joined_by: Sequence[Sequence[Hashable]]) -> list[list[int]]:
     """Rows joined by a shared key of one kind, as a union of sets."""
     parent = list(range(len(joined_by[0])))
 
@@ -135,7 +135,7 @@ def _pieces(joined_by: Sequence[Sequence[Hashable]]) -> list[list[int]]:
         seen: dict[Hashable, int] = {}
         for row, key in enumerate(keys):
             parent[root(row)] = root(seen.setdefault(key, row))
-    pieces: dict[int, list[int]] = defaultdict(list)
+    groups: dict[int, list[int]] = defaultdict(list)
     for row in range(len(parent)):
-        pieces[root(row)].append(row)
-    return list(pieces.values())
+        groups[root(row)].append(row)
+    return list(groups.values())

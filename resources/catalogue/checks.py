@@ -93,8 +93,8 @@ def no_label_above_its_usual_share(
         rows = cursor.fetchall()
     now, before = sum(row[1] for row in rows), sum(row[2] for row in rows)
     if now < SHARE_MIN_ADS or before < SHARE_MIN_ADS:
-        told = f"{now} ads now, {before} before: too few to compare (from {SHARE_MIN_ADS})"
-        return Finding(passed=True, description=told, figures={"ads": now, "ads_before": before})
+        message = f"{now} ads now, {before} before: too few to compare (from {SHARE_MIN_ADS})"
+        return Finding(passed=True, description=message, figures={"ads": now, "ads_before": before})
     excess, label = max((row[1] / now - row[2] / before, row[0]) for row in rows)
     return Finding(
         passed=excess <= SHARE_MARGIN,

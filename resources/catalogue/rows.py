@@ -56,13 +56,12 @@ def photo_subject(key: AdKey, position: int) -> str:
 
 def check_releases(cursor: Cursor, computed_for: Sequence[str]) -> None:
     """The set in force is the one computed for; the shared lock keeps it so until the commit."""
-    cursor.execute("SELECT live, candidate, previous FROM lalafo.releases_in_force FOR SHARE")
+    cursor.execute("SELECT live, candidate, previous FROM lalafo.active_releases FOR SHARE")
     row = cursor.fetchone()
-    in_force = () if row is None else tuple(name for name in row if name is not None)
-    if in_force != tuple(computed_for):
+    active = () if row is None else tuple(name for name in row if name is not None)
+    if active != tuple(computed_for):
         raise ReleaseChangedError(
-            f"releases in force are {list(in_force)}, the batch was computed for "
-            f"{list(computed_for)}"
+            f"releases in force are {list(active)}, the batch was computed for {list(computed_for)}"
         )
 
 
@@ -132,13 +131,15 @@ def _put_predictions(cursor: Cursor, rows: Sequence[Row]) -> None:
         )
 
 
-def let_photos_go(cursor: Cursor, photos: Collection[bytes], *, kept: Sequence[AdOutcome]) -> None:
+def record_orphaned_photos(
+    cursor: Cursor, photos: Collection[bytes], *, kept: Sequence[AdOutcome]
+) -> None:
     """Note photos that these ads do not refer to: upkeep looks whether anybody else does."""
     still = {photo.sha256 for ad in kept for photo in ad.photos}
     loose = sorted(set(photos) - still)
     if loose:
         cursor.execute(
-            "INSERT INTO lalafo.photos_let_go (sha256) SELECT * FROM unnest(%b::bytea[]) "
+            "INSERT INTO lalafo.orphaned_photos (sha256) SELECT * FROM unnest(%b::bytea[]) "
             "ON CONFLICT (sha256) DO UPDATE SET since = now()",
             (loose,),
         )

@@ -71,7 +71,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class StaleQuery:
     """What is asked of every part."""
 
     release: str
@@ -103,7 +103,7 @@ class _Gathered:
 
 
 def read_stale(
-    database: Database, wanted: Wanted, part: Part, *, photos_a_chunk: int
+    database: Database, query: StaleQuery, part: Part, *, photos_a_chunk: int
 ) -> Generator[StaleAds, None, None]:
     """The stale ads of a part of a day, in chunks of whole ads.
 
@@ -116,25 +116,25 @@ def read_stale(
     """
     names = {
         "day": sql.Literal(part.day),
-        "release": sql.Literal(wanted.release),
-        "task": sql.Literal(wanted.task),
+        "release": sql.Literal(query.release),
+        "task": sql.Literal(query.task),
     }
     with database.cursor() as cursor:
         cursor.execute(_PLAN)
         cursor.execute(_SAMPLE.format(**names))
         (scored,) = cursor.fetchall()[0]
-        query = _QUERY.format(
+        statement = _QUERY.format(
             **names,
             parts=sql.Literal(part.parts),
             part=sql.Literal(part.part),
-            backbone=sql.Literal(wanted.backbone),
+            backbone=sql.Literal(query.backbone),
             unscored=_UNSCORED.format(**names) if scored else sql.SQL(""),
         )
-        with cursor.copy(query) as copy:
-            for gathered in _chunks(cast(Iterable[bytes], copy), wanted.dimension, photos_a_chunk):
+        with cursor.copy(statement) as copy:
+            for gathered in _chunks(cast(Iterable[bytes], copy), query.dimension, photos_a_chunk):
                 yield StaleAds(
                     gathered.keys,
-                    _vectors(gathered.vectors, wanted),
+                    _vectors(gathered.vectors, query),
                     np.array(gathered.owner, np.int64),
                 )
 
@@ -175,20 +175,20 @@ def _without_header(rows: Iterable[bytes]) -> Iterator[bytes]:
             yield data
 
 
-def _vectors(parts: list[bytes], wanted: Wanted) -> Embeddings:
-    width = wanted.dimension + 4  # in halves: two of the field's length, then dimension and zero
+def _vectors(parts: list[bytes], query: StaleQuery) -> Embeddings:
+    width = query.dimension + 4  # in halves: two of the field's length, then dimension and zero
     data = b"".join(parts)
     if len(data) != len(parts) * 2 * width:
-        raise _other_length(wanted)
+        raise _other_length(query)
     words = np.frombuffer(data, dtype=">u2").reshape(len(parts), width)
     lengths = (words[:, 0].astype(np.int64) << 16) + words[:, 1]
-    if np.any(lengths != 4 + 2 * wanted.dimension) or np.any(words[:, 2] != wanted.dimension):
-        raise _other_length(wanted)
+    if np.any(lengths != 4 + 2 * query.dimension) or np.any(words[:, 2] != query.dimension):
+        raise _other_length(query)
     return words[:, 4:].view(">f2").astype(np.float16)
 
 
-def _other_length(wanted: Wanted) -> ConfigurationError:
+def _other_length(query: StaleQuery) -> ConfigurationError:
     return ConfigurationError(
-        f"stored embeddings of {wanted.backbone} are not all of {wanted.dimension} numbers, as its "
+        f"stored embeddings of {query.backbone} are not all of {query.dimension} numbers, as its "
         "release says: they were written by something else"
     )

@@ -91,7 +91,7 @@ class Catalogue:
         with self.database.cursor() as cursor:
             insert_embeddings(cursor, embeddings, self.run_id)
 
-    def mend_photo(self, failed: FailedPhoto, sha256: bytes, rendition: Rendition | None) -> bool:
+    def repair_photo(self, failed: FailedPhoto, sha256: bytes, rendition: Rendition | None) -> bool:
         """Put a photo in the place of its failure, unless a fresher event has been there.
 
         The ad's predictions go, since they were made without this photo: it is stale now.

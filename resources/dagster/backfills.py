@@ -23,11 +23,11 @@ from resources.dagster.executors import pod_tags
 from resources.dagster.names import PHOTO_EMBEDDINGS, RELEASE_TAG, RESCORE_TAG
 from resources.dagster.partitions import days, key_of
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
 from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, is_at_work, mark_cancelled, mark_done, starting
-from resources.rescoring.steps import Stage, Step, bring_in_force
+from resources.rescoring.steps import Stage, Step, make_candidate
 from resources.settings import load_settings
 
 RUN_RETRIES = 3
@@ -45,7 +45,7 @@ def advance(
     """
     if is_at_work(database, row.backfill_id):
         return Step(Stage.RUNNING, BY_HAND)
-    step = bring_in_force(database, row, announced_s=announced_s)
+    step = make_candidate(database, row, announced_s=announced_s)
     if step is not None:
         return step
     if start_rescore(instance, database, row):
@@ -63,8 +63,8 @@ def start_rescore(instance: dg.DagsterInstance, database: Database, row: Rescore
     with starting(database, row) as wanted:
         if not wanted:
             return False
-        if instance.get_backfill(row.backfill_id) is None and coverage.owed:
-            keys = [key_of(day) for day in coverage.owed]
+        if instance.get_backfill(row.backfill_id) is None and coverage.unscored:
+            keys = [key_of(day) for day in coverage.unscored]
             instance.add_backfill(_backfill(instance, known, row, keys))
     return not coverage.complete
 
@@ -75,8 +75,8 @@ def look(instance: dg.DagsterInstance, database: Database, row: Rescore) -> Step
     if coverage.complete:
         mark_done(database, row)
         return Step(Stage.DONE, f"every day is scored under {row.release}")
-    in_force = [release.name for release in read_in_force(database).all]
-    if row.release not in in_force:
+    active = [release.name for release in read_active_releases(database).all]
+    if row.release not in active:
         cancel(instance, database, row)
         return Step(Stage.CANCELLED, f"{row.release} is not in force any more: it was withdrawn")
     backfill = instance.get_backfill(row.backfill_id)
@@ -85,16 +85,16 @@ def look(instance: dg.DagsterInstance, database: Database, row: Rescore) -> Step
             return Step(Stage.RUNNING, BY_HAND)
         start_rescore(instance, database, row)
         return Step(Stage.RUNNING, f"backfill {row.backfill_id} was lost, and is begun again")
-    owed = f"{len(coverage.owed)} of {coverage.days} days are owed"
+    unscored = f"{len(coverage.unscored)} of {coverage.days} days are owed"
     if backfill.status in BULK_ACTION_TERMINAL_STATUSES:
         mark_cancelled(database, row)
         how = backfill.status.value.lower().replace("_", " ")
         return Step(
             Stage.CANCELLED,
-            f"backfill {row.backfill_id} ended ({how}) and {owed} by {row.release}: its runs in "
-            f"Dagster say why. `lalafo rescore {row.release}` goes on with what is left.",
+            f"backfill {row.backfill_id} ended ({how}) and {unscored} by {row.release}: its "
+            f"runs in Dagster say why. `lalafo rescore {row.release}` goes on with what is left.",
         )
-    return Step(Stage.RUNNING, f"{row.release}: {owed}")
+    return Step(Stage.RUNNING, f"{row.release}: {unscored}")
 
 
 def cancel(instance: dg.DagsterInstance | None, database: Database, row: Rescore) -> None:

@@ -19,7 +19,9 @@ scored_days = dg.DynamicPartitionsDefinition(name=DAYS)
 def show_scores(instance: dg.DagsterInstance, scores: Sequence[ReleaseCoverage]) -> int:
     """Bring the asset's partitions, cells and check to the scores; how many cells were filled."""
     names = {coverage.release for coverage in scores}
-    days = {day.isoformat() for coverage in scores for day in (*coverage.complete, *coverage.owed)}
+    days = {
+        day.isoformat() for coverage in scores for day in (*coverage.complete, *coverage.unscored)
+    }
     for name, wanted in ((RELEASES, names), (DAYS, days)):
         known = set(instance.get_dynamic_partitions(name))
         instance.add_dynamic_partitions(name, sorted(wanted - known))
@@ -29,7 +31,7 @@ def show_scores(instance: dg.DagsterInstance, scores: Sequence[ReleaseCoverage])
     new = 0
     for coverage in scores:
         # A day that it was never brought to came after it did: complete by construction.
-        for day in sorted(days - {day.isoformat() for day in coverage.owed}):
+        for day in sorted(days - {day.isoformat() for day in coverage.unscored}):
             key = dg.MultiPartitionKey({"day": day, "release": coverage.release})
             if key not in filled:
                 instance.report_runless_asset_event(
@@ -63,37 +65,39 @@ def ranges(days: Sequence[date]) -> str:
             runs[-1] = (runs[-1][0], day)
         else:
             runs.append((day, day))
-    told = [
+    message = [
         first.isoformat() if first == last else f"{first.isoformat()} to {last.isoformat()}"
         for first, last in runs[:NAMED_RANGES]
     ]
     left = len(runs) - NAMED_RANGES
-    return ", ".join(told) + (f" and {left} more stretches" if left > 0 else "")
+    return ", ".join(message) + (f" and {left} more stretches" if left > 0 else "")
 
 
 def check_result(scores: Sequence[ReleaseCoverage]) -> dg.AssetCheckResult:
     live = next((coverage for coverage in scores if coverage.role == "live"), None)
     if live is None:
-        told = "no release is live"
-    elif not live.owed:
-        told = f"no day is behind {live.release}"
+        message = "no release is live"
+    elif not live.unscored:
+        message = f"no day is behind {live.release}"
     else:
-        told = f"{len(live.owed)} days are behind {live.release}: {ranges(live.owed)}"
+        message = f"{len(live.unscored)} days are behind {live.release}: {ranges(live.unscored)}"
     lines = ["| release | | days complete | days behind |", "|---|---|---|---|"]
     lines += [
-        f"| {c.release} | {c.role} | {len(c.complete)} | {len(c.owed)}: {ranges(c.owed)} |"
-        if c.owed
+        f"| {c.release} | {c.role} | {len(c.complete)} | {len(c.unscored)}: {ranges(c.unscored)} |"
+        if c.unscored
         else f"| {c.release} | {c.role} | {len(c.complete)} | 0 |"
         for c in scores
     ]
     return dg.AssetCheckResult(
-        passed=live is None or not live.owed,
+        passed=live is None or not live.unscored,
         severity=dg.AssetCheckSeverity.WARN,
-        description=told,
+        description=message,
         metadata={
-            "days_behind": 0 if live is None else len(live.owed),
+            "days_behind": 0 if live is None else len(live.unscored),
             # Plotted, as every number is: it falls to 0 while the candidate's re-score goes on.
-            "candidate_days_owed": sum(len(c.owed) for c in scores if c.role == "candidate"),
+            "candidate_days_unscored": sum(
+                len(c.unscored) for c in scores if c.role == "candidate"
+            ),
             "releases": dg.MetadataValue.md("\n".join(lines)),
         },
     )

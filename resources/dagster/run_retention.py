@@ -60,9 +60,9 @@ def prune_runs(
     old = dg.RunsFilter(statuses=FINISHED, updated_before=now - timedelta(days=keep_days))
     filters = [old] + [
         dg.RunsFilter(
-            job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS], updated_before=now - kept_for
+            job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS], updated_before=now - retained_for
         )
-        for job, kept_for in ({} if frequent is None else frequent).items()
+        for job, retained_for in ({} if frequent is None else frequent).items()
     ]
     for wanted in filters:
         left = limit - pruned.deleted - pruned.kept

@@ -216,8 +216,8 @@ class EmbeddedPostgres:
         lines = [_LOG_PREFIX.sub("", line.strip()) for line in output.splitlines()]
         lines = [line for line in lines if line != ""]
         marks = ("FATAL:", "PANIC:", "error:")
-        told = [n for n, line in enumerate(lines) if any(mark in line for mark in marks)]
-        around = lines[max(0, told[0] - 1) : told[0] + 2] if told != [] else lines[-2:]
+        message = [n for n, line in enumerate(lines) if any(mark in line for mark in marks)]
+        around = lines[max(0, message[0] - 1) : message[0] + 2] if message != [] else lines[-2:]
         return ConfigurationError(
             f"PostgreSQL did not start on {self._data}: {'; '.join(around)}. Its log: "
             f"{self.log_file}. Mend that, or set another LALAFO_HOME."

@@ -11,7 +11,7 @@ from ops.scoring.ready_release import Image, ReadyRelease
 from resources.inference.device import choose_device
 from resources.inference.loading import new_embedder, ready
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.registry import RegisteredRelease, find_release
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
@@ -27,7 +27,7 @@ def wanted_release(database: Database, tags: Mapping[str, str], tag: str) -> Reg
         ConfigurationError: no release of that name is known, or none is live.
     """
     name = tags.get(tag)
-    return read_in_force(database).live if name is None else find_release(database, name)
+    return read_active_releases(database).live if name is None else find_release(database, name)
 
 
 def load_heads(known: RegisteredRelease, store: ReleaseStore) -> ReadyRelease:

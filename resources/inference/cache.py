@@ -18,7 +18,7 @@ from ops.models.release import FrozenBackbone
 from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from resources.inference.loading import backbone_key, ready
 from resources.postgres.database import Database
-from resources.releases.active import read_announced, read_in_force
+from resources.releases.active import read_active_releases, read_announced
 from resources.releases.registry import RegisteredRelease
 from resources.storage.releases import ReleaseStore
 
@@ -82,17 +82,17 @@ class LoadedReleases:
         self._releases: _Once[str, ReadyRelease] = _Once()
         self._embedders: _Once[str, PhotoEmbedder] = _Once()
 
-    def in_force(self) -> tuple[ReadyRelease, ...]:
+    def active(self) -> tuple[ReadyRelease, ...]:
         """The releases in force, the live one first; at once where all were loaded before.
 
         Raises:
             ConfigurationError: none is live, or a file of one is not what its digest says.
             RetryableError: PostgreSQL or the store is away.
         """
-        return tuple(self.load(known) for known in read_in_force(self._database).all)
+        return tuple(self.load(known) for known in read_active_releases(self._database).all)
 
     def load(self, known: RegisteredRelease) -> ReadyRelease:
-        """One release; raises as `in_force` does."""
+        """One release; raises as `active` does."""
         return self._releases.get(known.digest, lambda: self._make(known.digest))
 
     def keep(self, known: Sequence[RegisteredRelease]) -> None:
@@ -134,7 +134,7 @@ class ReleaseWatch:
         self._loaded = loaded
         self._warm = warm
         self._look_s = look_s
-        self._told: tuple[str, ...] = ()
+        self._reported: tuple[str, ...] = ()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="release-watch", daemon=True)
 
@@ -156,13 +156,13 @@ class ReleaseWatch:
             try:
                 self._look()
             except RetryableError as error:
-                log.warning("releases.away", error=str(error))
+                log.warning("releases.unavailable", error=str(error))
             except ConfigurationError as error:
                 # It is not in force: the session goes on, and whoever announced it looks here.
                 log.error("releases.not_loadable", error=str(error))
 
     def _look(self) -> None:
-        wanted = list(read_in_force(self._database).all)
+        wanted = list(read_active_releases(self._database).all)
         announced = read_announced(self._database)
         self._loaded.keep([*wanted, *([] if announced is None else [announced])])
         if announced is not None:
@@ -170,6 +170,6 @@ class ReleaseWatch:
         for release in wanted:  # those at work are there already
             self._loaded.load(release)
         names = tuple(sorted({release.name for release in wanted}))
-        if names != self._told:
+        if names != self._reported:
             self._warm(names)
-            self._told = names
+            self._reported = names

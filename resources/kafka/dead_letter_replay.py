@@ -165,11 +165,11 @@ def replay(
         [Outgoing(topic, it.key, it.value, it.replay_headers) for it in sendable],
         within_s=ACKNOWLEDGED_WITHIN_S,
     )
-    told = list(zip(sendable, answers, strict=True))
-    acknowledged = [letter.subject for letter, answer in told if answer is None]
+    message = list(zip(sendable, answers, strict=True))
+    acknowledged = [letter.subject for letter, answer in message if answer is None]
     _mark(database, acknowledged)
     outcome.sent = len(acknowledged)
-    for letter, answer in told:
+    for letter, answer in message:
         if isinstance(answer, RetryableError):
             raise RetryableError(
                 f"{outcome.sent} of {len(letters)} were sent and are marked so, the others wait "

@@ -46,10 +46,10 @@ class Publication:
             ConfigurationError: the broker refuses it, for its size or the topic's rules.
         """
         with broker_errors(self._config, "publishing"):
-            told = self._future.get(timeout_s)
-        return int(told.partition), int(told.offset)
+            metadata = self._future.get(timeout_s)
+        return int(metadata.partition), int(metadata.offset)
 
-    def then(self, told: Callable[[LalafoError | None], None]) -> None:
+    def then(self, on_answer: Callable[[LalafoError | None], None]) -> None:
         """Be called back once, from a thread of the client's: None where it was acknowledged,
         else what `result` would raise. At once where that is known."""
 
@@ -58,9 +58,9 @@ class Publication:
                 with broker_errors(self._config, "publishing"):
                     raise error
             except LalafoError as ours:
-                told(ours)
+                on_answer(ours)
 
-        self._future.add_callback(lambda _: told(None))
+        self._future.add_callback(lambda _: on_answer(None))
         self._future.add_errback(failed)
 
 

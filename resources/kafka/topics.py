@@ -96,10 +96,10 @@ class AdStream:
                 # The test broker's version knows no default replication, and it has no controller.
                 self._ask_for_topics(list(wanted))
                 return
-            for told in answer["topics"]:
-                error = for_code(told["error_code"])
+            for message in answer["topics"]:
+                error = for_code(message["error_code"])
                 if error not in (NoError, TopicAlreadyExistsError):
-                    raise error(f"{told['name']}: {told['error_message']}")
+                    raise error(f"{message['name']}: {message['error_message']}")
             self._admin().wait_for_topics(list(wanted))
 
     def partitions(self, topic: str | None = None) -> list[int]:

@@ -28,7 +28,7 @@ def tokens_of(payload: str) -> list[str]:
     return payload.split()
 
 
-def tell_committed(cursor: psycopg.Cursor[Any], keys: Iterable[AdKey]) -> None:
+def notify_committed(cursor: psycopg.Cursor[Any], keys: Iterable[AdKey]) -> None:
     """Notify whoever waits for these ads, when the cursor's transaction commits."""
     tokens = [token(key) for key in keys]
     for start in range(0, len(tokens), _TOKENS_A_MESSAGE):

@@ -170,8 +170,8 @@ releases = Table(
     UniqueConstraint("digest"),
 )
 
-releases_in_force = Table(
-    "releases_in_force",
+active_releases = Table(
+    "active_releases",
     metadata,
     Column("one_row", Boolean, primary_key=True, server_default=text("true")),
     Column("live", Text, ForeignKey(releases.c.name), nullable=False),
@@ -198,7 +198,8 @@ release_changes = Table(
     Column("details", JSONB, nullable=False, server_default=text("'{}'")),
     moment("changed_at", now=True),
     CheckConstraint(
-        "kind IN ('installed', 'proposed', 'withdrawn', 'promoted', 'taken_back', 'retired')",
+        "kind IN ('installed', 'proposed', 'withdrawn', 'promoted', 'retired', 'taken_back', "
+        "'rolled_back')",
         name="kind",
     ),
 )
@@ -346,8 +347,8 @@ outbox = Table(
 )
 
 # Photos that lost a reference: upkeep looks at these alone, never at the whole table.
-photos_let_go = Table(
-    "photos_let_go",
+orphaned_photos = Table(
+    "orphaned_photos",
     metadata,
     Column(
         "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True

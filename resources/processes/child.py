@@ -21,7 +21,7 @@ from ops.errors import ConfigurationError
 STACK_MARK = "LALAFO_STACK"
 """The environment variable that marks a process as part of the stack of one home."""
 
-POLITE_STOP_S = 10.0
+GRACEFUL_STOP_S = 10.0
 _AFTER_LEADER_S = 2.0
 _LOOK_S = 0.01
 _LAUNCHER = Path(__file__).with_name("run_with_parent.py")
@@ -88,7 +88,7 @@ class ChildProcess:
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop children in order
             )
 
-    def stop(self, timeout_s: float = POLITE_STOP_S) -> None:
+    def stop(self, timeout_s: float = GRACEFUL_STOP_S) -> None:
         """SIGTERM to the process, then to what it left behind, then SIGKILL; repeats do nothing."""
         process, self._process = self._process, None
         if process is None:

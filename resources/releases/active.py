@@ -22,7 +22,7 @@ from ops.errors import ConfigurationError, NotReadyError
 from ops.events.scored import promoted_event
 from resources.kafka import outbox
 from resources.postgres.database import Database
-from resources.releases.coverage import open_days, owed_days
+from resources.releases.coverage import open_days, unscored_days
 from resources.releases.registry import RegisteredRelease, ensure_partition
 
 Cursor = psycopg.Cursor[Any]
@@ -30,7 +30,7 @@ PROMOTED_KEY = b"release_promoted"
 
 
 @dataclass(frozen=True, slots=True)
-class ReleasesInForce:
+class ActiveReleases:
     """The set that every commit is checked against."""
 
     live: RegisteredRelease
@@ -58,12 +58,12 @@ class Names:
         return tuple(n for n in (self.live, self.candidate, self.previous) if n is not None)
 
 
-def read_in_force(database: Database) -> ReleasesInForce:
+def read_active_releases(database: Database) -> ActiveReleases:
     """The set in force; ConfigurationError where no release is live yet."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT r.name, r.digest, r.backbone, r.manifest, r.gate, "
-            "f.live, f.candidate, f.previous FROM lalafo.releases_in_force AS f "
+            "f.live, f.candidate, f.previous FROM lalafo.active_releases AS f "
             "JOIN lalafo.releases AS r ON r.name IN (f.live, f.candidate, f.previous)"
         )
         rows = cursor.fetchall()
@@ -74,7 +74,7 @@ def read_in_force(database: Database) -> ReleasesInForce:
         )
     known = {row[0]: RegisteredRelease(*row[:5]) for row in rows}
     live, candidate, previous = rows[0][5:]
-    return ReleasesInForce(known[live], known.get(candidate), known.get(previous))
+    return ActiveReleases(known[live], known.get(candidate), known.get(previous))
 
 
 def read_announced(database: Database) -> RegisteredRelease | None:
@@ -82,13 +82,13 @@ def read_announced(database: Database) -> RegisteredRelease | None:
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT r.name, r.digest, r.backbone, r.manifest, r.gate "
-            "FROM lalafo.releases_in_force AS f JOIN lalafo.releases AS r ON r.name = f.announced"
+            "FROM lalafo.active_releases AS f JOIN lalafo.releases AS r ON r.name = f.announced"
         )
         row = cursor.fetchone()
         return None if row is None else RegisteredRelease(*row)
 
 
-def put_live(database: Database, name: str) -> None:
+def activate(database: Database, name: str) -> None:
     """Make a release live as it is, without gate, candidate or completeness.
 
     For the first release of an installation. Whatever is stored is owed: `rescore` brings it up.
@@ -96,7 +96,7 @@ def put_live(database: Database, name: str) -> None:
     with database.cursor() as cursor:
         try:
             cursor.execute(
-                "INSERT INTO lalafo.releases_in_force (live) VALUES (%s) "
+                "INSERT INTO lalafo.active_releases (live) VALUES (%s) "
                 "ON CONFLICT (one_row) DO UPDATE SET live = EXCLUDED.live, candidate = NULL, "
                 "previous = NULL, announced = NULL, changed_at = now()",
                 (name,),
@@ -113,7 +113,7 @@ def announce(database: Database, name: str) -> None:
     """Ask sessions to load a release that will come in force; changes nothing else."""
     with database.cursor() as cursor:
         _locked(cursor)
-        cursor.execute("UPDATE lalafo.releases_in_force SET announced = %s", (name,))
+        cursor.execute("UPDATE lalafo.active_releases SET announced = %s", (name,))
 
 
 def propose(database: Database, name: str) -> None:
@@ -138,7 +138,7 @@ def propose(database: Database, name: str) -> None:
         _require_passed(cursor, name, names.live)
         ensure_partition(cursor, name)  # upkeep may have removed it
         cursor.execute(
-            "UPDATE lalafo.releases_in_force SET candidate = %s, announced = NULL, "
+            "UPDATE lalafo.active_releases SET candidate = %s, announced = NULL, "
             "changed_at = now()",
             (name,),
         )
@@ -151,11 +151,9 @@ def withdraw(database: Database, name: str) -> None:
     with database.cursor() as cursor:
         names = _locked(cursor)
         if names.announced == name:
-            cursor.execute("UPDATE lalafo.releases_in_force SET announced = NULL")
+            cursor.execute("UPDATE lalafo.active_releases SET announced = NULL")
         if names.candidate == name:
-            cursor.execute(
-                "UPDATE lalafo.releases_in_force SET candidate = NULL, changed_at = now()"
-            )
+            cursor.execute("UPDATE lalafo.active_releases SET candidate = NULL, changed_at = now()")
             _note(cursor, "withdrawn", name)
 
 
@@ -179,16 +177,16 @@ def promote(
                 f"`lalafo rescore {name}` makes it one, and scores the catalogue with it"
             )
         _require_passed(cursor, name, names.live)
-        owed = _require_complete(cursor, name, allow_partial=allow_partial)
+        unscored = _require_complete(cursor, name, allow_partial=allow_partial)
         cursor.execute(
-            "UPDATE lalafo.releases_in_force SET live = candidate, previous = live, "
+            "UPDATE lalafo.active_releases SET live = candidate, previous = live, "
             "candidate = NULL, changed_at = now()"
         )
-        _flipped(cursor, "promoted", name, names.live, owed, scored_topic)
-        return owed
+        _record_switch(cursor, "promoted", name, names.live, unscored, scored_topic)
+        return unscored
 
 
-def take_back(
+def rollback(
     database: Database, *, scored_topic: str, allow_partial: bool = False
 ) -> tuple[str, tuple[date, ...]]:
     """Flip back to the release that was live before; what is live now becomes `previous`.
@@ -205,23 +203,23 @@ def take_back(
                 "no release to go back to: none was live before, or upkeep has removed it "
                 "(LALAFO_KEEP_SUPERSEDED_DAYS)"
             )
-        owed = _require_complete(cursor, names.previous, allow_partial=allow_partial)
+        unscored = _require_complete(cursor, names.previous, allow_partial=allow_partial)
         cursor.execute(
-            "UPDATE lalafo.releases_in_force SET live = previous, previous = live, "
-            "changed_at = now()"
+            "UPDATE lalafo.active_releases SET live = previous, previous = live, changed_at = now()"
         )
-        _flipped(cursor, "taken_back", names.previous, names.live, owed, scored_topic)
-        return names.previous, owed
+        _record_switch(cursor, "rolled_back", names.previous, names.live, unscored, scored_topic)
+        return names.previous, unscored
 
 
 def retire_previous(database: Database, *, after_days: float) -> str | None:
     """Score what was live before no longer, once its time to go back is over; its name."""
     with database.cursor() as cursor:
         cursor.execute(
-            "UPDATE lalafo.releases_in_force AS f SET previous = NULL "
-            "FROM lalafo.releases_in_force AS before WHERE f.previous IS NOT NULL "
+            "UPDATE lalafo.active_releases AS f SET previous = NULL "
+            "FROM lalafo.active_releases AS before WHERE f.previous IS NOT NULL "
             "AND (SELECT max(changed_at) FROM lalafo.release_changes "
-            "WHERE kind IN ('promoted', 'taken_back')) < now() - make_interval(secs => %s) "
+            "WHERE kind NOT IN ('installed', 'proposed', 'withdrawn', 'retired')) "
+            "< now() - make_interval(secs => %s) "
             "RETURNING before.previous",
             (after_days * 86_400,),
         )
@@ -235,7 +233,7 @@ def retire_previous(database: Database, *, after_days: float) -> str | None:
 def _locked(cursor: Cursor) -> Names:
     """The row, exclusively, until the transaction ends."""
     cursor.execute(
-        "SELECT live, candidate, previous, announced FROM lalafo.releases_in_force FOR UPDATE"
+        "SELECT live, candidate, previous, announced FROM lalafo.active_releases FOR UPDATE"
     )
     row = cursor.fetchone()
     if row is None:
@@ -264,28 +262,28 @@ def _require_passed(cursor: Cursor, name: str, live: str) -> None:
 
 
 def _require_complete(cursor: Cursor, name: str, *, allow_partial: bool) -> tuple[date, ...]:
-    owed = owed_days(cursor, name)
-    if owed and not allow_partial:
-        first, last = owed[0].isoformat(), owed[-1].isoformat()
+    unscored = unscored_days(cursor, name)
+    if unscored and not allow_partial:
+        first, last = unscored[0].isoformat(), unscored[-1].isoformat()
         raise NotReadyError(
-            f"{len(owed)} days are not scored under {name} yet ({first} to {last}): "
+            f"{len(unscored)} days are not scored under {name} yet ({first} to {last}): "
             f"`lalafo rescore {name}` scores them; with `--allow-partial` their ads have no values"
         )
-    return owed
+    return unscored
 
 
-def _flipped(
+def _record_switch(
     cursor: Cursor,
     kind: str,
     name: str,
     was_live: str,
-    owed: Sequence[date],
+    unscored: Sequence[date],
     scored_topic: str,
 ) -> None:
     """Note a flip, and owe its one event to whoever reads `ads.scored`."""
-    days = [day.isoformat() for day in owed]
-    _note(cursor, kind, name, was_live, {"owed_days": days})
-    event = promoted_event(name, instead_of=was_live, owed_days=days)
+    days = [day.isoformat() for day in unscored]
+    _note(cursor, kind, name, was_live, {"unscored_days": days})
+    event = promoted_event(name, instead_of=was_live, unscored_days=days)
     outbox.put(cursor, scored_topic, PROMOTED_KEY, event)
 
 

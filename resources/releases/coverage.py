@@ -47,12 +47,12 @@ class Coverage:
 
     release: str
     days: int  # that had ads when it came in force
-    owed: tuple[date, ...]  # of them, ascending
+    unscored: tuple[date, ...]  # of them, ascending
 
     @property
     def complete(self) -> bool:
         """Whether nothing is owed."""
-        return not self.owed
+        return not self.unscored
 
 
 def open_days(cursor: Cursor, release: str, days: Sequence[date] | None = None) -> None:
@@ -70,14 +70,14 @@ def reopen_day(cursor: Cursor, day: date) -> None:
     """Owe a day to every release in force: predictions of one of its ads were taken away."""
     cursor.execute(
         "INSERT INTO lalafo.release_days (release, day) "
-        "SELECT r.name, %s FROM lalafo.releases_in_force AS f "
+        "SELECT r.name, %s FROM lalafo.active_releases AS f "
         "JOIN lalafo.releases AS r ON r.name IN (f.live, f.candidate, f.previous) "
         "ORDER BY r.name ON CONFLICT (release, day) DO UPDATE SET completed_at = NULL",
         (day,),
     )
 
 
-def owed_days(cursor: Cursor, release: str) -> tuple[date, ...]:
+def unscored_days(cursor: Cursor, release: str) -> tuple[date, ...]:
     """The days that a release owes, ascending."""
     cursor.execute(
         "SELECT day FROM lalafo.release_days WHERE release = %s AND completed_at IS NULL "
@@ -92,7 +92,7 @@ def read_coverage(database: Database, release: str) -> Coverage:
     with database.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM lalafo.release_days WHERE release = %s", (release,))
         (count,) = cursor.fetchall()[0]
-        return Coverage(release, int(count), owed_days(cursor, release))
+        return Coverage(release, int(count), unscored_days(cursor, release))
 
 
 def wait_for_commits(database: Database) -> None:
@@ -101,7 +101,7 @@ def wait_for_commits(database: Database) -> None:
     What is read afterwards sees the rows of each of them.
     """
     with database.cursor() as cursor:
-        cursor.execute("SELECT FROM lalafo.releases_in_force FOR UPDATE")
+        cursor.execute("SELECT FROM lalafo.active_releases FOR UPDATE")
 
 
 def settle(
@@ -164,7 +164,7 @@ class ReleaseCoverage:
     release: str
     role: str  # live, candidate, previous
     complete: tuple[date, ...]
-    owed: tuple[date, ...]
+    unscored: tuple[date, ...]
 
 
 def read_scores(database: Database) -> list[ReleaseCoverage]:
@@ -175,7 +175,7 @@ def read_scores(database: Database) -> list[ReleaseCoverage]:
             "coalesce(array_agg(d.day ORDER BY d.day) FILTER (WHERE d.completed_at IS NOT NULL), "
             "'{}'), "
             "coalesce(array_agg(d.day ORDER BY d.day) FILTER (WHERE d.day IS NOT NULL "
-            "AND d.completed_at IS NULL), '{}') FROM lalafo.releases_in_force AS f, "
+            "AND d.completed_at IS NULL), '{}') FROM lalafo.active_releases AS f, "
             "unnest(ARRAY[f.live, f.candidate, f.previous], "
             "ARRAY['live', 'candidate', 'previous']) AS r (name, role) "
             "LEFT JOIN lalafo.release_days AS d ON d.release = r.name "
@@ -183,7 +183,8 @@ def read_scores(database: Database) -> list[ReleaseCoverage]:
         )
         rows = cursor.fetchall()
     found = [
-        ReleaseCoverage(name, role, tuple(done), tuple(owed)) for name, role, done, owed in rows
+        ReleaseCoverage(name, role, tuple(done), tuple(unscored))
+        for name, role, done, unscored in rows
     ]
     order = ("live", "candidate", "previous")
     return sorted(found, key=lambda coverage: order.index(coverage.role))

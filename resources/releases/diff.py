@@ -86,7 +86,7 @@ class ReleaseDiff:
     live: str
     candidate: str
     days: int
-    owed: int  # of them, not complete under the candidate
+    unscored: int  # of them, not complete under the candidate
     tasks: tuple[TaskDiff, ...]
 
 
@@ -97,7 +97,7 @@ def compare(database: Database, *, live: str, candidate: str, tasks: Sequence[Ta
         live=live,
         candidate=candidate,
         days=coverage.days,
-        owed=len(coverage.owed),
+        unscored=len(coverage.unscored),
         tasks=tuple(_compare(database, live, candidate, task) for task in tasks),
     )
 

@@ -1,7 +1,7 @@
 """The releases that PostgreSQL knows: rows, partitions of `predictions`, verdicts.
 
 Decides how a release becomes known, and what is on record of it. Which of them score is
-`releases_in_force.py`'s; the files themselves are `release_store.py`'s.
+`active_releases.py`'s; the files themselves are `release_store.py`'s.
 """
 
 from collections.abc import Mapping

@@ -7,11 +7,12 @@ again: only what is stale is touched.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 from ops.errors import NotReadyError
 from ops.tasks import all_tasks
+from ops.types import ProgressCallback
 from resources.catalogue.stale_photos import Catalogue
 from resources.inference.batch_release import load_heads, load_to_embed
 from resources.postgres.database import Database
@@ -19,7 +20,7 @@ from resources.releases.coverage import DayState, read_coverage, settle
 from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, at_work, mark_cancelled, mark_done, starting
 from resources.rescoring.stages import ScoreOptions, embed_days, score_days
-from resources.rescoring.steps import WARM_WITHIN_S, Stage, bring_in_force
+from resources.rescoring.steps import WARM_WITHIN_S, Stage, make_candidate
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
@@ -27,11 +28,13 @@ from resources.storage.releases import ReleaseStore
 DAYS_AT_ONCE = 7
 """Between two looks at how far it is."""
 
-Told = Callable[[str], object]
-
 
 def rescore_here(
-    database: Database, settings: Settings, row: Rescore, *, told: Told = lambda _: None
+    database: Database,
+    settings: Settings,
+    row: Rescore,
+    *,
+    on_progress: ProgressCallback = lambda _: None,
 ) -> None:
     """Bring the catalogue to a release, day after day.
 
@@ -42,15 +45,17 @@ def rescore_here(
     known = find_release(database, row.release)
     # The sensor leaves the row alone while this holds it, and takes it over if we are killed.
     with at_work(database, row.backfill_id):
-        wait_until_in_force(database, row, told=told)
+        wait_until_candidate(database, row, on_progress=on_progress)
         with starting(database, row) as wanted:
             if not wanted:
                 return
         run_id = f"here-{uuid.uuid4().hex[:12]}"
         left = [
             state
-            for days in _spans(read_coverage(database, known.name).owed)
-            for state in _bring(database, settings, known, days, run_id=run_id, told=told)
+            for days in _spans(read_coverage(database, known.name).unscored)
+            for state in _bring(
+                database, settings, known, days, run_id=run_id, on_progress=on_progress
+            )
             if not state.complete
         ]
     if left:
@@ -65,7 +70,9 @@ def rescore_here(
     mark_done(database, row)
 
 
-def wait_until_in_force(database: Database, row: Rescore, *, told: Told) -> None:
+def wait_until_candidate(
+    database: Database, row: Rescore, *, on_progress: ProgressCallback
+) -> None:
     """Announce the row's release and propose it once sessions have loaded it.
 
     Raises:
@@ -73,14 +80,14 @@ def wait_until_in_force(database: Database, row: Rescore, *, told: Told) -> None
     """
     began, last = time.monotonic(), ""
     while True:
-        step = bring_in_force(database, row, announced_s=time.monotonic() - began)
+        step = make_candidate(database, row, announced_s=time.monotonic() - began)
         if step is None:
             return
         if step.stage is not Stage.ANNOUNCED:
-            raise NotReadyError(step.told)
-        if step.told != last:
-            told(f"{step.told} (at most {WARM_WITHIN_S:.0f} s)")
-            last = step.told
+            raise NotReadyError(step.message)
+        if step.message != last:
+            on_progress(f"{step.message} (at most {WARM_WITHIN_S:.0f} s)")
+            last = step.message
         time.sleep(0.2)
 
 
@@ -91,7 +98,7 @@ def _bring(
     days: Sequence[date],
     *,
     run_id: str,
-    told: Told,
+    on_progress: ProgressCallback,
 ) -> tuple[DayState, ...]:
     """Embed, score and close some days."""
     store = ReleaseStore(settings.resolved_store_url)
@@ -99,13 +106,13 @@ def _bring(
     if next(catalogue.photos_to_embed(days, known.backbone, chunk=1), None) is not None:
         ready, embedders = load_to_embed(known, store, settings)
         photos = PhotoStore(settings.resolved_store_url)
-        report = embed_days(catalogue, ready, embedders, photos, days, told=lambda _: None)
-        told(f"{days[0]} to {days[-1]}: {report.embedded} photos embedded")
+        report = embed_days(catalogue, ready, embedders, photos, days, on_progress=lambda _: None)
+        on_progress(f"{days[0]} to {days[-1]}: {report.embedded} photos embedded")
     ready = load_heads(known, store)
     options = ScoreOptions(rows_per_s=settings.rescore_rows_per_s)
     for task in all_tasks():
         if task.name in known.tasks:
-            score_days(catalogue, ready, task, days, told=lambda _: None, options=options)
+            score_days(catalogue, ready, task, days, on_progress=lambda _: None, options=options)
     return settle(database, known, days)
 
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from ops.models.release import Head
 from ops.scoring.rate_limit import Pace
 from ops.tasks import Task
-from resources.catalogue.stale_ads import Part, Wanted, read_stale
+from resources.catalogue.stale_ads import Part, StaleQuery, read_stale
 from resources.postgres.database import Database
 from resources.rescoring.prediction_writer import Target, encode, write
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Assignment:
     """What one worker is to do to each part."""
 
-    wanted: Wanted
+    query: StaleQuery
     target: Target
     task: Task
     head: Head
@@ -38,7 +38,7 @@ class Chunk:
 
 
 def score_parts(
-    database: Database, share: Share, parts: Iterable[Part], stop: threading.Event
+    database: Database, share: Assignment, parts: Iterable[Part], stop: threading.Event
 ) -> Generator[Chunk, None, None]:
     """Score parts of days, a chunk at each step, until there are no more or `stop` is set."""
     pace = Pace(share.rows_per_s, sleep=stop.wait)
@@ -46,7 +46,7 @@ def score_parts(
     for part in parts:
         if stop.is_set():
             return
-        found = read_stale(database, share.wanted, part, photos_a_chunk=photos)
+        found = read_stale(database, share.query, part, photos_a_chunk=photos)
         with closing(found):
             for stale in found:
                 pace.wait(len(stale.owner))

@@ -100,7 +100,7 @@ _GIVES_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 def _write(
     cursor: psycopg.Cursor[tuple[object, ...]], target: Target, rows: bytes, *, conflicts: bool
 ) -> int:
-    if _lock_in_force(cursor) == target.release:
+    if _lock_active_releases(cursor) == target.release:
         return _upsert_guarded(cursor, rows)
     if conflicts:
         return _merge(cursor, staged_binary(cursor, tables.predictions, COLUMNS, rows))
@@ -108,11 +108,11 @@ def _write(
     return cursor.rowcount
 
 
-def _lock_in_force(cursor: psycopg.Cursor[tuple[object, ...]]) -> object:
+def _lock_active_releases(cursor: psycopg.Cursor[tuple[object, ...]]) -> object:
     """The live release, which stays so until the transaction ends; None where none is."""
     cursor.execute(
         "SELECT live, set_config('lock_timeout', %s, true) "
-        "FROM lalafo.releases_in_force FOR SHARE OF releases_in_force",
+        "FROM lalafo.active_releases FOR SHARE OF active_releases",
         (str(LOCK_TIMEOUT_MS),),
     )
     row = cursor.fetchone()

@@ -38,21 +38,21 @@ class Watch:
     @classmethod
     def begin(cls, database: Database, release: RegisteredRelease) -> Self:
         """Watch what is owed from now on."""
-        owed = read_coverage(database, release.name).owed
-        return cls(release, ads_by_day(database, owed), estimated_rows(database, release))
+        unscored = read_coverage(database, release.name).unscored
+        return cls(release, ads_by_day(database, unscored), estimated_rows(database, release))
 
     def read(self, database: Database) -> Progress:
         """How far it is now."""
-        owed = set(read_coverage(database, self.release.name).owed)
+        unscored = set(read_coverage(database, self.release.name).unscored)
         ads = sum(self.ads_by_day.values())
-        closed = sum(count for day, count in self.ads_by_day.items() if day not in owed)
+        closed = sum(count for day, count in self.ads_by_day.items() if day not in unscored)
         written = estimated_rows(database, self.release) - self.rows_before
         seen = written // max(1, len(self.release.tasks))
         return Progress(
             days=len(self.ads_by_day),
-            days_done=len(self.ads_by_day.keys() - owed),
+            days_done=len(self.ads_by_day.keys() - unscored),
             ads=ads,
-            ads_done=max(closed, min(ads, seen)) if owed else ads,
+            ads_done=max(closed, min(ads, seen)) if unscored else ads,
         )
 
 
@@ -98,6 +98,6 @@ def remaining_s(database: Database, release: str, since: datetime) -> float | No
             "FROM lalafo.release_days WHERE release = %s",
             (since, release),
         )
-        closed, owed = cursor.fetchall()[0]
+        closed, unscored = cursor.fetchall()[0]
     elapsed_s = (datetime.now(UTC) - since).total_seconds()
-    return None if closed == 0 else elapsed_s / closed * owed
+    return None if closed == 0 else elapsed_s / closed * unscored

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from ops.scoring.embed_batches import EmbedReport, embed_photos
 from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from ops.tasks import Task
-from resources.catalogue.stale_ads import Part, Wanted
+from resources.catalogue.stale_ads import Part, StaleQuery
 from resources.catalogue.stale_photos import Catalogue, StoredPhoto
 from resources.releases.registry import find_release, partition_name
-from resources.rescoring.parts import Chunk, Share, score_parts
+from resources.rescoring.parts import Assignment, Chunk, score_parts
 from resources.rescoring.prediction_writer import Target
 from resources.rescoring.worker import Worker
 from resources.storage.photos import PhotoStore
@@ -38,7 +38,7 @@ SCORE_CHUNK = 4_000
 MAX_WORKERS = 8
 """Each keeps two connections, and PostgreSQL needs cores too."""
 
-TELL_EVERY_S = 2.0
+PROGRESS_EVERY_S = 2.0
 
 
 def embed_days(
@@ -48,7 +48,7 @@ def embed_days(
     store: PhotoStore,
     covered: Sequence[date],
     *,
-    told: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> EmbedReport:
     """Embed the days' photos that have no vector under the release's backbone."""
     from ops.models.embed import prepare
@@ -63,7 +63,7 @@ def embed_days(
         embedders=embedders,
         load=load,
         write=catalogue.write_embeddings,
-        progress=lambda report: told(f"{report.embedded} of {report.photos} photos so far"),
+        progress=lambda report: on_progress(f"{report.embedded} of {report.photos} photos so far"),
         threads=len(os.sched_getaffinity(0)),
     )
 
@@ -93,14 +93,14 @@ def score_days(
     task: Task,
     covered: Sequence[date],
     *,
-    told: Callable[[str], object],
+    on_progress: Callable[[str], object],
     progress: Callable[[ScoreProgress], object] | None = None,
     options: ScoreOptions = ScoreOptions(),
 ) -> int:
     """Score the days' stale ads in one task; how many predictions were written.
 
     Again it writes what is stale then: what was committed stays, however the last call ended. An
-    error of `told` or `progress`, or Ctrl-C, ends it once the chunks under way are written.
+    error of `on_progress` or `progress`, or Ctrl-C, ends it once the chunks under way are written.
 
     Args:
         told: a line at most every two seconds.
@@ -113,7 +113,7 @@ def score_days(
     if task.name not in release.heads:
         return 0
     started, ads, photos = time.monotonic(), 0, 0
-    line = _Lines(told)
+    line = _Lines(on_progress)
     with closing(_Run(catalogue, release, task, covered, options).chunks()) as chunks:
         for chunk in chunks:
             ads, photos = ads + chunk.ads, photos + chunk.photos
@@ -132,12 +132,12 @@ def default_workers() -> int:
 class _Lines:
     """What people are told, and not too often."""
 
-    def __init__(self, told: Callable[[str], object]) -> None:
-        self._told, self._next_s = told, TELL_EVERY_S
+    def __init__(self, on_progress: Callable[[str], object]) -> None:
+        self._told, self._next_s = on_progress, PROGRESS_EVERY_S
 
     def tell(self, state: ScoreProgress) -> None:
         if state.seconds >= self._next_s:
-            self._next_s = state.seconds + TELL_EVERY_S
+            self._next_s = state.seconds + PROGRESS_EVERY_S
             rate = state.photos / state.seconds
             self._told(f"{state.ads:,} ads scored so far, {rate:,.0f} embeddings a second")
 
@@ -162,8 +162,8 @@ class _Run:
         # Of few days each is shared: they would not come out even.
         split = self.workers if len(covered) < 4 * self.workers else 1
         self.parts = deque(Part(day, n, split) for day in covered for n in range(split))
-        self.share = Share(
-            wanted=Wanted(release.name, task.name, release.backbone, head.dimension),
+        self.share = Assignment(
+            query=StaleQuery(release.name, task.name, release.backbone, head.dimension),
             target=Target(release.name, partition, task.name, catalogue.run_id),
             task=task,
             head=head,

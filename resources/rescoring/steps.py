@@ -7,7 +7,7 @@ import structlog
 
 from ops.errors import NotReadyError
 from resources.postgres.database import Database
-from resources.releases.active import announce, propose, read_announced, read_in_force
+from resources.releases.active import announce, propose, read_active_releases, read_announced
 from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, mark_cancelled, sessions_without
 
@@ -32,23 +32,23 @@ class Step:
     """What a step came to, and in words."""
 
     stage: Stage
-    told: str
+    message: str
 
 
-def bring_in_force(database: Database, row: Rescore, *, announced_s: float | None) -> Step | None:
+def make_candidate(database: Database, row: Rescore, *, announced_s: float | None) -> Step | None:
     """Announce the row's release, then make it the candidate; None once it is in force."""
-    known, in_force = find_release(database, row.release), read_in_force(database)
-    if known.name in [release.name for release in in_force.all]:
+    known, active = find_release(database, row.release), read_active_releases(database)
+    if known.name in [release.name for release in active.all]:
         return None
-    if in_force.candidate is not None:
+    if active.candidate is not None:
         return Step(
             Stage.WAITS,
-            f"{known.name} waits until {in_force.candidate.name} is promoted or withdrawn",
+            f"{known.name} waits until {active.candidate.name} is promoted or withdrawn",
         )
     announced = read_announced(database)
     try:
         if announced is None or announced.name != known.name:
-            _require_gate(known, in_force.live.name)
+            _require_gate(known, active.live.name)
             announce(database, known.name)
             return Step(Stage.ANNOUNCED, f"{known.name} is announced: sessions load it")
         cold = sessions_without(database, known.name)

@@ -29,7 +29,7 @@ from ops.errors import ConfigurationError, LalafoError, RetryableError
 from resources.catalogue.stale_ads import Part
 from resources.postgres.database import Database
 from resources.processes.environment import TUNING
-from resources.rescoring.parts import Chunk, Share, score_parts
+from resources.rescoring.parts import Assignment, Chunk, score_parts
 
 _LENGTH = struct.Struct(">I")
 _END_S = 30.0  # a chunk takes a tenth of a second
@@ -38,7 +38,7 @@ _END_S = 30.0  # a chunk takes a tenth of a second
 class Worker:
     """A process at work on a share."""
 
-    def __init__(self, database: Database, share: Share) -> None:
+    def __init__(self, database: Database, share: Assignment) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,

@@ -22,7 +22,7 @@ from resources.catalogue.rows import write_commit_times
 from resources.kafka.delivery import Outgoing, publish_acknowledged
 from resources.kafka.outbox import relay
 from resources.kafka.topics import AdStream, StreamPublisher
-from resources.postgres.commit_notices import tell_committed
+from resources.postgres.commit_notices import notify_committed
 from resources.postgres.database import Database
 from resources.sessions.minutes import MinuteTally
 
@@ -99,7 +99,7 @@ class AfterCommit:
     def _follow(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
         try:
             self._announce(commits)
-            self._tell_group(
+            self._commit_group_offsets(
                 {p: o for batch, _ in commits for p, o in batch.next_offsets.items()}, last
             )
             if time.monotonic() - self._relayed_at > _RELAY_EVERY_S:
@@ -107,9 +107,9 @@ class AfterCommit:
                 relay(self.database, self.publisher, older_than_s=LEFT_BEHIND_S, limit=_RELAY_ROWS)
         except LalafoError as error:
             # The outbox keeps what was owed; times that were not written are times not known.
-            log.warning("session.announcing_failed", error=str(error))
+            log.warning("session.publishing_failed", error=str(error))
         except Exception as error:  # noqa: BLE001 - the thread's edge: it must go on for the others
-            log.error("session.announcing_broke", error=repr(error))
+            log.error("session.publishing_broke", error=repr(error))
 
     def _count(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
         """Bring the minutes' figures up to date; after the announcements, which people wait for."""
@@ -134,7 +134,7 @@ class AfterCommit:
         ]
         if not messages and not seen:
             return
-        self._tell_waiting(seen)
+        self._log_waiting(seen)
         self._forget(self._publish(messages))
 
     def _publish(self, messages: Sequence[OutboxMessage]) -> list[int]:
@@ -143,23 +143,23 @@ class AfterCommit:
         answers = publish_acknowledged(self.publisher, records, within_s=_ACKNOWLEDGED_WITHIN_S)
         refused = [error for error in answers if error is not None]
         if refused:
-            log.warning("session.announcing_failed", records=len(refused), error=str(refused[0]))
+            log.warning("session.publishing_failed", records=len(refused), error=str(refused[0]))
         return [m.id for m, error in zip(messages, answers, strict=True) if error is None]
 
-    def _tell_waiting(self, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
+    def _log_waiting(self, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
         """Write when commits were seen, and wake those who wait: first, since people do."""
         with self.database.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = off")
             write_commit_times(cursor, seen)
-            tell_committed(cursor, [event.key for event, _ in seen])
+            notify_committed(cursor, [event.key for event, _ in seen])
 
-    def _forget(self, told: Sequence[int]) -> None:
+    def _forget(self, acknowledged: Sequence[int]) -> None:
         with self.database.cursor() as cursor:
             # A crash may undo this: then announcements go out twice, and no row is wrong.
             cursor.execute("SET LOCAL synchronous_commit = off")
-            cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (list(told),))
+            cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (list(acknowledged),))
 
-    def _tell_group(self, offsets: Mapping[int, int], last: bool) -> None:
+    def _commit_group_offsets(self, offsets: Mapping[int, int], last: bool) -> None:
         self._offsets.update(offsets)
         if self._offsets and (last or time.monotonic() - self._group_at > _GROUP_EVERY_S):
             self._group_at = time.monotonic()

@@ -25,8 +25,8 @@ from resources.catalogue.rows import (
     check_releases,
     insert_embeddings,
     insert_photos,
-    let_photos_go,
     photo_subject,
+    record_orphaned_photos,
     replace_ad_rows,
 )
 from resources.postgres import tables
@@ -94,10 +94,10 @@ class ResultWriter:
         )
         gone = replace_ad_rows(cursor, accepted, days, run_id, updated=found.updated)
         brought = {photo.photo_sha256 for photo in batch.renditions}
-        let_photos_go(cursor, gone | brought, kept=accepted)
+        record_orphaned_photos(cursor, gone | brought, kept=accepted)
         insert(cursor, tables.failures, FAILURE_COLUMNS, self._failure_rows(batch, accepted, days))
         insert(cursor, tables.stage_timings, TIMING_COLUMNS, self._timing_rows(accepted, days))
-        messages = self._owe(cursor, accepted, batch.releases)
+        messages = self._enqueue(cursor, accepted, batch.releases)
         self._advance(cursor, batch.next_offsets, epochs)
         return days, messages
 
@@ -198,7 +198,7 @@ class ResultWriter:
             for ad in accepted
         ]
 
-    def _owe(
+    def _enqueue(
         self, cursor: Cursor, accepted: Sequence[AdOutcome], releases: Sequence[str]
     ) -> tuple[OutboxMessage, ...]:
         """Owe `ads.scored` an event for each ad, from the moment that this commits."""

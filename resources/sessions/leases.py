@@ -37,7 +37,7 @@ class LeaseState:
 
 
 @dataclass(frozen=True, slots=True)
-class SeatState:
+class MemberState:
     """A session's row, as it is now."""
 
     member: Member
@@ -60,7 +60,7 @@ def read_leases(database: Database, stream_id: str, topic: str) -> dict[int, Lea
         return {row[0]: LeaseState(*row) for row in cursor.fetchall()}
 
 
-def read_sessions(database: Database, topic: str) -> dict[str, SeatState]:
+def read_sessions(database: Database, topic: str) -> dict[str, MemberState]:
     """Every session of a topic that upkeep has not swept yet, by run, the living ones among
     them; also of a topic of that name that was deleted since."""
     with database.cursor() as cursor:
@@ -71,7 +71,7 @@ def read_sessions(database: Database, topic: str) -> dict[str, SeatState]:
             "host, pid, metrics_url FROM lalafo.sessions WHERE topic = %s",
             (topic,),
         )
-        return {row[0]: SeatState(Member(*row[:5]), *row[5:]) for row in cursor.fetchall()}
+        return {row[0]: MemberState(Member(*row[:5]), *row[5:]) for row in cursor.fetchall()}
 
 
 def read_offsets(database: Database, stream_id: str, topic: str) -> dict[int, int]:

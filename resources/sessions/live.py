@@ -28,7 +28,7 @@ from resources.sessions.ad_log import logged
 from resources.sessions.after_commit import AfterCommit
 from resources.sessions.code_version import code_version
 from resources.sessions.commit import Holder, ResultWriter
-from resources.sessions.membership import SeatTerms, SessionSeat
+from resources.sessions.membership import MembershipConfig, SessionMembership
 from resources.sessions.metrics import SessionMetrics
 from resources.sessions.offsets import starting_offsets
 from resources.settings import Settings
@@ -55,7 +55,7 @@ class LiveSession:
     """An open, warm session: run it once."""
 
     session: Session
-    seat: SessionSeat
+    membership: SessionMembership
     metrics_url: str
 
     @property
@@ -94,9 +94,9 @@ def open_session(
     with ExitStack() as stack:
         stream_id, topic = stream.stream_id(), stream.config.ads_topic
         metrics = stack.enter_context(SessionMetrics(settings))
-        seat = SessionSeat(
+        membership = SessionMembership(
             database,
-            SeatTerms(
+            MembershipConfig(
                 run_id=run_id,
                 stream_id=stream_id,
                 topic=topic,
@@ -110,18 +110,18 @@ def open_session(
             position=lambda p: starting_offsets(database, stream, [p], run_id=run_id)[p],
         )
         # The seat goes last: its leases are free once everything else has stopped.
-        stack.enter_context(seat)
+        stack.enter_context(membership)
         consumer = stack.enter_context(stream.consumer())
         publisher = stack.enter_context(stream.publisher())
         after = stack.enter_context(AfterCommit(database, stream, publisher, run_id=run_id))
         loaded = LoadedReleases(database, parts.releases, parts.embedder)
         ports = SessionPorts(
             stream=_OwnedPartitions(consumer),
-            seat=seat,
+            membership=membership,
             reader=RecordReader(settings.event_limits, ReceiptRule(parts.first_day)),
             revisions=lambda events: read_stale(database, events),
             photos=_photo_loader(parts),
-            scorer=lambda: AdScorer(loaded.in_force(), tuple(all_tasks())),
+            scorer=lambda: AdScorer(loaded.active(), tuple(all_tasks())),
             dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
             results=ResultWriter(
                 database,
@@ -135,9 +135,9 @@ def open_session(
         session = Session(ports, policy, report=report, keep_going=keep_going)
         metrics.watch(session.snapshot, consumer.lags)
         consumer.warm_up()
-        stack.enter_context(ReleaseWatch(database, loaded, warm=seat.warm))
-        seat.ready()
-        yield LiveSession(session, seat, metrics.url)
+        stack.enter_context(ReleaseWatch(database, loaded, warm=membership.warm))
+        membership.ready()
+        yield LiveSession(session, membership, metrics.url)
 
 
 def _photo_loader(parts: SessionParts) -> PhotoLoader:

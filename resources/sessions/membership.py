@@ -19,8 +19,8 @@ import structlog
 
 from ops.errors import RetryableError
 from ops.session.admission import Ownership
-from ops.session.assignment import Member, Share, share
-from ops.session.ports import Asked, Taken
+from ops.session.assignment import Assignment, Member, decide_assignment
+from ops.session.ports import PartitionAssigned, PartitionRevoked
 from resources.postgres.database import Database
 from resources.sessions.leases import ALIVE, CHANNEL, ME, Connection, Leases
 
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class SeatTerms:
+class MembershipConfig:
     """What a session says of itself, and how many there shall be."""
 
     run_id: str
@@ -56,7 +56,7 @@ def lead_s(session_s: float) -> float:
     return min(LONGEST_LEAD_S, session_s / 2)
 
 
-class SessionSeat:
+class SessionMembership:
     """One session's seat; a context manager. On entry others see it warming up.
 
     Args:
@@ -65,7 +65,7 @@ class SessionSeat:
     """
 
     def __init__(
-        self, database: Database, terms: SeatTerms, *, position: Callable[[int], int]
+        self, database: Database, terms: MembershipConfig, *, position: Callable[[int], int]
     ) -> None:
         self.database = database
         self.terms = terms
@@ -74,7 +74,7 @@ class SessionSeat:
         self._epochs: dict[int, int] = {}  # of the leases that we hold
         self._unread: set[int] = set()  # held, and the session not told yet where to read
         self._asked: set[int] = set()
-        self._changes: list[Taken | Asked] = []
+        self._changes: list[PartitionAssigned | PartitionRevoked] = []
         self._lock = threading.Lock()  # of all the above, and of every write to our leases
         self._state = "warming"
         self._leaving = threading.Event()
@@ -126,7 +126,7 @@ class SessionSeat:
 
     # --- the session's side
 
-    def changes(self) -> list[Taken | Asked]:
+    def changes(self) -> list[PartitionAssigned | PartitionRevoked]:
         """What became of our partitions since the last call, in order.
 
         Raises what ended the keeper: a session whose seat nobody keeps must end.
@@ -184,10 +184,10 @@ class SessionSeat:
                 with self.database.errors():
                     self._look(self._connected())
             except RetryableError as error:
-                log.warning("session.seat_unkept", error=str(error))
+                log.warning("session.membership_not_renewed", error=str(error))
                 self._done.wait(LOOK_S)
             except Exception as error:  # noqa: BLE001 - the thread's edge; `changes` raises it
-                log.error("session.seat_failed", error=repr(error))
+                log.error("session.membership_failed", error=repr(error))
                 self._error = error
                 return
 
@@ -195,7 +195,7 @@ class SessionSeat:
         if time.monotonic() - self._renewed_at > self.terms.ttl_s / 4:
             self._renew(connection)
         self._act(self._decide(connection), connection)
-        self._tell_positions()
+        self._announce_assigned()
         # Sleeps, and wakes as soon as somebody gives a partition up.
         for _ in connection.notifies(timeout=LOOK_S, stop_after=1):
             pass
@@ -227,7 +227,7 @@ class SessionSeat:
         self._state = state
         self._renewed_at = 0.0  # the next look writes it
 
-    def _decide(self, connection: Connection) -> Share:
+    def _decide(self, connection: Connection) -> Assignment:
         terms = self.terms
         members = connection.execute(
             "SELECT run_id, state, started_at, "
@@ -248,7 +248,7 @@ class SessionSeat:
             for partition in self._epochs:
                 if holders.get(partition) is None:
                     holders[partition] = terms.run_id
-        return share(
+        return decide_assignment(
             terms.run_id,
             [Member(*row) for row in members],
             holders,
@@ -256,7 +256,7 @@ class SessionSeat:
             lead_s=terms.lead_s,
         )
 
-    def _act(self, decision: Share, connection: Connection) -> None:
+    def _act(self, decision: Assignment, connection: Connection) -> None:
         if decision.leave and not self.left:
             log.info("session.leaving", why="its successors are ready")
             self.leave()
@@ -265,21 +265,21 @@ class SessionSeat:
                 self._set_state("leaving")
             return
         with self._lock:
-            self._ask({p: self._epochs[p] for p in decision.give if p in self._epochs})
+            self._ask({p: self._epochs[p] for p in decision.release if p in self._epochs})
             # Asked again under the lock: `leave` may have come since, and asks once.
-            if decision.take and not self.left:
-                taken = self._leases.take(connection, decision.take)
+            if decision.acquire and not self.left:
+                taken = self._leases.take(connection, decision.acquire)
                 self._epochs.update(taken)
                 self._unread.update(taken)
 
-    def _tell_positions(self) -> None:
+    def _announce_assigned(self) -> None:
         """Tell the session where to read what was taken; a failure is tried at the next look."""
         for partition in sorted(self._unread):
             offset = self._position(partition)
             with self._lock:
                 if partition in self._unread and partition in self._epochs:
                     owner = Ownership(partition, self._epochs[partition])
-                    self._changes.append(Taken(owner, offset))
+                    self._changes.append(PartitionAssigned(owner, offset))
                     self._unread.discard(partition)
 
     # --- under the lock
@@ -289,13 +289,13 @@ class SessionSeat:
             if partition not in self._asked:
                 self._asked.add(partition)
                 self._unread.discard(partition)
-                self._changes.append(Asked(partition))
+                self._changes.append(PartitionRevoked(partition))
 
     def _lost(self, partitions: set[int]) -> None:
         for partition in sorted(partitions & self._epochs.keys()):
             log.warning("session.lease_lost", partition=partition)
             self._forget(partition)
-            self._changes.append(Asked(partition, lost=True))
+            self._changes.append(PartitionRevoked(partition, lost=True))
 
     def _forget(self, partition: int) -> None:
         self._epochs.pop(partition, None)

@@ -120,7 +120,7 @@ class MinuteTally:
             with self._lock:
                 self._unwritten.update(minutes)
             raise
-        self._let_go()
+        self._evict()
 
     def _look_up(self, minutes: Sequence[datetime]) -> None:
         """Count in what is there of these minutes, before the first time that we write them.
@@ -159,7 +159,7 @@ class MinuteTally:
                 rows,
             )
 
-    def _let_go(self) -> None:
+    def _evict(self) -> None:
         with self._lock:
             old = max(self._minutes) - KEPT
             for minute in [m for m in self._minutes if m < old and m not in self._unwritten]:

@@ -198,12 +198,12 @@ class RemoteFolder:
         return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
 
     def put(self, name: str, data: bytes) -> None:
-        if not self._is_young(name, len(data)):
+        if not self._is_recent(name, len(data)):
             with self._root_there():
                 self._filesystem.pipe_file(f"{self._root}/{name}", data)
 
     def put_file(self, name: str, file: BinaryIO, size: int) -> None:
-        if self._is_young(name, size):
+        if self._is_recent(name, size):
             return
         with self._root_there(), self._filesystem.open(f"{self._root}/{name}", "wb") as to:
             _copy(file, to, size)
@@ -225,7 +225,7 @@ class RemoteFolder:
     ) -> int:
         return 0
 
-    def _is_young(self, name: str, size: int) -> bool:
+    def _is_recent(self, name: str, size: int) -> bool:
         return self.size(name) == size and self._age_s(name) < RENEWED_AFTER_S
 
     @contextlib.contextmanager

@@ -18,9 +18,9 @@ from ops.models.release import Release
 from ops.scoring.ready_release import PhotoEmbedder
 from ops.training.dataset import Example, TrainingSet, unknown_to
 from ops.training.gate import Judged, Margins, Verdict, judge, measures_over, nothing_to_compare
-from ops.training.make_release import Told
+from ops.training.make_release import StepProgress
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.registry import RegisteredRelease, find_release, write_verdict
 from resources.settings import Settings
 from resources.storage.stores import Stores
@@ -52,7 +52,12 @@ class _Contender:
 
 
 def check_release(
-    database: Database, stores: Stores, settings: Settings, name: str, *, told: Told
+    database: Database,
+    stores: Stores,
+    settings: Settings,
+    name: str,
+    *,
+    on_progress: StepProgress,
 ) -> Verdict:
     """Judge a registered release against the live one, and put the verdict on record.
 
@@ -67,9 +72,11 @@ def check_release(
         verdict = nothing_to_compare(candidate.name, judged_at=now)
     else:
         held_out = _held_out(database, stores, settings, candidate, live)
-        contenders = _contenders(database, stores, settings, (candidate, live), held_out, told)
+        contenders = _contenders(
+            database, stores, settings, (candidate, live), held_out, on_progress
+        )
         verdict = judge(
-            *_judged(contenders, held_out, told),
+            *_judged(contenders, held_out, on_progress),
             margins_of(settings),
             judged_at=now,
             notes=held_out.notes,
@@ -93,7 +100,7 @@ def margins_of(settings: Settings) -> Margins:
 
 def _live(database: Database) -> RegisteredRelease | None:
     try:
-        return read_in_force(database).live
+        return read_active_releases(database).live
     except ConfigurationError:
         return None
 
@@ -122,9 +129,11 @@ def _held_out(
             "photos, which favours it"
         )
     held_out = [example for example in content.examples if example.part == "held_out"]
-    kept, spoilt = unknown_to(held_out, [learned for learned in (own, theirs) if learned])
-    if spoilt:
-        notes.append(f"{spoilt} held-out photos are left out: {live.name} was trained on them")
+    kept, contaminated = unknown_to(held_out, [learned for learned in (own, theirs) if learned])
+    if contaminated:
+        notes.append(
+            f"{contaminated} held-out photos are left out: {live.name} was trained on them"
+        )
     return _HeldOut(digest, kept, tuple(notes))
 
 
@@ -144,7 +153,7 @@ def _contenders(
     settings: Settings,
     pair: tuple[RegisteredRelease, RegisteredRelease],
     held_out: _HeldOut,
-    told: Told,
+    on_progress: StepProgress,
 ) -> tuple[_Contender, _Contender]:
     from resources.inference.loading import new_embedder
 
@@ -162,7 +171,7 @@ def _contenders(
                 missing,
                 embedder,
                 release.manifest.preprocessing,
-                told=told,
+                on_progress=on_progress,
                 what=f"embedding held-out photos for {known.name}",
             )
         made.append(_Contender(known, release, vectors, None if shared else embedder))
@@ -170,10 +179,10 @@ def _contenders(
 
 
 def _judged(
-    pair: tuple[_Contender, _Contender], held_out: _HeldOut, told: Told
+    pair: tuple[_Contender, _Contender], held_out: _HeldOut, on_progress: StepProgress
 ) -> tuple[Judged, Judged]:
     """Both, on the photos that both have a vector of."""
-    told("judging", 0, 1)
+    on_progress("judging", 0, 1)
     both = [e for e in held_out.examples if all(e.photo.sha256 in c.vectors for c in pair)]
     latencies = _latencies_ms(pair)
     candidate, live = (
@@ -185,7 +194,7 @@ def _judged(
         )
         for one, latency_ms in zip(pair, latencies, strict=True)
     )
-    told("judging", 1, 1)
+    on_progress("judging", 1, 1)
     return candidate, live
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ops.errors import BadInputError, StoredObjectError
 from ops.models.release import Preprocessing
 from ops.scoring.ready_release import PhotoEmbedder
-from ops.training.make_release import Told, every_core
+from ops.training.make_release import StepProgress, every_core
 from resources.storage.photos import PhotoStore
 
 _CHUNK = 256
@@ -28,7 +28,7 @@ def embed_renditions(
     embedder: PhotoEmbedder,
     preprocessing: Preprocessing,
     *,
-    told: Told,
+    on_progress: StepProgress,
     what: str = "embedding photos",
 ) -> dict[bytes, NDArray[np.float16]]:
     """The vectors of photos, always in the order of their SHA-256; unreadable ones are left out.
@@ -53,7 +53,7 @@ def embed_renditions(
             pairs = [(sha, image) for sha, image in loaded if image is not None]
             rows = embedder.embed([image for _, image in pairs])
             found.update(zip((sha for sha, _ in pairs), rows, strict=True))
-            told(what, start + len(chunk), len(wanted))
+            on_progress(what, start + len(chunk), len(wanted))
     return found
 
 

@@ -20,14 +20,14 @@ from ops.training.make_release import (
     JudgedTask,
     LabelledRows,
     MadeRelease,
-    Told,
+    StepProgress,
     freeze_release,
     judge_head,
     tune_backbone,
 )
 from resources.inference.device import choose_device
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.settings import Settings
 from resources.storage.stores import Stores
 from resources.training.labels import read_embeddings, read_labelled
@@ -76,7 +76,7 @@ def freeze_training_set(
         ConfigurationError: no release is live.
         NotReadyError: no scored ad has a label.
     """
-    backbone = read_in_force(database).live.backbone
+    backbone = read_active_releases(database).live.backbone
     tasks = [task.name for task in all_tasks() if task.fit is not None]
     photos = read_labelled(database, tasks, backbone, most=settings.training_photos)
     vectors = read_embeddings(database, backbone, [photo.sha256 for photo in photos])
@@ -102,7 +102,7 @@ def train_release(
     training_set: str,
     options: TrainingOptions,
     *,
-    told: Told,
+    on_progress: StepProgress,
 ) -> Trained:
     """Make a release of a frozen set; it is neither saved nor registered yet.
 
@@ -111,21 +111,21 @@ def train_release(
             learn from.
     """
     content = stores.training.load(training_set)
-    live = read_in_force(database).live
+    live = read_active_releases(database).live
     current = stores.releases.load(live.digest)
     backbone, source = _backbone(current, options)
     losses: tuple[float, ...] = ()
     same = options.backbone == LIVE and not options.finetune
     if options.finetune:
-        backbone, losses = _fine_tuned(backbone, content, stores, settings, options, told)
+        backbone, losses = _fine_tuned(backbone, content, stores, settings, options, on_progress)
         source += f", fine-tuned on training set {training_set[:12]}"
     if same:
         photos = [example.photo.sha256 for example in content.examples]
         vectors: Vectors = read_embeddings(database, live.backbone, photos)
     else:
-        vectors = _embedded(backbone, content, stores, settings, told)
+        vectors = _embedded(backbone, content, stores, settings, on_progress)
     kept = current.heads if same else {}
-    judged, examples, not_learned = _heads(content, vectors, kept, settings, options, told)
+    judged, examples, not_learned = _heads(content, vectors, kept, settings, options, on_progress)
     facts = {
         "training_set": training_set,
         "seed": options.seed,
@@ -156,7 +156,7 @@ def _fine_tuned(
     stores: Stores,
     settings: Settings,
     options: TrainingOptions,
-    told: Told,
+    on_progress: StepProgress,
 ) -> tuple[FrozenBackbone, tuple[float, ...]]:
     """Trained on the headline task's training part; what is held out is held out from it too."""
     photos = [
@@ -173,7 +173,7 @@ def _fine_tuned(
             device=choose_device(settings.device),
             epochs=options.epochs,
             seed=options.seed,
-            told=told,
+            on_progress=on_progress,
         )
 
 
@@ -182,17 +182,17 @@ def _embedded(
     content: TrainingSet,
     stores: Stores,
     settings: Settings,
-    told: Told,
+    on_progress: StepProgress,
 ) -> dict[bytes, NDArray[np.float16]]:
     from resources.inference.loading import new_embedder
 
-    told("embedding photos", 0, len(content.examples))
+    on_progress("embedding photos", 0, len(content.examples))
     return embed_renditions(
         stores.photos,
         {e.photo.sha256: e.photo.rendition_sha256 for e in content.examples},
         new_embedder(backbone, settings.model_copy(update={"torch_threads": 0})),
         backbone.preprocessing,
-        told=told,
+        on_progress=on_progress,
     )
 
 
@@ -202,14 +202,14 @@ def _heads(
     live: Mapping[str, Head],
     settings: Settings,
     options: TrainingOptions,
-    told: Told,
+    on_progress: StepProgress,
 ) -> tuple[dict[str, JudgedTask], dict[str, list[Example]], dict[str, str]]:
     """A head of each task that can be learned; ConfigurationError where none can."""
     judged: dict[str, JudgedTask] = {}
     examples: dict[str, list[Example]] = {}
     not_learned: dict[str, str] = {}
     for number, task in enumerate(content.tasks):
-        told("fitting heads", number, len(content.tasks))
+        on_progress("fitting heads", number, len(content.tasks))
         sides = {part: _present(content, task, part, vectors) for part in ("train", "held_out")}
         try:
             judged[task] = judge_head(
@@ -224,7 +224,7 @@ def _heads(
             not_learned[task] = str(error)
             continue
         examples[task] = [sides["held_out"][i] for i in judged[task].judged]
-    told("fitting heads", len(content.tasks), len(content.tasks))
+    on_progress("fitting heads", len(content.tasks), len(content.tasks))
     if not judged:
         raise ConfigurationError("; ".join(not_learned.values()) or "the training set is empty")
     return judged, examples, not_learned
@@ -241,5 +241,5 @@ def _rows(examples: Sequence[Example], vectors: Vectors) -> LabelledRows:
     return LabelledRows(
         np.stack([vectors[e.photo.sha256] for e in examples]),
         [e.photo.label for e in examples],
-        [e.piece.hex() for e in examples],
+        [e.group.hex() for e in examples],
     )

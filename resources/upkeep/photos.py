@@ -1,7 +1,7 @@
 """Photos that no ad refers to any more: their objects and rows, taken away safely.
 
 Decides the order in which a photo goes, and what holds it back. Refuses to look at the whole
-table: a commit that takes a reference away leaves the photo in `lalafo.photos_let_go`.
+table: a commit that takes a reference away leaves the photo in `lalafo.orphaned_photos`.
 
 The order: lock the photo's row, look again for references, delete the objects, delete the row,
 commit. A session that meets the lock waits, since its insert into `ad_photos` locks the row too,
@@ -24,7 +24,7 @@ from resources.postgres.database import Database
 from resources.storage.photos import Kind, PhotoStore
 
 Cursor = psycopg.Cursor[Any]
-Place = tuple[datetime, bytes]  # in photos_let_go, by (since, sha256)
+Place = tuple[datetime, bytes]  # in orphaned_photos, by (since, sha256)
 
 SWEEP_LOCK = 0x1A1AF1
 """Two sweeps at once would each take the other's photo for a rendition's last user."""
@@ -52,9 +52,9 @@ class _Photo:
 
 
 def sweep_photos(
-    database: Database, store: PhotoStore, *, let_go_s: float, chunk: int = 500, chunks: int = 20
+    database: Database, store: PhotoStore, *, orphaned_s: float, chunk: int = 500, chunks: int = 20
 ) -> PhotoSweep:
-    """Remove photos that nothing has referred to for `let_go_s`.
+    """Remove photos that nothing has referred to for `orphaned_s`.
 
     Rows that somebody has locked, and a sweep that is under way already, are left to the next
     call. A repeated call does what is left. Each chunk is a transaction.
@@ -72,7 +72,7 @@ def sweep_photos(
             break
         with database.cursor() as cursor:
             place, error = _sweep_chunk(
-                cursor, store, sweep, after=place, let_go_s=let_go_s, chunk=chunk
+                cursor, store, sweep, after=place, orphaned_s=orphaned_s, chunk=chunk
             )
         if error is not None:
             raise error
@@ -85,7 +85,7 @@ def _sweep_chunk(
     sweep: PhotoSweep,
     *,
     after: Place,
-    let_go_s: float,
+    orphaned_s: float,
     chunk: int,
 ) -> tuple[Place | None, LalafoError | None]:
     """Where the next chunk starts, and what stopped this one after what it did."""
@@ -95,17 +95,17 @@ def _sweep_chunk(
     # Their notes first, and nothing is waited for: a session that lets go of a photo and takes
     # another one up in one commit can't be in a deadlock with us.
     cursor.execute(
-        "SELECT since, sha256 FROM lalafo.photos_let_go "
+        "SELECT since, sha256 FROM lalafo.orphaned_photos "
         "WHERE since < clock_timestamp() - make_interval(secs => %s) "
         "AND (since, sha256) > (%s, %s) ORDER BY since, sha256 LIMIT %s FOR UPDATE SKIP LOCKED",
-        (let_go_s, *after, chunk),
+        (orphaned_s, *after, chunk),
     )
     noted: list[Place] = cursor.fetchall()
     photos = _lock(cursor, [sha256 for _, sha256 in noted])
     used = _used(cursor, [photo.sha256 for photo in photos])
-    cursor.execute("DELETE FROM lalafo.photos_let_go WHERE sha256 = ANY(%s)", (list(used),))
+    cursor.execute("DELETE FROM lalafo.orphaned_photos WHERE sha256 = ANY(%s)", (list(used),))
     unused = [photo for photo in photos if photo.sha256 not in used]
-    gone, error = _delete_objects(cursor, store, unused, sweep, let_go_s)
+    gone, error = _delete_objects(cursor, store, unused, sweep, orphaned_s)
     cursor.execute("DELETE FROM lalafo.photos WHERE sha256 = ANY(%s)", (gone,))
     sweep.looked_at += len(photos)
     sweep.still_used += len(used)
@@ -131,20 +131,24 @@ def _used(cursor: Cursor, sha256s: list[bytes]) -> set[bytes]:
 
 
 def _delete_objects(
-    cursor: Cursor, store: PhotoStore, photos: Sequence[_Photo], sweep: PhotoSweep, let_go_s: float
+    cursor: Cursor,
+    store: PhotoStore,
+    photos: Sequence[_Photo],
+    sweep: PhotoSweep,
+    orphaned_s: float,
 ) -> tuple[list[bytes], LalafoError | None]:
     """The photos that have no objects left, and the error that stopped the others."""
     if not photos:
         return [], None
     renditions, thumbnails = _shared(cursor, photos)
     own = {photo.rendition for photo in photos} - renditions
-    answers = _delete_each(store, "renditions", own, let_go_s)
+    answers = _delete_each(store, "renditions", own, orphaned_s)
     errors = [answer for answer in answers.values() if isinstance(answer, LalafoError)]
     going = [photo for photo in photos if answers.get(photo.rendition, True) is True]
     sweep.put_again += sum(answers.get(photo.rendition) is False for photo in photos)
     pictures = {photo.thumbnail for photo in going if photo.thumbnail is not None} - thumbnails
     # A thumbnail that stays costs its bytes; it can be made again, and holds no photo back.
-    made = _delete_each(store, "thumbnails", pictures, let_go_s)
+    made = _delete_each(store, "thumbnails", pictures, orphaned_s)
     errors += [answer for answer in made.values() if isinstance(answer, LalafoError)]
     sweep.objects += sum(answer is True for answer in (*answers.values(), *made.values()))
     return [photo.sha256 for photo in going], (errors[0] if errors else None)
@@ -166,13 +170,13 @@ def _shared(cursor: Cursor, photos: Sequence[_Photo]) -> tuple[set[bytes], set[b
 
 
 def _delete_each(
-    store: PhotoStore, kind: Kind, names: Iterable[bytes], let_go_s: float
+    store: PhotoStore, kind: Kind, names: Iterable[bytes], orphaned_s: float
 ) -> dict[bytes, bool | LalafoError]:
     """For each: whether it is gone, or why that can't be told."""
 
     def delete(name: bytes) -> tuple[bytes, bool | LalafoError]:
         try:
-            return name, store.delete(kind, name, unless_put_within_s=let_go_s)
+            return name, store.delete(kind, name, unless_put_within_s=orphaned_s)
         except LalafoError as error:
             return name, error
 

@@ -20,7 +20,7 @@ CHUNKS = 500
 """A call deletes five million embeddings at most: the next one goes on."""
 
 _KEPT = (
-    "SELECT r.name FROM lalafo.releases AS r WHERE EXISTS (SELECT FROM lalafo.releases_in_force "
+    "SELECT r.name FROM lalafo.releases AS r WHERE EXISTS (SELECT FROM lalafo.active_releases "
     "AS f WHERE r.name IN (f.live, f.candidate, f.previous, f.announced)) "
     "OR greatest(r.created_at, (SELECT max(c.changed_at) FROM lalafo.release_changes AS c "
     "WHERE c.release = r.name OR c.instead_of = r.name)) "
@@ -78,7 +78,7 @@ def _remove_predictions(database: Database, release: RegisteredRelease) -> bool:
         # Sessions read and write the parent all the time: never make them queue behind us.
         cursor.execute("SET LOCAL lock_timeout = '1s'")
         cursor.execute(
-            "SELECT FROM lalafo.releases_in_force WHERE %s IN (live, candidate, previous, "
+            "SELECT FROM lalafo.active_releases WHERE %s IN (live, candidate, previous, "
             "announced) FOR UPDATE",
             (release.name,),
         )

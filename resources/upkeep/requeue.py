@@ -98,11 +98,11 @@ def requeue_ads(
         "temporary": sorted(TEMPORARY_REASONS),
         "limit": limit,
     }
-    told = Requeued()
+    counts = Requeued()
     with database.cursor() as cursor:
         for condition in (_RECEIVED, _UNSCORED):
-            _queue(cursor, _waiting(cursor, condition, values), topic, told)
-    return told
+            _queue(cursor, _waiting(cursor, condition, values), topic, counts)
+    return counts
 
 
 def _waiting(cursor: Cursor, condition: str, values: dict[str, object]) -> list[_Ad]:
@@ -118,7 +118,7 @@ def _waiting(cursor: Cursor, condition: str, values: dict[str, object]) -> list[
         return typed.fetchall()
 
 
-def _queue(cursor: Cursor, ads: Sequence[_Ad], topic: str, told: Requeued) -> None:
+def _queue(cursor: Cursor, ads: Sequence[_Ad], topic: str, counts: Requeued) -> None:
     photos = _photos(cursor, ads)
     queued: list[AdKey] = []
     for ad in ads:
@@ -126,13 +126,13 @@ def _queue(cursor: Cursor, ads: Sequence[_Ad], topic: str, told: Requeued) -> No
         if ad.status == AdStatus.UNSCORED and not _out_of_reach(photos[key]):
             continue  # a commit came between the choice and the lock
         if any(photo.url is None and photo.sha256 is None for photo in photos[key]):
-            told.unreadable += 1
+            counts.unreadable += 1
             continue
         value = event_json(_event(ad, key, photos[key]))
         outbox.put(cursor, topic, str(key).encode(), value)
         queued.append(key)
-        told.received += ad.status == AdStatus.RECEIVED
-        told.out_of_reach += ad.status == AdStatus.UNSCORED
+        counts.received += ad.status == AdStatus.RECEIVED
+        counts.out_of_reach += ad.status == AdStatus.UNSCORED
     cursor.execute(
         "UPDATE lalafo.ads AS a SET status = 'received', updated_at = clock_timestamp() "
         "FROM unnest(%s::text[], %s::text[]) AS q (catalog, ad_id) "

@@ -198,9 +198,9 @@ def test_what_is_wrong_is_one_clear_line(
         check=False,
     )
     assert done.returncode != 0
-    told = done.stdout + done.stderr
-    assert named in told, told
-    assert "Traceback" not in told
+    message = done.stdout + done.stderr
+    assert named in message, message
+    assert "Traceback" not in message
 
 
 def test_pretrained_weights_that_are_not_there_are_an_error(

@@ -19,7 +19,7 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.storage.releases import ReleaseStore
 from tests.conftest import BrokerUnderTest
 from tests.support.browser import ARGUMENTS, screenshot, why_no_browser
@@ -90,7 +90,7 @@ class Stand:
         if given:
             fresh.add_init_script(f"sessionStorage['lalafo-key'] ??= '{given}'")
         page = fresh.new_page()
-        page.on("console", lambda told: self._console(told.type, told.text))
+        page.on("console", lambda message: self._console(message.type, message.text))
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         # From the start: Playwright asks for choosers without waiting until it gets them, and a key
         # pressed at once would open the browser's own (9 of 30 times).
@@ -137,7 +137,7 @@ def standing(
     with AdStream.from_settings(settings) as stream:
         stream.ensure_topics(partitions=2)
     name = install(database, ReleaseStore(settings.resolved_store_url), random_release()).name
-    put_live(database, name)
+    activate(database, name)
     key = keys.make(database, "the page").text
     with ExitStack() as opened:
         opened.callback(database.close)

@@ -28,7 +28,7 @@ from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.processes.child import STACK_MARK, mark_of
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
 from tests.support.event_corpus import MISSING, SPOILT, Message, make_corpus, publish
@@ -125,7 +125,7 @@ def session_pid(database: Database) -> int:
 
 def put_release(settings: Settings, database: Database, release: Release) -> None:
     store = ReleaseStore(settings.resolved_store_url)
-    put_live(database, install(database, store, release).name)
+    activate(database, install(database, store, release).name)
 
 
 @pytest.mark.timeout(PATIENCE_S * 5)
@@ -161,12 +161,12 @@ def test_a_killed_stack_goes_on_where_it_was(
         finally:
             status = up.stop()
     assert status == 0
-    told = f"{len(stormy.ads)} ads of {len(calm.ads)}, {len(stormy.letters)} dead letters"
-    assert stormy.ads == calm.ads, told
-    assert stormy.letters == calm.letters, told
-    assert stormy.offsets == calm.offsets, told
-    assert stormy.doubled == 0, told
-    assert all(abs(stormy.scores[key] - calm.scores[key]) <= 1e-3 for key in calm.scores), told
+    message = f"{len(stormy.ads)} ads of {len(calm.ads)}, {len(stormy.letters)} dead letters"
+    assert stormy.ads == calm.ads, message
+    assert stormy.letters == calm.letters, message
+    assert stormy.offsets == calm.offsets, message
+    assert stormy.doubled == 0, message
+    assert all(abs(stormy.scores[key] - calm.scores[key]) <= 1e-3 for key in calm.scores), message
 
 
 def _first_life(up: Up, messages: list[Message], release: Release) -> None:
@@ -238,22 +238,22 @@ def _ask(up: Up, query: str, field: str) -> dict[str, str]:
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
-        told = json.load(answer)["data"][field]
-        assert isinstance(told, dict)
-        return told
+        message = json.load(answer)["data"][field]
+        assert isinstance(message, dict)
+        return message
 
 
 def _how_things_are(up: Up, database: Database) -> str:
     with database.cursor() as cursor:
-        told = []
+        message = []
         for query in (
             "SELECT partition, next_offset, run_id FROM lalafo.stream_offsets ORDER BY 1",
             "SELECT partition, epoch, run_id, expires_at > clock_timestamp() FROM lalafo.leases",
             "SELECT run_id, state, pid, expires_at > clock_timestamp() FROM lalafo.sessions",
         ):
             cursor.execute(query)
-            told.append(repr(cursor.fetchall()))
-    return "\n".join([f"{committed(database)} of {EVENTS}", *told, up.log.read_text()])
+            message.append(repr(cursor.fetchall()))
+    return "\n".join([f"{committed(database)} of {EVENTS}", *message, up.log.read_text()])
 
 
 def _undisturbed(settings: Settings, release: Release, folder: Path) -> Outcome:

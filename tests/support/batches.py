@@ -20,7 +20,7 @@ from ops.types import (
     StreamRecord,
 )
 from resources.postgres.database import Database
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.releases.registry import RegisteredRelease, register
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -33,7 +33,7 @@ def put_test_release(database: Database, name: str = RELEASE) -> None:
     """A registered, live release without files: for tests that only commit."""
     digest = hashlib.sha256(name.encode()).hexdigest()
     register(database, RegisteredRelease(name, digest, BACKBONE, {"metrics": {}}))
-    put_live(database, name)
+    activate(database, name)
 
 
 def receipt(offset: int = 0, partition: int = 0, at: datetime = NOON) -> Receipt:

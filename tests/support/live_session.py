@@ -15,7 +15,7 @@ from resources.inference.loading import install, new_embedder
 from resources.kafka.topics import AdStream
 from resources.photos.fetch import PhotoFetcher
 from resources.postgres.database import Database
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.sessions.live import LiveSession, SessionParts, open_session
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
@@ -81,11 +81,11 @@ class Live:
             cursor.execute(query, values)
             return cursor.fetchall()
 
-    def put_live(self, release: Release) -> str:
+    def activate(self, release: Release) -> str:
         """Install a release and make it live; its name."""
         store = ReleaseStore(self.settings.resolved_store_url)
         name = install(self.database, store, release).name
-        put_live(self.database, name)
+        activate(self.database, name)
         return name
 
 
@@ -105,7 +105,7 @@ def make_live(
         first_day=FIRST_DAY,
     )
     live = Live(settings, database, stream, host, parts)
-    live.put_live(release)
+    live.activate(release)
     return live
 
 

@@ -9,13 +9,13 @@ import sys
 import threading
 from contextlib import closing
 
-from ops.session.ports import Taken
+from ops.session.ports import PartitionAssigned
 from resources.postgres.database import Database
-from resources.sessions.membership import SeatTerms, SessionSeat
+from resources.sessions.membership import MembershipConfig, SessionMembership
 
 
 def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> None:
-    terms = SeatTerms(
+    terms = MembershipConfig(
         run_id=run_id,
         stream_id="stream-1",
         topic="ads",
@@ -27,16 +27,19 @@ def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> N
     )
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    with closing(Database(url)) as database, SessionSeat(database, terms, position=int) as seat:
-        seat.ready()
+    with (
+        closing(Database(url)) as database,
+        SessionMembership(database, terms, position=int) as membership,
+    ):
+        membership.ready()
         while not ended.wait(0.02):
-            for change in seat.changes():
-                if isinstance(change, Taken):
+            for change in membership.changes():
+                if isinstance(change, PartitionAssigned):
                     print("takes", change.owner.partition, flush=True)
                 else:
                     print("loses", change.partition, flush=True)
                     if not change.lost:
-                        seat.give_up(change.partition)
+                        membership.give_up(change.partition)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from ops.tasks import all_tasks
 from resources.catalogue.stale_photos import Catalogue
 from resources.inference.loading import install, new_embedder, ready
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.coverage import DayState, read_coverage, settle
 from resources.releases.registry import RegisteredRelease, find_release, write_verdict
 from resources.rescoring.stages import embed_days, score_days
@@ -23,7 +23,7 @@ TOPIC = "ads.scored"
 def judged(database: Database, settings: Settings, release: Release, why: str = "") -> str:
     """Install a release and put its gate's verdict on record; its name."""
     name = install(database, ReleaseStore(settings.resolved_store_url), release).name
-    against = read_in_force(database).live.name
+    against = read_active_releases(database).live.name
     verdict = {"passed": not why, "against": against, "why": [why] if why else []}
     write_verdict(database, name, verdict)
     return name
@@ -41,14 +41,14 @@ def rescore(
 ) -> tuple[DayState, ...]:
     """Score what a release owes, as the assets do; how its days stand then."""
     known = find_release(database, name)
-    owed = read_coverage(database, name).owed if days is None else days
+    unscored = read_coverage(database, name).unscored if days is None else days
     release = loaded(settings, known)
     catalogue = Catalogue(database, run_id=f"rescore-{name}")
     store = PhotoStore(settings.resolved_store_url, fsync=False)
-    embed_days(catalogue, release, [release.embedder], store, owed, told=lambda _: None)
+    embed_days(catalogue, release, [release.embedder], store, unscored, on_progress=lambda _: None)
     for task in all_tasks():
-        score_days(catalogue, release, task, list(owed), told=lambda _: None)
-    return settle(database, known, owed)
+        score_days(catalogue, release, task, list(unscored), on_progress=lambda _: None)
+    return settle(database, known, unscored)
 
 
 def without_a_value(database: Database, name: str) -> list[tuple[str, int]]:

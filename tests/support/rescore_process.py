@@ -27,7 +27,9 @@ def main(url: str, workers: str, rate: str) -> None:
         if child == 0:
             with closing(Database(url, application=APPLICATION)) as database:
                 catalogue = Catalogue(database, run_id=f"run-{number}")
-                score_days(catalogue, release, task, DAYS, told=lambda _: None, options=options)
+                score_days(
+                    catalogue, release, task, DAYS, on_progress=lambda _: None, options=options
+                )
             os._exit(0)
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -23,7 +23,7 @@ from ops.scoring.ads import AdScorer, LoadedPhotos, ReceiptRule, RecordReader
 from ops.scoring.ready_release import ReadyRelease
 from ops.session.admission import Ownership
 from ops.session.pipeline import Session
-from ops.session.ports import Asked, SessionPolicy, SessionPorts, Taken
+from ops.session.ports import PartitionAssigned, PartitionRevoked, SessionPolicy, SessionPorts
 from ops.session.tally import Tally
 from ops.tasks import all_tasks
 from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
@@ -56,7 +56,11 @@ class World:
         self.epochs: dict[int, int] = {}
         self.releases: tuple[ReadyRelease, ...] = (self.release("r1"),)
         self.reports: list[Tally] = []
-        self.stream, self.seat, self.photos = WorldStream(self), WorldSeat(self), WorldPhotos(self)
+        self.stream, self.membership, self.photos = (
+            WorldStream(self),
+            WorldSeat(self),
+            WorldPhotos(self),
+        )
 
     # --- the test's side
 
@@ -125,7 +129,7 @@ class World:
     ) -> Session:
         ports = SessionPorts(
             stream=self.stream,
-            seat=self.seat,
+            membership=self.membership,
             reader=RecordReader(EventLimits(), ReceiptRule(date(2026, 1, 1))),
             revisions=self.revisions,
             photos=self.photos,
@@ -226,7 +230,7 @@ class WorldSeat:
         self.world = world
         self.held: dict[int, int] = {}  # what this session believes to hold
         self.given_up: list[int] = []
-        self._changes: list[Taken | Asked] = []
+        self._changes: list[PartitionAssigned | PartitionRevoked] = []
         self._left = threading.Event()
 
     def grant(self, *partitions: int) -> None:
@@ -236,12 +240,12 @@ class WorldSeat:
                 epoch = self.world.epochs.get(partition, 0) + 1
                 self.world.epochs[partition] = self.held[partition] = epoch
                 offset = self.world.offsets.get(partition, 0)
-                self._changes.append(Taken(Ownership(partition, epoch), offset))
+                self._changes.append(PartitionAssigned(Ownership(partition, epoch), offset))
 
     def ask(self, partition: int) -> None:
         """Another session's share grew."""
         with self.world.changed:
-            self._changes.append(Asked(partition))
+            self._changes.append(PartitionRevoked(partition))
 
     def take_away(self, partition: int) -> None:
         """Another session has it now; this one is not told yet."""
@@ -252,11 +256,11 @@ class WorldSeat:
         """What a renewal finds."""
         with self.world.changed:
             self.held.pop(partition, None)
-            self._changes.append(Asked(partition, lost=True))
+            self._changes.append(PartitionRevoked(partition, lost=True))
 
     # --- the session's side
 
-    def changes(self) -> list[Taken | Asked]:
+    def changes(self) -> list[PartitionAssigned | PartitionRevoked]:
         with self.world.changed:
             changes, self._changes = self._changes, []
             return changes
@@ -275,7 +279,7 @@ class WorldSeat:
         with self.world.changed:
             if not self._left.is_set():
                 self._left.set()
-                self._changes.extend(Asked(partition) for partition in self.held)
+                self._changes.extend(PartitionRevoked(partition) for partition in self.held)
 
     @property
     def left(self) -> bool:
@@ -350,7 +354,7 @@ class Working:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.world.seat.leave()
+        self.world.membership.leave()
         if kind is None:
             self._thread.join(PATIENCE_S)
         stuck = self._thread.is_alive()

@@ -13,7 +13,7 @@ from ops.outcomes import PhotoEmbedding
 from resources.catalogue.rows import insert_embeddings
 from resources.inference.loading import install
 from resources.postgres.database import Database
-from resources.releases.active import read_in_force
+from resources.releases.active import read_active_releases
 from resources.releases.registry import RegisteredRelease, write_verdict
 from resources.storage.releases import ReleaseStore
 
@@ -28,7 +28,7 @@ def known(database: Database, home: Path, release: Release) -> RegisteredRelease
 def judged(database: Database, home: Path, release: Release, why: str = "") -> RegisteredRelease:
     """The same, with its gate's verdict against the live one."""
     made = known(database, home, release)
-    against = read_in_force(database).live.name
+    against = read_active_releases(database).live.name
     write_verdict(
         database,
         made.name,

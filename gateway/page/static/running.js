@@ -41,7 +41,7 @@ export function releasesDrawn(releases) {
 }
 
 function release(one) {
-  const done = one.days - one.days_owed;
+  const done = one.days - one.days_unscored;
   const part = one.days > 0 ? done / one.days : 1;
   return el(
     "div",

@@ -15,8 +15,9 @@ def bench_batch(
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved runs; medians count.")] = 3,
     json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
 ) -> None:
-    """Photos a second of the asset path, beside a bare loop of the same work in the same run."""
+    """Photos a second of the asset path, beside a baseline script of the same work in the same
+    run."""
     from lalafo_assets.bench.batch.run import run_bench
 
-    told = (lambda _: None) if json_only else Console(stderr=True).print
-    print(run_bench(photos=photos, count=count, rounds=rounds, told=told))  # noqa: T201 - the result
+    on_progress = (lambda _: None) if json_only else Console(stderr=True).print
+    print(run_bench(photos=photos, count=count, rounds=rounds, on_progress=on_progress))  # noqa: T201 - the result

@@ -1,7 +1,7 @@
-"""`lalafo bench batch`: the asset path from stored renditions, beside the best bare loop.
+"""`lalafo bench batch`: the asset path from stored renditions, beside the best baseline.
 
 Both do the same work on the same photos in the same run: read and hash the rendition, decode,
-embed, predict, binary COPY into PostgreSQL with fsync on. The bare loop is a script without
+embed, predict, binary COPY into PostgreSQL with fsync on. The baseline is a script without
 resumption, checks or leases: two processes, each with one torch thread. Rounds are interleaved,
 each in fresh processes; medians count. Photos a second are of the work, without starting and
 loading, which a day's re-score pays once.
@@ -24,11 +24,11 @@ from resources.postgres.database import Database
 from resources.processes.environment import TUNING
 
 WORKER = "lalafo_assets.bench.batch.worker"
-BARE_PROCESSES = 2
+BASELINE_PROCESSES = 2
 
 
 def run_bench(
-    *, photos: Path | None, count: int, rounds: int, told: Callable[[str], object]
+    *, photos: Path | None, count: int, rounds: int, on_progress: Callable[[str], object]
 ) -> str:
     """Prepare, measure, and give the JSON line."""
     with TemporaryDirectory(prefix="lalafo-bench-") as folder:
@@ -42,17 +42,17 @@ def run_bench(
                 **TUNING,
             }
             with closing(Database(postgres.url())) as database:
-                told(f"preparing {count} photos")
+                on_progress(f"preparing {count} photos")
                 _prepare(database, home, photos, count)
-            ours, bare = [], []
+            ours, baseline = [], []
             for number in range(rounds):
-                told(f"round {number + 1} of {rounds}: the asset path")
+                on_progress(f"round {number + 1} of {rounds}: the asset path")
                 ours.append(_measure(["ours"], environment))
-                told(f"round {number + 1} of {rounds}: the bare loop")
-                bare.append(_measure(["bare"], environment))
+                on_progress(f"round {number + 1} of {rounds}: the baseline")
+                baseline.append(_measure(["baseline"], environment))
         finally:
             postgres.stop()
-    return json.dumps(_summary(count, rounds, ours, bare))
+    return json.dumps(_summary(count, rounds, ours, baseline))
 
 
 def _prepare(database: Database, home: Path, photos: Path | None, count: int) -> None:
@@ -60,13 +60,13 @@ def _prepare(database: Database, home: Path, photos: Path | None, count: int) ->
     from lalafo_assets.bench.batch.worker import store_photos
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
-    from resources.releases.active import put_live
+    from resources.releases.active import activate
     from resources.storage.releases import ReleaseStore
 
     database.migrate()
     store_url = str(home / "store")
     known = install(database, ReleaseStore(store_url), load_starter())
-    put_live(database, known.name)
+    activate(database, known.name)
     store_photos(database, store_url, bench_photos(count, folder=photos))
 
 
@@ -84,23 +84,23 @@ def _measure(arguments: list[str], environment: dict[str, str]) -> dict[str, Any
 
 
 def _summary(
-    count: int, rounds: int, ours: list[dict[str, Any]], bare: list[dict[str, Any]]
+    count: int, rounds: int, ours: list[dict[str, Any]], baseline: list[dict[str, Any]]
 ) -> dict[str, Any]:
     def median(runs: list[dict[str, Any]], key: str) -> float:
         return statistics.median(float(run[key]) for run in runs)
 
-    rate, bound = median(ours, "photos_per_s"), median(bare, "photos_per_s")
-    ratios = [a["photos_per_s"] / b["photos_per_s"] for a, b in zip(ours, bare, strict=True)]
+    rate, bound = median(ours, "photos_per_s"), median(baseline, "photos_per_s")
+    ratios = [a["photos_per_s"] / b["photos_per_s"] for a, b in zip(ours, baseline, strict=True)]
     return {
         "photos": count,
         "rounds": rounds,
         "photos_per_s": round(rate, 1),
-        "bare_photos_per_s": round(bound, 1),
+        "baseline_photos_per_s": round(bound, 1),
         "ratio": round(statistics.median(ratios), 3),
         "cpu_s_per_photo": round(median(ours, "cpu_s") / count, 5),
-        "bare_cpu_s_per_photo": round(median(bare, "cpu_s") / count, 5),
+        "baseline_cpu_s_per_photo": round(median(baseline, "cpu_s") / count, 5),
         "rss_mb": round(median(ours, "rss_mb")),
-        "bare_rss_mb": round(median(bare, "rss_mb")),
+        "baseline_rss_mb": round(median(baseline, "rss_mb")),
         "model": ours[0]["model"],
         "cores": os.cpu_count(),
     }

@@ -1,4 +1,4 @@
-"""One measured round of `lalafo bench batch`, in processes of its own: `ours` or `bare`."""
+"""One measured round of `lalafo bench batch`, in processes of its own: `ours` or `baseline`."""
 
 import json
 import multiprocessing
@@ -23,7 +23,7 @@ from resources.storage.photos import PhotoStore
 
 DAY = date(2026, 6, 1)
 CHUNK = 500
-BARE_BATCH = 32
+BASELINE_BATCH = 32
 MAX_PIXELS = 50_000_000
 
 
@@ -62,7 +62,7 @@ def ours() -> dict[str, Any]:
     from ops.tasks import all_tasks
     from resources.catalogue.stale_photos import Catalogue
     from resources.inference.batch_release import load_to_embed
-    from resources.releases.active import read_in_force
+    from resources.releases.active import read_active_releases
     from resources.rescoring.stages import embed_days, score_days
     from resources.storage.releases import ReleaseStore
 
@@ -70,14 +70,14 @@ def ours() -> dict[str, Any]:
     with closing(Database(settings.require("database_url"))) as database:
         _clear(database)
         store_url = settings.resolved_store_url
-        release = read_in_force(database).live
+        release = read_active_releases(database).live
         live, embedders = load_to_embed(release, ReleaseStore(store_url), settings)
         catalogue = Catalogue(database, run_id="bench")
         started, cpu = time.perf_counter(), _cpu_s()
         store = PhotoStore(store_url)
-        report = embed_days(catalogue, live, embedders, store, [DAY], told=_quiet)
+        report = embed_days(catalogue, live, embedders, store, [DAY], on_progress=_quiet)
         for task in all_tasks():
-            score_days(catalogue, live, task, [DAY], told=_quiet)
+            score_days(catalogue, live, task, [DAY], on_progress=_quiet)
         elapsed_s = time.perf_counter() - started
         return {
             "photos_per_s": report.embedded / elapsed_s,
@@ -87,7 +87,7 @@ def ours() -> dict[str, Any]:
         }
 
 
-def bare() -> dict[str, Any]:
+def baseline() -> dict[str, Any]:
     """Two processes, half the photos each: read, hash, decode, embed, predict; COPY beside."""
     settings = load_settings()
     with closing(Database(settings.require("database_url"))) as database:
@@ -100,7 +100,7 @@ def bare() -> dict[str, Any]:
     results = context.Queue()
     halves = [photos[::2], photos[1::2]]
     workers = [
-        context.Process(target=_bare_half, args=(half, ready, go, results)) for half in halves
+        context.Process(target=_baseline_half, args=(half, ready, go, results)) for half in halves
     ]
     for worker in workers:
         worker.start()
@@ -119,7 +119,7 @@ def bare() -> dict[str, Any]:
     }
 
 
-def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: Any) -> None:
+def _baseline_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: Any) -> None:
     import hashlib
 
     import numpy as np
@@ -130,13 +130,15 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
     from ops.models.heads import class_probabilities
     from resources.inference.loading import backbone_key
     from resources.postgres.binary_copy import register_halfvec
-    from resources.releases.active import read_in_force
+    from resources.releases.active import read_active_releases
     from resources.storage.releases import ReleaseStore
 
     torch.set_num_threads(1)
     settings = load_settings()
     database = Database(settings.require("database_url"))
-    release = ReleaseStore(settings.resolved_store_url).load(read_in_force(database).live.digest)
+    release = ReleaseStore(settings.resolved_store_url).load(
+        read_active_releases(database).live.digest
+    )
     embedder = Embedder(release.backbone, device="cpu", threads=1, mode=settings.model_mode)
     embedder.warm_up()
     head, name = release.heads["category"], release.manifest.name
@@ -153,10 +155,10 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
     predictions: list[tuple[Any, ...]] = []
     writer = ThreadPoolExecutor(1, "write")  # PostgreSQL's work and the disk's, while we go on
     written: Future[None] | None = None
-    for start in range(0, len(photos), BARE_BATCH):
+    for start in range(0, len(photos), BASELINE_BATCH):
         images = []
-        for path in paths[start : start + BARE_BATCH]:
-            with open(path, "rb") as file:  # noqa: PTH123 - the bare loop is bare
+        for path in paths[start : start + BASELINE_BATCH]:
+            with open(path, "rb") as file:  # noqa: PTH123 - a plain script
                 data = file.read()
             hashlib.sha256(data).digest()
             images.append(prepare(data, release.manifest.preprocessing))
@@ -165,13 +167,13 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
         for (sha256, _), row, chances in zip(photos[start:], rows, scores, strict=False):
             top = np.argsort(-chances)[:3]
             details = {"top": [[head.labels[i], float(chances[i])] for i in top]}
-            embeddings.append((key, sha256, row, name, "bare"))
+            embeddings.append((key, sha256, row, name, "baseline"))
             label, score = head.labels[top[0]], float(chances[top[0]])
             predictions.append((name, sha256, label, score, Jsonb(details)))
-        if len(embeddings) >= CHUNK or start + BARE_BATCH >= len(photos):
+        if len(embeddings) >= CHUNK or start + BASELINE_BATCH >= len(photos):
             if written is not None:
                 written.result()
-            written = writer.submit(_bare_copy, connection, embeddings, predictions)
+            written = writer.submit(_baseline_copy, connection, embeddings, predictions)
             embeddings, predictions = [], []
     if written is not None:
         written.result()
@@ -181,17 +183,17 @@ def _bare_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, results: 
     database.close()
 
 
-def _bare_copy(
+def _baseline_copy(
     connection: psycopg.Connection[Any],
     embeddings: list[tuple[Any, ...]],
     predictions: list[tuple[Any, ...]],
 ) -> None:
     with connection.cursor() as cursor:
-        with cursor.copy("COPY bare_embeddings FROM STDIN (FORMAT BINARY)") as copy:
+        with cursor.copy("COPY baseline_embeddings FROM STDIN (FORMAT BINARY)") as copy:
             copy.set_types(["text", "bytea", "halfvec", "text", "text"])
             for row in embeddings:
                 copy.write_row(row)
-        with cursor.copy("COPY bare_predictions FROM STDIN (FORMAT BINARY)") as copy:
+        with cursor.copy("COPY baseline_predictions FROM STDIN (FORMAT BINARY)") as copy:
             copy.set_types(["text", "bytea", "text", "float4", "jsonb"])
             for row in predictions:
                 copy.write_row(row)
@@ -199,18 +201,18 @@ def _bare_copy(
 
 
 def _clear(database: Database) -> None:
-    """Both start from photos alone; the bare loop's tables are as narrow as ours and have a key."""
+    """Both start from photos alone; the baseline's tables are as narrow as ours and have a key."""
     with database.cursor() as cursor:
         cursor.execute("DELETE FROM lalafo.predictions")
         cursor.execute("DELETE FROM lalafo.embeddings")
-        cursor.execute("DROP TABLE IF EXISTS bare_embeddings, bare_predictions")
+        cursor.execute("DROP TABLE IF EXISTS baseline_embeddings, baseline_predictions")
         cursor.execute(
-            "CREATE TABLE bare_embeddings (backbone text, sha256 bytea, embedding halfvec, "
+            "CREATE TABLE baseline_embeddings (backbone text, sha256 bytea, embedding halfvec, "
             "release text, run_id text, PRIMARY KEY (backbone, sha256))"
         )
         cursor.execute(
-            "CREATE TABLE bare_predictions (release text, sha256 bytea, label text, score real, "
-            "details jsonb, PRIMARY KEY (release, sha256))"
+            "CREATE TABLE baseline_predictions (release text, sha256 bytea, label text, "
+            "score real, details jsonb, PRIMARY KEY (release, sha256))"
         )
 
 
@@ -223,4 +225,4 @@ def _quiet(_: str) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"ours": ours, "bare": bare}[sys.argv[1]]()))  # noqa: T201 - the result
+    print(json.dumps({"ours": ours, "baseline": baseline}[sys.argv[1]]()))  # noqa: T201 - the result

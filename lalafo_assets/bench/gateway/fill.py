@@ -19,7 +19,7 @@ from lalafo_assets.bench.gateway.wrk_requests import CATALOG
 from lalafo_assets.bench.rescore.fill import BACKBONE, bench_release
 from ops.errors import ConfigurationError
 from resources.postgres.database import Database
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.releases.registry import RegisteredRelease, register
 
 BYTES_AN_AD = 2_100  # measured at 200,000, with indexes; the log of changes comes on top
@@ -120,7 +120,7 @@ def check_room(folder: Path, rows: int) -> None:
         )
 
 
-def fill(database: Database, *, rows: int, told: Callable[[str, int, int], object]) -> float:
+def fill(database: Database, *, rows: int, on_progress: Callable[[str, int, int], object]) -> float:
     """Fill an empty, migrated database with `rows` ads; gigabytes that it then has.
 
     Args:
@@ -129,7 +129,7 @@ def fill(database: Database, *, rows: int, told: Callable[[str, int, int], objec
     release = bench_release(0)
     manifest = {"taxonomy": {task: list(head.labels) for task, head in release.heads.items()}}
     register(database, RegisteredRelease(release.name, "0" * 64, BACKBONE, manifest))
-    put_live(database, release.name)
+    activate(database, release.name)
     values = {
         "catalog": CATALOG,
         "first": FIRST,
@@ -148,7 +148,7 @@ def fill(database: Database, *, rows: int, told: Callable[[str, int, int], objec
             stop = min(rows, start + CHUNK)
             _insert(database, STATEMENTS[name], {**values, "start": start, "stop": stop})
             done[name] += stop - start
-            told("rows to look up", sum(done.values()), rows * len(STATEMENTS))
+            on_progress("rows to look up", sum(done.values()), rows * len(STATEMENTS))
 
     with ThreadPoolExecutor(2, "fill") as pool:  # two tables grow at once
         list(

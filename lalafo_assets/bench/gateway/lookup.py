@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from gateway.reads.ad import READ_AD, parameters
-from gateway.reads.pages import Asked, ads_query, failures_query
+from gateway.reads.pages import PageRequest, ads_query, failures_query
 from gateway.statistics.queries import ACCEPTED, MINUTES, MOST_ACCEPTED, MOST_WAITING, OUTBOX
 from lalafo_assets.bench.gateway.fill import DAYS, FIRST, ad_id
 from lalafo_assets.bench.gateway.place import Servers
@@ -66,8 +66,8 @@ class Prepared:
 
     def _explained(self, what: str, values: Sequence[Any] | Mapping[str, Any]) -> Explained:
         self._cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {what}", values)
-        told = self._cursor.fetchall()[0][0][0]
-        return Explained(told["Planning Time"], told["Execution Time"], told["Plan"])
+        message = self._cursor.fetchall()[0][0][0]
+        return Explained(message["Planning Time"], message["Execution Time"], message["Plan"])
 
 
 def measure_lookup(servers: Servers, rows: int) -> dict[str, Any]:
@@ -78,17 +78,17 @@ def measure_lookup(servers: Servers, rows: int) -> dict[str, Any]:
     """
     url = servers.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     dice = random.Random(5)  # noqa: S311 - a bench's choice is no secret
-    asked = [
+    page = [
         parameters(AdKey(CATALOG, ad_id(dice.randrange(rows))), "http://dagster.example")
         for _ in range(min(ADS, rows))
     ]
     with psycopg.connect(url, autocommit=True) as connection:
         lookup = Prepared(connection, "lookup", READ_AD)
-        for given in asked:  # brings every page into memory, and settles the plan
+        for given in page:  # brings every page into memory, and settles the plan
             lookup.explain(given)
             lookup.explain_anew(given)
-        prepared = [lookup.explain(given) for given in asked]
-        anew = [lookup.explain_anew(given) for given in asked]
+        prepared = [lookup.explain(given) for given in page]
+        anew = [lookup.explain_anew(given) for given in page]
         others = _measure_others(connection)
     for explained in (prepared[0], anew[0]):
         refuse_scans("GET of an ad", explained.plan)
@@ -104,15 +104,17 @@ def measure_lookup(servers: Servers, rows: int) -> dict[str, Any]:
 def _measure_others(connection: psycopg.Connection[Any]) -> dict[str, float]:
     """A page of each list, and what statistics read: each some times over."""
     until = FIRST + timedelta(days=DAYS)
-    plain = Asked(catalogs=None, limit=50, cursor=None, filters={"status": None})
-    middle = Asked(
+    plain = PageRequest(catalogs=None, limit=50, cursor=None, filters={"status": None})
+    middle = PageRequest(
         catalogs=[CATALOG],
         limit=50,
         cursor=None,
         filters={"status": "scored"},
         until=FIRST + timedelta(days=DAYS / 2),
     )
-    failed = Asked(catalogs=None, limit=50, cursor=None, filters={"kind": None, "reason": None})
+    failed = PageRequest(
+        catalogs=None, limit=50, cursor=None, filters={"kind": None, "reason": None}
+    )
     statements = {
         "list": ads_query(plain),
         "list_middle": ads_query(middle),
@@ -131,7 +133,7 @@ def _measure_others(connection: psycopg.Connection[Any]) -> dict[str, float]:
 
 def refuse_scans(what: str, plan: Mapping[str, Any]) -> None:
     """LalafoError where a plan reads a whole table that grows with the catalogue."""
-    if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] != "releases_in_force":
+    if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] != "active_releases":
         raise LalafoError(f"{what} reads all of {plan['Relation Name']}")
     for below in plan.get("Plans", ()):
         refuse_scans(what, below)

@@ -58,7 +58,7 @@ class RunningGateway:
 
 
 @contextmanager
-def open_servers(home: Path, told: Callable[[str], object]) -> Iterator[Servers]:
+def open_servers(home: Path, on_progress: Callable[[str], object]) -> Iterator[Servers]:
     """PostgreSQL, migrated and empty, and Apache Kafka with the topics.
 
     Raises:
@@ -68,11 +68,11 @@ def open_servers(home: Path, told: Callable[[str], object]) -> Iterator[Servers]
     if missing is not None:
         raise ConfigurationError(missing)
     with ExitStack() as stack:
-        told("starting PostgreSQL")
+        on_progress("starting PostgreSQL")
         postgres = EmbeddedPostgres(home)
         stack.callback(postgres.stop)
         postgres.start()
-        told("starting Apache Kafka")
+        on_progress("starting Apache Kafka")
         kafka = KafkaServer(home / "kafka", partitions=1)
         stack.callback(kafka.stop)
         kafka.start()

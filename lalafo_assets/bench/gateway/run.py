@@ -36,7 +36,7 @@ STARTS = 5
 
 
 @dataclass(slots=True)
-class Found:
+class BenchResult:
     """The figures so far, and the parts that could not be measured, with their reasons."""
 
     figures: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Found:
         return json.dumps(self.figures | ({"failed": self.failed} if self.failed else {}))
 
 
-def run_gateway_bench(bench: GatewayBench, console: Console) -> Found:
+def run_gateway_bench(bench: GatewayBench, console: Console) -> BenchResult:
     """Prepare, measure, tear down.
 
     Raises:
@@ -64,7 +64,7 @@ def run_gateway_bench(bench: GatewayBench, console: Console) -> Found:
     missing = why_unavailable()
     if missing is not None:
         raise ConfigurationError(missing)
-    found = Found()
+    found = BenchResult()
     with ExitStack() as stack:
         shown = stack.enter_context(ProgressDisplay(console))
         if bench.parts & {"accept", "read", "lookup"}:
@@ -89,7 +89,9 @@ def _folder() -> "TemporaryDirectory[str]":
     return TemporaryDirectory(prefix="lalafo-bench-", ignore_cleanup_errors=True)
 
 
-def _measure_alone(bench: GatewayBench, home: Path, shown: ProgressDisplay, found: Found) -> None:
+def _measure_alone(
+    bench: GatewayBench, home: Path, shown: ProgressDisplay, found: BenchResult
+) -> None:
     """What needs no session."""
     with open_servers(home, shown.say) as servers:
         found.figures |= {"broker": servers.broker, "fsync_ms": round(fsync_ms(home), 2)}
@@ -101,7 +103,7 @@ def _measure_alone(bench: GatewayBench, home: Path, shown: ProgressDisplay, foun
                 found.add("accept", lambda: measure_accept(gateway, key, home, bench.seconds))
             if bench.rows_needed:
                 rows = bench.rows_needed
-                database_gb = fill(servers.database, rows=rows, told=shown.step)
+                database_gb = fill(servers.database, rows=rows, on_progress=shown.step)
                 found.figures |= {"rows": rows, "database_gb": round(database_gb, 2)}
             if "read" in bench.parts:
                 shown.say("reading ads")

@@ -42,7 +42,9 @@ def measure_scored(bench: "GatewayBench", home: Path, shown: "ProgressDisplay") 
     each = enough(RATE, bench.seconds)
     stream = StreamBench(rate=RATE, seconds=ROUNDS * each / RATE, photos_per_ad=PHOTOS_PER_AD)
     with ExitStack() as stack:
-        place = stack.enter_context(open_place(stream, home, told=shown.say, step=shown.step))
+        place = stack.enter_context(
+            open_place(stream, home, on_progress=shown.say, step=shown.step)
+        )
         check_forced(place.database)
         sides: dict[str, _Side] = {}
         if "wait" in bench.parts:

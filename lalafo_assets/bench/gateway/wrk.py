@@ -108,9 +108,9 @@ def run_load(
     lines = folder / "requests.tsv"
     lines.write_text("".join(request.line() for request in requests))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={ANSWER_WITHIN_S}s"]
-    told = [f"{rate:g}", str(lines), *([wanted] if wanted else [])]
+    message = [f"{rate:g}", str(lines), *([wanted] if wanted else [])]
     done = subprocess.run(
-        [*command, "-s", str(SCRIPT), url, "--", *told],
+        [*command, "-s", str(SCRIPT), url, "--", *message],
         env={**os.environ, "LALAFO_GATEWAY_KEY": api_key},  # never on a command line
         capture_output=True,
         text=True,

@@ -16,7 +16,7 @@ WARM_RATE = 8.0
 
 
 def counted_ads(bench: StreamBench, place: Place) -> list[PlannedAd]:
-    """The same ads at every call: the bare loop keeps nothing where ours could find it."""
+    """The same ads at every call: the baseline keeps nothing where ours could find it."""
     return plan_ads(
         ads=bench.ads,
         photos_per_ad=bench.photos_per_ad,
@@ -51,7 +51,9 @@ STALLED_S = 90.0
 LOOK_S = 0.25
 
 
-def warm_sessions(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> int:
+def warm_sessions(
+    bench: StreamBench, place: Place, sessions: Sessions, on_progress: Progress
+) -> int:
     """A few ads that are not counted; then every session that was asked for is there: how many."""
     catalog = f"warm-{uuid.uuid4().hex[:8]}"
     ads = warm_ads(place)
@@ -60,7 +62,7 @@ def warm_sessions(bench: StreamBench, place: Place, sessions: Sessions, told: Pr
         follow(
             lambda: count_done(place.database, catalog),
             len(ads),
-            lambda n: told("warming the session", n, len(ads)),
+            lambda n: on_progress("warming the session", n, len(ads)),
             check=place.stack.check,
         )
     return len(sessions.wait(bench.session_count, check=place.stack.check))
@@ -69,7 +71,7 @@ def warm_sessions(bench: StreamBench, place: Place, sessions: Sessions, told: Pr
 def follow(
     done: Callable[[], int],
     total: int,
-    told: Callable[[int], object],
+    on_progress: Callable[[int], object],
     *,
     check: Callable[[], None] = lambda: None,
 ) -> None:
@@ -79,7 +81,7 @@ def follow(
         now = done()
         if now != seen:
             seen, moved_at = now, time.monotonic()
-            told(seen)
+            on_progress(seen)
         check()
         if seen < total:
             time.sleep(LOOK_S)

@@ -31,7 +31,7 @@ def start_load(
     Args:
         environment: LALAFO_KAFKA_BOOTSTRAP is read.
     """
-    told = {
+    message = {
         "bootstrap": environment["LALAFO_KAFKA_BOOTSTRAP"],
         "topic": topic,
         "catalog": catalog,
@@ -40,7 +40,7 @@ def start_load(
             for ad in sorted(ads, key=lambda ad: ad.due_s)
         ],
     }
-    worker = Worker(__name__, told, log_file=log_file)
+    worker = Worker(__name__, message, log_file=log_file)
     try:
         worker.answer()
     except BaseException:

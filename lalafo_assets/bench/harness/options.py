@@ -7,8 +7,8 @@ from ops.errors import ConfigurationError
 
 BACKFILL_PHOTOS = 4_000
 WARM_ADS = 16
-BARE_SATURATED = 2
-"""Processes of the bare loop where everything waits at once: one a core, here."""
+BASELINE_SATURATED = 2
+"""Processes of the baseline where everything waits at once: one a core, here."""
 
 _HANDOVER_SHARE = 0.6  # of the load's length: a session never outlives it
 _SHORTEST_SESSION_S = 20.0
@@ -75,9 +75,9 @@ class StreamBench:
         return 0.0 if self.saturate else self.rate
 
     @property
-    def bare_processes(self) -> int:
-        """How many bare loops share the partitions."""
-        return min(BARE_SATURATED, self.partition_count) if self.saturate else 1
+    def baseline_processes(self) -> int:
+        """How many baselines share the partitions."""
+        return min(BASELINE_SATURATED, self.partition_count) if self.saturate else 1
 
     @property
     def session_minutes(self) -> float | None:
@@ -88,11 +88,11 @@ class StreamBench:
 
     def environment(self) -> dict[str, str]:
         """What the stack's processes are told besides its own exports."""
-        told = {
+        message = {
             # The bench's photos are served on loopback, which the fetcher refuses otherwise.
             "LALAFO_FETCH_ALLOW_PRIVATE": "true",
             "LALAFO_SESSIONS": str(self.session_count),
         }
         if self.session_minutes is not None:
-            told["LALAFO_SESSION_MINUTES"] = f"{self.session_minutes:.3f}"
-        return told
+            message["LALAFO_SESSION_MINUTES"] = f"{self.session_minutes:.3f}"
+        return message

@@ -62,7 +62,7 @@ class Place:
 
 @contextmanager
 def open_place(
-    bench: StreamBench, home: Path, *, told: Callable[[str], object], step: Progress
+    bench: StreamBench, home: Path, *, on_progress: Callable[[str], object], step: Progress
 ) -> Iterator[Place]:
     """Make the photos, start everything, and end it all.
 
@@ -71,7 +71,7 @@ def open_place(
         step: how many photos there are so far.
     """
     with ExitStack() as stack:
-        broker = stack.enter_context(_broker(bench, home, told))
+        broker = stack.enter_context(_broker(bench, home, on_progress))
         names = _make_photos(bench, home / "photos", step)
         server, host = start_photo_server(home / "photos", log_file=home / "logs" / "photos.log")
         stack.enter_context(server)
@@ -79,7 +79,7 @@ def open_place(
         if broker.environment:
             stack.enter_context(_topics(broker.environment, topic, bench.partition_count))
             stack.enter_context(
-                _topics(broker.environment, bare_topic(topic), bench.partition_count)
+                _topics(broker.environment, baseline_topic(topic), bench.partition_count)
             )
         running = Stack(
             home / "stack",
@@ -91,7 +91,7 @@ def open_place(
                 "LALAFO_ADS_TOPIC": topic,
                 "LALAFO_DLQ_TOPIC": f"{topic}.dlq",
             },
-            told=told,
+            on_progress=on_progress,
         )
         stack.enter_context(running)
         settings = load_settings()
@@ -105,9 +105,9 @@ def open_place(
         )
 
 
-def bare_topic(topic: str) -> str:
-    """The bare loop's own topic."""
-    return f"{topic}.bare"
+def baseline_topic(topic: str) -> str:
+    """The baseline's own topic."""
+    return f"{topic}.baseline"
 
 
 def fsync_ms(folder: Path) -> float:
@@ -135,17 +135,19 @@ def _make_photos(bench: StreamBench, folder: Path, step: Progress) -> list[str]:
 
 
 @contextmanager
-def _broker(bench: StreamBench, home: Path, told: Callable[[str], object]) -> Iterator[Broker]:
+def _broker(
+    bench: StreamBench, home: Path, on_progress: Callable[[str], object]
+) -> Iterator[Broker]:
     named = external_kafka(os.environ)
     if named:
         yield Broker(f"Kafka at {named['LALAFO_KAFKA_BOOTSTRAP']}", named)
         return
     if bench.embedded:
         if bench.partition_count != 4:
-            told("the embedded broker makes topics of 4 partitions")
+            on_progress("the embedded broker makes topics of 4 partitions")
         yield Broker("librdkafka's test broker (embedded): in memory, not Kafka", {})
         return
-    told("starting Apache Kafka")
+    on_progress("starting Apache Kafka")
     missing = why_unavailable()
     if missing is not None:
         raise ConfigurationError(
@@ -187,9 +189,9 @@ def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterato
 def _install_release(database: Database, settings: Settings) -> str:
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
-    from resources.releases.active import put_live
+    from resources.releases.active import activate
     from resources.storage.releases import ReleaseStore
 
     known = install(database, ReleaseStore(settings.resolved_store_url), load_starter())
-    put_live(database, known.name)
+    activate(database, known.name)
     return known.name

@@ -85,9 +85,9 @@ class Sessions:
             LalafoError: no process of this stack holds it.
         """
         holder = self.holders().get(min(self.holders(), default=0))
-        told = {row.pid for row in self.registered() if row.run_id == holder}
+        message = {row.pid for row in self.registered() if row.run_id == holder}
         ours = {process.pid for pid in self.dagster_pids for process in family(pid)}
-        victims = sorted(told & ours)  # never a process that this stack did not start
+        victims = sorted(message & ours)  # never a process that this stack did not start
         if not victims:
             raise LalafoError(f"run {holder} holds the stream, and none of our processes is its")
         os.kill(victims[0], signal.SIGKILL)

@@ -26,7 +26,7 @@ class Worker:
 
     Args:
         module: what `python -m` runs.
-        told: its first line.
+        job: its first line.
         log_file: gets its standard error.
         environment: added to this process's.
     """
@@ -34,7 +34,7 @@ class Worker:
     def __init__(
         self,
         module: str,
-        told: Mapping[str, object],
+        job: Mapping[str, object],
         *,
         log_file: Path,
         environment: Mapping[str, str] | None = None,
@@ -53,7 +53,7 @@ class Worker:
                 env={**os.environ, "PYTHONWARNINGS": "ignore", **added},
                 start_new_session=True,  # Ctrl-C reaches the bench alone; it ends us in order
             )
-        self._say(json.dumps(dict(told)))
+        self._say(json.dumps(dict(job)))
 
     @property
     def pid(self) -> int:

@@ -30,16 +30,16 @@ def bench_rescore(
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved runs; medians count.")] = 3,
     json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
 ) -> None:
-    """Embeddings a second of a head-only re-score, beside a bare script in the same run.
+    """Embeddings a second of a head-only re-score, beside a baseline script in the same run.
 
     Ours finds the ads that a second release of 29 categories has not scored, reads their photos'
     stored vectors, predicts, and writes the predictions so that no fresher one is overwritten, with
-    a process a core. The bare script knows no ads: COPY vectors out, multiply, COPY the
+    a process a core. The baseline script knows no ads: COPY vectors out, multiply, COPY the
     best label in. A PostgreSQL of its
     own with fsync on runs on the same cores; what it holds takes 1.7 GB of disk a million rows in
     the temporary folder, and some 80 s to fill.
     """
-    from lalafo_assets.bench.rescore.run import Told, run_bench
+    from lalafo_assets.bench.rescore.run import RescoreProgress, run_bench
 
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
@@ -61,6 +61,6 @@ def bench_rescore(
             rows=rows,
             photos_per_ad=float(photos_per_ad),
             rounds=rounds,
-            told=Told(filled, scored),
+            on_progress=RescoreProgress(filled, scored),
         )
     print(line)  # noqa: T201 - the result

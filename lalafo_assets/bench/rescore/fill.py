@@ -17,7 +17,7 @@ from ops.models.release import Head, Preprocessing
 from ops.scoring.ready_release import ReadyRelease
 from ops.vectors import Embeddings
 from resources.postgres.database import Database
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.releases.registry import RegisteredRelease, partition_name, register
 
 DIMENSION = 576  # of mobilenet_v3_small
@@ -61,7 +61,7 @@ def scored_partition() -> str:
 
 
 def fill(
-    database: Database, *, rows: int, photos_per_ad: float, told: Callable[[int], object]
+    database: Database, *, rows: int, photos_per_ad: float, on_progress: Callable[[int], object]
 ) -> int:
     """Fill an empty, migrated database with `rows` embeddings; how many ads they are of.
 
@@ -92,8 +92,8 @@ def fill(
             (_RUN, rows),
         )
         _copy_references(cursor, owners, positions)
-        _copy_embeddings(cursor, rows, told)
-    put_live(database, bench_release(0).name)
+        _copy_embeddings(cursor, rows, on_progress)
+    activate(database, bench_release(0).name)
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as plain:
         plain.exec_driver_sql("VACUUM (ANALYZE)")
         plain.exec_driver_sql("CHECKPOINT")
@@ -135,7 +135,7 @@ def _copy_references(
 
 
 def _copy_embeddings(
-    cursor: psycopg.Cursor[tuple[object, ...]], rows: int, told: Callable[[int], object]
+    cursor: psycopg.Cursor[tuple[object, ...]], rows: int, on_progress: Callable[[int], object]
 ) -> None:
     cursor.execute("CREATE TEMP TABLE vectors (n int8, embedding halfvec) ON COMMIT DROP")
     written = 0
@@ -151,7 +151,7 @@ def _copy_embeddings(
         )
         cursor.execute("TRUNCATE vectors")
         written += count
-        told(written)
+        on_progress(written)
 
 
 def _vectors(rows: int) -> Iterator[tuple[int, bytes]]:

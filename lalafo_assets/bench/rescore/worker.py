@@ -1,4 +1,4 @@
-"""One measured round of `lalafo bench rescore`, in processes of its own: `ours` or `bare`.
+"""One measured round of `lalafo bench rescore`, in processes of its own: `ours` or `baseline`.
 
 On standard output numbers of embeddings scored so far, one a line, and a JSON line last. Processor
 time and memory are those of this process and its children; PostgreSQL's are not in them.
@@ -23,9 +23,9 @@ from resources.postgres.database import Database
 from resources.rescoring.stages import ScoreProgress, default_workers, score_days
 from resources.settings import load_settings
 
-BARE_PROCESSES = 2
-_BARE_CHUNK = 4_000
-_BARE_KEY = [("fields", ">i2"), ("key_size", ">i4"), ("key", "V32")]
+BASELINE_PROCESSES = 2
+_BASELINE_CHUNK = 4_000
+_BASELINE_KEY = [("fields", ">i2"), ("key_size", ">i4"), ("key", "V32")]
 _TASK = "category"
 _RUN = "1" * 36  # as long as a Dagster run's id
 
@@ -36,11 +36,11 @@ def ours() -> dict[str, Any]:
         release, task = bench_release(1), task_by_name(_TASK)
         catalogue = Catalogue(database, run_id=_RUN)
         started = time.perf_counter()
-        score_days(catalogue, release, task, DAYS, told=lambda _: None, progress=_say)
+        score_days(catalogue, release, task, DAYS, on_progress=lambda _: None, progress=_say)
         return _measured(time.perf_counter() - started, children=default_workers() - 1)
 
 
-def bare() -> dict[str, Any]:
+def baseline() -> dict[str, Any]:
     """Two processes, half of the vectors each."""
     url = load_settings().require("database_url")
     with closing(Database(url)) as database, database.cursor() as cursor:
@@ -48,9 +48,9 @@ def bare() -> dict[str, Any]:
         (pages,) = cursor.fetchall()[0]
     context = multiprocessing.get_context("spawn")
     ready, go, done = context.Semaphore(0), context.Event(), context.Semaphore(0)
-    bounds = [pages * n // BARE_PROCESSES for n in range(BARE_PROCESSES + 1)]
+    bounds = [pages * n // BASELINE_PROCESSES for n in range(BASELINE_PROCESSES + 1)]
     workers = [
-        context.Process(target=_bare_share, args=(url, first, last, ready, go, done))
+        context.Process(target=_baseline_share, args=(url, first, last, ready, go, done))
         for first, last in pairwise(bounds)
     ]
     for worker in workers:
@@ -64,16 +64,16 @@ def bare() -> dict[str, Any]:
     seconds = time.perf_counter() - started
     for worker in workers:
         worker.join()
-    return _measured(seconds, children=BARE_PROCESSES)
+    return _measured(seconds, children=BASELINE_PROCESSES)
 
 
-def _bare_share(url: str, first: int, last: int, ready: Any, go: Any, done: Any) -> None:
+def _baseline_share(url: str, first: int, last: int, ready: Any, go: Any, done: Any) -> None:
     """The vectors of some pages -> rows of key, best label and its probability."""
-    row = np.dtype([*_BARE_KEY, ("size", ">i4"), ("head", "V4"), ("vector", ">f2", DIMENSION)])
+    row = np.dtype([*_BASELINE_KEY, ("size", ">i4"), ("head", "V4"), ("vector", ">f2", DIMENSION)])
     head = bench_release(1).heads[_TASK]
     labels = np.array([label.encode() for label in head.labels])
     label = [("label_size", ">i4"), ("label", labels.dtype)]
-    answer = np.dtype([*_BARE_KEY, *label, ("score_size", ">i4"), ("score", ">f4")])
+    answer = np.dtype([*_BASELINE_KEY, *label, ("score_size", ">i4"), ("score", ">f4")])
     weight = np.ascontiguousarray(head.weight.T)
 
     def scored(pieces: list[bytes]) -> bytes:
@@ -91,7 +91,7 @@ def _bare_share(url: str, first: int, last: int, ready: Any, go: Any, done: Any)
         f"COPY (SELECT sha256, embedding FROM lalafo.embeddings WHERE ctid >= '({first},0)' "
         f"AND ctid < '({last},0)') TO STDOUT (FORMAT BINARY)"
     )
-    into = "COPY public.bare_predictions FROM STDIN (FORMAT BINARY)"
+    into = "COPY public.baseline_predictions FROM STDIN (FORMAT BINARY)"
     with closing(Database(url)) as source, closing(Database(url)) as target:
         with source.cursor() as reading, target.cursor() as writing:
             ready.release()
@@ -99,7 +99,7 @@ def _bare_share(url: str, first: int, last: int, ready: Any, go: Any, done: Any)
             with reading.copy(query) as rows, writing.copy(into) as answers:
                 answers.write(SIGNATURE)
                 whole = (bytes(data)[-row.itemsize :] for data in rows if len(data) > 2)
-                while pieces := list(islice(whole, _BARE_CHUNK)):
+                while pieces := list(islice(whole, _BASELINE_CHUNK)):
                     answers.write(scored(pieces))
                 answers.write(TRAILER)
         done.release()
@@ -121,4 +121,4 @@ def _say(state: ScoreProgress) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"ours": ours, "bare": bare}[sys.argv[1]]()))  # noqa: T201 - the result
+    print(json.dumps({"ours": ours, "baseline": baseline}[sys.argv[1]]()))  # noqa: T201 - the result

@@ -15,7 +15,7 @@ from resources.postgres.database import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredAds:
     """What the tables hold of one catalog."""
 
     ads: Mapping[str, tuple[int, str]]  # revision and status, by ad id
@@ -32,7 +32,7 @@ class Verdict:
     doubled: Mapping[str, str]
 
 
-def judge(sent: Sequence[PlannedAd], held: Held, *, tasks: int) -> Verdict:
+def judge(sent: Sequence[PlannedAd], held: StoredAds, *, tasks: int) -> Verdict:
     """Compare what was sent with what is held.
 
     Lost: no row, another revision, not scored, a photo or a prediction missing. Doubled: a row
@@ -58,7 +58,7 @@ def judge(sent: Sequence[PlannedAd], held: Held, *, tasks: int) -> Verdict:
     return Verdict(lost, doubled)
 
 
-def _missing(ad: PlannedAd, held: Held, tasks: int) -> str | None:
+def _missing(ad: PlannedAd, held: StoredAds, tasks: int) -> str | None:
     if ad.ad_id not in held.ads:
         return "no row"
     revision, status = held.ads[ad.ad_id]
@@ -73,7 +73,7 @@ def _missing(ad: PlannedAd, held: Held, tasks: int) -> str | None:
     return None
 
 
-def read_held(database: Database, catalog: str, release: str) -> Held:
+def read_stored_ads(database: Database, catalog: str, release: str) -> StoredAds:
     """What the tables hold of a catalog, with the predictions of one release."""
     with database.cursor() as cursor:
         cursor.execute(
@@ -92,7 +92,7 @@ def read_held(database: Database, catalog: str, release: str) -> Held:
             (catalog, release),
         )
         predictions = Counter(dict(cursor.fetchall()))
-    return Held(
+    return StoredAds(
         ads,
         Counter({ad_id: photos for ad_id, photos, _ in counted if photos}),
         Counter({ad_id: none for ad_id, _, none in counted if none}),

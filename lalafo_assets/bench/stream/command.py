@@ -44,7 +44,7 @@ def bench_stream(
     ] = None,
     json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
 ) -> None:
-    """Kafka timestamp to committed row, everything real on this machine, beside a bare loop.
+    """Kafka timestamp to committed row, everything real on this machine, beside a baseline script.
 
     LALAFO_KAFKA_BOOTSTRAP names a Kafka to use; without it Apache Kafka is started (Java 17, and
     Maven the first time). Real PostgreSQL, Dagster, photo host and load generator run on the same

@@ -1,4 +1,4 @@
-"""The two measured runs of `lalafo bench stream`: the bare loop, and ours.
+"""The two measured runs of `lalafo bench stream`: the baseline, and ours.
 
 Decides that both get the same ads at the same times, on the same servers, after the same warming;
 and what is done to ours in the middle.
@@ -23,12 +23,12 @@ from lalafo_assets.bench.harness.feed import (
 )
 from lalafo_assets.bench.harness.figures import AdTiming
 from lalafo_assets.bench.harness.options import StreamBench
-from lalafo_assets.bench.harness.place import Place, Progress, bare_topic
+from lalafo_assets.bench.harness.place import Place, Progress, baseline_topic
 from lalafo_assets.bench.harness.sessions import Sessions, count_done
 from lalafo_assets.bench.harness.workers import Worker
 from lalafo_assets.bench.stream.backfill import Backfill, launch_backfill
-from lalafo_assets.bench.stream.bare import TABLES
-from lalafo_assets.bench.stream.check import Verdict, judge, read_held, read_timings
+from lalafo_assets.bench.stream.baseline import TABLES
+from lalafo_assets.bench.stream.check import Verdict, judge, read_stored_ads, read_timings
 from ops.tasks import all_tasks
 from resources.processes.environment import TUNING
 
@@ -52,26 +52,28 @@ class Measured:
     backfill: Backfill | None = None
 
 
-def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
-    """The bare loop on a topic of its own; the sessions idle meanwhile."""
+def measure_baseline(
+    bench: StreamBench, place: Place, sessions: Sessions, on_progress: Progress
+) -> Measured:
+    """The baseline on a topic of its own; the sessions idle meanwhile."""
     with place.database.cursor() as cursor:
         for statement in TABLES:
             cursor.execute(statement)
-    count = bench.bare_processes
-    topic = bare_topic(place.settings.ads_topic)
+    count = bench.baseline_processes
+    topic = baseline_topic(place.settings.ads_topic)
     partitions = place.stream.partitions(topic)
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
                 Worker(
-                    "lalafo_assets.bench.stream.bare",
+                    "lalafo_assets.bench.stream.baseline",
                     {
                         "bootstrap": place.settings.kafka_bootstrap,
                         "topic": topic,
                         "partitions": partitions[number::count],
-                        "store_url": str(place.home / "bare-store"),
+                        "store_url": str(place.home / "baseline-store"),
                     },
-                    log_file=place.home / "logs" / f"bare-{number}.log",
+                    log_file=place.home / "logs" / f"baseline-{number}.log",
                     environment=TUNING,
                 )
             )
@@ -84,19 +86,21 @@ def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
             for worker in workers:
                 if not worker.is_running():
                     worker.answer()
-            return _count(place, "SELECT count(*) FROM bare_ads")
+            return _count(place, "SELECT count(*) FROM baseline_ads")
 
         warm = warm_ads(place)
         with ready_load(place, warm, topic=topic, catalog="warm") as load:
             load.go()
-            follow(done, len(warm), lambda n: told("warming the bare loop", n, len(warm)))
-        roots = {**_roots(place), "bare": [worker.pid for worker in workers]}
+            follow(done, len(warm), lambda n: on_progress("warming the baseline", n, len(warm)))
+        roots = {**_roots(place), "baseline": [worker.pid for worker in workers]}
         ads = counted_ads(bench, place)
-        with ready_load(place, ads, topic=topic, catalog="bare") as load:
+        with ready_load(place, ads, topic=topic, catalog="baseline") as load:
             watch, began_at = CpuWatch(roots, sessions.pids), time.time()
             load.go()
             follow(
-                lambda: done() - len(warm), len(ads), lambda n: told("the bare loop", n, len(ads))
+                lambda: done() - len(warm),
+                len(ads),
+                lambda n: on_progress("the baseline", n, len(ads)),
             )
             drained_at, cpu_s = time.time(), watch.used_s()
             sent = load.answer()
@@ -118,14 +122,16 @@ def measure_bare(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
     )
 
 
-def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Progress) -> Measured:
+def measure_ours(
+    bench: StreamBench, place: Place, sessions: Sessions, on_progress: Progress
+) -> Measured:
     """The sensor's sessions, and whatever is to happen to them."""
     catalog = f"bench-{uuid.uuid4().hex[:8]}"
     ads = counted_ads(bench, place)
     with ready_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
-        count = warm_sessions(bench, place, sessions, told)
+        count = warm_sessions(bench, place, sessions, on_progress)
         watch = CpuWatch(_roots(place), sessions.pids)
-        backfill = _start_backfill(bench, place, told) if bench.with_backfill else None
+        backfill = _start_backfill(bench, place, on_progress) if bench.with_backfill else None
         events = _Events(bench, sessions)
         began_at = time.time()
         load.go()
@@ -135,11 +141,11 @@ def measure_ours(bench: StreamBench, place: Place, sessions: Sessions, told: Pro
             events.look(time.time() - began_at)
             return count_done(place.database, catalog)
 
-        follow(done, len(ads), lambda n: told("ours", n, len(ads)), check=place.stack.check)
+        follow(done, len(ads), lambda n: on_progress("ours", n, len(ads)), check=place.stack.check)
         drained_at, cpu_s = time.time(), watch.used_s()
         sent = load.answer()
     timings = _wait_for_times(place, catalog, ads)
-    held = read_held(place.database, catalog, place.release)
+    held = read_stored_ads(place.database, catalog, place.release)
     return Measured(
         timings=timings,
         load=sent,
@@ -169,16 +175,16 @@ class _Events:
             self.sessions.kill_live()
 
 
-def _start_backfill(bench: StreamBench, place: Place, told: Progress) -> Backfill:
+def _start_backfill(bench: StreamBench, place: Place, on_progress: Progress) -> Backfill:
     """Launch the re-score and wait until it runs; it has torch to import yet, which counts."""
     what = "starting the re-score"
-    told(what, 0, 1)
+    on_progress(what, 0, 1)
     backfill = launch_backfill(bench, place)
     deadline = time.monotonic() + STALLED_S
     while backfill.window()[0] is None and time.monotonic() < deadline:
         place.stack.check()
         time.sleep(LOOK_S)
-    told(what, 1, 1)
+    on_progress(what, 1, 1)
     return backfill
 
 

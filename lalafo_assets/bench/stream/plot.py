@@ -1,4 +1,4 @@
-"""Latency over time as a picture: ours and the bare loop, with what happened on the way."""
+"""Latency over time as a picture: ours and the baseline, with what happened on the way."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from lalafo_assets.bench.stream.measured_runs import Measured
 
 _SIZE_INCHES = (9.0, 4.5)
 _DPI = 120
-OURS, BARE = "#1f77b4", "#b0b0b0"
+OURS, BASELINE = "#1f77b4", "#b0b0b0"
 
 
-def draw(path: Path, bare: Measured, ours: Measured, *, title: str) -> None:
+def draw(path: Path, baseline: Measured, ours: Measured, *, title: str) -> None:
     """Write a PNG: each ad a point, at the second it was sent; latency on a log scale."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ def draw(path: Path, bare: Measured, ours: Measured, *, title: str) -> None:
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for measured, colour, name in ((bare, BARE, "bare loop"), (ours, OURS, "session")):
+    for measured, colour, name in ((baseline, BASELINE, "baseline"), (ours, OURS, "session")):
         latest = measured.drained_at if measured.killed_at is None else measured.killed_at
         sent = [ad.kafka_at - measured.began_at for ad in measured.timings]
         found = latencies_ms(measured.timings, latest=latest)

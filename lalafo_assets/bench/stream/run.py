@@ -1,8 +1,9 @@
-"""`lalafo bench stream`: Kafka timestamp to committed row, everything real, beside a bare loop.
+"""`lalafo bench stream`: Kafka timestamp to committed row, everything real, beside a baseline
+script.
 
-Both get the same ads at the same times in the same run, the bare loop first: Kafka, PostgreSQL
+Both get the same ads at the same times in the same run, the baseline first: Kafka, PostgreSQL
 with fsync, Dagster's webserver, daemon and code server and the photo host are up in both, on the
-same cores. The sensor starts the sessions; they idle while the bare loop is measured.
+same cores. The sensor starts the sessions; they idle while the baseline is measured.
 """
 
 import json
@@ -31,11 +32,11 @@ from lalafo_assets.bench.harness.place import Place, fsync_ms, open_place
 from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.harness.sessions import Sessions
 from lalafo_assets.bench.stream.backfill import prepare_backfill
-from lalafo_assets.bench.stream.measured_runs import Measured, measure_bare, measure_ours
+from lalafo_assets.bench.stream.measured_runs import Measured, measure_baseline, measure_ours
 
 ARRIVALS = "open loop, evenly spaced with a jitter of up to one space"
 AT_ONCE = "all at once"
-BARE = "librdkafka, threads, own offsets; measured first, sessions idle beside it"
+BASELINE = "librdkafka, threads, own offsets; measured first, sessions idle beside it"
 PHOTO_SERVER = "asyncio.Protocol over uvloop, answers from memory, one process"
 
 
@@ -52,7 +53,7 @@ def run_stream(bench: StreamBench, console: Console) -> str:
             TemporaryDirectory(prefix="lalafo-bench-", ignore_cleanup_errors=True)
         )
         place = stack.enter_context(
-            open_place(bench, Path(folder), told=shown.say, step=shown.step)
+            open_place(bench, Path(folder), on_progress=shown.say, step=shown.step)
         )
         sessions = Sessions(
             place.database,
@@ -66,28 +67,28 @@ def run_stream(bench: StreamBench, console: Console) -> str:
             prepare_backfill(bench, place)
         shown.say("waiting for the sensor's sessions")
         warm_sessions(bench, place, sessions, shown.step)
-        bare = measure_bare(bench, place, sessions, shown.step)
+        baseline = measure_baseline(bench, place, sessions, shown.step)
         ours = measure_ours(bench, place, sessions, shown.step)
         disk_ms = fsync_ms(place.home)
-        summary = summarise(bench, place, bare, ours) | {"fsync_ms": round(disk_ms, 2)}
+        summary = summarise(bench, place, baseline, ours) | {"fsync_ms": round(disk_ms, 2)}
         if bench.plot is not None:
             from lalafo_assets.bench.stream.plot import draw
 
-            draw(bench.plot, bare, ours, title=_title(bench))
+            draw(bench.plot, baseline, ours, title=_title(bench))
             shown.say(f"drew {bench.plot}")
     return json.dumps(summary)
 
 
 def summarise(
-    bench: StreamBench, place: Place, bare: Measured, ours: Measured
+    bench: StreamBench, place: Place, baseline: Measured, ours: Measured
 ) -> dict[str, object]:
     """The keys of the JSON line."""
     assert ours.verdict is not None
     # One that nobody saw commit was committed before the kill, or at the latest when all was there.
     latest = ours.drained_at if ours.killed_at is None else ours.killed_at
-    mine, bound = latency(ours.timings, latest=latest), latency(bare.timings, latest=0.0)
+    mine, bound = latency(ours.timings, latest=latest), latency(baseline.timings, latest=0.0)
     photos = sum(ad.photos for ad in ours.timings)
-    rate, bare_rate = photos_per_s(ours.timings), photos_per_s(bare.timings)
+    rate, baseline_rate = photos_per_s(ours.timings), photos_per_s(baseline.timings)
     duration_s = ours.drained_at - ours.began_at
     return {
         "ads": bench.ads,
@@ -98,20 +99,20 @@ def summarise(
         "p90_ms": rounded(mine.p90_ms),
         "p99_ms": rounded(mine.p99_ms),
         "max_ms": rounded(mine.max_ms),
-        "bare_p50_ms": rounded(bound.p50_ms),
-        "bare_p90_ms": rounded(bound.p90_ms),
-        "bare_p99_ms": rounded(bound.p99_ms),
-        "bare_max_ms": rounded(bound.max_ms),
+        "baseline_p50_ms": rounded(bound.p50_ms),
+        "baseline_p90_ms": rounded(bound.p90_ms),
+        "baseline_p99_ms": rounded(bound.p99_ms),
+        "baseline_max_ms": rounded(bound.max_ms),
         "photos_per_s": rounded(rate),
-        "bare_photos_per_s": rounded(bare_rate),
-        "ratio": rounded(rate / bare_rate, 3),
+        "baseline_photos_per_s": rounded(baseline_rate),
+        "ratio": rounded(rate / baseline_rate, 3),
         "cpu_s_per_photo": rounded(ours.cpu_s[SESSIONS] / max(1, photos), 5),
-        "bare_cpu_s_per_photo": rounded(bare.cpu_s["bare"] / bench.photo_count, 5),
+        "baseline_cpu_s_per_photo": rounded(baseline.cpu_s["baseline"] / bench.photo_count, 5),
         "rss_mb": round(ours.rss_mb),
-        "bare_rss_mb": round(bare.rss_mb),
+        "baseline_rss_mb": round(baseline.rss_mb),
         "stages": stage_medians(ours.timings),
         "cores_used": _cores(ours.cpu_s, duration_s),
-        "bare_cores_used": _cores(bare.cpu_s, bare.drained_at - bare.began_at),
+        "baseline_cores_used": _cores(baseline.cpu_s, baseline.drained_at - baseline.began_at),
         "broker": place.broker.name,
         "sessions": ours.sessions,
         "partitions": len(place.stream.partitions()),
@@ -169,8 +170,8 @@ def _circumstances(bench: StreamBench, place: Place) -> dict[str, object]:
         + (["with_backfill"] if bench.with_backfill else []),
         "photo_source": "drawn" if bench.photos is None else "a folder of photos, re-encoded",
         "photo_server": PHOTO_SERVER,
-        "bare": BARE,
-        "bare_processes": bench.bare_processes,
+        "baseline": BASELINE,
+        "baseline_processes": bench.baseline_processes,
         "model": f"{place.release}, {settings.model_mode}",
         "torch_threads": settings.torch_threads,
         "cores": len(os.sched_getaffinity(0)),

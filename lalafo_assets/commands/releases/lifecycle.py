@@ -51,7 +51,7 @@ def install_release(
     """Copy a release into the store and register it; the first one becomes live."""
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
-    from resources.releases.active import put_live, read_in_force
+    from resources.releases.active import activate, read_active_releases
     from resources.settings import load_settings
     from resources.storage.releases import ReleaseStore
 
@@ -60,9 +60,9 @@ def install_release(
         known = install(database, ReleaseStore(load_settings().resolved_store_url), release)
         before = None
         with suppress(ConfigurationError):
-            before = read_in_force(database).live.name
+            before = read_active_releases(database).live.name
         if before is None or (live and before != known.name):
-            put_live(database, known.name)
+            activate(database, known.name)
             report_live(known)
             say(f"{known.name} is live")
         elif before == known.name:
@@ -76,13 +76,13 @@ def install_release(
 @releases.command("withdraw")
 def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
     """Score a candidate no longer; its re-score is ended, what it scored is removed by upkeep."""
-    from resources.releases.active import read_announced, read_in_force, withdraw
+    from resources.releases.active import read_active_releases, read_announced, withdraw
     from resources.releases.registry import find_release
     from resources.rescoring.attempts import latest
 
     with closing(open_database(home)) as database:
         known = find_release(database, name)
-        candidate, announced = read_in_force(database).candidate, read_announced(database)
+        candidate, announced = read_active_releases(database).candidate, read_announced(database)
         row = latest(database, known.name)
         if known.name not in [r.name for r in (candidate, announced) if r is not None] and (
             row is None or not row.unfinished

@@ -23,11 +23,11 @@ def diff(home: Home = DEFAULT_HOME) -> None:
     """What a promotion of the candidate would change: ads that move, and between which labels."""
     from lalafo_assets.assets.release_diff import read_diff
     from lalafo_assets.commands.releases.tables import print_diff
-    from resources.releases.active import read_in_force
+    from resources.releases.active import read_active_releases
 
     with closing(open_database(home)) as database:
         found = read_diff(database)
-        if read_in_force(database).candidate is None:
+        if read_active_releases(database).candidate is None:
             say("There is no candidate: this is what the last flip changed.")
         print_diff(found, console)
         report_diff(database, found)
@@ -42,38 +42,38 @@ def promote(
         typer.Option("--allow-partial", help="Also while days are owed: their ads have no values."),
     ] = False,
     back: Annotated[
-        bool, typer.Option("--back", help="Return to the release that was live before.")
+        bool, typer.Option("--rollback", help="Return to the release that was live before.")
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Flip what readers read to the candidate, in one transaction."""
     from resources.dagster.release_scores import ranges
-    from resources.releases.active import promote, read_in_force, take_back
+    from resources.releases.active import promote, read_active_releases, rollback
     from resources.releases.registry import find_release
     from resources.settings import load_settings
 
     if back == (name is not None):
-        raise typer.BadParameter("name the candidate, or give --back: one of them")
+        raise typer.BadParameter("name the candidate, or give --rollback: one of them")
     with closing(open_database(home)) as database:
         topic = f"{load_settings().ads_topic}.scored"
-        was = read_in_force(database).live
+        was = read_active_releases(database).live
         if name is None:
-            now, owed = take_back(database, scored_topic=topic, allow_partial=allow_partial)
+            now, unscored = rollback(database, scored_topic=topic, allow_partial=allow_partial)
         else:
             now = find_release(database, name).name
-            owed = promote(database, now, scored_topic=topic, allow_partial=allow_partial)
+            unscored = promote(database, now, scored_topic=topic, allow_partial=allow_partial)
         say(f"{was.name} was live; [bold]{now}[/] is live now")
-        if owed:
+        if unscored:
             say(
-                f"[yellow]{len(owed)} days are owed, and their ads have no values:[/] "
-                f"{ranges(owed)}"
+                f"[yellow]{len(unscored)} days are owed, and their ads have no values:[/] "
+                f"{ranges(unscored)}"
             )
             say(f"Next: lalafo rescore {now}")
-        say("To go back: lalafo promote --back")
-        _announce_flip(database, find_release(database, now))
+        say("To go back: lalafo promote --rollback")
+        _print_switch(database, find_release(database, now))
 
 
-def _announce_flip(database: "Database", known: "RegisteredRelease") -> None:
+def _print_switch(database: "Database", known: "RegisteredRelease") -> None:
     """Send what the flip owes `ads.scored` now, and tell Dagster which release is live."""
     from resources.kafka.outbox import relay
     from resources.kafka.topics import AdStream

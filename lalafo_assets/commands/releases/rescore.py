@@ -67,31 +67,31 @@ def rescore(
 
 
 def _to_rescore(database: "Database", name: str | None) -> "RegisteredRelease":
-    from resources.releases.active import read_in_force
+    from resources.releases.active import read_active_releases
     from resources.releases.registry import find_release
 
     if name is not None:
         return find_release(database, name)
-    in_force = read_in_force(database)
-    return in_force.live if in_force.candidate is None else in_force.candidate
+    active = read_active_releases(database)
+    return active.live if active.candidate is None else active.candidate
 
 
 def _owes_nothing(database: "Database", known: "RegisteredRelease") -> bool:
     """Whether it is in force, and every day is scored under it."""
-    from resources.releases.active import read_in_force
+    from resources.releases.active import read_active_releases
     from resources.releases.coverage import read_coverage
 
-    names = [release.name for release in read_in_force(database).all]
+    names = [release.name for release in read_active_releases(database).all]
     return known.name in names and read_coverage(database, known.name).complete
 
 
 def _here(database: "Database", known: "RegisteredRelease", row: "Rescore") -> None:
     """In this process, with the bars drawn by a thread beside the work."""
     from lalafo_assets.commands.releases.rescore_follow import bars_beside
-    from resources.rescoring.in_process import rescore_here, wait_until_in_force
+    from resources.rescoring.in_process import rescore_here, wait_until_candidate
     from resources.settings import load_settings
 
-    wait_until_in_force(database, row, told=say)
+    wait_until_candidate(database, row, on_progress=say)
     with bars_beside(console, database, known):
         rescore_here(database, load_settings(), row)
     _finished(database, known)
@@ -119,10 +119,10 @@ def _by_dagster(
 
 
 def _finished(database: "Database", known: "RegisteredRelease") -> None:
-    from resources.releases.active import read_in_force
+    from resources.releases.active import read_active_releases
 
     say(f"every day is scored under {known.name}")
-    candidate = read_in_force(database).candidate
+    candidate = read_active_releases(database).candidate
     if candidate is not None and candidate.name == known.name:
         say(f"Next: lalafo diff; then: lalafo promote {known.name}")
 

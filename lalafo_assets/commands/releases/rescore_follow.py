@@ -54,10 +54,10 @@ def start(instance: dg.DagsterInstance, database: Database, row: Rescore, consol
     while True:
         step = advance(instance, database, row, announced_s=time.monotonic() - began)
         if step.stage in (Stage.CANCELLED, Stage.WAITS):
-            raise NotReadyError(step.told)
-        if step.told != last:
-            console.print(step.told, highlight=False)
-            last = step.told
+            raise NotReadyError(step.message)
+        if step.message != last:
+            console.print(step.message, highlight=False)
+            last = step.message
         if step.stage is not Stage.ANNOUNCED:
             return step
         time.sleep(LOOK_S)
@@ -79,7 +79,7 @@ def follow(
                 return step
             now = latest(database, row.release)
             if step.stage is Stage.CANCELLED:
-                raise NotReadyError(step.told)
+                raise NotReadyError(step.message)
             if now is not None and not now.unfinished and now.state != "done":
                 raise NotReadyError(f"re-score {row.backfill_id} was cancelled")
             time.sleep(LOOK_S)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ops.errors import ConfigurationError
 from resources.postgres.database import Database
-from resources.releases.active import read_announced, read_in_force
+from resources.releases.active import read_active_releases, read_announced
 from resources.releases.coverage import read_coverage
 from resources.releases.diff import ReleaseDiff
 from resources.releases.registry import RegisteredRelease, read_releases
@@ -75,9 +75,10 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
                 f"{task.only_live:,} ads are not compared: {diff.candidate} has not scored them",
                 highlight=False,
             )
-    if diff.owed:
+    if diff.unscored:
         console.print(
-            f"[yellow]{diff.owed} of {diff.days} days are owed:[/] lalafo rescore {diff.candidate}",
+            f"[yellow]{diff.unscored} of {diff.days} days are unscored:[/] "
+            f"lalafo rescore {diff.candidate}",
             highlight=False,
         )
 
@@ -85,15 +86,15 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
 def _roles(database: Database) -> dict[str, str]:
     roles: dict[str, str] = {}
     with suppress(ConfigurationError):
-        in_force = read_in_force(database)
+        active = read_active_releases(database)
         announced = read_announced(database)
         if announced is not None:
             roles[announced.name] = "announced"
-        if in_force.previous is not None:
-            roles[in_force.previous.name] = "previous"
-        if in_force.candidate is not None:
-            roles[in_force.candidate.name] = "[yellow]candidate[/]"
-        roles[in_force.live.name] = "[green]live[/]"
+        if active.previous is not None:
+            roles[active.previous.name] = "previous"
+        if active.candidate is not None:
+            roles[active.candidate.name] = "[yellow]candidate[/]"
+        roles[active.live.name] = "[green]live[/]"
     return roles
 
 
@@ -111,7 +112,7 @@ def _days(database: Database, release: RegisteredRelease) -> str:
     coverage = read_coverage(database, release.name)
     if coverage.days == 0:
         return ""
-    done = coverage.days - len(coverage.owed)
+    done = coverage.days - len(coverage.unscored)
     cells = BAR_CELLS * done // coverage.days
     colour = "green" if coverage.complete else "yellow"
     bar = f"[{colour}]{'━' * cells}[/][dim]{'━' * (BAR_CELLS - cells)}[/]"
@@ -127,11 +128,11 @@ def _rescore(database: Database, release: RegisteredRelease) -> str:
     row = latest(database, release.name)
     if row is None:
         return ""
-    told = f"{row.state} ({row.backfill_id})"
+    message = f"{row.state} ({row.backfill_id})"
     if row.state == "running" and row.started_at is not None:
         left_s = remaining_s(database, release.name, row.started_at)
-        told += ", not a day closed yet" if left_s is None else f", about {span(left_s)} left"
-    return told
+        message += ", not a day closed yet" if left_s is None else f", about {span(left_s)} left"
+    return message
 
 
 def span(seconds: float) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation, AssetMaterialization
 
     from ops.training.gate import Verdict
-    from ops.training.make_release import Told
+    from ops.training.make_release import StepProgress
     from resources.storage.stores import Stores
     from resources.training.train import FrozenSet, Trained
 
@@ -71,15 +71,17 @@ def train(
         epochs=epochs,
         starter=starter_state,
     )
-    with closing(open_database(home)) as database, _bars(console) as told:
+    with closing(open_database(home)) as database, _bars(console) as on_progress:
         settings = load_settings()
         stores = Stores.of(settings.resolved_store_url)
-        told("freezing the training set", 0, 1)
+        on_progress("freezing the training set", 0, 1)
         frozen = freeze_training_set(database, stores, settings)
-        told("freezing the training set", 1, 1)
-        trained = train_release(database, stores, settings, frozen.digest, options, told=told)
+        on_progress("freezing the training set", 1, 1)
+        trained = train_release(
+            database, stores, settings, frozen.digest, options, on_progress=on_progress
+        )
         known = install(database, stores.releases, trained.made.release)
-        verdict = check_release(database, stores, settings, known.name, told=told)
+        verdict = check_release(database, stores, settings, known.name, on_progress=on_progress)
         _report(frozen, trained, verdict, stores)
     console.print(_summary(frozen, trained))
     _close(verdict)
@@ -93,15 +95,15 @@ def check_command(
     from resources.storage.stores import Stores
     from resources.training.gate import check_release
 
-    with closing(open_database(home)) as database, _bars(console) as told:
+    with closing(open_database(home)) as database, _bars(console) as on_progress:
         settings = load_settings()
         stores = Stores.of(settings.resolved_store_url)
-        verdict = check_release(database, stores, settings, name, told=told)
+        verdict = check_release(database, stores, settings, name, on_progress=on_progress)
     _close(verdict)
 
 
 @contextmanager
-def _bars(shown_on: Console) -> "Iterator[Told]":
+def _bars(shown_on: Console) -> "Iterator[StepProgress]":
     """A progress bar for each stage, as it comes."""
     bars: dict[str, TaskID] = {}
     with Progress(
@@ -113,13 +115,13 @@ def _bars(shown_on: Console) -> "Iterator[Told]":
         console=shown_on,
     ) as progress:
 
-        def told(what: str, done: int, of: int) -> None:
+        def on_progress(what: str, done: int, of: int) -> None:
             stage = what.partition(" (")[0]
             if stage not in bars:
                 bars[stage] = progress.add_task(what, total=of)
             progress.update(bars[stage], description=what, completed=done, total=of)
 
-        yield told
+        yield on_progress
 
 
 def _report(frozen: "FrozenSet", trained: "Trained", verdict: "Verdict", stores: "Stores") -> None:
@@ -166,8 +168,8 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Table:
             f"{held_out['accuracy']:.1%} of {held_out['count']} held-out photos, "
             f"{len(judged.head.labels)} labels",
         )
-        for yardstick, value in judged.yardsticks.items():
-            table.add_row("", f"{yardstick.replace('_', ' ')}: {value:.1%}")
+        for baseline, value in judged.yardsticks.items():
+            table.add_row("", f"{baseline.replace('_', ' ')}: {value:.1%}")
         if judged.left_out:
             table.add_row("", f"too few photos to learn: {', '.join(judged.left_out)}")
     for task, why in trained.not_learned.items():
@@ -181,7 +183,7 @@ def _close(verdict: "Verdict") -> None:
     table = Table("measure", "candidate against live", title=f"{verdict.name} against {against}")
     for finding in verdict.findings:
         mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
-        table.add_row(f"{mark} {finding.measure}", "\n".join((finding.told, *finding.why)))
+        table.add_row(f"{mark} {finding.measure}", "\n".join((finding.message, *finding.why)))
     console.print(table)
     for note in verdict.notes:
         console.print(f"[dim]{note}[/]", highlight=False)

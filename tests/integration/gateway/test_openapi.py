@@ -51,7 +51,7 @@ def gateway_url(
     database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
 ) -> Iterator[str]:
     """A gateway that asks for keys, on a database with ads of every kind."""
-    fill(database, rows=ROWS, told=lambda *_: None)
+    fill(database, rows=ROWS, on_progress=lambda *_: None)
     photo = next(generate(1, 5)).data
     digest = sha256(photo).digest()
     with database.cursor() as cursor:  # one picture stands for all, so that photos can be read
@@ -81,7 +81,7 @@ def test_every_answer_is_one_that_the_document_names(
         *("--seed", "7"),
         *("--continue-on-failure", "--warnings", "off", "--request-timeout", "10"),
     ]
-    told = subprocess.run(
+    done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color"),
             *("run", f"{gateway_url}/v1/openapi.json", *options),
@@ -93,9 +93,9 @@ def test_every_answer_is_one_that_the_document_names(
         timeout=180,
         check=False,
     )
-    assert told.returncode == 0, told.stdout.partition("= FAILURES =")[2] + told.stderr
+    assert done.returncode == 0, done.stdout.partition("= FAILURES =")[2] + done.stderr
     asked = operations(gateway_url)
-    assert f"{len(asked)} selected / {len(asked)} total" in told.stdout
+    assert f"{len(asked)} selected / {len(asked)} total" in done.stdout
     with httpx.Client(base_url=gateway_url, headers={"X-API-Key": key}) as client:
         assert client.get("/v1/ads").status_code == 200, "it still answers"
 

@@ -125,7 +125,7 @@ def test_its_workers_end_with_the_process_that_started_them(database: Database, 
 def test_what_is_set_wrong_is_told_at_once(
     changes: dict[str, str],
     arguments: list[str],
-    told: str,
+    expected_text: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
@@ -135,7 +135,7 @@ def test_what_is_set_wrong_is_told_at_once(
         monkeypatch.setenv(name, value)
     assert main(arguments) == 1
     told_of = capsys.readouterr().err
-    assert told in told_of
+    assert expected_text in told_of
     assert "hunter2" not in told_of
 
 
@@ -152,9 +152,9 @@ def test_its_help_teaches(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
-    told = capsys.readouterr().out
+    expected_text = capsys.readouterr().out
     for word in ("LALAFO_DATABASE_URL", "LALAFO_GATEWAY_AUTH", "lalafo keys make", "/readyz"):
-        assert word in told
+        assert word in expected_text
 
 
 def test_only_loopback_is_this_machine_alone():

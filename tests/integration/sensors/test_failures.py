@@ -122,9 +122,9 @@ class Daemon:
     def tick(self) -> list[str]:
         """What the tick's reactions say went wrong; what the tick raises is raised."""
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
-            told = self.sensor.evaluate_tick(context)
-        self.cursor = told.cursor
-        return [it.error.message for it in told.dagster_run_reactions or () if it.error]
+            message = self.sensor.evaluate_tick(context)
+        self.cursor = message.cursor
+        return [it.error.message for it in message.dagster_run_reactions or () if it.error]
 
 
 def make_older(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
@@ -240,8 +240,8 @@ def test_a_dead_webhook_is_given_up_after_an_hour(
     lost = run(instance, "lost")
     make_older(monkeypatch, timedelta(seconds=GIVE_UP_S + 60))
     hook.answers = [500]
-    (told,) = daemon.tick()
-    assert f"{lost} was not told" in told and "given up after 61 minutes" in told
+    (message,) = daemon.tick()
+    assert f"{lost} was not told" in message and "given up after 61 minutes" in message
     assert len(hook.got) == 1
     assert alert_tag(instance, lost) == "given up"
     assert daemon.tick() == []
@@ -265,10 +265,10 @@ def test_after_a_long_silence_old_failures_are_still_told(
 def test_a_slow_webhook_is_given_its_time_and_no_more(hook: Webhook) -> None:
     """It is named by its host: the path is its key."""
     hook.slow.set()
-    with pytest.raises(RetryableError, match="did not answer") as told:
+    with pytest.raises(RetryableError, match="did not answer") as message:
         post_json(hook.url, {}, attempts=2, pause=lambda _: None)
     assert len(hook.got) == 2
-    assert "127.0.0.1" in str(told.value) and "the-key" not in str(told.value)
+    assert "127.0.0.1" in str(message.value) and "the-key" not in str(message.value)
 
 
 def test_a_refusal_is_not_repeated(hook: Webhook) -> None:

@@ -10,7 +10,7 @@ from lalafo_assets.definitions import defs
 from resources.dagster.names import ROLE_TAG, SESSION_JOB
 from resources.dagster.resources import AdStreamResource, DatabaseResource
 from resources.sessions.leases import read_sessions
-from resources.sessions.membership import SeatTerms, SessionSeat
+from resources.sessions.membership import MembershipConfig, SessionMembership
 from tests.support.live_session import Live, ad
 from tests.support.working_sessions import until
 
@@ -64,9 +64,9 @@ def start(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.Dagst
 @contextmanager
 def session(
     live: Live, run_id: str = "one", *, session_s: float = 3_600, code: str = "v1"
-) -> Iterator[SessionSeat]:
+) -> Iterator[SessionMembership]:
     """A session that lives: its seat is taken, and it is ready."""
-    terms = SeatTerms(
+    terms = MembershipConfig(
         run_id=run_id,
         stream_id=live.stream.stream_id(),
         topic=live.settings.ads_topic,
@@ -76,15 +76,15 @@ def session(
         ttl_s=60,
         code_version=code,
     )
-    with SessionSeat(live.database, terms, position=lambda _: 0) as seat:
-        seat.ready()
+    with SessionMembership(live.database, terms, position=lambda _: 0) as membership:
+        membership.ready()
 
         def is_seen() -> bool:
             seen = read_sessions(live.database, terms.topic)
             return seen[run_id].member.state == "ready"
 
         until(is_seen)
-        yield seat
+        yield membership
 
 
 def test_sessions_are_asked_for_even_if_nothing_waits(

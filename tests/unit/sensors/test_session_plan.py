@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from ops.session.assignment import Member, State
-from resources.sessions.leases import SeatState
+from resources.sessions.leases import MemberState
 from sensors.session_plan import (
     END_GRACE_S,
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
+    RECENT_S,
     START_GRACE_S,
-    YOUNG_S,
     FinishedRun,
     Plan,
     StreamLag,
@@ -29,7 +29,7 @@ def wanted(sessions: int = 1, *, code: str = "v1", idle: bool = False) -> Wanted
     return Wanted(sessions, LEAD_S, code, idle)
 
 
-def seat(
+def membership(
     run_id: str,
     *,
     state: State = "ready",
@@ -38,9 +38,9 @@ def seat(
     alive: bool = True,
     expired_s: float = 0.0,
     age_s: float = 1_800,
-) -> dict[str, SeatState]:
+) -> dict[str, MemberState]:
     member = Member(run_id, state, NOW - timedelta(seconds=age_s), due_in_s, code)
-    return {run_id: SeatState(member, alive, expired_s, "host", 1, "")}
+    return {run_id: MemberState(member, alive, expired_s, "host", 1, "")}
 
 
 def running(*run_ids: str, age_s: float = 1_800, queued: bool = False) -> list[UnfinishedRun]:
@@ -49,7 +49,7 @@ def running(*run_ids: str, age_s: float = 1_800, queued: bool = False) -> list[U
 
 def plan(
     want: Wanted,
-    sessions: dict[str, SeatState],
+    sessions: dict[str, MemberState],
     unfinished: list[UnfinishedRun],
     *,
     lag: StreamLag = DRAINED,
@@ -62,12 +62,12 @@ def test_sessions_are_kept_even_if_nothing_waits() -> None:
     """The next ad must find a warm session: as many are started as the settings say."""
     assert plan(wanted(), {}, []).start == 1
     assert plan(wanted(3), {}, []).start == 3
-    assert plan(wanted(3), seat("a"), running("a")).start == 2
+    assert plan(wanted(3), membership("a"), running("a")).start == 2
 
 
 def test_enough_sessions_are_left_alone() -> None:
     """However much waits: lag is their work, and more of them would only share it."""
-    sessions = seat("a") | seat("b")
+    sessions = membership("a") | membership("b")
     found = plan(wanted(2), sessions, running("a", "b"), lag=BEHIND)
     assert (found.start, found.dead) == (0, ())
 
@@ -93,44 +93,44 @@ def test_a_session_that_is_starting_is_waited_for() -> None:
 
 def test_a_warming_session_counts() -> None:
     """It has its seat and will be ready: a second one would stand idle beside it."""
-    warming = seat("a", state="warming", age_s=5)
+    warming = membership("a", state="warming", age_s=5)
     assert plan(wanted(), warming, running("a", age_s=5), lag=BEHIND).start == 0
 
 
 def test_a_successor_is_asked_for_before_its_predecessor_is_due() -> None:
     """It needs time to warm up; the two then stand side by side, and no third is asked for."""
-    assert plan(wanted(), seat("a", due_in_s=LEAD_S + 1), running("a")).start == 0
-    soon = seat("a", due_in_s=LEAD_S - 1)
+    assert plan(wanted(), membership("a", due_in_s=LEAD_S + 1), running("a")).start == 0
+    soon = membership("a", due_in_s=LEAD_S - 1)
     assert plan(wanted(), soon, running("a")).start == 1
-    both = soon | seat("b", state="warming", age_s=1)
+    both = soon | membership("b", state="warming", age_s=1)
     assert plan(wanted(), both, running("a", "b")).start == 0
-    overdue = seat("a", due_in_s=-30) | seat("b", age_s=20)
+    overdue = membership("a", due_in_s=-30) | membership("b", age_s=20)
     assert plan(wanted(), overdue, running("a", "b")).start == 0
 
 
 def test_a_session_of_other_code_is_replaced() -> None:
     """A deployment is a handover: the old one counts no more, and is not failed."""
-    old = seat("a", code="v1")
+    old = membership("a", code="v1")
     found = plan(wanted(code="v2"), old, running("a"))
     assert (found.start, found.dead) == (1, ())
-    both = old | seat("b", code="v2", age_s=3)
+    both = old | membership("b", code="v2", age_s=3)
     assert plan(wanted(code="v2"), both, running("a", "b")).start == 0
 
 
 def test_a_leaving_session_does_not_count() -> None:
     """It takes no more events: its place is free."""
-    leaving = seat("a", state="leaving")
+    leaving = membership("a", state="leaving")
     found = plan(wanted(), leaving, running("a"))
     assert (found.start, found.dead) == (1, ())
 
 
 def test_a_killed_session_is_replaced_at_once_and_failed_after_its_grace() -> None:
     """Its seat is dead: ads do not wait for the run's status, which may say started for ever."""
-    just = seat("a", alive=False, expired_s=0)
+    just = membership("a", alive=False, expired_s=0)
     found = plan(wanted(), just, running("a"))
     assert found.start == 1
     assert found.dead == (), "it may be reporting what it did"
-    long_gone = seat("a", alive=False, expired_s=END_GRACE_S + 1)
+    long_gone = membership("a", alive=False, expired_s=END_GRACE_S + 1)
     found = plan(wanted(), long_gone, running("a"))
     assert [run.run_id for run, _ in found.dead] == ["a"]
     assert found.start == 1
@@ -138,7 +138,7 @@ def test_a_killed_session_is_replaced_at_once_and_failed_after_its_grace() -> No
 
 def test_a_session_counts_by_its_seat_whatever_dagster_says() -> None:
     """A run that Dagster has lost sight of still reads its partitions."""
-    assert plan(wanted(), seat("a"), []).start == 0
+    assert plan(wanted(), membership("a"), []).start == 0
 
 
 def failed(lasted_s: float = 3.0, ended_ago_s: float = 0.0) -> FinishedRun:
@@ -166,7 +166,7 @@ def test_young_failures_are_waited_after_ever_longer() -> None:
 def test_only_failures_in_a_row_and_young_ones_are_waited_after() -> None:
     """A session that worked for long, or ended well, breaks the row."""
     well = FinishedRun(False, 1.0, 0.0)
-    for runs in ([well, failed(), failed()], [failed(lasted_s=YOUNG_S + 1), failed()]):
+    for runs in ([well, failed(), failed()], [failed(lasted_s=RECENT_S + 1), failed()]):
         assert plan(wanted(), {}, [], finished=runs).start == 1
 
 

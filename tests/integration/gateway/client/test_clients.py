@@ -18,13 +18,13 @@ import structlog
 import gateway.client.blocking
 from gateway.client import (
     AsyncLalafoClient,
-    Away,
     LalafoClient,
     Late,
     NotAllowed,
     NotFound,
     RateLimited,
     Refused,
+    ServiceUnavailable,
 )
 from tests.support.gateway_place import Place
 from tests.support.odd_photos import jpeg, noisy
@@ -139,8 +139,8 @@ def test_an_ad_goes_all_the_way(
         assert client.photo(expected[1])[:3] == b"\xff\xd8\xff"
         assert client.photo(expected[1], thumbnail=True)[:3] == b"\xff\xd8\xff"
         assert client.get_ad(catalog, "a/b").photos == ad.photos
-        told = client.give_feedback(catalog, "a/b", LABELS[0], given_by="someone")
-        assert (told.label, told.known) == (LABELS[0], True)
+        message = client.give_feedback(catalog, "a/b", LABELS[0], given_by="someone")
+        assert (message.label, message.known) == (LABELS[0], True)
         gone = client.delete_ad(catalog, "a/b")
         assert gone.revision > ad.revision
         ended = client.wait_for(catalog, "a/b", gone.revision, within_s=WITHIN_S)
@@ -282,7 +282,7 @@ def test_a_gateway_that_comes_back_is_waited_for(place: Place, connect: Callable
     """Down at the first attempt, up within the patience: one call, and one ad."""
     port, watched = free_port(), Watched()
     url = f"http://127.0.0.1:{port}"
-    with connect(url, place.key, patience_s=0) as client, pytest.raises(Away) as away:
+    with connect(url, place.key, patience_s=0) as client, pytest.raises(ServiceUnavailable) as away:
         client.get_ad("kg", "1")
     assert (away.value.status, away.value.kind) == (None, "no_answer")
     server = subprocess.Popen(

@@ -244,12 +244,12 @@ def test_no_secret_is_in_the_log_or_an_answer(
 ):
     caplog.set_level(logging.DEBUG)
     key = keys.make(database, "shop")
-    told = ""
+    message = ""
     for headers in (bearer(key), bearer(new_key()), {"Authorization": key.text}):
         for path in (ANY, "/v1/ads", "/v1/nothing", "/healthz", f"/v1/ads/{'x' * 300}/1"):
             answer = httpx.post(gateway.url + path, headers=headers, content=b"{")
-            told += answer.text + str(answer.headers)
-    assert key.secret not in told
+            message += answer.text + str(answer.headers)
+    assert key.secret not in message
     ours = [r for r in caplog.records if not r.name.startswith(("httpx", "httpcore"))]
     assert key.secret not in "".join(record.getMessage() for record in ours)
 
@@ -260,7 +260,7 @@ def test_while_postgresql_is_away_a_key_can_not_be_told_from_another(tmp_path):
     )
     with live_gateway(nowhere) as gateway:
         answer = httpx.get(gateway.url + ANY, headers=bearer(new_key()), timeout=20)
-    assert status_of(answer) == (503, "away")
+    assert status_of(answer) == (503, "unavailable")
     assert "127.0.0.1" not in answer.text
     assert int(answer.headers["retry-after"]) > 0
 

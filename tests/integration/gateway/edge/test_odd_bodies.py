@@ -74,8 +74,8 @@ def test_ten_thousand_odd_requests(served: tuple[RunningGateway, Path], database
     asyncio.run(send_all(gateway.url, key, [next(requests) for _ in range(WARM)], seen))
     warm_mb = gateway.rss_mb
     asyncio.run(send_all(gateway.url, key, list(requests), seen))
-    told = "\n".join(seen.wrong[:SHOWN])
-    assert not seen.wrong, f"{len(seen.wrong)} wrong of {COUNT}; {seen.statuses}\n{told}"
+    message = "\n".join(seen.wrong[:SHOWN])
+    assert not seen.wrong, f"{len(seen.wrong)} wrong of {COUNT}; {seen.statuses}\n{message}"
     assert sum(seen.kinds.values()) == COUNT
     assert min(seen.kinds.values()) >= 5, "every kind was sent"
     assert gateway.rss_mb - warm_mb < MOST_GROWTH_MB
@@ -186,15 +186,17 @@ def not_a_refusal(odd: Odd, status: int, body: bytes) -> str | None:
     if body == b"Invalid HTTP request received.":
         return None  # the server's own, before there is a request
     try:
-        told = json.loads(body)
+        message = json.loads(body)
     except ValueError:
         return "a refusal that is no JSON"
     if b"Traceback" in body or b"/gateway/" in body or b"postgresql" in body:
         return "tells of the inside"
     if odd.path.startswith(("/classify", "/v4/")):
-        return None if told.get("Status") == "Error" and told.get("Message") else "no error"
+        return None if message.get("Status") == "Error" and message.get("Message") else "no error"
     members = {"type", "title", "status", "detail", "instance"}
-    return None if members <= set(told) and told["status"] == status else "no problem document"
+    return (
+        None if members <= set(message) and message["status"] == status else "no problem document"
+    )
 
 
 class Connection:

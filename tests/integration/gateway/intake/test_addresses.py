@@ -250,7 +250,7 @@ def test_no_address_reaches_the_canary(live: Live, canary: Host, open_host: Host
     }
     assert canary.hits == []
     assert sorted(found) == list(range(len(urls)))
-    odd = {urls[n]: told for n, told in found.items() if told[0] not in REASONS}
+    odd = {urls[n]: message for n, message in found.items() if message[0] not in REASONS}
     assert odd == {}
     assert live.rows("SELECT status, count(*) FROM lalafo.ads GROUP BY 1") == [
         ("unscored", len(urls))

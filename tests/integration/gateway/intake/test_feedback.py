@@ -36,7 +36,7 @@ def settings(database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
 def catalogue(database: Database, settings: Settings) -> Labelled:
     """Twelve ads of three categories, scored; the live release guesses."""
     made = Labelled(database, settings)
-    made.put_live(guessing_release())
+    made.activate(guessing_release())
     made.commit(goods(4, photos=1))
     return made
 
@@ -54,7 +54,7 @@ def client(settings: Settings, stream: AdStream) -> Iterator[httpx.Client]:
         yield client
 
 
-def owed(catalogue: Labelled) -> int:
+def pending(catalogue: Labelled) -> int:
     """Records that the feedback topic is owed; sessions owe others."""
     query = "SELECT count(*) FROM lalafo.outbox WHERE topic LIKE '%%.feedback'"
     return int(catalogue.rows(query)[0][0])
@@ -74,9 +74,9 @@ def test_feedback_goes_the_whole_way_round(
     }
     (record,) = everything_on(stream, stream.config.feedback_topic)
     assert record.key == b"kg/chair-00" and record.value is not None
-    told = json.loads(record.value)
-    assert told.pop("given_at").endswith("+00:00")
-    assert told == {"schema": 1, "catalog": "kg", "ad_id": "chair-00", **said}
+    message = json.loads(record.value)
+    assert message.pop("given_at").endswith("+00:00")
+    assert message == {"schema": 1, "catalog": "kg", "ad_id": "chair-00", **said}
     ((backbone,),) = catalogue.rows("SELECT backbone FROM lalafo.releases")
     labelled = read_labelled(catalogue.database, ["category"], backbone, most=1_000)
     of_it = [(p.label, p.source) for p in labelled if p.ad_id == "chair-00"]
@@ -85,7 +85,7 @@ def test_feedback_goes_the_whole_way_round(
     by_ad = {e.photo.ad_id: (e.photo.label, e.photo.source) for e in frozen.content.examples}
     assert by_ad["chair-00"] == ("lamp", "person")
     assert by_ad["chair-01"] == ("chair", "seller")
-    until(lambda: owed(catalogue) == 0)
+    until(lambda: pending(catalogue) == 0)
 
 
 def test_the_last_word_counts(catalogue: Labelled, client: httpx.Client) -> None:
@@ -111,7 +111,7 @@ def test_feedback_on_what_is_not_there_changes_nothing(
     assert answer.status_code == 422
     assert client.post("/v1/ads/kg/%00/feedback", json=said).status_code == 422
     assert catalogue.rows("SELECT count(*) FROM lalafo.labels") == [(0,)]
-    assert owed(catalogue) == 0
+    assert pending(catalogue) == 0
 
 
 def test_an_ad_that_waits_to_be_scored_takes_feedback(

@@ -39,12 +39,12 @@ def test_an_ad_is_classified_and_asked_for(live: Live, client: httpx.Client) -> 
         until(lambda: worker.partitions)
         answer = client.post("/classify", json={"ad_id": 42, "images": [url], "title": "A chair"})
         assert answer.status_code == 200, answer.text
-        told = answer.json()
-        assert told["status"] == "Success"
-        found = told["results"]
+        message = answer.json()
+        assert message["status"] == "Success"
+        found = message["results"]
         assert (found["ad_id"], found["status"]) == ("42", "scored")
         assert found["top"][0] == [found["category"], pytest.approx(found["score"], abs=1e-6)]
-        assert client.get("/classify/results", params={"ad_id": "42"}).json() == told
+        assert client.get("/classify/results", params={"ad_id": "42"}).json() == message
         sent = client.post(
             "/classify",
             data={"ad_id": "files", "catalog": "kg"},

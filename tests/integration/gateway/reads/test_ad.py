@@ -12,7 +12,7 @@ import pytest
 from gateway.edge.keys import make
 from ops.types import EventKind, PhotoRef
 from resources.postgres.database import Database
-from resources.releases.active import promote, propose, put_live, read_in_force, take_back
+from resources.releases.active import activate, promote, propose, read_active_releases, rollback
 from tests.support.batches import NOON, RELEASE, event, outcome, put_test_release, sha
 from tests.support.gateway_live import live_gateway
 from tests.support.live_session import Live, ad
@@ -30,8 +30,8 @@ def catalogue(database: Database, tmp_path: Path) -> Iterator[Catalogue]:
 
 def test_everything_known_of_an_ad_is_told(catalogue: Catalogue) -> None:
     """With what made each value, and where Dagster shows that."""
-    told = event("1", photos=3, description="as new", price="1200.50", currency="KGS")
-    catalogue.commit(outcome(told))
+    sent = event("1", photos=3, description="as new", price="1200.50", currency="KGS")
+    catalogue.commit(outcome(sent))
     catalogue.execute(
         "INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by, given_at) "
         "VALUES ('kg', '1', 'category', 'sofa', 'moderator-7', %s)",
@@ -168,7 +168,7 @@ def test_what_is_told_is_of_the_live_release_alone(catalogue: Catalogue) -> None
     """A promotion flips every answer; a value of an older revision is told by neither."""
     catalogue.commit(outcome(event("1")), outcome(event("2")))
     put_test_release(catalogue.database, "tiny-000000000002")
-    put_live(catalogue.database, RELEASE)
+    activate(catalogue.database, RELEASE)
     predict(catalogue, "tiny-000000000002", "1", "category", "stool")
     predict(catalogue, "tiny-000000000002", "2", "category", "stool", revision=0)
 
@@ -181,7 +181,7 @@ def test_what_is_told_is_of_the_live_release_alone(catalogue: Catalogue) -> None
         )
 
     assert labels() == (["chair", "chair"], ["chair", "chair"])
-    put_live(catalogue.database, "tiny-000000000002")
+    activate(catalogue.database, "tiny-000000000002")
     assert labels() == (["stool", None], ["stool", None])
     release = catalogue.ad("1")["predictions"]["category"]["release"]["id"]
     assert release == "tiny-000000000002"
@@ -235,19 +235,19 @@ def test_a_promotion_flips_what_is_told(live: Live) -> None:
     """Each answer is wholly of the one release or of the other; going back is a flip too."""
     live.publish(ad("1", [live.photo("1.jpg", jpeg(noisy(40, 30, 1)))]))
     live.drain()
-    before = read_in_force(live.database).live.name
+    before = read_active_releases(live.database).live.name
     after = judged(live.database, live.settings, random_release(1))
     propose(live.database, after)
     rescore(live.database, live.settings, after)
     settings = live.settings.model_copy(update={"gateway_auth": "off"})
     with live_gateway(settings) as gateway:
 
-        def told() -> tuple[str, str]:
+        def sent() -> tuple[str, str]:
             answer = httpx.get(f"{gateway.url}/v1/ads/kg/1").json()["predictions"]["category"]
             return answer["release"]["id"], answer["run"]["id"]
 
-        assert told() == (before, "run-1")
+        assert sent() == (before, "run-1")
         promote(live.database, after, scored_topic=TOPIC)
-        assert told() == (after, f"rescore-{after}")
-        take_back(live.database, scored_topic=TOPIC)
-        assert told() == (before, "run-1")
+        assert sent() == (after, f"rescore-{after}")
+        rollback(live.database, scored_topic=TOPIC)
+        assert sent() == (before, "run-1")

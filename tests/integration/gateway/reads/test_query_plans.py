@@ -17,7 +17,7 @@ from gateway.reads.cursors import cursor_after
 from gateway.reads.pages import Asked
 from ops.types import AdKey
 from resources.postgres.database import Database
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.releases.registry import partition_name
 from tests.support.batches import NOON, RELEASE, put_test_release
 from tests.support.read_catalogue import DAGSTER
@@ -28,7 +28,7 @@ def many(database: Database) -> Database:
     """Twenty thousand ads of three catalogs, with everything that an answer looks up."""
     put_test_release(database)
     put_test_release(database, "tiny-000000000002")
-    put_live(database, RELEASE)
+    activate(database, RELEASE)
     rows = "generate_series(1, 20000) AS n"
     key = "('{kg,kz,uz}'::text[])[1 + n % 3], n::text"
     photo = "sha256(n::text::bytea)"
@@ -140,7 +140,7 @@ def test_an_ad_is_looked_up_by_primary_keys_alone(many: Database, mode: str) -> 
     """Of the predictions only the live release's are touched."""
     found, rows = looked_at(many, ad.READ_AD, ad.parameters(AdKey("kg", "9999"), DAGSTER), mode)
     partition = live_partition()
-    small = {scan for scan in found if scan[0] == "releases_in_force"}
+    small = {scan for scan in found if scan[0] == "active_releases"}
     assert found - small == AD | {(partition, "predictions_pkey")}
     assert small and rows <= 12
 
@@ -160,7 +160,7 @@ def test_a_page_reads_as_many_rows_as_it_shows(
             ("ads", "ads_catalog_received_at_ad_id_idx"),
             ("ad_photos", "ad_photos_pkey"),
             (live_partition(), "predictions_pkey"),
-            ("releases_in_force", ""),
+            ("active_releases", ""),
         }
         assert found <= allowed, found - allowed
         assert ("ads", "ads_catalog_received_at_ad_id_idx") in found

@@ -41,7 +41,7 @@ def gateway(live: Live) -> Iterator[LiveGateway]:
         yield gateway
 
 
-def told(gateway: LiveGateway, minutes: int = 10) -> dict[str, Any]:
+def statistics(gateway: LiveGateway, minutes: int = 10) -> dict[str, Any]:
     answer = httpx.get(f"{gateway.url}/v1/statistics", params={"minutes": minutes})
     assert answer.status_code == 200, answer.text
     StatisticsOut.model_validate_json(answer.content)
@@ -64,7 +64,7 @@ def test_the_figures_are_those_of_the_tables(live: Live, gateway: LiveGateway) -
     live.drain()
     live.publish(ad("late", [live.photo("late.jpg", jpeg(noisy(40, 30, 9)))]))
     live.drain(run_id="another")
-    found = told(gateway)
+    found = statistics(gateway)
 
     timings = live.rows(
         "SELECT extract(epoch FROM committed_at - kafka_at)::float8 * 1000, "
@@ -95,7 +95,7 @@ def test_every_minute_of_the_window_is_told(live: Live, gateway: LiveGateway) ->
     add_minute(live.database, ago=2, scored=3)
     add_minute(live.database, ago=2, scored=4, run_id="other")
     add_minute(live.database, ago=9, scored=100)
-    found = told(gateway, minutes=5)
+    found = statistics(gateway, minutes=5)
     series = found["series"]
     begins = [datetime.fromisoformat(one["minute"]) for one in series]
     assert np.diff(begins).tolist() == [timedelta(minutes=1)] * 4
@@ -131,14 +131,14 @@ def test_only_the_most_frequent_labels_are_told(live: Live, gateway: LiveGateway
             "jsonb_build_object('mood', jsonb_object_agg('m' || n, n)), '{}', '{}' "
             "FROM generate_series(1, 30) AS n"
         )
-    labels = told(gateway)["labels"]["mood"]
+    labels = statistics(gateway)["labels"]["mood"]
     assert list(labels.items()) == [(f"m{n}", n) for n in range(30, 10, -1)]
 
 
 def test_what_waits_is_told(live: Live, gateway: LiveGateway) -> None:
     """In Kafka, in the outbox, and of what was accepted."""
     publish(live)
-    until(lambda: (told(gateway)["lag"] or {}).get("events") == 17)
+    until(lambda: (statistics(gateway)["lag"] or {}).get("events") == 17)
     with live.database.cursor() as cursor:
         cursor.execute(
             "INSERT INTO lalafo.outbox (topic, key, value, created_at) "
@@ -152,8 +152,8 @@ def test_what_waits_is_told(live: Live, gateway: LiveGateway) -> None:
         )
     live.drain()
     # The relay may have sent the two by now: then nothing waits.
-    until(lambda: (told(gateway)["lag"] or {}).get("events") == 0)
-    found = told(gateway)
+    until(lambda: (statistics(gateway)["lag"] or {}).get("events") == 0)
+    found = statistics(gateway)
     assert {one["partition"] for one in found["lag"]["partitions"]} == {0, 1, 2, 3}
     assert sum(one["committed"] or 0 for one in found["lag"]["partitions"]) == 17
     assert found["accepted"]["waiting"] == 2 and not found["accepted"]["at_least"]
@@ -182,8 +182,8 @@ def test_sessions_and_releases_are_told(live: Live, gateway: LiveGateway) -> Non
     live.publish(*(ad(f"{n:02}", [live.photo(f"{n}.jpg", jpeg(noisy(40, 30, n)))]) for n in (1, 2)))
     with Working(live, run_id="at-work") as working:
         working.wait_for(2)
-        until(lambda: [len(one["releases"]) for one in told(gateway)["sessions"]] == [1])
-        (session,) = told(gateway)["sessions"]
+        until(lambda: [len(one["releases"]) for one in statistics(gateway)["sessions"]] == [1])
+        (session,) = statistics(gateway)["sessions"]
         assert session["state"] == "ready"
         assert session["run"] == {"id": "at-work", "url": "http://dagster.example/runs/at-work"}
         assert session["partitions"] == len(working.partitions)
@@ -193,22 +193,22 @@ def test_sessions_and_releases_are_told(live: Live, gateway: LiveGateway) -> Non
     row = request(live.database, known, requested_by="a test", any_time=True)
     with starting(live.database, row):
         pass
-    until(lambda: len(told(gateway)["releases"]) == 2)
-    now, then = told(gateway)["releases"]
-    assert (now["role"], now["days_owed"], now["rescore"]) == ("live", 0, None)
-    assert (then["role"], then["release"]["id"], then["days_owed"]) == ("candidate", name, 1)
+    until(lambda: len(statistics(gateway)["releases"]) == 2)
+    now, then = statistics(gateway)["releases"]
+    assert (now["role"], now["days_unscored"], now["rescore"]) == ("live", 0, None)
+    assert (then["role"], then["release"]["id"], then["days_unscored"]) == ("candidate", name, 1)
     assert then["rescore"]["state"] == "running" and then["rescore"]["remaining_s"] is None
     rescore(live.database, live.settings, name)
-    until(lambda: told(gateway)["releases"][1]["days_owed"] == 0)
-    then = told(gateway)["releases"][1]
+    until(lambda: statistics(gateway)["releases"][1]["days_unscored"] == 0)
+    then = statistics(gateway)["releases"][1]
     assert then["rescore"]["days_done"] == 1 and then["rescore"]["remaining_s"] == 0
-    assert told(gateway)["sessions"] == []
+    assert statistics(gateway)["sessions"] == []
 
 
 def test_without_a_broker_everything_else_is_told(live: Live) -> None:
     changes = {"gateway_auth": "off", "kafka_bootstrap": "127.0.0.1:9"}
     with live_gateway(live.settings.model_copy(update=changes)) as gateway:
-        found = told(gateway)
+        found = statistics(gateway)
     assert found["lag"] is None and len(found["releases"]) == 1
 
 
@@ -258,7 +258,7 @@ def test_the_cost_does_not_grow_with_the_ads(live: Live) -> None:
         "OUTBOX": {"outbox"},
         "ACCEPTED": {"accepted_ads", "ads"},
         "SESSIONS": {"sessions", "leases"},
-        "RELEASES": {"releases_in_force", "rescores", "release_days"},
+        "RELEASES": {"active_releases", "rescores", "release_days"},
     }
     assert sorted(touched["ACCEPTED"]) == [
         ("accepted_ads", "accepted_ads_accepted_at_idx", 1_000),

@@ -72,8 +72,10 @@ def test_loading_the_definitions_loads_no_model_library() -> None:
         "import sys, lalafo_assets.definitions as d; d.defs(); "
         "print([m for m in ('torch', 'matplotlib', 'sklearn') if m in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    message = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert message.stdout.strip() == "[]"
 
 
 def test_a_session_run_materialises_every_asset_of_the_day(
@@ -112,7 +114,7 @@ def test_the_batch_lane_gives_what_the_stream_gave(
     urls = [environment.photo(f"{n}.jpg", jpeg(noisy(700, 500, n))) for n in range(6)]
     environment.publish(*(ad(str(n), urls[n : n + 2]) for n in range(5)), ad("none", []))
     environment.drain()
-    name = environment.rows("SELECT live FROM lalafo.releases_in_force")[0][0]
+    name = environment.rows("SELECT live FROM lalafo.active_releases")[0][0]
     streamed = environment.rows(SCORES, name)
     vectors = dict(environment.rows("SELECT sha256, embedding::text FROM lalafo.embeddings"))
     with environment.database.cursor() as cursor:
@@ -136,7 +138,7 @@ def test_only_what_is_stale_is_touched(environment: Live, instance: dg.DagsterIn
     environment.drain()
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT DISTINCT run_id FROM lalafo.predictions") == [("run-1",)]
-    other = environment.put_live(random_release(seed=2))
+    other = environment.activate(random_release(seed=2))
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT DISTINCT run_id FROM lalafo.embeddings") == [("run-1",)]
     assert [row[0] for row in environment.rows(SCORES, other)] == ["1"]
@@ -149,7 +151,7 @@ def test_a_run_scores_for_the_release_that_its_tag_names(
     urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(3)]
     environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
     environment.drain()
-    (live,) = environment.rows("SELECT live FROM lalafo.releases_in_force")[0]
+    (live,) = environment.rows("SELECT live FROM lalafo.active_releases")[0]
     before = environment.rows(SCORES, live)
     store = ReleaseStore(environment.settings.resolved_store_url)
     other = install(environment.database, store, random_release(seed=7, backbone_seed=1)).name
@@ -167,7 +169,7 @@ def test_a_run_scores_for_the_release_that_its_tag_names(
     made = instance.get_latest_materialization_event(dg.AssetKey("ad_categories"))
     assert made is not None and made.asset_materialization is not None
     metadata = made.asset_materialization.metadata
-    assert (metadata["days_complete"].value, metadata["days_owed"].value) == (1, 0)
+    assert (metadata["days_complete"].value, metadata["days_unscored"].value) == (1, 0)
     assert f"| {today()} | 3 | 0 | 0 | complete |" in str(metadata["days"].value)
 
 
@@ -214,6 +216,6 @@ def test_a_failure_of_ours_is_told_in_its_own_words(
     job = defs().get_repository_def().get_job(SESSION_JOB)
     done = job.execute_in_process(instance=instance, partition_key=today(), raise_on_error=False)
     (failure,) = done.get_step_failure_events()
-    told = failure.step_failure_data.user_failure_data
-    assert told is not None
-    assert "LALAFO_DATABASE_URL" in str(told.description)
+    message = failure.step_failure_data.user_failure_data
+    assert message is not None
+    assert "LALAFO_DATABASE_URL" in str(message.description)

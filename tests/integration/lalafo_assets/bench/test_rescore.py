@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lalafo_assets.bench.rescore.run import Told, run_bench
+from lalafo_assets.bench.rescore.run import RescoreProgress, run_bench
 
 
 @pytest.mark.parametrize("photos_per_ad", [1.0, 2.5])
@@ -12,12 +12,14 @@ def test_measures_both_ways(photos_per_ad):
     """Both sides score every row in real processes; the line is whole."""
     filled: list[int] = []
     scored: dict[str, list[int]] = {}
-    told = Told(filled.append, lambda name, count: scored.setdefault(name, []).append(count))
-    line = run_bench(rows=2_000, photos_per_ad=photos_per_ad, rounds=1, told=told)
+    on_progress = RescoreProgress(
+        filled.append, lambda name, count: scored.setdefault(name, []).append(count)
+    )
+    line = run_bench(rows=2_000, photos_per_ad=photos_per_ad, rounds=1, on_progress=on_progress)
     found = json.loads(line)
     assert "\n" not in line
     assert filled[-1] == 2_000
     assert scored["round 1 of 1, ours"][-1] == 2_000
     assert (found["rows"], found["photos_per_ad"], found["rounds"]) == (2_000, photos_per_ad, 1)
-    for key in ("rows_per_s", "bare_rows_per_s", "ratio", "rss_mb", "cpu_s_per_million"):
+    for key in ("rows_per_s", "baseline_rows_per_s", "ratio", "rss_mb", "cpu_s_per_million"):
         assert found[key] > 0

@@ -77,12 +77,12 @@ def test_list_shows_the_newest_and_counts_by_reason(database: Database) -> None:
     for offset in range(3):
         refuse(database, offset, at=NOON + timedelta(minutes=offset))
     refuse(database, 9, reason="event_not_json", at=NOON - timedelta(days=1))
-    told = run("list", "--limit", "2")
-    assert told.exit_code == 0, told.output
-    assert told.output.index("ads/0/2 ") < told.output.index("ads/0/1 ")
-    assert "ads/0/0 " not in told.output and "ads/0/9 " not in told.output
-    assert "2 of 4 dead letters" in told.output
-    lines = [line.split() for line in told.output.splitlines()]
+    message = run("list", "--limit", "2")
+    assert message.exit_code == 0, message.output
+    assert message.output.index("ads/0/2 ") < message.output.index("ads/0/1 ")
+    assert "ads/0/0 " not in message.output and "ads/0/9 " not in message.output
+    assert "2 of 4 dead letters" in message.output
+    lines = [line.split() for line in message.output.splitlines()]
     assert ["3", "event_unknown_schema"] in lines and ["1", "event_not_json"] in lines
 
 
@@ -91,28 +91,28 @@ def test_list_filters_by_reason_and_time(database: Database) -> None:
     refuse(database, 0, reason="event_not_json")
     refuse(database, 1)
     refuse(database, 2, at=NOON - timedelta(days=2))
-    told = run("list", "--reason", "event_unknown_schema", "--since", "2026-05-01", "--json")
-    assert [json.loads(line)["subject"] for line in told.output.splitlines()] == [subject(1)]
+    message = run("list", "--reason", "event_unknown_schema", "--since", "2026-05-01", "--json")
+    assert [json.loads(line)["subject"] for line in message.output.splitlines()] == [subject(1)]
 
 
 def test_an_unknown_reason_names_those_there_are() -> None:
     """A typo is no empty list."""
-    told = run("list", "--reason", "event_nope")
-    assert isinstance(told.exception, ConfigurationError)
-    assert "event_not_json" in str(told.exception)
+    message = run("list", "--reason", "event_nope")
+    assert isinstance(message.exception, ConfigurationError)
+    assert "event_not_json" in str(message.exception)
 
 
 def test_show_tells_everything_and_harms_no_terminal(database: Database) -> None:
     """Binary bytes and escape sequences are written out; nothing of them is carried out."""
     refuse(database, 3, original=b'{"title": "\x1b[2J caf\xc3\xa9 [red]"}\xff\x00', key=b"\x07")
-    told = run("show", "ads/0/3")
-    assert told.exit_code == 0, told.output
+    message = run("show", "ads/0/3")
+    assert message.exit_code == 0, message.output
     for part in ("event_unknown_schema", "schema is 2", "ads[0] at offset 3", "run-1", "never"):
-        assert part in told.output
-    assert r'{"title": "\x1b[2J café [red]"}\xff\x00' in told.output
-    assert r"\x07" in told.output
-    assert f"lalafo-replay-of: {subject(3)}" in told.output
-    assert not {"\x1b", "\x00", "\x07"} & set(told.output)
+        assert part in message.output
+    assert r'{"title": "\x1b[2J café [red]"}\xff\x00' in message.output
+    assert r"\x07" in message.output
+    assert f"lalafo-replay-of: {subject(3)}" in message.output
+    assert not {"\x1b", "\x00", "\x07"} & set(message.output)
 
 
 def test_show_gives_programs_the_very_bytes(database: Database) -> None:
@@ -125,9 +125,9 @@ def test_show_gives_programs_the_very_bytes(database: Database) -> None:
 
 def test_what_is_not_there_or_not_one_is_named(database: Database) -> None:
     """No letter: how to list them. Several: which."""
-    told = run("show", "ads/0/77")
-    assert isinstance(told.exception, ConfigurationError)
-    assert "lalafo dlq list" in str(told.exception)
+    message = run("show", "ads/0/77")
+    assert isinstance(message.exception, ConfigurationError)
+    assert "lalafo dlq list" in str(message.exception)
     refuse(database, 3)
     with database.cursor() as cursor:
         cursor.execute(
@@ -144,13 +144,13 @@ def test_a_replay_puts_the_original_back_on_the_topic(database: Database, stream
     original = b'{"schema": 2}\xff'
     refuse(database, 3, original=original, key=b"kg/7")
     refuse(database, 4)
-    told = run("replay", "ads/0/3")
-    assert told.exit_code == 0, told.output
+    message = run("replay", "ads/0/3")
+    assert message.exit_code == 0, message.output
     (record,) = everything_on(stream, stream.config.ads_topic)
     assert (record.key, record.value) == (b"kg/7", original)
     assert record.headers == (("lalafo-replay-of", subject(3).encode()),)
     assert replayed(database) == {subject(3)}
-    assert "1 sent" in told.output
+    assert "1 sent" in message.output
 
 
 def test_a_reason_is_replayed_once_unless_asked_again(database: Database, stream: AdStream) -> None:
@@ -171,8 +171,8 @@ def test_a_reason_is_replayed_once_unless_asked_again(database: Database, stream
 def test_a_dry_run_sends_nothing(database: Database, stream: AdStream) -> None:
     """It names what it would send."""
     refuse(database, 3)
-    told = run("replay", "--all", "--dry-run")
-    assert f"would send {subject(3)}" in told.output and "nothing was sent" in told.output
+    message = run("replay", "--all", "--dry-run")
+    assert f"would send {subject(3)}" in message.output and "nothing was sent" in message.output
     assert everything_on(stream, stream.config.ads_topic) == []
     assert replayed(database) == set()
 
@@ -184,9 +184,9 @@ def test_a_letter_that_cannot_be_sent_is_told_and_stops_no_other(
     refuse(database, 1, original=None, reason="event_empty")
     refuse(database, 2, original=b"x" * (2**20 - 140))
     refuse(database, 3)
-    told = run("replay", "--all")
-    assert told.exit_code == 1
-    assert "nothing to send again" in told.output and "larger than" in told.output
+    message = run("replay", "--all")
+    assert message.exit_code == 1
+    assert "nothing to send again" in message.output and "larger than" in message.output
     assert replayed(database) == {subject(3)}
     assert len(everything_on(stream, stream.config.ads_topic)) == 1
 
@@ -208,9 +208,9 @@ def test_what_nobody_acknowledged_is_not_called_replayed(
         with pytest.raises(RetryableError, match="0 of 1 were sent"):
             replay(database, publisher, "ads", next(chosen(database, Choice())))
     monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
-    told = run("replay", "--all")
-    assert isinstance(told.exception, RetryableError)
-    assert "LALAFO_KAFKA_BOOTSTRAP" in str(told.exception)
+    message = run("replay", "--all")
+    assert isinstance(message.exception, RetryableError)
+    assert "LALAFO_KAFKA_BOOTSTRAP" in str(message.exception)
     assert replayed(database) == set()
 
 

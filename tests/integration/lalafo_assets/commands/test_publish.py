@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.client import Away, NotAllowed
+from gateway.client import NotAllowed, ServiceUnavailable
 from lalafo_assets.commands.publishing import Published, publish_lines
 from tests.support.gateway_place import Place
 from tests.support.live_session import ad
@@ -44,7 +44,7 @@ def test_good_lines_go_and_bad_ones_are_told(place: Place) -> None:
     )
     seen: list[int] = []
     done = publish_lines(
-        given, url=place.url, key=place.key, told=lambda now: seen.append(now.lines)
+        given, url=place.url, key=place.key, on_progress=lambda now: seen.append(now.lines)
     )
     assert (done.accepted, done.superseded, done.waiting) == (3, 0, 0)
     assert [(refused.number, refused.reason) for refused in done.refused] == [
@@ -84,10 +84,12 @@ def test_a_pipe_s_lines_go_at_once(place: Place) -> None:
             until(lambda number=number: progress.accepted == number)  # type: ignore[misc]
             yield from lines(event("pipe", str(number)))
 
-    def told(now: Published) -> None:
+    def on_progress(now: Published) -> None:
         progress.accepted = now.accepted
 
-    assert publish_lines(slowly(), url=place.url, key=place.key, told=told).accepted == 3
+    assert (
+        publish_lines(slowly(), url=place.url, key=place.key, on_progress=on_progress).accepted == 3
+    )
 
 
 def test_what_fails_every_line_ends_it(place: Place) -> None:
@@ -97,7 +99,7 @@ def test_what_fails_every_line_ends_it(place: Place) -> None:
     for key in ("", reader):
         with pytest.raises(NotAllowed):
             publish_lines(given, url=place.url, key=key)
-    with pytest.raises(Away):
+    with pytest.raises(ServiceUnavailable):
         publish_lines(given, url="http://127.0.0.1:9", key="", patience_s=0)
     assert statuses(place, "none") == {}
 

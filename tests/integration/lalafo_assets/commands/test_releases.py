@@ -10,7 +10,7 @@ from lalafo_assets.cli import app
 from ops.errors import LalafoError
 from ops.models.release import Release
 from resources.postgres.database import Database
-from resources.releases.active import propose, read_in_force
+from resources.releases.active import propose, read_active_releases
 from resources.releases.coverage import read_coverage
 from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import latest, request
@@ -37,7 +37,7 @@ def first(home: Path, database: Database, release: Release) -> RegisteredRelease
     elsewhere = home / "elsewhere"
     ReleaseStore(str(elsewhere)).save(release)
     assert "is live" in lalafo("releases", "install", str(elsewhere))
-    live = read_in_force(database).live
+    live = read_active_releases(database).live
     add_ads(database, live, {FIRST: 4, SECOND: 3, THIRD: 2})
     return live
 
@@ -66,7 +66,7 @@ def refusal(*words: str) -> str:
     return str(result.exception)
 
 
-def told(database: Database) -> list[dict]:
+def promoted_events(database: Database) -> list[dict]:
     found = rows(
         database, "SELECT value FROM lalafo.outbox WHERE key = 'release_promoted' ORDER BY id"
     )
@@ -81,9 +81,9 @@ def test_a_later_release_is_only_installed(
     name = ReleaseStore(str(other)).save(random_release(seed=3)).name
     said = lalafo("releases", "install", str(other))
     assert f"lalafo releases check {name}" in said and f"lalafo rescore {name}" in said
-    assert read_in_force(database).live.name == first.name
+    assert read_active_releases(database).live.name == first.name
     assert f"{name} is live" in lalafo("releases", "install", str(other), "--live")
-    assert read_in_force(database).live.name == name
+    assert read_active_releases(database).live.name == name
     assert "already" in lalafo("releases", "install", str(other))
 
 
@@ -111,11 +111,11 @@ def test_a_catalogue_is_scored_here_compared_promoted_and_taken_back(
 
     said = lalafo("promote", second.name)
     assert f"{first.name} was live; {second.name} is live now" in said
-    assert "lalafo promote --back" in said and "Kafka is out of reach" in said
-    assert read_in_force(database).live.name == second.name
-    lalafo("promote", "--back")
-    assert read_in_force(database).live.name == first.name
-    assert [(e["release"], e["instead_of"]) for e in told(database)] == [
+    assert "lalafo promote --rollback" in said and "Kafka is out of reach" in said
+    assert read_active_releases(database).live.name == second.name
+    lalafo("promote", "--rollback")
+    assert read_active_releases(database).live.name == first.name
+    assert [(e["release"], e["instead_of"]) for e in promoted_events(database)] == [
         (second.name, first.name),
         (first.name, second.name),
     ]
@@ -125,19 +125,19 @@ def test_promotion_is_refused_while_days_are_owed(
     home: Path, database: Database, second: RegisteredRelease
 ) -> None:
     """The days are named; --allow-partial flips all the same and names them."""
-    live = read_in_force(database).live.name
+    live = read_active_releases(database).live.name
     assert f"lalafo rescore {second.name}" in refusal("promote", second.name)  # no candidate yet
     propose(database, second.name)
     why = refusal("promote", second.name)
     assert "3 days" in why and "2026-03-01 to 2026-03-05" in why
     assert f"lalafo rescore {second.name}" in why and "--allow-partial" in why
-    assert read_in_force(database).live.name == live and told(database) == []
+    assert read_active_releases(database).live.name == live and promoted_events(database) == []
     said = lalafo("promote", second.name, "--allow-partial")
     assert "3 days are owed" in said and "2026-03-01 to 2026-03-02, 2026-03-05" in said
-    (event,) = told(database)
-    assert event["owed_days"] == ["2026-03-01", "2026-03-02", "2026-03-05"]
+    (event,) = promoted_events(database)
+    assert event["unscored_days"] == ["2026-03-01", "2026-03-02", "2026-03-05"]
     assert run("promote").exit_code == 2
-    assert run("promote", second.name, "--back").exit_code == 2
+    assert run("promote", second.name, "--rollback").exit_code == 2
 
 
 def test_what_can_not_go_on_says_what_to_do(
@@ -146,7 +146,7 @@ def test_what_can_not_go_on_says_what_to_do(
     """Without Dagster, with a release that was refused, with nothing to go back to."""
     assert "--here" in refusal("rescore", second.name)
     assert latest(database, second.name) is None  # nothing was asked for
-    assert "no release to go back to" in refusal("promote", "--back")
+    assert "no release to go back to" in refusal("promote", "--rollback")
     assert "no release named" in refusal("rescore", "nothing", "--here")
     assert "nothing to compare" in refusal("diff")
     bad = judged(database, home, random_release(seed=5), why="recall of 'lamp' fell")
@@ -166,7 +166,7 @@ def test_a_request_is_cancelled_and_a_candidate_withdrawn(
     request(database, second, requested_by="x", any_time=False)
     propose(database, second.name)
     assert "scored no longer" in lalafo("releases", "withdraw", second.name)
-    assert read_in_force(database).candidate is None
+    assert read_active_releases(database).candidate is None
     assert [row[0] for row in rows(database, "SELECT DISTINCT state FROM lalafo.rescores")] == [
         "cancelled"
     ]
@@ -213,4 +213,4 @@ def test_a_photo_missing_from_the_store_is_told(
     assert "1 days are still owed" in why and "2026-03-02" in why and "1 photos" in why
     row = latest(database, second.name)
     assert row is not None and row.state == "cancelled"
-    assert [d.isoformat() for d in read_coverage(database, second.name).owed] == ["2026-03-02"]
+    assert [d.isoformat() for d in read_coverage(database, second.name).unscored] == ["2026-03-02"]

@@ -59,7 +59,7 @@ def run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     )
 
 
-def told(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
+def counts_by_duty(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
     """Each duty's counts, from the metadata of its output."""
     return {
         event.step_key: {
@@ -88,7 +88,7 @@ def test_a_run_does_every_duty_and_says_what_it_did(
     set_the_scene(database, tmp_path, topic)
     result = run(instance)
     assert result.success
-    counts = told(result)
+    counts = counts_by_duty(result)
     assert sorted(counts) == DUTIES
     assert (counts["remove_photos"]["removed"], counts["remove_photos"]["objects"]) == (1, 2)
     assert counts["remove_releases"] == {"retired": 0, "emptied": 0, "embeddings": 0}
@@ -101,7 +101,7 @@ def test_a_run_does_every_duty_and_says_what_it_did(
     assert {record.key for record in everything_on(stream, topic)} == {b"kg/9", b"kg/1"}
     lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert "received 1, out of reach 0, unreadable 0" in lines
-    again = told(run(instance))
+    again = counts_by_duty(run(instance))
     assert sum(int(str(n)) for counts in again.values() for n in counts.values()) == 0
 
 
@@ -118,12 +118,12 @@ def test_a_duty_that_fails_stops_no_other_and_fails_the_run(
     monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
     result = run(instance)
     assert not result.success
-    assert sorted(told(result)) == [duty for duty in DUTIES if duty != "send_outbox"]
+    assert sorted(counts_by_duty(result)) == [duty for duty in DUTIES if duty != "send_outbox"]
     (failed,) = result.get_step_failure_events()
     assert failed.step_key == "send_outbox"
     assert "LALAFO_KAFKA_BOOTSTRAP" in str(failed.event_specific_data.user_failure_data.description)
     monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", stream.config.bootstrap)
-    assert told(run(instance))["send_outbox"] == {"sent": 2, "left": 0}
+    assert counts_by_duty(run(instance))["send_outbox"] == {"sent": 2, "left": 0}
 
 
 def tick(instance: dg.DagsterInstance) -> object:

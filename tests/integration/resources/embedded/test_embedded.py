@@ -171,18 +171,18 @@ def test_data_of_another_version_is_refused_with_the_mend(home: Path) -> None:
 
 def test_a_home_that_is_no_folder_is_told_in_one_line(home: Path) -> None:
     (home / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="LALAFO_HOME") as told:
+    with pytest.raises(ConfigurationError, match="LALAFO_HOME") as message:
         EmbeddedPostgres(home / "file").start()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
 
 
 def test_postgresqls_own_refusal_is_told_in_one_line(home: Path) -> None:
     """Its reason and its log, not a traceback of pg_ctl."""
     server = EmbeddedPostgres(home, overrides={"shared_buffers": "plenty"})
-    with pytest.raises(ConfigurationError, match="shared_buffers") as told:
+    with pytest.raises(ConfigurationError, match="shared_buffers") as message:
         server.start()
-    assert "\n" not in str(told.value)
-    assert str(server.log_file) in str(told.value)
+    assert "\n" not in str(message.value)
+    assert str(server.log_file) in str(message.value)
 
 
 # The broker -------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def owe(database: Database, topic: str, *numbers: int) -> None:
             put(cursor, topic, b"kg/%d" % number, b"value %d" % number)
 
 
-def owed(database: Database) -> list[bytes]:
+def pending(database: Database) -> list[bytes]:
     with database.cursor() as cursor:
         cursor.execute("SELECT value FROM lalafo.outbox ORDER BY id")
         return [value for (value,) in cursor.fetchall()]
@@ -41,7 +41,7 @@ def test_what_is_owed_goes_out_once_and_in_order(database: Database, stream: AdS
     owe(database, topic, 1, 2, 3)
     with stream.publisher() as publisher:
         assert relay(database, publisher, older_than_s=0, limit=2) == 2
-        assert owed(database) == [b"value 3"]
+        assert pending(database) == [b"value 3"]
         assert relay(database, publisher, older_than_s=0, limit=2) == 1
         assert relay(database, publisher, older_than_s=0, limit=2) == 0
     found = everything_on(stream, topic)
@@ -61,7 +61,7 @@ def test_young_rows_are_left_to_their_writer(database: Database, stream: AdStrea
         )
     with stream.publisher() as publisher:
         assert relay(database, publisher, older_than_s=5, limit=10) == 1
-    assert owed(database) == [b"value 2"]
+    assert pending(database) == [b"value 2"]
 
 
 def test_rows_of_a_transaction_that_fails_are_never_owed(
@@ -92,7 +92,7 @@ def test_two_relays_at_once_lose_nothing_and_share(database: Database, stream: A
     found = [r.value for r in everything_on(stream, topic)]
     assert sum(sent) == 300, f"sent {sent}"
     assert len(found) == 300 and len(set(found)) == 300, f"{len(found)} on the topic"
-    assert owed(database) == []
+    assert pending(database) == []
 
 
 def test_rows_under_another_relays_lock_are_skipped(database: Database, stream: AdStream) -> None:
@@ -105,7 +105,7 @@ def test_rows_under_another_relays_lock_are_skipped(database: Database, stream: 
                 "SELECT FROM lalafo.outbox WHERE value = 'value 1' FOR UPDATE SKIP LOCKED"
             )
             assert relay(database, publisher, older_than_s=0, limit=10) == 2
-        assert owed(database) == [b"value 1"]
+        assert pending(database) == [b"value 1"]
         assert relay(database, publisher, older_than_s=0, limit=10) == 1
     assert len(everything_on(stream, topic)) == 3
 
@@ -122,7 +122,7 @@ def test_a_row_that_is_refused_for_good_stays_and_stops_no_other(
     with stream.publisher() as publisher:
         with pytest.raises(ConfigurationError, match=r"row \d+ of lalafo.outbox is refused"):
             relay(database, publisher, older_than_s=0, limit=10)
-        assert owed(database) == [b"x" * 2**20]
+        assert pending(database) == [b"x" * 2**20]
     assert len(everything_on(stream, topic)) == 2
 
 
@@ -146,7 +146,7 @@ def test_what_the_broker_itself_refuses_stays(database: Database, stream: AdStre
         for _ in range(2):
             with pytest.raises(ConfigurationError, match=r"max\.message\.bytes"):
                 relay(database, publisher, older_than_s=0, limit=10)
-            assert owed(database) == [b"x" * 5_000]
+            assert pending(database) == [b"x" * 5_000]
             owe(database, stream.config.scored_topic, 3)
     found = {r.value for r in everything_on(stream, stream.config.scored_topic)}
     assert found == {b"value 1", b"value 2", b"value 3"}
@@ -168,7 +168,7 @@ def test_a_broker_that_is_gone_leaves_every_row(
     server.stop()
     with pytest.raises(RetryableError, match="LALAFO_KAFKA_BOOTSTRAP"):
         relay(database, publisher, older_than_s=0, limit=10)
-    assert len(owed(database)) == 3
+    assert len(pending(database)) == 3
     with pytest.raises(RetryableError, match="before closing"):
         publisher.close(0.1)
     stream.close()

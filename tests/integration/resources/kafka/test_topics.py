@@ -137,9 +137,9 @@ def test_an_offset_beyond_the_log_is_told_and_never_reset(
     assert stream.outside_log({0: 7, 1: 0}) == (beyond,)
     assert stream.outside_log({0: 1}) == ()  # the end is a position like any other
     with stream.consumer() as consumer:
-        with pytest.raises(OffsetOutOfLogError) as told:
+        with pytest.raises(OffsetOutOfLogError) as message:
             consumer.assign({0: 7, 1: 0})
-        assert told.value.positions == (beyond,)
+        assert message.value.positions == (beyond,)
         assert consumer.assigned() == []
 
 
@@ -242,9 +242,9 @@ def test_what_the_embedded_broker_trims_is_told_while_reading(
             for _ in range(8):
                 publisher.publish(topic, None, b"x" * 1_000_000, partition=0)
             publisher.flush(PATIENCE_S)
-            with pytest.raises(OffsetOutOfLogError) as told:
+            with pytest.raises(OffsetOutOfLogError) as message:
                 read(consumer, 1)
-            (position,) = told.value.positions
+            (position,) = message.value.positions
             assert (position.offset, position.end) == (0, 8)
             assert 0 < position.beginning < 8
             consumer.assign({0: position.beginning})
@@ -265,9 +265,9 @@ def test_no_broker_at_start_is_told_at_once_by_the_settings_name() -> None:
     stream = AdStream.from_settings(Settings(kafka_bootstrap=address))
     for start in (stream.consumer, stream.publisher, stream.stream_id, stream.ensure_topics):
         began = time.monotonic()
-        with pytest.raises(RetryableError, match="LALAFO_KAFKA_BOOTSTRAP") as told:
+        with pytest.raises(RetryableError, match="LALAFO_KAFKA_BOOTSTRAP") as message:
             start()
-        assert address in str(told.value)
+        assert address in str(message.value)
         assert time.monotonic() - began < 5
 
 
@@ -354,10 +354,10 @@ def test_a_position_that_was_trimmed_away_is_told_while_reading(on_kafka: AdStre
         admin = KafkaAdminClient(bootstrap_servers=on_kafka.config.bootstrap)
         admin.delete_records({TopicPartition(topic, 0): 3})
         admin.close()
-        with pytest.raises(OffsetOutOfLogError) as told:
+        with pytest.raises(OffsetOutOfLogError) as message:
             read(consumer, 1)
-        assert told.value.positions == (OffsetOutOfLog(topic, 0, offset=0, beginning=3, end=5),)
-        consumer.assign({0: told.value.positions[0].beginning})
+        assert message.value.positions == (OffsetOutOfLog(topic, 0, offset=0, beginning=3, end=5),)
+        consumer.assign({0: message.value.positions[0].beginning})
         assert [r.offset for r in read(consumer, 2)] == [3, 4]
 
 

@@ -65,6 +65,15 @@ WRITES = {
         "INSERT INTO lalafo.stream_minutes (minute, run_id, events, photos, statuses, labels, "
         f"failures, latencies) VALUES ({SEEN}, %(id)s, 1, 1, '{{}}', '{{}}', '{{}}', '{{}}')",
     ),
+    # The older names are views from here on: code of the last version still writes to them.
+    "0006": (
+        "SELECT FROM lalafo.active_releases FOR SHARE",
+        "SELECT FROM lalafo.releases_in_force FOR SHARE",
+        "INSERT INTO lalafo.orphaned_photos (sha256) VALUES (%(sha)s) ON CONFLICT DO NOTHING",
+        "INSERT INTO lalafo.photos_let_go (sha256) VALUES (%(sha)s) "
+        "ON CONFLICT (sha256) DO UPDATE SET since = now()",
+        "INSERT INTO lalafo.release_changes (kind, release) VALUES ('rolled_back', 'first')",
+    ),
 }
 FIRST_ROWS = (
     "INSERT INTO lalafo.releases (name, digest, backbone, manifest) VALUES ('first', 'd', 'b', "

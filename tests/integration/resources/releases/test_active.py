@@ -8,14 +8,14 @@ import pytest
 
 from ops.errors import ConfigurationError, NotReadyError
 from resources.releases.active import (
+    activate,
     announce,
     promote,
     propose,
-    put_live,
+    read_active_releases,
     read_announced,
-    read_in_force,
     retire_previous,
-    take_back,
+    rollback,
     withdraw,
 )
 from resources.releases.coverage import read_coverage, settle
@@ -37,8 +37,8 @@ def stored(live: Live) -> Live:
     return live
 
 
-def in_force(live: Live) -> tuple[str, str | None, str | None]:
-    found = read_in_force(live.database)
+def active(live: Live) -> tuple[str, str | None, str | None]:
+    found = read_active_releases(live.database)
     return (
         found.live.name,
         found.candidate and found.candidate.name,
@@ -46,7 +46,7 @@ def in_force(live: Live) -> tuple[str, str | None, str | None]:
     )
 
 
-def told(live: Live) -> list[dict]:
+def promoted_events(live: Live) -> list[dict]:
     rows = live.rows("SELECT value FROM lalafo.outbox WHERE key = 'release_promoted' ORDER BY id")
     return [json.loads(row[0]) for row in rows]
 
@@ -65,36 +65,36 @@ def test_a_release_that_was_not_judged_or_failed_is_no_candidate(stored: Live) -
 
 
 def test_a_candidate_owes_every_day_and_is_promoted_when_it_owes_none(stored: Live) -> None:
-    database, before = stored.database, read_in_force(stored.database).live.name
+    database, before = stored.database, read_active_releases(stored.database).live.name
     name = judged(database, stored.settings, random_release(1))
     propose(database, name)
     propose(database, name)  # again is a no-op
-    assert in_force(stored) == (before, name, None)
+    assert active(stored) == (before, name, None)
     coverage = read_coverage(database, name)
-    assert coverage.days == len(coverage.owed) == 1
+    assert coverage.days == len(coverage.unscored) == 1
     with pytest.raises(NotReadyError, match="1 days are not scored"):
         promote(database, name, scored_topic=TOPIC)
-    assert in_force(stored) == (before, name, None) and told(stored) == []
+    assert active(stored) == (before, name, None) and promoted_events(stored) == []
 
     (state,) = rescore(database, stored.settings, name)
     assert (state.ads, state.unscored, state.unembedded) == (12, 0, 0)
     assert promote(database, name, scored_topic=TOPIC) == ()
-    assert in_force(stored) == (name, None, before)
-    (event,) = told(stored)
+    assert active(stored) == (name, None, before)
+    (event,) = promoted_events(stored)
     assert event["kind"] == "release_promoted"
-    assert (event["release"], event["instead_of"], event["owed_days"]) == (name, before, [])
+    assert (event["release"], event["instead_of"], event["unscored_days"]) == (name, before, [])
     assert without_a_value(database, name) == []
 
-    assert take_back(database, scored_topic=TOPIC) == (before, ())
-    assert in_force(stored) == (before, None, name)
-    assert take_back(database, scored_topic=TOPIC) == (name, ())
-    assert [event["release"] for event in told(stored)] == [name, before, name]
+    assert rollback(database, scored_topic=TOPIC) == (before, ())
+    assert active(stored) == (before, None, name)
+    assert rollback(database, scored_topic=TOPIC) == (name, ())
+    assert [event["release"] for event in promoted_events(stored)] == [name, before, name]
     changes = stored.rows("SELECT kind, release FROM lalafo.release_changes ORDER BY id")
     assert changes[1:] == [
         ("proposed", name),
         ("promoted", name),
-        ("taken_back", before),
-        ("taken_back", name),
+        ("rolled_back", before),
+        ("rolled_back", name),
     ]
 
 
@@ -102,7 +102,7 @@ def test_a_partial_promotion_is_asked_for_and_tells_what_is_owed(stored: Live) -
     name = judged(stored.database, stored.settings, random_release(1))
     propose(stored.database, name)
     (day,) = promote(stored.database, name, scored_topic=TOPIC, allow_partial=True)
-    assert told(stored)[0]["owed_days"] == [day.isoformat()]
+    assert promoted_events(stored)[0]["unscored_days"] == [day.isoformat()]
     assert len(without_a_value(stored.database, name)) == 12
     rescore(stored.database, stored.settings, name)
     assert without_a_value(stored.database, name) == []
@@ -138,8 +138,8 @@ def test_a_verdict_against_another_live_release_counts_no_more(stored: Live) -> 
 def test_there_is_a_way_back_until_it_is_retired(stored: Live) -> None:
     database = stored.database
     with pytest.raises(NotReadyError, match="no release to go back to"):
-        take_back(database, scored_topic=TOPIC)
-    before = read_in_force(database).live.name
+        rollback(database, scored_topic=TOPIC)
+    before = read_active_releases(database).live.name
     name = judged(database, stored.settings, random_release(1))
     propose(database, name)
     rescore(database, stored.settings, name)
@@ -150,19 +150,19 @@ def test_there_is_a_way_back_until_it_is_retired(stored: Live) -> None:
             "UPDATE lalafo.release_changes SET changed_at = changed_at - interval '2 days'"
         )
     assert retire_previous(database, after_days=1) == before
-    assert in_force(stored) == (name, None, None)
+    assert active(stored) == (name, None, None)
     with pytest.raises(NotReadyError, match="KEEP_SUPERSEDED_DAYS"):
-        take_back(database, scored_topic=TOPIC)
+        rollback(database, scored_topic=TOPIC)
 
 
 def test_an_announced_release_changes_nothing_yet(stored: Live) -> None:
     database = stored.database
-    before = in_force(stored)
+    before = active(stored)
     name = judged(database, stored.settings, random_release(1))
     announce(database, name)
     announced = read_announced(database)
     assert announced is not None and announced.name == name
-    assert in_force(stored) == before
+    assert active(stored) == before
     withdraw(database, name)
     assert read_announced(database) is None
 
@@ -182,7 +182,7 @@ def test_settling_removes_what_was_overtaken_and_leaves_the_day_open(stored: Liv
         cursor.execute("UPDATE lalafo.release_days SET completed_at = NULL")
     assert left_over(database, name) == [("03", 0), ("04", 1)]
     known = find_release(database, name)
-    (state,) = settle(database, known, read_coverage(database, name).owed)
+    (state,) = settle(database, known, read_coverage(database, name).unscored)
     assert (state.ads, state.unscored, state.complete) == (11, 1, False)
     assert left_over(database, name) == []
     assert not read_coverage(database, name).complete
@@ -195,10 +195,10 @@ def test_settling_waits_for_a_commit_that_is_under_way(stored: Live) -> None:
     database = stored.database
     name = judged(database, stored.settings, random_release(1))
     propose(database, name)
-    known, days = find_release(database, name), read_coverage(database, name).owed
+    known, days = find_release(database, name), read_coverage(database, name).unscored
     done = threading.Event()
     with database.begin() as connection:
-        connection.exec_driver_sql("SELECT FROM lalafo.releases_in_force FOR SHARE")
+        connection.exec_driver_sql("SELECT FROM lalafo.active_releases FOR SHARE")
         thread = threading.Thread(target=lambda: (settle(database, known, days), done.set()))
         thread.start()
         assert not done.wait(0.3)
@@ -208,14 +208,14 @@ def test_settling_waits_for_a_commit_that_is_under_way(stored: Live) -> None:
 
 def test_putting_a_release_live_over_a_catalogue_owes_its_days(stored: Live) -> None:
     name = judged(stored.database, stored.settings, random_release(1))
-    put_live(stored.database, name)
-    assert len(read_coverage(stored.database, name).owed) == 1
+    activate(stored.database, name)
+    assert len(read_coverage(stored.database, name).unscored) == 1
 
 
 def test_readers_see_one_release_or_the_other_through_flips(stored: Live) -> None:
     """Never a mix, never a gap: each answer is what its release says of the ad."""
     database, names = stored.database, []
-    names.append(read_in_force(database).live.name)
+    names.append(read_active_releases(database).live.name)
     names.append(judged(database, stored.settings, random_release(1)))
     propose(database, names[1])
     rescore(database, stored.settings, names[1])
@@ -234,7 +234,7 @@ def test_readers_see_one_release_or_the_other_through_flips(stored: Live) -> Non
             seen.append(
                 stored.rows(
                     "SELECT p.release, a.ad_id, p.score FROM lalafo.ads AS a "
-                    "CROSS JOIN lalafo.releases_in_force AS f LEFT JOIN lalafo.predictions AS p "
+                    "CROSS JOIN lalafo.active_releases AS f LEFT JOIN lalafo.predictions AS p "
                     "ON p.release = f.live AND p.catalog = a.catalog AND p.ad_id = a.ad_id"
                 )
             )
@@ -245,7 +245,7 @@ def test_readers_see_one_release_or_the_other_through_flips(stored: Live) -> Non
     promote(database, names[1], scored_topic=TOPIC)
     for _ in range(10):
         time.sleep(0.02)
-        take_back(database, scored_topic=TOPIC)
+        rollback(database, scored_topic=TOPIC)
     stop.set()
     for reader in readers:
         reader.join()

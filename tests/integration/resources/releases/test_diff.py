@@ -14,7 +14,7 @@ from ops.models.release import Release
 from ops.tasks import Task, task_by_name
 from resources.dagster.names import RELEASE_DIFF
 from resources.postgres.database import Database
-from resources.releases.active import propose, put_live
+from resources.releases.active import activate, propose
 from resources.releases.diff import compare, examples
 from resources.releases.registry import RegisteredRelease
 from resources.storage.photos import PhotoStore
@@ -33,7 +33,7 @@ def two(
     monkeypatch.setenv("LALAFO_DATABASE_URL", database.url.render_as_string())
     monkeypatch.setenv("LALAFO_STORE_URL", str(tmp_path / "store"))
     live = known(database, tmp_path, release)
-    put_live(database, live.name)
+    activate(database, live.name)
     add_ads(database, live, {FIRST: 4, SECOND: 3})
     candidate = judged(database, tmp_path, random_release(seed=1))
     propose(database, candidate.name)
@@ -61,7 +61,7 @@ def test_every_ad_is_counted_once(
     live, candidate = two
     found = compare(database, live=live.name, candidate=candidate.name, tasks=[CATEGORY])
     (task,) = found.tasks
-    assert (found.days, found.owed) == (2, 2)
+    assert (found.days, found.unscored) == (2, 2)
     assert task.moves == {
         ("chair", "chair"): 1,
         ("chair", "lamp"): 2,
@@ -126,7 +126,7 @@ def test_the_asset_shows_numbers_pictures_and_what_is_owed(
     assert event is not None and event.asset_materialization is not None
     shown = event.asset_materialization.metadata
     assert (shown["live"].value, shown["candidate"].value) == (live.name, candidate.name)
-    assert (shown["days"].value, shown["days_owed"].value) == (2, 2)
+    assert (shown["days"].value, shown["days_unscored"].value) == (2, 2)
     assert (shown["category_ads"].value, shown["category_changed"].value) == (5, 3)
     assert "| chair | lamp | 2 |" in str(shown["category_moves"].value)
     for name in ("category_matrix", "category_score_shift"):
@@ -141,7 +141,7 @@ def test_without_a_candidate_there_is_nothing_to_compare(
     lines = summary(read_diff(database))
     assert lines[0].startswith("category: 3 of 5 ads change their label (60.0%)")
     assert lines[1] == f"not complete: 2 of 2 days are owed by {candidate.name}"
-    put_live(database, live.name)
+    activate(database, live.name)
     with pytest.raises(NotReadyError, match="only release in force"):
         read_diff(database)
-    assert rows(database, "SELECT candidate FROM lalafo.releases_in_force") == [(None,)]
+    assert rows(database, "SELECT candidate FROM lalafo.active_releases") == [(None,)]

@@ -16,7 +16,7 @@ from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, RESCORE_TAG
 from resources.dagster.release_scores import BEHIND_CHECK
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
-from resources.releases.active import propose, put_live, read_in_force, withdraw
+from resources.releases.active import activate, propose, read_active_releases, withdraw
 from resources.releases.coverage import open_days, reopen_day
 from resources.releases.registry import RegisteredRelease, write_verdict
 from resources.rescoring.attempts import at_work, is_at_work, latest, mark_cancelled, request
@@ -47,7 +47,7 @@ def live(
     monkeypatch.setenv("LALAFO_DATABASE_URL", database.url.render_as_string())
     monkeypatch.setenv("LALAFO_STORE_URL", str(tmp_path / "store"))
     made = known(database, tmp_path, release)
-    put_live(database, made.name)
+    activate(database, made.name)
     add_ads(database, made, {FIRST: 4, SECOND: 3, THIRD: 2})
     return made
 
@@ -153,10 +153,12 @@ def test_a_release_that_passed_is_announced_proposed_and_run_as_one_backfill(
     sensor.tick()
     row = latest(database, name)
     assert row is not None and row.state == "waiting"
-    assert rows(database, "SELECT announced FROM lalafo.releases_in_force") == [(name,)]
-    assert read_in_force(database).candidate is None  # sessions first get a chance to load it
+    assert rows(database, "SELECT announced FROM lalafo.active_releases") == [(name,)]
+    assert (
+        read_active_releases(database).candidate is None
+    )  # sessions first get a chance to load it
     sensor.tick()
-    candidate = read_in_force(database).candidate
+    candidate = read_active_releases(database).candidate
     assert candidate is not None and candidate.name == name
     for again in (sensor, Sensor(instance), Sensor(restart()), Sensor(restart())):
         again.tick()
@@ -199,12 +201,12 @@ def test_a_release_that_did_not_pass_or_was_judged_against_another_is_left_alone
     sensor.tick()
     assert states(database) == []
     request(database, bad, requested_by="a person", any_time=True)
-    _, told = sensor.tick()
-    assert "recall of 'lamp' fell" in told
+    _, message = sensor.tick()
+    assert "recall of 'lamp' fell" in message
     write_verdict(database, bad.name, {"passed": True, "against": "another", "why": []})
     sensor.tick()
     assert states(database) == ["cancelled"]
-    assert rows(database, "SELECT announced FROM lalafo.releases_in_force") == [(None,)]
+    assert rows(database, "SELECT announced FROM lalafo.active_releases") == [(None,)]
 
 
 def test_an_older_release_is_not_asked_for(
@@ -239,13 +241,13 @@ def test_it_waits_for_sessions_to_load_the_release_a_minute_at_most(
         )
     sensor = Sensor(restart())
     for _ in range(3):
-        _, told = sensor.tick()
-    assert "1 sessions are still loading" in told
-    assert read_in_force(database).candidate is None
+        _, message = sensor.tick()
+    assert "1 sessions are still loading" in message
+    assert read_active_releases(database).candidate is None
     with database.cursor() as cursor:
         cursor.execute("UPDATE lalafo.sessions SET warm = %s", ([name],))
     sensor.tick()
-    assert read_in_force(database).candidate is not None
+    assert read_active_releases(database).candidate is not None
 
     withdraw(database, name)
     with database.cursor() as cursor:
@@ -256,10 +258,10 @@ def test_it_waits_for_sessions_to_load_the_release_a_minute_at_most(
     sensor = Sensor(sensor.instance)
     sensor.tick()
     sensor.tick()
-    assert read_in_force(database).candidate is None
+    assert read_active_releases(database).candidate is None
     monkeypatch.setattr("resources.rescoring.steps.WARM_WITHIN_S", 0.0)
     sensor.tick()
-    assert read_in_force(database).candidate is not None
+    assert read_active_releases(database).candidate is not None
 
 
 def test_outside_its_window_a_request_waits_and_is_not_skipped(
@@ -277,8 +279,8 @@ def test_outside_its_window_a_request_waits_and_is_not_skipped(
     instance = restart()
     sensor = Sensor(instance)
     row = request(database, live, requested_by="the schedule", any_time=False)
-    _, told = sensor.tick()
-    assert "waits for" in told and backfills(instance) == []
+    _, message = sensor.tick()
+    assert "waits for" in message and backfills(instance) == []
     request(database, live, requested_by="a person", any_time=True)
     sensor.tick()
     assert backfills(instance) == [(row.backfill_id, "REQUESTED")]
@@ -300,8 +302,8 @@ def test_a_finished_one_is_done_and_the_diff_is_asked_for_once(
     row = latest(database, name)
     assert row is not None and row.state == "done" and row.finished_at is not None
     assert asked.run_key == f"diff {row.backfill_id}"
-    requests, told = sensor.tick()
-    assert (requests, told) == ([], "nothing to do")
+    requests, message = sensor.tick()
+    assert (requests, message) == ([], "nothing to do")
 
 
 def test_a_backfill_that_failed_is_told_and_goes_on_with_what_is_left(
@@ -317,8 +319,8 @@ def test_a_backfill_that_failed_is_told_and_goes_on_with_what_is_left(
     assert first is not None
     close(database, release.name, SECOND)
     end(instance, first.backfill_id, BulkActionStatus.COMPLETED_FAILED)
-    _, told = sensor.tick()
-    assert f"lalafo rescore {release.name}" in told and "2 of 3 days are owed" in told
+    _, message = sensor.tick()
+    assert f"lalafo rescore {release.name}" in message and "2 of 3 days are owed" in message
     sensor.tick()
     assert states(database) == ["cancelled"]
     second = request(database, release, requested_by="a person", any_time=True)

@@ -45,7 +45,7 @@ def quiet(_: object) -> None:
 @pytest.fixture
 def filled(database: Database) -> Database:
     """400 ads of 1 to 4 photos, two releases, the first of them live."""
-    assert fill(database, rows=1_000, photos_per_ad=2.5, told=quiet) == 400
+    assert fill(database, rows=1_000, photos_per_ad=2.5, on_progress=quiet) == 400
     return database
 
 

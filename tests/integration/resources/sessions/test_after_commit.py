@@ -69,7 +69,7 @@ def committer(database: Database, connection: psycopg.Connection, stream: AdStre
     return Committer(database, connection, stream)
 
 
-def owed(database: Database) -> int:
+def pending(database: Database) -> int:
     with database.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM lalafo.outbox")
         return cursor.fetchall()[0][0]
@@ -100,7 +100,7 @@ def test_what_was_committed_is_announced_once_and_timed(
         commits.append(committer.commit("1", revision=2))
         for made, result in commits:
             after.committed(made, result)
-        until(lambda: owed(database) == 0)
+        until(lambda: pending(database) == 0)
         until(lambda: None not in timed(database).values())
     assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/1", 2), (b"kg/2", 1), (b"kg/3", 1)]
     seen = [result.committed_at for _, result in commits]
@@ -120,7 +120,7 @@ def test_a_session_that_ends_leaves_nothing_owed(
         with AfterCommit(database, stream, publisher, run_id="run-1") as after:
             for n in range(30):
                 after.committed(*committer.commit(str(n)))
-        assert owed(database) == 0
+        assert pending(database) == 0
     assert sorted(announced(stream)) == sorted((f"kg/{n}".encode(), 1) for n in range(30))
 
 
@@ -131,7 +131,7 @@ def test_what_a_dead_session_left_is_announced_by_the_next(
     monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
     committer.commit("1", "2")
     with stream.publisher() as publisher, AfterCommit(database, stream, publisher, run_id="run-1"):
-        until(lambda: owed(database) == 0)
+        until(lambda: pending(database) == 0)
     assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/2", 1)]
 
 
@@ -146,7 +146,7 @@ def test_past_its_memory_the_outbox_alone_remembers(
         AfterCommit(database, stream, publisher, run_id="run-1") as after,
     ):
         after.committed(*committer.commit("1"))
-        until(lambda: owed(database) == 0)
+        until(lambda: pending(database) == 0)
     assert announced(stream) == [(b"kg/1", 1)]
 
 
@@ -284,7 +284,7 @@ def test_what_is_past_its_memory_is_counted_still(
     assert figures(database) == of(2)
 
 
-class Away:
+class ServiceUnavailable:
     """A publisher whose broker is away."""
 
     def publish(self, *_: object) -> None:
@@ -295,11 +295,11 @@ def test_commit_times_are_written_though_nothing_can_be_announced(
     database: Database, stream: AdStream, committer: Committer
 ) -> None:
     """One outage is not two: what PostgreSQL can be told, it is told; the rows stay owed."""
-    publisher: StreamPublisher = Away()  # type: ignore[assignment]
+    publisher: StreamPublisher = ServiceUnavailable()  # type: ignore[assignment]
     with AfterCommit(database, stream, publisher, run_id="run-1") as after:
         after.committed(*committer.commit("1"))
         until(lambda: None not in timed(database).values())
-    assert owed(database) == 1
+    assert pending(database) == 1
 
 
 def test_a_broker_that_is_away_costs_no_announcement(
@@ -321,7 +321,7 @@ def test_a_broker_that_is_away_costs_no_announcement(
     server.stop()
     with AfterCommit(database, stream, publisher, run_id="run-1") as after:
         after.committed(*committer.commit("1", "2"))
-    assert owed(database) == 2
+    assert pending(database) == 2
     with pytest.raises(RetryableError, match="before closing"):
         publisher.close(0.1)
     stream.close()
@@ -334,6 +334,6 @@ def test_a_broker_that_is_away_costs_no_announcement(
             stream.publisher() as publisher,
             AfterCommit(database, stream, publisher, run_id="run-1"),
         ):
-            until(lambda: owed(database) == 0)
+            until(lambda: pending(database) == 0)
         assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/2", 1)]
     server.stop()

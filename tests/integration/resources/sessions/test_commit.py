@@ -231,13 +231,13 @@ def test_each_ad_is_announced_in_the_transaction_of_its_rows(
     gone = event("2", revision=4, photos=0, kind=EventKind.DELETED)
     made = batch(outcome(event("1", photos=2), offset=0, label="lamp"), outcome(gone, offset=1))
     result = writer.commit(made)
-    owed = rows(database, "SELECT id, topic, key, value FROM lalafo.outbox ORDER BY id")
-    assert owed == [(m.id, m.topic, m.key, m.value) for m in result.messages]
-    assert [(topic, key) for _, topic, key, _ in owed] == [
+    pending = rows(database, "SELECT id, topic, key, value FROM lalafo.outbox ORDER BY id")
+    assert pending == [(m.id, m.topic, m.key, m.value) for m in result.messages]
+    assert [(topic, key) for _, topic, key, _ in pending] == [
         ("ads.scored", b"kg/1"),
         ("ads.scored", b"kg/2"),
     ]
-    scored, deleted = (json.loads(value) for *_, value in owed)
+    scored, deleted = (json.loads(value) for *_, value in pending)
     assert (scored["kind"], scored["revision"], scored["release"]) == ("scored", 1, RELEASE)
     assert scored["predictions"]["category"]["label"] == "lamp"
     photo = sha("https://p.example/1/0.jpg").hex()
@@ -309,7 +309,7 @@ def test_a_received_ad_takes_its_own_revision_once(database: Database, writer: W
 
 
 def let_go(database: Database) -> set[bytes]:
-    return {row[0] for row in rows(database, "SELECT sha256 FROM lalafo.photos_let_go")}
+    return {row[0] for row in rows(database, "SELECT sha256 FROM lalafo.orphaned_photos")}
 
 
 def test_photos_that_an_update_lets_go_are_noted(database: Database, writer: Writer) -> None:

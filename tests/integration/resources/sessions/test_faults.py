@@ -21,7 +21,7 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
 from tests.support.event_corpus import MISSING, PHOTOS, SPOILT, Corpus, make_corpus, publish
@@ -115,7 +115,7 @@ def places(
             }
         )
         store = ReleaseStore(settings.resolved_store_url)
-        put_live(database, install(database, store, release).name)
+        activate(database, install(database, store, release).name)
         made.append(Place(settings, database))
     yield made
     for place in made:
@@ -190,34 +190,34 @@ def test_sessions_killed_at_random_lose_and_double_nothing(storm: Storm) -> None
     """Against an undisturbed pass: keys, revisions, statuses, reasons, releases and offsets are
     equal, scores within 1e-3."""
     calm, stormy = outcome_of(storm.calm.database), outcome_of(storm.stormy.database)
-    told = (
+    summary = (
         f"{EVENTS} events, {storm.kills} kills, {storm.runs} sessions: "
         f"{len(calm.ads)} ads undisturbed, {len(stormy.ads)} through the kills"
     )
-    assert storm.kills == KILLS, told
+    assert storm.kills == KILLS, summary
     lost = calm.ads.keys() - stormy.ads.keys()
     extra = stormy.ads.keys() - calm.ads.keys()
-    assert (len(lost), len(extra)) == (0, 0), told
+    assert (len(lost), len(extra)) == (0, 0), summary
     wrong = {
         key: (calm.ads[key], stormy.ads[key])
         for key in calm.ads
         if calm.ads[key] != stormy.ads[key]
     }
-    assert wrong == {}, f"{len(wrong)} ads differ; {told}"
-    assert stormy.letters == calm.letters, told
-    assert stormy.offsets == calm.offsets, told
-    assert stormy.doubled == 0, f"{stormy.doubled} rows doubled; {told}"
-    _check_scores(calm, stormy, told)
+    assert wrong == {}, f"{len(wrong)} ads differ; {summary}"
+    assert stormy.letters == calm.letters, summary
+    assert stormy.offsets == calm.offsets, summary
+    assert stormy.doubled == 0, f"{stormy.doubled} rows doubled; {summary}"
+    _check_scores(calm, stormy, summary)
 
 
-def _check_scores(calm: Outcome, stormy: Outcome, told: str) -> None:
-    assert calm.scores.keys() == stormy.scores.keys(), told
+def _check_scores(calm: Outcome, stormy: Outcome, summary: str) -> None:
+    assert calm.scores.keys() == stormy.scores.keys(), summary
     far = {
         key: (calm.scores[key], stormy.scores[key])
         for key in calm.scores
         if abs(calm.scores[key] - stormy.scores[key]) > 1e-3
     }
-    assert far == {}, f"{len(far)} scores differ by more than 1e-3; {told}"
+    assert far == {}, f"{len(far)} scores differ by more than 1e-3; {summary}"
 
 
 def test_every_outcome_is_announced_at_least_once(storm: Storm) -> None:

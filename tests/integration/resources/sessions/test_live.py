@@ -9,7 +9,7 @@ from itertools import count, islice
 import numpy as np
 import pytest
 
-from lalafo_assets.demo.bad_photos import spoilt_photos
+from lalafo_assets.demo.bad_photos import corrupt_photos
 from resources.sessions.leases import read_leases, read_offsets
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
@@ -93,7 +93,7 @@ def test_each_bad_record_is_a_dead_letter_and_nothing_else_stops(live: Live) -> 
 def test_a_bad_photo_fails_alone(live: Live) -> None:
     """Refused, slow, missing, huge or spoilt: a failure of that photo, the ad is scored."""
     good = live.photo("good.jpg", photo_bytes(2))
-    bad = {name: live.photo(name, data) for name, data in spoilt_photos().items()}
+    bad = {name: live.photo(name, data) for name, data in corrupt_photos().items()}
     bad["missing"] = live.host.url("gone.jpg", path="missing")
     bad["loop"] = live.host.url("round.jpg", path="loop")
     bad["drips"] = live.host.url("good.jpg", path="slow")
@@ -177,7 +177,7 @@ def test_a_session_follows_a_release_that_was_put_live(live: Live) -> None:
     url = live.photo("a.jpg", photo_bytes(6))
     live.publish(ad("1", [url]))
     live.drain()
-    other = live.put_live(random_release(seed=1))
+    other = live.activate(random_release(seed=1))
     live.publish(ad("2", [url]))
     total, _ = live.drain(run_id="run-2")
     assert total.embedded == 0, "a head-only release shares its backbone's embeddings"
@@ -187,13 +187,13 @@ def test_a_session_follows_a_release_that_was_put_live(live: Live) -> None:
 def test_a_session_follows_another_backbone_while_it_works(live: Live) -> None:
     """The next model is made ready beside the one at work: no ad is lost, none is of two sets."""
     urls = [live.photo(f"{n}.jpg", photo_bytes(n)) for n in range(8)]
-    (before,) = live.rows("SELECT live FROM lalafo.releases_in_force")
+    (before,) = live.rows("SELECT live FROM lalafo.active_releases")
     other = random_release(backbone_seed=1)
     with Working(live) as worker:
         live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(40)))
         worker.wait_for(40)
         live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(40, 240)))
-        after = live.put_live(other)
+        after = live.activate(other)
         live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(240, 300)))
         worker.wait_for(300)
     assert worker.error is None, worker.error

@@ -17,11 +17,11 @@ import psycopg
 import pytest
 
 from ops.errors import RetryableError
-from ops.session.ports import Taken
+from ops.session.ports import PartitionAssigned
 from resources.postgres.database import Database
 from resources.sessions import membership
 from resources.sessions.leases import CHANNEL, Leases, read_leases, read_sessions
-from resources.sessions.membership import SeatTerms, SessionSeat, lead_s
+from resources.sessions.membership import MembershipConfig, SessionMembership, lead_s
 from tests.conftest import connect_args
 from tests.support.working_sessions import until
 
@@ -32,16 +32,16 @@ FOREVER_S = 3_600.0
 class Sitter:
     """A seat, and what a session would do with it: it gives up what it is asked for."""
 
-    def __init__(self, seat: SessionSeat) -> None:
-        self.seat = seat
+    def __init__(self, membership: SessionMembership) -> None:
+        self.membership = membership
         self.reads: dict[int, int] = {}  # the offset to read from, by partition
         self.epochs: dict[int, int] = {}
         self.lost: list[int] = []
 
     def look(self) -> set[int]:
         """Follow what the seat tells; the partitions that are read now."""
-        for change in self.seat.changes():
-            if isinstance(change, Taken):
+        for change in self.membership.changes():
+            if isinstance(change, PartitionAssigned):
                 self.reads[change.owner.partition] = change.offset
                 self.epochs[change.owner.partition] = change.owner.epoch
                 continue
@@ -49,7 +49,7 @@ class Sitter:
             if change.lost:
                 self.lost.append(change.partition)
             else:
-                self.seat.give_up(change.partition)
+                self.membership.give_up(change.partition)
         return set(self.reads)
 
 
@@ -65,7 +65,7 @@ def sitting(
     code: str = "v1",
     ready: bool = True,
 ) -> Iterator[Sitter]:
-    terms = SeatTerms(
+    terms = MembershipConfig(
         run_id=run_id,
         stream_id=STREAM,
         topic="ads",
@@ -75,10 +75,10 @@ def sitting(
         ttl_s=ttl_s,
         code_version=code,
     )
-    with SessionSeat(database, terms, position=lambda p: 100 + p) as seat:
+    with SessionMembership(database, terms, position=lambda p: 100 + p) as membership:
         if ready:
-            seat.ready()
-        yield Sitter(seat)
+            membership.ready()
+        yield Sitter(membership)
 
 
 @contextmanager
@@ -96,14 +96,14 @@ def process(
     )
     with started:
         try:
-            assert told(started, partitions) == {f"takes {p}" for p in range(partitions)}
+            assert printed(started, partitions) == {f"takes {p}" for p in range(partitions)}
             yield started
         finally:
             started.send_signal(signal.SIGCONT)
             started.kill()
 
 
-def told(started: subprocess.Popen[str], count: int) -> set[str]:
+def printed(started: subprocess.Popen[str], count: int) -> set[str]:
     """The next so many lines of a seat's process, without what it logs."""
     assert started.stdout is not None
     lines = (line.strip() for line in started.stdout)
@@ -178,7 +178,7 @@ def test_a_killed_holder_is_seen_by_its_connection(database: Database) -> None:
     ):
         assert held_by(database) == {0: "one", 1: "one"}
         one.kill()
-        two.seat.ready()
+        two.membership.ready()
         until(lambda: two.look() == {0, 1})
         assert two.epochs == {0: 2, 1: 2}
         assert not read_sessions(database, "ads")["one"].alive
@@ -191,11 +191,11 @@ def test_a_frozen_holder_is_seen_by_expiry_and_told_when_it_wakes(database: Data
         sitting(database, "two", partitions=2, sessions=2, ready=False) as two,
     ):
         os.kill(one.pid, signal.SIGSTOP)
-        two.seat.ready()
+        two.membership.ready()
         until(lambda: two.look() == {0, 1})
         assert two.epochs == {0: 2, 1: 2}
         os.kill(one.pid, signal.SIGCONT)
-        assert told(one, 2) == {"loses 0", "loses 1"}
+        assert printed(one, 2) == {"loses 0", "loses 1"}
         until(lambda: two.look() and set(held_by(database).values()) == {"one", "two"})
 
 
@@ -257,8 +257,8 @@ def test_what_a_commit_found_lost_is_not_renewed(database: Database) -> None:
     """The session says so itself, without waiting for the renewal."""
     with sitting(database, "one", partitions=2) as one:
         until(lambda: one.look() == {0, 1})
-        one.seat.lose(0)
-        one.seat.lose(0)
+        one.membership.lose(0)
+        one.membership.lose(0)
         assert one.look() == {1}
         assert one.lost == [0], "told once"
 
@@ -269,7 +269,7 @@ def test_a_warming_session_takes_nothing(database: Database) -> None:
         renewals(database, "one", 3)
         assert held_by(database) == {}
         assert read_sessions(database, "ads")["one"].member.state == "warming"
-        one.seat.ready()
+        one.membership.ready()
         until(lambda: one.look() == {0, 1, 2, 3})
 
 
@@ -280,12 +280,12 @@ def test_a_due_session_leaves_only_when_a_fresh_one_is_ready(database: Database)
         until(lambda: read_sessions(database, "ads")["old"].member.due_in_s < 0)
         with sitting(database, "new", ready=False) as new:
             renewals(database, "old", 3)
-            assert not old.seat.left
+            assert not old.membership.left
             assert old.look() == {0, 1, 2, 3}
-            new.seat.ready()
+            new.membership.ready()
             until(lambda: old.look() == set() and new.look() == {0, 1, 2, 3})
-            assert old.seat.left
-            assert not new.seat.left
+            assert old.membership.left
+            assert not new.membership.left
 
 
 def test_a_session_of_older_code_hands_over(database: Database) -> None:
@@ -294,18 +294,18 @@ def test_a_session_of_older_code_hands_over(database: Database) -> None:
         until(lambda: old.look() == {0, 1, 2, 3})
         with sitting(database, "new", code="v2") as new:
             until(lambda: old.look() == set() and new.look() == {0, 1, 2, 3})
-        assert old.seat.left
+        assert old.membership.left
 
 
 def test_a_session_that_leaves_takes_nothing_more(database: Database) -> None:
     """Asked once for what it has; what falls free meanwhile is for others."""
     with sitting(database, "one", partitions=2, ttl_s=0.4) as one:
         until(lambda: one.look() == {0, 1})
-        one.seat.leave()
-        one.seat.leave()
+        one.membership.leave()
+        one.membership.leave()
         until(lambda: one.look() == set())
         renewals(database, "one", 3)
-        assert one.seat.changes() == []
+        assert one.membership.changes() == []
         assert held_by(database) == {}
 
 
@@ -333,7 +333,7 @@ def test_giving_up_wakes_the_one_that_waits(
             sitting(database, "two", partitions=1, ttl_s=FOREVER_S, code="v2")
         )
         stack.callback(end)
-        until(lambda: ring() and one.seat.left)
+        until(lambda: ring() and one.membership.left)
         assert two.look() == set()
         assert one.look() == set(), "given up"
         until(lambda: two.look() == {0})
@@ -349,10 +349,10 @@ def test_a_position_that_cannot_be_read_yet_is_asked_for_again(database: Databas
             raise answer
         return answer
 
-    terms = SeatTerms("one", STREAM, "ads", (0,), 1, FOREVER_S, 60.0, "v1")
-    with SessionSeat(database, terms, position=position) as seat:
-        one = Sitter(seat)
-        seat.ready()
+    terms = MembershipConfig("one", STREAM, "ads", (0,), 1, FOREVER_S, 60.0, "v1")
+    with SessionMembership(database, terms, position=position) as membership:
+        one = Sitter(membership)
+        membership.ready()
         until(lambda: one.look() == {0})
         assert one.reads == {0: 7}
         assert held_by(database) == {0: "one"}
@@ -360,15 +360,15 @@ def test_a_position_that_cannot_be_read_yet_is_asked_for_again(database: Databas
 
 def test_two_streams_do_not_know_each_other(database: Database) -> None:
     """A broker that came back empty is another stream: its leases are its own."""
-    other = SeatTerms("two", "stream-2", "ads", (0,), 1, FOREVER_S, 60.0, "v1")
+    other = MembershipConfig("two", "stream-2", "ads", (0,), 1, FOREVER_S, 60.0, "v1")
     with (
         sitting(database, "one", partitions=1) as one,
-        SessionSeat(database, other, position=int) as seat,
+        SessionMembership(database, other, position=int) as membership,
     ):
-        two = Sitter(seat)
-        seat.ready()
+        two = Sitter(membership)
+        membership.ready()
         until(lambda: one.look() == {0} and two.look() == {0})
-        assert not one.seat.left and not two.seat.left
+        assert not one.membership.left and not two.membership.left
 
 
 @pytest.mark.parametrize(("session_s", "expected"), [(3_600, 90.0), (60, 30.0), (0.2, 0.1)])

@@ -11,7 +11,7 @@ import pytest
 from ops.models.release import FrozenBackbone
 from ops.scoring.ready_release import PhotoEmbedder
 from resources.inference.loading import new_embedder
-from resources.releases.active import announce, promote, propose, read_in_force, take_back
+from resources.releases.active import announce, promote, propose, read_active_releases, rollback
 from resources.releases.coverage import read_coverage
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
@@ -98,7 +98,7 @@ def test_ads_that_come_change_and_go_during_a_rescore_end_right_under_both(live:
     """The stream goes on through candidate, re-score, promotion and the way back."""
     database, made = live.database, []
     live.parts = replace(live.parts, embedder=counted(live, made))
-    before = read_in_force(database).live.name
+    before = read_active_releases(database).live.name
     feed = Feed(live)
     with Working(live), feed:
         until(lambda: len(live.rows("SELECT 1 FROM lalafo.ads")) > 20)
@@ -109,7 +109,7 @@ def test_ads_that_come_change_and_go_during_a_rescore_end_right_under_both(live:
         promote(database, name, scored_topic=TOPIC)
         assert without_a_value(database, name) == []
         time.sleep(0.3)
-        take_back(database, scored_topic=TOPIC)
+        rollback(database, scored_topic=TOPIC)
         assert without_a_value(database, before) == []
         time.sleep(0.3)
         feed.__exit__()
@@ -166,7 +166,7 @@ def test_a_session_paused_across_a_candidate_and_its_promotion(live: Live) -> No
     """Frozen at any moment, it commits nothing that lacks a value of the live release."""
     settings = live.settings.model_copy(update={"lease_ttl_s": 1.0})
     database, feed, shuffled = live.database, Feed(live), random.Random(5)
-    names = [read_in_force(database).live.name]
+    names = [read_active_releases(database).live.name]
     with Crew(settings, size=1, name="paused") as crew:
         for number in range(1, 5):
             feed.some(60)

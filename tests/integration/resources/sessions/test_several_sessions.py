@@ -10,7 +10,7 @@ from ops.models.release import Release
 from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
-from resources.releases.active import put_live
+from resources.releases.active import activate
 from resources.sessions.leases import read_leases, read_offsets, read_sessions
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
@@ -85,11 +85,11 @@ class Town:
 
     def check_all_scored_once(self) -> None:
         """As many ads, predictions and photo places as were sent, and every offset passed."""
-        told = self.rows(
+        message = self.rows(
             "SELECT (SELECT count(*) FROM lalafo.ads), (SELECT count(*) FROM lalafo.predictions), "
             "(SELECT count(*) FROM lalafo.ad_photos)"
         )
-        assert told == [(self.sent, self.sent, self.sent)], f"{told} of {self.sent} sent"
+        assert message == [(self.sent, self.sent, self.sent)], f"{message} of {self.sent} sent"
         offsets = read_offsets(self.database, self.stream.stream_id(), self.settings.ads_topic)
         ends = self.stream.end_offsets()
         assert offsets == {p: end for p, end in ends.items() if end > 0}
@@ -107,7 +107,7 @@ def town(
         fetch_timeout_s=60,
         model_mode="eager",
     )
-    put_live(database, install(database, ReleaseStore(settings.resolved_store_url), release).name)
+    activate(database, install(database, ReleaseStore(settings.resolved_store_url), release).name)
     with GatedHost(jpeg(noisy(80, 60, 1))) as host, AdStream.from_settings(settings) as stream:
         stream.ensure_topics(PARTITIONS)
         made = Town(settings, database, stream, host)

@@ -13,7 +13,7 @@ from ops.errors import ConfigurationError, NotReadyError
 from ops.training.dataset import SplitRule
 from ops.types import AdStatus
 from resources.postgres.database import Database
-from resources.releases.active import propose, read_in_force
+from resources.releases.active import propose, read_active_releases
 from resources.settings import Settings
 from resources.training.gate import check_release
 from resources.training.train import Trained, TrainingOptions, freeze_training_set, train_release
@@ -47,7 +47,7 @@ def catalogue(database: Database, tmp_path: Path) -> Labelled:
         gate_min_photos=5,
     )
     made = Labelled(database, settings)
-    made.put_live(guessing_release())
+    made.activate(guessing_release())
     made.commit(goods(20))
     return made
 
@@ -90,7 +90,7 @@ def trained(catalogue: Labelled, **options: object) -> Trained:
         catalogue.settings,
         frozen.digest,
         TrainingOptions(**options),
-        told=quiet,
+        on_progress=quiet,
     )
     catalogue.install(made.made.release)
     return made
@@ -98,7 +98,7 @@ def trained(catalogue: Labelled, **options: object) -> Trained:
 
 def check(catalogue: Labelled, name: str, **settings: object):
     changed = catalogue.settings.model_copy(update=settings)
-    return check_release(catalogue.database, catalogue.stores, changed, name, told=quiet)
+    return check_release(catalogue.database, catalogue.stores, changed, name, on_progress=quiet)
 
 
 def test_a_persons_label_wins_and_only_scored_ads_count(catalogue: Labelled) -> None:
@@ -161,7 +161,7 @@ def test_train_and_gate_as_assets(environment: Labelled, instance: dg.DagsterIns
     ((gate,),) = environment.rows("SELECT gate FROM lalafo.releases WHERE name = %s", made["name"])
     assert gate["passed"] and gate["against"] == environment.live and gate["why"] == []
     propose(environment.database, str(made["name"]))
-    candidate = read_in_force(environment.database).candidate
+    candidate = read_active_releases(environment.database).candidate
     assert candidate is not None and candidate.name == made["name"]
 
 
@@ -199,7 +199,7 @@ def test_a_refused_candidate_fails_its_run(
 def test_a_sabotaged_candidate_is_refused(catalogue: Labelled) -> None:
     """Beside a good live release: sure of itself and wrong, it is told so, category by category."""
     good = trained(catalogue)
-    catalogue.put_live(good.made.release)
+    catalogue.activate(good.made.release)
     bad = catalogue.install(sabotaged(good.made.release))
     verdict = check(catalogue, bad)
     assert not verdict.passed
@@ -214,7 +214,7 @@ def test_a_sabotaged_candidate_is_refused(catalogue: Labelled) -> None:
 
 def test_a_release_from_elsewhere_is_judged_on_stored_photos(catalogue: Labelled) -> None:
     """Another backbone: its vectors are made of renditions, its cost is measured; it is refused."""
-    catalogue.put_live(trained(catalogue).made.release)
+    catalogue.activate(trained(catalogue).made.release)
     foreign = catalogue.install(random_release(backbone_seed=4))
     verdict = check(catalogue, foreign)
     assert not verdict.passed
@@ -226,7 +226,7 @@ def test_a_release_from_elsewhere_is_judged_on_stored_photos(catalogue: Labelled
 
 def test_what_the_live_release_was_trained_on_judges_nobody(catalogue: Labelled) -> None:
     """A set that was divided otherwise: only what both have not seen is left, and it is said."""
-    catalogue.put_live(trained(catalogue).made.release)
+    catalogue.activate(trained(catalogue).made.release)
     other = freeze_training_set(
         catalogue.database, catalogue.stores, catalogue.settings, rule=SplitRule(seed=9)
     )
@@ -236,7 +236,7 @@ def test_what_the_live_release_was_trained_on_judges_nobody(catalogue: Labelled)
         catalogue.settings,
         other.digest,
         TrainingOptions(),
-        told=quiet,
+        on_progress=quiet,
     )
     name = catalogue.install(made.made.release)
     verdict = check(catalogue, name)
@@ -272,7 +272,7 @@ def test_what_is_missing_is_said(database: Database, tmp_path: Path) -> None:
     empty = Labelled(database, settings)
     with pytest.raises(ConfigurationError, match="no release is live"):
         freeze_training_set(database, empty.stores, settings)
-    empty.put_live(guessing_release())
+    empty.activate(guessing_release())
     with pytest.raises(NotReadyError, match="no scored ad has a label"):
         freeze_training_set(database, empty.stores, settings)
     with pytest.raises(ConfigurationError, match="not in the store"):
@@ -281,7 +281,7 @@ def test_what_is_missing_is_said(database: Database, tmp_path: Path) -> None:
     frozen = freeze_training_set(database, empty.stores, settings)
     with pytest.raises(ConfigurationError, match="at least two categories"):
         train_release(
-            database, empty.stores, settings, frozen.digest, TrainingOptions(), told=quiet
+            database, empty.stores, settings, frozen.digest, TrainingOptions(), on_progress=quiet
         )
     (file,) = (tmp_path / "store" / "training").glob("*.jsonl")
     file.write_bytes(file.read_bytes().replace(b"chair", b"lamps"))
@@ -297,8 +297,8 @@ def test_the_command_does_the_same_and_tells_dagster(
 
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     home = ["--home", str(environment.settings.home)]
-    told = CliRunner().invoke(app, ["train", *home], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
+    invoked = CliRunner().invoke(app, ["train", *home], catch_exceptions=False)
+    assert invoked.exit_code == 0, invoked.output
     with dg.DagsterInstance.get() as instance:
         by_command = latest(instance, "model_release")
         keys = [dg.AssetCheckKey(dg.AssetKey("model_release"), name) for name in GATE]
@@ -307,7 +307,7 @@ def test_the_command_does_the_same_and_tells_dagster(
         assert [r.status.value for r in records if r is not None] == ["SUCCEEDED"] * 4
         assert run_job(instance).success
         assert latest(instance, "model_release")["digest"] == by_command["digest"]
-    assert f"lalafo rescore {by_command['name']}" in told.output
+    assert f"lalafo rescore {by_command['name']}" in invoked.output
     monkeypatch.setenv("LALAFO_GATE_MEMORY_FACTOR", "0.5")
     short = str(by_command["digest"])[:10]
     refused = CliRunner().invoke(app, ["releases", "check", short, *home], catch_exceptions=False)

@@ -52,7 +52,7 @@ def add_photo(
         )
         if let_go is not None:
             cursor.execute(
-                "INSERT INTO lalafo.photos_let_go VALUES (%s, now() - %s)", (photo, let_go)
+                "INSERT INTO lalafo.orphaned_photos VALUES (%s, now() - %s)", (photo, let_go)
             )
     return photo
 
@@ -80,7 +80,7 @@ def sweep(database: Database, store: PhotoStore, **changes: int) -> PhotoSweep:
     with pytest.MonkeyPatch.context() as patch:
         real = store.delete
         patch.setattr(store, "delete", lambda kind, name, **_: real(kind, name))
-        return sweep_photos(database, store, let_go_s=3600, **changes)
+        return sweep_photos(database, store, orphaned_s=3600, **changes)
 
 
 def test_what_nobody_refers_to_goes_with_everything_of_it(
@@ -93,11 +93,11 @@ def test_what_nobody_refers_to_goes_with_everything_of_it(
     unnoted = add_photo(database, store, "unnoted", let_go=None)
     with database.cursor() as cursor:
         refer(cursor, used)
-    told = sweep(database, store)
-    assert told == PhotoSweep(looked_at=2, still_used=1, removed=1, put_again=0, objects=2)
+    message = sweep(database, store)
+    assert message == PhotoSweep(looked_at=2, still_used=1, removed=1, put_again=0, objects=2)
     assert photos(database) == {young, used, unnoted}
     assert set(column(database, "SELECT sha256 FROM lalafo.embeddings")) == {young, used, unnoted}
-    assert column(database, "SELECT sha256 FROM lalafo.photos_let_go") == [young]
+    assert column(database, "SELECT sha256 FROM lalafo.orphaned_photos") == [young]
     for name, there in (("gone", False), ("used", True), ("young", True), ("unnoted", True)):
         assert store.exists("renditions", digest(f"rendition of {name}")) is there
         assert store.exists("thumbnails", digest(f"small {name}")) is there
@@ -112,7 +112,7 @@ def test_objects_that_another_photo_shares_stay(database: Database, store: Photo
     assert store.exists("renditions", digest("shared"))
     with database.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO lalafo.photos_let_go VALUES (%s, now() - interval '1 day')", (two,)
+            "INSERT INTO lalafo.orphaned_photos VALUES (%s, now() - interval '1 day')", (two,)
         )
     assert sweep(database, store).removed == 1
     assert not store.exists("renditions", digest("shared"))
@@ -133,8 +133,8 @@ def test_a_rendition_that_was_put_again_keeps_its_photo(
 ) -> None:
     """Somebody has put it for another photo, whose row can't be seen yet: next time."""
     kept = add_photo(database, store, "one", rendition="shared")
-    told = sweep_photos(database, store, let_go_s=3600)  # it was put just now
-    assert (told.removed, told.put_again) == (0, 1)
+    message = sweep_photos(database, store, orphaned_s=3600)  # it was put just now
+    assert (message.removed, message.put_again) == (0, 1)
     assert photos(database) == {kept}
     assert store.exists("renditions", digest("shared"))
     assert store.exists("thumbnails", digest("small one"))
@@ -148,8 +148,8 @@ def test_many_go_chunk_by_chunk(database: Database, store: PhotoStore, tmp_path:
     with database.cursor() as cursor:
         refer(cursor, used)
     assert sweep(database, store, chunk=4, chunks=2).looked_at == 8
-    told = sweep(database, store, chunk=4)
-    assert told.looked_at == 17
+    message = sweep(database, store, chunk=4)
+    assert message.looked_at == 17
     assert photos(database) == {used}
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
 
@@ -197,7 +197,7 @@ def test_a_reference_that_comes_first_keeps_the_photo(
         session.commit()
     assert sweep(database, store) == PhotoSweep(looked_at=1, still_used=1)
     assert photos(database) == {photo} and other not in photos(database)
-    assert column(database, "SELECT count(*) FROM lalafo.photos_let_go") == [0]
+    assert column(database, "SELECT count(*) FROM lalafo.orphaned_photos") == [0]
     assert store.exists("renditions", digest("rendition of one"))
 
 
@@ -211,7 +211,7 @@ def test_a_reference_that_meets_the_lock_is_told_that_the_photo_is_gone(
         ThreadPoolExecutor(2) as pool,
         psycopg.connect(**connect_args(database.url.render_as_string())) as session,
     ):
-        swept = pool.submit(sweep_photos, database, paused, let_go_s=3600)  # type: ignore[arg-type]
+        swept = pool.submit(sweep_photos, database, paused, orphaned_s=3600)  # type: ignore[arg-type]
         assert paused.reached.wait(10)
         referred = pool.submit(refer, session.cursor(), photo)
         wait_for_a_lock(database)
@@ -246,7 +246,7 @@ def test_a_sweep_that_rolls_back_lets_the_waiting_reference_in(
         ThreadPoolExecutor(2) as pool,
         psycopg.connect(**connect_args(database.url.render_as_string())) as session,
     ):
-        swept = pool.submit(sweep_photos, database, store, let_go_s=3600)
+        swept = pool.submit(sweep_photos, database, store, orphaned_s=3600)
         assert reached.wait(10)
         referred = pool.submit(refer, session.cursor(), photo)
         wait_for_a_lock(database)
@@ -275,7 +275,7 @@ def test_what_the_store_deleted_before_it_failed_has_no_row(
 
     monkeypatch.setattr(store, "delete", delete)
     with pytest.raises(RetryableError):
-        sweep_photos(database, store, let_go_s=3600)
+        sweep_photos(database, store, orphaned_s=3600)
     assert photos(database) == {stays}
     assert store.exists("thumbnails", digest("small two"))
     assert not store.exists("renditions", digest("rendition of one"))
@@ -286,7 +286,7 @@ def test_a_second_sweep_leaves_the_first_alone(database: Database, store: PhotoS
     add_photo(database, store, "one")
     paused = PausedStore(store)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(sweep_photos, database, paused, let_go_s=3600)  # type: ignore[arg-type]
+        first = pool.submit(sweep_photos, database, paused, orphaned_s=3600)  # type: ignore[arg-type]
         assert paused.reached.wait(10)
         assert sweep(database, store) == PhotoSweep()
         paused.let_on.set()
@@ -303,8 +303,10 @@ def test_a_session_that_takes_one_up_and_lets_another_go_is_in_no_deadlock(
         ThreadPoolExecutor(2) as pool,
         psycopg.connect(**connect_args(database.url.render_as_string())) as session,
     ):
-        session.execute("UPDATE lalafo.photos_let_go SET since = now() WHERE sha256 = %s", (noted,))
-        swept = pool.submit(sweep_photos, database, paused, let_go_s=3600)  # type: ignore[arg-type]
+        session.execute(
+            "UPDATE lalafo.orphaned_photos SET since = now() WHERE sha256 = %s", (noted,)
+        )
+        swept = pool.submit(sweep_photos, database, paused, orphaned_s=3600)  # type: ignore[arg-type]
         assert paused.reached.wait(10)
         referred = pool.submit(refer, session.cursor(), wanted)
         wait_for_a_lock(database)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resources.releases.active import promote, propose, read_in_force, withdraw
+from resources.releases.active import promote, propose, read_active_releases, withdraw
 from resources.releases.coverage import read_coverage
 from resources.upkeep.releases import RemovedReleases, remove_superseded
 from tests.support.live_session import Live, ad
@@ -19,7 +19,7 @@ def flipped(live: Live) -> tuple[Live, str, str]:
     urls = [live.photo(f"{n}.jpg", jpeg(noisy(40, 30, n))) for n in range(4)]
     live.publish(*(ad(str(n), [urls[n]]) for n in range(4)))
     live.drain()
-    before = read_in_force(live.database).live.name
+    before = read_active_releases(live.database).live.name
     name = judged(live.database, live.settings, random_release(backbone_seed=1))
     propose(live.database, name)
     rescore(live.database, live.settings, name)
@@ -65,7 +65,7 @@ def test_a_release_that_was_emptied_can_be_proposed_again(flipped: tuple[Live, s
     again = judged(live.database, live.settings, random_release())
     assert again == before
     propose(live.database, before)
-    assert len(read_coverage(live.database, before).owed) == 1
+    assert len(read_coverage(live.database, before).unscored) == 1
     rescore(live.database, live.settings, before)
     assert counts(live, "predictions") == {name: 4, before: 4}
 

@@ -198,20 +198,22 @@ def test_uploads_go_when_their_renditions_are_there(database: Database, tmp_path
     fresh = upload(database, store, b"stored just now", timedelta(minutes=50))
     unused = upload(database, store, b"unused", month)
     waits = upload(database, store, b"waits", hours)
-    owed = upload(database, store, b"owed", month)
+    pending = upload(database, store, b"owed", month)
     again = upload(database, store, b"put again", hours)
     for name in (stored, fresh, again):
         make_photo(database, name)
     store.put("uploads", again, b"put again")
-    accept(database, "owed", 1, timedelta(days=2), owed)
+    accept(database, "owed", 1, timedelta(days=2), pending)
     accept(database, "scored", 1, timedelta(days=2), unused)
     write(database, event("scored", revision=1, photos=0), "scored", [])
     assert delete_old_uploads(database, store, SETTINGS) == 2
     with database.cursor() as cursor:
         cursor.execute("SELECT sha256 FROM lalafo.uploads")
-        assert {name for (name,) in cursor.fetchall()} == {fresh, waits, owed, again}
-    there = {n for n in (stored, fresh, unused, waits, owed, again) if store.exists("uploads", n)}
-    assert there == {fresh, waits, owed, again}
+        assert {name for (name,) in cursor.fetchall()} == {fresh, waits, pending, again}
+    there = {
+        n for n in (stored, fresh, unused, waits, pending, again) if store.exists("uploads", n)
+    }
+    assert there == {fresh, waits, pending, again}
     assert delete_old_uploads(database, store, SETTINGS) == 0
 
 

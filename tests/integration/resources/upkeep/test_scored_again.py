@@ -20,11 +20,11 @@ def grow_older(live: Live) -> None:
 
 def upkeep(live: Live) -> Requeued:
     """What the job does of it."""
-    told = requeue_ads(live.database, live.settings.ads_topic, retry_s=900)
+    message = requeue_ads(live.database, live.settings.ads_topic, retry_s=900)
     with live.stream.publisher() as publisher:
         while relay(live.database, publisher, older_than_s=0, limit=100):
             pass
-    return told
+    return message
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)

@@ -39,13 +39,13 @@ def client(*answers: httpx.Response, asked: list[httpx.Request], **more: object)
 
 def test_the_client_needs_no_server() -> None:
     """Importing it brings httpx and pydantic, and nothing that a server is made of."""
-    told = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-c", "import sys, gateway.client; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.split()
-    loaded = {name.partition(".")[0] for name in told}
+    loaded = {name.partition(".")[0] for name in message}
     heavy = {"fastapi", "starlette", "uvicorn", "psycopg", "kafka", "resources", "numpy"}
     assert not loaded & heavy
     assert {"httpx", "pydantic"} <= loaded

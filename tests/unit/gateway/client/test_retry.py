@@ -8,12 +8,12 @@ import pytest
 
 from gateway.client.calls import Address, Call
 from gateway.client.errors import (
-    Away,
     LalafoApiError,
     NotAllowed,
     NotFound,
     RateLimited,
     Refused,
+    ServiceUnavailable,
 )
 from gateway.client.retry import LONGEST_PAUSE_S, Pause, Policy, persist, retry_after_s
 
@@ -111,8 +111,8 @@ def test_what_stays_is_said_at_once(status: int, error: type[LalafoApiError]) ->
     ("last", "error", "status"),
     [
         (answer(429), RateLimited, 429),
-        (answer(503), Away, 503),
-        (httpx.ConnectError("refused"), Away, None),
+        (answer(503), ServiceUnavailable, 503),
+        (httpx.ConnectError("refused"), ServiceUnavailable, None),
     ],
 )
 def test_patience_ends(
@@ -132,7 +132,7 @@ def test_patience_ends(
 def test_no_patience_is_one_attempt() -> None:
     """patience_s=0 tries nothing again."""
     world = World(answer(503))
-    with pytest.raises(Away):
+    with pytest.raises(ServiceUnavailable):
         world.run(patience_s=0)
     assert len(world.asked) == 1
 

@@ -112,9 +112,9 @@ def test_too_little_room_is_told_before_anything_starts(tmp_path: Path):
 
 
 def test_an_unknown_part_is_a_wrong_use():
-    told = CliRunner().invoke(app, ["bench", "gateway", "--only", "accept,nothing"])
-    assert told.exit_code == 2
-    assert "nothing" in told.output
+    message = CliRunner().invoke(app, ["bench", "gateway", "--only", "accept,nothing"])
+    assert message.exit_code == 2
+    assert "nothing" in message.output
 
 
 @needs_wrk

@@ -25,13 +25,13 @@ from lalafo_assets.bench.harness.figures import (
 from lalafo_assets.bench.harness.options import StreamBench
 from lalafo_assets.bench.harness.photo_server import start_photo_server
 from lalafo_assets.bench.harness.photos import bench_photos
-from lalafo_assets.bench.stream.check import Held, judge
+from lalafo_assets.bench.stream.check import StoredAds, judge
 from ops.errors import ConfigurationError
 from ops.events.parse import EventLimits, parse_event
 from ops.types import StreamRecord
 
 ADS = [PlannedAd("a", ("1.jpg", "2.jpg"), 0.0), PlannedAd("b", ("3.jpg",), 0.1)]
-GOOD = Held(
+GOOD = StoredAds(
     ads={"a": (1, "scored"), "b": (1, "scored")},
     photos=Counter(a=2, b=1),
     predictions=Counter(a=1, b=1),
@@ -95,7 +95,7 @@ def test_what_is_all_there_is_neither_lost_nor_doubled():
         (replace(GOOD, predictions=Counter(a=1)), "0 predictions for 1 tasks"),
     ],
 )
-def test_a_row_that_is_missing_is_an_ad_lost(held: Held, why: str):
+def test_a_row_that_is_missing_is_an_ad_lost(held: StoredAds, why: str):
     assert dict(judge(ADS, held, tasks=1).lost) == {"b": why}
 
 
@@ -113,7 +113,7 @@ def test_a_photo_that_failed_is_an_ad_lost():
         (replace(GOOD, predictions=Counter(a=1, b=1, z=1)), "z"),
     ],
 )
-def test_a_row_too_many_is_an_ad_doubled(held: Held, ad_id: str):
+def test_a_row_too_many_is_an_ad_doubled(held: StoredAds, ad_id: str):
     assert set(judge(ADS, held, tasks=1).doubled) == {ad_id}
 
 
@@ -159,9 +159,9 @@ def test_saturating_and_killing_ask_for_two_sessions():
     assert StreamBench().session_count == StreamBench().partition_count == 1
     assert StreamBench(kill=True).session_count == 2
     both = StreamBench(saturate=True)
-    assert (both.session_count, both.partition_count, both.bare_processes) == (2, 2, 2)
+    assert (both.session_count, both.partition_count, both.baseline_processes) == (2, 2, 2)
     assert both.load_rate == 0
-    assert StreamBench(saturate=True, partitions=1).bare_processes == 1
+    assert StreamBench(saturate=True, partitions=1).baseline_processes == 1
 
 
 def test_a_handover_falls_into_the_load():

@@ -49,17 +49,19 @@ def statistics(**changes: object) -> StatisticsOut:
             )
         ],
         "releases": [
-            ReleaseOut(role="live", release=Source(id="first"), days=9, days_owed=2, rescore=None)
+            ReleaseOut(
+                role="live", release=Source(id="first"), days=9, days_unscored=2, rescore=None
+            )
         ],
     }
     return StatisticsOut.model_validate(fields | changes)
 
 
-def shown(told: StatisticsOut) -> str:
+def shown(statistics: StatisticsOut) -> str:
     """What a wide terminal shows."""
     console = Console(width=160, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(drawn(told))
+        console.print(drawn(statistics))
     return capture.get()
 
 

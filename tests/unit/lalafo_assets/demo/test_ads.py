@@ -24,7 +24,7 @@ def made(count: int, per_label: int, spoilt: tuple[str, ...] = ()) -> list[dict]
         count=count,
         catalog="demo",
         url_of=lambda name: f"http://h/{name}",
-        spoilt_urls=spoilt,
+        corrupt_urls=spoilt,
         seed=3,
     )
     for message in messages:

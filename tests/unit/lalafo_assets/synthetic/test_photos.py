@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lalafo_assets.demo.bad_photos import spoilt_photos
+from lalafo_assets.demo.bad_photos import corrupt_photos
 from lalafo_assets.synthetic.photos import (
     CATEGORIES,
     LARGEST,
@@ -111,8 +111,8 @@ def test_orientation_tag_turns_the_photo_upright():
 
 
 def test_spoilt_photos_are_spoilt_and_stable():
-    spoilt = spoilt_photos()
-    assert spoilt == spoilt_photos()
+    spoilt = corrupt_photos()
+    assert spoilt == corrupt_photos()
     assert spoilt["empty.jpg"] == b""
     assert spoilt["page.jpg"].startswith(b"<!DOCTYPE html>")
     usable_elsewhere = {"old.bmp", "speck.png"}  # readable, but of a kind that is not taken
@@ -124,6 +124,6 @@ def test_spoilt_photos_are_spoilt_and_stable():
 @pytest.mark.parametrize("name", ["lying.jpg", "lying.png"])
 def test_lying_headers_claim_what_no_memory_holds(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    with Image.open(io.BytesIO(spoilt_photos()[name])) as image:
+    with Image.open(io.BytesIO(corrupt_photos()[name])) as image:
         assert image.size == (64_250, 64_250)
-    assert len(spoilt_photos()[name]) < 20_000
+    assert len(corrupt_photos()[name]) < 20_000

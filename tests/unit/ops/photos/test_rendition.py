@@ -356,15 +356,15 @@ def test_memory_follows_the_picture_and_not_the_claim(
     photo: bytes, outcome: str, megabytes: int
 ) -> None:
     """Bombs cost next to nothing, large photos no full-size copy; in a process apart."""
-    told = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-c", MEASURE_MEMORY],
         input=photo,
         capture_output=True,
         check=True,
         cwd=Path(odd.__file__).parents[2],
     ).stdout.split()
-    assert told[0].decode() == outcome
-    assert int(told[1]) <= megabytes * 1024
+    assert message[0].decode() == outcome
+    assert int(message[1]) <= megabytes * 1024
 
 
 CORRUPTIBLE = [

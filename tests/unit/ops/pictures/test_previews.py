@@ -31,9 +31,9 @@ def test_a_contact_sheet_grows_by_rows_of_eight() -> None:
     assert len(sheet) < 120_000
     one = opened(contact_sheet(photos[:1]))
     assert one.size == (2 * 112, 128)
-    told = opened(contact_sheet([(photos[0][0], "filed chair\nsaid lamp\n97% sure"), photos[1]]))
-    assert told.size == (2 * 112, 112 + 3 * 16)
-    lowest = np.asarray(told.convert("L"))[112 + 2 * 16 :]
+    message = opened(contact_sheet([(photos[0][0], "filed chair\nsaid lamp\n97% sure"), photos[1]]))
+    assert message.size == (2 * 112, 112 + 3 * 16)
+    lowest = np.asarray(message.convert("L"))[112 + 2 * 16 :]
     assert lowest[:, :112].min() < 100 < 200 < lowest[:, 112:].min()  # a third line, on the left
 
 

@@ -199,8 +199,8 @@ def test_what_was_read_of_a_partition_is_void_once_it_is_gone() -> None:
     for work in (ours, lost, waiting, voided):
         held.admit(work)
     assert held.disown(0) == [waiting]
-    assert held.void(lost) and held.void(voided)
-    assert not held.void(ours) and not held.void(waiting)
+    assert held.is_stale(lost) and held.is_stale(voided)
+    assert not held.is_stale(ours) and not held.is_stale(waiting)
     assert held.owned() == {1: 1}
     assert held.photos == 2
     assert held.next_offsets([ours, lost]) == {1: 1}
@@ -219,7 +219,7 @@ def test_a_partition_that_was_lost_and_taken_again_begins_anew() -> None:
     other = ad("1", 5, 3, owner=OTHER)
     held.admit(other)
     assert held.own(Ownership(0, 2)) == [other]
-    assert held.void(old) and held.void(behind)
+    assert held.is_stale(old) and held.is_stale(behind)
     again = ad("1", 0, owner=Ownership(0, 2))
     assert held.admit(again) is None, "it waits for the other partition's"
     assert held.finish([other]) == [again]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.session.assignment import Member, Share, State, rank, share
+from ops.session.assignment import Assignment, Member, State, decide_assignment, rank
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LEAD_S = 60.0
@@ -30,23 +30,23 @@ def member(
 
 def decide(
     me: str, members: list[Member], holders: Mapping[int, str | None], sessions: int = 1
-) -> Share:
-    return share(me, members, holders, sessions=sessions, lead_s=LEAD_S)
+) -> Assignment:
+    return decide_assignment(me, members, holders, sessions=sessions, lead_s=LEAD_S)
 
 
 def test_alone_it_takes_everything() -> None:
     """The first session reads the whole topic."""
     free = dict.fromkeys(range(4))
-    assert decide("a", [member("a")], free) == Share(take=(0, 1, 2, 3))
+    assert decide("a", [member("a")], free) == Assignment(acquire=(0, 1, 2, 3))
 
 
 def test_two_share_and_the_second_takes_only_what_is_free() -> None:
     """The first gives half; nobody takes what another holds."""
     both = [member("a", 1), member("b")]
     held = dict.fromkeys(range(4), "a")
-    assert decide("a", both, held, 2) == Share(give=(2, 3))
-    assert decide("b", both, held, 2) == Share()
-    assert decide("b", both, {0: "a", 1: "a", 2: None, 3: None}, 2) == Share(take=(2, 3))
+    assert decide("a", both, held, 2) == Assignment(release=(2, 3))
+    assert decide("b", both, held, 2) == Assignment()
+    assert decide("b", both, {0: "a", 1: "a", 2: None, 3: None}, 2) == Assignment(acquire=(2, 3))
 
 
 def test_with_fewer_partitions_than_sessions_one_stands_by() -> None:
@@ -54,14 +54,14 @@ def test_with_fewer_partitions_than_sessions_one_stands_by() -> None:
     both = [member("a", 1), member("b")]
     for holder in ("a", "b"):
         for me in ("a", "b"):
-            assert decide(me, both, {0: holder}, 2) == Share()
+            assert decide(me, both, {0: holder}, 2) == Assignment()
 
 
 def test_the_odd_partition_stays_where_it_is() -> None:
     """Of three partitions, who holds two goes on holding two."""
     both = [member("a", 1), member("b")]
     held = {0: "b", 1: "b", 2: "a"}
-    assert decide("a", both, held, 2) == decide("b", both, held, 2) == Share()
+    assert decide("a", both, held, 2) == decide("b", both, held, 2) == Assignment()
 
 
 @pytest.mark.parametrize("state", ["warming", "leaving"])
@@ -69,18 +69,18 @@ def test_who_is_not_ready_takes_nothing_and_counts_for_nothing(state: State) -> 
     """A session that loads its model would keep its ads waiting."""
     two = [member("a", 1), member("b", state=state)]
     held = {0: "a", 1: None}
-    assert decide("b", two, held, 2) == Share()
-    assert decide("a", two, held, 2) == Share(take=(1,))
+    assert decide("b", two, held, 2) == Assignment()
+    assert decide("a", two, held, 2) == Assignment(acquire=(1,))
 
 
 def test_an_overdue_session_stays_until_its_successor_is_ready() -> None:
     """Better an old session than none."""
     held = dict.fromkeys(range(2), "old")
     old = member("old", 9, due_in_s=-5)
-    assert decide("old", [old], held) == Share()
-    assert decide("old", [old, member("new", state="warming")], held) == Share()
+    assert decide("old", [old], held) == Assignment()
+    assert decide("old", [old, member("new", state="warming")], held) == Assignment()
     ready = [old, member("new")]
-    assert decide("old", ready, held) == Share(give=(0, 1), leave=True)
+    assert decide("old", ready, held) == Assignment(release=(0, 1), leave=True)
 
 
 def test_of_two_overdue_sessions_the_older_goes_first() -> None:
@@ -97,8 +97,8 @@ def test_older_code_hands_over_to_newer() -> None:
     held = {0: "a"}
     for newer in ("v2", "v0"):
         two = [member("a", 5, code="v1"), member("b", code=newer)]
-        assert decide("a", two, held) == Share(give=(0,), leave=True)
-        assert decide("b", two, held) == Share()
+        assert decide("a", two, held) == Assignment(release=(0,), leave=True)
+        assert decide("b", two, held) == Assignment()
 
 
 def test_a_successor_stands_by_until_its_predecessor_is_due() -> None:
@@ -110,17 +110,17 @@ def test_a_successor_stands_by_until_its_predecessor_is_due() -> None:
 def test_one_too_many_leaves_and_it_is_the_idle_one() -> None:
     """A session that was started beside enough others ends; who reads goes on."""
     two = [member("a", 5), member("b", 1)]
-    assert decide("b", two, {0: "a"}) == Share(leave=True)
+    assert decide("b", two, {0: "a"}) == Assignment(leave=True)
     assert not decide("a", two, {0: "a"}).leave
-    assert decide("a", two, {0: "b"}) == Share(leave=True)
+    assert decide("a", two, {0: "b"}) == Assignment(leave=True)
 
 
 def test_nothing_is_given_to_one_that_leaves() -> None:
     """It is ready still, and will be gone at its next look: partitions would only move twice."""
     two = [member("a", 5), member("b", 1)]
-    assert decide("a", two, dict.fromkeys(range(4), "a")) == Share()
+    assert decide("a", two, dict.fromkeys(range(4), "a")) == Assignment()
     old = [member("old", 9, due_in_s=-5), member("new")]
-    assert decide("new", old, {0: "old", 1: None, 2: None}) == Share(take=(1, 2))
+    assert decide("new", old, {0: "old", 1: None, 2: None}) == Assignment(acquire=(1, 2))
 
 
 def test_ranks_name_every_session_once() -> None:
@@ -132,8 +132,8 @@ def test_ranks_name_every_session_once() -> None:
     ranks = rank(everyone, lead_s=LEAD_S)
     names = [[m.run_id for m in some] for some in (ranks.outdated, ranks.retiring, ranks.fresh)]
     assert names == [["late", "odd"], ["soon"], ["new", "newer"]]
-    told = rank(everyone, lead_s=LEAD_S, newest_code="v0")
-    assert [m.run_id for m in told.outdated] == ["late", "soon", "new", "newer"]
+    message = rank(everyone, lead_s=LEAD_S, newest_code="v0")
+    assert [m.run_id for m in message.outdated] == ["late", "soon", "new", "newer"]
     assert rank([], lead_s=LEAD_S).fresh == ()
 
 
@@ -180,14 +180,14 @@ class Place:
             return
         members, holders = self.seen.pop(name)
         found = decide(name, members, holders, self.sessions)
-        assert not set(found.take) & set(found.give)
+        assert not set(found.acquire) & set(found.release)
         if found.leave:
             others = [m for m in members if m.state == "ready" and m.run_id != name]
             assert len(others) >= self.sessions, "it left without enough others ready"
             self.change(name, state="leaving")
         mine = {p for p, holder in self.leases.items() if holder == name}
-        self.asked[name] |= set(found.give) & mine
-        for partition in found.take:
+        self.asked[name] |= set(found.release) & mine
+        for partition in found.acquire:
             if partition not in self.leases:  # the lease's own condition
                 assert self.members[name].state == "ready"
                 self.leases[partition] = name

@@ -34,7 +34,7 @@ def test_everything_that_was_polled_is_committed_once(world: World) -> None:
             world.publish_bytes(b"nonsense", partition)
         else:
             world.publish(f"{n % 60}", f"dark-{n % 7}", revision=1 + n // 60, partition=partition)
-    world.seat.grant(0, 1, 2)
+    world.membership.grant(0, 1, 2)
     with Working(world) as working:
         world.until(lambda: world.offsets == {0: 40, 1: 40, 2: 40})
     total = working.total
@@ -52,7 +52,7 @@ def test_dead_letters_are_safe_before_the_commit_that_steps_over_them(world: Wor
     """A crash in between doubles a letter; it never loses one."""
     world.publish_bytes(b"nonsense")
     world.hold("dead letters")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world):
         world.until(lambda: "dead letters" in world.happened)
         world.publish("1", "dark-1")
@@ -73,7 +73,7 @@ def test_an_outage_is_waited_out(world: World, act: str) -> None:
         world.publish(str(n), f"dark-{n}")
         world.publish_bytes(b"nonsense")
     world.fail(act, *[RetryableError("away")] * 6)
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world) as working:
         world.until(lambda: world.offsets == {0: 40})
         assert working.error is None
@@ -81,14 +81,14 @@ def test_an_outage_is_waited_out(world: World, act: str) -> None:
     assert set(world.written.values()) == {1} and len(world.ads) == 20
     assert len({letter.receipt.offset for letter in world.letters}) == 20
     assert working.total.unaccounted == 0
-    assert world.seat.given_up == [0]
+    assert world.membership.given_up == [0]
 
 
 def test_what_is_away_can_be_seen(world: World) -> None:
     """An outage is named, with its age, while it lasts; and no longer."""
     world.publish("1", "dark-1")
     world.fail("commit", *[RetryableError("away")] * 3)
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world) as working:
         world.until(lambda: world.happened.count("commit") == 2)
         assert working.session.snapshot().waiting_for_s["commit"] > 0
@@ -103,7 +103,7 @@ def test_an_outage_that_does_not_end_ends_the_session(world: World, act: str) ->
     world.publish_bytes(b"nonsense")
     world.publish("1", "dark-1")
     world.fail(act, *[RetryableError("gone for good")] * 100_000)
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world, replace(QUICK, outage_s=0.1)) as working:
         working.until_ended()
     assert isinstance(working.error, RetryableError)
@@ -116,7 +116,7 @@ def test_a_stage_that_breaks_ends_the_session_with_its_error(world: World) -> No
     for n in range(10):
         world.publish(str(n), f"dark-{n}")
     world.fail("embed", ZeroDivisionError("a bug"))
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world) as working:
         working.until_ended()
     assert isinstance(working.error, ZeroDivisionError)
@@ -129,7 +129,7 @@ def test_a_changed_release_makes_ads_anew(world: World, backbone: str) -> None:
         world.publish(str(n), f"dark-{n}")
     world.hold("photo dark-5")
     world.hold("commit")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world) as working:
         world.until(lambda: "commit" in world.happened)
         for n in range(6, 9):  # scored for the old set while the commit is under way
@@ -148,7 +148,7 @@ def test_a_changed_release_makes_ads_anew(world: World, backbone: str) -> None:
 def test_a_candidate_is_scored_beside_the_live_release(world: World) -> None:
     """Every commit after it came in force holds predictions of both."""
     world.publish("1", "dark-1")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world):
         world.until(lambda: world.committed("1"))
         world.releases = (*world.releases, world.release("r2", "b2"))
@@ -161,7 +161,7 @@ def test_the_releases_may_be_away_when_they_change(world: World) -> None:
     """An outage while the new set is loaded is waited out as well."""
     world.publish("1", "dark-1")
     world.hold("commit")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world):
         world.until(lambda: "commit" in world.happened)
         world.releases = (world.release("r2"),)
@@ -174,7 +174,7 @@ def test_the_releases_may_be_away_when_they_change(world: World) -> None:
 def test_a_photo_that_was_swept_away_is_loaded_again(world: World) -> None:
     """It was stored when the ad met it, and is not when the ad commits."""
     world.publish("1", "dark-1")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world):
         world.until(lambda: world.committed("1"))
         world.hold("embed")
@@ -191,14 +191,14 @@ def test_a_photo_that_was_swept_away_is_loaded_again(world: World) -> None:
 def test_a_lost_partition_takes_no_other_with_it(world: World) -> None:
     """Of one commit over two partitions, the lost one's work is void, the other's is written."""
     world.hold("embed")
-    world.seat.grant(0, 1)
+    world.membership.grant(0, 1)
     with Working(world) as working:
         world.publish("first", "dark-0")
         world.until(lambda: "embed" in world.happened)
         for n in range(4):
             world.publish(f"{n}", f"dark-{n}", partition=n % 2)
         world.until(lambda: working.session.snapshot().ads_at_model == 4)
-        world.seat.take_away(1)
+        world.membership.take_away(1)
         world.free("embed")
         world.until(lambda: world.offsets == {0: 3})
         world.publish("5", "dark-5")
@@ -208,21 +208,21 @@ def test_a_lost_partition_takes_no_other_with_it(world: World) -> None:
     assert {key.ad_id for key in world.ads} == {"first", "0", "2", "5"}
     assert world.offsets == {0: 4}
     assert world.refused == [frozenset({0, 1})], "one commit over both was refused, once"
-    assert world.seat.given_up == [0], "what is another's is not given up"
+    assert world.membership.given_up == [0], "what is another's is not given up"
 
 
 def test_a_partition_lost_and_taken_again_in_one_look_goes_on(world: World) -> None:
     """What was at work is void and is read again: once written, and nobody waits for ever."""
     world.hold("photo dark-0")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world, BLOCKED_FOR_LONG) as working:
         world.publish("0", "dark-0")
         world.until(lambda: world.loads["dark-0"] == 1)
         world.hold("poll")
         polls = world.happened.count("poll")
         world.until(lambda: world.happened.count("poll") > polls)
-        world.seat.tell_lost(0)
-        world.seat.grant(0)
+        world.membership.tell_lost(0)
+        world.membership.grant(0)
         world.free("poll")
         world.until(lambda: world.loads["dark-0"] == 2)
         world.publish("0", "bright-0", revision=2)
@@ -239,7 +239,7 @@ def test_a_slow_ad_holds_up_no_other_and_the_offset_waits_for_it(world: World) -
     world.hold("photo dark-2")
     for n in range(6):
         world.publish(str(n), f"dark-{n}")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world):
         world.until(lambda: world.committed(*"01345"))
         assert world.offsets == {0: 2}
@@ -256,7 +256,7 @@ def test_events_of_one_ad_take_turns_and_the_highest_stands_for_all(world: World
     for revision in (3, 5, 4):
         world.publish("1", f"bright-{revision}", revision=revision)
     world.publish("2", "dark-2")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world) as working:
         world.until(lambda: world.committed("2"))
         assert world.loads == {"dark-1": 1, "dark-2": 1}
@@ -270,7 +270,7 @@ def test_events_of_one_ad_take_turns_and_the_highest_stands_for_all(world: World
 def test_what_is_held_already_costs_no_photo(world: World) -> None:
     """A replay is settled by its revision: no fetch, no model, and the offset moves."""
     world.publish("1", "dark-1", revision=3)
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world) as working:
         world.until(lambda: world.committed("1"))
         for revision in (1, 2, 3):
@@ -284,17 +284,17 @@ def test_an_asked_partition_goes_once_what_was_begun_is_committed(world: World) 
     """Nothing more is read of it; the others go on."""
     world.hold("photo dark-0")
     world.publish("0", "dark-0")
-    world.seat.grant(0, 1)
+    world.membership.grant(0, 1)
     with Working(world, BLOCKED_FOR_LONG):
         world.until(lambda: world.loads["dark-0"] == 1)
-        world.seat.ask(0)
+        world.membership.ask(0)
         world.until(lambda: world.stream.positions.keys() == {1})
         world.publish("1", "dark-1", partition=0)
         world.publish("2", "dark-2", partition=1)
         world.until(lambda: world.committed("2"))
-        assert world.seat.given_up == []
+        assert world.membership.given_up == []
         world.free("photo dark-0")
-        world.until(lambda: world.seat.given_up == [0])
+        world.until(lambda: world.membership.given_up == [0])
         assert world.committed("0"), "given up before it was committed"
         assert world.offsets == {0: 1, 1: 1}
     assert world.loads["dark-1"] == 0
@@ -305,18 +305,18 @@ def test_after_the_grace_an_asked_partition_goes_with_its_work_void(world: World
     world.hold("photo dark-0")
     world.publish("0", "dark-0")
     world.publish("1", "dark-1")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world, replace(QUICK, grace_s=0.02)):
         world.until(lambda: world.committed("1"))
-        world.seat.ask(0)
-        world.until(lambda: world.seat.given_up == [0])
+        world.membership.ask(0)
+        world.until(lambda: world.membership.given_up == [0])
         world.free("photo dark-0")
         world.publish("2", "dark-2", partition=1)
-        world.seat.grant(1)
+        world.membership.grant(1)
         world.until(lambda: world.committed("2"))
         assert world.offsets == {1: 1}
         assert not world.committed("0")
-        world.seat.grant(0)
+        world.membership.grant(0)
         world.until(lambda: world.offsets == {0: 2, 1: 1})
     assert set(world.written.values()) == {1}
 
@@ -327,7 +327,7 @@ def test_back_pressure_reaches_the_stream(world: World) -> None:
     world.hold("embed")
     for n in range(ads):
         world.publish(str(n), f"dark-{n}", f"bright-{n}")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world, replace(QUICK, most_photos=limit, max_records=16)) as working:
         world.until(lambda: working.session.snapshot().photos_in_flight == limit)
         polls = world.stream.polls
@@ -347,7 +347,7 @@ def test_an_ad_larger_than_the_limit_goes_through_alone(world: World) -> None:
     """More photos than may be in flight is no dead end."""
     world.publish("1", *[f"dark-{n}" for n in range(9)])
     world.publish("2", "dark-1")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world, replace(QUICK, most_photos=4, batch_photos=2)):
         world.until(lambda: world.offsets == {0: 2})
     assert world.labels() == {"1": {"r1": "dark"}, "2": {"r1": "dark"}}
@@ -358,7 +358,7 @@ def test_a_polite_stop_commits_what_was_begun(world: World) -> None:
     stop = threading.Event()
     world.hold("commit")
     world.publish("1", "dark-1")
-    world.seat.grant(0, 1)
+    world.membership.grant(0, 1)
     with Working(world, BLOCKED_FOR_LONG, keep_going=lambda: not stop.is_set()) as working:
         world.until(lambda: "commit" in world.happened)
         stop.set()
@@ -369,7 +369,7 @@ def test_a_polite_stop_commits_what_was_begun(world: World) -> None:
         working.until_ended()
     assert working.error is None
     assert set(world.ads) == {AdKey("kg", "1")}
-    assert sorted(world.seat.given_up) == [0, 1]
+    assert sorted(world.membership.given_up) == [0, 1]
 
 
 def test_an_interrupt_ends_in_the_same_order(world: World) -> None:
@@ -383,26 +383,26 @@ def test_an_interrupt_ends_in_the_same_order(world: World) -> None:
 
     world.hold("commit")
     world.publish("1", "dark-1")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world, BLOCKED_FOR_LONG, keep_going=keep_going) as working:
         world.until(lambda: "commit" in world.happened)
         interrupted.set()
-        world.until(lambda: world.seat.left)
+        world.until(lambda: world.membership.left)
         world.free("commit")
         working.until_ended()
     assert isinstance(working.error, KeyboardInterrupt)
     assert world.committed("1")
-    assert world.seat.given_up == [0]
+    assert world.membership.given_up == [0]
 
 
 def test_an_idle_session_ends_but_not_before_its_work_is_done(world: World) -> None:
     """Nothing has come for long, yet an ad is still under way: it is waited for."""
     world.hold("photo dark-1")
     world.publish("1", "dark-1")
-    world.seat.grant(0)
+    world.membership.grant(0)
     with Working(world, replace(QUICK, idle_s=0.02, grace_s=600)) as working:
         world.until(lambda: world.happened.count("poll") > 50)
-        assert not world.seat.left
+        assert not world.membership.left
         world.free("photo dark-1")
         working.until_ended()
     assert working.error is None
@@ -416,7 +416,7 @@ def test_a_standby_reads_nothing_until_it_is_given_a_partition(world: World) -> 
     world.offsets[0] = 1
     with Working(world) as working:
         assert working.session.snapshot().partitions == {}
-        world.seat.grant(0)
+        world.membership.grant(0)
         world.until(lambda: world.offsets == {0: 2})
         assert working.session.snapshot().partitions == {0: 1}
     assert set(world.ads) == {AdKey("kg", "1")}

@@ -70,13 +70,13 @@ def test_a_label_of_one_head_alone_is_kept():
 
 def test_few_labels_do_not_spoil_a_good_live_head():
     """Forty photos after hundreds: alone a new head is worse, from the live one not."""
-    live = judge_head("category", photos(800, 1), photos(200, 2), yardstick=False).head
+    live = judge_head("category", photos(800, 1), photos(200, 2), baseline=False).head
     unseen = photos(1_000, 9)
     lost_alone, lost = [], []
     for seed in range(1):
         few = photos(40, 10 + seed)
-        alone = judge_head("category", few, unseen, yardstick=False).head
-        started = judge_head("category", few, unseen, live=live, yardstick=False).head
+        alone = judge_head("category", few, unseen, baseline=False).head
+        started = judge_head("category", few, unseen, live=live, baseline=False).head
         lost_alone.append(accuracy(live, unseen) - accuracy(alone, unseen))
         lost.append(accuracy(live, unseen) - accuracy(started, unseen))
     assert np.mean(lost_alone) > 0.02
@@ -87,8 +87,8 @@ def test_few_labels_do_not_spoil_a_good_live_head():
 def test_many_labels_leave_a_bad_live_head_behind():
     """A live head that guesses has no say."""
     unseen = photos(500, 9)
-    alone = judge_head("category", photos(800, 3), unseen, yardstick=False)
-    started = judge_head("category", photos(800, 3), unseen, live=random_head(), yardstick=False)
+    alone = judge_head("category", photos(800, 3), unseen, baseline=False)
+    started = judge_head("category", photos(800, 3), unseen, live=random_head(), baseline=False)
     assert started.fit["share_of_live_head"] < 0.2
     assert accuracy(started.head, unseen) > accuracy(alone.head, unseen) - 0.02
 

@@ -137,7 +137,7 @@ def test_the_split_grows_with_the_set():
 def test_small_labels_are_learned_and_judged():
     """A label of one ad is learned; one of two pieces has one on each side."""
     for seed in range(20):
-        split, pieces = split_for_growth(
+        split, groups = split_for_growth(
             ["hat", "hat", "shoe", "shoe"],
             joined_by=[["a", "a", "b", "c"]],
             contents=[bytes([n]) * 32 for n in range(4)],
@@ -145,7 +145,7 @@ def test_small_labels_are_learned_and_judged():
         )
         assert {0, 1} <= set(split.train.tolist())
         assert len(split.held_out) == 1
-        assert pieces[0] == pieces[1] == bytes(32)
+        assert groups[0] == groups[1] == bytes(32)
 
 
 def test_a_split_says_what_does_not_fit():

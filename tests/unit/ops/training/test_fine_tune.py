@@ -74,8 +74,8 @@ def test_head_is_as_good_as_scikit_learns(classes, uneven, seed):
     rows, labels = hard_rows(2_600, classes=classes, uneven=uneven, seed=seed)
     fitted = fit_head(rows[:600], labels[:600], seed=0)
     found = evaluate(class_probabilities(rows[600:], fitted.head), labels[600:], fitted.head.labels)
-    yardstick = logistic_regression_accuracy(rows[:600], labels[:600], rows[600:], labels[600:])
-    assert found["accuracy"] >= yardstick - 0.01
+    baseline = logistic_regression_accuracy(rows[:600], labels[:600], rows[600:], labels[600:])
+    assert found["accuracy"] >= baseline - 0.01
     assert found["accuracy"] > majority_accuracy(labels[:600], labels[600:]) + 0.1
     assert found["calibration_error"] < 0.1
     assert fitted.metrics["rows"] == 600

@@ -46,12 +46,12 @@ def test_an_equal_candidate_passes():
     """No measure is worse; the verdict is JSON with what `propose` reads."""
     found = verdict()
     assert found.passed
-    told = found.as_json()
-    assert told["passed"] is True
-    assert told["against"] == "live"
-    assert told["why"] == []
-    assert told["judged_at"] == "2026-05-01T00:00:00+00:00"
-    assert set(told["figures"]) == set(MEASURES)
+    message = found.as_json()
+    assert message["passed"] is True
+    assert message["against"] == "live"
+    assert message["why"] == []
+    assert message["judged_at"] == "2026-05-01T00:00:00+00:00"
+    assert set(message["figures"]) == set(MEASURES)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_rare_category_is_not_judged_by_its_recall():
     """Ten photos say little: the check says how many categories that was."""
     found = verdict(tasks={"category": measures(rugs=(10, 0.0))})
     assert found.passed
-    assert "1 have fewer than 20" in found.finding("recall").told
+    assert "1 have fewer than 20" in found.finding("recall").message
     few = replace(MARGINS, min_photos=10)
     assert not verdict(margins=few, tasks={"category": measures(rugs=(10, 0.0))}).passed
 
@@ -170,7 +170,7 @@ def test_a_shared_backbone_has_nothing_to_measure():
     live = replace(LIVE, latency_ms=None)
     found = judge(replace(live, name="new"), live, MARGINS, judged_at=NOW)
     assert found.passed
-    assert "the backbone is the same" in found.finding("cost").told
+    assert "the backbone is the same" in found.finding("cost").message
 
 
 def test_a_first_release_passes():
@@ -178,7 +178,7 @@ def test_a_first_release_passes():
     found = nothing_to_compare("first", judged_at=NOW)
     assert found.passed
     assert found.against is None
-    assert "nothing to compare with" in found.findings[0].told
+    assert "nothing to compare with" in found.findings[0].message
 
 
 def test_a_label_that_a_head_lacks_is_a_mistake():

@@ -28,8 +28,8 @@ def test_a_pod_asks_for_what_the_run_needs() -> None:
     assert limits == {"memory": "4Gi", "nvidia.com/gpu": "1"}
     assert config.container_config["resources"]["requests"]["memory"] == "4Gi"
     assert config.pod_spec_config["tolerations"][0]["key"] == "nvidia.com/gpu"
-    told = {item["name"]: item["value"] for item in config.container_config["env"]}
-    assert told == TUNING, "without it a session is a third slower"
+    message = {item["name"]: item["value"] for item in config.container_config["env"]}
+    assert message == TUNING, "without it a session is a third slower"
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cpu", None), ("cuda", "1"), ("auto", "1")])

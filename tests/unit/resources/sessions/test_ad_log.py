@@ -20,7 +20,7 @@ def test_each_refusal_and_each_failed_photo_is_a_line_with_its_place() -> None:
     accepted = {made.ads[0].event.key: NOON.date()}
     result = CommitResult(accepted, NOON + timedelta(milliseconds=40))
     with capture_logs() as lines:
-        logged(lambda *told: followed.append(told), run_id="run-1")(made, result)
+        logged(lambda *arguments: followed.append(arguments), run_id="run-1")(made, result)
     assert followed == [(made, result)]
     found = [(line["event"], line.get("ad"), line["offset"], line["run"]) for line in lines]
     assert found == [

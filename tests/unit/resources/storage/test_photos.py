@@ -356,10 +356,10 @@ except RetryableError as error:
     print("retryable")
 """
     root = Path(photos.__file__).parents[2]
-    told = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True
     )
-    assert told.stdout.strip() == "retryable", told.stderr
+    assert message.stdout.strip() == "retryable", message.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

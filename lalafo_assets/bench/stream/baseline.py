@@ -1,4 +1,5 @@
-"""The bound of `lalafo bench stream`: the best bare script that we could write for the same work.
+"""The bound of `lalafo bench stream`: the best baseline script that we could write for the same
+work.
 
 One process: consume (librdkafka, its own offsets), then in threads fetch over connections that
 stay, hash, make the rendition, store it with fsync and decode; one thread embeds and predicts what
@@ -39,11 +40,11 @@ from resources.settings import load_settings
 from resources.storage.photos import PhotoStore
 
 TABLES = (
-    "CREATE TABLE bare_ads (ad_id text PRIMARY KEY, revision bigint, kafka_at timestamptz, "
+    "CREATE TABLE baseline_ads (ad_id text PRIMARY KEY, revision bigint, kafka_at timestamptz, "
     "label text, score real)",
-    "CREATE TABLE bare_photos (ad_id text, position smallint, sha256 bytea, rendition bytea, "
+    "CREATE TABLE baseline_photos (ad_id text, position smallint, sha256 bytea, rendition bytea, "
     "width smallint, height smallint, embedding halfvec, PRIMARY KEY (ad_id, position))",
-    "CREATE TABLE bare_offsets (partition int PRIMARY KEY, next_offset bigint)",
+    "CREATE TABLE baseline_offsets (partition int PRIMARY KEY, next_offset bigint)",
 )
 ADS_IN_FLIGHT = 64
 THREADS = 8  # they wait for the host and for fsync; 4 were slower
@@ -55,7 +56,7 @@ Loaded = tuple[Rendition, NDArray[np.uint8]]
 
 
 @dataclass(slots=True)
-class BareAd:
+class BaselineAd:
     """One ad on its way."""
 
     ad_id: str
@@ -70,17 +71,17 @@ class BareAd:
     score: float = 0.0
 
 
-class BareLoop:
+class BaselineLoop:
     """Made ready, then run once until the bench closes our standard input."""
 
     def __init__(self, task: Mapping[str, Any]) -> None:
         from ops.models.embed import Embedder
-        from resources.releases.active import read_in_force
+        from resources.releases.active import read_active_releases
         from resources.storage.releases import ReleaseStore
 
         settings = load_settings()
         with closing(Database(settings.require("database_url"))) as database:
-            live = read_in_force(database).live
+            live = read_active_releases(database).live
             url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
         release = ReleaseStore(settings.resolved_store_url).load(live.digest)
         self.head = release.heads["category"]
@@ -95,8 +96,8 @@ class BareLoop:
         self.consumer = _consumer(task)
         self.local = threading.local()
         self.slots = threading.Semaphore(ADS_IN_FLIGHT)
-        self.read: queue.SimpleQueue[BareAd | None] = queue.SimpleQueue()
-        self.scored: queue.SimpleQueue[list[BareAd] | None] = queue.SimpleQueue()
+        self.read: queue.SimpleQueue[BaselineAd | None] = queue.SimpleQueue()
+        self.scored: queue.SimpleQueue[list[BaselineAd] | None] = queue.SimpleQueue()
         self.done: list[tuple[str, int, int, float]] = []  # ad, photos, Kafka's ms, commit
         self.ended = threading.Event()
 
@@ -125,10 +126,10 @@ class BareLoop:
                     raise RuntimeError(str(message.error()))
                 yield message
 
-    def _begin(self, message: Any, pool: ThreadPoolExecutor) -> BareAd:
+    def _begin(self, message: Any, pool: ThreadPoolExecutor) -> BaselineAd:
         event = json.loads(message.value())
         loading = [pool.submit(self._load, photo["url"]) for photo in event["photos"]]
-        return BareAd(
+        return BaselineAd(
             *(event["ad_id"], event["revision"], message.partition(), message.offset()),
             *(message.timestamp()[1], loading),
         )
@@ -155,7 +156,7 @@ class BareLoop:
         return data
 
     def _score(self) -> None:
-        waiting: deque[BareAd] = deque()
+        waiting: deque[BaselineAd] = deque()
         while True:
             batch = self._next_batch(waiting)
             if batch is None:
@@ -173,14 +174,14 @@ class BareLoop:
                 ad.score, start = float(mean[best]), end
             self.scored.put(batch)
 
-    def _next_batch(self, waiting: "deque[BareAd]") -> list[BareAd] | None:
+    def _next_batch(self, waiting: "deque[BaselineAd]") -> list[BaselineAd] | None:
         """The oldest ad, once it is loaded, and those after it that are, in order."""
         if not waiting:
             first = self.read.get()
             if first is None:
                 return None
             waiting.append(first)
-        batch: list[BareAd] = []
+        batch: list[BaselineAd] = []
         photos = 0
         while waiting:
             ad = waiting[0]
@@ -214,14 +215,14 @@ class BareLoop:
             if ended:
                 return
 
-    def _write(self, ads: list[BareAd]) -> None:
+    def _write(self, ads: list[BaselineAd]) -> None:
         with self.connection.cursor() as cursor:
-            with cursor.copy("COPY bare_ads FROM STDIN (FORMAT BINARY)") as copy:
+            with cursor.copy("COPY baseline_ads FROM STDIN (FORMAT BINARY)") as copy:
                 copy.set_types(["text", "int8", "timestamptz", "text", "float4"])
                 for ad in ads:
                     kafka_at = datetime.fromtimestamp(ad.kafka_at_ms / 1000, UTC)
                     copy.write_row((ad.ad_id, ad.revision, kafka_at, ad.label, ad.score))
-            with cursor.copy("COPY bare_photos FROM STDIN (FORMAT BINARY)") as copy:
+            with cursor.copy("COPY baseline_photos FROM STDIN (FORMAT BINARY)") as copy:
                 copy.set_types(["text", "int2", "bytea", "bytea", "int2", "int2", "halfvec"])
                 for ad in ads:
                     assert ad.vectors is not None
@@ -232,7 +233,7 @@ class BareLoop:
                         copy.write_row((ad.ad_id, position, *found, vector))
             for partition, offset in {ad.partition: ad.offset + 1 for ad in ads}.items():
                 cursor.execute(
-                    "INSERT INTO bare_offsets VALUES (%s, %s) ON CONFLICT (partition) "
+                    "INSERT INTO baseline_offsets VALUES (%s, %s) ON CONFLICT (partition) "
                     "DO UPDATE SET next_offset = EXCLUDED.next_offset",
                     (partition, offset),
                 )
@@ -240,7 +241,7 @@ class BareLoop:
 
 
 def _or_die(stage: Callable[[], None]) -> None:
-    """A bare script ends with its first error; the bench shows the last lines of its log."""
+    """A baseline script ends with its first error; the bench shows the last lines of its log."""
     try:
         stage()
     except BaseException:  # noqa: BLE001 - whatever it was
@@ -254,7 +255,7 @@ def _consumer(task: Mapping[str, Any]) -> Any:
     consumer = Consumer(
         {
             "bootstrap.servers": task["bootstrap"],
-            "group.id": "bare",  # librdkafka wants one; offsets are ours
+            "group.id": "baseline",  # librdkafka wants one; offsets are ours
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "fetch.min.bytes": 1,
@@ -266,7 +267,7 @@ def _consumer(task: Mapping[str, Any]) -> Any:
 
 def main() -> None:
     """Be told, load, say so, work until the bench has seen every row, and tell the times."""
-    loop = BareLoop(read_task())
+    loop = BaselineLoop(read_task())
     gc.collect()
     gc.freeze()  # what was loaded is never garbage: not looked through again
     tell({"ready": os.getpid()})
