@@ -112,7 +112,7 @@ def test_its_workers_end_with_the_process_that_started_them(database: Database, 
 
 
 @pytest.mark.parametrize(
-    ("changes", "arguments", "told"),
+    ("changes", "arguments", "expected_text"),
     [
         ({"LALAFO_GATEWAY_AUTH": "off"}, ["--host", "0.0.0.0"], "lalafo keys make"),
         ({"LALAFO_GATEWAY_AUTH": "off"}, ["--host", "::"], "LALAFO_GATEWAY_AUTH=keys"),

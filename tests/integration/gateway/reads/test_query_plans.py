@@ -14,7 +14,7 @@ from psycopg import sql
 
 from gateway.reads import ad, pages
 from gateway.reads.cursors import cursor_after
-from gateway.reads.pages import Asked
+from gateway.reads.pages import PageRequest
 from ops.types import AdKey
 from resources.postgres.database import Database
 from resources.releases.active import activate
@@ -153,7 +153,7 @@ def test_a_page_reads_as_many_rows_as_it_shows(
     """From each catalog, by its index; wherever the page is."""
     cursors = [None, cursor_after("ads", NOON, "10000", "kg")]
     for cursor in cursors:
-        query, values = pages.ads_query(Asked(catalogs, 10, cursor, {"status": None}))
+        query, values = pages.ads_query(PageRequest(catalogs, 10, cursor, {"status": None}))
         found, rows = looked_at(many, query, values, mode)
         allowed = {
             ("ads", "ads_pkey"),
@@ -174,7 +174,7 @@ def test_a_page_of_failures_reads_as_many_rows_as_it_may(
 ) -> None:
     """Also where a filter drops them all."""
     for reason, most in ((None, 11), ("photo_empty", pages.SEEN_ROWS)):
-        asked = Asked(catalogs, 10, None, {"kind": None, "reason": reason})
+        asked = PageRequest(catalogs, 10, None, {"kind": None, "reason": reason})
         query, values = pages.failures_query(asked)
         found, rows = looked_at(many, query, values, mode)
         prefix = "failures_" if catalogs is None else "failures_catalog_"
@@ -188,13 +188,13 @@ def test_a_page_far_from_the_newest_reads_as_few_blocks(
     many: Database, mode: str, catalogs: tuple[str, ...] | None
 ) -> None:
     """The walk begins at the cursor: rows before it are not even passed in the index."""
-    first = Asked(catalogs, 10, None, {"status": None})
+    first = PageRequest(catalogs, 10, None, {"status": None})
     with many.cursor() as held:
         held.execute("SELECT min(received_at), max(received_at) FROM lalafo.ads")
         ((oldest, newest),) = held.fetchall()
     at = oldest + (newest - oldest) / 2
-    middle = Asked(catalogs, 10, cursor_after("ads", at, "5000", "kg"), {"status": None})
-    earlier = Asked(catalogs, 10, None, {"status": None}, until=at)
+    middle = PageRequest(catalogs, 10, cursor_after("ads", at, "5000", "kg"), {"status": None})
+    earlier = PageRequest(catalogs, 10, None, {"status": None}, until=at)
     few = blocks(many, *pages.ads_query(first), mode)
     for asked in (middle, earlier):
         assert blocks(many, *pages.ads_query(asked), mode) <= few + 20

@@ -129,17 +129,17 @@ def test_a_persons_label_wins_and_only_scored_ads_count(catalogue: Labelled) -> 
 
 
 def test_a_copy_of_a_photo_is_on_its_side(catalogue: Labelled) -> None:
-    """Saved again by another seller, other bytes: one piece, by the real embeddings."""
+    """Saved again by another seller, other bytes: one group, by the real embeddings."""
     originals = [drawn(category, 1_000 + n) for category in GOODS for n in range(4)]
     copies = [saved_again(photo) for photo in originals]
     catalogue.commit([Ad(f"copy-{n}", "lamp", (copy,)) for n, copy in enumerate(copies)])
     frozen = freeze_training_set(catalogue.database, catalogue.stores, catalogue.settings)
-    piece = {e.photo.sha256: e.piece for e in frozen.content.examples}
+    group = {e.photo.sha256: e.group for e in frozen.content.examples}
     together = [
-        piece[sha256(a)] == piece[sha256(b)] for a, b in zip(originals, copies, strict=True)
+        group[sha256(a)] == group[sha256(b)] for a, b in zip(originals, copies, strict=True)
     ]
     assert sum(together) >= 10  # of twelve: it is a measure of likeness
-    assert len(set(piece.values())) > 40  # and unlike photos stay apart
+    assert len(set(group.values())) > 40  # and unlike photos stay apart
 
 
 def test_train_and_gate_as_assets(environment: Labelled, instance: dg.DagsterInstance) -> None:
