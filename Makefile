@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+NODE_STAMP := node_modules/.ready
 
 # demo: PHOTOS=DIR (one folder a class), ADS=N, EXIT=1, FINETUNE=1, WEIGHTS=…, PORT=N
 DEMO_FLAGS := $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ADS),--ads $(ADS)) \
 	$(if $(EXIT),--exit) $(if $(FINETUNE),--finetune) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 	$(if $(PORT),--port $(PORT))
 
-.PHONY: help demo test drill lint check bench clean-venv
+.PHONY: help demo test drill lint lint-style lint-types lint-layers lint-page check bench \
+	clean-venv
 .DEFAULT_GOAL := help
 
 help:
@@ -19,8 +21,9 @@ help:
 	@echo "             WEIGHTS=auto|starter|pretrained|file:PATH, PORT=N"
 	@echo "make test    every test that this machine can run"
 	@echo "make drill   the fault proofs at ten times the size: about an hour"
-	@echo "make check   lint, format, types, layers, tests: what CI runs"
-	@echo "make lint    the same without the tests"
+	@echo "make lint    lint-style, lint-page, lint-layers, lint-types: Python's lint and format, the"
+	@echo "             page's files (with node and npm), layers, types"
+	@echo "make check   lint and test: what CI runs"
 	@echo "make bench   the asset path, the stream and the gateway, each beside a bare loop or a peer"
 	@echo "make clean-venv   remove .venv, so that the next command makes it anew"
 
@@ -41,11 +44,31 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(STAMP)
+# From the fastest to the slowest.
+lint: lint-style lint-page lint-layers lint-types
+
+lint-style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+
+lint-page:
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+		$(MAKE) -s $(NODE_STAMP) && npm run --silent check; \
+	elif [ "$$LALAFO_REQUIRE_NODE" = 1 ]; then \
+		echo "LALAFO_REQUIRE_NODE=1, but node or npm is missing"; exit 1; \
+	else \
+		echo "skipped: the page's files were not checked, since node or npm is missing"; \
+	fi
+
+$(NODE_STAMP): package.json .npmrc
+	npm install --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lint-layers: $(STAMP)
 	$(BIN)/lint-imports
+
+lint-types: $(STAMP)
+	$(BIN)/mypy
 
 # The fault proofs at ten times the size: about an hour.
 drill: $(STAMP)

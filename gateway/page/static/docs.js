@@ -1,7 +1,7 @@
 // Draws /v1/openapi.json: routes, parameters, bodies, answers, examples.
 
-import { add, el, fill } from "/page/dom.js";
 import { call } from "/page/api.js";
+import { add, el, fill } from "/page/dom.js";
 import { errorNotice } from "/page/notices.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];

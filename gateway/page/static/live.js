@@ -1,14 +1,14 @@
 // The tab Live: what the statistics say, every two seconds while somebody can see it.
 
-import { bars } from "/page/bars.js";
 import { call } from "/page/api.js";
+import { bars } from "/page/bars.js";
 import { el, fill, livingCard } from "/page/dom.js";
 import { count, duration, span, titled } from "/page/format.js";
+import { labelsOf, sawLabels } from "/page/labels.js";
 import { errorNotice } from "/page/notices.js";
 import { LinePlot } from "/page/plots.js";
 import { reason } from "/page/reasons.js";
 import { releasesDrawn, sessionsDrawn } from "/page/running.js";
-import { labelsOf, sawLabels } from "/page/labels.js";
 
 const EVERY_MS = 2000;
 const SPANS = [

@@ -1,13 +1,13 @@
 // The tab Look: an ad comes in at the left, what became of it stands at the right.
 
 import { adPath, call } from "/page/api.js";
-import { errorNotice, notice } from "/page/notices.js";
 import { el, fill } from "/page/dom.js";
+import { duration } from "/page/format.js";
 import { intake } from "/page/intake.js";
+import { errorNotice, notice } from "/page/notices.js";
 import { Pictures } from "/page/pictures.js";
 import { result } from "/page/result.js";
 import { adHash, sayWhere } from "/page/route.js";
-import { duration } from "/page/format.js";
 
 const WAIT_S = 5;
 const PATIENCE_S = 30;

@@ -1,10 +1,10 @@
 // Starts the page: tabs, the hash, and one view at a time.
 
 import { adsView } from "/page/ads.js";
-import { go, parsed } from "/page/route.js";
+import { watchKeyButton } from "/page/key.js";
 import { liveView } from "/page/live.js";
 import { lookView } from "/page/look.js";
-import { watchKeyButton } from "/page/key.js";
+import { go, parsed } from "/page/route.js";
 
 const VIEWS = { look: lookView, live: liveView, ads: adsView };
 const names = Object.keys(VIEWS);

@@ -1,7 +1,7 @@
 // Errors as people read them: what happened, what to do, and a button that does it.
 
-import { bytes } from "/page/format.js";
 import { el } from "/page/dom.js";
+import { bytes } from "/page/format.js";
 
 const TITLES = {
   0: "Nobody answered",

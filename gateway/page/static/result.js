@@ -1,8 +1,8 @@
 // One ad, drawn: its photos, each task's answer, where the time went, and a form for what is right.
 
+import { answerCard } from "/page/answers.js";
 import { card, el, link } from "/page/dom.js";
 import { feedbackForm } from "/page/feedback.js";
-import { answerCard } from "/page/answers.js";
 import { moment, number } from "/page/format.js";
 import { notice } from "/page/notices.js";
 import { photosCard } from "/page/photos.js";
