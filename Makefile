@@ -11,7 +11,7 @@ DEMO_FLAGS := $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ADS),--ads $(ADS)) \
 	$(if $(EXIT),--exit) $(if $(FINETUNE),--finetune) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 	$(if $(PORT),--port $(PORT))
 
-.PHONY: help demo test drill lint lint-style lint-types lint-layers lint-page check bench \
+.PHONY: help demo test unit drill lint lint-style lint-types lint-layers lint-page check bench \
 	clean-venv
 .DEFAULT_GOAL := help
 
@@ -19,11 +19,13 @@ help:
 	@echo "make demo    everything on this machine, 200 ads through Kafka; Ctrl-C ends it"
 	@echo "             PHOTOS=DIR your own photos (one folder a class), ADS=N, EXIT=1, FINETUNE=1,"
 	@echo "             WEIGHTS=auto|starter|pretrained|file:PATH, PORT=N"
+	@echo "make unit    the tests that need no server: within a minute"
 	@echo "make test    every test that this machine can run"
 	@echo "make drill   the fault proofs at ten times the size: about an hour"
 	@echo "make lint    lint-style, lint-page, lint-layers, lint-types: Python's lint and format, the"
 	@echo "             page's files (with node and npm), layers, types"
 	@echo "make check   lint and test: what CI runs"
+	@echo "             ARGS='…' goes to pytest: make unit ARGS='-k release -x'"
 	@echo "make bench   the asset path, the stream and the gateway, each beside a bare loop or a peer"
 	@echo "make clean-venv   remove .venv, so that the next command makes it anew"
 
@@ -43,6 +45,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest tests/unit -m "not slow" $(ARGS)
 
 # From the fastest to the slowest.
 lint: lint-style lint-page lint-layers lint-types

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from lalafo_assets.definitions import defs
@@ -24,6 +25,7 @@ def test_all_ways_of_loading_name_one_location() -> None:
     assert module == entry["python_module"]["module_name"] == tool["dagster"]["module_name"]
 
 
+@pytest.mark.slow
 def test_dg_loads_everything_without_servers_or_settings(tmp_path: Path) -> None:
     """`dg check defs` and `dg list defs` work in a fresh clone, and warn of nothing."""
     assert "All definitions loaded successfully." in _dg(tmp_path, "check", "defs")

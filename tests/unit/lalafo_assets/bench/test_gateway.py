@@ -146,6 +146,7 @@ def test_where_no_connection_is_idle_lateness_is_told(tmp_path: Path):
     assert load.late_p99_ms > 500
 
 
+@pytest.mark.slow
 def test_the_peer_answers_with_a_category(tmp_path: Path):
     """Tornado, two threads, the shipped release; the photos come from the bench's host."""
     (tmp_path / "photos").mkdir()

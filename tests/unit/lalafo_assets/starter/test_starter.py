@@ -82,6 +82,7 @@ def test_training_from_drawings_ends_in_a_backbone_that_loads_and_repeats():
         np.testing.assert_allclose(value, states[1][name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_starter_that_learned_nothing_is_refused():
     from lalafo_assets.starter.train import compact, with_head
     from ops.models.backbones import Backbone

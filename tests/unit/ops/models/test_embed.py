@@ -170,6 +170,7 @@ def test_auto_without_a_compiler_is_traced(release, monkeypatch):
         Embedder(release.backbone, device="cpu", threads=1, mode="fast")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(cpp_compiler() is None, reason="no C++ compiler for torch.compile")
 def test_compiled_agrees_with_eager(photos):
     """torch.compile changes the speed, not the rows."""

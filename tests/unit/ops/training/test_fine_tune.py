@@ -66,6 +66,7 @@ def drawn_photos(count, seed=0, size=32):
     return np.stack(photos).astype(np.uint8), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "uneven", "seed"), [(2, 1.5, 0), (10, 0.0, 1), (10, 1.0, 2), (25, 1.5, 3)]
 )
@@ -91,6 +92,7 @@ def test_same_rows_and_seed_give_the_same_head():
     assert first.head.weight.dtype == first.head.bias.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_smallest_sets_and_many_classes():
     """Two photos a class are enough to fit; so are a thousand classes."""
     rng = np.random.default_rng(0)
@@ -244,6 +246,7 @@ def test_majority():
     assert majority_accuracy([], ["a"]) == 0.0
 
 
+@pytest.mark.slow
 def test_backbone_learns_from_nothing():
     """From random weights, features come to tell patterns apart that they did not before."""
     photos, labels = drawn_photos(180)
