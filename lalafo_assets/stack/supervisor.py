@@ -6,7 +6,6 @@ each part is somebody else's: any Kafka, any PostgreSQL with pgvector, Dagster w
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections import defaultdict
@@ -31,6 +30,12 @@ from resources.processes.environment import TUNING
 from resources.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
+DAGSTER_STORAGE = """
+storage:
+  postgres:
+    postgres_url:
+      env: LALAFO_DAGSTER_DATABASE_URL
+"""
 DEFAULT_PORT = 3000
 GATEWAY_PORT = 8080
 STACK_FILE = "stack.json"
@@ -183,7 +188,7 @@ class Stack:
         if not config.exists():
             raise ConfigurationError(f"{config} is missing: run `lalafo` from a checkout")
         self.dagster_home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(config, self.dagster_home / "dagster.yaml")
+        (self.dagster_home / "dagster.yaml").write_text(config.read_text() + DAGSTER_STORAGE)
         return self.dagster_home
 
     def _prepare(self) -> None:
