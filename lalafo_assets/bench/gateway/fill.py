@@ -1,10 +1,10 @@
-"""A catalogue for `lalafo bench gateway`: ads, photos and predictions as sessions leave them.
+"""Fills the database of `lalafo bench gateway` with ads, photos and predictions.
 
-Decides its shape: a month of ads in the order in which they came, one to four photos each and two
-and a half on average, a prediction of the live release and stage timings for every ad, some labels,
-failures and ads that are owed still. Rows are made by PostgreSQL itself, in the order of their
-keys, as real ones come but for the photos' SHA-256, which count up: an index of ten million random
-ones would take an hour to grow, and is as deep.
+The data is a month of ads in the order of arrival, with one to four photos each (2.5 on average),
+a prediction of the live release and stage timings for every ad, and some labels, failures and
+unpublished outbox records. PostgreSQL generates the rows itself, in the order of their keys, as
+sessions would write them. Only the photos' SHA-256 differ: they count up, because building an index
+of ten million random keys would take an hour, and the index would be just as deep.
 """
 
 import json
@@ -22,12 +22,12 @@ from resources.postgres.database import Database
 from resources.releases.active import activate
 from resources.releases.registry import RegisteredRelease, register
 
-BYTES_AN_AD = 2_100  # measured at 200,000, with indexes; the log of changes comes on top
+BYTES_AN_AD = 2_100  # measured with 200,000 ads, indexes included, write-ahead log not included
 FIRST = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 30
 CHUNK = 200_000
-PHOTOS = (1, 2, 3, 4)  # of ads, in turn
-_STEP = 104_729  # between the photos of one ad, so that they are of four places in the index
+PHOTOS = (1, 2, 3, 4)  # photos per ad, in turn
+_STEP = 104_729  # between the photos of one ad, so that they lie far apart in the index
 _RUN = "0123456789ab-4def-8123-0123456789ab"
 _DETAILS = {
     "top": [["chair", 0.61], ["armchair", 0.22], ["sofa", 0.09], ["table", 0.05], ["bed", 0.03]],
@@ -36,9 +36,9 @@ _DETAILS = {
 
 AD_ID = "lpad(n::text, 9, '0')"
 SHA256 = "decode(lpad(to_hex({}), 64, '0'), 'hex')"
-MOMENT = "%(first)s::timestamptz + n * %(space)s::interval"
+MOMENT = "%(first)s::timestamptz + n * %(interval)s::interval"
 
-# A month of one session's minutes, whatever the number of ads.
+# One session's minutes of a whole month, whatever the number of ads.
 MINUTES = """
     INSERT INTO lalafo.stream_minutes (minute, run_id, events, photos, statuses, labels, failures,
         latencies)
@@ -72,7 +72,7 @@ STATEMENTS = {
             'https://photos.example/' || n || '-' || place || '.jpg',
             {SHA256.format("(n + place * %(step)s) %% %(rows)s")}, 1, %(run)s
         FROM generate_series(%(start)s::bigint, %(stop)s - 1) AS n,
-            generate_series(0, n %% %(most)s) AS place""",
+            generate_series(0, n %% %(max_photos)s) AS place""",
     "predictions": f"""
         INSERT INTO lalafo.predictions (release, catalog, ad_id, task, revision, day, label, score,
             details, run_id, scored_at)
@@ -86,12 +86,12 @@ STATEMENTS = {
         SELECT %(catalog)s, {AD_ID}, 1, ({MOMENT})::date, %(run)s, {MOMENT}, {MOMENT}, 12, 9, 3,
             20, 1, {MOMENT}
         FROM generate_series(%(start)s::bigint, %(stop)s - 1) AS n""",
-    "the others": f"""
+    "labels, outbox and failures": f"""
         WITH labelled AS (
             INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by)
             SELECT %(catalog)s, {AD_ID}, 'category', 'armchair', 'moderator-7'
             FROM generate_series(%(start)s::bigint, %(stop)s - 1) AS n WHERE n %% 100 = 0
-        ), owed AS (
+        ), unpublished AS (
             INSERT INTO lalafo.accepted_ads (catalog, ad_id, revision, event, digest, accepted_by,
                 accepted_at)
             SELECT %(catalog)s, {AD_ID}, 2, jsonb_build_object('schema', 1, 'kind', 'upserted',
@@ -110,21 +110,24 @@ STATEMENTS = {
 }
 
 
-def check_room(folder: Path, rows: int) -> None:
-    """ConfigurationError where `rows` ads and their indexes would not fit."""
+def check_disk_space(folder: Path, rows: int) -> None:
+    """Raise ConfigurationError if `rows` ads and their indexes would not fit on the disk."""
     free, needed = shutil.disk_usage(folder).free, rows * BYTES_AN_AD
     if free < needed * 1.2:
         raise ConfigurationError(
-            f"{rows} ads take {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free where TMPDIR is. "
-            "Name another folder with TMPDIR, or fewer with --rows."
+            f"{rows} ads take {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free in the "
+            "temporary folder. Set TMPDIR to another folder, or lower --rows."
         )
 
 
 def fill(database: Database, *, rows: int, on_progress: Callable[[str, int, int], object]) -> float:
-    """Fill an empty, migrated database with `rows` ads; gigabytes that it then has.
+    """Insert `rows` ads into an empty, migrated database.
 
     Args:
-        told: what is done, rows done, rows in all.
+        on_progress: called with a description, the rows inserted so far, and the total.
+
+    Returns:
+        The size of the database afterwards, in gigabytes.
     """
     release = bench_release(0)
     manifest = {"taxonomy": {task: list(head.labels) for task, head in release.heads.items()}}
@@ -133,50 +136,50 @@ def fill(database: Database, *, rows: int, on_progress: Callable[[str, int, int]
     values = {
         "catalog": CATALOG,
         "first": FIRST,
-        "space": timedelta(days=DAYS) / rows,
+        "interval": timedelta(days=DAYS) / rows,
         "run": _RUN,
         "rows": rows,
-        "most": len(PHOTOS),
+        "max_photos": len(PHOTOS),
         "step": _STEP,
         "release": release.name,
         "details": json.dumps(_DETAILS),
     }
     done = dict.fromkeys(STATEMENTS, 0)
 
-    def table(name: str) -> None:
+    def fill_table(name: str) -> None:
         for start in range(0, rows, CHUNK):
             stop = min(rows, start + CHUNK)
             _insert(database, STATEMENTS[name], {**values, "start": start, "stop": stop})
             done[name] += stop - start
-            on_progress("rows to look up", sum(done.values()), rows * len(STATEMENTS))
+            on_progress("inserting rows", sum(done.values()), rows * len(STATEMENTS))
 
-    with ThreadPoolExecutor(2, "fill") as pool:  # two tables grow at once
-        list(
-            pool.map(
-                table, ("ad_photos", "ads", "photos", "predictions", "stage_timings", "the others")
-            )
-        )
+    largest_first = (
+        *("ad_photos", "ads", "photos", "predictions", "stage_timings"),
+        "labels, outbox and failures",
+    )
+    with ThreadPoolExecutor(2, "fill") as pool:  # two tables at a time
+        list(pool.map(fill_table, largest_first))
     _insert(database, MINUTES, {**values, "days": DAYS})
-    return settle(database)
+    return vacuum(database)
 
 
-def settle(database: Database) -> float:
-    """Vacuum, analyse, and write everything out; gigabytes of the database."""
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as plain:
-        plain.exec_driver_sql("VACUUM (ANALYZE)")
-        plain.exec_driver_sql("CHECKPOINT")
+def vacuum(database: Database) -> float:
+    """Vacuum, analyse and checkpoint; returns the size of the database in gigabytes."""
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM (ANALYZE)")
+        connection.exec_driver_sql("CHECKPOINT")
     with database.cursor() as cursor:
         cursor.execute("SELECT pg_database_size(current_database())")
         return float(cursor.fetchall()[0][0]) / 1e9
 
 
 def ad_id(number: int) -> str:
-    """An ad's id, as PostgreSQL wrote it."""
+    """The id of the ad with this number, in the form of the SQL expression AD_ID."""
     return f"{number:09d}"
 
 
 def _insert(database: Database, statement: str, values: dict[str, Any]) -> None:
     with database.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")  # no reference is checked
-        cursor.execute("SET LOCAL synchronous_commit = off")  # a crash would end the bench anyway
+        cursor.execute("SET LOCAL session_replication_role = replica")  # no foreign-key checks
+        cursor.execute("SET LOCAL synchronous_commit = off")  # a crash ends the bench anyway
         cursor.execute(statement, values)

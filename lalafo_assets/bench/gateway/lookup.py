@@ -1,8 +1,8 @@
-"""What PostgreSQL says of the gateway's own statements: `EXPLAIN (ANALYZE)` of each, prepared.
+"""Times the gateway's SQL statements with PostgreSQL's `EXPLAIN (ANALYZE)`.
 
-Decides that what counts is planning and execution together, of a statement that the connection has
-prepared, as the gateway's connections do; beside it what it costs where it is planned anew. Every
-ad is asked for once before, so that no page comes from the disk.
+A figure is planning time plus execution time of a prepared statement, because the gateway's
+connections prepare their statements. The cost of the same statement unprepared, planned for each
+execution, is measured too. Every ad is read once beforehand, so that no page comes from the disk.
 """
 
 import random
@@ -25,14 +25,14 @@ from ops.errors import LalafoError
 from ops.types import AdKey
 
 ADS = 200
-TIMES = 20  # of the lists and statistics
+TIMES = 20  # executions of each list and statistics statement
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
-_BEFORE_GENERIC = 6  # PostgreSQL plans a prepared statement anew five times before it settles
+_BEFORE_GENERIC = 6  # PostgreSQL makes five custom plans of a prepared statement, then a generic one
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What one execution took, milliseconds, as PostgreSQL timed itself."""
+    """PostgreSQL's own timing of one execution, in milliseconds."""
 
     planning_ms: float
     execution_ms: float
@@ -40,12 +40,12 @@ class Explained:
 
     @property
     def total_ms(self) -> float:
-        """Both."""
+        """Planning and execution together."""
         return self.planning_ms + self.execution_ms
 
 
 class Prepared:
-    """A statement with psycopg's named placeholders, prepared on a connection, to be explained."""
+    """A statement with psycopg's named placeholders, prepared on a connection for EXPLAIN."""
 
     def __init__(self, connection: psycopg.Connection[Any], name: str, statement: str) -> None:
         self._cursor = psycopg.ClientCursor(connection)  # EXECUTE takes no bound values
@@ -55,54 +55,54 @@ class Prepared:
         self._cursor.execute(f"PREPARE {name} AS {numbered.replace('%%', '%')}")
 
     def explain(self, values: Mapping[str, Any]) -> Explained:
-        """Execute it once, as it is prepared."""
-        given = ", ".join("%s" for _ in self.names)
-        call = f"{self._name}({given})" if given else self._name
+        """Execute the prepared statement once."""
+        arguments = ", ".join("%s" for _ in self.names)
+        call = f"{self._name}({arguments})" if arguments else self._name
         return self._explained(f"EXECUTE {call}", [values[name] for name in self.names])
 
-    def explain_anew(self, values: Mapping[str, Any]) -> Explained:
-        """Execute it once, planned for these values."""
+    def explain_unprepared(self, values: Mapping[str, Any]) -> Explained:
+        """Execute the statement once without preparing it: planned for these values."""
         return self._explained(self.statement, values)
 
-    def _explained(self, what: str, values: Sequence[Any] | Mapping[str, Any]) -> Explained:
-        self._cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {what}", values)
-        message = self._cursor.fetchall()[0][0][0]
-        return Explained(message["Planning Time"], message["Execution Time"], message["Plan"])
+    def _explained(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> Explained:
+        self._cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values)
+        output = self._cursor.fetchall()[0][0][0]
+        return Explained(output["Planning Time"], output["Execution Time"], output["Plan"])
 
 
 def measure_lookup(servers: Servers, rows: int) -> dict[str, Any]:
-    """The statements behind GET of an ad, among `rows`.
+    """Time the statement behind GET of an ad, of a list and of statistics, among `rows` ads.
 
     Raises:
-        LalafoError: a table is read from one end to the other.
+        LalafoError: the plan reads a whole table.
     """
     url = servers.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     dice = random.Random(5)  # noqa: S311 - a bench's choice is no secret
-    page = [
+    lookups = [
         parameters(AdKey(CATALOG, ad_id(dice.randrange(rows))), "http://dagster.example")
         for _ in range(min(ADS, rows))
     ]
     with psycopg.connect(url, autocommit=True) as connection:
         lookup = Prepared(connection, "lookup", READ_AD)
-        for given in page:  # brings every page into memory, and settles the plan
-            lookup.explain(given)
-            lookup.explain_anew(given)
-        prepared = [lookup.explain(given) for given in page]
-        anew = [lookup.explain_anew(given) for given in page]
+        for values in lookups:  # loads every page into memory, and makes the plan generic
+            lookup.explain(values)
+            lookup.explain_unprepared(values)
+        prepared = [lookup.explain(values) for values in lookups]
+        unprepared = [lookup.explain_unprepared(values) for values in lookups]
         others = _measure_others(connection)
-    for explained in (prepared[0], anew[0]):
-        refuse_scans("GET of an ad", explained.plan)
+    for explained in (prepared[0], unprepared[0]):
+        reject_seq_scans("GET of an ad", explained.plan)
     return {
         **others,
         **_figures("lookup", prepared),
         "lookup_execution_p99_ms": _p(0.99, [one.execution_ms for one in prepared]),
-        "lookup_planned_p50_ms": _p(0.5, [one.total_ms for one in anew]),
-        "lookup_planned_p99_ms": _p(0.99, [one.total_ms for one in anew]),
+        "lookup_planned_p50_ms": _p(0.5, [one.total_ms for one in unprepared]),
+        "lookup_planned_p99_ms": _p(0.99, [one.total_ms for one in unprepared]),
     }
 
 
 def _measure_others(connection: psycopg.Connection[Any]) -> dict[str, float]:
-    """A page of each list, and what statistics read: each some times over."""
+    """The median time of one page of each list, and of each statement behind statistics."""
     until = FIRST + timedelta(days=DAYS)
     plain = PageRequest(catalogs=None, limit=50, cursor=None, filters={"status": None})
     middle = PageRequest(
@@ -123,24 +123,26 @@ def _measure_others(connection: psycopg.Connection[Any]) -> dict[str, float]:
         "statistics_outbox": (OUTBOX, {"most": MOST_WAITING}),
         "statistics_accepted": (ACCEPTED, {"most": MOST_ACCEPTED}),
     }
-    found: dict[str, float] = {}
+    medians: dict[str, float] = {}
     for name, (statement, values) in statements.items():
         prepared = Prepared(connection, name, statement)
-        took = [prepared.explain(values).total_ms for _ in range(TIMES)]
-        found[f"{name}_ms"] = _p(0.5, took[_BEFORE_GENERIC:])
-    return found
+        times_ms = [prepared.explain(values).total_ms for _ in range(TIMES)]
+        medians[f"{name}_ms"] = _p(0.5, times_ms[_BEFORE_GENERIC:])
+    return medians
 
 
-def refuse_scans(what: str, plan: Mapping[str, Any]) -> None:
-    """LalafoError where a plan reads a whole table that grows with the catalogue."""
+def reject_seq_scans(what: str, plan: Mapping[str, Any]) -> None:
+    """Raise LalafoError if a plan reads the whole of a table that grows with the catalogue."""
     if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] != "active_releases":
-        raise LalafoError(f"{what} reads all of {plan['Relation Name']}")
-    for below in plan.get("Plans", ()):
-        refuse_scans(what, below)
+        raise LalafoError(
+            f"the plan of {what} reads all of {plan['Relation Name']}: expected an index scan"
+        )
+    for child in plan.get("Plans", ()):
+        reject_seq_scans(what, child)
 
 
-def _figures(name: str, found: Sequence[Explained]) -> dict[str, float]:
-    totals = [one.total_ms for one in found]
+def _figures(name: str, executions: Sequence[Explained]) -> dict[str, float]:
+    totals = [one.total_ms for one in executions]
     return {f"{name}_p50_ms": _p(0.5, totals), f"{name}_p99_ms": _p(0.99, totals)}
 
 

@@ -1,15 +1,15 @@
-"""What `lalafo bench gateway` is asked to measure."""
+"""The options of one run of `lalafo bench gateway`, and what follows from them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayBench:
-    """What was asked for.
+    """One run of the bench.
 
     Args:
-        rows: ads that are looked up among.
-        seconds: of each load.
+        rows: ads in the database for the lookups.
+        seconds: length of each load.
         parts: some of accept, read, wait, lookup, peer.
     """
 
@@ -19,11 +19,11 @@ class GatewayBench:
 
     @property
     def rows_needed(self) -> int:
-        """Ads to fill in; 0 where nothing reads."""
+        """Ads to insert; 0 if no part reads them."""
         if "lookup" in self.parts:
             return self.rows
         return min(self.rows, READ_ROWS) if "read" in self.parts else 0
 
 
 READ_ROWS = 100_000
-"""Ads that reads are measured among where no lookup is asked for."""
+"""Most ads in the database for `read` without `lookup`."""

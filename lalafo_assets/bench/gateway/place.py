@@ -1,7 +1,7 @@
-"""Where `lalafo bench gateway` runs: PostgreSQL, Apache Kafka, and the gateway as its own process.
+"""Starts the servers of `lalafo bench gateway`: PostgreSQL, Apache Kafka and the gateway process.
 
-Decides that PostgreSQL forces every commit to disk, that the gateway asks for keys as in
-production, and that no session runs unless a part needs one (then `stream_place.py`'s stack does).
+PostgreSQL flushes every commit to disk, and the gateway requires API keys, both as in production.
+No session runs here; the parts that need one use the stack of `bench/harness/place.py`.
 """
 
 import os
@@ -28,24 +28,24 @@ from resources.settings import Settings, changed_settings
 
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 15.0
-_LOOK_S = 0.002
-_FORCED = {"fsync": "on", "synchronous_commit": "on"}
+_POLL_S = 0.002
+_DURABLE_SETTINGS = {"fsync": "on", "synchronous_commit": "on"}
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What a gateway needs, running."""
+    """The running servers that a gateway needs."""
 
     home: Path
-    environment: dict[str, str]  # what a process needs to use them
+    environment: dict[str, str]  # for a process that uses them
     settings: Settings
     database: Database
-    broker: str  # in words
+    broker: str  # its name, version and size, for the JSON line
 
 
 @dataclass(frozen=True, slots=True)
 class RunningGateway:
-    """A gateway that answers."""
+    """A gateway process that answers requests."""
 
     url: str
     pid: int
@@ -59,10 +59,10 @@ class RunningGateway:
 
 @contextmanager
 def open_servers(home: Path, on_progress: Callable[[str], object]) -> Iterator[Servers]:
-    """PostgreSQL, migrated and empty, and Apache Kafka with the topics.
+    """Start PostgreSQL, migrated and empty, and Apache Kafka with the topics.
 
     Raises:
-        ConfigurationError: Apache Kafka can't be had here.
+        ConfigurationError: Apache Kafka can't run here.
     """
     missing = why_unavailable()
     if missing is not None:
@@ -79,7 +79,7 @@ def open_servers(home: Path, on_progress: Callable[[str], object]) -> Iterator[S
         topic = f"bench-{uuid.uuid4().hex[:8]}"
         environment = {
             "LALAFO_HOME": str(home),
-            "LALAFO_STORE_URL": str(home / "store"),  # never the store of whoever runs this
+            "LALAFO_STORE_URL": str(home / "store"),  # never the caller's own store
             "LALAFO_ADS_TOPIC": topic,
             "LALAFO_DLQ_TOPIC": f"{topic}.dlq",
             "LALAFO_STREAM_ID": "",
@@ -90,7 +90,7 @@ def open_servers(home: Path, on_progress: Callable[[str], object]) -> Iterator[S
         settings = settings_of(environment)
         database = stack.enter_context(closing(Database(postgres.url())))
         database.migrate()
-        check_forced(database)
+        check_durability(database)
         with AdStream.from_settings(settings) as stream:
             stream.ensure_topics(1)
         yield Servers(
@@ -104,22 +104,25 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
     return changed_settings({name: v for name, v in names.items() if name in Settings.model_fields})
 
 
-def check_forced(database: Database) -> None:
-    """LalafoError where a commit could come back before it is on disk."""
+def check_durability(database: Database) -> None:
+    """Raise LalafoError if PostgreSQL may confirm a commit before it is on disk."""
     with database.cursor() as cursor:
-        for name, wanted in _FORCED.items():
+        for name, expected in _DURABLE_SETTINGS.items():
             cursor.execute(f"SHOW {name}")
-            (found,) = cursor.fetchall()[0]
-            if found != wanted:
-                raise LalafoError(f"PostgreSQL runs with {name}={found}: nothing would be measured")
+            (value,) = cursor.fetchall()[0]
+            if value != expected:
+                raise LalafoError(
+                    f"PostgreSQL runs with {name}={value}: latencies would be too low; "
+                    f"expected {name}={expected}"
+                )
 
 
 @contextmanager
 def run_gateway(environment: Mapping[str, str], log_file: Path) -> Iterator[RunningGateway]:
-    """`python -m gateway` on a free port, with keys; ended at the end.
+    """Run `python -m gateway` on a free port with API keys required; stop it on exit.
 
     Raises:
-        LalafoError: it ended, or did not answer in START_WITHIN_S.
+        LalafoError: it ended, or did not answer within START_WITHIN_S.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
@@ -152,11 +155,11 @@ def _wait_until_healthy(url: str, process: "subprocess.Popen[str]", log_file: Pa
     deadline = time.monotonic() + START_WITHIN_S
     while time.monotonic() < deadline and url != "" and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/healthz", timeout=2):  # noqa: S310 - our own server
+            with urllib.request.urlopen(f"{url}/healthz", timeout=2):  # noqa: S310 - on loopback
                 return
         except urllib.error.HTTPError as error:
-            raise LalafoError(f"/healthz answers {error.code}") from error
+            raise LalafoError(f"the gateway's /healthz answers {error.code}") from error
         except OSError:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
     last = "\n".join(log_file.read_text(errors="replace").splitlines()[-5:])
     raise LalafoError(f"the gateway does not answer at {url or 'any address'}: {last}")

@@ -1,4 +1,4 @@
-"""The requests of `lalafo bench gateway`. Pure, and the same for the same arguments."""
+"""Generates the requests of `lalafo bench gateway`. Pure: the same arguments give the same ones."""
 
 import json
 import random
@@ -10,11 +10,11 @@ from lalafo_assets.bench.harness.ads import PlannedAd
 
 CATALOG = "bench"
 SPARE = 1.05
-"""Requests made for each one due: none of those is to come twice."""
+"""Requests generated for each one due, so that wrk does not start over and send one twice."""
 
 
 def accept_requests(count: int, *, prefix: str) -> Iterator[Request]:
-    """Ads that nobody has posted, of the usual size, with two photos that nobody fetches."""
+    """POST new ads of the usual size, each with two photos that nothing fetches."""
     for number in range(count):
         body = _ad(f"{prefix}-{number:07d}")
         body["photos"] = [{"url": f"https://photos.example/{number}-{n}.jpg"} for n in (1, 2)]
@@ -22,7 +22,7 @@ def accept_requests(count: int, *, prefix: str) -> Iterator[Request]:
 
 
 def wait_requests(ads: Sequence[PlannedAd], *, host: str, prefix: str) -> Iterator[Request]:
-    """Ads with their photos on the bench's host, answered with their result."""
+    """POST ads with photos on the bench's host, and wait up to 5 s for their results."""
     for ad in ads:
         body = _ad(f"{prefix}-{ad.ad_id}")
         body["photos"] = [{"url": f"{host}/{name}"} for name in ad.photos]
@@ -30,21 +30,21 @@ def wait_requests(ads: Sequence[PlannedAd], *, host: str, prefix: str) -> Iterat
 
 
 def peer_requests(ads: Sequence[PlannedAd], *, host: str) -> Iterator[Request]:
-    """The same ads as the peer wants them."""
+    """POST the same ads in the peer's format."""
     for ad in ads:
         body = {"ad_id": ad.ad_id, "photos": [f"{host}/{name}" for name in ad.photos]}
         yield Request("POST", "/classify", json.dumps(body))
 
 
 def read_requests(ad_ids: Sequence[str], count: int, *, seed: int = 11) -> Iterator[Request]:
-    """Ads that exist, drawn anew each time."""
+    """GET existing ads, each chosen at random."""
     dice = random.Random(seed)  # noqa: S311 - a bench's choice is no secret
     for _ in range(count):
         yield Request("GET", f"/v1/ads/{CATALOG}/{quote(dice.choice(ad_ids))}")
 
 
-def enough(rate: float, seconds: float) -> int:
-    """How many requests a load needs, so that none comes twice."""
+def requests_needed(rate: float, seconds: float) -> int:
+    """How many requests to generate for a load so that none is sent twice."""
     return int(rate * seconds * SPARE) + 8
 
 

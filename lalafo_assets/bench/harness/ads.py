@@ -1,7 +1,7 @@
-"""The ads of `lalafo bench stream`, and when each is due. Pure, and the same for the same seed.
+"""Plans the ads of `lalafo bench stream` and when each is due. Pure: the same seed, the same plan.
 
-Decides that arrivals are an open loop: an ad is due at its time whatever became of those before,
-evenly spaced with a jitter of up to a whole space, so that bursts of two and gaps happen.
+Arrivals are an open loop: an ad's due time does not depend on the ads before it. Due times are
+evenly spaced with a jitter of up to a whole interval, so that bursts of two and gaps occur.
 """
 
 import json
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 REVISION = 1
-FEWEST, MOST = 1, 4
-"""Photos an ad."""
+MIN_PHOTOS, MAX_PHOTOS = 1, 4
+"""Photos per ad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class PlannedAd:
     due_s: float  # after the start
 
     def value(self, catalog: str, host: str) -> bytes:
-        """The event of schema 1."""
+        """The ad as the value of a Kafka record: an event of schema 1."""
         event = {
             "schema": 1,
             "event_id": f"{catalog}-{self.ad_id}-{REVISION}",
@@ -46,10 +46,10 @@ class PlannedAd:
 def plan_ads(
     *, ads: int, photos_per_ad: float, rate: float, names: Sequence[str], seed: int = 7
 ) -> list[PlannedAd]:
-    """`ads` ads with `photo_counts` photos each, none twice, due by `due_times`.
+    """Plan `ads` ads with `photo_counts` photos each, due at `due_times`; no photo is used twice.
 
     Args:
-        rate: ads a second; 0: all are due at once.
+        rate: ads a second; with 0 all ads are due at once.
         names: photos on the host, as many as the counts need, in the order of use.
     """
     counts = photo_counts(ads, photos_per_ad, seed=seed)
@@ -62,22 +62,22 @@ def plan_ads(
 
 
 def photo_counts(ads: int, mean: float, *, seed: int = 7) -> list[int]:
-    """How many photos each ad has: 1 to 4, mixed, `round(ads * mean)` in all."""
-    if not FEWEST <= mean <= MOST:
-        raise ValueError(f"{mean} photos an ad: {FEWEST} to {MOST} are possible")
-    dice = random.Random(seed)  # noqa: S311 - a bench's mixture is no secret
-    wanted = round(ads * mean)
-    counts = [dice.randint(FEWEST, MOST) for _ in range(ads)]
-    while (missing := wanted - sum(counts)) != 0:
+    """The number of photos of each ad: 1 to 4 at random, `round(ads * mean)` in total."""
+    if not MIN_PHOTOS <= mean <= MAX_PHOTOS:
+        raise ValueError(f"{mean} photos per ad: expected {MIN_PHOTOS} to {MAX_PHOTOS}")
+    dice = random.Random(seed)  # noqa: S311 - not a secret
+    total = round(ads * mean)
+    counts = [dice.randint(MIN_PHOTOS, MAX_PHOTOS) for _ in range(ads)]
+    while (missing := total - sum(counts)) != 0:
         step = 1 if missing > 0 else -1
-        movable = [i for i, n in enumerate(counts) if FEWEST <= n + step <= MOST]
+        movable = [i for i, n in enumerate(counts) if MIN_PHOTOS <= n + step <= MAX_PHOTOS]
         for index in dice.sample(movable, min(len(movable), abs(missing))):
             counts[index] += step
     return counts
 
 
 def due_times(ads: int, rate: float, *, seed: int = 7) -> list[float]:
-    """Seconds after the start at which each ad is due, ascending; all 0 where `rate` is 0."""
+    """Seconds after the start at which each ad is due, ascending; all 0 if `rate` is 0."""
     if rate == 0:
         return [0.0] * ads
     dice = random.Random(seed)  # noqa: S311

@@ -1,8 +1,8 @@
-"""Who used the processors while a bench ran: the sessions, and every server on the same cores.
+"""Measures the CPU time of the sessions and of every server on the same cores during a bench.
 
-Decides whose a process is. PostgreSQL's backends come and go with each query of Dagster's: those
-that ended are counted through their postmaster, which waits for them. Elsewhere a process that
-lived for less than the time between two looks is not seen.
+Assigns each process to a group. PostgreSQL starts and ends backends with each of Dagster's queries;
+the ended ones are counted through the postmaster, which has waited for them. In the other groups,
+a process that starts and ends between two samples is not counted.
 """
 
 import contextlib
@@ -13,15 +13,15 @@ import psutil
 SESSIONS = "sessions"
 POSTGRES = "postgres"
 
-_Process = tuple[str, int, float]  # group, process id, start: ids are used again
+_Process = tuple[str, int, float]  # group, process id, start time: the system reuses ids
 
 
 class CpuWatch:
-    """CPU seconds by group since it was made, and the sessions' memory. Call `look` now and then.
+    """CPU seconds per group since its creation, and the sessions' memory. Call `sample` regularly.
 
     Args:
-        roots: by group, the processes whose whole families count to it.
-        sessions: the session processes now; they are taken out of whatever family they are in.
+        roots: by group, the processes that belong to it with all their descendants.
+        sessions: returns the current session processes, which belong to no other group.
     """
 
     def __init__(
@@ -29,31 +29,31 @@ class CpuWatch:
     ) -> None:
         self._roots = {name: tuple(pids) for name, pids in roots.items()}
         self._find_sessions = sessions
-        self._seen: dict[_Process, tuple[float, float]] = {}  # seconds: first and last seen
-        self._began = False
+        self._seen: dict[_Process, tuple[float, float]] = {}  # CPU seconds at first, last sample
+        self._started = False
         self._postgres_before = 0.0
         self.session_rss_mb = 0.0
-        self.look()
+        self.sample()
         self._postgres_before = self._postgres_s()
-        self._began = True  # a process that comes later counts from its start
+        self._started = True  # a process that starts later counts from its start
 
-    def look(self) -> None:
-        """Take note of everybody's use now: one that is killed can't be asked later."""
+    def sample(self) -> None:
+        """Record the use of every process now: a killed process can't be read afterwards."""
         sessions = self._find_sessions()
         for pid in sessions:
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(pid)
-                self._note(SESSIONS, process)
+                self._record(SESSIONS, process)
                 self.session_rss_mb = max(self.session_rss_mb, process.memory_info().rss / 2**20)
         for name, roots in self._roots.items():
             if name != POSTGRES:
-                for process in (member for root in roots for member in family(root)):
+                for process in (member for root in roots for member in process_tree(root)):
                     if process.pid not in sessions:
-                        self._note(name, process)
+                        self._record(name, process)
 
     def used_s(self) -> dict[str, float]:
         """CPU seconds by group."""
-        self.look()
+        self.sample()
         used = dict.fromkeys((SESSIONS, *self._roots), 0.0)
         for (name, _, _), (first, last) in self._seen.items():
             used[name] += last - first
@@ -61,21 +61,21 @@ class CpuWatch:
             used[POSTGRES] = self._postgres_s() - self._postgres_before
         return used
 
-    def _note(self, name: str, process: psutil.Process) -> None:
+    def _record(self, name: str, process: psutil.Process) -> None:
         with contextlib.suppress(psutil.Error):
             key, times = (name, process.pid, process.create_time()), process.cpu_times()
             used = float(times.user + times.system)
-            unseen = 0.0 if self._began else used
-            if name == SESSIONS:  # until it has a seat, a session is a run of Dagster's
+            unseen = 0.0 if self._started else used
+            if name == SESSIONS:  # until it has registered, a session counts to Dagster
                 for other in self._roots:
                     unseen = self._seen.pop((other, *key[1:]), (unseen, used))[0]
             self._seen[key] = (self._seen.get(key, (unseen, used))[0], used)
 
     def _postgres_s(self) -> float:
-        """The server's processes that live, and those that its postmaster has waited for."""
+        """CPU seconds of the running server processes and of those that the postmaster reaped."""
         total = 0.0
         for root in self._roots.get(POSTGRES, ()):
-            for process in family(root):
+            for process in process_tree(root):
                 with contextlib.suppress(psutil.Error):
                     times = process.cpu_times()
                     total += times.user + times.system + times.children_user
@@ -83,8 +83,8 @@ class CpuWatch:
         return total
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """A process and its descendants; none where it is gone."""
+def process_tree(pid: int) -> list[psutil.Process]:
+    """A process and its descendants; empty if it has ended."""
     try:
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]

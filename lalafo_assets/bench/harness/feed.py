@@ -1,4 +1,4 @@
-"""The ads that a place is fed with: those that are counted, and those that warm it up."""
+"""Sends ads to a running stack: the ads that are measured, and the warm-up before them."""
 
 import time
 import uuid
@@ -16,7 +16,10 @@ WARM_RATE = 8.0
 
 
 def counted_ads(bench: StreamBench, place: Place) -> list[PlannedAd]:
-    """The same ads at every call: the baseline keeps nothing where ours could find it."""
+    """The ads that are measured, the same at every call.
+
+    The baseline stores them elsewhere, so that the session can't reuse its results.
+    """
     return plan_ads(
         ads=bench.ads,
         photos_per_ad=bench.photos_per_ad,
@@ -26,15 +29,15 @@ def counted_ads(bench: StreamBench, place: Place) -> list[PlannedAd]:
 
 
 def warm_ads(place: Place) -> list[PlannedAd]:
-    """Ads over photos that nothing else uses, others at every call."""
-    wanted = WARM_ADS * PHOTOS_PER_WARM_AD
-    names = [place.warm_names.pop() for _ in range(wanted)]
+    """Ads for a warm-up, with photos that nothing else uses; different ones at every call."""
+    count = WARM_ADS * PHOTOS_PER_WARM_AD
+    names = [place.warm_names.pop() for _ in range(count)]
     ads = plan_ads(ads=WARM_ADS, photos_per_ad=PHOTOS_PER_WARM_AD, rate=WARM_RATE, names=names)
     return [PlannedAd(f"warm-{ad.ad_id}", ad.photos, ad.due_s) for ad in ads]
 
 
-def ready_load(place: Place, ads: list[PlannedAd], *, topic: str, catalog: str) -> Worker:
-    """A load generator that waits for its "go"."""
+def prepare_load(place: Place, ads: list[PlannedAd], *, topic: str, catalog: str) -> Worker:
+    """Start a load generator that waits for `Worker.go`."""
     return start_load(
         ads,
         environment=place.stack.exports,
@@ -48,18 +51,22 @@ def ready_load(place: Place, ads: list[PlannedAd], *, topic: str, catalog: str) 
 STALLED_S = 90.0
 
 
-LOOK_S = 0.25
+POLL_S = 0.25
 
 
 def warm_sessions(
     bench: StreamBench, place: Place, sessions: Sessions, on_progress: Progress
 ) -> int:
-    """A few ads that are not counted; then every session that was asked for is there: how many."""
+    """Send a few ads that are not measured, then wait for `bench.session_count` ready sessions.
+
+    Returns:
+        How many sessions are ready.
+    """
     catalog = f"warm-{uuid.uuid4().hex[:8]}"
     ads = warm_ads(place)
-    with ready_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
+    with prepare_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
         load.go()
-        follow(
+        wait_until_done(
             lambda: count_done(place.database, catalog),
             len(ads),
             lambda n: on_progress("warming the session", n, len(ads)),
@@ -68,22 +75,26 @@ def warm_sessions(
     return len(sessions.wait(bench.session_count, check=place.stack.check))
 
 
-def follow(
+def wait_until_done(
     done: Callable[[], int],
     total: int,
     on_progress: Callable[[int], object],
     *,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Until all are done, or nothing has moved for STALLED_S: what is missing then is lost."""
-    seen, moved_at = -1, time.monotonic()
-    while seen < total and time.monotonic() - moved_at < STALLED_S:
+    """Wait until all ads are done, or none was for STALLED_S: ads missing then count as lost.
+
+    Raises:
+        LalafoError: no ad was done within STALLED_S.
+    """
+    count, changed_at = -1, time.monotonic()
+    while count < total and time.monotonic() - changed_at < STALLED_S:
         now = done()
-        if now != seen:
-            seen, moved_at = now, time.monotonic()
-            on_progress(seen)
+        if now != count:
+            count, changed_at = now, time.monotonic()
+            on_progress(count)
         check()
-        if seen < total:
-            time.sleep(LOOK_S)
-    if seen == 0:
-        raise LalafoError(f"not one of {total} ads was committed in {STALLED_S:.0f} s")
+        if count < total:
+            time.sleep(POLL_S)
+    if count == 0:
+        raise LalafoError(f"none of {total} ads was committed within {STALLED_S:.0f} s")

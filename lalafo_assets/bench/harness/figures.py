@@ -1,7 +1,7 @@
-"""From times to the figures of `lalafo bench stream`. Pure.
+"""Computes the figures of `lalafo bench stream` from timestamps. Pure.
 
-Decides what a percentile is (a value that was measured: nearest rank, never between two), and that
-an ad whose commit time was not seen counts with the latest that it can have been.
+A percentile is a measured value (nearest rank, no interpolation). An ad whose commit time was not
+recorded counts as committed at the latest possible moment.
 """
 
 import math
@@ -15,29 +15,29 @@ STAGES = ("kafka_to_poll", "fetch", "photos", "queued", "embed", "predict", "com
 
 @dataclass(frozen=True, slots=True)
 class AdTiming:
-    """One ad's way; moments in seconds since 1970, UTC."""
+    """One ad's timestamps, in seconds since 1970 (UTC)."""
 
     ad_id: str
     photos: int
-    kafka_at: float  # the record's own timestamp: when it was sent
-    committed_at: float | None  # seen after the commit; None where nobody lived to see it
+    kafka_at: float  # the record's timestamp: when the producer sent it
+    committed_at: float | None  # taken after the commit; None if the session was killed before
     run_id: str = ""
     stages_ms: Mapping[str, float] = field(default_factory=dict)  # by STAGES
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Kafka timestamp to committed row, over all ads."""
+    """From the Kafka timestamp to the committed row, over all ads."""
 
     p50_ms: float
     p90_ms: float
     p99_ms: float
     max_ms: float
-    untimed: int  # counted as committed at the latest moment possible
+    untimed: int  # ads without a commit time, counted with the latest possible one
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` (0 to 1) of all are not above; NaN of none."""
+    """The smallest value such that `share` (0 to 1) of all values are at most it; NaN if empty."""
     if not values:
         return math.nan
     rank = max(1, math.ceil(share * len(values)))
@@ -45,7 +45,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def latencies_ms(timings: Iterable[AdTiming], *, latest: float) -> list[float]:
-    """Each ad's latency; one that nobody saw commit counts as committed at `latest`."""
+    """Each ad's latency; an ad without a commit time counts as committed at `latest`."""
     return [
         ((latest if ad.committed_at is None else ad.committed_at) - ad.kafka_at) * 1000
         for ad in timings
@@ -53,21 +53,21 @@ def latencies_ms(timings: Iterable[AdTiming], *, latest: float) -> list[float]:
 
 
 def latency(timings: Sequence[AdTiming], *, latest: float) -> Latency:
-    """The latency's figures; NaN of no ads."""
-    found = latencies_ms(timings, latest=latest)
+    """The latency's figures; NaN if there are no ads."""
+    values = latencies_ms(timings, latest=latest)
     return Latency(
-        p50_ms=percentile(found, 0.5),
-        p90_ms=percentile(found, 0.9),
-        p99_ms=percentile(found, 0.99),
-        max_ms=max(found, default=math.nan),
+        p50_ms=percentile(values, 0.5),
+        p90_ms=percentile(values, 0.9),
+        p99_ms=percentile(values, 0.99),
+        max_ms=max(values, default=math.nan),
         untimed=sum(ad.committed_at is None for ad in timings),
     )
 
 
 def photos_per_s(timings: Sequence[AdTiming]) -> float:
-    """From the first commit to the last: what was committed after the first, by the time it took.
+    """Photos committed after the first commit, divided by the time from the first to the last.
 
-    NaN where there are not two commits.
+    NaN if there are fewer than two commit times.
     """
     commits = [(ad.committed_at, ad.photos) for ad in timings if ad.committed_at is not None]
     if not commits:
@@ -79,17 +79,17 @@ def photos_per_s(timings: Sequence[AdTiming]) -> float:
 
 
 def stage_medians(timings: Sequence[AdTiming]) -> dict[str, float]:
-    """The median of each stage, in ms; stages that no ad has are left out."""
-    found = {}
+    """The median of each stage, in ms, without the stages that no ad has."""
+    medians = {}
     for stage in STAGES:
         values = [ad.stages_ms[stage] for ad in timings if stage in ad.stages_ms]
         if values:
-            found[stage] = round(statistics.median(values), 2)
-    return found
+            medians[stage] = round(statistics.median(values), 2)
+    return medians
 
 
 def longest_gap_ms(timings: Iterable[AdTiming], *, since: float) -> float:
-    """The longest time without a commit after `since`; NaN where there is none."""
+    """The longest time without a commit after `since`, in ms; NaN if there is no commit after."""
     moments = sorted(
         {
             ad.committed_at
@@ -103,5 +103,5 @@ def longest_gap_ms(timings: Iterable[AdTiming], *, since: float) -> float:
 
 
 def rounded(value: float, digits: int = 1) -> float | None:
-    """A figure for JSON, which knows no NaN."""
+    """A rounded figure for JSON; None for NaN, which JSON does not have."""
     return None if math.isnan(value) else round(value, digits)

@@ -1,8 +1,8 @@
 """The load generator of `lalafo bench stream`, in a process of its own.
 
-Publishes each ad when it is due, whatever became of the others (an open loop), with librdkafka
-without lingering: the record's timestamp is the moment at which it was sent. How late it was
-itself is told, since a latency counts from there.
+Publishes each ad when it is due, independently of the others (an open loop), with librdkafka and
+`linger.ms` 0, so that a record's timestamp is the moment at which it was sent. Latencies count from
+that timestamp, so the generator also reports how late it sent the records.
 """
 
 import time
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lalafo_assets.bench.harness.ads import PlannedAd
-from lalafo_assets.bench.harness.workers import Worker, read_task, tell, wait_for_go
+from lalafo_assets.bench.harness.workers import Worker, read_task, send_answer, wait_for_go
 
 FLUSH_S = 60.0
-_SPIN_S = 0.002  # slept up to this long before an ad is due, then polled
+_SPIN_S = 0.002  # an ad due within this time is sent at once: a sleep is not that precise
 
 
 def start_load(
@@ -26,12 +26,14 @@ def start_load(
     host: str,
     log_file: Path,
 ) -> Worker:
-    """A load generator that holds its ads ready; its last answer has `sent_at`, by ad id.
+    """Start a load generator, connected and with its ads ready; `Worker.go` starts the load.
+
+    Its last answer has `published`, `refused`, `started_at`, `took_s` and `late_p99_ms`.
 
     Args:
-        environment: LALAFO_KAFKA_BOOTSTRAP is read.
+        environment: has LALAFO_KAFKA_BOOTSTRAP.
     """
-    message = {
+    task = {
         "bootstrap": environment["LALAFO_KAFKA_BOOTSTRAP"],
         "topic": topic,
         "catalog": catalog,
@@ -40,7 +42,7 @@ def start_load(
             for ad in sorted(ads, key=lambda ad: ad.due_s)
         ],
     }
-    worker = Worker(__name__, message, log_file=log_file)
+    worker = Worker(__name__, task, log_file=log_file)
     try:
         worker.answer()
     except BaseException:
@@ -50,7 +52,7 @@ def start_load(
 
 
 def main() -> None:
-    """Be told, connect, wait, publish, and tell what was sent when."""
+    """Read the task, connect, wait for "go", publish, and report the result."""
     from confluent_kafka import Producer
 
     task = read_task()
@@ -62,10 +64,10 @@ def main() -> None:
             "partitioner": "murmur2_random",  # as Kafka's own clients
         }
     )
-    producer.list_topics(task["topic"], timeout=FLUSH_S)  # connected before the clock runs
-    tell({"ready": len(task["ads"])})
+    producer.list_topics(task["topic"], timeout=FLUSH_S)  # connects before the clock starts
+    send_answer({"ready": len(task["ads"])})
     wait_for_go()
-    tell(_publish(producer, task))
+    send_answer(_publish(producer, task))
 
 
 def _publish(producer: Any, task: Mapping[str, Any]) -> dict[str, object]:
@@ -87,7 +89,7 @@ def _publish(producer: Any, task: Mapping[str, Any]) -> dict[str, object]:
             try:
                 producer.produce(task["topic"], value=value, key=key, on_delivery=delivered)
                 break
-            except BufferError:  # its queue is full: let some be delivered
+            except BufferError:  # its queue is full: wait until some are delivered
                 producer.poll(0.1)
         producer.poll(0)
     published_s = time.monotonic() - started

@@ -1,7 +1,7 @@
-"""The photos of a bench: distinct bytes, 400 x 533 pixels, 30 to 60 KB, like sellers' own.
+"""Generates the photos of a bench: 400 x 533 pixels, 30 to 60 KB, as sellers upload them.
 
-No two are alike, or the cache by SHA-256 would do the work: each is encoded with noise of its own,
-so that pixels differ as well as bytes.
+All are distinct, because the cache by SHA-256 would skip the work for a repeated photo. Each is
+encoded with its own noise, so that pixels differ as well as bytes.
 """
 
 import io
@@ -18,19 +18,19 @@ from ops.errors import ConfigurationError
 WIDTH, HEIGHT = 400, 533
 BASES = 64
 QUALITY = 88
-NOISE = 2.5  # standard deviation, of 255: what makes each photo's bytes its own, and its size real
+NOISE = 2.5  # standard deviation, of 255: makes each photo distinct, and its size realistic
 
-_FIELD = 2_048  # noise is cut from a square of so many pixels: drawing it anew cost 6 ms a photo
-_STRIDE = 1_000_003  # a prime that does not divide the number of places, so that none comes twice
+_FIELD = 2_048  # side of the square that noise is cut from; new noise would cost 6 ms a photo
+_STRIDE = 1_000_003  # a prime that does not divide the number of positions, so that none repeats
 
 
 def bench_photos(count: int, *, folder: Path | None, seed: int = 1) -> Iterator[bytes]:
     """`count` JPEG files, drawn or from a folder of real ones, each re-encoded with its own noise.
 
-    The same seed gives the same files; another one, other noise.
+    The same seed gives the same files; another seed gives other noise.
 
     Raises:
-        ConfigurationError: the folder holds no photo.
+        ConfigurationError: the folder contains no photo.
     """
     import simplejpeg
 
@@ -52,7 +52,7 @@ def _drawn() -> list[NDArray[np.int16]]:
 def _read(folder: Path) -> list[NDArray[np.int16]]:
     paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
     if not paths:
-        raise ConfigurationError(f"{folder} holds no .jpg or .png photo")
+        raise ConfigurationError(f"{folder} contains no .jpg or .png photo")
     step = max(1, len(paths) // (BASES * 4))
     return [_fitted(Image.open(path)) for path in paths[::step][: BASES * 4]]
 

@@ -1,7 +1,7 @@
-"""Where `lalafo bench stream` runs: Kafka, the whole stack, a release, topics and photos.
+"""Starts everything that `lalafo bench stream` needs: Kafka, the stack, a release, topics, photos.
 
-Decides which broker is measured (the one that LALAFO_KAFKA_BOOTSTRAP names, else Apache Kafka of
-our own, else, only if asked, the embedded one) and that each is told in the result.
+The broker is the one that LALAFO_KAFKA_BOOTSTRAP names, or an Apache Kafka that the bench starts,
+or, only with `embedded`, librdkafka's test broker. The JSON line names it under `broker`.
 """
 
 import os
@@ -31,21 +31,21 @@ PHOTOS_PER_WARM_AD = 2
 _FSYNCS = 21
 
 Progress = Callable[[str, int, int], object]
-"""Told what is done, how much of it, and of how much."""
+"""Called with a description, how much is done, and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The Kafka that is measured."""
+    """The Kafka broker of a bench."""
 
     name: str
-    environment: dict[str, str]  # what the stack needs to use it; {} for its own embedded one
+    environment: dict[str, str]  # for the stack; {} if the stack starts its own embedded broker
     pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Everything that is up."""
+    """The running servers of a bench, and its photos."""
 
     home: Path
     stack: Stack
@@ -56,19 +56,19 @@ class Place:
     photo_server: Worker
     host: str  # the URL before a photo's name
     release: str
-    names: list[str]  # of the photos that are counted
-    warm_names: list[str]
+    names: list[str]  # of the photos of the measured ads
+    warm_names: list[str]  # of the photos of the warm-ups
 
 
 @contextmanager
 def open_place(
     bench: StreamBench, home: Path, *, on_progress: Callable[[str], object], step: Progress
 ) -> Iterator[Place]:
-    """Make the photos, start everything, and end it all.
+    """Make the photos and start all servers; stop the servers on exit.
 
     Args:
-        told: what is being started.
-        step: how many photos there are so far.
+        on_progress: called with what is being started.
+        step: called with how many photos there are so far.
     """
     with ExitStack() as stack:
         broker = stack.enter_context(_broker(bench, home, on_progress))
@@ -86,7 +86,7 @@ def open_place(
             environment={
                 **broker.environment,
                 **bench.environment(),
-                # Never the store of whoever runs this.
+                # Never the caller's own store.
                 "LALAFO_STORE_URL": str(home / "stack" / "store"),
                 "LALAFO_ADS_TOPIC": topic,
                 "LALAFO_DLQ_TOPIC": f"{topic}.dlq",
@@ -106,24 +106,24 @@ def open_place(
 
 
 def baseline_topic(topic: str) -> str:
-    """The baseline's own topic."""
+    """The name of the baseline's topic."""
     return f"{topic}.baseline"
 
 
 def fsync_ms(folder: Path) -> float:
-    """The median of a small write that is forced to the disk: what every commit waits for."""
-    took = []
+    """The median time of a small write with fsync, in ms: every commit waits for one."""
+    times_ms = []
     with (folder / "fsync-probe").open("wb", buffering=0) as file:
         for _ in range(_FSYNCS):
             started = time.perf_counter()
             file.write(b"x" * 8_192)
             os.fsync(file.fileno())
-            took.append((time.perf_counter() - started) * 1000)
-    return statistics.median(took)
+            times_ms.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times_ms)
 
 
 def _make_photos(bench: StreamBench, folder: Path, step: Progress) -> list[str]:
-    """The counted photos and those that warm up, as files; their names."""
+    """Write the photos of the measured ads and of the warm-ups as files; returns their names."""
     folder.mkdir()
     count = bench.photo_count + 4 * WARM_ADS * PHOTOS_PER_WARM_AD
     names = []
@@ -138,20 +138,20 @@ def _make_photos(bench: StreamBench, folder: Path, step: Progress) -> list[str]:
 def _broker(
     bench: StreamBench, home: Path, on_progress: Callable[[str], object]
 ) -> Iterator[Broker]:
-    named = external_kafka(os.environ)
-    if named:
-        yield Broker(f"Kafka at {named['LALAFO_KAFKA_BOOTSTRAP']}", named)
+    external = external_kafka(os.environ)
+    if external:
+        yield Broker(f"Kafka at {external['LALAFO_KAFKA_BOOTSTRAP']}", external)
         return
     if bench.embedded:
         if bench.partition_count != 4:
-            on_progress("the embedded broker makes topics of 4 partitions")
+            on_progress("the embedded broker always creates topics with 4 partitions")
         yield Broker("librdkafka's test broker (embedded): in memory, not Kafka", {})
         return
     on_progress("starting Apache Kafka")
     missing = why_unavailable()
     if missing is not None:
         raise ConfigurationError(
-            f"{missing}. Install it, name a Kafka with LALAFO_KAFKA_BOOTSTRAP, or measure the "
+            f"{missing}. Install it, set LALAFO_KAFKA_BOOTSTRAP to a Kafka, or measure the "
             "test broker with --embedded."
         )
     server = KafkaServer(home / "kafka", partitions=bench.partition_count)
@@ -164,8 +164,10 @@ def _broker(
 
 @contextmanager
 def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterator[None]:
-    """A topic of this bench's own, and those that belong to it; a Kafka of somebody else's is left
-    as it was."""
+    """Create the bench's topic and the topics that belong to it, and delete them on exit.
+
+    So a Kafka that others use is left as it was.
+    """
     names = ("kafka_bootstrap", "kafka_api_version", "stream_id")
     fields: dict[str, object] = {
         name: environment.get(f"LALAFO_{name.upper()}", "") for name in names
@@ -192,6 +194,6 @@ def _install_release(database: Database, settings: Settings) -> str:
     from resources.releases.active import activate
     from resources.storage.releases import ReleaseStore
 
-    known = install(database, ReleaseStore(settings.resolved_store_url), load_starter())
-    activate(database, known.name)
-    return known.name
+    release = install(database, ReleaseStore(settings.resolved_store_url), load_starter())
+    activate(database, release.name)
+    return release.name

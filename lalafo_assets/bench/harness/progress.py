@@ -1,4 +1,4 @@
-"""A bench's progress bars, on standard error."""
+"""Shows a bench's progress on standard error."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ from rich.progress import (
 
 
 class ProgressDisplay:
-    """Bars on standard error; a line each where that is no terminal."""
+    """Progress bars on a terminal; one line per bar elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -38,13 +38,14 @@ class ProgressDisplay:
     def __exit__(self, *_: Any) -> None:
         self._progress.stop()
 
-    def say(self, what: str) -> None:
-        self._progress.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {what}")
+    def say(self, message: str) -> None:
+        """Print a message with the time."""
+        self._progress.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}")
 
-    def step(self, what: str, done: int, total: int) -> None:
-        """Bring a bar up to date; a new one for a new description."""
-        if what not in self._bars:
-            self._bars[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._bars[what], completed=done, total=total)
+    def step(self, description: str, done: int, total: int) -> None:
+        """Update the bar with this description; a new description adds a bar."""
+        if description not in self._bars:
+            self._bars[description] = self._progress.add_task(description, total=total)
+        self._progress.update(self._bars[description], completed=done, total=total)
         if done >= total:
-            self._progress.stop_task(self._bars[what])
+            self._progress.stop_task(self._bars[description])

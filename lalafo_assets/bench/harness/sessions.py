@@ -1,7 +1,7 @@
-"""The sessions that serve a bench, as the tables tell: who lives, who holds the partitions.
+"""Reads which sessions serve a bench, and which of them holds each partition.
 
-Decides when the place is ready to be measured: every partition is held, and as many sessions as
-were asked for are up. Everything is read from `lalafo.sessions` and `lalafo.leases`.
+A bench may start when every partition is held and enough sessions are ready. Everything is read
+from `lalafo.sessions` and `lalafo.leases`.
 """
 
 import os
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import psutil
 
-from lalafo_assets.bench.harness.cpu import family
+from lalafo_assets.bench.harness.cpu import process_tree
 from ops.errors import LalafoError
 from resources.postgres.database import Database
 from resources.sessions.leases import read_leases
 
 START_S = 180.0
-_LOOK_S = 0.2
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session that has registered itself."""
+    """A registered session."""
 
     run_id: str
     pid: int
@@ -32,7 +32,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """Who serves one topic."""
+    """The sessions of one topic."""
 
     database: Database
     stream_id: str
@@ -41,7 +41,7 @@ class Sessions:
     dagster_pids: tuple[int, ...]
 
     def registered(self) -> list[SessionRow]:
-        """The sessions that live by their own word."""
+        """The sessions whose registration has not expired."""
         with self.database.cursor() as cursor:
             cursor.execute(
                 "SELECT run_id, pid, state FROM lalafo.sessions WHERE stream_id = %s "
@@ -51,16 +51,19 @@ class Sessions:
             return [SessionRow(*row) for row in cursor.fetchall()]
 
     def holders(self) -> dict[int, str]:
-        """The run that holds each partition now."""
+        """The run that holds each partition's lease now."""
         leases = read_leases(self.database, self.stream_id, self.topic)
         return {partition: lease.run_id for partition, lease in leases.items() if lease.alive}
 
     def pids(self) -> set[int]:
-        """The processes of the sessions on this machine."""
+        """The process ids of the sessions on this machine."""
         return {row.pid for row in self.registered() if psutil.pid_exists(row.pid)}
 
     def wait(self, count: int, *, check: Callable[[], None]) -> list[SessionRow]:
         """Wait until every partition is held and `count` sessions are ready.
+
+        Returns:
+            The ready sessions.
 
         Raises:
             LalafoError: it took longer than START_S.
@@ -76,26 +79,28 @@ class Sessions:
                     f"{len(ready)} of {count} sessions are ready and {len(self.holders())} of "
                     f"{self.partitions} partitions are held after {START_S:.0f} s"
                 )
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def kill_live(self) -> int:
-        """SIGKILL the process that holds the first partition; its process id.
+        """SIGKILL the session that holds the first partition; returns its process id.
 
         Raises:
             LalafoError: no process of this stack holds it.
         """
         holder = self.holders().get(min(self.holders(), default=0))
-        message = {row.pid for row in self.registered() if row.run_id == holder}
-        ours = {process.pid for pid in self.dagster_pids for process in family(pid)}
-        victims = sorted(message & ours)  # never a process that this stack did not start
-        if not victims:
-            raise LalafoError(f"run {holder} holds the stream, and none of our processes is its")
-        os.kill(victims[0], signal.SIGKILL)
-        return victims[0]
+        registered = {row.pid for row in self.registered() if row.run_id == holder}
+        started = {process.pid for pid in self.dagster_pids for process in process_tree(pid)}
+        pids = sorted(registered & started)  # never a process that this stack did not start
+        if not pids:
+            raise LalafoError(
+                f"run {holder} holds the first partition, but is no process of this stack"
+            )
+        os.kill(pids[0], signal.SIGKILL)
+        return pids[0]
 
 
 def count_done(database: Database, catalog: str) -> int:
-    """How many of a catalog's ads have been committed as something other than received."""
+    """How many of a catalog's ads are committed with another status than `received`."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM lalafo.ads WHERE catalog = %s AND status <> 'received'",

@@ -1,7 +1,8 @@
-"""A bench's own processes: a module of ours that is told a JSON line, and tells JSON lines.
+"""Runs a module as a process of a bench, which exchanges JSON lines with it.
 
-Decides the little protocol: the first line in is what to do, "go" starts it, the end of its
-standard input ends it. So a worker whose bench was killed ends too. What it logs goes to a file.
+The protocol: the first line of standard input is the task, the line "go" starts it, and the end of
+standard input ends it, so that a worker whose bench was killed ends too. The worker answers on
+standard output, one JSON object a line. Its log goes to a file.
 """
 
 import json
@@ -18,7 +19,7 @@ from ops.errors import LalafoError
 GO = "go"
 STOP_S = 20.0
 
-_answers: list[TextIO] = []  # in a worker: where its lines go
+_answers: list[TextIO] = []  # in a worker: the stream for its answers
 
 
 class Worker:
@@ -26,9 +27,9 @@ class Worker:
 
     Args:
         module: what `python -m` runs.
-        job: its first line.
+        job: the task, sent as the first line.
         log_file: gets its standard error.
-        environment: added to this process's.
+        environment: variables added to this process's environment.
     """
 
     def __init__(
@@ -51,9 +52,9 @@ class Worker:
                 stderr=log,
                 text=True,
                 env={**os.environ, "PYTHONWARNINGS": "ignore", **added},
-                start_new_session=True,  # Ctrl-C reaches the bench alone; it ends us in order
+                start_new_session=True,  # Ctrl-C reaches only the bench, which ends its workers
             )
-        self._say(json.dumps(dict(job)))
+        self._send(json.dumps(dict(job)))
 
     @property
     def pid(self) -> int:
@@ -61,22 +62,26 @@ class Worker:
         return self._process.pid
 
     def answer(self) -> dict[str, Any]:
-        """Its next line; LalafoError with its last words where it ended instead."""
+        """Its next answer.
+
+        Raises:
+            LalafoError: it ended instead; has the last lines of its log.
+        """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if line == "":
             status = self._process.wait()
             last = "\n".join(self.log_file.read_text(errors="replace").splitlines()[-5:])
             raise LalafoError(f"{self.module} ended with status {status}: {last}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def go(self) -> None:
-        """Start what it was told to do."""
-        self._say(GO)
+        """Start the task."""
+        self._send(GO)
 
     def end(self) -> dict[str, Any]:
-        """Close its standard input and read what it says last."""
+        """Close its standard input and return its last answer."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         return self.answer()
@@ -86,7 +91,7 @@ class Worker:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """End it, politely first; repeats do nothing."""
+        """Terminate it, or kill it if it has not ended after STOP_S. Idempotent."""
         process = self._process
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
@@ -110,38 +115,38 @@ class Worker:
     ) -> None:
         self.stop()
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            self.answer()  # it has ended, and its last words say why
+            self.answer()  # it has ended: raises with the last lines of its log
 
 
 def read_task() -> dict[str, Any]:
-    """In a worker: the first line that it is told. What is printed from now on goes to the log."""
+    """In a worker: read the task. Whatever is printed from now on goes to the log."""
     sys.stdout.flush()
     _answers.append(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)
-    found: dict[str, Any] = json.loads(sys.stdin.readline())
-    return found
+    task: dict[str, Any] = json.loads(sys.stdin.readline())
+    return task
 
 
-def tell(answer: Mapping[str, object]) -> None:
-    """In a worker: one line to the bench."""
+def send_answer(answer: Mapping[str, object]) -> None:
+    """In a worker: send one answer to the bench."""
     _answers[-1].write(json.dumps(dict(answer)) + "\n")
     _answers[-1].flush()
 
 
 def wait_for_go() -> None:
-    """In a worker: return when the bench says so; ends this process where the bench is gone."""
+    """In a worker: wait for "go"; exits with status 1 if the bench has ended."""
     if sys.stdin.readline().strip() != GO:
         raise SystemExit(1)
 
 
 def wait_for_end(then: Callable[[], None]) -> None:
-    """In a worker: call `then` once the bench closes our standard input, or is gone."""
+    """In a worker: call `then` once standard input is closed, by the bench or by its end."""
     while sys.stdin.readline() != "":
         pass
     then()

@@ -22,22 +22,23 @@ class PhotosPerAd(StrEnum):
 
 def bench_rescore(
     rows: Annotated[
-        int, typer.Option(min=1_000, help="Embeddings, spread over 30 days.")
+        int, typer.Option(min=1_000, help="Stored embeddings, spread over 30 days.")
     ] = 200_000,
     photos_per_ad: Annotated[
-        PhotosPerAd, typer.Option(help="One each, or 1 to 4 and 2.5 on average.")
+        PhotosPerAd, typer.Option(help="One photo per ad, or 1 to 4, 2.5 on average.")
     ] = PhotosPerAd.ONE,
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved runs; medians count.")] = 3,
-    json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Alternating runs of both; the result is their median.")
+    ] = 3,
+    json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
-    """Embeddings a second of a head-only re-score, beside a baseline script in the same run.
+    """Embeddings a second of a head-only re-score, compared with a baseline in the same run.
 
-    Ours finds the ads that a second release of 29 categories has not scored, reads their photos'
-    stored vectors, predicts, and writes the predictions so that no fresher one is overwritten, with
-    a process a core. The baseline script knows no ads: COPY vectors out, multiply, COPY the
-    best label in. A PostgreSQL of its
-    own with fsync on runs on the same cores; what it holds takes 1.7 GB of disk a million rows in
-    the temporary folder, and some 80 s to fill.
+    The re-score finds the ads that a second release of 29 categories has not scored, reads their
+    photos' stored vectors, predicts, and writes the predictions without overwriting newer ones,
+    with one process per core. The baseline does not group by ad: it COPYs the vectors out,
+    multiplies, and COPYs the best labels in. PostgreSQL runs on the same cores with fsync on; its
+    data take 1.7 GB in the temporary folder and about 80 s to insert per million rows.
     """
     from lalafo_assets.bench.rescore.run import RescoreProgress, run_bench
 
@@ -46,16 +47,16 @@ def bench_rescore(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), disable=json_only) as bars:
-        filling = bars.add_task("rows to work on", total=rows)
-        shown: dict[str, TaskID] = {}
+        filling = bars.add_task("inserting rows", total=rows)
+        tasks: dict[str, TaskID] = {}
 
         def filled(count: int) -> None:
             bars.update(filling, completed=count)
 
         def scored(name: str, count: int) -> None:
-            if name not in shown:
-                shown[name] = bars.add_task(name, total=rows)
-            bars.update(shown[name], completed=count)
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=rows)
+            bars.update(tasks[name], completed=count)
 
         line = run_bench(
             rows=rows,

@@ -1,9 +1,8 @@
-"""A catalogue for `lalafo bench rescore`: ads, photos and embeddings as the stream leaves them.
+"""Fills the database of `lalafo bench rescore` with ads, photos and embeddings.
 
-Decides its shape: thirty days of ads in the order in which they came, one photo an ad or 2.5 on
-average, random unit vectors of mobilenet_v3_small's length, and two releases of one backbone. The
-rows are those of the product's own tables; only the checks of references are left out while they
-are filled.
+The data is thirty days of ads in the order of arrival, with one photo per ad or 2.5 on average,
+random unit vectors of mobilenet_v3_small's length, and two releases of one backbone. The tables are
+the product's own; only the foreign-key checks are off while the rows are inserted.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,23 +24,23 @@ CATEGORIES = 29
 BACKBONE = "mobilenet_v3_small-0123456789ab"
 FIRST_DAY = date(2026, 6, 1)
 DAYS = tuple(FIRST_DAY + timedelta(days=n) for n in range(30))
-PHOTOS_OF_ADS = {1.0: (1,), 2.5: (1, 2, 3, 4)}  # by photos an ad: how many, in turn
+PHOTOS_OF_ADS = {1.0: (1,), 2.5: (1, 2, 3, 4)}  # by the mean: photos of each ad, in turn
 _CHUNK = 10_000
 _RUN = "0" * 36  # as long as a Dagster run's id
 
 
 class NoBackbone:
-    """In the place of a backbone where nothing is embedded."""
+    """Stands in for a backbone where nothing is embedded."""
 
     dimension = DIMENSION
 
     def embed(self, images: object) -> Embeddings:
-        """Refuses: a head-only re-score that embeds is a mistake."""
+        """Raise AssertionError: a head-only re-score must not embed."""
         raise AssertionError("a head-only re-score embedded photos")
 
 
 def bench_release(seed: int) -> ReadyRelease:
-    """A release of 29 categories with random weights; the same seed gives the same."""
+    """A release of 29 categories with random weights; the same seed gives the same release."""
     rng = np.random.default_rng(seed)
     labels = tuple(f"category {number:02d}" for number in range(CATEGORIES))
     weight = rng.normal(size=(CATEGORIES, DIMENSION), scale=3).astype(np.float32)
@@ -56,18 +55,21 @@ def bench_release(seed: int) -> ReadyRelease:
 
 
 def scored_partition() -> str:
-    """The table of the release that is not live: the one to score."""
+    """The predictions table of the release that is not live, which the bench scores."""
     return partition_name(_digest(1))
 
 
 def fill(
     database: Database, *, rows: int, photos_per_ad: float, on_progress: Callable[[int], object]
 ) -> int:
-    """Fill an empty, migrated database with `rows` embeddings; how many ads they are of.
+    """Insert `rows` embeddings into an empty, migrated database.
 
     Args:
         photos_per_ad: a key of PHOTOS_OF_ADS.
-        told: called with the embeddings written so far.
+        on_progress: called with the embeddings written so far.
+
+    Returns:
+        How many ads the embeddings belong to.
     """
     for seed in (0, 1):
         release = bench_release(seed)
@@ -77,7 +79,7 @@ def fill(
     owners, positions = _owners(rows, PHOTOS_OF_ADS[photos_per_ad])
     ads = int(owners[-1]) + 1
     with database.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")  # no reference is checked
+        cursor.execute("SET LOCAL session_replication_role = replica")  # no foreign-key checks
         cursor.execute(
             "INSERT INTO lalafo.ads SELECT 'bench', lpad(n::text, 9, '0'), 1, "
             "%(first)s::date + (n * %(days)s / %(ads)s)::int, 'scored', 'An ad', '', NULL, NULL, "
@@ -94,9 +96,9 @@ def fill(
         _copy_references(cursor, owners, positions)
         _copy_embeddings(cursor, rows, on_progress)
     activate(database, bench_release(0).name)
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as plain:
-        plain.exec_driver_sql("VACUUM (ANALYZE)")
-        plain.exec_driver_sql("CHECKPOINT")
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM (ANALYZE)")
+        connection.exec_driver_sql("CHECKPOINT")
     return ads
 
 
@@ -107,7 +109,7 @@ def _digest(seed: int) -> str:
 def _owners(
     rows: int, photos_of_ads: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each photo's ad and its position there."""
+    """Each photo's ad and its position in that ad."""
     turns = rows // sum(photos_of_ads) + 1
     counts = np.tile(np.array(photos_of_ads), turns)
     owners = np.repeat(np.arange(len(counts)), counts)[:rows]
@@ -155,7 +157,7 @@ def _copy_embeddings(
 
 
 def _vectors(rows: int) -> Iterator[tuple[int, bytes]]:
-    """Blocks of binary COPY's rows of (n, vector), and how many rows each has."""
+    """Blocks of (n, vector) rows in binary COPY format, each with its number of rows."""
     shape = [("fields", ">i2"), ("n_size", ">i4"), ("n", ">i8"), ("size", ">i4")]
     row = np.dtype([*shape, ("dimension", ">i2"), ("zero", ">i2"), ("vector", ">f2", DIMENSION)])
     rng = np.random.default_rng(0)

@@ -1,11 +1,12 @@
-"""`lalafo bench rescore`: a head-only re-score of whole days, beside the best baseline script.
+"""Runs `lalafo bench rescore`: a head-only re-score of whole days, compared with a baseline.
 
-Ours is `score_days` as the assets call it: stale ads found, their photos' vectors read, grouped by
-ad and scored, predictions with details written under the freshness guard, by as many processes as
-there are cores, whose start counts. The baseline script is two processes that each COPY half of the
-vectors out with their keys, multiply, take the best, and COPY key, label and score into a fresh
-table without an index. PostgreSQL is a new one with fsync and synchronous_commit on, on the same
-cores. Rounds are interleaved, each in fresh processes from a checkpoint on; medians count.
+The re-score is `score_days` as the assets call it: it finds stale ads, reads their photos' vectors,
+groups them by ad, scores, and writes predictions with details under the freshness guard. It uses
+one process per core, and their start counts. The baseline is two processes, each of which COPYs
+half of the vectors out with their keys, multiplies, takes the best label, and COPYs key, label and
+score into a new table without an index. Both use a new PostgreSQL with fsync and
+synchronous_commit on, on the same cores. Rounds alternate, each in new processes after a
+checkpoint; the result is the median over the rounds.
 """
 
 import json
@@ -30,14 +31,14 @@ WORKER = "lalafo_assets.bench.rescore.worker"
 
 @dataclass(frozen=True, slots=True)
 class RescoreProgress:
-    """What the bench says while it works."""
+    """The callbacks of a running bench."""
 
-    filled: Callable[[int], object]  # embeddings written so far
-    scored: Callable[[str, int], object]  # the round, and the embeddings scored so far in it
+    filled: Callable[[int], object]  # called with the embeddings inserted so far
+    scored: Callable[[str, int], object]  # called with the round and the embeddings scored in it
 
 
 def run_bench(*, rows: int, photos_per_ad: float, rounds: int, on_progress: RescoreProgress) -> str:
-    """Prepare, measure, and give the JSON line."""
+    """Insert the rows, measure the rounds, and return the JSON line."""
     with TemporaryDirectory(prefix="lalafo-bench-") as folder:
         postgres = EmbeddedPostgres(Path(folder))
         postgres.start()
@@ -48,49 +49,49 @@ def run_bench(*, rows: int, photos_per_ad: float, rounds: int, on_progress: Resc
                     database, rows=rows, photos_per_ad=photos_per_ad, on_progress=on_progress.filled
                 )
                 environment = {**os.environ, **TUNING, "LALAFO_DATABASE_URL": postgres.url()}
-                ours: list[dict[str, Any]] = []
+                rescore: list[dict[str, Any]] = []
                 baseline: list[dict[str, Any]] = []
                 for number in range(1, rounds + 1):
-                    for kind, found in (("ours", ours), ("baseline", baseline)):
+                    for kind, runs in (("rescore", rescore), ("baseline", baseline)):
                         _clear(database)
                         name = f"round {number} of {rounds}, {kind}"
                         on_progress.scored(name, 0)
-                        found.append(_measure(kind, environment, name, on_progress))
-                        _check(database, kind, ads if kind == "ours" else rows)
+                        runs.append(_measure(kind, environment, name, on_progress))
+                        _check(database, kind, ads if kind == "rescore" else rows)
         finally:
             postgres.stop()
-    return json.dumps(_summary(rows, photos_per_ad, ours, baseline))
+    return json.dumps(_summary(rows, photos_per_ad, rescore, baseline))
 
 
 def _clear(database: Database) -> None:
-    """Both start from vectors alone, and with nothing left to write out."""
+    """Delete all predictions and checkpoint, so that each round starts from the vectors alone."""
     with database.cursor() as cursor:
         cursor.execute(f"TRUNCATE lalafo.{scored_partition()}")
         cursor.execute("DROP TABLE IF EXISTS public.baseline_predictions")
         cursor.execute(
             "CREATE TABLE public.baseline_predictions (sha256 bytea, label text, score real)"
         )
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as plain:
-        plain.exec_driver_sql("CHECKPOINT")
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("CHECKPOINT")
 
 
 def _measure(
     kind: str, environment: dict[str, str], name: str, on_progress: RescoreProgress
 ) -> dict[str, Any]:
-    """One round in fresh processes: the worker's numbers as it goes, and its JSON line."""
+    """Measure one round in new processes: passes on the worker's progress, returns its result."""
     with subprocess.Popen(
         [sys.executable, "-m", WORKER, kind], env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        found: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         for line in process.stdout:
             if line.startswith("{"):
-                found = json.loads(line)
+                result = json.loads(line)
             else:
                 on_progress.scored(name, int(line))
-    if process.returncode != 0 or not found:
+    if process.returncode != 0 or not result:
         raise RuntimeError(f"{WORKER} {kind} ended with status {process.returncode}")
-    return found
+    return result
 
 
 def _check(database: Database, kind: str, expected: int) -> None:
@@ -99,28 +100,28 @@ def _check(database: Database, kind: str, expected: int) -> None:
         cursor.execute(f"SELECT count(*) FROM {table}")
         (count,) = cursor.fetchall()[0]
     if count != expected:
-        raise RuntimeError(f"{kind} wrote {count} rows of {expected}: nothing was measured")
+        raise RuntimeError(f"{kind} wrote {count} rows, expected {expected}: the round is invalid")
 
 
 def _summary(
-    rows: int, photos_per_ad: float, ours: list[dict[str, Any]], baseline: list[dict[str, Any]]
+    rows: int, photos_per_ad: float, rescore: list[dict[str, Any]], baseline: list[dict[str, Any]]
 ) -> dict[str, Any]:
     def median(runs: list[dict[str, Any]], key: str) -> float:
         return statistics.median(float(run[key]) for run in runs)
 
     rates = [
-        (rows / a["seconds"], rows / b["seconds"]) for a, b in zip(ours, baseline, strict=True)
+        (rows / a["seconds"], rows / b["seconds"]) for a, b in zip(rescore, baseline, strict=True)
     ]
     return {
         "rows": rows,
         "photos_per_ad": photos_per_ad,
-        "rows_per_s": round(statistics.median(mine for mine, _ in rates)),
-        "baseline_rows_per_s": round(statistics.median(bound for _, bound in rates)),
-        "ratio": round(statistics.median(mine / bound for mine, bound in rates), 3),
-        "rss_mb": round(median(ours, "rss_mb")),
+        "rows_per_s": round(statistics.median(rate for rate, _ in rates)),
+        "baseline_rows_per_s": round(statistics.median(baseline for _, baseline in rates)),
+        "ratio": round(statistics.median(rate / baseline for rate, baseline in rates), 3),
+        "rss_mb": round(median(rescore, "rss_mb")),
         "baseline_rss_mb": round(median(baseline, "rss_mb")),
-        "cpu_s_per_million": round(median(ours, "cpu_s") / rows * 1e6, 2),
+        "cpu_s_per_million": round(median(rescore, "cpu_s") / rows * 1e6, 2),
         "baseline_cpu_s_per_million": round(median(baseline, "cpu_s") / rows * 1e6, 2),
-        "rounds": len(ours),
+        "rounds": len(rescore),
         "cores": os.cpu_count(),
     }

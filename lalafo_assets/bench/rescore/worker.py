@@ -1,7 +1,7 @@
-"""One measured round of `lalafo bench rescore`, in processes of its own: `ours` or `baseline`.
+"""One measured round of `lalafo bench rescore`, in its own processes: `rescore` or `baseline`.
 
-On standard output numbers of embeddings scored so far, one a line, and a JSON line last. Processor
-time and memory are those of this process and its children; PostgreSQL's are not in them.
+Prints the number of embeddings scored so far, one number a line, and a JSON line last. CPU time and
+memory are those of this process and its children, without PostgreSQL's.
 """
 
 import json
@@ -30,18 +30,22 @@ _TASK = "category"
 _RUN = "1" * 36  # as long as a Dagster run's id
 
 
-def ours() -> dict[str, Any]:
-    """The body of `ad_categories` over all days, for a release that is not live."""
+def rescore() -> dict[str, Any]:
+    """Run the body of `ad_categories` over all days, for a release that is not live."""
     with closing(Database(load_settings().require("database_url"))) as database:
         release, task = bench_release(1), task_by_name(_TASK)
         catalogue = Catalogue(database, run_id=_RUN)
         started = time.perf_counter()
-        score_days(catalogue, release, task, DAYS, on_progress=lambda _: None, progress=_say)
+        score_days(
+            *(catalogue, release, task, DAYS),
+            on_progress=lambda _: None,
+            progress=_print_progress,
+        )
         return _measured(time.perf_counter() - started, children=default_workers() - 1)
 
 
 def baseline() -> dict[str, Any]:
-    """Two processes, half of the vectors each."""
+    """Run the baseline: two processes with half of the vectors each."""
     url = load_settings().require("database_url")
     with closing(Database(url)) as database, database.cursor() as cursor:
         cursor.execute("SELECT pg_relation_size('lalafo.embeddings') / 8192 + 1")
@@ -68,7 +72,7 @@ def baseline() -> dict[str, Any]:
 
 
 def _baseline_share(url: str, first: int, last: int, ready: Any, go: Any, done: Any) -> None:
-    """The vectors of some pages -> rows of key, best label and its probability."""
+    """Read the vectors of some pages, and write rows of key, best label and its probability."""
     row = np.dtype([*_BASELINE_KEY, ("size", ">i4"), ("head", "V4"), ("vector", ">f2", DIMENSION)])
     head = bench_release(1).heads[_TASK]
     labels = np.array([label.encode() for label in head.labels])
@@ -76,16 +80,16 @@ def _baseline_share(url: str, first: int, last: int, ready: Any, go: Any, done: 
     answer = np.dtype([*_BASELINE_KEY, *label, ("score_size", ">i4"), ("score", ">f4")])
     weight = np.ascontiguousarray(head.weight.T)
 
-    def scored(pieces: list[bytes]) -> bytes:
-        found = np.frombuffer(b"".join(pieces), row)
-        logits = found["vector"].astype(np.float16).astype(np.float32) @ weight + head.bias
+    def scored(rows: list[bytes]) -> bytes:
+        read = np.frombuffer(b"".join(rows), row)
+        logits = read["vector"].astype(np.float16).astype(np.float32) @ weight + head.bias
         np.exp(logits - logits.max(axis=1, keepdims=True), out=logits)
         best = logits.argmax(axis=1)
-        made = np.empty(len(found), answer)
-        made["fields"], made["key_size"], made["key"] = 3, 32, found["key"]
-        made["label_size"], made["label"] = labels.dtype.itemsize, labels[best]
-        made["score_size"], made["score"] = 4, 1 / logits.sum(axis=1)
-        return made.tobytes()
+        written = np.empty(len(read), answer)
+        written["fields"], written["key_size"], written["key"] = 3, 32, read["key"]
+        written["label_size"], written["label"] = labels.dtype.itemsize, labels[best]
+        written["score_size"], written["score"] = 4, 1 / logits.sum(axis=1)
+        return written.tobytes()
 
     query = (
         f"COPY (SELECT sha256, embedding FROM lalafo.embeddings WHERE ctid >= '({first},0)' "
@@ -96,29 +100,30 @@ def _baseline_share(url: str, first: int, last: int, ready: Any, go: Any, done: 
         with source.cursor() as reading, target.cursor() as writing:
             ready.release()
             go.wait()
-            with reading.copy(query) as rows, writing.copy(into) as answers:
-                answers.write(SIGNATURE)
-                whole = (bytes(data)[-row.itemsize :] for data in rows if len(data) > 2)
-                while pieces := list(islice(whole, _BASELINE_CHUNK)):
-                    answers.write(scored(pieces))
-                answers.write(TRAILER)
+            with reading.copy(query) as source_rows, writing.copy(into) as target_rows:
+                target_rows.write(SIGNATURE)
+                complete = (bytes(data)[-row.itemsize :] for data in source_rows if len(data) > 2)
+                while chunk := list(islice(complete, _BASELINE_CHUNK)):
+                    target_rows.write(scored(chunk))
+                target_rows.write(TRAILER)
         done.release()
 
 
 def _measured(seconds: float, *, children: int) -> dict[str, Any]:
-    me = resource.getrusage(resource.RUSAGE_SELF)
-    them = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # The kernel keeps the largest child's memory alone: all of them are taken to be as large.
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    child = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The kernel reports only the largest child's memory: the others are counted as equally large.
     return {
         "seconds": seconds,
-        "cpu_s": me.ru_utime + me.ru_stime + them.ru_utime + them.ru_stime,
-        "rss_mb": (me.ru_maxrss + children * them.ru_maxrss) / 1024,
+        "cpu_s": own.ru_utime + own.ru_stime + child.ru_utime + child.ru_stime,
+        "rss_mb": (own.ru_maxrss + children * child.ru_maxrss) / 1024,
     }
 
 
-def _say(state: ScoreProgress) -> None:
+def _print_progress(state: ScoreProgress) -> None:
     print(state.photos, flush=True)  # noqa: T201 - read by the bench
 
 
 if __name__ == "__main__":
-    print(json.dumps({"ours": ours, "baseline": baseline}[sys.argv[1]]()))  # noqa: T201 - the result
+    measure = {"rescore": rescore, "baseline": baseline}[sys.argv[1]]
+    print(json.dumps(measure()))  # noqa: T201 - the result

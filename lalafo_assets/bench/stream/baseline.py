@@ -30,7 +30,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from lalafo_assets.bench.harness.workers import read_task, tell, wait_for_end
+from lalafo_assets.bench.harness.workers import read_task, send_answer, wait_for_end
 from ops.models.heads import class_probabilities
 from ops.photos.rendition import make_rendition
 from ops.types import Rendition
@@ -270,11 +270,11 @@ def main() -> None:
     loop = BaselineLoop(read_task())
     gc.collect()
     gc.freeze()  # what was loaded is never garbage: not looked through again
-    tell({"ready": os.getpid()})
+    send_answer({"ready": os.getpid()})
     threading.Thread(target=wait_for_end, args=(loop.ended.set,), daemon=True).start()
     _or_die(loop.run)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    tell({"ads": loop.done, "rss_mb": used.ru_maxrss / 1024})
+    send_answer({"ads": loop.done, "rss_mb": used.ru_maxrss / 1024})
 
 
 if __name__ == "__main__":

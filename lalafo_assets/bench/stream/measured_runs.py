@@ -13,11 +13,11 @@ from typing import Any
 from lalafo_assets.bench.harness.ads import PlannedAd
 from lalafo_assets.bench.harness.cpu import POSTGRES, CpuWatch
 from lalafo_assets.bench.harness.feed import (
-    LOOK_S,
+    POLL_S,
     STALLED_S,
     counted_ads,
-    follow,
-    ready_load,
+    prepare_load,
+    wait_until_done,
     warm_ads,
     warm_sessions,
 )
@@ -89,15 +89,17 @@ def measure_baseline(
             return _count(place, "SELECT count(*) FROM baseline_ads")
 
         warm = warm_ads(place)
-        with ready_load(place, warm, topic=topic, catalog="warm") as load:
+        with prepare_load(place, warm, topic=topic, catalog="warm") as load:
             load.go()
-            follow(done, len(warm), lambda n: on_progress("warming the baseline", n, len(warm)))
+            wait_until_done(
+                done, len(warm), lambda n: on_progress("warming the baseline", n, len(warm))
+            )
         roots = {**_roots(place), "baseline": [worker.pid for worker in workers]}
         ads = counted_ads(bench, place)
-        with ready_load(place, ads, topic=topic, catalog="baseline") as load:
+        with prepare_load(place, ads, topic=topic, catalog="baseline") as load:
             watch, began_at = CpuWatch(roots, sessions.pids), time.time()
             load.go()
-            follow(
+            wait_until_done(
                 lambda: done() - len(warm),
                 len(ads),
                 lambda n: on_progress("the baseline", n, len(ads)),
@@ -122,13 +124,13 @@ def measure_baseline(
     )
 
 
-def measure_ours(
+def measure_session(
     bench: StreamBench, place: Place, sessions: Sessions, on_progress: Progress
 ) -> Measured:
     """The sensor's sessions, and whatever is to happen to them."""
     catalog = f"bench-{uuid.uuid4().hex[:8]}"
     ads = counted_ads(bench, place)
-    with ready_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
+    with prepare_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
         count = warm_sessions(bench, place, sessions, on_progress)
         watch = CpuWatch(_roots(place), sessions.pids)
         backfill = _start_backfill(bench, place, on_progress) if bench.with_backfill else None
@@ -137,11 +139,13 @@ def measure_ours(
         load.go()
 
         def done() -> int:
-            watch.look()
+            watch.sample()
             events.look(time.time() - began_at)
             return count_done(place.database, catalog)
 
-        follow(done, len(ads), lambda n: on_progress("ours", n, len(ads)), check=place.stack.check)
+        wait_until_done(
+            done, len(ads), lambda n: on_progress("ours", n, len(ads)), check=place.stack.check
+        )
         drained_at, cpu_s = time.time(), watch.used_s()
         sent = load.answer()
     timings = _wait_for_times(place, catalog, ads)
@@ -183,7 +187,7 @@ def _start_backfill(bench: StreamBench, place: Place, on_progress: Progress) -> 
     deadline = time.monotonic() + STALLED_S
     while backfill.window()[0] is None and time.monotonic() < deadline:
         place.stack.check()
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     on_progress(what, 1, 1)
     return backfill
 
@@ -206,7 +210,7 @@ def _wait_for_times(place: Place, catalog: str, ads: list[PlannedAd]) -> list[Ad
         missing = sum(ad.committed_at is None for ad in timings)
         if missing == 0 or time.monotonic() > deadline:
             return timings
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _count(place: Place, query: str) -> int:

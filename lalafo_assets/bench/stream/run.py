@@ -32,7 +32,7 @@ from lalafo_assets.bench.harness.place import Place, fsync_ms, open_place
 from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.harness.sessions import Sessions
 from lalafo_assets.bench.stream.backfill import prepare_backfill
-from lalafo_assets.bench.stream.measured_runs import Measured, measure_baseline, measure_ours
+from lalafo_assets.bench.stream.measured_runs import Measured, measure_baseline, measure_session
 
 ARRIVALS = "open loop, evenly spaced with a jitter of up to one space"
 AT_ONCE = "all at once"
@@ -68,7 +68,7 @@ def run_stream(bench: StreamBench, console: Console) -> str:
         shown.say("waiting for the sensor's sessions")
         warm_sessions(bench, place, sessions, shown.step)
         baseline = measure_baseline(bench, place, sessions, shown.step)
-        ours = measure_ours(bench, place, sessions, shown.step)
+        ours = measure_session(bench, place, sessions, shown.step)
         disk_ms = fsync_ms(place.home)
         summary = summarise(bench, place, baseline, ours) | {"fsync_ms": round(disk_ms, 2)}
         if bench.plot is not None:

@@ -14,16 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.schemas.ads import AdIn
-from lalafo_assets.bench.gateway.fill import check_room
-from lalafo_assets.bench.gateway.lookup import refuse_scans
+from lalafo_assets.bench.gateway.fill import check_disk_space
+from lalafo_assets.bench.gateway.lookup import reject_seq_scans
 from lalafo_assets.bench.gateway.tornado_peer import start_peer
-from lalafo_assets.bench.gateway.wrk import Load, Request, read_answer, run_load
+from lalafo_assets.bench.gateway.wrk import Load, Request, read_result, run_load
 from lalafo_assets.bench.gateway.wrk_requests import (
     SPARE,
     accept_requests,
-    enough,
     peer_requests,
     read_requests,
+    requests_needed,
     wait_requests,
 )
 from lalafo_assets.bench.harness.ads import PlannedAd
@@ -38,7 +38,7 @@ ADS = [PlannedAd("a", ("1.jpg", "2.jpg"), 0.0), PlannedAd("b", ("3.jpg",), 0.1)]
 FOUND = {
     **{"seconds": 2.0, "sent": 11, "answered": 10, "found": 9, "statuses": {"202": 10}},
     **{"p50_ms": 1.5, "p90_ms": 2.0, "p99_ms": 3.0, "max_ms": 4.0, "late_p99_ms": 1.0},
-    **{"broken": 0, "timed_out": 0, "strange": ""},
+    **{"connection_errors": 0, "timed_out": 0, "first_error": ""},
 }
 
 
@@ -69,7 +69,7 @@ def test_reads_are_of_ads_that_exist():
 
 @pytest.mark.parametrize(("rate", "seconds"), [(20, 3), (200, 20)])
 def test_no_request_has_to_come_twice(rate: float, seconds: int):
-    assert enough(rate, seconds) >= rate * seconds * SPARE
+    assert requests_needed(rate, seconds) >= rate * seconds * SPARE
 
 
 def test_a_line_holds_one_request():
@@ -80,35 +80,35 @@ def test_a_line_holds_one_request():
 
 
 def test_wrk_output_is_read_by_its_last_line():
-    load = read_answer(f"Running 2s test\nLatency 1ms\n{json.dumps(FOUND)}\n")
+    load = read_result(f"Running 2s test\nLatency 1ms\n{json.dumps(FOUND)}\n")
     assert (load.rate, load.share(load.found)) == (5.0, 0.9)
     with pytest.raises(LalafoError, match="no such host"):
-        read_answer("", "no such host")
+        read_result("", "no such host")
 
 
 def test_an_unexpected_answer_fails_the_load_and_is_told():
     assert Load(**FOUND).require(202) == Load(**FOUND)
-    refused = Load(**{**FOUND, "statuses": {"202": 9, "429": 1}, "strange": "429 too many"})
+    refused = Load(**{**FOUND, "statuses": {"202": 9, "429": 1}, "first_error": "429 too many"})
     with pytest.raises(LalafoError, match="429 too many"):
         refused.require(202)
     with pytest.raises(LalafoError, match="0 answered"):
         Load(**{**FOUND, "answered": 0, "statuses": {}}).require(202)
     with pytest.raises(LalafoError, match="3 connections failed"):
-        Load(**{**FOUND, "broken": 3}).require(202)
+        Load(**{**FOUND, "connection_errors": 3}).require(202)
 
 
 def test_a_plan_that_reads_a_whole_table_is_refused():
     index = {"Node Type": "Index Scan", "Relation Name": "ads"}
-    refuse_scans("GET", {"Node Type": "Nested Loop", "Plans": [index]})
+    reject_seq_scans("GET", {"Node Type": "Nested Loop", "Plans": [index]})
     scan = {"Node Type": "Seq Scan", "Relation Name": "ads"}
     with pytest.raises(LalafoError, match="all of ads"):
-        refuse_scans("GET", {"Node Type": "Nested Loop", "Plans": [index, scan]})
+        reject_seq_scans("GET", {"Node Type": "Nested Loop", "Plans": [index, scan]})
 
 
 def test_too_little_room_is_told_before_anything_starts(tmp_path: Path):
-    check_room(tmp_path, 1_000)
+    check_disk_space(tmp_path, 1_000)
     with pytest.raises(ConfigurationError, match="TMPDIR"):
-        check_room(tmp_path, 10**12)
+        check_disk_space(tmp_path, 10**12)
 
 
 def test_an_unknown_part_is_a_wrong_use():
