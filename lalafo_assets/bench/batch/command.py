@@ -11,12 +11,17 @@ def bench_batch(
     photos: Annotated[
         Path | None, typer.Option(help="A folder of real photos; drawn ones if not given.")
     ] = None,
-    count: Annotated[int, typer.Option(min=64, help="Photos, no two alike.")] = 2_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved runs; medians count.")] = 3,
-    json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
+    count: Annotated[int, typer.Option(min=64, help="Number of photos, all distinct.")] = 2_000,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Alternating runs of both; the result is their median.")
+    ] = 3,
+    json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
-    """Photos a second of the asset path, beside a baseline script of the same work in the same
-    run."""
+    """Photos a second of the asset path, compared with a baseline of the same work in the same run.
+
+    Both read stored photos, decode, embed and predict them, and write to a PostgreSQL with fsync
+    on. The baseline is a script of two processes without resumption, checks or Dagster.
+    """
     from lalafo_assets.bench.batch.run import run_bench
 
     on_progress = (lambda _: None) if json_only else Console(stderr=True).print

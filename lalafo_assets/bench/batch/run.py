@@ -1,10 +1,10 @@
-"""`lalafo bench batch`: the asset path from stored renditions, beside the best baseline.
+"""Runs `lalafo bench batch`: the asset path from stored renditions, compared with a baseline.
 
 Both do the same work on the same photos in the same run: read and hash the rendition, decode,
 embed, predict, binary COPY into PostgreSQL with fsync on. The baseline is a script without
-resumption, checks or leases: two processes, each with one torch thread. Rounds are interleaved,
-each in fresh processes; medians count. Photos a second are of the work, without starting and
-loading, which a day's re-score pays once.
+resumption, checks or leases: two processes, each with one torch thread. Rounds alternate, each in
+new processes; the result is the median over the rounds. Photos a second do not include starting and
+loading the model, which a re-score of a day pays once.
 """
 
 import json
@@ -30,7 +30,7 @@ BASELINE_PROCESSES = 2
 def run_bench(
     *, photos: Path | None, count: int, rounds: int, on_progress: Callable[[str], object]
 ) -> str:
-    """Prepare, measure, and give the JSON line."""
+    """Store the photos, measure the rounds, and return the JSON line."""
     with TemporaryDirectory(prefix="lalafo-bench-") as folder:
         home = Path(folder)
         postgres = EmbeddedPostgres(home)
@@ -44,19 +44,19 @@ def run_bench(
             with closing(Database(postgres.url())) as database:
                 on_progress(f"preparing {count} photos")
                 _prepare(database, home, photos, count)
-            ours, baseline = [], []
+            asset_path, baseline = [], []
             for number in range(rounds):
                 on_progress(f"round {number + 1} of {rounds}: the asset path")
-                ours.append(_measure(["ours"], environment))
+                asset_path.append(_measure(["asset_path"], environment))
                 on_progress(f"round {number + 1} of {rounds}: the baseline")
                 baseline.append(_measure(["baseline"], environment))
         finally:
             postgres.stop()
-    return json.dumps(_summary(count, rounds, ours, baseline))
+    return json.dumps(_summary(count, rounds, asset_path, baseline))
 
 
 def _prepare(database: Database, home: Path, photos: Path | None, count: int) -> None:
-    """Store renditions and rows of one ad a photo, as the stream would have, and a release."""
+    """Install a release, and store renditions and rows of one ad per photo as sessions would."""
     from lalafo_assets.bench.batch.worker import store_photos
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
@@ -65,42 +65,44 @@ def _prepare(database: Database, home: Path, photos: Path | None, count: int) ->
 
     database.migrate()
     store_url = str(home / "store")
-    known = install(database, ReleaseStore(store_url), load_starter())
-    activate(database, known.name)
+    release = install(database, ReleaseStore(store_url), load_starter())
+    activate(database, release.name)
     store_photos(database, store_url, bench_photos(count, folder=photos))
 
 
 def _measure(arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """One round in fresh processes; the worker's own JSON line."""
-    done = subprocess.run(
+    """Measure one round in new processes; returns the worker's JSON line."""
+    completed = subprocess.run(
         [sys.executable, "-m", WORKER, *arguments],
         env={**os.environ, **environment, "PYTHONWARNINGS": "ignore"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
+    return result
 
 
 def _summary(
-    count: int, rounds: int, ours: list[dict[str, Any]], baseline: list[dict[str, Any]]
+    count: int, rounds: int, asset_path: list[dict[str, Any]], baseline: list[dict[str, Any]]
 ) -> dict[str, Any]:
     def median(runs: list[dict[str, Any]], key: str) -> float:
         return statistics.median(float(run[key]) for run in runs)
 
-    rate, bound = median(ours, "photos_per_s"), median(baseline, "photos_per_s")
-    ratios = [a["photos_per_s"] / b["photos_per_s"] for a, b in zip(ours, baseline, strict=True)]
+    rate, baseline_rate = median(asset_path, "photos_per_s"), median(baseline, "photos_per_s")
+    ratios = [
+        a["photos_per_s"] / b["photos_per_s"] for a, b in zip(asset_path, baseline, strict=True)
+    ]
     return {
         "photos": count,
         "rounds": rounds,
         "photos_per_s": round(rate, 1),
-        "baseline_photos_per_s": round(bound, 1),
+        "baseline_photos_per_s": round(baseline_rate, 1),
         "ratio": round(statistics.median(ratios), 3),
-        "cpu_s_per_photo": round(median(ours, "cpu_s") / count, 5),
+        "cpu_s_per_photo": round(median(asset_path, "cpu_s") / count, 5),
         "baseline_cpu_s_per_photo": round(median(baseline, "cpu_s") / count, 5),
-        "rss_mb": round(median(ours, "rss_mb")),
+        "rss_mb": round(median(asset_path, "rss_mb")),
         "baseline_rss_mb": round(median(baseline, "rss_mb")),
-        "model": ours[0]["model"],
+        "model": asset_path[0]["model"],
         "cores": os.cpu_count(),
     }

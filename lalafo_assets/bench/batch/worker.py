@@ -1,4 +1,4 @@
-"""One measured round of `lalafo bench batch`, in processes of its own: `ours` or `baseline`."""
+"""One measured round of `lalafo bench batch`, in its own processes: `asset_path` or `baseline`."""
 
 import json
 import multiprocessing
@@ -28,7 +28,7 @@ MAX_PIXELS = 50_000_000
 
 
 def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) -> None:
-    """Renditions in the store and one scored ad a photo in PostgreSQL, all of one day."""
+    """Store the renditions, and insert one scored ad per photo, all of one day."""
     store = PhotoStore(store_url, fsync=False)
     renditions, ads = [], []
     noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
@@ -57,8 +57,8 @@ def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) ->
         replace_ad_rows(cursor, ads, days, "bench", updated=())
 
 
-def ours() -> dict[str, Any]:
-    """The bodies of `photo_embeddings` and `ad_categories` over the day."""
+def asset_path() -> dict[str, Any]:
+    """Run the bodies of `photo_embeddings` and `ad_categories` over the day."""
     from ops.tasks import all_tasks
     from resources.catalogue.stale_photos import Catalogue
     from resources.inference.batch_release import load_to_embed
@@ -88,7 +88,10 @@ def ours() -> dict[str, Any]:
 
 
 def baseline() -> dict[str, Any]:
-    """Two processes, half the photos each: read, hash, decode, embed, predict; COPY beside."""
+    """Run the baseline: two processes with half of the photos each.
+
+    Each reads, hashes, decodes, embeds and predicts; a thread writes with COPY meanwhile.
+    """
     settings = load_settings()
     with closing(Database(settings.require("database_url"))) as database:
         _clear(database)
@@ -108,14 +111,14 @@ def baseline() -> dict[str, Any]:
         ready.acquire()
     started = time.perf_counter()
     go.set()
-    found = [results.get() for _ in workers]
+    usage = [results.get() for _ in workers]
     elapsed_s = time.perf_counter() - started
     for worker in workers:
         worker.join()
     return {
         "photos_per_s": len(photos) / elapsed_s,
-        "cpu_s": sum(cpu for cpu, _ in found),
-        "rss_mb": sum(rss for _, rss in found),
+        "cpu_s": sum(cpu for cpu, _ in usage),
+        "rss_mb": sum(rss for _, rss in usage),
     }
 
 
@@ -153,7 +156,7 @@ def _baseline_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, resul
     cpu = _cpu_s()
     embeddings: list[tuple[Any, ...]] = []
     predictions: list[tuple[Any, ...]] = []
-    writer = ThreadPoolExecutor(1, "write")  # PostgreSQL's work and the disk's, while we go on
+    writer = ThreadPoolExecutor(1, "write")  # writes while the next photos are embedded
     written: Future[None] | None = None
     for start in range(0, len(photos), BASELINE_BATCH):
         images = []
@@ -164,11 +167,11 @@ def _baseline_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, resul
             images.append(prepare(data, release.manifest.preprocessing))
         rows = embedder.embed(images)
         scores = class_probabilities(rows, head)
-        for (sha256, _), row, chances in zip(photos[start:], rows, scores, strict=False):
-            top = np.argsort(-chances)[:3]
-            details = {"top": [[head.labels[i], float(chances[i])] for i in top]}
+        for (sha256, _), row, probabilities in zip(photos[start:], rows, scores, strict=False):
+            top = np.argsort(-probabilities)[:3]
+            details = {"top": [[head.labels[i], float(probabilities[i])] for i in top]}
             embeddings.append((key, sha256, row, name, "baseline"))
-            label, score = head.labels[top[0]], float(chances[top[0]])
+            label, score = head.labels[top[0]], float(probabilities[top[0]])
             predictions.append((name, sha256, label, score, Jsonb(details)))
         if len(embeddings) >= CHUNK or start + BASELINE_BATCH >= len(photos):
             if written is not None:
@@ -201,7 +204,10 @@ def _baseline_copy(
 
 
 def _clear(database: Database) -> None:
-    """Both start from photos alone; the baseline's tables are as narrow as ours and have a key."""
+    """Delete all results, so that each round starts from the photos alone.
+
+    The baseline's tables have the product's columns and primary keys.
+    """
     with database.cursor() as cursor:
         cursor.execute("DELETE FROM lalafo.predictions")
         cursor.execute("DELETE FROM lalafo.embeddings")
@@ -225,4 +231,5 @@ def _quiet(_: str) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"ours": ours, "baseline": baseline}[sys.argv[1]]()))  # noqa: T201 - the result
+    measure = {"asset_path": asset_path, "baseline": baseline}[sys.argv[1]]
+    print(json.dumps(measure()))  # noqa: T201 - the result

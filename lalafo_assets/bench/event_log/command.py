@@ -7,9 +7,9 @@ from rich.console import Console
 
 
 def bench_event_log(
-    json_only: Annotated[bool, typer.Option("--json", help="Nothing but the JSON line.")] = False,
+    json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
-    """What an hour of a stream's reports costs in Dagster's event log: rows and bytes."""
+    """Rows and bytes that one hour of a session's reports adds to Dagster's event log."""
     from lalafo_assets.bench.event_log.run import run_bench
 
     if not json_only:

@@ -1,8 +1,8 @@
-"""`lalafo bench event-log`: what an hour of reports costs in Dagster's storage.
+"""Runs `lalafo bench event-log`: how much one hour of reports adds to Dagster's storage.
 
-Writes the reports of one hour at 1,200 ads a minute, as a session does, into Dagster's own tables
-in a real PostgreSQL, and measures what these grew by. All sessions together write as much as one
-(`report_interval_s`).
+Writes the reports of one hour at 1,200 ads a minute, as a session does, into Dagster's tables in a
+real PostgreSQL, and measures by how much the event log grew. All sessions together write as much as
+one (`report_interval_s`).
 """
 
 import json
@@ -27,7 +27,7 @@ DAY = date(2026, 6, 1)
 
 
 def run_bench() -> str:
-    """Measure, and give the JSON line."""
+    """Write the reports and return the JSON line."""
     with TemporaryDirectory(prefix="lalafo-bench-") as folder:
         postgres = EmbeddedPostgres(Path(folder))
         postgres.start()
@@ -63,7 +63,9 @@ def _measure(folder: Path, url: str) -> dict[str, Any]:
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         before = _size(url)
         reports.execute_in_process(instance=instance, partition_key=DAY.isoformat())
-        rows, on_disk = (after - then for after, then in zip(_size(url), before, strict=True))
+        rows, on_disk = (
+            after - at_start for after, at_start in zip(_size(url), before, strict=True)
+        )
     return {
         "rows_per_hour": rows,
         "mb_per_hour": round(on_disk / 1e6, 2),
@@ -73,7 +75,7 @@ def _measure(folder: Path, url: str) -> dict[str, Any]:
 
 
 def _size(url: str) -> tuple[int, int]:
-    """Rows of the event log, and its bytes on disk with indexes."""
+    """The event log's rows, and its bytes on disk with indexes."""
     with psycopg.connect(url.replace("+psycopg2", "")) as connection:
         row = connection.execute(
             "SELECT count(*), pg_total_relation_size('event_logs') FROM event_logs"
@@ -83,7 +85,7 @@ def _size(url: str) -> tuple[int, int]:
 
 
 def _tally(rng: random.Random) -> Tally:
-    """Ten seconds of a stream with its share of trouble."""
+    """The tally of ten seconds of a stream with some dead letters and failed photos."""
     return Tally(
         events=ADS_A_REPORT + 2,
         written=ADS_A_REPORT,

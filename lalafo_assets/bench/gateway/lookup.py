@@ -27,7 +27,9 @@ from ops.types import AdKey
 ADS = 200
 TIMES = 20  # executions of each list and statistics statement
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
-_BEFORE_GENERIC = 6  # PostgreSQL makes five custom plans of a prepared statement, then a generic one
+_BEFORE_GENERIC = (
+    6  # PostgreSQL makes five custom plans of a prepared statement, then a generic one
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class StreamBench:
 
     @property
     def session_count(self) -> int:
-        """Sessions to run: one, or two with `kill` (one stands by) and `saturate` (one per core)."""
+        """Sessions to run: 1, or 2 with `kill` (one stands by) or `saturate` (one per core)."""
         if self.sessions is not None:
             return self.sessions
         return 2 if self.saturate or self.kill else 1

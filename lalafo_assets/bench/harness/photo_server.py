@@ -20,7 +20,11 @@ _MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
 def start_photo_server(folder: Path, *, log_file: Path) -> "tuple[Worker, str]":
-    """Serve a folder's photos in its own process; returns the worker and the URL before `/<name>`."""
+    """Serve a folder's photos in its own process.
+
+    Returns:
+        The worker, and the URL before `/<name>`.
+    """
     worker = Worker(__name__, {"folder": str(folder)}, log_file=log_file)
     try:
         return worker, f"http://{HOST}:{worker.answer()['port']}"

@@ -1,7 +1,7 @@
-"""Apache Kafka for benches and tests: the real one, a node in KRaft mode.
+"""Runs Apache Kafka for benches and tests: one node in KRaft mode.
 
-Decides where the jars come from (Maven, once, into `target/` beside this file), the server's
-settings, and its life. Knows no pytest, so that benches can use it.
+Owns the download of the jars (Maven, once, into `target/` beside this file), the server's settings,
+and its start and stop. Does not depend on pytest, so that benches can use it.
 """
 
 import fcntl
@@ -29,30 +29,30 @@ _START_S = 60
 _STOP_S = 30
 _NODE_ID = 1
 
-# One core's worth of JVM: no tiered compilation beyond C1, the serial collector, a small heap.
+# For a share of one core: no tiered compilation beyond C1, the serial collector, a small heap.
 _JVM = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
 
 
 class KafkaUnavailableError(Exception):
-    """Java, Maven or the jars can't be had, or the server did not start."""
+    """Java, Maven or the jars are missing, or the server did not start."""
 
 
 def version() -> str:
     """The version that `pom.xml` names."""
-    found = re.search(
+    match = re.search(
         r"<artifactId>kafka_[\d.]+</artifactId>\s*<version>([^<]+)<", _POM.read_text()
     )
-    assert found is not None, f"{_POM} names no Kafka"
-    return found.group(1)
+    assert match is not None, f"{_POM} has no dependency on Kafka"
+    return match.group(1)
 
 
 def why_unavailable() -> str | None:
-    """What is missing to run Apache Kafka here, in one line; None where nothing is.
+    """Why Apache Kafka can't run here, in one line; None if it can.
 
-    Fetches the jars where they are not there yet.
+    Downloads the jars if they are not there yet.
     """
     if shutil.which("java") is None:
-        return f"Apache Kafka needs Java {_JAVA_MAJOR} or later: no `java` on the PATH"
+        return f"Apache Kafka needs Java {_JAVA_MAJOR} or later: `java` is not on the PATH"
     major = _java_major()
     if major < _JAVA_MAJOR:
         return f"Apache Kafka needs Java {_JAVA_MAJOR} or later: `java` is version {major}"
@@ -64,42 +64,48 @@ def why_unavailable() -> str | None:
 
 
 def fetch_jars() -> Path:
-    """The folder of Kafka's jars, filled by Maven if `pom.xml` changed since it last was."""
+    """Return the folder of Kafka's jars; Maven fills it if `pom.xml` has changed.
+
+    Raises:
+        KafkaUnavailableError: Maven is not on the PATH or failed.
+    """
     digest = hashlib.sha256(_POM.read_bytes()).hexdigest()
     stamp = _JARS / ".pom-sha256"
     _TARGET.mkdir(exist_ok=True)
     with (_TARGET / "fetch.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes side by side fetch once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent test processes download once
         if stamp.exists() and stamp.read_text() == digest:
             return _JARS
         if shutil.which("mvn") is None:
-            raise KafkaUnavailableError("Apache Kafka's jars are fetched by Maven: no `mvn` here")
+            raise KafkaUnavailableError(
+                "Apache Kafka's jars come by Maven, and `mvn` is not on the PATH"
+            )
         shutil.rmtree(_JARS, ignore_errors=True)
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-        fetched = subprocess.run(
+        completed = subprocess.run(
             ["mvn", "-B", "-q", "-f", str(_POM), *goal, f"-DoutputDirectory={_JARS}"],
             capture_output=True,
             text=True,
             timeout=_MAVEN_S,
             check=False,
         )
-        if fetched.returncode != 0:
-            said = [line for line in fetched.stdout.splitlines() if "ERROR" in line]
-            raise KafkaUnavailableError(f"Maven could not fetch Kafka: {said[:1]}")
+        if completed.returncode != 0:
+            errors = [line for line in completed.stdout.splitlines() if "ERROR" in line]
+            raise KafkaUnavailableError(f"Maven could not download Kafka: {errors[:1]}")
         stamp.write_text(digest)
     return _JARS
 
 
 class KafkaServer:
-    """One broker and controller on two ports of 127.0.0.1, the same at every restart."""
+    """One broker and controller on two ports of 127.0.0.1, which stay the same at a restart."""
 
     def __init__(
         self, folder: Path, *, partitions: int = 4, settings: dict[str, str] | None = None
     ) -> None:
         """Args:
-        folder: gets its data, settings and log; kept at a stop.
-        partitions: of a topic that is made without a number.
-        settings: server properties beside or in place of ours.
+        folder: gets its data, settings and log; they stay there after a stop.
+        partitions: of a topic that is created without a number of partitions.
+        settings: server properties that are added to the defaults or replace them.
         """
         self.log_file = folder / "server.log"
         self._data = folder / "data"
@@ -117,18 +123,18 @@ class KafkaServer:
 
     @property
     def pid(self) -> int | None:
-        """The JVM's process id while it is started."""
+        """The JVM's process id; None before a start."""
         return self._child.pid
 
     def exports(self) -> dict[str, str]:
-        """The environment that a client of this server needs."""
+        """The environment variables that a client of this server needs."""
         return {"LALAFO_KAFKA_BOOTSTRAP": self.bootstrap}
 
     def start(self) -> None:
-        """Start it and wait until it serves; nothing happens where it runs.
+        """Start it and wait until it accepts connections; does nothing if it runs.
 
         Raises:
-            KafkaUnavailableError: it ended, or did not serve in a minute.
+            KafkaUnavailableError: it ended, or was not up within a minute.
         """
         if self._child.is_running():
             return
@@ -142,25 +148,25 @@ class KafkaServer:
         self._wait_until_up(written_before)
 
     def stop(self) -> None:
-        """Shut it down in order; repeats do nothing."""
-        self.resume()  # a paused one could not end
+        """Shut it down gracefully. Idempotent."""
+        self.resume()  # a paused server could not end
         self._child.stop(_STOP_S)
 
     def kill(self) -> None:
-        """SIGKILL: what a crash of the broker looks like."""
+        """SIGKILL it, as in a crash of the broker."""
         self._child.kill()
 
     def restart(self) -> None:
-        """Stop and start on the same ports and data."""
+        """Stop it, and start it on the same ports and data."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: a broker that accepts connections and never answers."""
+        """SIGSTOP it: it accepts connections and does not answer."""
         self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT, after `pause`."""
+        """SIGCONT it after `pause`."""
         self._send(signal.SIGCONT)
 
     def _send(self, number: signal.Signals) -> None:
@@ -177,7 +183,9 @@ class KafkaServer:
             check=False,
         )
         if formatted.returncode != 0:
-            raise KafkaUnavailableError(f"Kafka's storage: {formatted.stdout}{formatted.stderr}")
+            raise KafkaUnavailableError(
+                f"Kafka could not format its storage: {formatted.stdout}{formatted.stderr}"
+            )
 
     def _wait_until_up(self, log_position: int) -> None:
         deadline = time.monotonic() + _START_S
@@ -185,9 +193,9 @@ class KafkaServer:
             if b"Kafka Server started" in self.log_file.read_bytes()[log_position:]:
                 return
             time.sleep(0.05)
-        said = self._child.log_tail(20)
+        log = self._child.log_tail(20)
         self.kill()
-        raise KafkaUnavailableError(f"Kafka did not start in {_START_S} s: {said}")
+        raise KafkaUnavailableError(f"Kafka did not start within {_START_S} s: {log}")
 
     def _java(self, main_class: str, *args: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}"
@@ -217,7 +225,7 @@ class KafkaServer:
             "log.segment.bytes": str(16 * 2**20),
             "log.index.size.max.bytes": str(2**20),
             "log.retention.check.interval.ms": "1000",
-            "auto.create.topics.enable": "false",  # as in production: topics are made on purpose
+            "auto.create.topics.enable": "false",  # as in production: the code creates its topics
             "num.network.threads": "2",
             "num.io.threads": "4",
             "controller.quorum.election.timeout.ms": "100",
@@ -231,9 +239,9 @@ class KafkaServer:
 
 
 def _cluster_id() -> str:
-    """A random id in Kafka's form; one that begins with a dash would be read as an option."""
-    made = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    return made if not made.startswith("-") else _cluster_id()
+    """A random id in Kafka's format; one that begins with a dash would be parsed as an option."""
+    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    return cluster_id if not cluster_id.startswith("-") else _cluster_id()
 
 
 def _java_major() -> int:
@@ -243,9 +251,9 @@ def _java_major() -> int:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports free now, each another: all are held open until the last was found."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(server.getsockname()[1]) for server in held]
-    for server in held:
+    """Different ports that are free now: all stay open until the last is found."""
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(server.getsockname()[1]) for server in servers]
+    for server in servers:
         server.close()
     return ports

@@ -37,9 +37,7 @@ def rescore() -> dict[str, Any]:
         catalogue = Catalogue(database, run_id=_RUN)
         started = time.perf_counter()
         score_days(
-            *(catalogue, release, task, DAYS),
-            on_progress=lambda _: None,
-            progress=_print_progress,
+            catalogue, release, task, DAYS, on_progress=lambda _: None, progress=_print_progress
         )
         return _measured(time.perf_counter() - started, children=default_workers() - 1)
 

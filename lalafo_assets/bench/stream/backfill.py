@@ -1,6 +1,6 @@
-"""A re-score beside the stream: stored photos without embeddings, and the run that embeds them.
+"""Launches a re-score beside the stream: stored photos without embeddings, and a run to embed them.
 
-Decides that it is the product's own job, launched as a person would in Dagster's UI.
+The run is the product's own job, launched through Dagster's GraphQL API as Dagster's UI does.
 """
 
 import json
@@ -18,7 +18,7 @@ from lalafo_assets.stack.supervisor import LOCATION
 from ops.errors import LalafoError
 
 JOB = "rescore_days"
-SEED = 2  # other noise than the stream's photos have
+SEED = 2  # another one than the stream's photos have, for other noise
 _LAUNCH = (
     "mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename "
     "... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
@@ -27,26 +27,26 @@ _LAUNCH = (
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """A run that was launched."""
+    """A launched run of the re-score."""
 
     run_id: str
     photos: int
 
     def window(self) -> tuple[float | None, float | None]:
-        """When it started and ended, seconds since 1970; None for what has not happened."""
+        """When it started and ended, in seconds since 1970 (UTC); None if it has not yet."""
         with dg.DagsterInstance.get() as instance:
             record = instance.get_run_record_by_id(self.run_id)
             return (None, None) if record is None else (record.start_time, record.end_time)
 
     def status(self) -> str:
-        """Dagster's word for how it is."""
+        """Dagster's status of the run; "GONE" if the run was deleted."""
         with dg.DagsterInstance.get() as instance:
             run = instance.get_run_by_id(self.run_id)
             return "GONE" if run is None else run.status.value
 
 
 def prepare_backfill(bench: StreamBench, place: Place) -> None:
-    """Store photos of one earlier day, an ad each, without their embeddings."""
+    """Store photos of one earlier day, one per ad, without their embeddings."""
     photos = bench_photos(bench.backfill_photos, folder=bench.photos, seed=SEED)
     store_photos(place.database, place.settings.resolved_store_url, photos)
 
@@ -55,7 +55,7 @@ def launch_backfill(bench: StreamBench, place: Place) -> Backfill:
     """Launch the re-score of that day.
 
     Raises:
-        LalafoError: Dagster refuses it.
+        LalafoError: Dagster does not launch it.
     """
     params = {
         "selector": {
@@ -67,19 +67,19 @@ def launch_backfill(bench: StreamBench, place: Place) -> Backfill:
         "mode": "default",
         "executionMetadata": {"tags": [{"key": "dagster/partition", "value": DAY.isoformat()}]},
     }
-    answer = _ask(place.stack.ui_url, _LAUNCH, {"p": params})
+    answer = _query(place.stack.ui_url, _LAUNCH, {"p": params})
     launched = answer.get("data", {}).get("launchRun", {})
     if launched.get("__typename") != "LaunchRunSuccess":
-        raise LalafoError(f"Dagster does not launch {JOB}: {json.dumps(answer)[:300]}")
+        raise LalafoError(f"Dagster did not launch {JOB}: {json.dumps(answer)[:300]}")
     return Backfill(launched["run"]["runId"], bench.backfill_photos)
 
 
-def _ask(ui_url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(  # noqa: S310 - our own webserver
+def _query(ui_url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(  # noqa: S310 - the stack's webserver on loopback
         f"{ui_url}/graphql",
         data=json.dumps({"query": query, "variables": variables}).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answered:  # noqa: S310 - the same
-        found: dict[str, Any] = json.load(answered)
-    return found
+    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - the same
+        answer: dict[str, Any] = json.load(response)
+    return answer

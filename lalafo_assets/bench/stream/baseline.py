@@ -1,11 +1,11 @@
-"""The bound of `lalafo bench stream`: the best baseline script that we could write for the same
-work.
+"""The baseline of `lalafo bench stream`: a script that is as fast as possible for the same work.
 
-One process: consume (librdkafka, its own offsets), then in threads fetch over connections that
-stay, hash, make the rendition, store it with fsync and decode; one thread embeds and predicts what
-is ready, in order; one commits rows and offsets in one transaction, all that waits at once. It has
-no leases, epochs, revisions, failures, dead letters, releases in force, timings or Dagster: what
-those cost us is the distance to it. It stores, hashes, decodes and embeds with our own functions.
+It is one process. It consumes with librdkafka and keeps its own offsets. Threads fetch over
+persistent connections, hash, make the rendition, store it with fsync, and decode. One thread embeds
+and predicts what is ready, in order. One thread commits rows and offsets, all waiting ads in one
+transaction. It has no leases, epochs, revisions, failures, dead letters, active releases, timings
+or Dagster; the difference between the session and the baseline is what those cost. It stores,
+hashes, decodes and embeds with the session's functions.
 """
 
 import gc
@@ -47,7 +47,7 @@ TABLES = (
     "CREATE TABLE baseline_offsets (partition int PRIMARY KEY, next_offset bigint)",
 )
 ADS_IN_FLIGHT = 64
-THREADS = 8  # they wait for the host and for fsync; 4 were slower
+THREADS = 8  # they mostly wait for the photo host and for fsync; 4 were slower
 BATCH_PHOTOS = 32
 MAX_PIXELS = 50_000_000
 POLL_S = 0.05
@@ -57,7 +57,7 @@ Loaded = tuple[Rendition, NDArray[np.uint8]]
 
 @dataclass(slots=True)
 class BaselineAd:
-    """One ad on its way."""
+    """One ad in flight."""
 
     ad_id: str
     revision: int
@@ -71,8 +71,8 @@ class BaselineAd:
     score: float = 0.0
 
 
-class BaselineLoop:
-    """Made ready, then run once until the bench closes our standard input."""
+class Baseline:
+    """Loads everything when it is created; `run` works until `ended` is set."""
 
     def __init__(self, task: Mapping[str, Any]) -> None:
         from ops.models.embed import Embedder
@@ -98,12 +98,14 @@ class BaselineLoop:
         self.slots = threading.Semaphore(ADS_IN_FLIGHT)
         self.read: queue.SimpleQueue[BaselineAd | None] = queue.SimpleQueue()
         self.scored: queue.SimpleQueue[list[BaselineAd] | None] = queue.SimpleQueue()
-        self.done: list[tuple[str, int, int, float]] = []  # ad, photos, Kafka's ms, commit
+        self.done: list[tuple[str, int, int, float]] = []  # ad, photos, Kafka ms, commit s
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """Work until told to end."""
-        stages = [threading.Thread(target=_or_die, args=(f,)) for f in (self._score, self._commit)]
+        """Work until `ended` is set."""
+        stages = [
+            threading.Thread(target=_exit_on_error, args=(f,)) for f in (self._score, self._commit)
+        ]
         for stage in stages:
             stage.start()
         with ThreadPoolExecutor(THREADS, "photo") as pool:
@@ -118,7 +120,7 @@ class BaselineLoop:
         self.connection.close()
 
     def _poll(self) -> Iterator[Any]:
-        """What has come; waits for the first only."""
+        """The messages that have arrived; waits up to POLL_S for the first."""
         first = self.consumer.poll(POLL_S)
         if first is not None:
             for message in (first, *self.consumer.consume(BATCH_PHOTOS, 0)):
@@ -142,17 +144,17 @@ class BaselineLoop:
         return rendition, prepare(rendition.data, self.preprocessing)
 
     def _fetch(self, url: str) -> bytes:
-        """Over this thread's own connection."""
+        """GET over this thread's own connection."""
         parts = urlsplit(url)
         connection = getattr(self.local, "connection", None)
         if connection is None:
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
             self.local.connection = connection
         connection.request("GET", parts.path)
-        answer = connection.getresponse()
-        data: bytes = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{url}: {answer.status}")
+        response = connection.getresponse()
+        data: bytes = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{url}: status {response.status}, expected 200")
         return data
 
     def _score(self) -> None:
@@ -164,18 +166,18 @@ class BaselineLoop:
                 return
             images = [image for ad in batch for _, image in ad.photos]
             vectors = self.embedder.embed(images)
-            chances = class_probabilities(vectors, self.head)
+            probabilities = class_probabilities(vectors, self.head)
             start = 0
             for ad in batch:
                 end = start + len(ad.photos)
-                mean = chances[start:end].mean(axis=0)
+                mean = probabilities[start:end].mean(axis=0)
                 best = int(mean.argmax())
                 ad.vectors, ad.label = vectors[start:end], self.head.labels[best]
                 ad.score, start = float(mean[best]), end
             self.scored.put(batch)
 
     def _next_batch(self, waiting: "deque[BaselineAd]") -> list[BaselineAd] | None:
-        """The oldest ad, once it is loaded, and those after it that are, in order."""
+        """The oldest ad, once its photos are loaded, and the loaded ads after it, in order."""
         if not waiting:
             first = self.read.get()
             if first is None:
@@ -201,7 +203,7 @@ class BaselineLoop:
         return batch
 
     def _commit(self) -> None:
-        """Everything that has been scored, in one transaction each time."""
+        """Commit all scored ads, each time in one transaction."""
         while (batch := self.scored.get()) is not None:
             ended = False
             while not self.scored.empty() and not ended:
@@ -226,11 +228,12 @@ class BaselineLoop:
                 copy.set_types(["text", "int2", "bytea", "bytea", "int2", "int2", "halfvec"])
                 for ad in ads:
                     assert ad.vectors is not None
-                    for position, ((made, _), vector) in enumerate(
+                    for position, ((rendition, _), vector) in enumerate(
                         zip(ad.photos, ad.vectors, strict=True)
                     ):
-                        found = (made.photo_sha256, made.sha256, made.width, made.height)
-                        copy.write_row((ad.ad_id, position, *found, vector))
+                        digests = (rendition.photo_sha256, rendition.sha256)
+                        size = (rendition.width, rendition.height)
+                        copy.write_row((ad.ad_id, position, *digests, *size, vector))
             for partition, offset in {ad.partition: ad.offset + 1 for ad in ads}.items():
                 cursor.execute(
                     "INSERT INTO baseline_offsets VALUES (%s, %s) ON CONFLICT (partition) "
@@ -240,11 +243,11 @@ class BaselineLoop:
         self.connection.commit()
 
 
-def _or_die(stage: Callable[[], None]) -> None:
-    """A baseline script ends with its first error; the bench shows the last lines of its log."""
+def _exit_on_error(stage: Callable[[], None]) -> None:
+    """End the process at the first error; the bench shows the last lines of its log."""
     try:
         stage()
-    except BaseException:  # noqa: BLE001 - whatever it was
+    except BaseException:  # noqa: BLE001 - any error ends the process
         traceback.print_exc()
         os._exit(1)
 
@@ -255,7 +258,7 @@ def _consumer(task: Mapping[str, Any]) -> Any:
     consumer = Consumer(
         {
             "bootstrap.servers": task["bootstrap"],
-            "group.id": "baseline",  # librdkafka wants one; offsets are ours
+            "group.id": "baseline",  # librdkafka requires one; offsets are in PostgreSQL
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "fetch.min.bytes": 1,
@@ -266,15 +269,15 @@ def _consumer(task: Mapping[str, Any]) -> Any:
 
 
 def main() -> None:
-    """Be told, load, say so, work until the bench has seen every row, and tell the times."""
-    loop = BaselineLoop(read_task())
+    """Load, report readiness, work until the bench has seen every row, and report the times."""
+    baseline = Baseline(read_task())
     gc.collect()
-    gc.freeze()  # what was loaded is never garbage: not looked through again
+    gc.freeze()  # what is loaded stays: the collector need not look through it again
     send_answer({"ready": os.getpid()})
-    threading.Thread(target=wait_for_end, args=(loop.ended.set,), daemon=True).start()
-    _or_die(loop.run)
+    threading.Thread(target=wait_for_end, args=(baseline.ended.set,), daemon=True).start()
+    _exit_on_error(baseline.run)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    send_answer({"ads": loop.done, "rss_mb": used.ru_maxrss / 1024})
+    send_answer({"ads": baseline.done, "rss_mb": used.ru_maxrss / 1024})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Whether every ad that was published is held, once, and scored.
+"""Checks that every published ad is stored, exactly once, and scored.
 
-Decides what counts as lost and as doubled; what is held comes from the tables themselves, never
-from what a session says of itself.
+Defines which ads count as lost and as doubled. It reads the tables, and does not rely on what a
+session reports.
 """
 
 from collections import Counter
@@ -16,24 +16,24 @@ from resources.postgres.database import Database
 
 @dataclass(frozen=True, slots=True)
 class StoredAds:
-    """What the tables hold of one catalog."""
+    """The rows of one catalog, counted by ad."""
 
     ads: Mapping[str, tuple[int, str]]  # revision and status, by ad id
-    photos: Counter[str] = field(default_factory=Counter)  # rows with a photo, by ad id
-    without_photo: Counter[str] = field(default_factory=Counter)  # rows with a reason instead
+    photos: Counter[str] = field(default_factory=Counter)  # photo rows with a SHA-256, by ad id
+    without_photo: Counter[str] = field(default_factory=Counter)  # photo rows without one
     predictions: Counter[str] = field(default_factory=Counter)  # of the live release, by ad id
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong, each with its reason; empty where all is right."""
+    """The ads that are lost or doubled, each with its reason; empty if there are none."""
 
     lost: Mapping[str, str]  # by ad id
     doubled: Mapping[str, str]
 
 
-def judge(sent: Sequence[PlannedAd], held: StoredAds, *, tasks: int) -> Verdict:
-    """Compare what was sent with what is held.
+def judge(sent: Sequence[PlannedAd], stored: StoredAds, *, tasks: int) -> Verdict:
+    """Compare the sent ads with the stored ones.
 
     Lost: no row, another revision, not scored, a photo or a prediction missing. Doubled: a row
     of an ad that was not sent, or more photos or predictions than it should have.
@@ -44,37 +44,37 @@ def judge(sent: Sequence[PlannedAd], held: StoredAds, *, tasks: int) -> Verdict:
     lost: dict[str, str] = {}
     doubled: dict[str, str] = {}
     for ad in sent:
-        why = _missing(ad, held, tasks)
-        if why is not None:
-            lost[ad.ad_id] = why
-        photos = held.photos[ad.ad_id] + held.without_photo[ad.ad_id]
+        reason = _missing(ad, stored, tasks)
+        if reason is not None:
+            lost[ad.ad_id] = reason
+        photos = stored.photos[ad.ad_id] + stored.without_photo[ad.ad_id]
         if photos > len(ad.photos):
             doubled[ad.ad_id] = f"{photos} photos, {len(ad.photos)} were sent"
-        elif held.predictions[ad.ad_id] > tasks:
-            doubled[ad.ad_id] = f"{held.predictions[ad.ad_id]} predictions for {tasks} tasks"
-    known = {ad.ad_id for ad in sent}
-    of_any = {*held.ads, *held.photos, *held.without_photo, *held.predictions}
-    doubled.update(dict.fromkeys(of_any - known, "was never sent"))
+        elif stored.predictions[ad.ad_id] > tasks:
+            doubled[ad.ad_id] = f"{stored.predictions[ad.ad_id]} predictions for {tasks} tasks"
+    sent_ids = {ad.ad_id for ad in sent}
+    stored_ids = {*stored.ads, *stored.photos, *stored.without_photo, *stored.predictions}
+    doubled.update(dict.fromkeys(stored_ids - sent_ids, "was never sent"))
     return Verdict(lost, doubled)
 
 
-def _missing(ad: PlannedAd, held: StoredAds, tasks: int) -> str | None:
-    if ad.ad_id not in held.ads:
+def _missing(ad: PlannedAd, stored: StoredAds, tasks: int) -> str | None:
+    if ad.ad_id not in stored.ads:
         return "no row"
-    revision, status = held.ads[ad.ad_id]
+    revision, status = stored.ads[ad.ad_id]
     if revision != REVISION:
         return f"revision {revision}, {REVISION} was sent"
     if status != "scored":
         return f"its status is {status}"
-    if held.photos[ad.ad_id] < len(ad.photos):
-        return f"{held.photos[ad.ad_id]} photos of {len(ad.photos)}"
-    if held.predictions[ad.ad_id] < tasks:
-        return f"{held.predictions[ad.ad_id]} predictions for {tasks} tasks"
+    if stored.photos[ad.ad_id] < len(ad.photos):
+        return f"{stored.photos[ad.ad_id]} photos of {len(ad.photos)}"
+    if stored.predictions[ad.ad_id] < tasks:
+        return f"{stored.predictions[ad.ad_id]} predictions for {tasks} tasks"
     return None
 
 
 def read_stored_ads(database: Database, catalog: str, release: str) -> StoredAds:
-    """What the tables hold of a catalog, with the predictions of one release."""
+    """Read the rows of a catalog, with the predictions of one release."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT ad_id, revision, status FROM lalafo.ads WHERE catalog = %s", (catalog,)
@@ -85,7 +85,7 @@ def read_stored_ads(database: Database, catalog: str, release: str) -> StoredAds
             "WHERE catalog = %s GROUP BY ad_id",
             (catalog,),
         )
-        counted = cursor.fetchall()
+        photo_counts = cursor.fetchall()
         cursor.execute(
             "SELECT ad_id, count(*) FROM lalafo.predictions "
             "WHERE catalog = %s AND release = %s GROUP BY ad_id",
@@ -94,14 +94,14 @@ def read_stored_ads(database: Database, catalog: str, release: str) -> StoredAds
         predictions = Counter(dict(cursor.fetchall()))
     return StoredAds(
         ads,
-        Counter({ad_id: photos for ad_id, photos, _ in counted if photos}),
-        Counter({ad_id: none for ad_id, _, none in counted if none}),
+        Counter({ad_id: photos for ad_id, photos, _ in photo_counts if photos}),
+        Counter({ad_id: without for ad_id, _, without in photo_counts if without}),
         predictions,
     )
 
 
 def read_timings(database: Database, catalog: str, sent: Sequence[PlannedAd]) -> list[AdTiming]:
-    """Every ad's times as its session wrote them, in the order of sending."""
+    """Read every ad's times as its session wrote them, in the order of sending."""
     photos = {ad.ad_id: len(ad.photos) for ad in sent}
     with database.cursor() as cursor:
         cursor.execute(

@@ -1,7 +1,7 @@
-"""The two measured runs of `lalafo bench stream`: the baseline, and ours.
+"""The two measured runs of `lalafo bench stream`: the baseline and the session.
 
-Decides that both get the same ads at the same times, on the same servers, after the same warming;
-and what is done to ours in the middle.
+Both get the same ads at the same times, on the same servers, after the same warm-up. Only the
+session's run has a kill or a re-score in the middle.
 """
 
 import time
@@ -38,7 +38,7 @@ KILL_SHARE = 0.5  # of the load's length
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One run's raw findings; moments in seconds since 1970."""
+    """The raw results of one run; moments in seconds since 1970 (UTC)."""
 
     timings: list[AdTiming]
     load: dict[str, Any]
@@ -55,7 +55,7 @@ class Measured:
 def measure_baseline(
     bench: StreamBench, place: Place, sessions: Sessions, on_progress: Progress
 ) -> Measured:
-    """The baseline on a topic of its own; the sessions idle meanwhile."""
+    """Measure the baseline on its own topic; the sessions idle meanwhile."""
     with place.database.cursor() as cursor:
         for statement in TABLES:
             cursor.execute(statement)
@@ -85,7 +85,7 @@ def measure_baseline(
         def done() -> int:
             for worker in workers:
                 if not worker.is_running():
-                    worker.answer()
+                    worker.answer()  # raises with the last lines of its log
             return _count(place, "SELECT count(*) FROM baseline_ads")
 
         warm = warm_ads(place)
@@ -107,12 +107,12 @@ def measure_baseline(
             drained_at, cpu_s = time.time(), watch.used_s()
             sent = load.answer()
         ended = [worker.end() for worker in workers]
-    known = {ad.ad_id for ad in ads}
+    measured = {ad.ad_id for ad in ads}
     timings = [
         AdTiming(ad_id, photos, kafka_at_ms / 1000, at)
         for answer in ended
         for ad_id, photos, kafka_at_ms, at in answer["ads"]
-        if ad_id in known
+        if ad_id in measured
     ]
     return Measured(
         timings=sorted(timings, key=lambda ad: ad.kafka_at),
@@ -127,29 +127,32 @@ def measure_baseline(
 def measure_session(
     bench: StreamBench, place: Place, sessions: Sessions, on_progress: Progress
 ) -> Measured:
-    """The sensor's sessions, and whatever is to happen to them."""
+    """Measure the sessions that the sensor started, with the kill or re-score of the options."""
     catalog = f"bench-{uuid.uuid4().hex[:8]}"
     ads = counted_ads(bench, place)
     with prepare_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
         count = warm_sessions(bench, place, sessions, on_progress)
         watch = CpuWatch(_roots(place), sessions.pids)
         backfill = _start_backfill(bench, place, on_progress) if bench.with_backfill else None
-        events = _Events(bench, sessions)
+        kill = _ScheduledKill(bench, sessions)
         began_at = time.time()
         load.go()
 
         def done() -> int:
             watch.sample()
-            events.look(time.time() - began_at)
+            kill.run_if_due(time.time() - began_at)
             return count_done(place.database, catalog)
 
         wait_until_done(
-            done, len(ads), lambda n: on_progress("ours", n, len(ads)), check=place.stack.check
+            done,
+            len(ads),
+            lambda n: on_progress("the session", n, len(ads)),
+            check=place.stack.check,
         )
         drained_at, cpu_s = time.time(), watch.used_s()
         sent = load.answer()
     timings = _wait_for_times(place, catalog, ads)
-    held = read_stored_ads(place.database, catalog, place.release)
+    stored = read_stored_ads(place.database, catalog, place.release)
     return Measured(
         timings=timings,
         load=sent,
@@ -157,22 +160,22 @@ def measure_session(
         drained_at=drained_at,
         cpu_s=cpu_s,
         rss_mb=watch.session_rss_mb,
-        verdict=judge(ads, held, tasks=len(all_tasks())),
+        verdict=judge(ads, stored, tasks=len(all_tasks())),
         sessions=count,
-        killed_at=events.killed_at,
+        killed_at=kill.killed_at,
         backfill=backfill,
     )
 
 
-class _Events:
-    """What happens to ours on the way, each once."""
+class _ScheduledKill:
+    """Kills the live session once, halfway through the load, if the options say so."""
 
     def __init__(self, bench: StreamBench, sessions: Sessions) -> None:
         self.bench, self.sessions = bench, sessions
         self.killed_at: float | None = None
 
-    def look(self, elapsed_s: float) -> None:
-        """Do what is due."""
+    def run_if_due(self, elapsed_s: float) -> None:
+        """Kill the session if it is time and it was not killed yet."""
         due_s = self.bench.seconds * KILL_SHARE
         if self.bench.kill and self.killed_at is None and elapsed_s >= due_s:
             self.killed_at = time.time()
@@ -180,30 +183,31 @@ class _Events:
 
 
 def _start_backfill(bench: StreamBench, place: Place, on_progress: Progress) -> Backfill:
-    """Launch the re-score and wait until it runs; it has torch to import yet, which counts."""
-    what = "starting the re-score"
-    on_progress(what, 0, 1)
+    """Launch the re-score and wait until it runs; it imports torch during the measurement."""
+    description = "starting the re-score"
+    on_progress(description, 0, 1)
     backfill = launch_backfill(bench, place)
     deadline = time.monotonic() + STALLED_S
     while backfill.window()[0] is None and time.monotonic() < deadline:
         place.stack.check()
         time.sleep(POLL_S)
-    on_progress(what, 1, 1)
+    on_progress(description, 1, 1)
     return backfill
 
 
 def _roots(place: Place) -> dict[str, list[int]]:
-    found = {"dagster": place.stack.pids, "photo_host": [place.photo_server.pid]}
+    """The root processes of each group for CpuWatch."""
+    roots = {"dagster": place.stack.pids, "photo_host": [place.photo_server.pid]}
     postgres = place.stack.postgres_pid
     if postgres is not None:
-        found[POSTGRES] = [postgres]
+        roots[POSTGRES] = [postgres]
     if place.broker.pid is not None:
-        found["kafka"] = [place.broker.pid]
-    return found
+        roots["kafka"] = [place.broker.pid]
+    return roots
 
 
 def _wait_for_times(place: Place, catalog: str, ads: list[PlannedAd]) -> list[AdTiming]:
-    """Commit times are written with the next commit, or when the stream rests."""
+    """Wait for the commit times: sessions write them with the next commit, or when idle."""
     deadline = time.monotonic() + TIMES_S
     while True:
         timings = read_timings(place.database, catalog, ads)

@@ -1,9 +1,8 @@
-"""`lalafo bench stream`: Kafka timestamp to committed row, everything real, beside a baseline
-script.
+"""Runs `lalafo bench stream`: latency from Kafka timestamp to committed row, beside a baseline.
 
-Both get the same ads at the same times in the same run, the baseline first: Kafka, PostgreSQL
-with fsync, Dagster's webserver, daemon and code server and the photo host are up in both, on the
-same cores. The sensor starts the sessions; they idle while the baseline is measured.
+Both get the same ads at the same times in the same run, the baseline first. Kafka, PostgreSQL with
+fsync, Dagster's webserver, daemon and code server, and the photo host run during both, on the same
+cores. The sensor starts the sessions; they idle while the baseline is measured.
 """
 
 import json
@@ -34,26 +33,26 @@ from lalafo_assets.bench.harness.sessions import Sessions
 from lalafo_assets.bench.stream.backfill import prepare_backfill
 from lalafo_assets.bench.stream.measured_runs import Measured, measure_baseline, measure_session
 
-ARRIVALS = "open loop, evenly spaced with a jitter of up to one space"
+ARRIVALS = "open loop, evenly spaced with a jitter of up to one interval"
 AT_ONCE = "all at once"
 BASELINE = "librdkafka, threads, own offsets; measured first, sessions idle beside it"
 PHOTO_SERVER = "asyncio.Protocol over uvloop, answers from memory, one process"
 
 
 def run_stream(bench: StreamBench, console: Console) -> str:
-    """Prepare, measure, tear down, and give the JSON line.
+    """Start the servers, measure both runs, stop the servers, and return the JSON line.
 
     Raises:
-        LalafoError: something did not start, or nothing at all was committed.
+        LalafoError: a process did not start, or no ad was committed.
     """
     with ExitStack() as stack:
-        shown = stack.enter_context(ProgressDisplay(console))
+        display = stack.enter_context(ProgressDisplay(console))
         folder = stack.enter_context(
-            # PostgreSQL's last files may still go while they are listed.
+            # PostgreSQL may still delete files of its own while the folder is listed for removal.
             TemporaryDirectory(prefix="lalafo-bench-", ignore_cleanup_errors=True)
         )
         place = stack.enter_context(
-            open_place(bench, Path(folder), on_progress=shown.say, step=shown.step)
+            open_place(bench, Path(folder), on_progress=display.say, step=display.step)
         )
         sessions = Sessions(
             place.database,
@@ -63,95 +62,96 @@ def run_stream(bench: StreamBench, console: Console) -> str:
             tuple(place.stack.pids),
         )
         if bench.with_backfill:
-            shown.say(f"storing {bench.backfill_photos} photos for the re-score")
+            display.say(f"storing {bench.backfill_photos} photos for the re-score")
             prepare_backfill(bench, place)
-        shown.say("waiting for the sensor's sessions")
-        warm_sessions(bench, place, sessions, shown.step)
-        baseline = measure_baseline(bench, place, sessions, shown.step)
-        ours = measure_session(bench, place, sessions, shown.step)
+        display.say("waiting for the sessions that the sensor starts")
+        warm_sessions(bench, place, sessions, display.step)
+        baseline = measure_baseline(bench, place, sessions, display.step)
+        session = measure_session(bench, place, sessions, display.step)
         disk_ms = fsync_ms(place.home)
-        summary = summarise(bench, place, baseline, ours) | {"fsync_ms": round(disk_ms, 2)}
+        summary = summarise(bench, place, baseline, session) | {"fsync_ms": round(disk_ms, 2)}
         if bench.plot is not None:
             from lalafo_assets.bench.stream.plot import draw
 
-            draw(bench.plot, baseline, ours, title=_title(bench))
-            shown.say(f"drew {bench.plot}")
+            draw(bench.plot, baseline, session, title=_title(bench))
+            display.say(f"drew {bench.plot}")
     return json.dumps(summary)
 
 
 def summarise(
-    bench: StreamBench, place: Place, baseline: Measured, ours: Measured
+    bench: StreamBench, place: Place, baseline: Measured, session: Measured
 ) -> dict[str, object]:
-    """The keys of the JSON line."""
-    assert ours.verdict is not None
-    # One that nobody saw commit was committed before the kill, or at the latest when all was there.
-    latest = ours.drained_at if ours.killed_at is None else ours.killed_at
-    mine, bound = latency(ours.timings, latest=latest), latency(baseline.timings, latest=0.0)
-    photos = sum(ad.photos for ad in ours.timings)
-    rate, baseline_rate = photos_per_s(ours.timings), photos_per_s(baseline.timings)
-    duration_s = ours.drained_at - ours.began_at
+    """The JSON line as a dict."""
+    assert session.verdict is not None
+    # An ad without a commit time was committed before the kill, else before the last was stored.
+    latest = session.drained_at if session.killed_at is None else session.killed_at
+    figures = latency(session.timings, latest=latest)
+    baseline_figures = latency(baseline.timings, latest=0.0)
+    photos = sum(ad.photos for ad in session.timings)
+    rate, baseline_rate = photos_per_s(session.timings), photos_per_s(baseline.timings)
+    duration_s = session.drained_at - session.began_at
     return {
         "ads": bench.ads,
         "photos": bench.photo_count,
-        "lost": len(ours.verdict.lost),
-        "doubled": len(ours.verdict.doubled),
-        "p50_ms": rounded(mine.p50_ms),
-        "p90_ms": rounded(mine.p90_ms),
-        "p99_ms": rounded(mine.p99_ms),
-        "max_ms": rounded(mine.max_ms),
-        "baseline_p50_ms": rounded(bound.p50_ms),
-        "baseline_p90_ms": rounded(bound.p90_ms),
-        "baseline_p99_ms": rounded(bound.p99_ms),
-        "baseline_max_ms": rounded(bound.max_ms),
+        "lost": len(session.verdict.lost),
+        "doubled": len(session.verdict.doubled),
+        "p50_ms": rounded(figures.p50_ms),
+        "p90_ms": rounded(figures.p90_ms),
+        "p99_ms": rounded(figures.p99_ms),
+        "max_ms": rounded(figures.max_ms),
+        "baseline_p50_ms": rounded(baseline_figures.p50_ms),
+        "baseline_p90_ms": rounded(baseline_figures.p90_ms),
+        "baseline_p99_ms": rounded(baseline_figures.p99_ms),
+        "baseline_max_ms": rounded(baseline_figures.max_ms),
         "photos_per_s": rounded(rate),
         "baseline_photos_per_s": rounded(baseline_rate),
         "ratio": rounded(rate / baseline_rate, 3),
-        "cpu_s_per_photo": rounded(ours.cpu_s[SESSIONS] / max(1, photos), 5),
+        "cpu_s_per_photo": rounded(session.cpu_s[SESSIONS] / max(1, photos), 5),
         "baseline_cpu_s_per_photo": rounded(baseline.cpu_s["baseline"] / bench.photo_count, 5),
-        "rss_mb": round(ours.rss_mb),
+        "rss_mb": round(session.rss_mb),
         "baseline_rss_mb": round(baseline.rss_mb),
-        "stages": stage_medians(ours.timings),
-        "cores_used": _cores(ours.cpu_s, duration_s),
+        "stages": stage_medians(session.timings),
+        "cores_used": _cores(session.cpu_s, duration_s),
         "baseline_cores_used": _cores(baseline.cpu_s, baseline.drained_at - baseline.began_at),
         "broker": place.broker.name,
-        "sessions": ours.sessions,
+        "sessions": session.sessions,
         "partitions": len(place.stream.partitions()),
-        "runs": len({ad.run_id for ad in ours.timings}),
-        "untimed": mine.untimed,
-        "late_p99_ms": round(float(ours.load["late_p99_ms"]), 1),
-        "wrong": dict(list({**ours.verdict.lost, **ours.verdict.doubled}.items())[:5]),
-        **_events(bench, ours),
+        "runs": len({ad.run_id for ad in session.timings}),
+        "untimed": figures.untimed,
+        "late_p99_ms": round(float(session.load["late_p99_ms"]), 1),
+        "wrong": dict(list({**session.verdict.lost, **session.verdict.doubled}.items())[:5]),
+        **_events(bench, session),
         **_circumstances(bench, place),
     }
 
 
-def _events(bench: StreamBench, ours: Measured) -> dict[str, object]:
-    """What was done to ours, and how it took it."""
-    found: dict[str, object] = {}
-    if ours.killed_at is not None:
-        found["killed_after_s"] = round(ours.killed_at - ours.began_at, 2)
-        found["longest_gap_ms"] = rounded(longest_gap_ms(ours.timings, since=ours.killed_at))
-    if ours.backfill is not None:
-        started, ended = ours.backfill.window()
-        beside = _beside(ours.timings, started, ended)
-        figures = latency(beside, latest=ours.drained_at)
-        found["backfill"] = {
-            "photos": ours.backfill.photos,
-            "status": ours.backfill.status(),
-            "started_s": None if started is None else round(started - ours.began_at, 1),
-            "ended_s": None if ended is None else round(ended - ours.began_at, 1),
+def _events(bench: StreamBench, session: Measured) -> dict[str, object]:
+    """The keys about the kill, the re-score and the handover, where the options have them."""
+    events: dict[str, object] = {}
+    if session.killed_at is not None:
+        events["killed_after_s"] = round(session.killed_at - session.began_at, 2)
+        events["longest_gap_ms"] = rounded(longest_gap_ms(session.timings, since=session.killed_at))
+    if session.backfill is not None:
+        started, ended = session.backfill.window()
+        beside = _beside(session.timings, started, ended)
+        figures = latency(beside, latest=session.drained_at)
+        events["backfill"] = {
+            "photos": session.backfill.photos,
+            "status": session.backfill.status(),
+            "started_s": None if started is None else round(started - session.began_at, 1),
+            "ended_s": None if ended is None else round(ended - session.began_at, 1),
             "ads_beside": len(beside),
             "p50_ms": rounded(figures.p50_ms),
             "p99_ms": rounded(figures.p99_ms),
             "max_ms": rounded(figures.max_ms),
         }
     if bench.session_minutes is not None:
-        found["session_minutes"] = round(bench.session_minutes, 3)
-    return found
+        events["session_minutes"] = round(bench.session_minutes, 3)
+    return events
 
 
 def _beside(timings: list[AdTiming], started: float | None, ended: float | None) -> list[AdTiming]:
-    """The ads that came while the re-score ran."""
+    """The ads that were sent while the re-score ran."""
     if started is None:
         return []
     return [
@@ -182,7 +182,7 @@ def _circumstances(bench: StreamBench, place: Place) -> dict[str, object]:
 
 
 def _cores(cpu_s: Mapping[str, float], duration_s: float) -> dict[str, float]:
-    """How many cores each group used, on average."""
+    """The average number of cores that each group used."""
     return {name: round(used / duration_s, 3) for name, used in cpu_s.items()}
 
 

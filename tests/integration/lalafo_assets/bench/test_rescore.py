@@ -1,4 +1,4 @@
-"""`lalafo bench rescore`, small: it measures what it says, and its line has every key."""
+"""`lalafo bench rescore` with few rows: both runs score every row, and the line has every key."""
 
 import json
 
@@ -9,7 +9,7 @@ from lalafo_assets.bench.rescore.run import RescoreProgress, run_bench
 
 @pytest.mark.parametrize("photos_per_ad", [1.0, 2.5])
 def test_measures_both_ways(photos_per_ad):
-    """Both sides score every row in real processes; the line is whole."""
+    """The re-score and the baseline score every row in real processes; the line is complete."""
     filled: list[int] = []
     scored: dict[str, list[int]] = {}
     on_progress = RescoreProgress(
@@ -19,7 +19,7 @@ def test_measures_both_ways(photos_per_ad):
     found = json.loads(line)
     assert "\n" not in line
     assert filled[-1] == 2_000
-    assert scored["round 1 of 1, ours"][-1] == 2_000
+    assert scored["round 1 of 1, rescore"][-1] == 2_000
     assert (found["rows"], found["photos_per_ad"], found["rounds"]) == (2_000, photos_per_ad, 1)
     for key in ("rows_per_s", "baseline_rows_per_s", "ratio", "rss_mb", "cpu_s_per_million"):
         assert found[key] > 0

@@ -1,4 +1,4 @@
-"""The pure parts of `lalafo bench stream`: what it sends, what it calls lost, how it counts."""
+"""The pure parts of `lalafo bench stream`: the planned ads, the lost and doubled, the figures."""
 
 import hashlib
 import http.client
@@ -38,11 +38,11 @@ GOOD = StoredAds(
 )
 
 
-def test_arrivals_keep_the_rate_and_never_go_back():
+def test_arrivals_keep_the_rate_and_ascend():
     times = due_times(200, 20.0)
     assert times == sorted(times)
     assert all(index / 20 <= at < (index + 1) / 20 for index, at in enumerate(times))
-    assert times == due_times(200, 20.0), "the same for both runs"
+    assert times == due_times(200, 20.0), "the same for both measured runs"
     assert len({round(b - a, 6) for a, b in pairwise(times)}) > 100
 
 
@@ -51,7 +51,7 @@ def test_all_at_once_means_no_waiting():
 
 
 @pytest.mark.parametrize("mean", [1.0, 1.3, 2.5, 3.9, 4.0])
-def test_photo_counts_have_exactly_the_mean_asked_for(mean: float):
+def test_photo_counts_have_exactly_the_requested_mean(mean: float):
     counts = photo_counts(200, mean)
     assert sum(counts) == round(200 * mean)
     assert set(counts) <= {1, 2, 3, 4}
@@ -80,13 +80,13 @@ def test_an_ad_is_a_valid_event():
     ]
 
 
-def test_what_is_all_there_is_neither_lost_nor_doubled():
+def test_complete_ads_are_neither_lost_nor_doubled():
     verdict = judge(ADS, GOOD, tasks=1)
     assert (dict(verdict.lost), dict(verdict.doubled)) == ({}, {})
 
 
 @pytest.mark.parametrize(
-    ("held", "why"),
+    ("stored", "reason"),
     [
         (replace(GOOD, ads={"a": (1, "scored")}), "no row"),
         (replace(GOOD, ads={**GOOD.ads, "b": (1, "received")}), "its status is received"),
@@ -95,17 +95,17 @@ def test_what_is_all_there_is_neither_lost_nor_doubled():
         (replace(GOOD, predictions=Counter(a=1)), "0 predictions for 1 tasks"),
     ],
 )
-def test_a_row_that_is_missing_is_an_ad_lost(held: StoredAds, why: str):
-    assert dict(judge(ADS, held, tasks=1).lost) == {"b": why}
+def test_an_ad_with_a_missing_row_is_lost(stored: StoredAds, reason: str):
+    assert dict(judge(ADS, stored, tasks=1).lost) == {"b": reason}
 
 
-def test_a_photo_that_failed_is_an_ad_lost():
-    held = replace(GOOD, photos=Counter(a=1, b=1), without_photo=Counter(a=1))
-    assert dict(judge(ADS, held, tasks=1).lost) == {"a": "1 photos of 2"}
+def test_an_ad_with_a_failed_photo_is_lost():
+    stored = replace(GOOD, photos=Counter(a=1, b=1), without_photo=Counter(a=1))
+    assert dict(judge(ADS, stored, tasks=1).lost) == {"a": "1 photos of 2"}
 
 
 @pytest.mark.parametrize(
-    ("held", "ad_id"),
+    ("stored", "ad_id"),
     [
         (replace(GOOD, photos=Counter(a=3, b=1)), "a"),
         (replace(GOOD, predictions=Counter(a=1, b=2)), "b"),
@@ -113,11 +113,11 @@ def test_a_photo_that_failed_is_an_ad_lost():
         (replace(GOOD, predictions=Counter(a=1, b=1, z=1)), "z"),
     ],
 )
-def test_a_row_too_many_is_an_ad_doubled(held: StoredAds, ad_id: str):
-    assert set(judge(ADS, held, tasks=1).doubled) == {ad_id}
+def test_an_ad_with_a_row_too_many_is_doubled(stored: StoredAds, ad_id: str):
+    assert set(judge(ADS, stored, tasks=1).doubled) == {ad_id}
 
 
-def test_a_percentile_is_a_value_that_was_measured():
+def test_a_percentile_is_a_measured_value():
     values = [float(n) for n in range(1, 101)]
     assert percentile(values, 0.5) == 50
     assert percentile(values, 0.99) == 99
@@ -130,11 +130,11 @@ def timing(ad_id: str, sent: float, committed: float | None, photos: int = 1) ->
     return AdTiming(ad_id, photos, sent, committed)
 
 
-def test_an_ad_that_nobody_saw_commit_counts_with_the_worst():
-    found = latency([timing("a", 10.0, 10.02), timing("b", 10.0, None)], latest=12.0)
-    assert found.p50_ms == pytest.approx(20)
-    assert found.max_ms == pytest.approx(2_000)
-    assert found.untimed == 1
+def test_an_ad_without_a_commit_time_counts_with_the_latest():
+    figures = latency([timing("a", 10.0, 10.02), timing("b", 10.0, None)], latest=12.0)
+    assert figures.p50_ms == pytest.approx(20)
+    assert figures.max_ms == pytest.approx(2_000)
+    assert figures.untimed == 1
 
 
 def test_the_first_commit_starts_the_clock_and_is_not_counted():
@@ -144,7 +144,7 @@ def test_the_first_commit_starts_the_clock_and_is_not_counted():
     assert math.isnan(photos_per_s([]))
 
 
-def test_the_longest_gap_is_after_what_happened():
+def test_the_longest_gap_is_after_the_event():
     timings = [timing("a", 0, 1.0), timing("b", 0, 5.0), timing("c", 0, 5.4), timing("d", 0, 7.0)]
     assert longest_gap_ms(timings, since=5.0) == pytest.approx(1_600)
     assert math.isnan(longest_gap_ms(timings, since=8.0))
@@ -155,7 +155,7 @@ def test_medians_of_stages():
     assert stage_medians(ads) == {"fetch": 2.0}
 
 
-def test_saturating_and_killing_ask_for_two_sessions():
+def test_saturate_and_kill_run_two_sessions():
     assert StreamBench().session_count == StreamBench().partition_count == 1
     assert StreamBench(kill=True).session_count == 2
     both = StreamBench(saturate=True)
@@ -164,28 +164,28 @@ def test_saturating_and_killing_ask_for_two_sessions():
     assert StreamBench(saturate=True, partitions=1).baseline_processes == 1
 
 
-def test_a_handover_falls_into_the_load():
+def test_a_handover_happens_during_the_load():
     minutes = StreamBench(handover=True, seconds=60).session_minutes
     assert minutes is not None
     assert 20 <= minutes * 60 < 60
     assert "LALAFO_SESSION_MINUTES" not in StreamBench().environment()
 
 
-def test_what_makes_no_sense_is_refused():
+def test_contradictory_options_are_refused():
     with pytest.raises(ConfigurationError, match="standby"):
         StreamBench(kill=True, sessions=1)
     with pytest.raises(ConfigurationError, match="at least 2 ads"):
         StreamBench(rate=0.1, seconds=1)
 
 
-def test_no_two_photos_are_alike_and_they_are_as_large_as_sellers_photos():
+def test_photos_are_distinct_and_as_large_as_sellers_photos():
     photos = list(islice(bench_photos(200, folder=None), 200))
     pixels = {hashlib.sha256(Image.open(io.BytesIO(p)).tobytes()).digest() for p in photos}
     assert len(pixels) == len(set(photos)) == 200
     assert 30_000 < sum(map(len, photos)) / 200 < 60_000
 
 
-def test_the_photo_server_answers_over_a_connection_that_stays(tmp_path: Path):
+def test_the_photo_server_answers_over_a_persistent_connection(tmp_path: Path):
     (tmp_path / "000001.jpg").write_bytes(b"x" * 50_000)
     worker, url = start_photo_server(tmp_path, log_file=tmp_path / "log")
     with worker:
@@ -198,11 +198,11 @@ def test_the_photo_server_answers_over_a_connection_that_stays(tmp_path: Path):
         connection.close()
 
 
-def test_a_photo_server_without_photos_says_so(tmp_path: Path):
-    with pytest.raises(Exception, match="holds no photo"):
+def test_a_photo_server_without_photos_is_an_error(tmp_path: Path):
+    with pytest.raises(Exception, match=r"contains no \.jpg photo"):
         start_photo_server(tmp_path, log_file=tmp_path / "log")
 
 
-def test_events_of_a_load_are_json_of_their_own():
+def test_each_event_of_a_load_is_one_json_object():
     values = [json.loads(ad.value("c", "http://h")) for ad in ADS]
     assert [(v["ad_id"], len(v["photos"])) for v in values] == [("a", 2), ("b", 1)]
