@@ -1,7 +1,7 @@
-"""Labelled classifieds photos, drawn: the demo's, the tests' and the starter's pictures.
+"""Generates labelled drawings of goods as photos for the demo, the tests and the starter release.
 
-Decides how a camera sees a drawn good (light, grain, crop, size, format); refuses to know ads,
-HTTP and models. The same category and seed give the same bytes.
+Owns how a camera renders a drawn good: light, grain, crop, size and format. Does not depend on ads,
+HTTP or models. The same category and seed give the same bytes.
 """
 
 import io
@@ -43,7 +43,7 @@ class GeneratedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was drawn, for whoever trains on more than the category."""
+    """What was drawn, for training on more than the category."""
 
     category: str
     pattern: str
@@ -70,20 +70,20 @@ def render(category: str, seed: int) -> GeneratedPhoto:
 
 
 def generate(count: int, seed: int) -> Iterator[GeneratedPhoto]:
-    """`count` photos, as many of each category as can be, in a shuffled order.
+    """`count` photos in a shuffled order, with the categories as balanced as possible.
 
-    The photo at an index depends on `seed` and the index alone, so that parts of a set can be
-    made by several processes: `render(*plan(count, seed)[i])` is the i-th.
+    The photo at an index depends only on `seed` and the index, so that several processes can each
+    make a part of a set: `render(*plan(count, seed)[i])` is the i-th photo.
     """
     for category, photo_seed in plan(count, seed):
         yield render(category, photo_seed)
 
 
 def plan(count: int, seed: int) -> list[tuple[str, int]]:
-    """The (category, seed) of every photo that `generate` yields, in its order.
+    """The (category, seed) of every photo that `generate` yields, in the same order.
 
-    Blocks of one photo a category are shuffled each for itself: a longer plan begins like a
-    shorter one, and no stretch of it lacks a category.
+    Blocks of one photo per category are shuffled separately, so that a longer plan begins like a
+    shorter one, and every block has every category.
     """
     result: list[tuple[str, int]] = []
     for block in range(-(-count // len(CATEGORIES))):
@@ -94,7 +94,7 @@ def plan(count: int, seed: int) -> list[tuple[str, int]]:
 
 
 def pixels(category: str, seed: int, side: int) -> tuple[NDArray[np.uint8], Facts]:
-    """Draw one picture without scaling and encoding: for training, where bytes are not needed.
+    """Draw one picture without scaling and encoding, for training, which needs no file.
 
     Args:
         side: the longest side, pixels.
@@ -109,8 +109,8 @@ def _picture(category: str, dice: Dice, side: int) -> tuple[NDArray[np.uint8], F
     good = GOODS[category]
     short = round(side * dice.pick(_ASPECTS))
     sketch = good.draw(dice)
-    shape = (short, side) if _lies(sketch, dice) else (side, short)
-    scene, background = _behind(good, sketch, shape, dice)
+    shape = (short, side) if _is_landscape(sketch, dice) else (side, short)
+    scene, background = _background(good, sketch, shape, dice)
     pose = _pose(good, dice)
     look = Look(
         folds=good.folds * dice.between(0.3, 1.6),
@@ -122,8 +122,8 @@ def _picture(category: str, dice: Dice, side: int) -> tuple[NDArray[np.uint8], F
     return _exposed(canvas, dice), facts
 
 
-def _lies(sketch: Sketch, dice: Dice) -> bool:
-    """Whether the photo is wider than high: mostly as the good is."""
+def _is_landscape(sketch: Sketch, dice: Dice) -> bool:
+    """Whether the photo is wider than high; usually the good's own proportions decide."""
     points = np.concatenate([shape.points for shape in sketch.shapes])
     wide, high = (points.max(0) - points.min(0)).tolist()
     if wide > 1.2 * high:
@@ -131,10 +131,10 @@ def _lies(sketch: Sketch, dice: Dice) -> bool:
     return dice.chance(0.15 if high > 1.2 * wide else 0.35)
 
 
-def _behind(
+def _background(
     good: Good, sketch: Sketch, shape: tuple[int, int], dice: Dice
 ) -> tuple[str, NDArray[np.float32]]:
-    """A background that the good can be told from: a seller looks before the shutter is pressed."""
+    """A scene and its background; up to three tries for one that contrasts with the good."""
     colour = np.asarray(sketch.main.base)
     look = (max(8, shape[0] // 8), max(8, shape[1] // 8))
     for _ in range(3):
@@ -149,7 +149,7 @@ def _behind(
 def _pose(good: Good, dice: Dice) -> Pose:
     tilt = dice.around(0.0, good.tilt_degrees)
     if good.tilt_degrees > 12 and dice.chance(0.1):
-        tilt += dice.pick((90.0, -90.0))  # laid across, or the phone was held sideways
+        tilt += dice.pick((90.0, -90.0))  # the good lies across, or the phone was turned
     share = dice.between(0.7, 0.97) if dice.chance(0.82) else dice.between(0.97, 1.18)
     if dice.chance(0.1):
         share = dice.between(0.5, 0.7)
@@ -164,7 +164,7 @@ def _pose(good: Good, dice: Dice) -> Pose:
 
 
 def _exposed(canvas: NDArray[np.float32], dice: Dice) -> NDArray[np.uint8]:
-    """Light that falls from a side, vignette, warmth, contrast and grain; then 8 bits."""
+    """Apply light from one side, vignette, warmth, contrast and grain, and convert to 8 bits."""
     height, width = canvas.shape[:2]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
@@ -182,7 +182,7 @@ def _exposed(canvas: NDArray[np.float32], dice: Dice) -> NDArray[np.uint8]:
 
 
 def _encoded(category: str, image: Image.Image, dice: Dice) -> GeneratedPhoto:
-    """JPEG of some quality, one in eight turned by EXIF; a few PNG and WebP of small photos."""
+    """Encode as JPEG, one in eight rotated by EXIF; some small photos as PNG or WebP."""
     buffer = io.BytesIO()
     small = max(image.size) <= 700
     kind = dice.unit()

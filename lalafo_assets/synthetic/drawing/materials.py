@@ -1,6 +1,6 @@
-"""What goods are made of: a colour, a pattern and how coarse it is, and its picture on a grid.
+"""Defines the materials of goods, each a colour, a pattern and its scale, and draws them on a grid.
 
-Decides palettes and patterns; refuses to know outlines.
+Owns palettes and patterns. Does not depend on outlines.
 """
 
 import colorsys
@@ -62,9 +62,9 @@ class Material:
 
 
 def colour(dice: Dice, *, value: tuple[float, float] = (0.25, 0.92)) -> Colour:
-    """Any colour, brightness (HSV value) within `value`; neon ones are rare."""
+    """Any colour with a brightness (HSV value) within `value`; neon colours are rare."""
     saturation = 0.2 + 0.7 * dice.unit() ** 0.8
-    if dice.chance(0.4):  # reds and blues are what people buy
+    if dice.chance(0.4):  # goods are often red or blue
         return hsv(
             dice.pick((0.97, 0.0, 0.6, 0.92)) + dice.around(0, 0.06),
             saturation,
@@ -82,7 +82,7 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
 
 
 def cloth_colour(dice: Dice) -> Colour:
-    """Colours as people wear them: black, white, grey, navy and beige are half of them."""
+    """A colour as clothes have it: black, white, grey, navy or beige in about half of the cases."""
     roll = dice.unit()
     if roll < 0.14:
         return hsv(dice.unit(), 0.15, dice.between(0.07, 0.2))
@@ -98,7 +98,7 @@ def cloth_colour(dice: Dice) -> Colour:
 
 
 def fabric(dice: Dice, patterns: tuple[str, ...] = FABRICS) -> Material:
-    """A textile in a random pattern of `patterns`."""
+    """A textile with a random pattern from `patterns`."""
     pattern = dice.pick(patterns)
     base = cloth_colour(dice)
     if pattern == "denim":
@@ -108,7 +108,7 @@ def fabric(dice: Dice, patterns: tuple[str, ...] = FABRICS) -> Material:
 
 
 def contrasting(dice: Dice, base: Colour) -> Colour:
-    """A colour that can be told from `base`: far in brightness, or a shade of the same hue."""
+    """A colour that contrasts with `base`: another colour, or another shade of the same hue."""
     if dice.chance(0.3):
         factor = dice.between(0.45, 0.7) if sum(base) > 300 else dice.between(1.6, 2.4)
         return shade(base, factor)
@@ -124,7 +124,7 @@ def plain(base: Colour, seed: int = 0) -> Material:
 
 
 def surface(dice: Dice, pattern: str, base: Colour | None = None) -> Material:
-    """A hard material: wood, metal, leather or plain plastic; the colour is drawn if not given."""
+    """A hard material: wood, metal, leather or plain plastic; the colour is random if not given."""
     if base is None and pattern == "wood":
         base = hsv(dice.around(0.075, 0.03), dice.between(0.3, 0.7), dice.between(0.3, 0.85))
     elif base is None and pattern == "leather":
@@ -155,7 +155,7 @@ def picture(material: Material, u: Grid, v: Grid) -> Pixels:
 
 
 def _ramp(base: Colour, accent: Colour) -> list[int]:
-    """A palette of 256 colours from one to the other, flat red, green, blue."""
+    """A palette of 256 colours from one to the other, as a flat list of red, green, blue."""
     steps = np.linspace(0.0, 1.0, 256)[:, None]
     ramp = np.asarray(base) * (1 - steps) + np.asarray(accent) * steps
     values: list[int] = ramp.astype(np.uint8).ravel().tolist()
@@ -163,7 +163,7 @@ def _ramp(base: Colour, accent: Colour) -> list[int]:
 
 
 def smooth_noise(dice: Dice, shape: tuple[int, int], cells: tuple[int, int]) -> Grid:
-    """(H, W) float32 about in [0, 1]: bicubic hills, `cells` of them down and across."""
+    """(H, W) float32, roughly in [0, 1]: bicubic noise of `cells` cells down and across."""
     seeds = Image.fromarray(dice.field(*cells))
     hills = seeds.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(hills, dtype=np.float32)
@@ -195,7 +195,7 @@ def _mix(pattern: str, u: Grid, v: Grid, dice: Dice) -> Any:
 
 
 def _weave(pattern: str, u: Grid, v: Grid, dice: Dice) -> Any:
-    """Fine textures: how the thread, the grain or the brush runs."""
+    """Fine textures: knit, wood, metal, denim, leather and melange."""
     grain = dice.grain(*u.shape)
     if pattern == "knit":
         zigzag = np.abs(u * 2.5 % 1.0 - 0.5) * 2
@@ -220,7 +220,7 @@ def _band(x: Grid, wide: float) -> Grid:
 
 
 def _printed(material: Material, u: Grid, v: Grid, dice: Dice) -> Pixels:
-    """A repeating print of flowers, leaves, stars or patches, from one small tile."""
+    """A repeating print of flowers, leaves, rings or patches, from one small tile."""
     side = 96
     tile = Image.new("RGB", (side, side), material.base)
     draw = ImageDraw.Draw(tile)

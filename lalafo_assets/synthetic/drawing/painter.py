@@ -1,6 +1,6 @@
-"""Turns a sketch and a background into pixels, with shadow, relief, folds and light.
+"""Renders a sketch over a background as pixels, with shadow, relief, folds and light.
 
-Decides how a drawing is laid on the canvas and lit; refuses to know file formats.
+Owns how a drawing is placed on the canvas and lit. Does not depend on file formats.
 """
 
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How a good lies on the photo."""
+    """How a good is placed in the photo."""
 
     tilt_degrees: float
     mirror: bool
-    share: float  # of the canvas that the good's box takes; above 1 it is cropped
-    shift: tuple[float, float]  # of the spare room, -1 to 1
+    share: float  # of the canvas that the good's bounding box takes; above 1 it is cropped
+    shift: tuple[float, float]  # of the free space around the good, -1 to 1
     lean: tuple[float, float]  # perspective, per drawing unit
-    stretch: float  # width over height beside the drawing's own
+    stretch: float  # factor on the drawing's own ratio of width to height
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How soft the good is and how the light falls on it."""
+    """How soft the good is, and how light and shadow fall."""
 
     folds: float  # 0 for hard goods
     relief: float
@@ -51,7 +51,7 @@ def paint(
         The picture (H, W, 3) float32 in 0 to 255, and the silhouette (H, W) float32 in 0 to 1.
     """
     height, width = background.shape[:2]
-    matrix, shapes = _laid(sketch, pose, (height, width))
+    matrix, shapes = _place(sketch, pose, (height, width))
     silhouette = _silhouette(shapes, (height, width))
     ground = background * _shadow(silhouette, look.shadow, dice)[..., None]
     canvas = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
@@ -63,8 +63,8 @@ def paint(
     return pixels * light[..., None], mask
 
 
-def _laid(sketch: Sketch, pose: Pose, shape: tuple[int, int]) -> tuple[Matrix, list[Shape]]:
-    """The shapes in pixels of the canvas, and the drawing-to-pixels matrix (2, 3), less lean."""
+def _place(sketch: Sketch, pose: Pose, shape: tuple[int, int]) -> tuple[Matrix, list[Shape]]:
+    """The drawing-to-pixels matrix (2, 3), without lean, and the shapes in the canvas's pixels."""
     angle = np.radians(pose.tilt_degrees)
     cos, sin = np.cos(angle), np.sin(angle)
     side = -pose.stretch if pose.mirror else pose.stretch
@@ -113,7 +113,7 @@ def _stamp(
 
 
 def _draw(canvas: Image.Image, shapes: list[Shape], matrix: Matrix) -> None:
-    """Draw the shapes at twice the size, textures through masks within their own boxes."""
+    """Draw the shapes at twice the size; textures are pasted through a mask of each shape's box."""
     draw = ImageDraw.Draw(canvas)
     textures: dict[Material, Image.Image] = {}
     for item in shapes:
@@ -140,7 +140,7 @@ def _texture(material: Material, size: tuple[int, int], matrix: Matrix) -> Image
 
 
 def _paste(canvas: Image.Image, item: Shape, texture: Image.Image) -> None:
-    """Paste the texture within the shape, darker or lighter by its tone."""
+    """Paste the texture inside the shape, darkened or lightened by the shape's tone."""
     points = item.points * 2.0
     low = np.maximum(np.floor(points.min(0)), 0).astype(int)
     high = np.minimum(np.ceil(points.max(0)) + 1, canvas.size).astype(int)
@@ -157,7 +157,7 @@ def _paste(canvas: Image.Image, item: Shape, texture: Image.Image) -> None:
 
 
 def _shadow(silhouette: Image.Image, depth: float, dice: Dice) -> Canvas:
-    """(H, W) float32: what the good's shadow leaves of the light."""
+    """(H, W) float32: the share of light that the good's shadow leaves."""
     width, height = silhouette.size
     reach = max(width, height) * dice.between(0.008, 0.035)
     small = silhouette.reduce(4).filter(ImageFilter.GaussianBlur(reach / 4 + 0.5))
@@ -167,7 +167,7 @@ def _shadow(silhouette: Image.Image, depth: float, dice: Dice) -> Canvas:
 
 
 def _relief(silhouette: Image.Image, look: Look, dice: Dice) -> Canvas:
-    """(H, W) float32 about 0: light on a rounded body, and folds where it is cloth."""
+    """(H, W) float32 around 0: light on a rounded body, plus folds if the good is soft."""
     shape = (silhouette.height, silhouette.width)
     step = max(2, max(shape) // 60)
     small = silhouette.reduce(4).filter(ImageFilter.GaussianBlur(step * 0.6))

@@ -1,6 +1,6 @@
-"""Cheap reproducible randomness for drawings.
+"""Fast, reproducible random numbers for drawings.
 
-Decides how a seed becomes numbers; refuses to know what is drawn with them.
+Owns how a seed becomes numbers. Does not depend on what is drawn with them.
 """
 
 import zlib
@@ -17,9 +17,9 @@ _POOL_SIDE = 2048
 
 
 class Dice:
-    """A stream of uniform numbers from a seed and a name; the same pair gives the same stream.
+    """A stream of random numbers from a seed and a name; the same pair gives the same stream.
 
-    Numbers are drawn in blocks: one scalar call into numpy costs more than most shapes.
+    Numbers are drawn in blocks, because one scalar call into numpy costs more than most shapes.
     """
 
     def __init__(self, seed: int, name: str) -> None:
@@ -48,7 +48,7 @@ class Dice:
         return self.unit() < probability
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of the options, each as likely; repeat an option to make it likelier."""
+        """One of the options with equal probability; repeat an option to make it likelier."""
         return options[int(self.unit() * len(options))]
 
     def field(self, rows: int, columns: int) -> NDArray[np.float32]:
@@ -56,9 +56,9 @@ class Dice:
         return self._bits.random((rows, columns), dtype=np.float32)
 
     def grain(self, rows: int, columns: int) -> NDArray[np.float32]:
-        """(rows, columns) float32, unit normal: a window into one shared pool of noise.
+        """(rows, columns) float32, standard normal: a window into one shared pool of noise.
 
-        Fresh normals for every photo would cost more than the whole drawing.
+        New normals for every photo would cost more than the whole drawing.
         """
         pool = _noise_pool()
         if rows > _POOL_SIDE or columns > _POOL_SIDE:

@@ -1,6 +1,6 @@
-"""What a seller lays a good on: floors, bedsheets, walls, tables, grass, streets.
+"""Draws the backgrounds of photos: floors, bedsheets, walls, tables, grass, streets.
 
-Decides backgrounds; refuses to know what stands before them.
+Does not depend on the good in front of them.
 """
 
 from typing import Any
@@ -45,21 +45,21 @@ def scenery(kind: str, shape: tuple[int, int], dice: Dice) -> Canvas:
 
 
 def _ground_colour(dice: Dice) -> Colour:
-    """What floors, walls and covers are painted: muted, and one in six a loud one."""
+    """A colour of floors, walls and covers: muted, and bright in one of six."""
     if dice.chance(0.16):
         return cloth_colour(dice)
     return hsv(dice.unit(), dice.between(0.0, 0.4), dice.between(0.25, 0.95))
 
 
 def _grid(shape: tuple[int, int], dice: Dice) -> tuple[Grid, Grid]:
-    """Turned coordinates of a surface seen from above or a little from the side."""
+    """Rotated coordinates of a surface seen from above or slightly from the side."""
     height, width = shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(shape)
     angle = dice.pick((0.0, 0.0, 1.5708)) + dice.around(0.0, 0.35)
     lean = dice.between(0.0, 0.5)
-    away = 1.0 + lean * (1.0 - y)
-    x = (x - 0.5) * away
-    y = (y - 0.5) * away
+    distance = 1.0 + lean * (1.0 - y)
+    x = (x - 0.5) * distance
+    y = (y - 0.5) * distance
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return x * cos + y * sin, y * cos - x * sin
 
@@ -83,7 +83,7 @@ def _flat(kind: str, grid: tuple[Grid, Grid], dice: Dice) -> Canvas:
 
 
 def _sheet(u: Grid, v: Grid, dice: Dice) -> Canvas:
-    """Cloth with folds: half plain, half patterned."""
+    """Cloth with folds: plain or patterned, half each."""
     patterns = ("plain",) * 6 + ("print", "print", "check", "down", "melange", "dots", "tartan")
     cloth = fabric(dice, patterns)
     pixels = picture(cloth, u * 1.6, v * 1.6).astype(np.float32)
@@ -102,7 +102,7 @@ def _lit(pixels: NDArray[Any], light: NDArray[Any]) -> Canvas:
 
 
 def _planks(u: Grid, v: Grid, dice: Dice) -> Canvas:
-    """A floor of boards, each of its own tone."""
+    """A floor of boards, each with its own brightness."""
     rows, long = dice.between(4, 9), dice.between(1.0, 2.5)
     row = np.floor(v * rows)
     along = u * long + row * 0.37
@@ -157,7 +157,7 @@ def _wall(u: Grid, v: Grid, dice: Dice) -> Canvas:
 
 
 def _studio(shape: tuple[int, int], dice: Dice) -> Canvas:
-    """A plain ground that turns from one tone into another."""
+    """A plain background with a gradient from one colour to another."""
     if dice.chance(0.4):
         first = hsv(dice.unit(), 0.03, dice.between(0.85, 1.0))
         second = shade(first, dice.between(0.8, 1.0))
@@ -172,7 +172,7 @@ def _studio(shape: tuple[int, int], dice: Dice) -> Canvas:
 
 
 def _two_zones(kind: str, shape: tuple[int, int], grid: tuple[Grid, Grid], dice: Dice) -> Canvas:
-    """Wall over floor, or sky over ground, with an edge between."""
+    """A wall above a floor, or the sky above the ground."""
     u, v = grid
     edge = int(shape[0] * dice.between(0.45, 0.8))
     if kind == "room" or kind == "planks_room":
@@ -214,7 +214,7 @@ def _ground(kind: str, shape: tuple[int, int], dice: Dice) -> Canvas:
 
 
 def _clutter(base: Canvas, dice: Dice) -> Canvas:
-    """Other things about the room, out of focus and mostly at the edges."""
+    """Add other objects, out of focus and mostly at the edges."""
     height, width = base.shape[:2]
     cell = 6
     small = Image.fromarray(base[::cell, ::cell].clip(0, 255).astype(np.uint8))

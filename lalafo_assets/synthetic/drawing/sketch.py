@@ -1,7 +1,6 @@
-"""A drawing as a list of shapes in its own coordinates, before any pixel exists.
+"""Defines a drawing as a list of shapes in drawing units: x to the right, y down, about -1 to 1.
 
-Decides how outlines are built (x to the right, y down, a good spans about -1 to 1); refuses to
-know pixels, light and backgrounds.
+Owns how outlines are built. Does not depend on pixels, light or backgrounds.
 """
 
 import math
@@ -25,13 +24,13 @@ class Shape:
     points: NDArray[np.float64]  # (N, 2)
     fill: Fill
     width: float = 0.0
-    tone: float = 1.0  # brightness of the fill: below 1 darker, above 1 lighter
-    casts: bool = True  # part of the silhouette that throws a shadow
+    tone: float = 1.0  # factor on the fill's brightness: below 1 darker, above 1 lighter
+    casts: bool = True  # whether it is part of the silhouette that casts a shadow
 
 
 @dataclass(slots=True)
 class Sketch:
-    """Shapes in painting order, and the material that says what the good is made of."""
+    """Shapes in painting order, and the good's main material."""
 
     main: Material
     shapes: list[Shape] = field(default_factory=list)
@@ -39,7 +38,7 @@ class Sketch:
     def poly(
         self, points: Sequence[Point], fill: Fill, *, tone: float = 1.0, casts: bool = True
     ) -> None:
-        """A filled polygon."""
+        """Add a filled polygon."""
         self.shapes.append(Shape(np.asarray(points, np.float64), fill, 0.0, tone, casts))
 
     def line(
@@ -51,7 +50,7 @@ class Sketch:
         tone: float = 1.0,
         casts: bool = True,
     ) -> None:
-        """An open stroke with round joints."""
+        """Add an open stroke with round joints."""
         self.shapes.append(Shape(np.asarray(points, np.float64), fill, width, tone, casts))
 
     def oval(self, centre: Point, rx: float, ry: float, fill: Fill, *, tone: float = 1.0) -> None:
@@ -69,13 +68,13 @@ class Sketch:
         radius: float = 0.0,
         tone: float = 1.0,
     ) -> None:
-        """An upright rectangle, its corners rounded by `radius`."""
+        """Add an axis-aligned rectangle with corners rounded by `radius`."""
         (x0, y0), (x1, y1) = corner, opposite
         points: list[Point] = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
         self.poly(rounded(points, radius) if radius > 0 else points, fill, tone=tone)
 
     def seam(self, points: Sequence[Point], fill: Fill, width: float = 0.012) -> None:
-        """A thin dark line in the fill's own material: a seam, a fold, an edge."""
+        """Add a thin line, darker than its fill: a seam, a fold or an edge."""
         self.line(points, fill, width, tone=0.68, casts=False)
 
 
@@ -113,7 +112,7 @@ def rounded(points: Sequence[Point], radius: float) -> list[Point]:
 
 
 def soft(points: Sequence[Point], rounds: int = 2) -> list[Point]:
-    """The closed polygon with its corners cut (Chaikin, 1974) `rounds` times: an organic line."""
+    """The closed polygon with its corners cut (Chaikin, 1974) `rounds` times: a smooth outline."""
     current = list(points)
     for _ in range(rounds):
         cut: list[Point] = []
@@ -126,12 +125,12 @@ def soft(points: Sequence[Point], rounds: int = 2) -> list[Point]:
 
 
 def mirrored(right: Sequence[Point]) -> list[Point]:
-    """A closed outline from its right half, given from top to bottom."""
+    """A symmetric closed outline, from its right half given from top to bottom."""
     return [*right, *((-x, y) for x, y in reversed(right))]
 
 
-def flipped(points: Sequence[Point]) -> list[Point]:
-    """The same points on the other side of the vertical axis."""
+def reflected(points: Sequence[Point]) -> list[Point]:
+    """The points reflected across the vertical axis."""
     return [(-x, y) for x, y in points]
 
 
@@ -140,7 +139,7 @@ def moved(points: Sequence[Point], dx: float, dy: float) -> list[Point]:
 
 
 def turned(points: Sequence[Point], degrees: float, about: Point = (0.0, 0.0)) -> list[Point]:
-    """The points turned clockwise on the picture about a point."""
+    """The points rotated clockwise, as seen in the picture, about a point."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return [
         (
@@ -154,7 +153,7 @@ def turned(points: Sequence[Point], degrees: float, about: Point = (0.0, 0.0)) -
 def placed(
     part: Sketch, *, scale: float, dx: float, dy: float, degrees: float = 0.0
 ) -> list[Shape]:
-    """The shapes of one sketch for use in another: turned, scaled, then moved."""
+    """The shapes of one sketch for use in another: rotated, scaled, then moved."""
     c, s = math.cos(math.radians(degrees)) * scale, math.sin(math.radians(degrees)) * scale
     matrix = np.array([[c, s], [-s, c]])
     return [

@@ -1,4 +1,4 @@
-"""What the demo's sellers sell: one drawing a category, and where such goods are photographed."""
+"""The categories of goods: one drawing each, and the scenes in which they are photographed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from lalafo_assets.synthetic.goods import (
 
 @dataclass(frozen=True, slots=True)
 class Good:
-    """One category of goods: its drawing and how such things are photographed."""
+    """One category of goods: its drawing, and how such goods are photographed."""
 
     draw: Callable[[Dice], Sketch]
     scenes: tuple[str, ...]
-    tilt_degrees: float  # the usual spread of rotation
-    folds: float = 0.0  # how much the thing creases
-    relief: float = 0.35  # how round it is
+    tilt_degrees: float  # the spread of the rotation
+    folds: float = 0.0  # how much the good creases
+    relief: float = 0.35  # how round the good looks
 
 
 def _worn(draw: Callable[[Dice], Sketch]) -> Good:

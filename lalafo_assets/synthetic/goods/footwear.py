@@ -1,4 +1,4 @@
-"""Drawings of what is worn on the feet and on the head."""
+"""Drawings of shoes and hats."""
 
 from lalafo_assets.synthetic.drawing.materials import (
     BLACK,
@@ -151,7 +151,7 @@ def _boot(dice: Dice, skin: Material) -> Sketch:
 
 
 def _from_above(dice: Dice, skin: Material) -> Sketch:
-    """One shoe seen from above, toe up."""
+    """One shoe seen from above, with the toe at the top."""
     sketch = Sketch(skin)
     wide = dice.between(0.19, 0.24)
     outline = soft(

@@ -1,4 +1,4 @@
-"""Drawings of what stands in a room: sofa, chair, table, lamp, fridge."""
+"""Drawings of furniture: sofa, chair, table, lamp, fridge."""
 
 from lalafo_assets.synthetic.drawing.materials import (
     BLACK,
@@ -18,7 +18,7 @@ UPHOLSTERY = ("plain",) * 5 + ("melange", "melange", "leather", "leather", "prin
 
 
 def _frame(dice: Dice) -> Material:
-    """What legs are made of: mostly wood, else metal or paint."""
+    """The material of legs: mostly wood, else metal or paint."""
     if dice.chance(0.65):
         return surface(dice, "wood")
     return plain(dice.pick((BLACK, WHITE, STEEL, cloth_colour(dice))))
@@ -130,7 +130,7 @@ def chair(dice: Dice) -> Sketch:
 
 
 def _office_chair(dice: Dice) -> Sketch:
-    """A padded seat on a column with a star of castors."""
+    """A padded seat on a column with castors."""
     pad = fabric(dice, ("plain", "melange", "leather"))
     sketch = Sketch(pad)
     sketch.line([(0.0, 0.1), (0.0, 0.75)], STEEL, 0.08)
@@ -250,7 +250,7 @@ def lamp(dice: Dice) -> Sketch:
 
 
 def fridge(dice: Dice) -> Sketch:
-    """A tall box with two doors, seen a little from the side."""
+    """A tall box with two doors, seen slightly from the side."""
     skin = surface(
         dice,
         dice.pick(("plain", "plain", "metal")),

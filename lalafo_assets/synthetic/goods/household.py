@@ -1,4 +1,4 @@
-"""Drawings of small things about the house: book, cup, toy."""
+"""Drawings of small household goods: book, cup, toy."""
 
 from lalafo_assets.synthetic.drawing.materials import (
     BLACK,
@@ -66,7 +66,7 @@ def book(dice: Dice) -> Sketch:
 
 
 def _cover(sketch: Sketch, dice: Dice, cover: Material) -> None:
-    """A closed book from above: pages at two sides, a title, a picture, an author."""
+    """A closed book from above: pages at two edges, a title, a picture, an author."""
     half, depth = dice.between(0.62, 0.74), dice.between(0.05, 0.16)
     sketch.poly(
         [

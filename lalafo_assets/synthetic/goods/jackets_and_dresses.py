@@ -11,7 +11,7 @@ from lalafo_assets.synthetic.drawing.materials import (
     surface,
 )
 from lalafo_assets.synthetic.drawing.rng import Dice
-from lalafo_assets.synthetic.drawing.sketch import Point, Sketch, arc, flipped, mirrored, rounded
+from lalafo_assets.synthetic.drawing.sketch import Point, Sketch, arc, mirrored, reflected, rounded
 from lalafo_assets.synthetic.goods.tailoring import Body, armholes, hanger, neckline, sleeves
 
 COATS = ("plain",) * 5 + ("melange", "leather", "denim", "print", "camouflage", "tartan")
@@ -68,7 +68,7 @@ def _closing(sketch: Sketch, body: Body, dice: Dice, kind: str, cloth: Material)
             (neck * 1.55, body.pit - 0.08),
             (0.0, body.pit + 0.2),
         ]
-        for points in (lapel, flipped(lapel)):
+        for points in (lapel, reflected(lapel)):
             sketch.poly(points, cloth, tone=0.85)
             sketch.seam([*points, points[0]], cloth, 0.018)
         sketch.seam([(0.03, body.pit + 0.2), (0.03, body.bottom)], cloth, 0.02)

@@ -1,4 +1,4 @@
-"""Drawings of what is worn below the waist."""
+"""Drawings of trousers, shorts and skirts."""
 
 from lalafo_assets.synthetic.drawing.materials import (
     WHITE,
@@ -23,7 +23,7 @@ def shorts(dice: Dice) -> Sketch:
 
 
 def _legs(dice: Dice, *, bottom: float) -> Sketch:
-    """Waistband, two legs from a crotch, and what is sewn on them."""
+    """Waistband, two legs, and details such as pockets or stripes."""
     cloth = fabric(dice, BOTTOMS)
     sketch = Sketch(cloth)
     waist, hip = dice.between(0.36, 0.46), dice.between(0.46, 0.56)
@@ -59,11 +59,11 @@ def _legs(dice: Dice, *, bottom: float) -> Sketch:
     sketch.poly(mirrored([(waist * 1.01, -0.95), (waist * 1.03, -0.84)]), band, tone=0.85)
     sketch.poly(mirrored([(waist * 0.85, -0.945), (waist * 0.5, -0.9)]), shade(cloth.base, 0.5))
     sketch.seam([(0.0, -0.84), (0.0, crotch)], cloth, 0.016)
-    _sewn(sketch, dice, cloth, (waist, hip, crotch), leg)
+    _details(sketch, dice, cloth, (waist, hip, crotch), leg)
     return sketch
 
 
-def _sewn(
+def _details(
     sketch: Sketch,
     dice: Dice,
     cloth: Material,

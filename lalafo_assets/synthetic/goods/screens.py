@@ -1,4 +1,4 @@
-"""Drawings of what has a screen: phone, laptop, television."""
+"""Drawings of goods with a screen: phone, laptop, television."""
 
 from lalafo_assets.synthetic.drawing.materials import (
     BLACK,
@@ -24,7 +24,7 @@ def casing(dice: Dice) -> Material:
 
 
 def display(sketch: Sketch, dice: Dice, corner: Point, opposite: Point, kind: str) -> None:
-    """What a screen shows: nothing but a glare, a picture, a grid of icons, or a text."""
+    """Draw a screen's content: off with a glare, a picture, a grid of icons, or text."""
     (x0, y0), (x1, y1) = corner, opposite
     wide, tall = x1 - x0, y1 - y0
     if kind == "off":
@@ -111,7 +111,7 @@ def phone(dice: Dice) -> Sketch:
 
 
 def _phone_back(sketch: Sketch, dice: Dice, half: float, case: Material) -> None:
-    """The back: a camera island in a corner, and the maker's mark."""
+    """The back: a camera island in a corner, and a logo."""
     x, y = -half + 0.08, -0.9
     wide, tall = dice.between(0.2, 0.42), dice.between(0.3, 0.5)
     sketch.box((x, y), (x + wide, y + tall), shade(case.base, 0.8), radius=0.08)
@@ -127,7 +127,7 @@ def _phone_back(sketch: Sketch, dice: Dice, half: float, case: Material) -> None
 
 
 def laptop(dice: Dice) -> Sketch:
-    """Open, seen from the front: a lid that leans back and a keyboard below it."""
+    """An open laptop from the front: a lid that leans back, and a keyboard below it."""
     case = casing(dice)
     sketch = Sketch(case)
     half, top = 0.85, dice.between(-0.95, -0.7)
@@ -211,7 +211,7 @@ def television(dice: Dice) -> Sketch:
 
 
 def _tube_television(dice: Dice) -> Sketch:
-    """An old one: a deep box, a bulging screen, knobs at the side, an aerial."""
+    """A tube television: a deep box, a curved screen, knobs at the side, an aerial."""
     case = surface(dice, dice.pick(("wood", "plain")), None)
     sketch = Sketch(case)
     if dice.chance(0.6):

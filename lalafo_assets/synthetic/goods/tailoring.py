@@ -1,6 +1,6 @@
-"""Parts that tops share: the measures of a body, sleeves, openings, prints on the chest.
+"""Parts that tops share: measures, sleeves, necklines and prints on the chest.
 
-Decides how parts of one garment fit each other; refuses to know which garment it is.
+Owns how the parts of one garment fit each other. Does not depend on the garment.
 """
 
 import math
@@ -20,8 +20,8 @@ from lalafo_assets.synthetic.drawing.sketch import (
     Point,
     Sketch,
     arc,
-    flipped,
     mirrored,
+    reflected,
     soft,
     turned,
 )
@@ -37,7 +37,7 @@ class Body:
         self.waist = self.chest * dice.between(0.84, 1.04)
         self.hem = self.waist * dice.between(0.96, 1.16)
         self.top = -0.92
-        self.drop = dice.between(0.07, 0.16)  # how far the shoulder falls
+        self.drop = dice.between(0.07, 0.16)  # from the neck to the shoulder's end
         self.pit = dice.between(-0.5, -0.38)  # height of the armpit
         self.bottom = dice.between(*length)
 
@@ -59,7 +59,7 @@ class Body:
 def sleeves(
     sketch: Sketch, body: Body, dice: Dice, *, length: float, cloth: Material, wide: float = 1.0
 ) -> None:
-    """Both sleeves, below the torso in the painting order; long ones may bend."""
+    """Draw both sleeves; call it before the torso is drawn. Long sleeves may bend."""
     long = length > 0.6
     down = math.radians(dice.between(48, 86) if long else dice.between(25, 70))
     across, along = (-math.sin(down), math.cos(down)), (math.cos(down), math.sin(down))
@@ -77,7 +77,7 @@ def sleeves(
     arm: list[Point] = [root, elbow, outer, inner, fold, pit, (pit[0] * 0.8, pit[1])]
     arm.append((root[0] * 0.8, root[1]))
     tone = dice.between(0.86, 0.97)
-    for points in (arm, flipped(arm)):
+    for points in (arm, reflected(arm)):
         sketch.poly(points, cloth, tone=tone)
         if dice.chance(0.6):
             inset = 0.16 if not long else 0.12
@@ -89,18 +89,18 @@ def sleeves(
 
 
 def armholes(sketch: Sketch, body: Body, cloth: Material) -> None:
-    """The seams where sleeves meet the torso; drawn over it."""
+    """Draw the seams between sleeves and torso; call it after the torso is drawn."""
     seam: list[Point] = [
         (body.shoulder * 0.97, body.top + body.drop),
         (body.shoulder * 0.9, (body.top + body.pit) / 2 + 0.05),
         (body.chest * 0.98, body.pit),
     ]
-    for points in (seam, flipped(seam)):
+    for points in (seam, reflected(seam)):
         sketch.seam(points, cloth, 0.016)
 
 
 def hanger(sketch: Sketch, body: Body, dice: Dice) -> None:
-    """Behind the good, one in five: a bar through the shoulders and a hook."""
+    """Draw a clothes hanger in one of five cases; call it before the garment is drawn."""
     if not dice.chance(0.2):
         return
     ink = dice.pick((BLACK, STEEL, (150, 104, 62), WHITE))
@@ -118,7 +118,7 @@ def between_points(a: Point, b: Point, part: float) -> Point:
 
 
 def neckline(sketch: Sketch, body: Body, dice: Dice, cloth: Material, trim: Colour) -> None:
-    """The opening: the inside of the back, and a rib along a round or pointed front."""
+    """Draw the neckline: the inside of the back, and a rib along a round or pointed front."""
     depth = dice.between(0.1, 0.26)
     inside = shade(cloth.base, 0.55)
     if dice.chance(0.65):
@@ -134,7 +134,7 @@ def neckline(sketch: Sketch, body: Body, dice: Dice, cloth: Material, trim: Colo
 
 
 def artwork(sketch: Sketch, dice: Dice, cloth: Material, centre: Point, size: float) -> None:
-    """A print on the chest: lettering, a badge, a landscape or a number."""
+    """Draw a print on the chest: lettering, a badge, a landscape or a small mark."""
     ink = contrasting(dice, cloth.base)
     x, y = centre
     kind = dice.pick(("letters", "letters", "badge", "scene", "small"))

@@ -2,7 +2,7 @@
 
 from lalafo_assets.synthetic.drawing.materials import WHITE, contrasting, fabric, plain, shade
 from lalafo_assets.synthetic.drawing.rng import Dice
-from lalafo_assets.synthetic.drawing.sketch import Sketch, flipped, mirrored
+from lalafo_assets.synthetic.drawing.sketch import Sketch, mirrored, reflected
 from lalafo_assets.synthetic.goods.tailoring import (
     Body,
     armholes,
@@ -100,7 +100,7 @@ def shirt(dice: Dice) -> Sketch:
         (0.02, open_to + 0.02),
     ]
     collar = cloth if dice.chance(0.85) else plain(WHITE)
-    for points in (flap, flipped(flap)):
+    for points in (flap, reflected(flap)):
         sketch.poly(points, collar, tone=1.08)
         sketch.seam([*points[1:], points[0]], collar)
     for side in (-1, 1):

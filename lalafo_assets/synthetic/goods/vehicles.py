@@ -1,4 +1,4 @@
-"""Drawings of what rolls: cars from the side and the front, bicycles, prams."""
+"""Drawings of vehicles: cars from the side and the front, bicycles, prams."""
 
 from lalafo_assets.synthetic.drawing.materials import (
     BLACK,
@@ -39,7 +39,7 @@ def car(dice: Dice) -> Sketch:
 
 
 def _car_side(dice: Dice) -> Sketch:
-    """Sedan, hatchback, estate or van, by where the roof begins and ends."""
+    """A sedan, hatchback, estate or van, which differ in where the roof begins and ends."""
     skin = _paint(dice)
     sketch = Sketch(skin)
     roof = dice.between(-0.5, -0.36)

@@ -1,4 +1,4 @@
-"""The photo generator: reproducible, balanced, as various as sellers' photos, and spoilt ones."""
+"""The photo generator is reproducible, balanced and varied; and the demo's corrupt photos."""
 
 import hashlib
 import io
@@ -30,7 +30,7 @@ def photos() -> list[GeneratedPhoto]:
     return list(generate(len(CATEGORIES) * 6, seed=7))
 
 
-def opened(photo: GeneratedPhoto) -> Image.Image:
+def open_image(photo: GeneratedPhoto) -> Image.Image:
     return Image.open(io.BytesIO(photo.data))
 
 
@@ -52,10 +52,10 @@ def test_same_seed_gives_same_bytes_also_in_another_process():
 
 
 def test_a_process_pool_makes_the_same_photos(photos: list[GeneratedPhoto]):
-    wanted = plan(8, 7)
+    planned = plan(8, 7)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        made = list(pool.map(render, *zip(*wanted, strict=True)))
-    assert made == photos[:8]
+        rendered = list(pool.map(render, *zip(*planned, strict=True)))
+    assert rendered == photos[:8]
 
 
 def test_categories_are_balanced_and_shuffled(photos: list[GeneratedPhoto]):
@@ -67,10 +67,10 @@ def test_categories_are_balanced_and_shuffled(photos: list[GeneratedPhoto]):
     assert list(generate(0, 3)) == []
 
 
-def test_photos_are_what_they_say_and_no_two_alike(photos: list[GeneratedPhoto]):
+def test_photos_have_the_stated_format_and_are_distinct(photos: list[GeneratedPhoto]):
     assert len({hashlib.sha256(p.data).digest() for p in photos}) == len(photos)
     for photo in photos:
-        image = opened(photo)
+        image = open_image(photo)
         assert image.size == (photo.width, photo.height)
         assert SMALLEST <= max(image.size) <= LARGEST
         assert Image.MIME[image.format or ""] == photo.content_type
@@ -82,7 +82,7 @@ def test_photos_vary_as_sellers_photos_do(photos: list[GeneratedPhoto]):
     kinds = Counter(p.content_type for p in photos)
     assert kinds["image/jpeg"] > 0.8 * len(photos)
     assert set(kinds) == {"image/jpeg", "image/png", "image/webp"}
-    assert {opened(p).getexif().get(0x0112) for p in photos} >= {None, 3, 6, 8}
+    assert {open_image(p).getexif().get(0x0112) for p in photos} >= {None, 3, 6, 8}
     longest = [max(p.width, p.height) for p in photos]
     assert min(longest) < 300 and max(longest) > 1200
     assert any(p.width > p.height for p in photos) and any(p.width < p.height for p in photos)
@@ -101,24 +101,24 @@ def test_an_unknown_category_is_refused():
 
 
 def test_orientation_tag_turns_the_photo_upright():
-    """The stored pixels are turned so that the tag brings back what was drawn."""
-    seed = next(s for s in range(400) if opened(render("lamp", s)).getexif().get(0x0112) == 6)
+    """The stored pixels are rotated, so that the tag restores the drawn orientation."""
+    seed = next(s for s in range(400) if open_image(render("lamp", s)).getexif().get(0x0112) == 6)
     photo = render("lamp", seed)
-    stored = opened(photo)
+    stored = open_image(photo)
     drawn, _ = pixels("lamp", seed, 96)
     stored_wide, drawn_wide = stored.width > stored.height, drawn.shape[1] > drawn.shape[0]
     assert stored.width == stored.height or stored_wide != drawn_wide
 
 
-def test_spoilt_photos_are_spoilt_and_stable():
-    spoilt = corrupt_photos()
-    assert spoilt == corrupt_photos()
-    assert spoilt["empty.jpg"] == b""
-    assert spoilt["page.jpg"].startswith(b"<!DOCTYPE html>")
-    usable_elsewhere = {"old.bmp", "speck.png"}  # readable, but of a kind that is not taken
-    for name in set(spoilt) - usable_elsewhere:
+def test_corrupt_photos_are_unreadable_and_reproducible():
+    corrupt = corrupt_photos()
+    assert corrupt == corrupt_photos()
+    assert corrupt["empty.jpg"] == b""
+    assert corrupt["page.jpg"].startswith(b"<!DOCTYPE html>")
+    readable = {"old.bmp", "speck.png"}  # readable, but of a format or size that is refused
+    for name in set(corrupt) - readable:
         with pytest.raises((OSError, Image.DecompressionBombError)):
-            Image.open(io.BytesIO(spoilt[name])).load()
+            Image.open(io.BytesIO(corrupt[name])).load()
 
 
 @pytest.mark.parametrize("name", ["lying.jpg", "lying.png"])
