@@ -27,9 +27,7 @@ from ops.types import AdKey
 ADS = 200
 TIMES = 20  # executions of each list and statistics statement
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
-_BEFORE_GENERIC = (
-    6  # PostgreSQL makes five custom plans of a prepared statement, then a generic one
-)
+_BEFORE_GENERIC = 6  # executions: five custom plans of a prepared statement, then a generic one
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def measure_lookup(servers: Servers, rows: int) -> dict[str, Any]:
         LalafoError: the plan reads a whole table.
     """
     url = servers.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    dice = random.Random(5)  # noqa: S311 - a bench's choice is no secret
+    dice = random.Random(5)  # noqa: S311 - not a secret
     lookups = [
         parameters(AdKey(CATALOG, ad_id(dice.randrange(rows))), "http://dagster.example")
         for _ in range(min(ADS, rows))

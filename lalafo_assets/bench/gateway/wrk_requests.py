@@ -38,7 +38,7 @@ def peer_requests(ads: Sequence[PlannedAd], *, host: str) -> Iterator[Request]:
 
 def read_requests(ad_ids: Sequence[str], count: int, *, seed: int = 11) -> Iterator[Request]:
     """GET existing ads, each chosen at random."""
-    dice = random.Random(seed)  # noqa: S311 - a bench's choice is no secret
+    dice = random.Random(seed)  # noqa: S311 - not a secret
     for _ in range(count):
         yield Request("GET", f"/v1/ads/{CATALOG}/{quote(dice.choice(ad_ids))}")
 

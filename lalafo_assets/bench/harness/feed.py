@@ -82,7 +82,9 @@ def wait_until_done(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait until all ads are done, or none was for STALLED_S: ads missing then count as lost.
+    """Wait until all ads are done, or until the count has not changed for STALLED_S.
+
+    Ads that are not done then count as lost.
 
     Raises:
         LalafoError: no ad was done within STALLED_S.

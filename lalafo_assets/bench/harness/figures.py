@@ -20,7 +20,7 @@ class AdTiming:
     ad_id: str
     photos: int
     kafka_at: float  # the record's timestamp: when the producer sent it
-    committed_at: float | None  # taken after the commit; None if the session was killed before
+    committed_at: float | None  # taken after the commit; None if a kill prevented it
     run_id: str = ""
     stages_ms: Mapping[str, float] = field(default_factory=dict)  # by STAGES
 

@@ -61,7 +61,7 @@ def main() -> None:
             "bootstrap.servers": task["bootstrap"],
             "acks": "all",
             "linger.ms": 0,
-            "partitioner": "murmur2_random",  # as Kafka's own clients
+            "partitioner": "murmur2_random",  # as in Kafka's Java client
         }
     )
     producer.list_topics(task["topic"], timeout=FLUSH_S)  # connects before the clock starts
