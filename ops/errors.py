@@ -1,24 +1,25 @@
-"""The one exception tree, and the reason codes of everything that can be refused.
+"""The exception classes of the project, and the reason codes for rejected events and photos.
 
     LalafoError
-    ├── RetryableError         infrastructure is away or busy: wait and try again
+    ├── RetryableError         infrastructure is unavailable or busy: wait and retry
     ├── BadInputError          this event or photo can't be used; carries a Reason
     ├── ConfigurationError     a setting, file or release is wrong: a person must act
     ├── StoredObjectError      a stored object is missing or damaged: restore or fetch it again
-    ├── LeaseLostError         another session owns the partition: commit nothing of it
-    ├── ReleaseChangedError    the release set in force moved: compute again, then commit
-    └── PhotosGoneError        a photo was swept away meanwhile: load it again, then commit
+    ├── LeaseLostError         another session owns the partition: commit nothing from it
+    ├── NotReadyError          a precondition of the request is not met yet
+    ├── ReleaseChangedError    the active releases changed: score again, then commit
+    └── PhotosGoneError        a photo was deleted in the meantime: load it again, then commit
 
-A bad item becomes a failure row with its reason; bad infrastructure raises.
+A bad item becomes a failure row with its reason. Bad infrastructure raises an exception.
 """
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why an event or a photo could not be used. Stored in `failures.reason`; never renamed."""
+    """Why an event or a photo could not be used. Stored in `failures.reason`: never rename one."""
 
-    # events: the whole record is refused and kept as a dead letter
+    # events: the whole record is rejected and stored as a dead letter
     EVENT_EMPTY = "event_empty"
     EVENT_NOT_JSON = "event_not_json"
     EVENT_NOT_OBJECT = "event_not_object"
@@ -31,7 +32,7 @@ class Reason(StrEnum):
     EVENT_TOO_MANY_PHOTOS = "event_too_many_photos"
     EVENT_KEY_MISMATCH = "event_key_mismatch"
 
-    # the stream itself
+    # reading the topic
     STREAM_OFFSET_OUT_OF_LOG = "stream_offset_out_of_log"
 
     # fetching a photo
@@ -42,12 +43,12 @@ class Reason(StrEnum):
     FETCH_TOO_LARGE = "fetch_too_large"
     FETCH_TOO_MANY_REDIRECTS = "fetch_too_many_redirects"
     FETCH_NOT_FOUND = "fetch_not_found"
-    FETCH_HTTP_ERROR = "fetch_http_error"  # 5xx, 429 and the like
-    FETCH_HTTP_REFUSED = "fetch_http_refused"  # 401, 403 and every other answer that will stay
+    FETCH_HTTP_ERROR = "fetch_http_error"  # temporary: 5xx, 429 and similar
+    FETCH_HTTP_REFUSED = "fetch_http_refused"  # permanent: 401, 403 and every other status
     FETCH_NOT_A_PHOTO = "fetch_not_a_photo"
     FETCH_UNKNOWN_SHA256 = "fetch_unknown_sha256"
 
-    # reading a photo
+    # decoding a photo
     PHOTO_EMPTY = "photo_empty"
     PHOTO_UNKNOWN_FORMAT = "photo_unknown_format"
     PHOTO_TRUNCATED = "photo_truncated"
@@ -59,15 +60,15 @@ class Reason(StrEnum):
 TEMPORARY_REASONS = frozenset(
     {Reason.FETCH_UNREACHABLE, Reason.FETCH_TIMEOUT, Reason.FETCH_HTTP_ERROR}
 )
-"""Reasons that may pass by themselves: the day's `ad_photos` asset tries these photos again."""
+"""Reasons that may clear without a change: the day's `ad_photos` asset retries these photos."""
 
 
 class LalafoError(Exception):
-    """The root: catch this at a process's edge, something narrower everywhere else."""
+    """Base class. Catch it at a process's entry point, and a narrower class everywhere else."""
 
 
 class RetryableError(LalafoError):
-    """Infrastructure is away or busy; the same call may succeed later."""
+    """Infrastructure is unavailable or busy; the same call may succeed later."""
 
 
 class ConfigurationError(LalafoError):
@@ -75,14 +76,14 @@ class ConfigurationError(LalafoError):
 
 
 class StoredObjectError(LalafoError):
-    """A stored object is missing, or its bytes are not those that its name says."""
+    """A stored object is missing, or its bytes do not match the digest in its name."""
 
 
 class LeaseLostError(LalafoError):
-    """Epochs that this session commits under are no longer in force; nothing was committed.
+    """An epoch that the session commits under is no longer current; nothing was committed.
 
     Args:
-        partitions: those that another session has taken over.
+        partitions: the partitions that another session has acquired.
     """
 
     def __init__(self, partitions: frozenset[int], detail: str) -> None:
@@ -91,15 +92,15 @@ class LeaseLostError(LalafoError):
 
 
 class NotReadyError(LalafoError):
-    """What was asked for is refused until something else is done; the message says what."""
+    """The request is rejected until something else is done; the message says what."""
 
 
 class ReleaseChangedError(LalafoError):
-    """The batch was computed for another release set than is in force; nothing was committed."""
+    """The batch was scored under releases that are not the active ones; nothing was committed."""
 
 
 class PhotosGoneError(LalafoError):
-    """A photo that the batch found stored is stored no more; nothing was committed."""
+    """A stored photo that the batch refers to has been deleted; nothing was committed."""
 
 
 class BadInputError(LalafoError):
@@ -107,7 +108,7 @@ class BadInputError(LalafoError):
 
     Args:
         reason: the stable code.
-        detail: what came and what was expected; never a secret, never image bytes.
+        detail: what was received and what was expected; never a secret, never image bytes.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -117,5 +118,5 @@ class BadInputError(LalafoError):
 
     @property
     def temporary(self) -> bool:
-        """Whether the same input may be usable later."""
+        """Whether a retry of the same input may succeed later."""
         return self.reason in TEMPORARY_REASONS

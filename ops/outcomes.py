@@ -1,6 +1,6 @@
-"""What became of a batch of events: everything that one commit writes.
+"""The results of a batch of events: everything that one commit writes.
 
-Decides the shape that the scoring hands to the commit; refuses to know tables.
+Owns the records that scoring passes to the commit. Does not depend on the database tables.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,14 +30,14 @@ class Receipt:
     partition: int
     offset: int
     day: date  # UTC, of the ad's first event: the partition of a new ad
-    kafka_at: datetime  # Kafka's timestamp, or the time of receipt where that is impossible
-    received_at: datetime  # by our clock, when the record was polled
-    timestamp_trusted: bool
+    kafka_at: datetime  # Kafka's timestamp, or `received_at` where that is out of range
+    received_at: datetime  # when the record was polled, by the session's clock
+    timestamp_trusted: bool  # False where Kafka's timestamp was out of range
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoOutcome:
-    """One photo of one ad: `sha256`, or why there is none."""
+    """One photo of one ad: its `sha256`, or the failure."""
 
     ref: PhotoRef
     sha256: bytes | None
@@ -46,32 +46,32 @@ class PhotoOutcome:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Where an ad's milliseconds went; what is left of its latency was waiting for its turn and
-    the commit."""
+    """Milliseconds that an ad spent in each stage. The rest of its latency was spent waiting to
+    be admitted, and in the commit."""
 
-    fetch_ms: float = 0.0  # until the last photo's bytes were here
+    fetch_ms: float = 0.0  # until the last photo was downloaded
     photos_ms: float = 0.0  # check, rendition, store, decode
-    queued_ms: float = 0.0  # ready, and the model was busy
-    embed_ms: float = 0.0  # of the batch that it was in
+    queued_ms: float = 0.0  # loaded, and waiting for the model
+    embed_ms: float = 0.0  # of the whole batch that the ad was in
     predict_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class AdOutcome:
-    """An event's ad, as the commit is to write it."""
+    """The result of one event, as the commit writes it to the ad."""
 
     event: AdEvent
     receipt: Receipt
     status: AdStatus
     photos: tuple[PhotoOutcome, ...] = ()
     predictions: Mapping[str, tuple[Prediction, ...]] = field(default_factory=dict)
-    """By the release's name."""
+    """Predictions by release name."""
     times: StageTimes = StageTimes()
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that is no event, kept with its reason."""
+    """A record that is not a valid event, with the reason."""
 
     record: StreamRecord
     receipt: Receipt
@@ -90,41 +90,41 @@ class PhotoEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All that one commit writes; empty lists are fine."""
+    """Everything that one commit writes; any of the collections may be empty."""
 
-    releases: tuple[str, ...]  # the set that this was computed for: live first
+    releases: tuple[str, ...]  # the active releases that scored the batch: the live one first
     ads: tuple[AdOutcome, ...] = ()
-    superseded: int = 0  # events that a higher revision, here or held, made void
+    superseded: int = 0  # events that a higher revision, in the batch or stored, made stale
     dead_letters: tuple[DeadLetter, ...] = ()
     renditions: tuple[Rendition, ...] = ()
     embeddings: tuple[PhotoEmbedding, ...] = ()
-    partitions: frozenset[int] = frozenset()  # that these were read from
-    next_offsets: Mapping[int, int] = field(default_factory=dict)  # of those that move
+    partitions: frozenset[int] = frozenset()  # the partitions that the events were read from
+    next_offsets: Mapping[int, int] = field(default_factory=dict)  # of partitions that advance
 
     @property
-    def places(self) -> Iterator[Receipt]:
-        """Where what is written here came from; superseded events have none."""
+    def receipts(self) -> Iterator[Receipt]:
+        """The receipts of the ads and dead letters; superseded events are not among them."""
         yield from (ad.receipt for ad in self.ads)
         yield from (letter.receipt for letter in self.dead_letters)
 
     @property
     def events(self) -> int:
-        """How many records came in: every one is an ad, superseded or a dead letter."""
+        """The number of records read: each is an ad, superseded or a dead letter."""
         return len(self.ads) + self.superseded + len(self.dead_letters)
 
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What a commit changed."""
+    """The result of a commit."""
 
-    accepted: Mapping[AdKey, date]  # the ads it wrote, each with the day that it belongs to
-    committed_at: datetime  # seen after the commit
-    messages: tuple["OutboxMessage", ...] = ()  # committed, and still to be published
+    accepted: Mapping[AdKey, date]  # the ads that were written, each with its day
+    committed_at: datetime  # read after the commit
+    messages: tuple["OutboxMessage", ...] = ()  # committed to the outbox, not published yet
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """What must reach Kafka because a transaction committed."""
+    """A Kafka message that a committed transaction wrote to the outbox."""
 
     id: int
     topic: str

@@ -13,7 +13,7 @@ from typing import Any
 from ops.errors import Reason
 
 ProgressCallback = Callable[[str], object]
-"""Called with one line for people at each step of long work."""
+"""Called with one line of text at each step of a long operation."""
 
 
 class EventKind(StrEnum):
@@ -22,18 +22,18 @@ class EventKind(StrEnum):
 
 
 class AdStatus(StrEnum):
-    """What became of an ad's highest revision."""
+    """The state of an ad's highest revision."""
 
     SCORED = "scored"  # at least one photo was usable
-    UNSCORED = "unscored"  # every photo failed; each has its row in `failures`
-    NO_PHOTOS = "no_photos"  # the event named none
+    UNSCORED = "unscored"  # every photo failed; each has a row in `failures`
+    NO_PHOTOS = "no_photos"  # the event lists no photos
     DELETED = "deleted"  # a tombstone
-    RECEIVED = "received"  # accepted, and to be scored (again): the same revision counts once more
+    RECEIVED = "received"  # accepted, not scored yet: an event of the same revision is processed
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
-    """One Kafka record, as it came."""
+    """One Kafka record, as it was read."""
 
     topic: str
     partition: int
@@ -46,15 +46,15 @@ class StreamRecord:
 
 @dataclass(frozen=True, slots=True)
 class PhotoRef:
-    """Where an event says a photo is: exactly one of the two is set."""
+    """A photo as an event refers to it: exactly one of the two fields is set."""
 
     url: str | None = None
-    sha256: bytes | None = None  # 32 bytes, of the photo's own bytes
+    sha256: bytes | None = None  # 32 bytes, the digest of the photo's bytes
 
 
 @dataclass(frozen=True, slots=True)
 class AdKey:
-    """The marketplace's own key."""
+    """The marketplace's key of an ad."""
 
     catalog: str
     ad_id: str
@@ -70,11 +70,11 @@ class AdEvent:
     key: AdKey
     kind: EventKind
     event_id: str
-    revision: int  # int64; the higher wins, an equal one changes nothing
+    revision: int  # int64; the highest wins, an equal one is ignored
     occurred_at: datetime  # UTC, by the seller system's clock
     title: str = ""
     description: str = ""
-    category: str | None = None  # as the seller filed it: a label, where there is one
+    category: str | None = None  # the seller's category: a label, where there is one
     price: Decimal | None = None
     currency: str | None = None
     photos: tuple[PhotoRef, ...] = ()
@@ -82,8 +82,8 @@ class AdEvent:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """What is stored of a photo and what both lanes compute from: an upright RGB JPEG, longest
-    side at most 640 pixels, without metadata."""
+    """What is stored of a photo, and the input of the stream and of backfills: an upright RGB
+    JPEG, longest side at most 640 pixels, without metadata."""
 
     photo_sha256: bytes  # of the source bytes: the photo's identity
     sha256: bytes  # of `data`
@@ -91,7 +91,7 @@ class Rendition:
     width: int
     height: int
     source_format: str  # "jpeg", "png", "webp", "gif", "avif"
-    source_width: int  # pixels, as the header says, before orientation
+    source_width: int  # pixels, from the header, before orientation
     source_height: int
     source_bytes: int
 
@@ -106,12 +106,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One task's answer for one ad under one release."""
+    """One task's prediction for one ad under one release."""
 
     task: str
     label: str
     score: float  # in [0, 1]
-    details: dict[str, Any] = field(default_factory=dict)  # JSON; the task's own
+    details: dict[str, Any] = field(default_factory=dict)  # JSON; the keys depend on the task
 
 
 UtcDay = date

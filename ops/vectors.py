@@ -1,7 +1,7 @@
-"""The array that rooms share, apart from the nouns in `types.py`: those start without numpy."""
+"""The array type of embeddings, apart from `ops.types`, which imports no numpy."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Embeddings = NDArray[np.float16]
-"""(N, D) float16, unit rows as rounded to halfvec, input order, CPU."""
+"""(N, D) float16 on the CPU: unit rows, rounded as in a halfvec column, in input order."""

@@ -1,9 +1,12 @@
-"""What is at work in a session: which events came in, and which offsets may be committed.
+"""Tracks the events that a session processes, and the offsets that it may commit.
 
-Decides three things. How much is in flight at once, in photos, so that memory stays flat however
-far behind a session is. That two events of one ad are never at work together: later ones wait, and
-the highest revision among them stands for all. And how far a partition's offset may move: up to
-the first event that is not done, so that ads overtake a slow one and none is stepped over.
+Owns three rules:
+
+- The number of photos in flight is limited, so that memory use does not grow with the lag.
+- Two events of one ad are never processed at the same time. Later events wait, and only the
+  highest revision among them is processed.
+- A partition's offset advances up to its first unfinished event. Ads can overtake a slow one,
+  and no event is skipped.
 """
 
 import threading
@@ -17,7 +20,7 @@ from ops.types import AdEvent, AdKey
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """A partition, as held now; what was read under an earlier one is void."""
+    """A partition with the epoch of its lease; work read under an earlier epoch is stale."""
 
     partition: int
     epoch: int
@@ -25,7 +28,7 @@ class Ownership:
 
 @dataclass(slots=True, eq=False)
 class AdWork:
-    """One ad at work: its newest event, and those that it stands for."""
+    """An ad in process: its newest event, and the receipts of the events that it supersedes."""
 
     event: AdEvent
     receipt: Receipt
@@ -34,13 +37,13 @@ class AdWork:
 
     @property
     def weight(self) -> int:
-        """In photos; an ad without any counts as one."""
+        """The number of photos; an ad without photos counts as one."""
         return max(1, len(self.event.photos))
 
     def absorb(self, later: "AdWork") -> "AdWork":
-        """The work that stands for both: the higher revision, the earlier of equal ones.
+        """Merge with a later event: the higher revision wins, the earlier of equal revisions.
 
-        The day is that of the first event, whichever revision wins.
+        The day is always that of the earlier event.
         """
         winner, loser = (
             (self, later) if later.event.revision <= self.event.revision else (later, self)
@@ -52,7 +55,7 @@ class AdWork:
 
 @dataclass(slots=True, eq=False)
 class SettledWork:
-    """An event that needs no scoring: a dead letter, or one whose revision is held already."""
+    """An event that needs no scoring: a dead letter, or one whose revision is already stored."""
 
     receipt: Receipt
     owner: Ownership
@@ -63,7 +66,7 @@ Work = AdWork | SettledWork
 
 
 class _Log:
-    """One partition's offsets: in the order in which they came, and which are done."""
+    """The offsets of one partition: those not committed yet in order, and those finished."""
 
     def __init__(self, owner: Ownership) -> None:
         self.owner = owner
@@ -71,7 +74,7 @@ class _Log:
         self.done: set[int] = set()
 
     def after(self, finished: frozenset[int]) -> int | None:
-        """The first offset not done once these are; None if nothing moves."""
+        """The first unfinished offset once these are finished; None if it stays where it is."""
         following = None
         for offset in self.open:
             if offset not in self.done and offset not in finished:
@@ -86,14 +89,14 @@ class _Log:
 
 
 class Admission:
-    """Safe to use from every stage's thread.
+    """The events in process; safe to use from the thread of any stage.
 
     Args:
-        most_photos: in flight at once; a single ad may exceed it.
+        max_photos: the limit of photos in flight; a single ad may exceed it.
     """
 
-    def __init__(self, most_photos: int) -> None:
-        self.most_photos = most_photos
+    def __init__(self, max_photos: int) -> None:
+        self.max_photos = max_photos
         self._changed = threading.Condition()
         self._logs: dict[int, _Log] = {}
         self._working: dict[AdKey, AdWork] = {}
@@ -102,76 +105,81 @@ class Admission:
 
     @property
     def photos(self) -> int:
-        """In flight, waiting ones included."""
+        """The number of photos in flight, including those of waiting ads."""
         return self._photos
 
     @property
     def events(self) -> int:
-        """Read and not yet committed."""
+        """The number of events that were admitted and are not committed yet."""
         with self._changed:
             return sum(len(log.open) - len(log.done) for log in self._logs.values())
 
     def owned(self) -> dict[int, int]:
-        """Our partitions, with their epochs."""
+        """The session's partitions, with their epochs."""
         with self._changed:
             return {partition: log.owner.epoch for partition, log in self._logs.items()}
 
     def own(self, owner: Ownership) -> list[AdWork]:
-        """A partition was taken; what was read of it under an earlier epoch is void.
+        """Add an acquired partition; work read from it under an earlier epoch becomes stale.
 
-        Returns what `disown` does: it may have been lost and taken again in one look.
+        Returns:
+            The same as `disown`: the partition may have been lost and acquired again since the
+            session last followed its membership.
         """
         with self._changed:
-            following = self.disown(owner.partition)
+            unblocked = self.disown(owner.partition)
             self._logs[owner.partition] = _Log(owner)
-            return following
+            return unblocked
 
     def disown(self, partition: int) -> list[AdWork]:
-        """A partition is no longer ours: what was read from it is void.
+        """Remove a partition; work read from it becomes stale. A repeated call does nothing.
 
-        Returns the ads of other partitions that waited for a void one, to begin now.
+        Returns:
+            The ads of other partitions that waited for a stale one, to be started now.
         """
         with self._changed:
             log = self._logs.pop(partition, None)
             if log is None:
                 return []
             for key, queue in list(self._waiting.items()):
-                kept = deque(work for work in queue if work.owner != log.owner)
+                remaining = deque(work for work in queue if work.owner != log.owner)
                 self._photos -= sum(work.weight for work in queue if work.owner == log.owner)
-                self._waiting[key] = kept
-            is_stale = [work for work in self._working.values() if work.owner == log.owner]
-            return self._end(is_stale)
+                self._waiting[key] = remaining
+            stale = [work for work in self._working.values() if work.owner == log.owner]
+            return self._end(stale)
 
     def owner(self, partition: int) -> Ownership | None:
-        """How a partition is held; None where it is not ours."""
+        """The ownership of a partition; None where the session does not own it."""
         with self._changed:
             log = self._logs.get(partition)
             return None if log is None else log.owner
 
     def is_stale(self, work: Work) -> bool:
-        """Whether the partition that this was read from has gone since."""
+        """Whether the session has lost or released the work's partition since it was read."""
         return self.owner(work.owner.partition) != work.owner
 
     def busy(self, partition: int) -> bool:
-        """Whether anything of a partition is not committed yet."""
+        """Whether a partition has events that are not committed yet."""
         with self._changed:
             log = self._logs.get(partition)
             return log is not None and bool(log.open)
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Whether another ad may come in; waits for it."""
+        """Wait until another ad may be admitted; False when the timeout expires first."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._photos < self.most_photos, timeout_s)
+            return self._changed.wait_for(lambda: self._photos < self.max_photos, timeout_s)
 
     def admit(self, work: Work) -> AdWork | None:
-        """Note an event; the ad to begin now, None where it waits for an earlier event of it.
+        """Add an event. Offsets of a partition must be added in ascending order.
 
-        A settled event is noted alone, a void one not at all. Offsets of a partition come in
-        ascending order.
+        Only the offset of a settled event is recorded. A stale event is ignored.
+
+        Returns:
+            The ad to start now; None where it waits for an earlier event of the same ad.
         """
         with self._changed:
             if self.is_stale(work):
-                return None  # a commit found the partition lost since this was read
+                return None  # a commit found that the partition was lost since this was read
             self._logs[work.owner.partition].open.append(work.receipt.offset)
             if isinstance(work, SettledWork):
                 return None
@@ -181,7 +189,7 @@ class Admission:
                 self._photos += work.weight
                 return work
             queue = self._waiting.setdefault(key, deque())
-            # An ad is on one partition, unless the producer's partitioner has changed.
+            # All events of an ad are on one partition, unless the producer changed its partitioner.
             if queue and queue[-1].owner == work.owner:
                 earlier = queue.pop()
                 self._photos -= earlier.weight
@@ -191,17 +199,19 @@ class Admission:
             return None
 
     def next_offsets(self, works: Iterable[Work]) -> dict[int, int]:
-        """How far each partition's offset may move in the commit of these."""
+        """The offsets to commit together with these works; partitions that stay are left out."""
         with self._changed:
-            moved = {
+            following = {
                 partition: self._logs[partition].after(frozenset(offsets))
                 for partition, offsets in _offsets(works).items()
                 if partition in self._logs
             }
-            return {partition: offset for partition, offset in moved.items() if offset is not None}
+            return {
+                partition: offset for partition, offset in following.items() if offset is not None
+            }
 
     def finish(self, works: Iterable[Work]) -> list[AdWork]:
-        """These are committed; the ads that waited for them, to begin now."""
+        """Mark works as committed; returns the ads that waited for them, to be started now."""
         works = list(works)
         with self._changed:
             for partition, offsets in _offsets(works).items():
@@ -210,8 +220,8 @@ class Admission:
             return self._end(works)
 
     def _end(self, works: Iterable[Work]) -> list[AdWork]:
-        """Let go of these; the ads that waited for them."""
-        following = []
+        """Remove works; returns the ads that waited for them."""
+        unblocked = []
         for work in works:
             if not isinstance(work, AdWork) or self._working.get(work.event.key) is not work:
                 continue
@@ -220,16 +230,17 @@ class Admission:
             queue = self._waiting.get(work.event.key)
             if queue:
                 later = self._working[work.event.key] = queue.popleft()
-                following.append(later)
+                unblocked.append(later)
             if not queue:
                 self._waiting.pop(work.event.key, None)
         self._changed.notify_all()
-        return following
+        return unblocked
 
 
 def _offsets(works: Iterable[Work]) -> Mapping[int, list[int]]:
-    found: dict[int, list[int]] = {}
+    """The offsets of the works by partition, including those of superseded events."""
+    offsets: dict[int, list[int]] = {}
     for work in works:
-        places = [work.receipt, *(work.superseded if isinstance(work, AdWork) else ())]
-        found.setdefault(work.owner.partition, []).extend(place.offset for place in places)
-    return found
+        receipts = [work.receipt, *(work.superseded if isinstance(work, AdWork) else ())]
+        offsets.setdefault(work.owner.partition, []).extend(r.offset for r in receipts)
+    return offsets

@@ -1,7 +1,7 @@
-"""The stage of a session that loads photos: every ad on its own, many side by side.
+"""The photo stage of a session: loads the photos of each ad in a task of its own.
 
-Decides that a slow photo holds up its own ad alone, and that nothing goes on being loaded for a
-partition that is no longer ours. What loading is, its port knows.
+A slow photo delays only its own ad. Loading is cancelled for partitions that the session no
+longer owns. Does not depend on how photos are loaded: the `PhotoLoading` port does that.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from ops.session.state import LoadedWork, SessionState
 
 
 class Photos:
-    """Loads the photos of every ad that was begun, each on its own, on an event loop."""
+    """Loads the photos of the started ads concurrently on an event loop."""
 
     def __init__(self, state: SessionState) -> None:
         self.state = state
@@ -29,7 +29,7 @@ class Photos:
         asyncio.run(self._serve())
 
     def begin(self, works: Iterable[AdWork]) -> None:
-        """Load these ads' photos; those without any go straight on. From any thread."""
+        """Load the photos of these ads; ads without photos go to the model at once. Thread-safe."""
         for work in works:
             if not work.event.photos:
                 self._loaded(work, LoadedPhotos({}))
@@ -38,17 +38,17 @@ class Photos:
             self._call(self._start, work)
 
     def drop_stale(self) -> None:
-        """Stop loading for partitions that are no longer ours. From any thread."""
+        """Stop loading for partitions that the session no longer owns. Thread-safe."""
         self._call(self._cancel_stale)
 
     def stop(self) -> None:
-        """Wake the loop, so that it sees the session's end. From any thread."""
+        """Wake the loop, so that it sees the end of the session. Thread-safe."""
         self._open.set()
         if self._loop is not None:
             self._call(self._stop.set)
 
     def _call(self, act: Callable[..., object], *args: object) -> None:
-        """On the loop; nothing where it has ended, or never began."""
+        """Call on the loop; does nothing where the loop has ended or was never started."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # closed: the session has ended
                 self._loop.call_soon_threadsafe(act, *args)
@@ -86,17 +86,17 @@ class Photos:
 
     async def _load(self, work: AdWork) -> None:
         state = self.state
-        waits = state.waits("photos")
+        delays = state.delays("photos")
         while not state.admission.is_stale(work):
             try:
                 photos = await state.ports.photos.load(work.event.photos, state.scorer.backbones)
             except RetryableError as error:
-                await asyncio.sleep(next(waits)(error))
+                await asyncio.sleep(next(delays)(error))
                 continue
-            state.away.pop("photos", None)
+            state.outages.pop("photos", None)
             self._loaded(work, photos)
             return
-        state.away.pop("photos", None)
+        state.outages.pop("photos", None)
 
     def _loaded(self, work: AdWork, photos: LoadedPhotos) -> None:
         ad = LoadedAd(work.event, work.receipt, photos)

@@ -1,14 +1,14 @@
-"""The session: ads flow through four stages side by side, until it is told to leave.
+"""The session: a pipeline of four concurrent stages that scores ads until it is asked to leave.
 
-    intake   polls Kafka, reads events, admits them       (a thread)
-    photos   fetches, checks, stores and decodes          (an event loop, and its decoders)
-    model    embeds and predicts what has queued          (a thread)
-    commit   writes what has queued, offsets with it      (a thread)
+    intake   polls Kafka, parses events, admits them               (a thread)
+    photos   fetches, checks, stores and decodes photos            (an event loop and decoders)
+    model    embeds and predicts the queued ads                    (a thread)
+    commit   writes the queued ads and offsets in one transaction  (a thread)
 
-Decides the order in which a session lives and ends. What makes a loss impossible is in the stages:
-dead letters are out before the commit that steps over them, and offsets move in the commit itself.
-What is in flight is bounded where it comes in, so Kafka waits, not memory. Knows neither who
-started it nor what Kafka and PostgreSQL are: its ports do.
+Owns the start and the shutdown of the stages. The stages prevent the loss of events: dead letters
+are published before the commit that skips them, and offsets advance in that commit. Admission
+limits what is in flight, so that a backlog stays in Kafka and not in memory. Does not depend on
+Kafka, PostgreSQL or the process that starts it: the ports connect it to them.
 """
 
 import threading
@@ -22,25 +22,25 @@ from ops.session.stages import Commit, Intake, Model
 from ops.session.state import SessionState
 from ops.session.tally import Tally
 
-_LOOK_S = 0.05
+_CHECK_EVERY_S = 0.05
 _GRACEFUL_SHUTDOWN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A session at one moment, for metrics and people."""
+    """The state of a session at one moment, for metrics and reports."""
 
-    partitions: Mapping[int, int]  # ours, with their epochs
-    events_in_flight: int  # read and not committed
+    partitions: Mapping[int, int]  # the session's partitions, with their epochs
+    events_in_flight: int  # admitted and not committed
     photos_in_flight: int
     ads_at_photos: int
     ads_at_model: int
     batches_at_commit: int
-    waiting_for_s: Mapping[str, float]  # what is away, and for how long
+    waiting_for_s: Mapping[str, float]  # unavailable dependencies, and for how long
 
 
 class Session:
-    """One session; `run` once."""
+    """One session; call `run` once."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class Session:
         report: Callable[[Tally], None],
         keep_going: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Loads the releases in force; raises what that raises.
+        """Load the active releases; errors of `ports.scorer` are raised to the caller.
 
         Args:
-            report: called by `run`'s own thread, with what was done since the last report.
-            keep_going: False where the session shall end politely.
+            report: called in the thread of `run` with the counts since the last report.
+            keep_going: returns False to ask for a graceful shutdown.
         """
         self.ports = ports
         self.policy = policy
@@ -64,12 +64,16 @@ class Session:
         self._photos = Photos(self.state)
 
     def run(self) -> Tally:
-        """Work until told to leave, then end in order; everything done, as one tally.
+        """Run until the session leaves, then shut down gracefully.
 
-        An exception in the caller's thread (an interrupt) ends it in the same order first.
+        An exception in the caller's thread (an interrupt) shuts the session down in the same
+        order before it is raised.
+
+        Returns:
+            The counts of the whole session.
 
         Raises:
-            RetryableError: an outage outlasted `policy.outage_s`.
+            RetryableError: an outage lasted longer than `policy.outage_s`.
         """
         state, begin = self.state, self._photos.begin
         stages = {
@@ -95,13 +99,13 @@ class Session:
             self._photos.stop()
             for thread in threads:
                 thread.join()
-            self._tell()
+            self._send_report()
         if state.error is not None:
             raise state.error
         return state.total
 
     def snapshot(self) -> Snapshot:
-        """How things are now; from any thread."""
+        """The current state. Thread-safe."""
         state, now = self.state, time.monotonic()
         return Snapshot(
             partitions=state.admission.owned(),
@@ -110,7 +114,7 @@ class Session:
             ads_at_photos=len(self._photos),
             ads_at_model=len(state.loaded),
             batches_at_commit=len(state.scored),
-            waiting_for_s={what: now - since for what, since in dict(state.away).items()},
+            waiting_for_s={what: now - since for what, since in dict(state.outages).items()},
         )
 
     def _run_stage(self, run: Callable[[], None]) -> None:
@@ -118,28 +122,28 @@ class Session:
             run()
 
     def _watch(self) -> None:
-        """Look after the stages, and tell what they did."""
-        policy, state, told_at = self.policy, self.state, time.monotonic()
-        asked_at: float | None = None
-        while not state.ended.wait(_LOOK_S):
+        """Watch for the end of the session, and report the counts at intervals."""
+        policy, state, reported_at = self.policy, self.state, time.monotonic()
+        leaving_since: float | None = None
+        while not state.ended.wait(_CHECK_EVERY_S):
             now = time.monotonic()
             if not self._keep_going() or self._idle(now):
                 self.ports.membership.leave()
-                asked_at = now if asked_at is None else asked_at
-            if asked_at is not None and now - asked_at > _GRACEFUL_SHUTDOWN_S:
-                return  # something is away: what was begun is read again by the next session
-            if now - told_at >= policy.report_every_s:
-                self._tell()
-                told_at = now
+                leaving_since = now if leaving_since is None else leaving_since
+            if leaving_since is not None and now - leaving_since > _GRACEFUL_SHUTDOWN_S:
+                return  # a dependency is unavailable: the next session reads these events again
+            if now - reported_at >= policy.report_every_s:
+                self._send_report()
+                reported_at = now
 
     def _idle(self, now: float) -> bool:
-        """Whether nothing came for too long; one that stands by waits for its turn."""
+        """Whether no record came for `policy.idle_s`; False for a standby without partitions."""
         idle_s, state = self.policy.idle_s, self.state
         if idle_s is None or now - state.last_seen < idle_s:
             return False
         return bool(state.admission.owned()) and state.admission.events == 0
 
-    def _tell(self) -> None:
+    def _send_report(self) -> None:
         recent = self.state.recent()
         if recent.events:
             self._report(recent)

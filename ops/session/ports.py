@@ -1,7 +1,7 @@
-"""What a session needs of the outside world, and how it works: ports and policy.
+"""The ports of a session, as protocols, and its policy.
 
-Decides the contracts that `resources/` fulfils, and in memory
-`tests/unit/ops/session/test_pipeline.py`.
+Owns the contracts between a session and its environment. `resources/` implements them, and
+`tests/support/session_world.py` implements them in memory.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
 
 @dataclass(frozen=True, slots=True)
 class PartitionAssigned:
-    """A partition is ours, to be read from an offset on."""
+    """The session has acquired a partition, to be read from `offset` on."""
 
     owner: Ownership
     offset: int
@@ -25,53 +25,53 @@ class PartitionAssigned:
 
 @dataclass(frozen=True, slots=True)
 class PartitionRevoked:
-    """A partition is to be given up; `lost`: another session has it already."""
+    """The session must release a partition; `lost`: another session owns it already."""
 
     partition: int
     lost: bool = False
 
 
 class EventStream(Protocol):
-    """The partitions that this session owns; used by the intake's thread alone."""
+    """The records of the session's partitions; used only in the thread of the intake."""
 
     def assign(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions from these offsets, in place of what was read before."""
+        """Read these partitions from these offsets; replaces the assignment before."""
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         """The next records, ascending within a partition; [] where none came in time.
 
-        What nobody polls stays with Kafka: back-pressure is not to poll.
+        The session applies back-pressure by not polling: records then stay in Kafka.
         """
 
 
 class Membership(Protocol):
-    """This session's place among the others; safe to use from any thread."""
+    """The session's membership in the group of sessions of a topic. Thread-safe."""
 
     def changes(self) -> Sequence[PartitionAssigned | PartitionRevoked]:
-        """What became of our partitions since the last call, in order."""
+        """The changes of the session's partitions since the last call, in order."""
 
     def give_up(self, partition: int) -> None:
-        """Let it go: what was begun of it is committed or void. RetryableError: call it again."""
+        """Release a partition whose work is committed or stale. RetryableError: call again."""
 
     def lose(self, partition: int) -> None:
-        """A commit found that another session has it."""
+        """Record that another session owns the partition, as a commit found."""
 
     def leave(self) -> None:
-        """Ask for all partitions back; `changes` will tell. A repeated call does nothing."""
+        """Revoke all partitions of the session, through `changes`. A repeated call does nothing."""
 
     @property
     def left(self) -> bool:
-        """Whether we were told, or have decided, to leave."""
+        """Whether the session was asked, or has decided, to leave."""
 
 
 class Revisions(Protocol):
-    """Which of these events change nothing, since their ad's revision held is not lower."""
+    """Finds the (key, revision) of stale events: the ad's stored revision is not lower."""
 
     def __call__(self, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]: ...
 
 
 class PhotoLoading(Protocol):
-    """Fetches, checks, stores and prepares an ad's photos; lives on the session's event loop."""
+    """Fetches, checks, stores and prepares an ad's photos; runs on the session's event loop."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -80,21 +80,21 @@ class PhotoLoading(Protocol):
     async def load(
         self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
     ) -> LoadedPhotos:
-        """Every one of `refs`. RetryableError: storage is away, ask again."""
+        """Load all of `refs`. RetryableError: the storage is unavailable, call again."""
 
 
 class DeadLetterQueue(Protocol):
-    """Where records go that can't be used."""
+    """Stores records that are not valid events."""
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
-        """Returns when all are safe."""
+        """Returns when all letters are durable."""
 
 
 class Results(Protocol):
-    """The transaction in which a batch becomes true."""
+    """Writes the results of batches."""
 
     def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
-        """Write a batch under the epochs of its partitions, all of it or nothing.
+        """Write a batch in one transaction, if the epochs of its partitions are current.
 
         Raises LeaseLostError, ReleaseChangedError, PhotosGoneError or RetryableError.
         """
@@ -102,10 +102,10 @@ class Results(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionPorts:
-    """The outside world of one session.
+    """The environment of one session.
 
-    `scorer` makes the scoring anew whenever the releases in force have changed. `committed` is
-    called after each commit, by its thread: it must not wait.
+    `scorer` loads the active releases, at the start and whenever they have changed. `committed`
+    is called in the commit thread after each commit and must not block.
     """
 
     stream: EventStream
@@ -121,15 +121,15 @@ class SessionPorts:
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """How a session works; seconds throughout."""
+    """Limits and intervals of a session; durations are in seconds."""
 
-    most_photos: int = 384  # in flight
+    max_photos: int = 384  # in flight
     batch_photos: int = 32  # in one call of the model
-    commit_ads: int = 128
+    commit_ads: int = 128  # in one transaction
     max_records: int = 64  # in one poll
     poll_timeout_s: float = 0.05
-    grace_s: float = 0.4  # what is begun may take so long when a partition is asked for
-    idle_s: float | None = None  # a session that saw nothing for so long is done; None: never
+    grace_s: float = 0.4  # for ads in process when their partition is revoked
+    idle_s: float | None = None  # without records for so long, the session ends; None: never
     report_every_s: float = 10.0
     first_wait_s: float = 0.05
     longest_wait_s: float = 2.0

@@ -1,7 +1,8 @@
-"""The queue between two stages: a taker gets what has queued, and never waits for more.
+"""The queue between two stages of a session.
 
-Decides nothing about size: what is in a session at once is bounded where it comes in
-(`ops/session/admission.py`), so every queue behind it is too.
+A consumer takes everything that has queued, and does not wait to fill a batch. The queue has no
+limit of its own: admission limits what is in flight (`ops/session/admission.py`), and with it
+every queue behind it.
 """
 
 import threading
@@ -12,8 +13,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Handoff(Generic[T]):
-    """First in, first out, between threads."""
+class StageQueue(Generic[T]):
+    """A FIFO queue between threads."""
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
@@ -24,16 +25,17 @@ class Handoff(Generic[T]):
         return len(self._items)
 
     def put(self, *items: T) -> None:
-        """Queue items; after `close` they are dropped."""
+        """Add items; after `close` they are dropped."""
         with self._changed:
             if not self._closed:
                 self._items.extend(items)
                 self._changed.notify()
 
-    def take(self, most: float, weight: Callable[[T], float] = lambda _: 1.0) -> list[T]:
-        """What has queued, up to a weight but at least one item; [] once closed.
+    def take(self, max_weight: float, weight: Callable[[T], float] = lambda _: 1.0) -> list[T]:
+        """Remove and return queued items; waits while the queue is empty.
 
-        Waits only while there is nothing at all.
+        Returns:
+            Items up to `max_weight` in all, but at least one; [] once the queue is closed.
         """
         with self._changed:
             while not self._items and not self._closed:
@@ -41,14 +43,14 @@ class Handoff(Generic[T]):
             if self._closed:
                 return []
             taken = [self._items.popleft()]
-            heavy = weight(taken[0])
-            while self._items and heavy + weight(self._items[0]) <= most:
-                heavy += weight(self._items[0])
+            total = weight(taken[0])
+            while self._items and total + weight(self._items[0]) <= max_weight:
+                total += weight(self._items[0])
                 taken.append(self._items.popleft())
             return taken
 
     def close(self) -> None:
-        """Wake the taker for good; what has queued is dropped."""
+        """Drop the queued items; from now on `take` returns [] at once."""
         with self._changed:
             self._closed = True
             self._items.clear()

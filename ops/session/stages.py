@@ -1,7 +1,7 @@
-"""Three of a session's four stages: intake, model, commit; the photos are `session_photos.py`.
+"""Three of a session's four stages: intake, model and commit. The fourth is `photo_stage.py`.
 
-Each takes what has queued before it, never waits to fill a batch, and drops what became void: what
-was read from a partition that is no longer ours.
+Each stage takes what has queued for it, does not wait to fill a batch, and drops stale work: what
+was read from a partition that the session no longer owns.
 """
 
 import time
@@ -24,21 +24,21 @@ Begin = Callable[[Iterable[AdWork]], None]
 
 
 class Intake:
-    """Polls the partitions that are ours, reads events, and admits them while there is room."""
+    """Polls the session's partitions, parses events, and admits them while there is room."""
 
     def __init__(self, state: SessionState, begin: Begin, drop_stale: Callable[[], None]) -> None:
         self.state = state
         self._begin = begin
         self._drop_stale = drop_stale
         self._positions: dict[int, int] = {}  # the next offset to poll
-        self._leaving: dict[int, float] = {}  # until when what is begun may finish
+        self._revoked: dict[int, float] = {}  # the deadline for work in process, by partition
         self._pending: deque[Work] = deque()  # read, and not admitted yet
 
     def run(self) -> None:
         state = self.state
         while not state.ended.is_set():
-            self._follow_membership()
-            self._release_partitions()
+            self._apply_membership_changes()
+            self._release_revoked()
             if state.ports.membership.left and not state.admission.owned():
                 state.end()
                 return
@@ -49,8 +49,8 @@ class Intake:
             else:
                 self._poll()
 
-    def _follow_membership(self) -> None:
-        """Take what is ours now; read no more of what is asked for."""
+    def _apply_membership_changes(self) -> None:
+        """Start to read assigned partitions, and stop to read revoked ones."""
         changes = self.state.ports.membership.changes()
         if not changes:
             return
@@ -60,12 +60,13 @@ class Intake:
                 self._drop_stale()
                 self._positions[change.owner.partition] = change.offset
                 self.state.last_seen = time.monotonic()
-                self._leaving.pop(change.owner.partition, None)  # it was lost, and is ours again
+                self._revoked.pop(change.owner.partition, None)  # it was lost and acquired again
                 continue
+            partition = change.partition
             grace_s = 0.0 if change.lost else self.state.policy.grace_s
-            until = time.monotonic() + grace_s
-            self._leaving[change.partition] = min(until, self._leaving.get(change.partition, until))
-            self._positions.pop(change.partition, None)
+            deadline = time.monotonic() + grace_s
+            self._revoked[partition] = min(deadline, self._revoked.get(partition, deadline))
+            self._positions.pop(partition, None)
         self._pending = deque(
             work
             for work in self._pending
@@ -73,13 +74,13 @@ class Intake:
         )
         self.state.persist("kafka", self.state.ports.stream.assign, dict(self._positions))
 
-    def _release_partitions(self) -> None:
-        """Give up what was asked for, once it is committed or its time is over."""
-        for partition, until in list(self._leaving.items()):
+    def _release_revoked(self) -> None:
+        """Release revoked partitions once their work is committed or the grace period is over."""
+        for partition, deadline in list(self._revoked.items()):
             admission = self.state.admission
-            if admission.busy(partition) and time.monotonic() < until:
+            if admission.busy(partition) and time.monotonic() < deadline:
                 continue
-            del self._leaving[partition]
+            del self._revoked[partition]
             self._begin(admission.disown(partition))
             self._drop_stale()
             self.state.persist("leases", self.state.ports.membership.give_up, partition)
@@ -123,15 +124,15 @@ class Intake:
         admission = self.state.admission
         while self._pending and admission.wait_for_room(0):
             work = self._pending.popleft()
-            begun = admission.admit(work)
+            ready = admission.admit(work)
             if isinstance(work, SettledWork):
                 self.state.scored.put(work)
-            elif begun is not None:
-                self._begin([begun])
+            elif ready is not None:
+                self._begin([ready])
 
 
 class Model:
-    """Embeds and predicts what has queued, up to a batch."""
+    """Embeds and predicts the queued ads, up to a batch at a time."""
 
     def __init__(self, state: SessionState, begin: Begin) -> None:
         self.state = state
@@ -139,11 +140,11 @@ class Model:
 
     def run(self) -> None:
         state = self.state
-        most = state.policy.batch_photos
-        while taken := state.loaded.take(most, lambda item: item.work.weight):
+        max_photos = state.policy.batch_photos
+        while taken := state.loaded.take(max_photos, lambda item: item.work.weight):
             scorer = state.scorer
             items = [item for item in taken if not state.admission.is_stale(item.work)]
-            # A release with another backbone came in force while they waited.
+            # A release with another backbone became active while they waited: load them again.
             unfit = [item for item in items if not item.ad.ready_for(scorer.backbones)]
             self._begin(item.work for item in unfit)
             fit = tuple(item for item in items if item not in unfit)
@@ -154,7 +155,7 @@ class Model:
 
 
 class Commit:
-    """Makes what has queued true: dead letters first, then rows and offsets in one transaction."""
+    """Commits what has queued: dead letters first, then rows and offsets in one transaction."""
 
     def __init__(self, state: SessionState, begin: Begin) -> None:
         self.state = state
@@ -186,10 +187,10 @@ class Commit:
             except ReleaseChangedError as change:
                 log.info("session.release_changed", change=str(change))
                 state.scorer = state.persist("releases", ports.scorer)
-                return self._again(items, load=False)
+                return self._requeue(items, load=False)
             except PhotosGoneError as gone:
                 log.info("session.photos_deleted", photos=str(gone))
-                return self._again(items, load=True)
+                return self._requeue(items, load=True)
             else:
                 self._begin(state.admission.finish(works))
                 state.count(batch, result)
@@ -197,7 +198,7 @@ class Commit:
                 return
 
     def _current(self, items: Sequence[ScoredWork | SettledWork]) -> list[ScoredWork | SettledWork]:
-        """Those computed for the releases in force; the others go back to the model."""
+        """The items scored under the active releases; the others go back to the model."""
         current = []
         for item in items:
             if isinstance(item, ScoredWork) and item.releases != self.state.scorer.names:
@@ -206,8 +207,8 @@ class Commit:
                 current.append(item)
         return current
 
-    def _again(self, items: Sequence[ScoredWork | SettledWork], *, load: bool) -> None:
-        """Send ads back to the model, or to have their photos loaded anew; keep the rest."""
+    def _requeue(self, items: Sequence[ScoredWork | SettledWork], *, load: bool) -> None:
+        """Send ads back to the model, or to the photo stage with `load`; requeue settled work."""
         for item in items:
             if isinstance(item, SettledWork):
                 self.state.scored.put(item)
@@ -217,7 +218,7 @@ class Commit:
                 self.state.loaded.put(*item.loaded)
 
     def _batch(self, items: Sequence[ScoredWork | SettledWork]) -> tuple[list[Work], Batch]:
-        """What is still ours of these, as one batch."""
+        """The items that are not stale, as works and as one batch."""
         is_stale = self.state.admission.is_stale
         settled = [w for w in items if isinstance(w, SettledWork) and not is_stale(w)]
         ads: list[AdOutcome] = []
@@ -233,8 +234,8 @@ class Commit:
                 if not is_stale(loaded.work):
                     ads.append(ad)
                     works.append(loaded.work)
-        everything: list[Work] = [*works, *settled]
-        return everything, Batch(
+        current: list[Work] = [*works, *settled]
+        return current, Batch(
             releases=self.state.scorer.names,
             ads=tuple(ads),
             superseded=sum(len(work.superseded) for work in works)
@@ -242,8 +243,8 @@ class Commit:
             dead_letters=tuple(work.letter for work in settled if work.letter is not None),
             renditions=tuple(renditions.values()),
             embeddings=tuple(embeddings.values()),
-            partitions=frozenset(work.owner.partition for work in everything),
-            next_offsets=self.state.admission.next_offsets(everything),
+            partitions=frozenset(work.owner.partition for work in current),
+            next_offsets=self.state.admission.next_offsets(current),
         )
 
 

@@ -1,6 +1,7 @@
-"""What a session's stages share: the queues between them, its counts, and how it waits.
+"""The state that the stages of a session share: queues, counts, and retries with back-off.
 
-Decides that an outage is waited out with back-off wherever it is met, and can be seen meanwhile.
+Every stage retries through an outage of a dependency in the same way, and the outage is visible
+in the session's snapshot while it lasts.
 """
 
 import random
@@ -18,7 +19,7 @@ from ops.outcomes import Batch, CommitResult
 from ops.scoring.ads import AdScorer, LoadedAd, Scored
 from ops.session.admission import Admission, AdWork, SettledWork
 from ops.session.ports import SessionPolicy, SessionPorts
-from ops.session.stage_queue import Handoff
+from ops.session.stage_queue import StageQueue
 from ops.session.tally import Tally
 
 P = ParamSpec("P")
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 
 
 class SessionEnded(Exception):
-    """The session ended while a stage waited."""
+    """The session ended while a stage waited to retry."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +43,7 @@ class LoadedWork:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredWork:
-    """Ads of one call of the model, that wait for the commit."""
+    """Ads scored in one call of the model, that wait for the commit."""
 
     loaded: tuple[LoadedWork, ...]
     scored: Scored
@@ -50,24 +51,24 @@ class ScoredWork:
 
 
 class SessionState:
-    """One session's; every method is safe from any stage."""
+    """The state of one session; its methods may be called from the thread of any stage."""
 
     def __init__(self, ports: SessionPorts, policy: SessionPolicy, scorer: AdScorer) -> None:
         self.ports = ports
         self.policy = policy
         self.scorer = scorer  # replaced by the commit stage alone
-        self.admission = Admission(policy.most_photos)
-        self.loaded: Handoff[LoadedWork] = Handoff()
-        self.scored: Handoff[ScoredWork | SettledWork] = Handoff()
+        self.admission = Admission(policy.max_photos)
+        self.loaded: StageQueue[LoadedWork] = StageQueue()
+        self.scored: StageQueue[ScoredWork | SettledWork] = StageQueue()
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self.last_seen = time.monotonic()
-        self.away: dict[str, float] = {}  # what is waited for, and since when
+        self.outages: dict[str, float] = {}  # unavailable dependencies, since (monotonic seconds)
         self._tallies = threading.Lock()
         self._total, self._recent = Tally(), Tally()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Wake every stage for good; the first error counts."""
+        """End every stage; the first error is the one that `Session.run` raises."""
         if self.error is None:
             self.error = error
         self.ended.set()
@@ -81,60 +82,66 @@ class SessionState:
             self._recent.add(batch, result)
 
     def recent(self) -> Tally:
-        """What was done since the last call."""
+        """The counts since the last call."""
         with self._tallies:
             recent, self._recent = self._recent, Tally()
             return recent
 
     @property
     def total(self) -> Tally:
-        """Everything done; read it once the stages have ended."""
+        """The counts of the whole session; read it once the stages have ended."""
         return self._total
 
     def persist(self, what: str, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The act's result, once the infrastructure lets it through.
+        """Call `act` until it succeeds, with back-off after each RetryableError.
+
+        Args:
+            what: the dependency, as logged and shown in the snapshot.
 
         Raises:
-            RetryableError: it stayed away for longer than the policy's `outage_s`.
-            SessionEnded: the session ended meanwhile.
+            RetryableError: the outage lasted longer than the policy's `outage_s`.
+            SessionEnded: the session ended in the meantime.
         """
-        waits = self.waits(what)
+        delays = self.delays(what)
         while True:
             try:
                 result = act(*args, **kwargs)
             except RetryableError as error:
-                self.ended.wait(next(waits)(error))
+                self.ended.wait(next(delays)(error))
                 if self.ended.is_set():
                     raise SessionEnded from error
             else:
-                self.away.pop(what, None)
+                self.outages.pop(what, None)
                 return result
 
-    def waits(self, what: str) -> Iterator[Callable[[RetryableError], float]]:
-        """Per failure: tell it, and get the seconds to wait; the error again after `outage_s`."""
+    def delays(self, what: str) -> Iterator[Callable[[RetryableError], float]]:
+        """One function for each failure: it logs the error and returns the seconds to wait.
+
+        It raises the error again once the outage has lasted longer than `outage_s`.
+        """
         policy = self.policy
         started, wait_s = time.monotonic(), policy.first_wait_s
 
-        def message(error: RetryableError) -> float:
-            away_s = time.monotonic() - started
-            self.away.setdefault(what, started)
-            if away_s > policy.outage_s:
+        def delay(error: RetryableError) -> float:
+            outage_s = time.monotonic() - started
+            self.outages.setdefault(what, started)
+            if outage_s > policy.outage_s:
                 raise error
-            log.warning("session.waiting", for_=what, error=str(error), away_s=round(away_s, 1))
-            # Jitter, so that sessions do not come back in step.
+            log.warning("session.waiting", for_=what, error=str(error), outage_s=round(outage_s, 1))
+            # Jitter, so that sessions do not retry in step.
             return wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 
         while True:
-            yield message
+            yield delay
             wait_s = min(wait_s * 2, policy.longest_wait_s)
 
     @contextmanager
     def stage(self) -> Iterator[None]:
-        """A stage's thread: its error ends the session."""
+        """Run a stage's thread in this context: its error ends the session."""
         try:
             yield
         except SessionEnded:
             return
-        except BaseException as error:  # noqa: BLE001 - the thread's edge; `run` raises it
+        except BaseException as error:  # noqa: BLE001 - end of the thread; `run` raises it
             log.error("session.stage_failed", error=repr(error))
             self.end(error)

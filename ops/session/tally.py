@@ -1,6 +1,7 @@
-"""What a session has done: counts that must add up, and latencies.
+"""Counters and latencies of a session's committed batches.
 
-In = written + unchanged + dead letters: `Tally.unaccounted` is zero or there is a bug.
+Every event is counted once as written, unchanged or a dead letter: `Tally.unaccounted` is zero
+unless there is a bug.
 """
 
 from collections import Counter
@@ -14,11 +15,11 @@ from ops.outcomes import Batch, CommitResult
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of all batches added so far."""
+    """Counts over all batches that were added."""
 
     events: int = 0
     written: int = 0  # ads whose revision was the highest
-    unchanged: int = 0  # events that a higher or equal revision made void
+    unchanged: int = 0  # events that a higher or equal revision made stale
     dead_letters: Counter[str] = field(default_factory=Counter)  # by reason
     statuses: Counter[str] = field(default_factory=Counter)  # of the ads written
     photos: int = 0
@@ -28,9 +29,9 @@ class Tally:
     predictions: int = 0
     untrusted_timestamps: int = 0
     batches: int = 0
-    releases: set[str] = field(default_factory=set)  # what the batches were computed for
-    days: Counter[date] = field(default_factory=Counter)  # ads written, by the day they belong to
-    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # first, next; by partition
+    releases: set[str] = field(default_factory=set)  # the releases that scored the batches
+    days: Counter[date] = field(default_factory=Counter)  # ads written, by their day
+    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # (first, next) by partition
     latencies_ms: list[float] = field(default_factory=list)  # Kafka timestamp to committed row
 
     def add(self, batch: Batch, result: CommitResult) -> None:
@@ -56,15 +57,13 @@ class Tally:
             live = ad.predictions.get(batch.releases[0], ()) if batch.releases else ()
             self.predictions += len(live)
             self.categories.update(item.label for item in live if item.task == "category")
-        for place in batch.places:
-            first, following = self.offsets.get(place.partition, (place.offset, place.offset))
-            self.offsets[place.partition] = (
-                min(first, place.offset),
-                max(following, place.offset + 1),
-            )
+        for receipt in batch.receipts:
+            offset = receipt.offset
+            first, following = self.offsets.get(receipt.partition, (offset, offset))
+            self.offsets[receipt.partition] = (min(first, offset), max(following, offset + 1))
 
     def merge(self, other: "Tally") -> None:
-        """Add what another has counted."""
+        """Add the counts of another tally."""
         for name in ("events", "written", "unchanged", "photos", "embedded", "predictions"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.untrusted_timestamps += other.untrusted_timestamps
@@ -83,11 +82,11 @@ class Tally:
 
     @property
     def unaccounted(self) -> int:
-        """Events that went in and came out as nothing: always zero."""
+        """The number of events that were counted and have no outcome: always zero."""
         return self.events - self.written - self.unchanged - sum(self.dead_letters.values())
 
     def latency_ms(self, percentile: float) -> float | None:
-        """A percentile (0 to 100) of the latencies; None before the first ad."""
+        """A percentile (0 to 100) of the latencies, ms; None where no ad was written."""
         if not self.latencies_ms:
             return None
         return float(np.percentile(self.latencies_ms, percentile))

@@ -68,7 +68,7 @@ def session_policy(settings: Settings) -> SessionPolicy:
     """How a session works, by the settings."""
     idle_s = settings.idle_minutes * 60
     return SessionPolicy(
-        most_photos=settings.in_flight_photos,
+        max_photos=settings.in_flight_photos,
         batch_photos=settings.batch_photos,
         commit_ads=settings.commit_ads,
         idle_s=idle_s if idle_s > 0 else None,

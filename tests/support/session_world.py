@@ -1,8 +1,8 @@
-"""A session's outside world in memory: Kafka, PostgreSQL, photos and a model, each with a gate.
+"""In-memory ports of a session: Kafka, PostgreSQL, photos and a model.
 
-The ports keep the contracts of the real ones (epochs, revisions, releases and offsets are checked
-in the commit), the session and its threads are the real thing. `hold` makes an act wait until
-`free`; `fail` makes it raise; `until` waits for what a test waits for.
+The ports keep the contracts of the real ones: the commit checks epochs, revisions, releases and
+offsets. The session and its threads are the real ones. `hold` blocks calls of an operation until
+`free`; `fail` makes them raise; `until` waits for a condition.
 """
 
 import asyncio
@@ -37,17 +37,17 @@ QUICK = SessionPolicy(
 
 
 class World:
-    """All ports of one session; partitions are `grant`ed by the test."""
+    """All ports of one session; the test grants the partitions."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.held: set[str] = set()
-        self.trouble: dict[str, list[Exception]] = defaultdict(list)
-        self.happened: list[str] = []
+        self.blocked: set[str] = set()
+        self.failures: dict[str, list[Exception]] = defaultdict(list)
+        self.calls: list[str] = []
         self.log: dict[int, list[StreamRecord]] = defaultdict(list)
         self.letters: list[DeadLetter] = []
-        self.commits: list[Batch] = []  # that went through
-        self.refused: list[frozenset[int]] = []  # partitions of commits that came too late
+        self.commits: list[Batch] = []  # successful ones
+        self.fenced: list[frozenset[int]] = []  # partitions of commits that were rejected
         self.ads: dict[AdKey, AdOutcome] = {}
         self.written: Counter[AdKey] = Counter()
         self.photos_stored: set[bytes] = set()
@@ -58,38 +58,38 @@ class World:
         self.reports: list[Tally] = []
         self.stream, self.membership, self.photos = (
             WorldStream(self),
-            WorldSeat(self),
+            WorldMembership(self),
             WorldPhotos(self),
         )
 
     # --- the test's side
 
     def hold(self, act: str) -> None:
-        """Make an act wait; of photos, "photo URL"."""
+        """Block an operation; "photo URL" blocks the loading of one photo."""
         with self.changed:
-            self.held.add(act)
+            self.blocked.add(act)
 
     def free(self, *acts: str) -> None:
         with self.changed:
-            self.held.difference_update(acts)
+            self.blocked.difference_update(acts)
             self.changed.notify_all()
-        self.photos.look_again()
+        self.photos.recheck()
 
     def fail(self, act: str, *errors: Exception) -> None:
-        """Make an act raise these, one a call."""
+        """Make an operation raise these errors, one for each call."""
         with self.changed:
-            self.trouble[act].extend(errors)
+            self.failures[act].extend(errors)
 
-    def until(self, what: Callable[[], object]) -> None:
-        """Wait until this is true."""
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait until the condition is true."""
         with self.changed:
-            if not self.changed.wait_for(lambda: bool(what()), PATIENCE_S):
-                raise AssertionError(f"it never came; last happened {self.happened[-20:]}")
+            if not self.changed.wait_for(lambda: bool(condition()), PATIENCE_S):
+                raise AssertionError(f"the condition never held; last calls {self.calls[-20:]}")
 
     def publish(
         self, ad_id: str, *urls: str, revision: int = 1, partition: int = 0, **changes: object
     ) -> int:
-        """Put an event on the topic; its offset."""
+        """Put an event on the topic; returns its offset."""
         event = {
             "schema": 1,
             "event_id": f"{ad_id}-{revision}",
@@ -118,7 +118,7 @@ class World:
         return all(AdKey("kg", ad_id) in self.ads for ad_id in ad_ids)
 
     def labels(self) -> dict[str, dict[str, str]]:
-        """By ad and release, as written."""
+        """The labels written, by ad and release."""
         return {
             key.ad_id: {name: items[0].label for name, items in ad.predictions.items() if items}
             for key, ad in self.ads.items()
@@ -143,13 +143,13 @@ class World:
     # --- the ports' side
 
     def act(self, name: str) -> None:
-        """Note an act; wait at its gate; raise what it shall raise."""
+        """Record a call; wait while the operation is blocked; raise its next failure, if any."""
         with self.changed:
-            self.happened.append(name)
+            self.calls.append(name)
             self.changed.notify_all()
-            self.changed.wait_for(lambda: name not in self.held, PATIENCE_S)
-            if self.trouble[name]:
-                raise self.trouble[name].pop(0)
+            self.changed.wait_for(lambda: name not in self.blocked, PATIENCE_S)
+            if self.failures[name]:
+                raise self.failures[name].pop(0)
 
     def scorer(self) -> AdScorer:
         self.act("scorer")
@@ -164,23 +164,23 @@ class World:
         self.letters.extend(letters)
 
     def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
-        """All of it or nothing, checked as `resources/sessions/commit.py` does."""
+        """Write all or nothing, with the checks of `resources/sessions/commit.py`."""
         self.act("commit")
         with self.changed:
             lost = frozenset(p for p in batch.partitions if self.epochs.get(p) != epochs[p])
             if lost:
-                self.refused.append(batch.partitions)
-                raise LeaseLostError(lost, "another session has them")
+                self.fenced.append(batch.partitions)
+                raise LeaseLostError(lost, "another session owns them")
             if batch.releases != tuple(release.name for release in self.releases):
-                raise ReleaseChangedError("moved")
-            brought = {photo.photo_sha256 for photo in batch.renditions}
-            named = {photo.sha256 for ad in batch.ads for photo in ad.photos} - {None}
-            if not named <= brought | self.photos_stored:
-                raise PhotosGoneError("swept away")
-            self.photos_stored |= brought
-            won = [ad for ad in batch.ads if ad.event.revision > self._revision(ad.event.key)]
+                raise ReleaseChangedError("the active releases changed")
+            new = {photo.photo_sha256 for photo in batch.renditions}
+            referenced = {photo.sha256 for ad in batch.ads for photo in ad.photos} - {None}
+            if not referenced <= new | self.photos_stored:
+                raise PhotosGoneError("a photo was deleted")
+            self.photos_stored |= new
+            accepted = [ad for ad in batch.ads if ad.event.revision > self._revision(ad.event.key)]
             assert len({ad.event.key for ad in batch.ads}) == len(batch.ads), "an ad twice"
-            for ad in won:
+            for ad in accepted:
                 self.ads[ad.event.key] = ad
                 self.written[ad.event.key] += 1
             for partition, offset in batch.next_offsets.items():
@@ -188,7 +188,7 @@ class World:
                 self.offsets[partition] = offset
             self.commits.append(batch)
             self.changed.notify_all()
-            days = {ad.event.key: ad.receipt.day for ad in won}
+            days = {ad.event.key: ad.receipt.day for ad in accepted}
             return CommitResult(days, datetime.now(UTC))
 
     def _revision(self, key: AdKey) -> int:
@@ -210,52 +210,52 @@ class WorldStream:
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         self.world.act("poll")
         self.polls += 1
-        found: list[StreamRecord] = []
+        records: list[StreamRecord] = []
         with self.world.changed:
             self.world.changed.wait_for(self._any, timeout_s)
             for partition, position in self.positions.items():
-                some = self.world.log[partition][position:][: max_records - len(found)]
+                some = self.world.log[partition][position:][: max_records - len(records)]
                 self.positions[partition] += len(some)
-                found += some
-        return found
+                records += some
+        return records
 
     def _any(self) -> bool:
         return any(len(self.world.log[p]) > position for p, position in self.positions.items())
 
 
-class WorldSeat:
-    """The leases of one session; the test plays the others."""
+class WorldMembership:
+    """The leases of one session; the test acts for the other sessions."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.held: dict[int, int] = {}  # what this session believes to hold
-        self.given_up: list[int] = []
+        self.owned: dict[int, int] = {}  # epochs of the partitions that this session believes in
+        self.released: list[int] = []
         self._changes: list[PartitionAssigned | PartitionRevoked] = []
         self._left = threading.Event()
 
     def grant(self, *partitions: int) -> None:
-        """The session gets these, from their committed offsets on, under a new epoch."""
+        """Assign partitions, from their committed offsets on, under a new epoch."""
         with self.world.changed:
             for partition in partitions:
                 epoch = self.world.epochs.get(partition, 0) + 1
-                self.world.epochs[partition] = self.held[partition] = epoch
+                self.world.epochs[partition] = self.owned[partition] = epoch
                 offset = self.world.offsets.get(partition, 0)
                 self._changes.append(PartitionAssigned(Ownership(partition, epoch), offset))
 
-    def ask(self, partition: int) -> None:
-        """Another session's share grew."""
+    def revoke(self, partition: int) -> None:
+        """Revoke a partition, as when another session's share has grown."""
         with self.world.changed:
             self._changes.append(PartitionRevoked(partition))
 
-    def take_away(self, partition: int) -> None:
-        """Another session has it now; this one is not told yet."""
+    def steal(self, partition: int) -> None:
+        """Give a partition to another session without notifying this one."""
         with self.world.changed:
             self.world.epochs[partition] += 1
 
-    def tell_lost(self, partition: int) -> None:
-        """What a renewal finds."""
+    def notify_lost(self, partition: int) -> None:
+        """Notify the session of a lost partition, as a renewal of its leases does."""
         with self.world.changed:
-            self.held.pop(partition, None)
+            self.owned.pop(partition, None)
             self._changes.append(PartitionRevoked(partition, lost=True))
 
     # --- the session's side
@@ -268,18 +268,18 @@ class WorldSeat:
     def give_up(self, partition: int) -> None:
         self.world.act("give up")
         with self.world.changed:
-            if self.held.pop(partition, None) is not None:
-                self.given_up.append(partition)
+            if self.owned.pop(partition, None) is not None:
+                self.released.append(partition)
             self.world.changed.notify_all()
 
     def lose(self, partition: int) -> None:
-        self.tell_lost(partition)
+        self.notify_lost(partition)
 
     def leave(self) -> None:
         with self.world.changed:
             if not self._left.is_set():
                 self._left.set()
-                self._changes.extend(PartitionRevoked(partition) for partition in self.held)
+                self._changes.extend(PartitionRevoked(partition) for partition in self.owned)
 
     @property
     def left(self) -> bool:
@@ -287,13 +287,12 @@ class WorldSeat:
 
 
 class WorldPhotos:
-    """Photos by what their URLs say, each behind a gate of its own."""
+    """Photos drawn from their URLs; each can be blocked on its own."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.most_loaded = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._opened = asyncio.Event()
+        self._recheck = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -302,29 +301,29 @@ class WorldPhotos:
     async def __aexit__(self, *_: object) -> None:
         self._loop = None
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._opened.set)
+            self._loop.call_soon_threadsafe(self._recheck.set)
 
     async def load(
         self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
     ) -> LoadedPhotos:
-        found = {}
+        photos = {}
         for ref in refs:
             url = str(ref.url)
             with self.world.changed:
                 self.world.loads[url] += 1
             self.world.act("photos")
-            known = sha(url) in self.world.photos_stored
-            while f"photo {url}" in self.world.held:
-                self._opened.clear()
-                await self._opened.wait()
-            found[ref] = tiny_photo(url, backbones, stored=known)
-        return LoadedPhotos(found)
+            stored = sha(url) in self.world.photos_stored
+            while f"photo {url}" in self.world.blocked:
+                self._recheck.clear()
+                await self._recheck.wait()
+            photos[ref] = tiny_photo(url, backbones, stored=stored)
+        return LoadedPhotos(photos)
 
 
 class GatedBackbone(TinyBackbone):
-    """The model, behind a gate."""
+    """The model, which a test can block."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -337,7 +336,7 @@ class GatedBackbone(TinyBackbone):
 
 
 class Working:
-    """A session at work in a thread; at the end of the block it is asked to leave."""
+    """A session that runs in a thread; at the end of the block it is asked to leave."""
 
     def __init__(
         self, world: World, policy: SessionPolicy = QUICK, **session: Callable[[], bool]
@@ -359,7 +358,7 @@ class Working:
             self._thread.join(PATIENCE_S)
         stuck = self._thread.is_alive()
         if stuck:  # a test has failed: leave no thread behind
-            self.world.free(*list(self.world.held))
+            self.world.free(*list(self.world.blocked))
             self.session.state.end()
             self._thread.join(PATIENCE_S)
         assert kind is not None or not stuck, "the session did not end"
@@ -369,7 +368,7 @@ class Working:
     def _run(self) -> None:
         try:
             self.total = self.session.run()
-        except BaseException as error:  # noqa: BLE001 - the test's thread looks at it
+        except BaseException as error:  # noqa: BLE001 - the test's thread checks it
             self.error = error
         with self.world.changed:
             self.ended = True

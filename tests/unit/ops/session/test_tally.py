@@ -1,4 +1,4 @@
-"""The counts of a session: what came in is accounted for, and parts add up to the whole."""
+"""The counts of a session: every event is accounted for, and tallies can be merged."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -11,17 +11,17 @@ from ops.types import AdKey
 from tests.support.batches import NOON, RELEASE, batch, dead_letter, event, outcome
 
 
-def result(made: Batch, *refused: str, after_ms: float = 20.0) -> CommitResult:
+def result(of: Batch, *refused: str, after_ms: float = 20.0) -> CommitResult:
     """The commit of a batch that accepted all ads but these."""
-    days = {ad.event.key: NOON.date() for ad in made.ads if ad.event.key.ad_id not in refused}
+    days = {ad.event.key: NOON.date() for ad in of.ads if ad.event.key.ad_id not in refused}
     return CommitResult(days, NOON + timedelta(milliseconds=after_ms))
 
 
 def tally(*committed: tuple[Batch, CommitResult]) -> Tally:
-    made = Tally()
+    total = Tally()
     for of, how in committed:
-        made.add(of, how)
-    return made
+        total.add(of, how)
+    return total
 
 
 FIRST = replace(
@@ -37,27 +37,27 @@ SECOND = batch(outcome(event("4"), offset=9, label="shoe"), releases=(RELEASE, "
 
 
 def test_every_event_is_written_unchanged_or_a_dead_letter() -> None:
-    """An ad that the commit refused counts as unchanged, and in nothing else."""
-    made = tally((FIRST, result(FIRST, "2")))
-    assert (made.events, made.written, made.unchanged) == (7, 2, 4)
-    assert dict(made.dead_letters) == {"event_not_json": 1}
-    assert made.unaccounted == 0
-    assert dict(made.categories) == {"chair": 1, "lamp": 1}
-    assert (made.photos, made.photos_failed, made.predictions) == (3, 1, 2)
-    assert made.offsets == {0: (4, 7), 1: (2, 3)}
-    assert dict(made.days) == {NOON.date(): 2}
-    assert dict(made.statuses) == {"scored": 2}
+    """An ad that the commit did not accept counts as unchanged, and in nothing else."""
+    counted = tally((FIRST, result(FIRST, "2")))
+    assert (counted.events, counted.written, counted.unchanged) == (7, 2, 4)
+    assert dict(counted.dead_letters) == {"event_not_json": 1}
+    assert counted.unaccounted == 0
+    assert dict(counted.categories) == {"chair": 1, "lamp": 1}
+    assert (counted.photos, counted.photos_failed, counted.predictions) == (3, 1, 2)
+    assert counted.offsets == {0: (4, 7), 1: (2, 3)}
+    assert dict(counted.days) == {NOON.date(): 2}
+    assert dict(counted.statuses) == {"scored": 2}
 
 
-def test_what_is_nowhere_is_seen() -> None:
-    """A count that does not add up shows as such, and is not clamped away."""
-    made = tally((FIRST, result(FIRST)))
-    made.events += 2
-    assert made.unaccounted == 2
+def test_an_event_without_an_outcome_is_reported() -> None:
+    """A count that does not add up is visible, and not clamped to zero."""
+    counted = tally((FIRST, result(FIRST)))
+    counted.events += 2
+    assert counted.unaccounted == 2
 
 
-def test_a_merge_is_what_one_tally_would_have_counted() -> None:
-    """Two reports merged are the two batches added, field by field; the merged one stays."""
+def test_a_merge_equals_a_single_tally_of_both() -> None:
+    """Two merged tallies equal one with both batches, field by field; the other is unchanged."""
     one, two = (FIRST, result(FIRST, "2")), (SECOND, result(SECOND, after_ms=80))
     part, other = tally(one), tally(two)
     part.merge(other)
@@ -66,26 +66,26 @@ def test_a_merge_is_what_one_tally_would_have_counted() -> None:
 
 
 def test_a_merge_with_nothing_changes_nothing() -> None:
-    """An empty tally is the zero of the sum, on either side."""
-    made = tally((FIRST, result(FIRST)))
-    made.merge(Tally())
-    assert made == tally((FIRST, result(FIRST)))
+    """An empty tally is the neutral element, on either side."""
+    counted = tally((FIRST, result(FIRST)))
+    counted.merge(Tally())
+    assert counted == tally((FIRST, result(FIRST)))
     empty = Tally()
-    empty.merge(made)
-    assert empty == made
+    empty.merge(counted)
+    assert empty == counted
 
 
 def test_latency_is_from_kafka_to_the_committed_row() -> None:
-    """Percentiles over the ads written; none before the first."""
+    """Percentiles over the ads written; None before the first ad."""
     assert Tally().latency_ms(50) is None
     waits = [10.0, 20.0, 90.0]
     single = [batch(outcome(event(str(n)), offset=n)) for n in range(3)]
-    made = tally(*((b, result(b, after_ms=ms)) for b, ms in zip(single, waits, strict=True)))
-    assert made.latencies_ms == waits
-    assert made.latency_ms(50) == np.percentile(waits, 50)
+    counted = tally(*((b, result(b, after_ms=ms)) for b, ms in zip(single, waits, strict=True)))
+    assert counted.latencies_ms == waits
+    assert counted.latency_ms(50) == np.percentile(waits, 50)
 
 
-def test_an_ad_counts_for_the_day_that_its_row_has() -> None:
-    """The day of its first event, which the commit knows and this event may not."""
-    made = tally((SECOND, CommitResult({AdKey("kg", "4"): NOON.date() - timedelta(3)}, NOON)))
-    assert dict(made.days) == {NOON.date() - timedelta(3): 1}
+def test_an_ad_counts_for_the_day_of_its_row() -> None:
+    """The day of its first event, which the commit knows and this event may not have."""
+    counted = tally((SECOND, CommitResult({AdKey("kg", "4"): NOON.date() - timedelta(3)}, NOON)))
+    assert dict(counted.days) == {NOON.date() - timedelta(3): 1}
