@@ -122,7 +122,7 @@ def _with_head(
     made = freeze_release(backbone, source, {TASK: category})
     progress.advance(fitting)
     accuracy, count = category.held_out["accuracy"], category.held_out["count"]
-    yardsticks = category.yardsticks
+    yardsticks = category.baselines
     rows = [("accuracy on held-out photos", f"{accuracy:.1%} of {count}")]
     if "logistic_regression_accuracy" in yardsticks:
         logistic = yardsticks["logistic_regression_accuracy"]

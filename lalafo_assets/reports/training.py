@@ -80,7 +80,7 @@ def release_metadata(trained: Trained, store: PhotoStore, *, live: bool) -> Meta
         figures[f"{task}_accuracy"] = dg.MetadataValue.float(judged.held_out["accuracy"])
         error = judged.held_out["calibration_error"]
         figures[f"{task}_calibration_error"] = dg.MetadataValue.float(error)
-        for name, value in judged.yardsticks.items():
+        for name, value in judged.baselines.items():
             figures[f"{task}_{name}"] = dg.MetadataValue.float(value)
         if judged.left_out:
             figures[f"{task}_left_out"] = dg.MetadataValue.text(", ".join(judged.left_out))

@@ -1,8 +1,8 @@
-"""Reads one record of the topic `ads`: schema 1 in, an AdEvent out, or a reason why not.
+"""Parses a record of the topic `ads` (schema 1) into an AdEvent.
 
-Decides what a valid event is, and its limits; refuses to know where records come from. Types are
-judged strictly: "5" is no revision, and 5.0 is none either. Unknown fields are let through, so
-that a seller system may send more than we read.
+Owns the validation of events, and their limits. Does not depend on where records come from. Types
+are checked strictly: neither "5" nor 5.0 is a valid revision. Unknown fields are ignored, so that
+a seller system may send more than is read here.
 """
 
 import json
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EventLimits:
-    """How much an event may hold."""
+    """Size limits of an event."""
 
     max_photos: int = 50
     max_title_chars: int = 1_000
@@ -35,22 +35,26 @@ class EventLimits:
 
 
 def parse_event(record: StreamRecord, limits: EventLimits) -> AdEvent:
-    """The event in a record; BadInputError with an EVENT_* reason where there is none.
+    """Parse the event of a record.
 
-    The record's key must be `catalog/ad_id` where it is set: ordering by partition depends on it.
+    If the record has a key, it must be `catalog/ad_id`: the order of an ad's events depends on it.
+
+    Raises:
+        BadInputError: the record is not a valid event; the reason is one of EVENT_*.
     """
     fields = _object(record.value)
     schema = fields.get("schema")
     if type(schema) is not int or schema != SCHEMA:
         raise BadInputError(
-            Reason.EVENT_UNKNOWN_SCHEMA, f"schema is {_shown(schema)}, expected {SCHEMA}"
+            Reason.EVENT_UNKNOWN_SCHEMA, f"schema is {_excerpt(schema)}, expected {SCHEMA}"
         )
     kind = _kind(fields)
     key = AdKey(_identifier(fields, "catalog"), _identifier(fields, "ad_id"))
     if record.key is not None and record.key != str(key).encode():
         raise BadInputError(
             Reason.EVENT_KEY_MISMATCH,
-            f"the record's key is {_shown(record.key)}, the event's {_shown(str(key))}",
+            f"the record's key is {_excerpt(record.key)}, expected the event's "
+            f"{_excerpt(str(key))}",
         )
     return AdEvent(
         key=key,
@@ -72,14 +76,15 @@ def _object(value: bytes | None) -> Mapping[str, Any]:
         raise BadInputError(Reason.EVENT_EMPTY, "the record has no value")
     try:
         decoded = json.loads(value)
-    # RecursionError: json nests without a limit of its own
+    # RecursionError: the json module has no limit of nesting
     except (ValueError, RecursionError) as error:
         raise BadInputError(
-            Reason.EVENT_NOT_JSON, f"{len(value)} bytes that are not JSON: {error}"
+            Reason.EVENT_NOT_JSON, f"the value ({len(value)} bytes) is not JSON: {error}"
         ) from error
     if not isinstance(decoded, dict):
         raise BadInputError(
-            Reason.EVENT_NOT_OBJECT, f"JSON {type(decoded).__name__}, expected an object"
+            Reason.EVENT_NOT_OBJECT,
+            f"the value is a JSON {type(decoded).__name__}, expected an object",
         )
     return decoded
 
@@ -90,7 +95,7 @@ def _required(fields: Mapping[str, Any], name: str, kind: type[T]) -> T:
         raise BadInputError(Reason.EVENT_MISSING_FIELD, f"{name} is missing")
     if type(value) is not kind:
         raise BadInputError(
-            Reason.EVENT_WRONG_TYPE, f"{name} is {_shown(value)}, expected {kind.__name__}"
+            Reason.EVENT_WRONG_TYPE, f"{name} is {_excerpt(value)}, expected {kind.__name__}"
         )
     return value
 
@@ -101,11 +106,13 @@ def _identifier(fields: Mapping[str, Any], name: str) -> str:
         raise BadInputError(Reason.EVENT_MISSING_FIELD, f"{name} is empty")
     if len(text) > MAX_KEY_CHARS:
         raise BadInputError(
-            Reason.EVENT_TEXT_TOO_LONG, f"{name} has {len(text)} characters of {MAX_KEY_CHARS}"
+            Reason.EVENT_TEXT_TOO_LONG,
+            f"{name} has {len(text)} characters, expected at most {MAX_KEY_CHARS}",
         )
     if name == "catalog" and "/" in text:
         raise BadInputError(
-            Reason.EVENT_WRONG_TYPE, f"catalog {_shown(text)} holds '/', which ends it in the key"
+            Reason.EVENT_WRONG_TYPE,
+            f"catalog {_excerpt(text)} contains '/', which separates it from ad_id in the key",
         )
     return text
 
@@ -117,7 +124,7 @@ def _kind(fields: Mapping[str, Any]) -> EventKind:
     except ValueError as error:
         known = ", ".join(EventKind)
         raise BadInputError(
-            Reason.EVENT_UNKNOWN_KIND, f"kind is {_shown(text)}, expected one of {known}"
+            Reason.EVENT_UNKNOWN_KIND, f"kind is {_excerpt(text)}, expected one of {known}"
         ) from error
 
 
@@ -127,7 +134,7 @@ def _revision(fields: Mapping[str, Any]) -> int:
         raise BadInputError(Reason.EVENT_MISSING_FIELD, "revision is missing")
     if type(value) is not int or not 0 <= value <= MAX_REVISION:
         raise BadInputError(
-            Reason.EVENT_BAD_REVISION, f"revision is {_shown(value)}, expected 0 to 2^63 - 1"
+            Reason.EVENT_BAD_REVISION, f"revision is {_excerpt(value)}, expected 0 to 2^63 - 1"
         )
     return value
 
@@ -138,15 +145,15 @@ def _moment(fields: Mapping[str, Any], name: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInputError(
-            Reason.EVENT_WRONG_TYPE, f"{name} is {_shown(text)}, expected ISO 8601"
+            Reason.EVENT_WRONG_TYPE, f"{name} is {_excerpt(text)}, expected ISO 8601"
         ) from error
     if moment.tzinfo is None:
-        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"{name} {_shown(text)} names no time zone")
+        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"{name} {_excerpt(text)} has no time zone")
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise BadInputError(
-            Reason.EVENT_WRONG_TYPE, f"{name} {_shown(text)} is out of range"
+            Reason.EVENT_WRONG_TYPE, f"{name} {_excerpt(text)} is out of range"
         ) from error
 
 
@@ -156,19 +163,20 @@ def _text(fields: Mapping[str, Any], name: str, max_chars: int) -> str:
     text = _required(fields, name, str)
     if len(text) > max_chars:
         raise BadInputError(
-            Reason.EVENT_TEXT_TOO_LONG, f"{name} has {len(text)} characters of {max_chars}"
+            Reason.EVENT_TEXT_TOO_LONG,
+            f"{name} has {len(text)} characters, expected at most {max_chars}",
         )
     return _clean(text, name)
 
 
 def _clean(text: str, name: str) -> str:
-    """The text, if PostgreSQL can hold it: no NUL, no lone surrogate."""
+    """Return the text if PostgreSQL can store it: no NUL, no lone surrogate."""
     if "\x00" in text:
-        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"{name} holds a NUL character")
+        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"{name} contains a NUL character")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"{name} holds a lone surrogate") from error
+        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"{name} contains a lone surrogate") from error
     return text
 
 
@@ -177,17 +185,19 @@ def _price(fields: Mapping[str, Any]) -> Decimal | None:
     if value is None:
         return None
     if type(value) not in (int, float, str):
-        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"price is {_shown(value)}, expected a number")
+        raise BadInputError(
+            Reason.EVENT_WRONG_TYPE, f"price is {_excerpt(value)}, expected a number"
+        )
     try:
         price = Decimal(str(value))
     except InvalidOperation as error:
         raise BadInputError(
-            Reason.EVENT_WRONG_TYPE, f"price is {_shown(value)}, expected a number"
+            Reason.EVENT_WRONG_TYPE, f"price is {_excerpt(value)}, expected a number"
         ) from error
-    # Rounded too: 999999999999999.999 becomes what no column takes.
+    # Checked after rounding too: 999999999999999.999 rounds to more than the column can store.
     if not price.is_finite() or not (0 <= price < MAX_PRICE and round(price, 2) < MAX_PRICE):
         raise BadInputError(
-            Reason.EVENT_WRONG_TYPE, f"price is {_shown(value)}, expected 0 to {MAX_PRICE:.0e}"
+            Reason.EVENT_WRONG_TYPE, f"price is {_excerpt(value)}, expected 0 to {MAX_PRICE:.0e}"
         )
     return round(price, 2)
 
@@ -198,7 +208,7 @@ def _photos(fields: Mapping[str, Any], max_photos: int) -> tuple[PhotoRef, ...]:
     items = _required(fields, "photos", list)
     if len(items) > max_photos:
         raise BadInputError(
-            Reason.EVENT_TOO_MANY_PHOTOS, f"{len(items)} photos of {max_photos} allowed"
+            Reason.EVENT_TOO_MANY_PHOTOS, f"{len(items)} photos, expected at most {max_photos}"
         )
     return tuple(_photo(item, position) for position, item in enumerate(items))
 
@@ -207,15 +217,18 @@ def _photo(item: object, position: int) -> PhotoRef:
     name = f"photos[{position}]"
     if not isinstance(item, dict):
         raise BadInputError(
-            Reason.EVENT_WRONG_TYPE, f"{name} is {_shown(item)}, expected an object"
+            Reason.EVENT_WRONG_TYPE, f"{name} is {_excerpt(item)}, expected an object"
         )
     url, sha256 = item.get("url"), item.get("sha256")
     if (url is None) == (sha256 is None):
-        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"{name} needs a url or a sha256, one of them")
+        raise BadInputError(Reason.EVENT_WRONG_TYPE, f"{name} needs exactly one of url and sha256")
     if url is not None:
         url = _required(item, "url", str)
         if len(url) > MAX_URL_CHARS:
-            raise BadInputError(Reason.EVENT_TEXT_TOO_LONG, f"{name}.url has {len(url)} characters")
+            raise BadInputError(
+                Reason.EVENT_TEXT_TOO_LONG,
+                f"{name}.url has {len(url)} characters, expected at most {MAX_URL_CHARS}",
+            )
         return PhotoRef(url=_clean(url, f"{name}.url"))
     text = _required(item, "sha256", str)
     try:
@@ -224,12 +237,12 @@ def _photo(item: object, position: int) -> PhotoRef:
         digest = b""
     if len(digest) != 32 or len(text) != 64:
         raise BadInputError(
-            Reason.EVENT_WRONG_TYPE, f"{name}.sha256 is {_shown(text)}, expected 64 hex digits"
+            Reason.EVENT_WRONG_TYPE, f"{name}.sha256 is {_excerpt(text)}, expected 64 hex digits"
         )
     return PhotoRef(sha256=digest)
 
 
-def _shown(value: object, max_chars: int = 60) -> str:
-    """A value as an error message may show it."""
+def _excerpt(value: object, max_chars: int = 60) -> str:
+    """The value for an error message, cut to `max_chars`."""
     text = repr(value)
     return text if len(text) <= max_chars else text[:max_chars] + "…"

@@ -1,8 +1,8 @@
-"""What goes out on `ads.scored`: schema 1, one event a committed ad, keyed catalog/ad_id.
+"""Serializes the events of the topic `ads.scored`: schema 1, one event for each committed ad.
 
-Only values of the live release. At least once: a consumer takes the highest `revision` of an ad.
-One more event, of kind `release_promoted`, tells that another release is live: what a consumer
-holds of earlier ads was said by `instead_of`.
+The key is catalog/ad_id. Events carry values of the live release only. Delivery is at least once:
+a consumer takes the highest `revision` of an ad. An event of kind `release_promoted` reports that
+another release is live now: values published before it came from the release `instead_of`.
 """
 
 import json
@@ -16,7 +16,7 @@ SCHEMA = 1
 
 
 def scored_event(ad: AdOutcome, *, live: str, run_id: str) -> bytes:
-    """The event of one ad, as UTF-8 JSON."""
+    """Serialize the event of one ad as UTF-8 JSON."""
     event = ad.event
     deleted = ad.status is AdStatus.DELETED
     fields: dict[str, Any] = {
@@ -37,7 +37,13 @@ def scored_event(ad: AdOutcome, *, live: str, run_id: str) -> bytes:
 
 
 def promoted_event(release: str, *, instead_of: str, unscored_days: Sequence[str]) -> bytes:
-    """The event of a flip, as UTF-8 JSON; `unscored_days`: those whose ads have no values yet."""
+    """Serialize the event of a promotion as UTF-8 JSON.
+
+    Args:
+        release: the release that is live now.
+        instead_of: the release that was live before.
+        unscored_days: days with ads that have no values of `release` yet.
+    """
     fields = {
         "schema": SCHEMA,
         "kind": "release_promoted",

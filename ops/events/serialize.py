@@ -1,6 +1,6 @@
-"""Writes an event as schema 1 has it: what `ops/events/parse.py` reads comes back equal.
+"""Serializes an event as schema 1; `ops/events/parse.py` reads it back equal.
 
-Decides the form of each field; refuses to know where events go.
+Owns the JSON form of each field. Does not depend on where events are published.
 """
 
 import json
@@ -10,7 +10,8 @@ from ops.types import AdEvent, PhotoRef
 
 
 def event_json(event: AdEvent) -> bytes:
-    """The event's record value, UTF-8. A price is a string: a JSON number would round it."""
+    """Serialize the record value as UTF-8 JSON. The price is a string: a JSON number would be
+    rounded."""
     return json.dumps(
         {
             "schema": SCHEMA,

@@ -1,7 +1,8 @@
 """Backbones by torchvision name: the network without its classification head, and its weights.
 
-Decides which networks are known and what of each is kept; refuses to know where weights come from
-(resources/training/weights.py). Importing this module imports torch, so only runs do.
+Owns the list of supported networks, and the removal of their heads. Does not depend on where
+weights come from (resources/training/weights.py). Importing this module imports torch, so only
+runs import it.
 """
 
 import os
@@ -37,13 +38,13 @@ _HEADS = {  # by family: the attribute that is the classification head
 
 @cache
 def known_backbones() -> tuple[str, ...]:
-    """The torchvision names that can be used, sorted; nothing is built or downloaded."""
+    """The supported torchvision names, sorted; nothing is built or downloaded."""
     names = torchvision.models.list_models(module=torchvision.models)
     return tuple(name for name in names if _head_name(name) is not None)
 
 
 class Backbone(nn.Module):
-    """A torchvision network up to its pooled features: (N, 3, H, W) float -> (N, D)."""
+    """A torchvision network without its head: (N, 3, H, W) float -> pooled features (N, D)."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class Backbone(nn.Module):
         head = self.network.get_submodule(head_name)
         linear = next(module for module in head.modules() if isinstance(module, nn.Linear))
         self.dimension: int = linear.in_features
-        if name.startswith("convnext"):  # its head begins with the norm of the pooled features
+        if name.startswith("convnext"):  # its head starts with the norm of the pooled features
             self.dropped = f"{head_name}.2."
             cast(nn.Sequential, head)[2] = nn.Identity()
         else:
@@ -65,46 +66,49 @@ class Backbone(nn.Module):
             setattr(self.network, head_name, nn.Identity())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pooled features of normalised RGB."""
+        """Compute the pooled features of normalised RGB."""
         return cast(Tensor, self.network(images)).flatten(1)
 
     def state(self) -> State:
-        """The weights by torchvision's names, copied to CPU."""
+        """The weights by torchvision's parameter names, copied to the CPU."""
         weights = self.network.state_dict()
         return {k: v.detach().cpu().numpy().copy() for k, v in weights.items()}
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take weights by torchvision's names; a classification head among them is left out.
+        """Load weights by torchvision's parameter names; those of a head are ignored.
 
         Raises:
             ConfigurationError: a weight is missing, unknown or of another shape.
         """
-        own = self.network.state_dict()
-        given = {k: v for k, v in state.items() if not k.startswith(self.dropped)}
-        for name in own.keys() - given.keys():
+        expected = self.network.state_dict()
+        weights = {k: v for k, v in state.items() if not k.startswith(self.dropped)}
+        for name in expected.keys() - weights.keys():
             if name.endswith(".num_batches_tracked"):  # old checkpoints lack it; nothing reads it
-                given[name] = np.zeros((), dtype=np.int64)
-        missing, unknown = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
-        wrong = [k for k in own.keys() & given.keys() if tuple(own[k].shape) != given[k].shape]
+                weights[name] = np.zeros((), dtype=np.int64)
+        missing = sorted(expected.keys() - weights.keys())
+        unknown = sorted(weights.keys() - expected.keys())
+        common = expected.keys() & weights.keys()
+        wrong = [k for k in common if tuple(expected[k].shape) != weights[k].shape]
         if missing or unknown or wrong:
             raise ConfigurationError(
                 f"These weights are not {self.name}'s: missing {missing[:3]}, unknown "
                 f"{unknown[:3]}, of another shape {sorted(wrong)[:3]} "
-                f"({len(missing)}, {len(unknown)}, {len(wrong)} in all)."
+                f"({len(missing)}, {len(unknown)}, {len(wrong)} in all). Use weights of this "
+                "network."
             )
-        # copied: arrays read from a file's bytes are not writable, and torch warns of that
-        self.network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in given.items()})
+        # Copied: arrays read from a file's bytes are not writable, and torch warns about that.
+        self.network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
 
 
 def supports_bf16(device: str) -> bool:
-    """Whether bfloat16 is computed by the hardware; emulated it would be slower than float32."""
+    """Whether the hardware computes bfloat16; emulated, it would be slower than float32."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     if platform.machine() in ("x86_64", "AMD64"):
-        facts = torch.cpu.get_capabilities()
-        return bool(facts.get("avx512_bf16") or facts.get("amx_bf16"))
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return True
 
 

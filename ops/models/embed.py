@@ -1,8 +1,9 @@
-"""From a rendition's bytes to a photo's unit vector.
+"""Embeds photos: from a rendition's bytes to a unit vector.
 
-Decides decoding, resizing, batching and the precision of the model; refuses to know where photos
-come from and where vectors go. What a batch is computed with (mode, precision, threads) is told by
-the Embedder, because results agree within rounding only. Importing this module imports torch.
+Owns decoding, resizing, batching and the precision of the model. Does not depend on where photos
+come from or where vectors are stored. The Embedder logs how it computes (mode, precision,
+threads), because results of different configurations agree only within rounding. Importing this
+module imports torch.
 """
 
 import threading
@@ -30,15 +31,16 @@ Mode = Literal["auto", "eager", "traced", "compiled"]
 Image = NDArray[np.uint8]
 """(size, size, 3) uint8 RGB, contiguous."""
 
-# Each size is one compiled program. 64 was slower a photo than 32 here: it falls out of cache.
+# Each size is one compiled program. In measurements a batch of 64 was slower per photo than one
+# of 32: it exceeds the cache.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 COMPILED_BATCH_SIZES = (1, 4, 16, 32)  # each costs 6 to 12 s of start-up
-_CALL_COST_PHOTOS = 2  # what one call of the model costs besides its photos, in photos; measured
+_CALL_COST_PHOTOS = 2  # the fixed cost of one call of the model, in photos; measured
 
-# torch.fx (2.15) traces by patching Module.__call__ for the whole process: a model that another
-# thread runs meanwhile, as a session does while it loads the next release, fails in the tracer.
-_RUNS_AT_ONCE = 64
-_runs = threading.BoundedSemaphore(_RUNS_AT_ONCE)
+# torch.fx (2.15) traces by patching Module.__call__ for the whole process. A model that another
+# thread runs at that time fails in the tracer: a session does so while it loads the next release.
+_MAX_RUNS = 64
+_runs = threading.BoundedSemaphore(_MAX_RUNS)
 _tracing = threading.Lock()
 
 _log = structlog.get_logger(__name__)
@@ -47,10 +49,10 @@ _log = structlog.get_logger(__name__)
 def prepare(rendition_bytes: bytes, preprocessing: Preprocessing) -> Image:
     """Decode a rendition and squash it to the model's input: (size, size, 3) uint8 RGB.
 
-    The same bytes give the same pixels, in whatever batch or process.
+    The same bytes give the same pixels in every batch and process.
 
     Raises:
-        BadInputError: PHOTO_BROKEN, the bytes are not a JPEG that decodes.
+        BadInputError: PHOTO_BROKEN, the JPEG can't be decoded.
     """
     size = preprocessing.size
     pixels = _decode(rendition_bytes, size)
@@ -62,22 +64,22 @@ def prepare(rendition_bytes: bytes, preprocessing: Preprocessing) -> Image:
 
 
 class Embedder:
-    """A backbone, ready to run on one device in one process.
+    """A backbone that is loaded on one device in one process.
 
     Args:
         frozen: the weights and the preprocessing.
-        device: "cpu" or "cuda", as resources.inference.device.choose_device says.
-        threads: of torch, for the whole process; 0: one a core.
+        device: "cpu" or "cuda"; see resources.inference.device.choose_device.
+        threads: the number of torch threads for the whole process; 0: one for each core.
         mode: "eager", "traced" (frozen TorchScript), "compiled" (torch.compile, frozen), or
             "auto": compiled on a CPU with a C++ compiler, traced on one without, eager on CUDA.
 
     Attributes:
         dimension: D.
-        mode: what is in use; never "auto".
+        mode: the mode in use; never "auto".
         precision: "bf16" where the hardware computes it, else "fp32".
 
     Raises:
-        ConfigurationError: the weights are not the backbone's, or the mode can't be had.
+        ConfigurationError: the weights are not the backbone's, or the mode is not available.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Embedder:
         shape = (self.batch_sizes[-1], self._size, self._size, 3)
         self._batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda")
         _log.info(
-            "embedder ready",
+            "embedder.ready",
             backbone=backbone.name,
             device=device,
             mode=self.mode,
@@ -108,17 +110,17 @@ class Embedder:
         )
 
     def warm_up(self) -> None:
-        """Run every batch size, so that no later call compiles; seconds to a minute."""
+        """Run every batch size, so that no later call compiles; takes seconds to a minute."""
         with _runs, torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=256):
             for size in self.batch_sizes:
                 for _ in range(3):  # TorchScript's profiling executor specialises on the second
                     self._run(self._batch[:size].to(self.device))
 
     def embed(self, images: Sequence[Image]) -> Embeddings:
-        """(N, D) float16 unit rows, input order, CPU; normalised in float32, then rounded.
+        """Embed images as (N, D) float16 unit rows on the CPU, in input order.
 
-        Each image is (size, size, 3) uint8 RGB, as `prepare` makes it. An empty sequence gives
-        (0, D). Not for two threads at once.
+        Rows are normalised in float32, then rounded. Each image is (size, size, 3) uint8 RGB, as
+        returned by `prepare`. An empty sequence gives (0, D). Not thread-safe.
         """
         rows = np.empty((len(images), self.dimension), dtype=np.float16)
         start = 0
@@ -131,7 +133,7 @@ class Embedder:
     @torch.inference_mode()
     def _embed_chunk(self, chunk: Sequence[Image], size: int) -> Embeddings:
         batch = self._batch[:size]
-        np.stack(chunk, out=batch.numpy()[: len(chunk)])  # what follows is padding, of any pixels
+        np.stack(chunk, out=batch.numpy()[: len(chunk)])  # the rest is padding with old pixels
         with _runs:
             features = self._run(batch.to(self.device, non_blocking=True))[: len(chunk)]
         unit = F.normalize(features.float(), dim=1)
@@ -148,7 +150,7 @@ class Embedder:
         shape = (4, self._size, self._size, 3)
         example = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         with torch.inference_mode(), warnings.catch_warnings():
-            # TorchScript is deprecated from torch 2.10 on and has no successor that starts within
+            # TorchScript is deprecated since torch 2.10 and has no replacement that starts within
             # a second; torch.export with AOTInductor may become one.
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -163,9 +165,9 @@ class _Normalised(nn.Module):
 
     def __init__(self, backbone: Backbone, prep: Preprocessing, dtype: torch.dtype) -> None:
         super().__init__()
-        # Norms are folded into the convolutions in float32, before the cast: on trained weights the
-        # worst cosine to float32 rose from 0.9934 (folded by TorchScript, in bf16) to 0.9992, and
-        # eager and traced give the same rows.
+        # Norms are folded into the convolutions in float32, before the cast: on trained weights
+        # this raises the lowest cosine to float32 from 0.9934 (folded by TorchScript, in bf16) to
+        # 0.9992, and eager and traced give the same rows.
         with _no_model_running():
             folded = fuse(backbone.eval())
         self.backbone = folded.to(dtype).to(memory_format=torch.channels_last)
@@ -182,18 +184,18 @@ class _Normalised(nn.Module):
 
 @contextmanager
 def _no_model_running() -> Iterator[None]:
-    """Waits for the batches under way; others wait until the end of the block."""
-    with _tracing, ExitStack() as held:
-        for _ in range(_RUNS_AT_ONCE):
-            held.enter_context(_runs)
+    """Wait for the running batches; new ones wait until the end of the block."""
+    with _tracing, ExitStack() as permits:
+        for _ in range(_MAX_RUNS):
+            permits.enter_context(_runs)
         yield
 
 
 def _decode(data: bytes, size: int) -> Image:
-    """RGB with both sides at least `size` where the photo has them.
+    """Decode to RGB with both sides at least `size`, where the photo is that large.
 
-    Only halvings are asked of the decoder: libjpeg's 5/8 to 7/8 are slower than a full decode
-    (1.12 against 0.75 ms at 400x533) and further from it.
+    The decoder only scales by 1/2, 1/4 and 1/8: libjpeg's 5/8 to 7/8 are slower than a full
+    decode (1.12 against 0.75 ms at 400x533) and differ more from it.
     """
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
@@ -210,7 +212,7 @@ def _decode(data: bytes, size: int) -> Image:
         )
     except ValueError as error:
         raise BadInputError(
-            Reason.PHOTO_BROKEN, f"the rendition does not decode: {error}"
+            Reason.PHOTO_BROKEN, f"the rendition can't be decoded: {error}"
         ) from error
     return cast(Image, pixels)
 
@@ -229,14 +231,19 @@ def _choose_mode(mode: Any, device: str) -> Literal["eager", "traced", "compiled
     if device == "cuda":
         return "eager"
     if compiler is None:
-        _log.warning("no C++ compiler: the model runs traced, at about 0.6 of compiled speed")
+        _log.warning(
+            "embedder.no_cpp_compiler",
+            mode="traced",
+            effect="about 0.6 of the compiled speed",
+            action="install g++ or clang++, or set CXX",
+        )
         return "traced"
     return "compiled"
 
 
 @cache
 def _plan(count: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """The batch sizes, largest first, that hold `count` photos at the least cost."""
+    """The batch sizes, largest first, that process `count` photos at the lowest cost."""
     largest = sizes[-1]
     full, rest = divmod(count, largest)
     best: list[tuple[int, tuple[int, ...]]] = [(0, ())]

@@ -1,6 +1,6 @@
-"""A head's arithmetic in numpy: from embeddings to probabilities, for readers without torch.
+"""Applies a head in numpy: from embeddings to probabilities, without importing torch.
 
-Decides precision and blocking; refuses to know what the labels mean.
+Owns the precision and the blocking of the computation. Does not depend on the meaning of labels.
 """
 
 from typing import cast
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ops.errors import ConfigurationError
 from ops.models.release import Head
 
-_BLOCK_ROWS = 8_192  # keeps the float32 copy of a block in cache, whatever N is
+_BLOCK_ROWS = 8_192  # the float32 copy of a block stays in cache, whatever N is
 _CACHED_ROWS = 64
 
 
@@ -20,24 +20,25 @@ def class_probabilities(
 ) -> NDArray[np.float32]:
     """Softmax of the head's logits: (N, D) float16 or float32 -> (N, C) float32, rows sum to 1.
 
-    Computed in float32 on the values as given (stored embeddings are float16). No rows: (0, C).
-    A row's result is the same to the last digit in whatever company it comes, so that a re-score
-    that was cut elsewhere, or the stream, says the very same.
+    Computed in float32 on the given values (stored embeddings are float16). No rows: (0, C). The
+    result of a row does not depend on the other rows, to the last digit, so that the stream and
+    re-scores with other chunks get the same probabilities.
 
     Raises:
-        ConfigurationError: the embeddings are another backbone's (D differs).
+        ConfigurationError: the embeddings are of another backbone (D differs).
     """
     if embeddings.ndim != 2 or embeddings.shape[1] != head.dimension:
         raise ConfigurationError(
-            f"Head {head.task} reads (N, {head.dimension}), got {embeddings.shape}: these "
-            "embeddings are of another backbone."
+            f"The head {head.task} expects embeddings (N, {head.dimension}), got "
+            f"{embeddings.shape}: these embeddings are of another backbone."
         )
     out = np.empty((len(embeddings), len(head.labels)), dtype=np.float32)
     for start in range(0, len(embeddings), _BLOCK_ROWS):
         block = out[start : start + _BLOCK_ROWS]
         rows = _as_float32(embeddings[start : start + _BLOCK_ROWS])
-        # A product a row: BLAS adds in another order for another number of rows, and for another
-        # place among them. 0.9 us a row of 576 by 29, against 0.5 for the whole block at once.
+        # One product for each row: in a product of the whole block, BLAS adds in an order that
+        # depends on the number of rows and on the row's position. This takes 0.9 us for a row of
+        # 576 by 29, against 0.5 us in a product of the whole block.
         np.matmul(rows[:, None, :], head.weight.T, out=block[:, None, :])
         _softmax_in_place(block, head.bias)
     return out
@@ -46,10 +47,10 @@ def class_probabilities(
 def _as_float32(
     rows: NDArray[np.float16] | NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """The same values: 0.2 us a row of 576, where numpy's own way from float16 takes 0.8.
+    """Convert exactly: 0.2 us for a row of 576, where numpy's conversion from float16 takes 0.8.
 
-    A half's exponent and fraction, moved to where float32 has them, are the value times 2^-112. An
-    infinity or NaN would come out finite; unit rows have none.
+    The exponent and fraction of a float16, moved to their position in a float32, give the value
+    times 2^-112. Infinity and NaN would become finite; unit rows have none.
     """
     if rows.dtype == np.float32:
         return cast(NDArray[np.float32], rows)
@@ -58,7 +59,7 @@ def _as_float32(
     for start in range(0, len(rows), _CACHED_ROWS):
         part = bits[start : start + _CACHED_ROWS]
         np.left_shift(halves[start : start + _CACHED_ROWS], 13, out=part, dtype=np.int32)
-        part &= ~0x70000000  # copies of the sign, which int32 has at its own place too
+        part &= ~0x70000000  # clear the copies of the sign below the sign bit of the int32
     values = bits.view(np.float32)
     values *= np.float32(2.0**112)
     return values

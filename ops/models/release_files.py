@@ -1,7 +1,7 @@
-"""The two weight files of a release, as bytes, and how parts become a release.
+"""Encodes and decodes the two weight files of a release, and assembles releases.
 
-Decides that weights are safetensors and nothing else (a pickle executes code); refuses to know
-where the files are kept.
+Owns the format of the weight files: only safetensors is read, since a pickle executes code. Does
+not depend on where the files are stored.
 """
 
 import json
@@ -38,10 +38,10 @@ def assemble(
     heads: Mapping[str, Head],
     metrics: Mapping[str, Any],
 ) -> Release:
-    """Freeze parts into a release; the same parts give the same digest.
+    """Assemble a release from its parts; the same parts give the same digest.
 
     Raises:
-        ConfigurationError: the parts contradict one another, or no head is given.
+        ConfigurationError: the parts are inconsistent, or no head is given.
     """
     require(len(heads) > 0, "a release needs at least one head")
     files = {
@@ -62,7 +62,7 @@ def assemble(
 
 
 def encode_backbone(state: State) -> bytes:
-    """The backbone's safetensors file; the same weights give the same bytes."""
+    """Encode the backbone's safetensors file; the same weights give the same bytes."""
     require(len(state) > 0, "the backbone has no weights")
     return save_safetensors(
         {k: np.ascontiguousarray(state[k]).reshape(state[k].shape) for k in sorted(state)}
@@ -70,12 +70,16 @@ def encode_backbone(state: State) -> bytes:
 
 
 def decode_backbone(data: bytes) -> State:
-    """Read `encode_backbone`'s bytes; ConfigurationError if they are no safetensors."""
+    """Decode the result of `encode_backbone`.
+
+    Raises:
+        ConfigurationError: the bytes are not a safetensors file.
+    """
     return _decode(data, BACKBONE_FILE)
 
 
 def encode_heads(heads: Mapping[str, Head]) -> bytes:
-    """The heads' safetensors file: `<task>.weight` and `<task>.bias` for each."""
+    """Encode the heads' safetensors file: `<task>.weight` and `<task>.bias` for each."""
     arrays: State = {}
     for task in sorted(heads):
         arrays[f"{task}.weight"] = np.ascontiguousarray(heads[task].weight)
@@ -84,11 +88,17 @@ def encode_heads(heads: Mapping[str, Head]) -> bytes:
 
 
 def decode_heads(data: bytes, taxonomy: Mapping[str, tuple[str, ...]]) -> dict[str, Head]:
-    """Read `encode_heads`'s bytes against the manifest's taxonomy; a tensor too many or too few
-    is a ConfigurationError."""
+    """Decode the result of `encode_heads` for the manifest's taxonomy.
+
+    Raises:
+        ConfigurationError: the bytes are not a safetensors file, or its tensors do not match the
+            taxonomy.
+    """
     arrays = _decode(data, HEADS_FILE)
-    want = {f"{task}.{part}" for task in taxonomy for part in ("weight", "bias")}
-    require(set(arrays) == want, f"{HEADS_FILE} holds {sorted(arrays)}, want {sorted(want)}")
+    expected = {f"{task}.{part}" for task in taxonomy for part in ("weight", "bias")}
+    require(
+        set(arrays) == expected, f"{HEADS_FILE} has {sorted(arrays)}, expected {sorted(expected)}"
+    )
     return {
         task: Head(task, labels, arrays[f"{task}.weight"], arrays[f"{task}.bias"])
         for task, labels in taxonomy.items()
@@ -98,5 +108,5 @@ def decode_heads(data: bytes, taxonomy: Mapping[str, tuple[str, ...]]) -> dict[s
 def _decode(data: bytes, name: str) -> State:
     try:
         return dict(load_safetensors(data))
-    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype numpy lacks
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype unknown to numpy
         raise ConfigurationError(f"{name} is not a safetensors file: {error}") from error

@@ -1,7 +1,7 @@
-"""What a photo's container says before anything is decoded: format, size, orientation.
+"""Reads a photo's container without decoding it: format, size and orientation.
 
-Decides which formats are allowed and that a file's name or content type never counts; refuses to
-know pixels, Pillow and where the bytes came from. JPEG's own walk is in `ops.photos.jpeg`.
+Owns the list of allowed formats. A file's name and content type are ignored. Does not depend on
+pixels, Pillow or where the bytes came from. JPEG markers are parsed in `ops.photos.jpeg`.
 """
 
 import re
@@ -23,18 +23,18 @@ _EXIF_SHORT = 3
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A photo that is not a JPEG, as its container describes it."""
+    """The container of a photo that is not a JPEG."""
 
     format: str  # "png", "webp", "gif", "avif"
-    size: tuple[int, int] | None  # (width, height), pixels; None: only the decoder can tell
-    orientation: int | None  # 1..8; None: the decoder's `info["exif"]` tells
-    data: bytes  # what to decode, without parts that decoders stumble over
+    size: tuple[int, int] | None  # (width, height), pixels; None: only the decoder knows it
+    orientation: int | None  # 1..8; None: it is in the decoder's `info["exif"]`
+    data: bytes  # the bytes to decode, without parts that decoders warn about or fail on
 
 
 def sniff(data: bytes) -> str | None:
-    """The allowed format that the first bytes show: "jpeg", "png", "webp", "gif", "avif" or None.
+    """The format by the first bytes: "jpeg", "png", "webp", "gif", "avif"; None: not allowed.
 
-    Needs 32 bytes at most; fewer may be too few to tell.
+    Looks at the first 32 bytes at most; with fewer a format may go unrecognised.
     """
     if data[:2] == b"\xff\xd8":
         return "jpeg"
@@ -53,19 +53,20 @@ def sniff(data: bytes) -> str | None:
 def open_container(data: bytes, photo_format: str) -> Container:
     """Read a PNG, WebP, GIF or AVIF container; nothing is decompressed.
 
-    Raises BadInputError (PHOTO_TRUNCATED, PHOTO_BROKEN).
+    Raises:
+        BadInputError: PHOTO_TRUNCATED, PHOTO_BROKEN.
     """
     readers = {"png": _read_png, "webp": _read_webp, "gif": _read_gif, "avif": _read_avif}
     try:
         return readers[photo_format](data)
-    except (struct.error, IndexError) as error:  # a read behind the end
+    except (struct.error, IndexError) as error:  # a read past the end
         raise truncated(photo_format, "the file ends inside its header") from error
 
 
 def exif_orientation(exif: bytes) -> int:
     """The orientation, 1..8, in an Exif block (a TIFF, with or without "Exif\\0\\0" before it).
 
-    Whatever cannot be understood counts as upright: a broken tag must not cost the photo.
+    Anything that cannot be parsed counts as upright: the photo is still usable.
     """
     tiff = exif[6:] if exif[:6] == b"Exif\0\0" else exif
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
@@ -84,25 +85,25 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def truncated(photo_format: str, detail: str) -> BadInputError:
-    """The failure of a file that ends too early."""
+    """The error for a file that ends too early."""
     return BadInputError(Reason.PHOTO_TRUNCATED, f"{photo_format}: {detail}")
 
 
 def broken(photo_format: str, detail: str) -> BadInputError:
-    """The failure of a file that contradicts its format."""
+    """The error for a file that violates its format."""
     return BadInputError(Reason.PHOTO_BROKEN, f"{photo_format}: {detail}")
 
 
 def _read_png(data: bytes) -> Container:
-    """Walk the chunks and keep what pixels need.
+    """Walk the chunks and keep those that decoding needs.
 
-    Text, profiles and animation are dropped unread: a zTXt or iCCP chunk may inflate a
-    thousandfold, and Pillow warns about odd acTL chunks.
+    Text, profiles and animation are dropped without reading them: a zTXt or iCCP chunk may inflate
+    a thousandfold, and Pillow warns about malformed acTL chunks.
     """
     if data[12:16] != b"IHDR":
         raise broken("png", "the first chunk is not IHDR")
     orientation = UPRIGHT
-    kept = [_PNG_SIGNATURE]
+    chunks = [_PNG_SIGNATURE]
     start, kind = 8, b""
     while kind != b"IEND":
         (length,) = struct.unpack_from(">I", data, start)
@@ -110,21 +111,21 @@ def _read_png(data: bytes) -> Container:
         if end > len(data):
             raise truncated("png", "a chunk runs past the end of the file")
         if kind in _PNG_DECODED_CHUNKS:
-            kept.append(data[start:end])
+            chunks.append(data[start:end])
         elif kind == b"eXIf":
             orientation = exif_orientation(data[start + 8 : end - 4])
         start = end
-    return Container("png", struct.unpack_from(">II", data, 16), orientation, b"".join(kept))
+    return Container("png", struct.unpack_from(">II", data, 16), orientation, b"".join(chunks))
 
 
 def _read_webp(data: bytes) -> Container:
-    """Read the size from the first chunk; the RIFF header says how long the file must be.
+    """Read the size from the first chunk, and the length of the file from the RIFF header.
 
     Container: https://developers.google.com/speed/webp/docs/riff_container
     """
     (riff_bytes,) = struct.unpack_from("<I", data, 4)
     if riff_bytes + 8 > len(data):
-        raise truncated("webp", f"{riff_bytes + 8} bytes announced, {len(data)} came")
+        raise truncated("webp", f"expected {riff_bytes + 8} bytes, got {len(data)}")
     kind = data[12:16]
     if kind == b"VP8X":
         width, height = (int.from_bytes(data[i : i + 3], "little") + 1 for i in (24, 27))
@@ -134,12 +135,12 @@ def _read_webp(data: bytes) -> Container:
     elif kind == b"VP8 ":
         width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
     else:
-        raise broken("webp", "the first chunk is no image")
+        raise broken("webp", "the first chunk is not an image")
     return Container("webp", (width, height), None, data)
 
 
 def _read_gif(data: bytes) -> Container:
-    """Read the size that the first frame needs: the screen, or more if the frame overhangs it.
+    """Read the size that the first frame needs: the screen, or more if the frame exceeds it.
 
     GIF89a: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
     """
@@ -147,7 +148,7 @@ def _read_gif(data: bytes) -> Container:
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     while (block := data[at]) != 0x2C:
         if block == 0x3B:
-            raise broken("gif", "it holds no image")
+            raise broken("gif", "the file contains no image")
         at += 2 if block == 0x21 else 1
         while block == 0x21 and (length := data[at]) != 0:
             at += 1 + length
@@ -158,9 +159,9 @@ def _read_gif(data: bytes) -> Container:
 
 
 def _read_avif(data: bytes) -> Container:
-    """Walk the top boxes; the size is left to the decoder, which parses without decoding.
+    """Walk the top-level boxes; the size is left to the decoder, which parses without decoding.
 
-    The Exif item is renamed in place: AVIF's own `irot` and `imir` are what counts, and Pillow's
+    The Exif item is renamed in place: AVIF's `irot` and `imir` give the orientation, and Pillow's
     parser warns or fails on a broken Exif.
     """
     start, meta = 0, None
@@ -177,6 +178,6 @@ def _read_avif(data: bytes) -> Container:
             meta = (start, end)
         start = end
     if meta is None:
-        raise broken("avif", "it has no meta box")
+        raise broken("avif", "the file has no meta box")
     cleaned = _AVIF_EXIF_ITEM.sub(rb"\1none", data[meta[0] : meta[1]])
     return Container("avif", None, None, data[: meta[0]] + cleaned + data[meta[1] :])

@@ -1,7 +1,7 @@
-"""A JPEG's markers: its size and orientation, and the same picture without its metadata.
+"""Parses a JPEG's markers: its size and orientation, and which segments are metadata.
 
-Decides what of a JPEG is coded picture and what is metadata; refuses to know pixels. Markers are
-those of ITU-T T.81, annex B.
+Owns the removal of metadata from a JPEG without decoding it. Does not depend on pixels. Markers
+are those of ITU-T T.81, annex B.
 """
 
 import re
@@ -12,7 +12,7 @@ from ops.errors import BadInputError, Reason
 from ops.photos.formats import UPRIGHT, broken, exif_orientation, truncated
 
 MAX_SCANS = 64
-"""Encoders write about ten; thousands of empty progressive scans would decode for hours."""
+"""Encoders write about ten; decoding thousands of empty progressive scans would take hours."""
 
 _SOI, _EOI, _SOS, _DNL, _COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xFE
 _APP0, _APP1, _APP15 = 0xE0, 0xE1, 0xEF
@@ -22,37 +22,38 @@ _STANDALONE = frozenset({0x01, _SOI, *range(0xD0, 0xD8)})
 _AFTER_ENTROPY = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # no stuffed byte, fill or restart marker
 
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
-"""Version 1.1, square pixels, no thumbnail; it also tells a decoder that colours are YCbCr."""
+"""Version 1.1, square pixels, no thumbnail; it also marks the colours as YCbCr for decoders."""
 
 
 @dataclass(frozen=True, slots=True)
 class JpegLayout:
-    """What the markers of one JPEG say, up to its first end of image."""
+    """The contents of a JPEG's markers, up to the first end of image."""
 
     width: int  # pixels, before orientation
     height: int
-    precision: int  # bits a sample
+    precision: int  # bits per sample
     components: int
     orientation: int  # 1..8, from the first Exif segment
-    progressive: bool  # or several scans: a decoder holds all coefficients at once
-    plain: bool  # Huffman-coded DCT, one frame, nothing between the segments
-    picture: tuple[slice, ...]  # the segments that decoding needs, scans included
+    progressive: bool  # or several scans: a decoder keeps all coefficients in memory
+    plain: bool  # Huffman-coded DCT, one frame, no bytes between the segments
+    picture: tuple[slice, ...]  # the segments that decoding needs, including the scans
 
     def without_metadata(self, data: bytes) -> bytes:
-        """The same coded picture behind a plain JFIF header; only sound for grey and YCbCr."""
+        """The same coded picture after a plain JFIF header; only valid for grey and YCbCr."""
         return b"".join([b"\xff\xd8", _JFIF, *(data[part] for part in self.picture), b"\xff\xd9"])
 
 
 def read_jpeg(data: bytes) -> JpegLayout:
-    """Walk the markers from start to end of image; bytes behind that are ignored.
+    """Walk the markers from start to end of image; bytes after that are ignored.
 
-    Raises BadInputError (PHOTO_TRUNCATED, PHOTO_BROKEN).
+    Raises:
+        BadInputError: PHOTO_TRUNCATED, PHOTO_BROKEN, PHOTO_UNKNOWN_FORMAT (not 8 bits per sample).
     """
     walk = _Walk(data)
     try:
         while walk.step():
             pass
-    except (struct.error, IndexError) as error:  # a read behind the end
+    except (struct.error, IndexError) as error:  # a read past the end
         raise truncated("jpeg", "the file ends before its end-of-image marker") from error
     return walk.layout()
 
@@ -71,7 +72,7 @@ class _Walk:
         self.picture: list[slice] = []
 
     def step(self) -> bool:
-        """Take the next marker in; False at the end of the image."""
+        """Read the next marker; False at the end of the image."""
         start = self.data.find(b"\xff", self.at)
         if start < 0:
             raise IndexError
@@ -100,7 +101,7 @@ class _Walk:
             return
         if marker in _FRAMES:
             if self.frame is not None:
-                raise broken("jpeg", "it has two frames")
+                raise broken("jpeg", "the file has two frames")
             self.frame = struct.unpack_from(">BHHB", self.data, part.start + 4)
             self.plain &= marker in _HUFFMAN_DCT_FRAMES
             self.progressive = marker not in (0xC0, 0xC1)
@@ -114,19 +115,19 @@ class _Walk:
         self.scans += 1
         if self.scans > MAX_SCANS:
             raise broken("jpeg", f"more than {MAX_SCANS} scans")
-        found = _AFTER_ENTROPY.search(self.data, start)
-        if found is None:
+        following = _AFTER_ENTROPY.search(self.data, start)
+        if following is None:
             raise IndexError
-        self.at = found.end() - 2
+        self.at = following.end() - 2
         return self.at
 
     def layout(self) -> JpegLayout:
         if self.frame is None or self.scans == 0:
-            raise broken("jpeg", "it holds no image")
+            raise broken("jpeg", "the file contains no image")
         precision, height, width, components = self.frame
         if precision != 8:
             raise BadInputError(
-                Reason.PHOTO_UNKNOWN_FORMAT, f"jpeg: {precision} bits a sample; 8 are supported"
+                Reason.PHOTO_UNKNOWN_FORMAT, f"jpeg: {precision} bits per sample, expected 8"
             )
         return JpegLayout(
             width=width,

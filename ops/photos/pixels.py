@@ -1,7 +1,7 @@
-"""Pixels: every odd mode to upright RGB over white, at the size that is wanted, and to a JPEG.
+"""Converts pixels of every mode to upright RGB over white, resizes them, and encodes JPEGs.
 
-Decides how modes, transparency, depth and orientation become RGB; refuses to know containers'
-bytes and which photos are kept as they are.
+Owns the conversion of modes, transparency, bit depth and orientation to RGB. Does not depend on
+container formats, nor on which photos are kept without re-encoding.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB, C order."""
 
 _BAND_PIXELS = 2_000_000
-"""Odd modes become RGB in bands of about this size, so that no full-size copy is made."""
+"""Other modes are converted to RGB in bands of about this size, without a full-size copy."""
 
 _PLUGINS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -43,19 +43,21 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each Exif orientation."""
+"""The transposition that undoes each Exif orientation."""
 
 
 def open_image(data: bytes, photo_format: str) -> Image.Image:
-    """Open with this one format's plugin; nothing is decoded yet, and no other plugin looks.
+    """Open an image with the plugin of this format only; nothing is decoded yet.
 
-    Not by `Image.open`: it warns about sizes by a process-wide setting before ours can be asked.
+    `Image.open` is not used: it warns about large sizes by a process-wide setting, before the
+    caller can check the size against its own limit.
     """
     return _PLUGINS[photo_format](BytesIO(data))
 
 
 def fit(width: int, height: int, longest: int) -> tuple[int, int]:
-    """The (width, height) with the same shape and longest side at most `longest`; never larger."""
+    """The (width, height) of the same aspect ratio with longest side at most `longest`; never
+    enlarged."""
     side = max(width, height)
     if side <= longest:
         return width, height
@@ -65,7 +67,7 @@ def fit(width: int, height: int, longest: int) -> tuple[int, int]:
 def shrunk_rgb(image: Image.Image, longest: int) -> Pixels:
     """Decode the first frame into RGB over white, with sides below 4 x `longest`.
 
-    Beside the decoded image itself only one band at a time is held at full size.
+    Besides the decoded image, only one band at a time is in memory at full size.
     """
     image.load()
     factor = max(1, max(image.size) // (2 * longest))
@@ -78,7 +80,7 @@ def shrunk_rgb(image: Image.Image, longest: int) -> Pixels:
 
 
 def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """The same picture at (width, height); the filter spans all source pixels when shrinking."""
+    """Resize to (width, height); when shrinking, the filter covers all source pixels."""
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
@@ -92,7 +94,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
-    """A baseline 4:2:0 JPEG; equal pixels give equal bytes."""
+    """Encode a baseline 4:2:0 JPEG; equal pixels give equal bytes."""
     encoded: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(pixels), quality=quality, colorsubsampling="420"
     )
@@ -100,7 +102,7 @@ def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a sample, in "I;16" or in "I"
+    if image.mode.startswith("I"):  # 16 bits per sample, in "I;16" or in "I"
         high = np.asarray(image).astype(np.int64) >> 8
         image = Image.fromarray(np.clip(high, 0, 255).astype(np.uint8))
     if image.has_transparency_data:

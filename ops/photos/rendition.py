@@ -1,11 +1,12 @@
-"""From a photo's bytes to its rendition: the only bytes that stream and backfill compute from.
+"""Makes the rendition of a photo: the only image that the stream and backfills compute from.
 
-Decides what is kept as it came and what is encoded again; refuses to know where the bytes came
-from, where they go, and models. Equal bytes give equal renditions.
+Owns the decision which JPEGs keep their coded data and which photos are encoded again. Does not
+depend on where the bytes come from or are stored, nor on models. Equal bytes give equal
+renditions.
 
 Colour profiles are dropped, not applied: applying one would mean encoding every such photo again,
-and training sees the same renditions, so nothing disagrees. Transparency goes over white, the
-background that listings are shown on.
+and since training uses the same renditions, it makes no difference to the models. Transparency is
+composited over white, the background of listings.
 """
 
 import re
@@ -27,51 +28,57 @@ LONGEST_SIDE = 640
 THUMBNAIL_SIDE = 160
 SMALLEST_SIDE = 16
 MAX_KEPT_BYTES = 1_000_000
-"""A 640x640 JPEG of pure noise at quality 100 is about this large; what is larger is ballast."""
+"""A 640x640 JPEG of pure noise at quality 100 is about this large; a larger one has useless data
+and is encoded again."""
 
 _QUALITY = 90
 _THUMBNAIL_QUALITY = 80
 
 _HEAVY_PIXELS = 8_000_000
 _heavy_decode = threading.Lock()
-"""One large picture at a time where decoding holds all of it, at up to 16 bytes a pixel (WebP)."""
+"""Limits full-size decoding of large pictures to one at a time: it takes up to 16 bytes for each
+pixel (WebP)."""
 
 _PADDED_END = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_PADDING = 64
 """Bytes that some cameras leave before the end marker; the picture before them is complete."""
 
 
-class _Made(NamedTuple):
+class _Jpeg(NamedTuple):
+    """A JPEG for the rendition."""
+
     data: bytes
     size: tuple[int, int]  # (width, height), upright
     source_size: tuple[int, int]  # (width, height), before orientation
 
 
-def make_rendition(data: bytes, *, max_pixels: int, proven: bool = True) -> Rendition:
-    """The upright JPEG, longest side at most 640, that is stored for a photo.
+def make_rendition(data: bytes, *, max_pixels: int, verify: bool = True) -> Rendition:
+    """Make the rendition of a photo: an upright JPEG, longest side at most 640.
 
     An upright grey or YCbCr JPEG that is small enough keeps its coded data; anything else is
-    encoded once. Threads run in parallel here: the decoders release the interpreter's lock.
+    encoded once. Threads run in parallel: the decoders release the GIL.
 
     Args:
-        data: the photo's bytes as they came.
-        max_pixels: more, by the header and before anything is decoded, is refused.
-        proven: False where the caller decodes the rendition at once, all of it and strictly, and
-            comes back with True where that fails: it saves a decode of what is kept as it came.
+        data: the photo's bytes as they were received.
+        max_pixels: the limit of pixels, checked by the header before anything is decoded.
+        verify: whether to decode a JPEG that keeps its coded data to its end. Pass False to save
+            this decode where the caller decodes the whole rendition strictly at once, and calls
+            again with True if that fails.
 
-    Raises BadInputError (PHOTO_*), and nothing else whatever the bytes are.
+    Raises:
+        BadInputError: PHOTO_*; nothing else is raised, whatever the bytes are.
     """
     if data == b"":
-        raise BadInputError(Reason.PHOTO_EMPTY, "0 bytes came")
+        raise BadInputError(Reason.PHOTO_EMPTY, "the photo has 0 bytes")
     photo_format = sniff(data)
     if photo_format is None:
         raise BadInputError(
             Reason.PHOTO_UNKNOWN_FORMAT,
-            f"{len(data)} bytes that are no JPEG, PNG, WebP, GIF or AVIF",
+            f"{len(data)} bytes that are not a JPEG, PNG, WebP, GIF or AVIF",
         )
     try:
-        made = (
-            _from_jpeg(data, max_pixels, proven=proven)
+        jpeg = (
+            _from_jpeg(data, max_pixels, verify=verify)
             if photo_format == "jpeg"
             else _from_container(data, photo_format, max_pixels)
         )
@@ -85,21 +92,22 @@ def make_rendition(data: bytes, *, max_pixels: int, proven: bool = True) -> Rend
         raise _decoder_failure(photo_format, error) from error
     return Rendition(
         photo_sha256=sha256(data).digest(),
-        sha256=sha256(made.data).digest(),
-        data=made.data,
-        width=made.size[0],
-        height=made.size[1],
+        sha256=sha256(jpeg.data).digest(),
+        data=jpeg.data,
+        width=jpeg.size[0],
+        height=jpeg.size[1],
         source_format=photo_format,
-        source_width=made.source_size[0],
-        source_height=made.source_size[1],
+        source_width=jpeg.source_size[0],
+        source_height=jpeg.source_size[1],
         source_bytes=len(data),
     )
 
 
 def make_thumbnail(rendition_data: bytes) -> bytes:
-    """A JPEG of a rendition with longest side at most 160; never enlarged.
+    """Make a JPEG of a rendition with longest side at most 160; never enlarged.
 
-    Raises BadInputError (PHOTO_TRUNCATED, PHOTO_BROKEN) if the bytes are no whole JPEG.
+    Raises:
+        BadInputError: PHOTO_TRUNCATED, PHOTO_BROKEN: the bytes are not a complete JPEG.
     """
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(rendition_data)
@@ -110,25 +118,27 @@ def make_thumbnail(rendition_data: bytes) -> bytes:
     return encode_jpeg(resize(pixels, size), _THUMBNAIL_QUALITY)
 
 
-def _from_jpeg(data: bytes, max_pixels: int, *, proven: bool) -> _Made:
+def _from_jpeg(data: bytes, max_pixels: int, *, verify: bool) -> _Jpeg:
     layout = read_jpeg(data)
     source_size = (layout.width, layout.height)
     _check_size("jpeg", source_size, max_pixels)
-    kept = _kept(data, layout, proven=proven)
-    if kept is not None:
-        return _Made(kept, source_size, source_size)
-    with _in_turn(source_size) if layout.progressive else nullcontext():
+    stripped = _without_reencoding(data, layout, verify=verify)
+    if stripped is not None:
+        return _Jpeg(stripped, source_size, source_size)
+    with _decode_slot(source_size) if layout.progressive else nullcontext():
         pixels = _decode_jpeg(data, layout)
     return _encoded(pixels, source_size, layout.orientation)
 
 
-def _from_container(data: bytes, photo_format: str, max_pixels: int) -> _Made:
+def _from_container(data: bytes, photo_format: str, max_pixels: int) -> _Jpeg:
     if photo_format == "avif" and not features.check("avif"):
-        raise BadInputError(Reason.PHOTO_UNKNOWN_FORMAT, "avif: this Pillow was built without it")
+        raise BadInputError(
+            Reason.PHOTO_UNKNOWN_FORMAT, "avif: the installed Pillow was built without AVIF"
+        )
     container = open_container(data, photo_format)
     if container.size is not None:
         _check_size(photo_format, container.size, max_pixels)
-    with _in_turn(container.size), open_image(container.data, photo_format) as image:
+    with _decode_slot(container.size), open_image(container.data, photo_format) as image:
         _check_size(photo_format, image.size, max_pixels)
         source_size = image.size
         pixels = shrunk_rgb(image, LONGEST_SIDE)
@@ -139,39 +149,42 @@ def _from_container(data: bytes, photo_format: str, max_pixels: int) -> _Made:
     )
 
 
-def _encoded(pixels: Pixels, source_size: tuple[int, int], orientation: int) -> _Made:
+def _encoded(pixels: Pixels, source_size: tuple[int, int], orientation: int) -> _Jpeg:
     pixels = upright(resize(pixels, fit(*source_size, LONGEST_SIDE)), orientation)
     height, width, _ = pixels.shape
-    return _Made(encode_jpeg(pixels, _QUALITY), (width, height), source_size)
+    return _Jpeg(encode_jpeg(pixels, _QUALITY), (width, height), source_size)
 
 
-def _kept(data: bytes, layout: JpegLayout, *, proven: bool) -> bytes | None:
-    """The JPEG without its metadata, if it can stay as it is; if asked, proven to decode to its
-    end."""
+def _without_reencoding(data: bytes, layout: JpegLayout, *, verify: bool) -> bytes | None:
+    """The JPEG without its metadata; None where it must be encoded again.
+
+    Raises:
+        ValueError: with `verify`, the coded data does not decode to its end.
+    """
     small = max(layout.width, layout.height) <= LONGEST_SIDE
     if not (small and layout.plain and layout.orientation == UPRIGHT):
         return None
     if _colours(data, layout) not in ("Gray", "YCbCr"):
         return None
-    kept = layout.without_metadata(data)
-    if len(kept) > MAX_KEPT_BYTES:
+    stripped = layout.without_metadata(data)
+    if len(stripped) > MAX_KEPT_BYTES:
         return None
-    if not proven:
-        return kept
+    if not verify:
+        return stripped
     try:
-        # Grey at an eighth runs the whole entropy decoder, where damage shows, at half the price.
-        simplejpeg.decode_jpeg(kept, colorspace="GRAY", min_width=1, min_height=1, min_factor=8)
+        # Grey at 1/8 runs the whole entropy decoder, which detects damage, in half the time.
+        simplejpeg.decode_jpeg(stripped, colorspace="GRAY", min_width=1, min_height=1, min_factor=8)
     except ValueError as error:
         if _is_padding(error):
             return None
         raise
-    return kept
+    return stripped
 
 
 def _decode_jpeg(data: bytes, layout: JpegLayout) -> Pixels:
     """Decode at the smallest scale that still covers the rendition."""
     if layout.components in (1, 3) and _colours(data, layout) is None:
-        # Rare subsampling (3x1, 4x4): Pillow takes it. Without metadata, so that nothing warns.
+        # Pillow supports rare subsampling (3x1, 4x4). Metadata is removed to avoid its warnings.
         with open_image(layout.without_metadata(data), "jpeg") as image:
             return shrunk_rgb(image, LONGEST_SIDE)
     width, height = fit(layout.width, layout.height, LONGEST_SIDE)
@@ -185,24 +198,24 @@ def _decode_jpeg(data: bytes, layout: JpegLayout) -> Pixels:
 
 
 def _colours(data: bytes, layout: JpegLayout) -> str | None:
-    """The JPEG's colour space, or None where the fast decoder can't take its subsampling."""
+    """The JPEG's colour space; None where the fast decoder does not support its subsampling."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except (ValueError, KeyError):
         return None
     if (width, height) != (layout.width, layout.height):
-        raise broken("jpeg", "its markers can be read in two ways")
+        raise broken("jpeg", "two parsers read different sizes from its markers")
     return str(colours)
 
 
 def _is_padding(error: ValueError) -> bool:
-    """Whether the decoder's first complaint comes after the last block was decoded."""
-    found = _PADDED_END.search(str(error))
-    return found is not None and int(found[1]) <= _MAX_PADDING
+    """Whether the decoder's first warning comes after the last block was decoded."""
+    padding = _PADDED_END.search(str(error))
+    return padding is not None and int(padding[1]) <= _MAX_PADDING
 
 
-def _in_turn(size: tuple[int, int] | None) -> AbstractContextManager[object]:
-    """Wait for one's turn if the picture is large, or its size unknown before decoding (AVIF)."""
+def _decode_slot(size: tuple[int, int] | None) -> AbstractContextManager[object]:
+    """Serialize the decoding of large pictures, and of those of unknown size (AVIF)."""
     small = size is not None and size[0] * size[1] <= _HEAVY_PIXELS
     return nullcontext() if small else _heavy_decode
 
@@ -212,17 +225,17 @@ def _check_size(photo_format: str, size: tuple[int, int], max_pixels: int) -> No
     if width * height > max_pixels:
         raise BadInputError(
             Reason.PHOTO_TOO_LARGE,
-            f"{photo_format}: {width}x{height} pixels; at most {max_pixels} in all are read",
+            f"{photo_format}: {width}x{height} pixels, expected at most {max_pixels} in all",
         )
     if min(width, height) < SMALLEST_SIDE:
         raise BadInputError(
             Reason.PHOTO_TOO_SMALL,
-            f"{photo_format}: {width}x{height} pixels; a side needs {SMALLEST_SIDE} at least",
+            f"{photo_format}: {width}x{height} pixels, expected sides of at least {SMALLEST_SIDE}",
         )
 
 
 def _decoder_failure(photo_format: str, error: Exception) -> BadInputError:
-    """The reason behind a decoder's own words."""
-    said = " ".join(str(error).split())[:200] or type(error).__name__
-    early = any(word in said.lower() for word in ("truncated", "premature end"))
-    return (truncated if early else broken)(photo_format, said)
+    """The BadInputError for a decoder's error, with a reason by the decoder's message."""
+    message = " ".join(str(error).split())[:200] or type(error).__name__
+    early = any(word in message.lower() for word in ("truncated", "premature end"))
+    return (truncated if early else broken)(photo_format, message)

@@ -1,6 +1,7 @@
-"""Pictures for people: contact sheets, histograms and confusion matrices, as small image bytes.
+"""Draws contact sheets, histograms and confusion matrices as small images.
 
-Decides sizes and colours; knows nothing of where they are shown. matplotlib is imported on use.
+Owns sizes and colours. Does not depend on where the images are shown. matplotlib is imported on
+first use.
 """
 
 import base64
@@ -27,10 +28,10 @@ SMOOTHED_STEPS = 50
 
 
 def contact_sheet(photos: Sequence[tuple[bytes, str]]) -> bytes:
-    """Photos with a caption each, in rows of eight; a JPEG of a few tens of kilobytes.
+    """Draw photos with their captions in rows of eight, as a JPEG of a few tens of kilobytes.
 
     Args:
-        photos: (JPEG bytes, caption of one line or more); no photos give a sheet that says so.
+        photos: (JPEG bytes, caption of one or more lines); without photos the sheet says so.
     """
     rows = max(1, -(-len(photos) // COLUMNS))
     columns = min(COLUMNS, max(2, len(photos)))
@@ -63,14 +64,14 @@ def histogram(
     log_x: bool = False,
     counts: Sequence[int] | None = None,
 ) -> bytes:
-    """A histogram as PNG; an empty one says so.
+    """Draw a histogram as PNG; without values the image says so.
 
     Args:
-        counts: of each value, where many were counted elsewhere; None: each is there once.
+        counts: the number of occurrences of each value; None: one each.
     """
     figure, axes = _figure(title)
     if len(values) == 0 or (counts is not None and sum(counts) == 0):
-        return _nothing(figure, axes)
+        return _empty(figure, axes)
     if log_x:
         low = max(min(values), 1.0)
         high = max(max(values), low * 2)
@@ -83,7 +84,7 @@ def histogram(
 
 
 def bars(counts: Mapping[str, int], *, title: str) -> bytes:
-    """Counts by name, the most frequent on top, as PNG."""
+    """Draw counts by name as PNG, the highest on top."""
     figure, axes = _figure(title)
     ordered = sorted(counts.items(), key=lambda item: item[1])[-20:]
     axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=BAR)
@@ -91,10 +92,11 @@ def bars(counts: Mapping[str, int], *, title: str) -> bytes:
 
 
 def confusion_matrix(matrix: NDArray[np.int64], labels: Sequence[str], *, title: str) -> bytes:
-    """A (C, C) matrix of counts, rows true, columns predicted, as PNG; one of nothing says so."""
+    """Draw a (C, C) matrix of counts as PNG, rows true, columns predicted; without labels the image
+    says so."""
     figure, axes = _figure(title, size=(5.6, 5.2))
     if not labels:
-        return _nothing(figure, axes)
+        return _empty(figure, axes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
@@ -114,15 +116,19 @@ def confusion_matrix(matrix: NDArray[np.int64], labels: Sequence[str], *, title:
 def scores(
     edges: Sequence[float], right: Sequence[int], wrong: Sequence[int], *, title: str
 ) -> bytes:
-    """How sure a model was where it was right and where it was wrong, and how often a score of
-    that height was right (the line; on the dotted diagonal scores mean what they say), as PNG.
+    """Draw the scores of right and wrong predictions, and the calibration of the scores, as PNG.
+
+    The line is the share of right predictions by score; on the dotted diagonal scores are
+    calibrated.
 
     Args:
-        edges: of B bins, B + 1 in [0, 1]; `right` and `wrong`: photos by bin of the best score.
+        edges: B + 1 edges of B bins in [0, 1].
+        right: photos with a right prediction, by bin of the best score.
+        wrong: photos with a wrong prediction, by bin of the best score.
     """
     figure, axes = _figure(title)
     if sum(right) + sum(wrong) == 0:
-        return _nothing(figure, axes)
+        return _empty(figure, axes)
     edge = np.asarray(edges)
     middles, widths = (edge[:-1] + edge[1:]) / 2, np.diff(edge) * 0.9
     axes.bar(middles, right, widths, color=BAR, label="right")
@@ -149,10 +155,11 @@ def scores(
 
 
 def curve(values: Sequence[float], *, title: str, y_label: str) -> bytes:
-    """A value of each step, and its running mean, as PNG; none says so."""
+    """Draw the value of each step and its moving average as PNG; without values the image says
+    so."""
     figure, axes = _figure(title)
     if len(values) == 0:
-        return _nothing(figure, axes)
+        return _empty(figure, axes)
     axes.plot(values, color=BAR, linewidth=0.6, alpha=0.4)
     window = max(1, min(SMOOTHED_STEPS, len(values) // 5))
     mean = np.convolve(values, np.full(window, 1 / window), "valid")
@@ -163,13 +170,13 @@ def curve(values: Sequence[float], *, title: str, y_label: str) -> bytes:
 
 
 def as_markdown(image: bytes) -> str:
-    """An image as Markdown that carries it, for a page that can't fetch files."""
+    """An image as Markdown with a data URL, for a page that can't fetch files."""
     kind = "jpeg" if image[:2] == b"\xff\xd8" else "png"
     return f"![preview](data:image/{kind};base64,{base64.b64encode(image).decode()})"
 
 
 def _figure(title: str, size: tuple[float, float] = (5.6, 3.0)) -> "tuple[Figure, Axes]":
-    # Figure without pyplot: no global state, no backend, safe in threads.
+    # Figure without pyplot: no global state, no backend, thread-safe.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=90, layout="constrained")
@@ -181,8 +188,8 @@ def _figure(title: str, size: tuple[float, float] = (5.6, 3.0)) -> "tuple[Figure
     return figure, axes
 
 
-def _nothing(figure: "Figure", axes: "Axes") -> bytes:
-    axes.text(0.5, 0.5, "nothing in this period", ha="center", transform=axes.transAxes)
+def _empty(figure: "Figure", axes: "Axes") -> bytes:
+    axes.text(0.5, 0.5, "no data in this period", ha="center", transform=axes.transAxes)
     return _png(figure)
 
 

@@ -1,6 +1,6 @@
-"""Pictures of what a promotion would change: where ads move, and how their scores do.
+"""Draws what a promotion would change: labels of ads, and their scores.
 
-Decides colours and sizes; knows nothing of releases. matplotlib is imported on use.
+Owns sizes and colours. Does not depend on releases. matplotlib is imported on first use.
 """
 
 import io
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WRITTEN_LABELS = 24
-"""With more labels than these a matrix shows colours only."""
+MAX_LABELS_WITH_COUNTS = 24
+"""With more labels a matrix shows only colours."""
 
 
 def flow_matrix(matrix: NDArray[np.int64], labels: Sequence[str]) -> bytes:
-    """(C, C) ads, rows live, columns candidate, as PNG; those that stay are left blank.
+    """Draw a (C, C) matrix of ads as PNG, rows live, columns candidate, without the diagonal.
 
-    One without labels says that no ad moves.
+    Without labels the image says that no ad changes.
     """
     side = 3.0 if not labels else min(9.0, 2.4 + 0.34 * len(labels))
     figure, axes = _figure("Ads that change their label", (side + 0.6, side))
     if not labels:
-        axes.text(0.5, 0.5, "no ad moves", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no ad changes its label", ha="center", transform=axes.transAxes)
         return _png(figure)
     moved = matrix.astype(np.float64)
     np.fill_diagonal(moved, 0.0)
@@ -37,29 +37,29 @@ def flow_matrix(matrix: NDArray[np.int64], labels: Sequence[str]) -> bytes:
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.set_xlabel("candidate", fontsize=8)
     axes.set_ylabel("live", fontsize=8)
-    if len(labels) <= WRITTEN_LABELS:
+    if len(labels) <= MAX_LABELS_WITH_COUNTS:
         for (row, column), count in np.ndenumerate(moved):
             if count > 0:
                 colour = "white" if count > 0.6 * moved.max() else INK
-                message = f"{count:,.0f}"
-                axes.text(column, row, message, ha="center", va="center", fontsize=6, color=colour)
+                text = f"{count:,.0f}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
     return _png(figure)
 
 
 def shift_bars(counts: NDArray[np.int64]) -> bytes:
-    """(B,) ads by how far their score moved, in equal bins from -1 to 1, as PNG."""
-    figure, axes = _figure("How far the score of the label chosen moves", (5.6, 3.0))
+    """Draw (B,) ads by the change of their score, in equal bins from -1 to 1, as PNG."""
+    figure, axes = _figure("Change of the predicted label's score", (5.6, 3.0))
     width = 2 / len(counts)
     centres = np.linspace(-1 + width / 2, 1 - width / 2, len(counts))
     axes.bar(centres, counts, width=width * 0.92, color=BAR)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_xlabel("candidate less live", fontsize=8)
+    axes.set_xlabel("candidate - live", fontsize=8)
     axes.set_ylabel("ads", fontsize=8)
     return _png(figure)
 
 
 def _figure(title: str, size: tuple[float, float]) -> "tuple[Figure, Axes]":
-    # Figure without pyplot: no global state, no backend, safe in threads.
+    # Figure without pyplot: no global state, no backend, thread-safe.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=90, layout="constrained")

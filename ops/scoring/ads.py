@@ -1,7 +1,8 @@
-"""From records to results: what is done to an ad, and nothing about when.
+"""Scores ads: from Kafka records and loaded photos to the outcome of each ad.
 
-Decides what a record is (an event, or a dead letter) and, once its photos are loaded, what an ad's
-predictions and status are. Every photo of an ad ends as a photo or as a failure with its reason.
+Owns the decision whether a record is an event or a dead letter, and the predictions and status of
+an ad. Does not depend on scheduling: the session and the assets call it. Every photo of an ad
+ends as a usable photo or as a failure with its reason.
 """
 
 import time
@@ -42,17 +43,17 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class LoadedPhoto:
-    """A photo that can be used: stored, and either embedded already or prepared for it."""
+    """A usable photo: stored, and for each backbone either embedded or prepared for embedding."""
 
     sha256: bytes
-    rendition: Rendition | None  # None: it was stored before
-    vectors: Mapping[str, Vector]  # by backbone; those known already
-    images: Mapping[str, Image]  # by backbone; those still to embed
+    rendition: Rendition | None  # None: its row exists already
+    vectors: Mapping[str, Vector]  # by backbone; stored embeddings
+    images: Mapping[str, Image]  # by backbone; still to be embedded
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPhotos:
-    """An ad's photos, each as a photo or as the reason why it is none."""
+    """An ad's photos, each as a usable photo or as a failure."""
 
     by_ref: Mapping[PhotoRef, LoadedPhoto | Failure]
     fetch_ms: float = 0.0
@@ -69,14 +70,14 @@ class LoadedAd:
     queued_ms: float = 0.0
 
     def queued(self, queued_ms: float) -> "LoadedAd":
-        """The same, having waited for the model for so long."""
+        """A copy with the time that it waited for the model."""
         return replace(self, queued_ms=queued_ms)
 
     def ready_for(self, backbones: Iterable[str]) -> bool:
-        """Whether every photo is embedded or prepared for each of these."""
-        wanted = set(backbones)
+        """Whether every photo is embedded or prepared for each of these backbones."""
+        required = set(backbones)
         return all(
-            wanted <= photo.vectors.keys() | photo.images.keys()
+            required <= photo.vectors.keys() | photo.images.keys()
             for photo in self.photos.by_ref.values()
             if isinstance(photo, LoadedPhoto)
         )
@@ -84,7 +85,7 @@ class LoadedAd:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What the model made of some ads."""
+    """The results of scoring some ads."""
 
     ads: tuple[AdOutcome, ...]
     renditions: tuple[Rendition, ...]
@@ -93,12 +94,15 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptRule:
-    """When an event counts as received: Kafka's timestamp, unless it is impossible."""
+    """The time at which an event counts as received: Kafka's timestamp, if it is plausible.
+
+    It is plausible from `first_day` until `CLOCK_SKEW` after now.
+    """
 
     first_day: date
 
     def receipt(self, record: StreamRecord, now: datetime) -> Receipt:
-        """The record's receipt; a timestamp out of range falls back to `now`, and says so."""
+        """The record's receipt; an implausible timestamp is replaced by `now` and marked so."""
         earliest = datetime.combine(self.first_day, datetime.min.time(), UTC)
         latest = now + CLOCK_SKEW
         in_range = earliest.timestamp() * 1e3 <= record.timestamp_ms <= latest.timestamp() * 1e3
@@ -114,13 +118,13 @@ class ReceiptRule:
 
 @dataclass(frozen=True, slots=True)
 class RecordReader:
-    """What a record is."""
+    """Reads records as events or dead letters."""
 
     limits: EventLimits
     receipts: ReceiptRule
 
     def read(self, record: StreamRecord, now: datetime) -> tuple[AdEvent, Receipt] | DeadLetter:
-        """The event with its receipt, or the record with the reason why it is none."""
+        """The event with its receipt, or a dead letter with the reason."""
         receipt = self.receipts.receipt(record, now)
         try:
             return parse_event(record, self.limits), receipt
@@ -130,25 +134,25 @@ class RecordReader:
 
 @dataclass(frozen=True, slots=True)
 class AdScorer:
-    """Scores ads under a set of releases, the live one first. Holds no state between batches."""
+    """Scores ads under the active releases, the live one first. Keeps no state between batches."""
 
     releases: tuple[ReadyRelease, ...]
     tasks: tuple[Task, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The set, as a commit is checked against it."""
+        """The releases, which the commit compares with the active ones."""
         return tuple(release.name for release in self.releases)
 
     @property
     def backbones(self) -> dict[str, Preprocessing]:
-        """What photos are to be prepared for."""
+        """The backbones that photos must be prepared for, with their preprocessing."""
         return {release.backbone: release.preprocessing for release in self.releases}
 
     def score(self, ads: Sequence[LoadedAd]) -> Scored:
-        """Predictions and statuses, in order; photos that several ads bring are embedded once.
+        """Score ads, in order; a photo that several ads share is embedded once.
 
-        Every ad is `ready_for` our backbones. An empty sequence gives nothing.
+        Every ad must be `ready_for` the backbones. An empty sequence gives an empty result.
         """
         photos = {
             photo.sha256: photo
@@ -157,7 +161,7 @@ class AdScorer:
             if isinstance(photo, LoadedPhoto)
         }
         started = time.perf_counter()
-        vectors, fresh = self._embed(photos)
+        vectors, embeddings = self._embed(photos)
         embedded_at = time.perf_counter()
         outcomes = self._outcomes(ads, vectors)
         embed_ms = (embedded_at - started) * 1e3
@@ -168,15 +172,15 @@ class AdScorer:
                 for ad, outcome in zip(ads, outcomes, strict=True)
             ),
             renditions=tuple(p.rendition for p in photos.values() if p.rendition is not None),
-            embeddings=fresh,
+            embeddings=embeddings,
         )
 
     def _embed(
         self, photos: Mapping[bytes, LoadedPhoto]
     ) -> tuple[dict[tuple[str, bytes], Vector], tuple[PhotoEmbedding, ...]]:
-        """Every photo's vector, by backbone and SHA-256; and those that are new."""
+        """Every photo's vector, by backbone and SHA-256, and the embeddings that are new."""
         vectors: dict[tuple[str, bytes], Vector] = {}
-        fresh: list[PhotoEmbedding] = []
+        new: list[PhotoEmbedding] = []
         for release in self.releases:
             backbone = release.backbone
             missing = []
@@ -187,20 +191,20 @@ class AdScorer:
                     vectors[backbone, sha256] = photo.vectors[backbone]
                 else:
                     missing.append(photo)
-            made = release.embedder.embed([photo.images[backbone] for photo in missing])
-            for photo, vector in zip(missing, made, strict=True):
-                fresh.append(PhotoEmbedding(photo.sha256, backbone, release.name, vector))
+            rows = release.embedder.embed([photo.images[backbone] for photo in missing])
+            for photo, vector in zip(missing, rows, strict=True):
+                new.append(PhotoEmbedding(photo.sha256, backbone, release.name, vector))
                 vectors[backbone, photo.sha256] = vector
-        return vectors, tuple(fresh)
+        return vectors, tuple(new)
 
     def _outcomes(
         self, ads: Sequence[LoadedAd], vectors: Mapping[tuple[str, bytes], Vector]
     ) -> list[AdOutcome]:
-        judged = [
+        photos = [
             tuple(_photo_outcome(ref, ad.photos.by_ref[ref]) for ref in ad.event.photos)
             for ad in ads
         ]
-        shas = [_distinct(items) for items in judged]
+        shas = [_distinct(of_ad) for of_ad in photos]
         by_release = {
             release.name: predict_ads(
                 release, self.tasks, [[vectors[release.backbone, sha] for sha in of] for of in shas]
@@ -211,11 +215,11 @@ class AdScorer:
             AdOutcome(
                 event=ad.event,
                 receipt=ad.receipt,
-                status=_status(ad.event, items),
-                photos=items,
-                predictions={name: made[index] for name, made in by_release.items()},
+                status=_status(ad.event, of_ad),
+                photos=of_ad,
+                predictions={name: answers[index] for name, answers in by_release.items()},
             )
-            for index, (ad, items) in enumerate(zip(ads, judged, strict=True))
+            for index, (ad, of_ad) in enumerate(zip(ads, photos, strict=True))
         ]
 
 
@@ -236,7 +240,7 @@ def _photo_outcome(ref: PhotoRef, photo: LoadedPhoto | Failure) -> PhotoOutcome:
 
 
 def _distinct(photos: Sequence[PhotoOutcome]) -> list[bytes]:
-    """An ad's photos that can be used, each once, in order."""
+    """The SHA-256 of an ad's usable photos, each once, in order."""
     return list(dict.fromkeys(photo.sha256 for photo in photos if photo.sha256 is not None))
 
 

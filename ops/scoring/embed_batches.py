@@ -1,10 +1,9 @@
-"""The batch lane: bring stored rows to a release, as fast as the machine goes.
+"""Batch embedding: embeds stored photos under a release with all cores of the machine.
 
-Decides how the stages share the machine: each of a few threads reads, decodes and embeds a batch
-of its own, and one more writes. A network on one thread wastes nothing on waiting for its own
-threads, and reading, decoding and embedding all leave the interpreter's lock alone. Memory is that
-of the batches in flight, however many rows there are. Computes with the same functions as the
-stream, from the same bytes.
+Owns the threads: each of a few threads reads, decodes and embeds a batch of its own, and one more
+thread writes. A network that runs on one thread loses no time on synchronisation, and reading,
+decoding and embedding all release the GIL. Memory use is that of the batches in flight, however
+many rows there are. Uses the same functions as the stream, on the same bytes.
 """
 
 import queue
@@ -24,7 +23,7 @@ from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 
 BATCH = 32
 WRITE_ROWS = 512
-IN_FLIGHT = 2  # batches a thread
+IN_FLIGHT = 2  # batches for each thread
 
 Image = NDArray[np.uint8]
 
@@ -44,22 +43,22 @@ P = TypeVar("P", bound=Photo)
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a stored photo can't be read."""
+    """A stored photo that can't be read."""
 
-    why: str
+    reason: str
 
 
 @dataclass(slots=True)
 class EmbedReport:
-    """In = embedded + unreadable."""
+    """Counts of photos: `photos` = embedded + unreadable."""
 
     photos: int = 0
     embedded: int = 0
-    unreadable: list[tuple[bytes, str]] = field(default_factory=list)  # (photo, why)
+    unreadable: list[tuple[bytes, str]] = field(default_factory=list)  # (SHA-256, reason)
 
 
 @dataclass(frozen=True, slots=True)
-class _Done:
+class _BatchResult:
     embeddings: list[PhotoEmbedding]
     unreadable: list[tuple[bytes, str]]
 
@@ -74,23 +73,23 @@ def embed_photos(
     progress: Callable[[EmbedReport], object],
     threads: int,
 ) -> EmbedReport:
-    """Embed every photo under the release's backbone; what was done, all of it.
+    """Embed every photo under the release's backbone; returns the final counts.
 
     Args:
-        embedders: of that backbone; so many batches are embedded at once. On a CPU one a core,
-            each with one thread; on a GPU one.
-        load: reads and prepares one photo; a BadInputError or StoredObjectError makes it
-            unreadable, and the others go on. Any other error ends the work; what was written
-            stays, and the next call takes up the rest.
+        embedders: embedders of that backbone; each embeds one batch at a time. On a CPU one for
+            each core, with one thread each; on a GPU one.
+        load: reads and prepares one photo. A BadInputError or StoredObjectError marks the photo
+            as unreadable, and the others go on. Any other error ends the work; what was written
+            stays, and the next call continues with the rest.
         write: called by one thread at a time, in the order of `photos`.
         progress: called after each write.
-        threads: how many batches are read and decoded at once.
+        threads: the number of batches that are read and decoded at once.
     """
     ready: queue.SimpleQueue[PhotoEmbedder] = queue.SimpleQueue()
     for embedder in embedders:
         ready.put(embedder)
 
-    def work(batch: Sequence[P]) -> _Done:
+    def embed_batch(batch: Sequence[P]) -> _BatchResult:
         loaded = [(photo, _attempt(load, photo)) for photo in batch]
         good = [(photo, image) for photo, image in loaded if not isinstance(image, Unreadable)]
         embedder = ready.get()
@@ -98,18 +97,22 @@ def embed_photos(
             rows = embedder.embed([image for _, image in good])
         finally:
             ready.put(embedder)
-        return _Done(
+        return _BatchResult(
             [
                 PhotoEmbedding(photo.sha256, release.backbone, release.name, row)
                 for (photo, _), row in zip(good, rows, strict=True)
             ],
-            [(photo.sha256, why.why) for photo, why in loaded if isinstance(why, Unreadable)],
+            [
+                (photo.sha256, failure.reason)
+                for photo, failure in loaded
+                if isinstance(failure, Unreadable)
+            ],
         )
 
     report = EmbedReport()
     with ThreadPoolExecutor(threads, "embed") as pool, ThreadPoolExecutor(1, "write") as writer:
         written: Future[None] | None = None
-        for part in _gathered(_in_order(pool, work, photos, threads * IN_FLIGHT)):
+        for part in _merged(_in_order(pool, embed_batch, photos, threads * IN_FLIGHT)):
             if written is not None:
                 written.result()
                 progress(report)
@@ -131,27 +134,30 @@ def _attempt(load: Callable[[P], Image], photo: P) -> Image | Unreadable:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Sequence[P]], _Done], photos: Iterable[P], most: int
-) -> Iterator[_Done]:
-    """What became of each batch, in order; no more than `most` are begun and not handed on."""
-    begun: deque[Future[_Done]] = deque()
+    pool: ThreadPoolExecutor,
+    embed_batch: Callable[[Sequence[P]], _BatchResult],
+    photos: Iterable[P],
+    max_batches: int,
+) -> Iterator[_BatchResult]:
+    """The result of each batch, in order; at most `max_batches` are in flight."""
+    in_flight: deque[Future[_BatchResult]] = deque()
     rest = iter(photos)
     while batch := list(islice(rest, BATCH)):
-        begun.append(pool.submit(work, batch))
-        if len(begun) >= most:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
+        in_flight.append(pool.submit(embed_batch, batch))
+        if len(in_flight) >= max_batches:
+            yield in_flight.popleft().result()
+    while in_flight:
+        yield in_flight.popleft().result()
 
 
-def _gathered(parts: Iterable[_Done]) -> Iterator[_Done]:
-    """The same in larger pieces, each worth a transaction."""
-    waiting = _Done([], [])
+def _merged(parts: Iterable[_BatchResult]) -> Iterator[_BatchResult]:
+    """Merge results into chunks that are large enough for one transaction."""
+    chunk = _BatchResult([], [])
     for part in parts:
-        waiting.embeddings.extend(part.embeddings)
-        waiting.unreadable.extend(part.unreadable)
-        if len(waiting.embeddings) >= WRITE_ROWS:
-            yield waiting
-            waiting = _Done([], [])
-    if waiting.embeddings or waiting.unreadable:
-        yield waiting
+        chunk.embeddings.extend(part.embeddings)
+        chunk.unreadable.extend(part.unreadable)
+        if len(chunk.embeddings) >= WRITE_ROWS:
+            yield chunk
+            chunk = _BatchResult([], [])
+    if chunk.embeddings or chunk.unreadable:
+        yield chunk

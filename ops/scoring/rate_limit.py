@@ -1,7 +1,7 @@
-"""How fast something may go: so many items a second on average, never more at once than asked for.
+"""A rate limiter: a maximum of items a second, shared by threads, without bursts.
 
-Decides when the next piece may begin; refuses to know what the items are, and takes its clock and
-its way of waiting from outside.
+Owns the time at which the next chunk may start. Does not depend on what the items are; the clock
+and the sleep function can be passed in.
 """
 
 import threading
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from ops.errors import ConfigurationError
 
 
-class Pace:
-    """A limit that any number of threads share."""
+class RateLimiter:
+    """A limit of items a second that any number of threads share."""
 
     def __init__(
         self,
@@ -25,23 +25,25 @@ class Pace:
         items_per_s: 0: no limit.
         """
         if items_per_s < 0:
-            raise ConfigurationError(f"{items_per_s} items a second: want 0 (no limit) or more")
+            raise ConfigurationError(
+                f"The rate limit is {items_per_s} items a second; expected 0 (no limit) or more."
+            )
         self.items_per_s = items_per_s
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
         self._free_at = clock()
 
-    def piece(self, most: int) -> int:
-        """How many items to take at once: `most`, or a second's worth where that is less."""
-        return most if self.items_per_s == 0 else max(1, min(most, int(self.items_per_s)))
+    def chunk_size(self, max_items: int) -> int:
+        """The number of items to process at once: `max_items`, or one second's worth if less."""
+        return max_items if self.items_per_s == 0 else max(1, min(max_items, int(self.items_per_s)))
 
     def wait(self, items: int) -> None:
-        """Wait until these items may go; those after them wait until these are paid for."""
+        """Wait until these items may start; the next call waits until their time has passed."""
         if self.items_per_s == 0:
             return
         with self._lock:
             now = self._clock()
-            begin = max(now, self._free_at)
-            self._free_at = begin + items / self.items_per_s
-        if begin > now:
-            self._sleep(begin - now)
+            start = max(now, self._free_at)
+            self._free_at = start + items / self.items_per_s
+        if start > now:
+            self._sleep(start - now)

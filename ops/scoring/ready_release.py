@@ -1,6 +1,7 @@
-"""A release at work: loaded, and asked what it says of ads. Both lanes ask it here.
+"""A loaded release, and the predictions that it makes; used by the stream and by backfills.
 
-Decides how an ad's photos become its predictions; refuses to know where vectors come from.
+Owns the step from an ad's photo embeddings to its predictions. Does not depend on where the
+embeddings come from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ Vector = NDArray[np.float16]
 
 
 class PhotoEmbedder(Protocol):
-    """A backbone, ready to work."""
+    """A loaded backbone that embeds photos."""
 
     @property
     def dimension(self) -> int: ...
@@ -30,10 +31,10 @@ class PhotoEmbedder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadyRelease:
-    """A release, loaded: what scores."""
+    """A loaded release."""
 
     name: str
-    backbone: str  # the key of its embeddings; releases that share it share the embedder
+    backbone: str  # the key of its embeddings; releases with the same key share the embedder
     preprocessing: Preprocessing
     embedder: PhotoEmbedder
     heads: Mapping[str, Head]  # by task
@@ -42,11 +43,12 @@ class ReadyRelease:
 def predict_ads(
     release: ReadyRelease, tasks: Sequence[Task], vectors: Sequence[Sequence[Vector]]
 ) -> list[tuple[Prediction, ...]]:
-    """What a release says of each ad, from the vectors of its distinct photos.
+    """Predict each ad from the embeddings of its distinct photos.
 
-    An ad without vectors gets no prediction; a task without a head in the release none either.
+    An ad without embeddings gets no prediction, and a task without a head in the release makes
+    none.
     """
-    made: list[list[Prediction]] = [[] for _ in vectors]
+    predictions: list[list[Prediction]] = [[] for _ in vectors]
     flat = [vector for of_ad in vectors for vector in of_ad]
     if not flat:
         return [() for _ in vectors]
@@ -58,5 +60,5 @@ def predict_ads(
             continue
         for index, item in enumerate(task.predict(rows, owner, len(vectors), head)):
             if item is not None:
-                made[index].append(item)
-    return [tuple(items) for items in made]
+                predictions[index].append(item)
+    return [tuple(items) for items in predictions]

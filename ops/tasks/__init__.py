@@ -1,8 +1,8 @@
-"""What is predicted from an ad's photos: one module a task, found by being here.
+"""The prediction tasks: one module for each, discovered in this package.
 
-A module defines TASK; adding the file gives the task its asset, its rows, its place in the stream
-and in re-scoring. This package decides what a task must offer; it refuses to know any task's name.
-Importing it imports neither torch nor any task.
+A module defines TASK. Adding the file is enough for the task to get its asset, its rows, and its
+part in the stream and in re-scoring. Owns the interface of a task. Does not depend on a particular
+task. Importing the package imports neither torch nor any task.
 """
 
 import importlib
@@ -21,30 +21,30 @@ from ops.types import Prediction
 from ops.vectors import Embeddings
 
 HEADLINE_TASK = "category"
-"""The task whose label stands below a photo in pictures, and whose accuracy names a release's."""
+"""The task whose label is the caption of photos, and whose accuracy is that of the release."""
 
 
 class Predict(Protocol):
-    """Answers for ads from the embeddings of their photos."""
+    """Predicts ads from the embeddings of their photos."""
 
     def __call__(
         self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
     ) -> list[Prediction | None]:
-        """One answer an ad, in the ads' order; None for an ad without rows.
+        """Predict each ad, in the order of the ads; None for an ad without rows.
 
         Args:
             embeddings: (N, D) float16 unit rows.
-            owner: (N,) int64 in [0, n_ads): whose photo each row is, in any order.
+            owner: (N,) int64 in [0, n_ads): the ad of each row, in any order.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """One task's answers for many ads, as arrays: what `Predict` says, without an object an ad.
+    """One task's predictions for many ads as arrays, instead of one object for each ad.
 
-    `ads`: (A,) int64 ascending, the ads that have an answer. `labels`: those that may be answered.
-    `label`: (A,) int64, the answer's place in `labels`. `score`: (A,) float32 in [0, 1].
-    `details`: A JSON texts of ASCII letters.
+    `ads`: (A,) int64 ascending, the ads that have a prediction. `labels`: the possible labels.
+    `label`: (A,) int64, the predicted label as an index into `labels`. `score`: (A,) float32 in
+    [0, 1]. `details`: A JSON texts, ASCII only.
     """
 
     ads: NDArray[np.int64]
@@ -55,7 +55,7 @@ class Answers:
 
 
 class PredictMany(Protocol):
-    """The same answers as `Predict` gives, to the last digit, for a whole day's ads."""
+    """Computes the same predictions as `Predict`, to the last digit, for all ads of a day."""
 
     def __call__(
         self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
@@ -63,7 +63,7 @@ class PredictMany(Protocol):
 
 
 class Fit(Protocol):
-    """Makes the task's head; imports what it needs (torch) when it is called."""
+    """Fits the task's head; imports its dependencies (torch) when it is called."""
 
     def __call__(
         self,
@@ -73,18 +73,22 @@ class Fit(Protocol):
         groups: Sequence[Hashable] | None = None,
         seed: int = 0,
     ) -> tuple[Head, dict[str, Any]]:
-        """The head and its JSON metrics; raises ConfigurationError where none can be fitted."""
+        """Fit a head; returns it with its JSON metrics.
+
+        Raises:
+            ConfigurationError: no head can be fitted to these rows.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One thing predicted.
+    """One prediction task.
 
-    `name`: the key in releases and in rows. `asset_name`: Dagster's. `description`: one sentence
-    for people. `fit`: None where nothing is learned. `predict_many`: where a re-score is to be
-    faster than by an object an ad; without it `answers` makes the arrays from `predict`. `number`:
-    the key in a prediction's details of a number whose move between releases is worth telling,
-    such as a price; None where there is none.
+    `name`: the key in releases and in rows. `asset_name`: the name of its Dagster asset.
+    `description`: one sentence for users. `fit`: None where nothing is learned. `predict_many`: a
+    faster implementation for re-scoring; without it `answers` converts the result of `predict`.
+    `number`: the key of a number in the prediction's details, such as a price, whose change
+    between releases is reported; None where there is none.
     """
 
     name: str
@@ -98,22 +102,23 @@ class Task:
     def answers(
         self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
     ) -> Answers:
-        """The answers for many ads as arrays, by whichever way the task has; see `Predict`."""
+        """The predictions for many ads as arrays, by `predict_many` where the task has it; the
+        arguments are those of `Predict`."""
         if self.predict_many is not None:
             return self.predict_many(embeddings, owner, n_ads, head)
         return _as_answers(self.predict(embeddings, owner, n_ads, head))
 
 
-def _as_answers(made: Sequence[Prediction | None]) -> Answers:
-    found = [(ad, item) for ad, item in enumerate(made) if item is not None]
-    labels = tuple(dict.fromkeys(item.label for _, item in found))
-    places = {label: place for place, label in enumerate(labels)}
+def _as_answers(predictions: Sequence[Prediction | None]) -> Answers:
+    present = [(ad, item) for ad, item in enumerate(predictions) if item is not None]
+    labels = tuple(dict.fromkeys(item.label for _, item in present))
+    index = {label: i for i, label in enumerate(labels)}
     return Answers(
-        ads=np.array([ad for ad, _ in found], np.int64),
+        ads=np.array([ad for ad, _ in present], np.int64),
         labels=labels,
-        label=np.array([places[item.label] for _, item in found], np.int64),
-        score=np.array([item.score for _, item in found], np.float32),
-        details=[json.dumps(item.details) for _, item in found],
+        label=np.array([index[item.label] for _, item in present], np.int64),
+        score=np.array([item.score for _, item in present], np.float32),
+        details=[json.dumps(item.details) for _, item in present],
     )
 
 
@@ -123,10 +128,11 @@ def all_tasks(
     """Every task, sorted by name.
 
     Args:
-        modules: the full names of the modules that define TASK; those of this package.
+        modules: returns the full names of the modules that define TASK; by default those of this
+            package.
 
     Raises:
-        ConfigurationError: a module without a TASK, or two tasks of one name or asset.
+        ConfigurationError: a module without a TASK, or two tasks with the same name or asset.
     """
     tasks = sorted((_task_of(name) for name in modules()), key=lambda task: task.name)
     for kind in ("name", "asset_name"):
@@ -137,7 +143,11 @@ def all_tasks(
 
 
 def task_by_name(name: str) -> Task:
-    """The task of that name; ConfigurationError, naming those there are, for another."""
+    """The task with that name.
+
+    Raises:
+        ConfigurationError: there is none; the message lists the known tasks.
+    """
     tasks = {task.name: task for task in all_tasks()}
     if name not in tasks:
         raise ConfigurationError(f"Unknown task {name!r}. Known: {', '.join(tasks)}.")
@@ -151,5 +161,7 @@ def _module_names() -> Sequence[str]:
 def _task_of(module_name: str) -> Task:
     task = getattr(importlib.import_module(module_name), "TASK", None)
     if not isinstance(task, Task):
-        raise ConfigurationError(f"{module_name} defines no TASK: see ops/tasks/__init__.py.")
+        raise ConfigurationError(
+            f"{module_name} defines no TASK. Add one (see ops/tasks/__init__.py)."
+        )
     return task

@@ -1,7 +1,7 @@
-"""Which category an ad belongs to, by all of its photos.
+"""The task `category`: predicts the category of an ad from all of its photos.
 
-Decides that an ad's score is the mean of its photos' probabilities: one odd photo (a label, a
-room) moves it by its share and no more.
+An ad's score is the mean of its photos' probabilities, so that one unusual photo (a label, a room)
+changes it only by its share.
 """
 
 import gc
@@ -21,7 +21,7 @@ from ops.vectors import Embeddings
 
 NAME = "category"
 TOP = 3
-"""How many of the best categories go into a prediction's details."""
+"""The number of best categories in a prediction's details."""
 
 _MANY_ADS = 5_000
 
@@ -29,10 +29,10 @@ _MANY_ADS = 5_000
 def predict(
     embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
 ) -> list[Prediction | None]:
-    """The best category of each ad: mean over its photos of the softmax probabilities.
+    """Predict the best category of each ad: the mean over its photos of softmax probabilities.
 
-    `score` is that mean, in [0, 1]; `details["top"]`: the best three as [label, score], best
-    first, equal ones in the order of the head's labels. An ad without rows gets None.
+    `score` is that mean, in [0, 1]. `details["top"]` has the best three as [label, score], best
+    first, equal scores in the order of the head's labels. An ad without rows gets None.
 
     Args:
         embeddings: (N, D) float16 unit rows.
@@ -58,7 +58,7 @@ def predict(
 def predict_many(
     embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
 ) -> Answers:
-    """What `predict` says, as arrays; the arguments and the errors are its own."""
+    """The predictions of `predict` as arrays; the arguments and errors are the same."""
     ads, scores = mean_by_ad(class_probabilities(embeddings, head), owner)
     columns, best = _top(scores, min(TOP, len(head.labels)))
     names = np.array([json.dumps(label) for label in head.labels], dtype=object)[columns]
@@ -72,8 +72,11 @@ def predict_many(
 
 @contextmanager
 def _collector_paused(ads: int) -> Iterator[None]:
-    """For many ads: each answer is six small containers, none of them garbage, and looking
-    through them again and again took three quarters of the time (7 against 2 us an ad)."""
+    """Pause the garbage collector for many ads.
+
+    Each prediction consists of six small containers, none of them garbage. Traversing them again
+    and again took three quarters of the time (7 against 2 us for each ad).
+    """
     pause = ads >= _MANY_ADS and gc.isenabled()
     if pause:
         gc.disable()
@@ -87,12 +90,12 @@ def _collector_paused(ads: int) -> Iterator[None]:
 def mean_by_ad(
     probabilities: NDArray[np.float32], owner: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(N, C) rows and their owners -> the ads that have rows, ascending (A,), and their means
-    (A, C) float32."""
+    """Average (N, C) rows by owner: the ads that have rows, ascending (A,), and their means (A, C)
+    float32."""
     if len(owner) == 0:
         return np.empty(0, dtype=np.int64), np.empty((0, probabilities.shape[1]), dtype=np.float32)
     steps = np.diff(owner)
-    if np.all(steps > 0):  # one photo an ad
+    if np.all(steps > 0):  # one photo for each ad
         return owner, probabilities
     if np.any(steps < 0):
         order = np.argsort(owner, kind="stable")
@@ -110,7 +113,7 @@ def fit(
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
 ) -> tuple[Head, dict[str, Any]]:
-    """Fit the category head on labelled photos; see ops.models.fit_head."""
+    """Fit the category head on labelled photos; see `ops.models.fit_head`."""
     from ops.models.fit_head import fit_head
 
     fitted = fit_head(embeddings, labels, task=NAME, groups=groups, seed=seed)
@@ -122,7 +125,7 @@ def _top(scores: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], ND
     left = scores.copy()
     rows = np.arange(len(left))
     columns = np.empty((len(left), count), dtype=np.int64)
-    for place in range(count):  # argmax thrice: a sort of every row costs four times as much
+    for place in range(count):  # repeated argmax: sorting every row takes four times as long
         columns[:, place] = left.argmax(axis=1)
         left[rows, columns[:, place]] = -1.0
     best = np.take_along_axis(scores, columns, axis=1)

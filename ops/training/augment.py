@@ -1,7 +1,6 @@
 """Light augmentation of a training batch, on the batch's device.
 
-Decides how far a photo may be moved, turned and lit before it is another photo. Importing this
-module imports torch.
+Owns the ranges of the geometric and photometric changes. Importing this module imports torch.
 """
 
 import numpy as np
@@ -11,10 +10,10 @@ from torch import Tensor
 
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each photo by itself: mirrored or not, turned up to 10 degrees, enlarged up to 1.4 times
-    off centre, lighter or darker, of more or less contrast.
+    """Augment each photo independently: (B, 3, H, W) float32 in [0, 1] -> the same.
 
-    (B, 3, H, W) float32 in [0, 1] -> the same; what is drawn depends on `rng` alone.
+    Mirrors, rotates by up to 10 degrees, enlarges up to 1.4 times off centre, and changes
+    brightness, contrast and colour balance. The changes depend only on `rng`.
     """
     count = len(images)
     turn = np.deg2rad(rng.uniform(-10, 10, count))

@@ -1,8 +1,9 @@
-"""A new head that starts from an old one: mixed with it, as far as photos that it has not seen say.
+"""Mixes a newly fitted head with an old one, by shares that are chosen on validation photos.
 
-A catalogue's first labels are few, and the live release's head may have learned from many more. On
-their own they make a worse head; mixed into the live one they make a better one. With many labels
-the new head stands alone. Decides the share; refuses to know whose heads they are.
+A new catalogue has few labels, and the live release's head may have been fitted on many more. A
+head fitted on the few labels alone is worse than the live one; mixed with the live one it is
+better. With many labels the new head is used alone. Owns the choice of the share. Does not depend
+on where the heads come from.
 """
 
 import hashlib
@@ -17,16 +18,16 @@ from ops.models.release import Head
 
 FOLDS = 4
 ONE_FOLD_FROM_ROWS = 4_000
-"""From here on a quarter of the rows says enough, and four trials cost four times."""
+"""From here on one fold is large enough, and four trials take four times as long."""
 
 SHARES = tuple(step / 10 for step in range(11))  # of the new head
 SHARPNESS = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7)
-"""What the mixed logits are multiplied by: of two heads that agree, each alone is too modest."""
+"""Factors on the mixed logits: where two heads agree, each alone is underconfident."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How much of the new head, and how sharp; `log_loss` on the photos that decided it."""
+    """The share of the new head and the sharpness; `log_loss` is that on the validation photos."""
 
     share: float
     sharpness: float
@@ -42,17 +43,18 @@ class Trial:
     labels: Sequence[str]
 
     def known(self, old: Head) -> "Trial":
-        """The rows whose labels either head knows."""
+        """The same trial, with only the rows whose label one of the heads has."""
         labels = {*self.head.labels, *old.labels}
-        kept = [i for i, label in enumerate(self.labels) if label in labels]
-        return Trial(self.head, self.rows[kept], [self.labels[i] for i in kept])
+        rows = [i for i, label in enumerate(self.labels) if label in labels]
+        return Trial(self.head, self.rows[rows], [self.labels[i] for i in rows])
 
 
 def blend(new: Head, old: Head, mix: Mix) -> Head:
-    """The mixed head, over the labels of both, sorted. A label that one lacks is the other's.
+    """Mix two heads; the result has the labels of both, sorted.
 
-    Softmax knows logits up to a common term only: each head is centred over the labels that both
-    know before they are mixed. Where they share none, the new head is returned as it is.
+    A label that only one head has keeps that head's weights. Softmax is invariant to a common term
+    of the logits, so each head is centred over the labels that both have before they are mixed.
+    Where they have no label in common, the new head is returned unchanged.
     """
     labels = tuple(sorted({*new.labels, *old.labels}))
     common = [label for label in labels if label in new.labels and label in old.labels]
@@ -73,29 +75,29 @@ def blend(new: Head, old: Head, mix: Mix) -> Head:
 
 
 def choose_mix(trials: Sequence[Trial], old: Head) -> Mix | None:
-    """The mix of least log-loss on the rows of all trials; None: no row says.
+    """The mix with the lowest log-loss on the rows of all trials; None: no row has a known label.
 
-    Of equal ones, that with more of the new head.
+    Of equal mixes, the one with the larger share of the new head.
     """
-    asked = [trial.known(old) for trial in trials]
-    asked = [trial for trial in asked if trial.labels]
-    if not asked:
+    usable = [trial.known(old) for trial in trials]
+    usable = [trial for trial in usable if trial.labels]
+    if not usable:
         return None
-    tried = [
+    candidates = [
         Mix(share, sharpness, 0.0)
         for share in SHARES
         for sharpness in ((1.0,) if share in (0.0, 1.0) else SHARPNESS)
     ]
     losses = [
-        float(np.concatenate([_losses(blend(t.head, old, mix), t) for t in asked]).mean())
-        for mix in tried
+        float(np.concatenate([_losses(blend(t.head, old, mix), t) for t in usable]).mean())
+        for mix in candidates
     ]
-    best = min(range(len(tried)), key=lambda i: (round(losses[i], 6), -tried[i].share))
-    return Mix(tried[best].share, tried[best].sharpness, losses[best])
+    best = min(range(len(candidates)), key=lambda i: (round(losses[i], 6), -candidates[i].share))
+    return Mix(candidates[best].share, candidates[best].sharpness, losses[best])
 
 
 def folds(groups: Sequence[str], seed: int, count: int = FOLDS) -> NDArray[np.int64]:
-    """The fold of each row: of its group, by the group's hash alone. (N,) int64 in [0, count)."""
+    """The fold of each row, by the hash of its group: (N,) int64 in [0, count)."""
     names = (hashlib.sha256(f"{seed}:mix:{group}".encode()).digest() for group in groups)
     return np.array([int.from_bytes(name[:8]) % count for name in names], np.int64)
 

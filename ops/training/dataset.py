@@ -1,7 +1,7 @@
-"""A training set, frozen: which photos, which labels, from whom, and which are held out.
+"""A frozen training set: labelled photos, the sources of their labels, and the held-out part.
 
-Decides the file's form and with it the digest: the same rows give the same bytes. It names photos
-and carries none: embeddings and renditions are looked up when a model is made of it.
+Owns the file format, and with it the digest: the same rows give the same bytes. The set has the
+digests of photos, not the photos: embeddings and renditions are loaded when a model is trained.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from ops.types import AdKey
 SCHEMA = 1
 
 Source = Literal["person", "seller"]
-"""Who said so: a person's correction, or the category that the seller filed the ad under."""
+"""The origin of a label: a person's correction, or the category that the seller chose."""
 
 Part = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class LabelledPhoto:
-    """One photo of an ad, and what the ad is in one task. Ordered by these fields."""
+    """One photo of an ad, with the ad's label in one task. Ordered by its fields."""
 
     task: str
     catalog: str
@@ -42,51 +42,54 @@ class LabelledPhoto:
 
     @property
     def key(self) -> AdKey:
-        """The ad."""
+        """The key of the ad."""
         return AdKey(self.catalog, self.ad_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A labelled photo and its place in the set."""
+    """A labelled photo with its group and its part of the set."""
 
     photo: LabelledPhoto
-    group: bytes  # what must stay on one side: named by the first SHA-256 of its photos
+    group: bytes  # photos that must be in one part; named by the smallest SHA-256 of them
     part: Part
 
 
 @dataclass(frozen=True, slots=True)
 class SplitRule:
-    """How the set was divided."""
+    """The parameters of the split."""
 
     held_out: float = 0.2  # the share, in (0, 1)
-    near_duplicate: float = 0.975  # centred cosine from which photos are one piece
+    near_duplicate: float = 0.975  # centred cosine from which photos are in one group
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Examples, in order, and how they came to be divided."""
+    """The examples, in order, and the parameters of their split."""
 
-    backbone: str  # the key of the embeddings by which near duplicates were found
+    backbone: str  # the key of the embeddings that near duplicates were found with
     rule: SplitRule
     examples: tuple[Example, ...]
 
     def of(self, task: str, part: Part) -> list[Example]:
-        """The examples of one task and side, in order."""
+        """The examples of one task and part, in order."""
         return [e for e in self.examples if e.photo.task == task and e.part == part]
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that it has labels for, sorted."""
+        """The tasks that the set has labels for, sorted."""
         return tuple(sorted({e.photo.task for e in self.examples}))
 
     def counts(self) -> Counter[tuple[str, Part, Source]]:
-        """Photos by task, side and source."""
+        """The number of photos by task, part and source."""
         return Counter((e.photo.task, e.part, e.photo.source) for e in self.examples)
 
     def to_bytes(self) -> bytes:
-        """JSON lines: a line about the set, then one an example; the same set, the same bytes."""
+        """Serialize as JSON lines: a header, then one line for each example.
+
+        Equal sets give equal bytes.
+        """
         head = {
             "schema": SCHEMA,
             "backbone": self.backbone,
@@ -99,16 +102,23 @@ class TrainingSet:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read what `to_bytes` wrote; ConfigurationError for anything else."""
+        """Read the result of `to_bytes`.
+
+        Raises:
+            ConfigurationError: the bytes are not a training set of a known schema.
+        """
         try:
             head, *records = (json.loads(line) for line in data.splitlines())
             if head["schema"] != SCHEMA or head["examples"] != len(records):
-                raise ValueError(f"schema {head['schema']}, {len(records)} examples")
+                raise ValueError(
+                    f"schema {head['schema']} with {len(records)} examples, expected schema "
+                    f"{SCHEMA} with {head['examples']}"
+                )
             rule = SplitRule(head["held_out"], head["near_duplicate"], head["seed"])
             return cls(head["backbone"], rule, tuple(_example(record) for record in records))
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(
-                f"This is no training set that this version can use: {error!r}"
+                f"This is not a training set that this version can use: {error!r}"
             ) from error
 
 
@@ -119,27 +129,27 @@ def freeze(
     backbone: str,
     rule: SplitRule,
 ) -> TrainingSet:
-    """Divide labelled photos so that nothing leaks; the order in which they come does not matter.
+    """Split labelled photos without leakage; the result does not depend on their order.
 
-    An ad, a photo and a group of near duplicates are on one side, in all tasks alike.
+    The photos of an ad, copies of a photo and near duplicates are in one part, in all tasks.
 
     Args:
-        embeddings: (N, D), of the photos, under `backbone`.
+        embeddings: (N, D), those of the photos under `backbone`.
     """
     order = sorted(range(len(photos)), key=lambda i: photos[i])
     ordered = [photos[i] for i in order]
     contents = [photo.sha256 for photo in ordered]
-    alike = near_duplicate_groups(embeddings[order], threshold=rule.near_duplicate)
+    similar = near_duplicate_groups(embeddings[order], threshold=rule.near_duplicate)
     split, groups = split_for_growth(
         [f"{photo.task}:{photo.label}" for photo in ordered],
-        joined_by=[[photo.key for photo in ordered], alike.tolist()],
+        joined_by=[[photo.key for photo in ordered], similar.tolist()],
         contents=contents,
         held_out=rule.held_out,
         seed=rule.seed,
     )
-    judged = set(split.held_out.tolist())
+    held_out = set(split.held_out.tolist())
     examples = [
-        Example(photo, group, "held_out" if row in judged else "train")
+        Example(photo, group, "held_out" if row in held_out else "train")
         for row, (photo, group) in enumerate(zip(ordered, groups, strict=True))
     ]
     return TrainingSet(backbone, rule, tuple(examples))
@@ -148,12 +158,13 @@ def freeze(
 def unknown_to(
     examples: Sequence[Example], learned_from: Sequence[TrainingSet]
 ) -> tuple[list[Example], int]:
-    """The examples of which nothing was trained on: of their piece, no ad and no photo.
+    """Leave out examples that are contaminated: an ad or photo of their group was trained on.
 
     Args:
-        learned_from: the sets of which releases have seen the training part.
+        learned_from: the sets whose training part the releases were trained on.
 
-    Returns: them in order, and how many were left out.
+    Returns:
+        The remaining examples in order, and the number of those left out.
     """
     seen: set[AdKey | bytes] = set()
     for learned in learned_from:
@@ -161,12 +172,12 @@ def unknown_to(
             if example.part == "train":
                 seen |= {example.photo.key, example.photo.sha256}
     contaminated = {e.group for e in examples if e.photo.key in seen or e.photo.sha256 in seen}
-    kept = [e for e in examples if e.group not in contaminated]
-    return kept, len(examples) - len(kept)
+    remaining = [e for e in examples if e.group not in contaminated]
+    return remaining, len(examples) - len(remaining)
 
 
 def digest_of(data: bytes) -> str:
-    """What a set is named by: SHA-256 of its bytes, hex."""
+    """The name of a set: SHA-256 of its bytes, hex."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -185,7 +196,7 @@ def _record(example: Example) -> dict[str, Any]:
         "rendition_sha256": photo.rendition_sha256.hex(),
         "label": photo.label,
         "source": photo.source,
-        "piece": example.group.hex(),
+        "group": example.group.hex(),
         "part": example.part,
     }
 
@@ -203,4 +214,6 @@ def _example(record: dict[str, Any]) -> Example:
         label=str(record["label"]),
         source=cast(Source, record["source"]),
     )
-    return Example(photo, bytes.fromhex(record["piece"]), cast(Part, record["part"]))
+    # Sets that were stored by earlier versions have the group under the key "piece".
+    group = record["group"] if "group" in record else record["piece"]
+    return Example(photo, bytes.fromhex(group), cast(Part, record["part"]))

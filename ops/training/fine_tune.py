@@ -1,7 +1,7 @@
-"""Training a backbone: from given weights on a user's photos, or from nothing for the starter.
+"""Trains a backbone: from given weights on a user's photos, or from scratch for the starter.
 
-Decides augmentation, optimiser and schedule; refuses to know where photos come from (a loader is
-handed in) and what the weights are used for. Importing this module imports torch.
+Owns the augmentation, the optimiser and the schedule. Does not depend on where photos come from (a
+loader is passed in) or what the weights are used for. Importing this module imports torch.
 """
 
 import math
@@ -22,12 +22,13 @@ from ops.models.release import Preprocessing, State
 from ops.training.augment import augment
 
 PhotoLoader = Callable[[NDArray[np.int64], int], NDArray[np.uint8]]
-"""(B,) row numbers and a wanted size -> (B, S, S, 3) uint8 RGB; another S is resized here."""
+"""(B,) row numbers and a size -> (B, S, S, 3) uint8 RGB; another S than the size is resized."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A share of the training (of all phases' shares) at one input size in pixels."""
+    """A phase of training at one input size in pixels; `share` is relative to those of all
+    phases."""
 
     size: int
     share: float = 1.0
@@ -35,15 +36,18 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """How long and how hard. `time_budget_s` ends training early with the schedule run to its
-    end; with it the result depends on the machine's speed, without it on the seed alone."""
+    """The hyperparameters of a training.
+
+    `time_budget_s` ends training early, with the schedule compressed to end with it. With a budget
+    the result depends on the machine's speed, without it only on the seed.
+    """
 
     phases: tuple[Phase, ...]
     epochs: float
     time_budget_s: float | None = None
     batch: int = 64
     learning_rate: float = 2e-3  # of the head; AdamW
-    backbone_rate: float = 1.0  # of the backbone, as a share of the head's
+    backbone_rate: float = 1.0  # learning rate of the backbone, as a share of the head's
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     warm_up: float = 0.05  # share of the training in which the rate rises from zero
@@ -52,8 +56,8 @@ class TrainingPlan:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where training is, after each step. `fraction` of the whole in [0, 1] also when a time
-    budget decides; `seconds` since its start."""
+    """The progress after each step. `fraction` of the whole is in [0, 1], also with a time budget;
+    `seconds` since the start."""
 
     step: int
     total: int
@@ -65,7 +69,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedBackbone:
-    """The new weights by torchvision's names, CPU; `losses` of every step."""
+    """The new weights by torchvision's parameter names, on the CPU; `losses` has every step's."""
 
     state: State
     dimension: int
@@ -86,9 +90,9 @@ def fine_tune(
     device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
 ) -> TrainedBackbone:
-    """Train given weights further on labelled photos; see `train_backbone`.
+    """Fine-tune given weights on labelled photos; see `train_backbone`.
 
-    The first half runs at two thirds of the input size, which costs half as much.
+    The first half runs at two thirds of the input size, which takes half as long.
     """
     small = max(32, preprocessing.size * 2 // 3 // 32 * 32)
     plan = TrainingPlan(
@@ -118,24 +122,25 @@ def train_backbone(
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainedBackbone:
-    """Train a backbone to tell labels apart, by a linear head that is thrown away.
+    """Train a backbone to classify labels with a linear head, which is discarded afterwards.
 
     Args:
         photos: (N, S, S, 3) uint8 RGB, or a loader of rows.
-        state: weights to start from; None: random ones, by the plan's seed.
-        clock: seconds, monotonic; read once a step.
+        state: the initial weights; None: random ones, by the plan's seed.
+        clock: monotonic seconds; read once in each step.
 
     Raises:
-        ConfigurationError: fewer than two labels or two photos, or an unknown backbone.
+        ConfigurationError: fewer than two categories, a number of photos that differs from that of
+            labels, or an unknown backbone.
     """
     classes = sorted(set(labels))
     if len(classes) < 2 or (isinstance(photos, np.ndarray) and len(photos) != len(labels)):
         raise ConfigurationError(
-            "Training needs photos of two categories or more and a label for each; got "
+            "Training needs photos of at least two categories and one label for each photo; got "
             f"{len(labels)} labels of {len(classes)} categories."
         )
     targets = np.array([classes.index(label) for label in labels])
-    # the seed is set inside a fork, so that training leaves the caller's random numbers alone
+    # The seed is set inside a fork, so that the caller's random state does not change.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(plan.seed)
         backbone = Backbone(name)
@@ -144,12 +149,12 @@ def train_backbone(
         model = nn.Sequential(backbone, nn.Linear(backbone.dimension, len(classes)))
         run = _Run(model, photos, targets, plan, preprocessing, device)
         losses, seconds = run.steps(clock, progress)
-        run.settle_norms()
+        run.recompute_norms()
     return TrainedBackbone(backbone.state(), backbone.dimension, seconds, tuple(losses))
 
 
 class _Run:
-    """One training: the model, its optimiser and its random numbers."""
+    """One training: the model, its optimiser and its random number generator."""
 
     def __init__(
         self,
@@ -163,7 +168,7 @@ class _Run:
         self._photos, self._targets, self._plan, self._device = photos, targets, plan, device
         self._model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self._norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-        for norm in self._norms:  # torchvision's 0.01 of MobileNet lags far behind a short training
+        for norm in self._norms:  # torchvision's 0.01 for MobileNet is too slow for short trainings
             norm.momentum = 0.1
         self._optimiser = torch.optim.AdamW(_parameter_groups(model, plan))
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
@@ -176,7 +181,7 @@ class _Run:
     def steps(
         self, clock: Callable[[], float], progress: Callable[[Progress], None] | None
     ) -> tuple[list[float], float]:
-        """All steps; the losses and the seconds they took."""
+        """Run all steps; returns the losses and the elapsed seconds."""
         plan, start, elapsed = self._plan, clock(), 0.0
         total = max(1, round(plan.epochs * len(self._targets) / self._batch))
         budget = plan.time_budget_s if plan.time_budget_s is not None else math.inf
@@ -193,9 +198,11 @@ class _Run:
         return losses, elapsed
 
     @torch.no_grad()
-    def settle_norms(self, batches: int = 16) -> None:
-        """Take BatchNorm's statistics anew from plain photos at the last size: those of the
-        training are of augmented photos and of weights that have since moved."""
+    def recompute_norms(self, batches: int = 16) -> None:
+        """Recompute the statistics of BatchNorm on photos without augmentation at the last size.
+
+        Those of the training are of augmented photos, and of weights that have changed since.
+        """
         if not self._norms:
             return
         for norm in self._norms:
@@ -224,7 +231,7 @@ class _Run:
         return float(loss.detach())
 
     def _next_rows(self) -> NDArray[np.int64]:
-        if len(self._order) < self._batch:  # what is left of an epoch is dropped: norms need many
+        if len(self._order) < self._batch:  # a smaller last batch is dropped: norms need many rows
             self._order = self._rng.permutation(len(self._targets))
         rows, self._order = self._order[: self._batch], self._order[self._batch :]
         return rows

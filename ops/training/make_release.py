@@ -1,8 +1,8 @@
-"""From labelled embeddings to a release: heads fitted, judged on what was held out, and frozen.
+"""Makes a release from labelled embeddings: fits heads, evaluates them and assembles the release.
 
-Decides what is measured and kept in the manifest; refuses to know where embeddings come from. The
-trainer and the demo make their releases here. The same rows, code and seed give the same digest on
-one kind of machine, however many threads it lends: sums are taken in one order, by one thread.
+Owns the metrics in the manifest. Does not depend on where embeddings come from. The trainer and
+the demo use it. The same rows, code and seed give the same digest on one kind of machine,
+whatever the number of threads: sums are computed in one order, by one thread.
 """
 
 import os
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from ops.training.fine_tune import PhotoLoader
 
 BASELINE_ROWS = 5_000
-"""scikit-learn's regression takes minutes beyond."""
+"""With more rows scikit-learn's regression takes minutes."""
 
 StepProgress = Callable[[str, int, int], object]
-"""What is being done, how much of it is done, and of how much."""
+"""Called with the name of the step, the units done, and the units in all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledRows:
-    """N photos: their vectors (N, D), labels, and the group that each must be validated with."""
+    """N photos: their vectors (N, D), their labels, and their groups, which are validated
+    together."""
 
     rows: Embeddings
     labels: Sequence[str]
@@ -45,20 +46,20 @@ class LabelledRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedTask:
-    """A head, and what it said of the photos that were held out."""
+    """A head, and its evaluation on the held-out photos."""
 
     head: Head
     fit: dict[str, Any]  # JSON: how the head was chosen
     held_out: dict[str, Any]  # JSON: ops.training.evaluation.evaluate's measures
-    judged: NDArray[np.int64]  # (M,) which of the held-out rows were judged: of known labels
+    judged: NDArray[np.int64]  # (M,) the held-out rows that were evaluated: those of known labels
     probabilities: NDArray[np.float32]  # (M, C), columns as the head's labels
-    yardsticks: dict[str, float]  # accuracies, beside ours
+    baselines: dict[str, float]  # accuracies of the baselines
     left_out: tuple[str, ...]  # labels with too few photos to learn them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MadeRelease:
-    """A release and how good it is."""
+    """A release and its evaluation."""
 
     release: Release
     tasks: Mapping[str, JudgedTask]
@@ -75,46 +76,49 @@ def judge_head(
     live: Head | None = None,
     baseline: bool = True,
 ) -> JudgedTask:
-    """Fit a task's head and judge it on held-out rows.
+    """Fit a task's head and evaluate it on held-out rows.
 
     Args:
-        min_photos: labels with fewer to train on are left out, unless `live` knows them.
-        live: the head that the new one starts from, of the same backbone (ops/training/blend.py).
+        min_photos: labels with fewer training photos are left out, unless `live` has them.
+        live: a head of the same backbone that the new one is mixed with (ops/training/blend.py).
+        baseline: whether to fit the logistic regression of scikit-learn for comparison.
 
     Raises:
-        ConfigurationError: the task learns nothing, or there is too little to learn or judge by.
+        ConfigurationError: the task has no `fit`, or there are too few rows to fit or evaluate a
+            head.
     """
     fit = task_by_name(task).fit
     if fit is None:
-        raise ConfigurationError(f"The task {task} learns nothing: it has no `fit`.")
+        raise ConfigurationError(f"The task {task} can't be trained: it has no `fit`.")
     counts = Counter(train.labels)
     left_out = tuple(sorted(label for label, n in counts.items() if n < max(2, min_photos)))
     train = _without(train, left_out)
     with repeatable():
         head, fitted = fit(train.rows, train.labels, groups=train.groups, seed=seed)
         if live is not None:
-            head, fitted = _started_from(live, head, fitted, train, fit, seed)
+            head, fitted = _mixed_with(live, head, fitted, train, fit, seed)
         judged = np.flatnonzero(np.isin(np.array(held_out.labels, object), list(head.labels)))
         if len(judged) == 0:
             raise ConfigurationError(
-                f"Nothing is held out to judge the task {task} by: {len(held_out.labels)} photos, "
-                f"none of {len(head.labels)} labels that can be learned. Label more ads."
+                f"There is nothing to evaluate the task {task} on: none of the "
+                f"{len(held_out.labels)} held-out photos has one of the {len(head.labels)} labels "
+                "of the head. Label more ads."
             )
         labels = [held_out.labels[i] for i in judged.tolist()]
         probabilities = class_probabilities(held_out.rows[judged], head)
         measures = evaluate(probabilities, labels, head.labels)
-        yardsticks = {"majority_accuracy": majority_accuracy(train.labels, labels)}
+        baselines = {"majority_accuracy": majority_accuracy(train.labels, labels)}
         if baseline and len(train.labels) <= BASELINE_ROWS:
-            yardsticks["logistic_regression_accuracy"] = logistic_regression_accuracy(
+            baselines["logistic_regression_accuracy"] = logistic_regression_accuracy(
                 train.rows, train.labels, held_out.rows[judged], labels
             )
-    return JudgedTask(head, fitted, measures, judged, probabilities, yardsticks, left_out)
+    return JudgedTask(head, fitted, measures, judged, probabilities, baselines, left_out)
 
 
-def _started_from(
+def _mixed_with(
     live: Head, head: Head, fitted: dict[str, Any], train: LabelledRows, fit: Fit, seed: int
 ) -> tuple[Head, dict[str, Any]]:
-    """The head mixed with the live one, by a share that trial fits found on rows kept from them."""
+    """Mix the head with the live one, by the share that cross-validation finds."""
     groups = list(range(len(train.labels))) if train.groups is None else train.groups
     fold_of = folds([str(group) for group in groups], seed)
     trials: list[Trial] = []
@@ -122,9 +126,9 @@ def _started_from(
         rest = _rows_at(train, np.flatnonzero(fold_of != fold))
         rest = _without(rest, [label for label, n in Counter(rest.labels).items() if n < 2])
         if len(set(rest.labels)) > 1:
-            tried, _ = fit(rest.rows, rest.labels, groups=rest.groups, seed=seed)
-            judges = _rows_at(train, np.flatnonzero(fold_of == fold))
-            trials.append(Trial(tried, judges.rows, judges.labels))
+            trial_head, _ = fit(rest.rows, rest.labels, groups=rest.groups, seed=seed)
+            validation = _rows_at(train, np.flatnonzero(fold_of == fold))
+            trials.append(Trial(trial_head, validation.rows, validation.labels))
     mix = choose_mix(trials, live)
     if mix is None:
         return head, {**fitted, "share_of_live_head": 0.0}
@@ -145,11 +149,12 @@ def freeze_release(
     facts: Mapping[str, Any] | None = None,
     losses: Sequence[float] = (),
 ) -> MadeRelease:
-    """Heads and backbone as a release, with what was measured in its manifest.
+    """Assemble a release of heads and backbone, with the metrics in its manifest.
 
     Args:
-        kept: heads of other tasks, taken over as they are from a release of this backbone.
-        facts: JSON that goes into the metrics: what it was trained on, by which seed.
+        kept: heads of other tasks, copied unchanged from a release of this backbone.
+        facts: JSON for the metrics: what the release was trained on, and the seed.
+        losses: the loss of each step, where the backbone was trained.
     """
     kept = {} if kept is None else {t: h for t, h in kept.items() if t not in tasks}
     headline = tasks.get(HEADLINE_TASK)
@@ -162,7 +167,7 @@ def freeze_release(
                 "held_out": judged.held_out,
                 "fit": judged.fit,
                 "left_out": list(judged.left_out),
-                **judged.yardsticks,
+                **judged.baselines,
             }
             for name, judged in tasks.items()
         },
@@ -188,9 +193,10 @@ def tune_backbone(
     seed: int = 0,
     on_progress: StepProgress,
 ) -> tuple[FrozenBackbone, tuple[float, ...]]:
-    """Train a backbone further on labelled photos; it, and the loss of each step.
+    """Fine-tune a backbone on labelled photos; returns it and the loss of each step.
 
-    Repeats by seed on one machine; not bit for bit on CUDA, nor with another number of threads.
+    The result is repeatable by seed on one machine, but not bit for bit on CUDA, nor with another
+    number of threads.
     """
     from ops.training.fine_tune import Progress, fine_tune
 
@@ -214,7 +220,7 @@ def tune_backbone(
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """One thread for BLAS and torch: the order of a sum depends on their number."""
+    """Limit BLAS and torch to one thread: the order of sums depends on the number of threads."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -228,7 +234,7 @@ def repeatable() -> Iterator[None]:
 
 
 def every_core() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
@@ -238,14 +244,14 @@ def _without(rows: LabelledRows, labels: Sequence[str]) -> LabelledRows:
     return _rows_at(rows, np.flatnonzero([label not in labels for label in rows.labels]))
 
 
-def _rows_at(rows: LabelledRows, kept: NDArray[np.int64]) -> LabelledRows:
-    places = kept.tolist()
-    groups = None if rows.groups is None else [rows.groups[i] for i in places]
-    return LabelledRows(rows.rows[kept], [rows.labels[i] for i in places], groups)
+def _rows_at(rows: LabelledRows, indices: NDArray[np.int64]) -> LabelledRows:
+    chosen = indices.tolist()
+    groups = None if rows.groups is None else [rows.groups[i] for i in chosen]
+    return LabelledRows(rows.rows[indices], [rows.labels[i] for i in chosen], groups)
 
 
 def _rounded(value: Any) -> Any:
-    """JSON with floats at six places: more would say more than was measured."""
+    """JSON with floats rounded to six decimal places: more digits would not be significant."""
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):

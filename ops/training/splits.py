@@ -1,7 +1,7 @@
-"""Which photos a model is trained on and which it is judged by.
+"""Splits labelled photos into a training and a held-out part.
 
-Decides that neither an ad, nor an exact duplicate, nor a group of photos that are nearly alike is
-on both sides, and that the split depends on contents, never on order.
+Owns the rules of the split: an ad, exact duplicates and near duplicates are never in both parts,
+and the split depends on the contents of photos, not on their order.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from ops.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Row numbers, ascending, disjoint, together all rows: int64."""
+    """Row numbers, int64 ascending; each row is in exactly one of the two."""
 
     train: NDArray[np.int64]
     held_out: NDArray[np.int64]
@@ -31,26 +31,25 @@ def split_by_group(
     held_out: float = 0.2,
     seed: int = 0,
 ) -> Split:
-    """Hold out about that share of each label's photos.
+    """Hold out about the share `held_out` of each label's photos.
 
-    Photos that share a group (the ad) or a content (SHA-256 of the bytes) stay together, also
-    through others. Which are held out is decided by SHA-256 of the seed and their contents: the
-    same photos in another order split alike. A label whose photos are all of one piece has none
-    held out.
+    Photos with the same group (the ad) or the same content (SHA-256 of the bytes) stay together,
+    also transitively. The SHA-256 of the seed and the contents selects the held-out ones: the same
+    photos in another order are split in the same way. A label whose photos are all connected has
+    none held out.
 
     Raises:
         ConfigurationError: the lengths differ, or `held_out` is not between 0 and 1.
     """
     if not len(labels) == len(groups) == len(contents):
         raise ConfigurationError(
-            f"A split needs as many groups ({len(groups)}) and contents ({len(contents)}) as "
-            f"labels ({len(labels)})."
+            f"A split needs as many groups and contents as labels: got {len(groups)} groups, "
+            f"{len(contents)} contents and {len(labels)} labels."
         )
     if not 0 < held_out < 1:
-        raise ConfigurationError(f"held_out={held_out}: want a share between 0 and 1.")
-    connected = _connected([groups, contents])
+        raise ConfigurationError(f"held_out is {held_out}, expected a share between 0 and 1.")
     by_label: dict[str, list[tuple[bytes, list[int]]]] = defaultdict(list)
-    for rows in connected:
+    for rows in _connected([groups, contents]):
         label, _ = min(Counter(labels[r] for r in rows).items(), key=lambda c: (-c[1], c[0]))
         first = min(contents[r] for r in rows)
         rank = hashlib.sha256(b"%d:" % seed + first).digest()
@@ -64,14 +63,14 @@ def split_by_group(
 
 
 def _take(ranked: Iterable[tuple[bytes, list[int]]], share: float) -> list[int]:
-    """Rows of the pieces first in rank, up to the share; one piece at least stays for training."""
+    """Rows of the first groups by rank, up to the share; at least one group stays for training."""
     ordered = [rows for _, rows in sorted(ranked)]
-    wanted = max(1, round(share * sum(len(rows) for rows in ordered)))
-    taken: list[int] = []
+    target = max(1, round(share * sum(len(rows) for rows in ordered)))
+    chosen: list[int] = []
     for rows in ordered[:-1]:
-        if len(taken) + len(rows) <= wanted or not taken:
-            taken += rows
-    return taken
+        if len(chosen) + len(rows) <= target or not chosen:
+            chosen += rows
+    return chosen
 
 
 def split_for_growth(
@@ -82,27 +81,29 @@ def split_for_growth(
     held_out: float = 0.2,
     seed: int = 0,
 ) -> tuple[Split, tuple[bytes, ...]]:
-    """Hold out about that share of photos, each by its own piece alone: for a set that grows.
+    """Hold out about the share `held_out` of photos, stably while the set grows.
 
-    Photos that share a key of any kind in `joined_by` (ad, content, near-duplicate group) are one
-    piece, also through others, and stay together. A piece is named by the first of its contents,
-    and held out if SHA-256 of the seed and that name is small: what other photos there are makes
-    no difference, so that a photo that one release was trained on is not what its successor is
-    judged by. Two exceptions, for labels of few pieces: the first in rank is held out where none
-    is, if another is left to train on; the last in rank is trained on where all are held out.
+    Photos with the same key of any kind in `joined_by` (ad, content, near duplicates) are in one
+    group, also transitively, and stay together. A group is named by the smallest of its contents,
+    and held out if SHA-256 of the seed and that name is small. This does not depend on the other
+    photos, so that a release is not evaluated on photos that its predecessor was trained on. There
+    are two exceptions, for labels with few groups: where no group would be held out, the first by
+    rank is, if another remains for training; where all would be held out, the last by rank is used
+    for training.
 
-    Returns: the split, and the piece of each row: a SHA-256 of contents, 32 bytes.
+    Returns:
+        The split, and the name of each row's group: a SHA-256 of contents, 32 bytes.
 
     Raises:
         ConfigurationError: the lengths differ, or `held_out` is not between 0 and 1.
     """
     if {len(contents), *map(len, joined_by)} != {len(labels)}:
         raise ConfigurationError(
-            f"A split needs as many keys ({[len(k) for k in joined_by]}) and contents "
-            f"({len(contents)}) as labels ({len(labels)})."
+            f"A split needs as many keys and contents as labels: got {[len(k) for k in joined_by]} "
+            f"keys, {len(contents)} contents and {len(labels)} labels."
         )
     if not 0 < held_out < 1:
-        raise ConfigurationError(f"held_out={held_out}: want a share between 0 and 1.")
+        raise ConfigurationError(f"held_out is {held_out}, expected a share between 0 and 1.")
     by_label: dict[str, list[tuple[bytes, list[int]]]] = defaultdict(list)
     names: list[bytes] = [b""] * len(labels)
     for rows in _connected([*joined_by, contents]):
@@ -122,7 +123,7 @@ def split_for_growth(
 
 
 def _connected(joined_by: Sequence[Sequence[Hashable]]) -> list[list[int]]:
-    """Rows joined by a shared key of one kind, as a union of sets."""
+    """The connected components of rows; rows with an equal key of one kind are connected."""
     parent = list(range(len(joined_by[0])))
 
     def root(row: int) -> int:

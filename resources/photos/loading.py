@@ -195,7 +195,7 @@ class PhotoLoader:
     ) -> tuple[Rendition, dict[str, Image]]:
         """The rendition, and what each backbone sees of it."""
         if backbones:
-            rendition = make_rendition(data, max_pixels=self.max_pixels, proven=False)
+            rendition = make_rendition(data, max_pixels=self.max_pixels, verify=False)
             with suppress(BadInputError):
                 return rendition, self._prepare(rendition, backbones)
         # A proof finds the reason, or encodes anew what only a strict decoder refuses.

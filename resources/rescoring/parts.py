@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from ops.models.release import Head
-from ops.scoring.rate_limit import Pace
+from ops.scoring.rate_limit import RateLimiter
 from ops.tasks import Task
 from resources.catalogue.stale_ads import Part, StaleQuery, read_stale
 from resources.postgres.database import Database
@@ -41,15 +41,15 @@ def score_parts(
     database: Database, share: Assignment, parts: Iterable[Part], stop: threading.Event
 ) -> Generator[Chunk, None, None]:
     """Score parts of days, a chunk at each step, until there are no more or `stop` is set."""
-    pace = Pace(share.rows_per_s, sleep=stop.wait)
-    photos = pace.piece(share.photos_a_chunk)
+    limiter = RateLimiter(share.rows_per_s, sleep=stop.wait)
+    photos = limiter.chunk_size(share.photos_a_chunk)
     for part in parts:
         if stop.is_set():
             return
         found = read_stale(database, share.query, part, photos_a_chunk=photos)
         with closing(found):
             for stale in found:
-                pace.wait(len(stale.owner))
+                limiter.wait(len(stale.owner))
                 if stop.is_set():
                     return
                 answers = share.task.answers(

@@ -76,7 +76,7 @@ class Model:
 
         images = []
         for url in urls:
-            rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, proven=False)
+            rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, verify=False)
             images.append(prepare(rendition.data, self.preprocessing))
         vectors = self._local.embedder.embed(images)
         probabilities = class_probabilities(vectors, self.head).mean(axis=0)

@@ -139,7 +139,7 @@ class Baseline:
     def _load(self, url: str) -> Loaded:
         from ops.models.embed import prepare
 
-        rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, proven=False)
+        rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, verify=False)
         self.store.put("renditions", rendition.sha256, rendition.data)
         return rendition, prepare(rendition.data, self.preprocessing)
 

@@ -168,7 +168,7 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Table:
             f"{held_out['accuracy']:.1%} of {held_out['count']} held-out photos, "
             f"{len(judged.head.labels)} labels",
         )
-        for baseline, value in judged.yardsticks.items():
+        for baseline, value in judged.baselines.items():
             table.add_row("", f"{baseline.replace('_', ' ')}: {value:.1%}")
         if judged.left_out:
             table.add_row("", f"too few photos to learn: {', '.join(judged.left_out)}")

@@ -1,4 +1,4 @@
-"""What the topic `ads` may hold: every valid event is read, every other has its one reason."""
+"""Parsing records of the topic `ads`: valid events are read, others fail with one reason each."""
 
 import json
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ def record(value: object, key: bytes | None = b"kg/42") -> StreamRecord:
 
 
 def test_a_whole_event_is_read() -> None:
-    """Every field of schema 1 arrives, in our types and in UTC."""
+    """Every field of schema 1 is read, with its type and in UTC."""
     event = parse_event(record(GOOD), LIMITS)
     assert event.key == AdKey("kg", "42")
     assert event.kind is EventKind.UPSERTED
@@ -49,13 +49,13 @@ def test_a_whole_event_is_read() -> None:
     )
 
 
-def test_fields_we_do_not_know_are_let_through() -> None:
-    """A seller system may send more than we read."""
+def test_unknown_fields_are_ignored() -> None:
+    """A seller system may send more than is read."""
     assert parse_event(record({**GOOD, "colour": "blue"}), LIMITS).title == "A blue chair"
 
 
 def test_a_delete_needs_no_photos() -> None:
-    """A tombstone reads nothing but key and revision."""
+    """Only the key and the revision of a tombstone matter."""
     event = parse_event(record({**GOOD, "kind": "deleted", "photos": None}), LIMITS)
     assert (event.kind, event.photos) == (EventKind.DELETED, ())
 
@@ -99,8 +99,8 @@ def test_a_delete_needs_no_photos() -> None:
         ({"photos": [{"url": "x"}] * 10_000}, Reason.EVENT_TOO_MANY_PHOTOS),
     ],
 )
-def test_what_is_wrong_has_its_reason(change: dict[str, object], reason: Reason) -> None:
-    """Each fault of an event has one stable code, and a detail of a sane length."""
+def test_an_invalid_field_has_its_reason(change: dict[str, object], reason: Reason) -> None:
+    """Each fault of an event has one stable code, and a detail of limited length."""
     with pytest.raises(BadInputError) as caught:
         parse_event(record({**GOOD, **change}), LIMITS)
     assert caught.value.reason is reason
@@ -119,8 +119,10 @@ def test_what_is_wrong_has_its_reason(change: dict[str, object], reason: Reason)
         (b"7", Reason.EVENT_NOT_OBJECT),
     ],
 )
-def test_what_is_no_json_object_is_refused(value: bytes | None, reason: Reason) -> None:
-    """Bytes that are no JSON object are told apart from objects that are no event."""
+def test_a_value_that_is_not_a_json_object_has_its_reason(
+    value: bytes | None, reason: Reason
+) -> None:
+    """Bytes that are not a JSON object have other reasons than objects that are not an event."""
     with pytest.raises(BadInputError) as caught:
         parse_event(record(value), LIMITS)
     assert caught.value.reason is reason
@@ -134,8 +136,8 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), JSON))
-def test_no_value_of_any_field_escapes_as_another_error(change: dict[str, object]) -> None:
-    """Whatever a field holds, it is an event or a BadInputError."""
+def test_no_field_value_raises_another_error(change: dict[str, object]) -> None:
+    """Any JSON value in any field gives an event or a BadInputError."""
     try:
         parse_event(record({**GOOD, **change}, key=None), LIMITS)
     except BadInputError as error:
@@ -143,7 +145,7 @@ def test_no_value_of_any_field_escapes_as_another_error(change: dict[str, object
 
 
 @given(st.binary())
-def test_no_bytes_escape_as_another_error(value: bytes) -> None:
-    """Whatever the bytes are, it is an event or a BadInputError."""
+def test_no_bytes_raise_another_error(value: bytes) -> None:
+    """Arbitrary bytes give a BadInputError."""
     with pytest.raises(BadInputError):
         parse_event(record(value), LIMITS)

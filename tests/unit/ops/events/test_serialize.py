@@ -1,4 +1,4 @@
-"""What is written as schema 1 is read back equal."""
+"""Serialized events are parsed back equal."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -36,6 +36,6 @@ events = st.builds(
 
 @given(events)
 def test_every_event_comes_back_equal(event: AdEvent) -> None:
-    """Strictly parsed, under the record's key; to the cent, to the microsecond."""
+    """With the record's key checked; prices to the cent, times to the microsecond."""
     record = StreamRecord("ads", 0, 0, 0, str(event.key).encode(), event_json(event))
     assert parse_event(record, EventLimits()) == event

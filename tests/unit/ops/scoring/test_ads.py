@@ -1,4 +1,4 @@
-"""The scoring: every photo ends as one or as a failure, every record as an ad or a dead letter."""
+"""Scoring: every photo is usable or a failure, every record is an event or a dead letter."""
 
 import json
 from collections.abc import Sequence
@@ -38,12 +38,12 @@ def loaded(
     """An ad whose photos were loaded for these backbones."""
     refs = tuple(PhotoRef(url=url) for url in urls)
     photos = {ref: tiny_photo(str(ref.url), backbones, known=known, stored=stored) for ref in refs}
-    made = replace(event(ad_id, **changes), photos=refs)
-    return LoadedAd(made, receipt(), LoadedPhotos(photos, fetch_ms=3.0, photos_ms=4.0), 5.0)
+    of = replace(event(ad_id, **changes), photos=refs)
+    return LoadedAd(of, receipt(), LoadedPhotos(photos, fetch_ms=3.0, photos_ms=4.0), 5.0)
 
 
-def test_an_ad_is_scored_on_its_good_photos() -> None:
-    """Failed photos are kept with their reasons; the status says what is left; order is kept."""
+def test_an_ad_is_scored_on_its_usable_photos() -> None:
+    """Failed photos keep their reasons; the status depends on the usable ones; order is kept."""
     scored = scorer().score(
         [
             loaded("1", ["dark-1", "bad-1"]),
@@ -67,7 +67,7 @@ def test_an_ad_is_scored_on_its_good_photos() -> None:
 
 
 def test_a_score_is_the_mean_over_the_distinct_photos() -> None:
-    """A photo that an ad brings twice counts once: 2 bright against 1 dark, not 2 against 2."""
+    """A photo that an ad lists twice counts once: 2 bright against 1 dark, not 2 against 2."""
     scored = scorer().score([loaded("1", ["dark-1", "dark-1", "bright-1", "bright-2"])])
     (prediction,) = scored.ads[0].predictions["r1"]
     assert prediction.label == "bright"
@@ -76,7 +76,8 @@ def test_a_score_is_the_mean_over_the_distinct_photos() -> None:
 
 
 def test_releases_that_share_a_backbone_embed_once() -> None:
-    """Two heads, one pass; another backbone gets its own; a photo that ads share is one photo."""
+    """Two heads need one pass, another backbone its own; a photo that ads share is embedded
+    once."""
     shared, other = TinyBackbone(), TinyBackbone()
     scored = scorer(
         tiny_release("r1", "b1", shared),
@@ -89,35 +90,35 @@ def test_releases_that_share_a_backbone_embed_once() -> None:
         ]
     )
     assert (sum(shared.calls), sum(other.calls)) == (2, 2)
-    made = [(item.backbone, item.sha256) for item in scored.embeddings]
-    assert sorted(made) == sorted(
+    embedded = [(item.backbone, item.sha256) for item in scored.embeddings]
+    assert sorted(embedded) == sorted(
         (backbone, sha(url)) for backbone in ("b1", "b2") for url in ("dark-1", "bright-1")
     )
-    labels = {name: made[0].label for name, made in scored.ads[1].predictions.items()}
+    labels = {name: items[0].label for name, items in scored.ads[1].predictions.items()}
     assert labels == {"r1": "dark", "r2": "night", "r3": "x"}
 
 
-def test_a_vector_that_is_held_is_used_and_not_made_again() -> None:
-    """What PostgreSQL knows of a photo is not computed; only what is missing is."""
+def test_a_stored_vector_is_used_and_not_computed_again() -> None:
+    """Only the vectors that PostgreSQL does not have are computed."""
     known, missing = TinyBackbone(), TinyBackbone()
-    held = {"b1": np.array([0, 1], np.float16)}  # says bright, whatever the pixels say
+    stored = {"b1": np.array([0, 1], np.float16)}  # that of a bright photo, whatever the pixels
     scored = scorer(tiny_release("r1", "b1", known), tiny_release("r2", "b2", missing)).score(
-        [loaded("1", ["dark-1"], backbones=("b1", "b2"), known=held)]
+        [loaded("1", ["dark-1"], backbones=("b1", "b2"), known=stored)]
     )
     assert sum(known.calls) == 0
     assert [(item.backbone, item.release) for item in scored.embeddings] == [("b2", "r2")]
-    labels = {name: made[0].label for name, made in scored.ads[0].predictions.items()}
+    labels = {name: items[0].label for name, items in scored.ads[0].predictions.items()}
     assert labels == {"r1": "bright", "r2": "dark"}
 
 
-def test_only_photos_that_are_new_bring_a_rendition() -> None:
+def test_only_new_photos_have_a_rendition_to_write() -> None:
     """A photo that was stored before is not written again."""
     scored = scorer().score([loaded("1", ["dark-1"], stored=False), loaded("2", ["dark-2"])])
     assert scored.renditions == (rendition(sha("dark-1")),)
 
 
 def test_an_ad_is_ready_for_the_backbones_that_its_photos_were_prepared_for() -> None:
-    """A release with another backbone must not meet a photo without its image or vector."""
+    """A release with another backbone must not get a photo without its image or vector."""
     vector = {"b2": np.array([1, 0], np.float16)}
     ad = loaded("1", ["dark-1", "bad-1"], backbones=("b1",), known=vector)
     assert ad.ready_for(["b1", "b2"])
@@ -125,15 +126,15 @@ def test_an_ad_is_ready_for_the_backbones_that_its_photos_were_prepared_for() ->
     assert loaded("2", ["bad-1"]).ready_for(["b3"]), "a photo that failed needs nothing"
 
 
-def test_times_are_those_of_the_ads_own_stages() -> None:
-    """What was measured before the model is handed on; the model adds its own."""
+def test_times_are_those_of_the_ads_stages() -> None:
+    """Times measured before the model are passed on; the model adds its own."""
     (ad,) = scorer().score([loaded("1", ["dark-1"]).queued(7.0)]).ads
     assert (ad.times.fetch_ms, ad.times.photos_ms, ad.times.queued_ms) == (3.0, 4.0, 7.0)
-    assert ad.times != StageTimes(3.0, 4.0, 7.0), "the model's time is not nothing"
+    assert ad.times != StageTimes(3.0, 4.0, 7.0), "the model's time is missing"
 
 
-def test_nothing_in_is_nothing_out() -> None:
-    """An empty call asks nothing of the model."""
+def test_no_ads_give_no_results() -> None:
+    """An empty call does not use the model."""
     backbone = TinyBackbone()
     scored = scorer(tiny_release("r1", embedder=backbone)).score([])
     assert (scored.ads, scored.renditions, scored.embeddings) == ((), (), ())
@@ -162,11 +163,11 @@ GOOD = {
 
 
 def test_a_record_is_an_event_with_its_receipt() -> None:
-    """The receipt says where and when it came; the event says what."""
+    """The receipt has the place and time of the record, the event its content."""
     later = NOON + timedelta(seconds=2)
-    made = reader().read(record(GOOD, offset=7), later)
-    assert not isinstance(made, DeadLetter)
-    of, place = made
+    item = reader().read(record(GOOD, offset=7), later)
+    assert not isinstance(item, DeadLetter)
+    of, place = item
     assert (of.key, of.revision, of.photos) == (
         AdKey("kg", "1"),
         3,
@@ -185,8 +186,8 @@ def test_a_record_is_an_event_with_its_receipt() -> None:
         ({**GOOD, "photos": GOOD["photos"] * 3}, Reason.EVENT_TOO_MANY_PHOTOS),
     ],
 )
-def test_a_record_that_is_no_event_is_a_dead_letter(value: bytes | dict, reason: Reason) -> None:
-    """It keeps its place, its bytes and its reason, and raises nothing."""
+def test_an_invalid_record_is_a_dead_letter(value: bytes | dict, reason: Reason) -> None:
+    """The letter has the receipt, the bytes and the reason; nothing is raised."""
     bad = record(value, offset=5)
     letter = reader(max_photos=2).read(bad, NOON)
     assert isinstance(letter, DeadLetter)
@@ -194,13 +195,13 @@ def test_a_record_that_is_no_event_is_a_dead_letter(value: bytes | dict, reason:
     assert (letter.receipt.partition, letter.receipt.offset) == (1, 5)
 
 
-def test_impossible_timestamps_fall_back_to_the_receipt() -> None:
-    """Kafka's time is believed from the first day to five minutes from now."""
+def test_implausible_timestamps_are_replaced_by_the_time_of_receipt() -> None:
+    """Kafka's time is used from the first day to five minutes from now."""
     rule = ReceiptRule(DAY)
 
     def at(moment: datetime) -> tuple[datetime, bool, date]:
-        made = rule.receipt(record(b"", at=moment), NOON)
-        return made.kafka_at, made.timestamp_trusted, made.day
+        of = rule.receipt(record(b"", at=moment), NOON)
+        return of.kafka_at, of.timestamp_trusted, of.day
 
     early = datetime(2026, 1, 1, tzinfo=UTC)
     assert at(early) == (early, True, DAY)

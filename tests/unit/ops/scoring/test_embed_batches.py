@@ -1,4 +1,4 @@
-"""The batch lane's pipeline: each photo once, in order, whatever else happens."""
+"""Batch embedding: each photo once, in order, also with unreadable photos and outages."""
 
 import threading
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Photo:
 
 
 class Backbone:
-    """One dimension: the photo's own number. Tells when two threads are in it at once."""
+    """One dimension: the photo's number. Fails when two threads use it at once."""
 
     dimension = 1
 
@@ -42,15 +42,15 @@ class Backbone:
 
 
 def run(count: int, *, load=None, embedders: int = 2, threads: int = 3):
-    """(report, what was written, in order, how many were loaded and not yet written at most)."""
+    """(report, embeddings in the order written, maximum of photos loaded and not yet written)."""
     written: list[PhotoEmbedding] = []
-    loaded, most = [0], [0]
+    loaded, max_pending = [0], [0]
     guard = threading.Lock()
 
     def plain(photo: Photo) -> np.ndarray:
         with guard:
             loaded[0] += 1
-            most[0] = max(most[0], loaded[0] - len(written))
+            max_pending[0] = max(max_pending[0], loaded[0] - len(written))
         return np.full((1, 1, 3), photo.number % 200, np.uint8)
 
     report = embed_photos(
@@ -62,26 +62,26 @@ def run(count: int, *, load=None, embedders: int = 2, threads: int = 3):
         progress=lambda report: None,
         threads=threads,
     )
-    return report, written, most[0]
+    return report, written, max_pending[0]
 
 
 def test_each_photo_is_embedded_once_and_in_order() -> None:
-    """Every vector belongs to its own photo."""
+    """Every vector belongs to its photo."""
     report, written, _ = run(2_500)
     assert [int.from_bytes(item.sha256) for item in written] == list(range(2_500))
     assert all(item.vector[0] == int.from_bytes(item.sha256) % 200 for item in written)
     assert (report.photos, report.embedded, report.unreadable) == (2_500, 2_500, [])
 
 
-def test_nothing_to_do_writes_nothing() -> None:
-    """An empty day is a report of zeros."""
+def test_without_photos_nothing_is_written() -> None:
+    """The report has only zeros."""
     report, written, _ = run(0)
     assert written == []
     assert report == EmbedReport()
 
 
-def test_an_unreadable_photo_is_told_and_the_rest_goes_on() -> None:
-    """In = embedded + unreadable."""
+def test_an_unreadable_photo_is_reported_and_the_rest_is_embedded() -> None:
+    """photos = embedded + unreadable."""
 
     def load(photo: Photo, plain):
         if photo.number % 50 == 7:
@@ -95,18 +95,18 @@ def test_an_unreadable_photo_is_told_and_the_rest_goes_on() -> None:
 
 
 def test_an_outage_ends_the_work_with_its_own_error() -> None:
-    """What was written stays; the caller sees the outage, not a hang."""
+    """What was written stays; the error is raised to the caller, and nothing hangs."""
 
     def load(photo: Photo, plain):
         if photo.number == 700:
-            raise RetryableError("the store is away")
+            raise RetryableError("the store is unavailable")
         return plain(photo)
 
-    with pytest.raises(RetryableError, match="the store is away"):
+    with pytest.raises(RetryableError, match="the store is unavailable"):
         run(1_000, load=load)
 
 
 def test_memory_does_not_grow_with_the_day() -> None:
-    """However many photos wait, only some batches are read and not yet written."""
-    _, _, most = run(5_000, threads=2)
-    assert most <= BATCH * (2 * IN_FLIGHT + 2) + 2 * 512
+    """However many photos there are, only some batches are read and not yet written."""
+    _, _, max_pending = run(5_000, threads=2)
+    assert max_pending <= BATCH * (2 * IN_FLIGHT + 2) + 2 * 512

@@ -1,13 +1,13 @@
-"""A pace: so many items a second on average, whoever takes them."""
+"""The rate limiter: a maximum of items a second on average, for all threads together."""
 
 import pytest
 
 from ops.errors import ConfigurationError
-from ops.scoring.rate_limit import Pace
+from ops.scoring.rate_limit import RateLimiter
 
 
 class Clock:
-    """Time that passes by sleeping alone."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -17,33 +17,33 @@ class Clock:
 
 
 def test_no_faster_than_the_limit():
-    """The first piece goes at once, each other when those before it are paid for."""
+    """The first chunk starts at once, each other when the time of those before it has passed."""
     clock = Clock()
-    pace = Pace(50, clock=lambda: clock.now, sleep=clock.sleep)
-    began = []
+    limiter = RateLimiter(50, clock=lambda: clock.now, sleep=clock.sleep)
+    started = []
     for items in (50, 25, 100, 1):
-        pace.wait(items)
-        began.append(clock.now - 100)
-    assert began == [0, 1, 1.5, 3.5]
+        limiter.wait(items)
+        started.append(clock.now - 100)
+    assert started == [0, 1, 1.5, 3.5]
 
 
-def test_time_that_was_not_used_is_lost():
+def test_unused_time_is_lost():
     """After a pause there is no burst."""
     clock = Clock()
-    pace = Pace(10, clock=lambda: clock.now, sleep=clock.sleep)
-    pace.wait(10)
+    limiter = RateLimiter(10, clock=lambda: clock.now, sleep=clock.sleep)
+    limiter.wait(10)
     clock.now += 60
-    pace.wait(10)
+    limiter.wait(10)
     before = clock.now
-    pace.wait(10)
+    limiter.wait(10)
     assert clock.now - before == 1
 
 
-def test_pieces():
-    """A second's worth at most, one at least; without a limit all that is asked for."""
-    assert Pace(0).piece(4_000) == 4_000
-    assert Pace(100).piece(4_000) == 100
-    assert Pace(0.5).piece(4_000) == 1
-    Pace(0, sleep=lambda _: pytest.fail("waited")).wait(10**9)
+def test_chunk_size():
+    """One second's worth at most, one item at least; without a limit the maximum."""
+    assert RateLimiter(0).chunk_size(4_000) == 4_000
+    assert RateLimiter(100).chunk_size(4_000) == 100
+    assert RateLimiter(0.5).chunk_size(4_000) == 1
+    RateLimiter(0, sleep=lambda _: pytest.fail("waited")).wait(10**9)
     with pytest.raises(ConfigurationError):
-        Pace(-1)
+        RateLimiter(-1)

@@ -1,4 +1,4 @@
-"""A task is one file; the category of an ad is the mean of its photos' probabilities."""
+"""Tasks are discovered by file; the score of a category is the mean over an ad's photos."""
 
 import gc
 import subprocess
@@ -28,8 +28,8 @@ def a_head(labels=LABELS, dimension=8):
     return Head("category", labels, weight, rng.normal(size=len(labels)).astype(np.float32))
 
 
-def plain_answer(rows, head):
-    """The definition, in float64, a row at a time."""
+def reference_scores(rows, head):
+    """The definition, in float64, row by row."""
     logits = [head.weight.astype(np.float64) @ row.astype(np.float64) + head.bias for row in rows]
     exps = [np.exp(logit - logit.max()) for logit in logits]
     return np.mean([e / e.sum() for e in exps], axis=0)
@@ -37,7 +37,7 @@ def plain_answer(rows, head):
 
 @pytest.mark.parametrize("ads", [7, 6_000])
 def test_category_is_the_mean_of_the_photos(ads):
-    """Owners in any order, ads of no, one and many photos: as by the definition."""
+    """For owners in any order, and ads with no, one and many photos, as by the definition."""
     rng = np.random.default_rng(1)
     owner = rng.integers(0, ads, 2 * ads).astype(np.int64)
     rows, head = some_rows(len(owner)), a_head()
@@ -48,21 +48,21 @@ def test_category_is_the_mean_of_the_photos(ads):
         if len(mine) == 0:
             assert answers[ad] is None
             continue
-        want = plain_answer(mine, head)
-        order = np.argsort(-want)
-        got = answers[ad]
-        assert got.task == "category"
-        assert got.label == LABELS[order[0]]
-        assert got.score == pytest.approx(want[order[0]], abs=1e-5)
-        assert [label for label, _ in got.details["top"]] == [LABELS[i] for i in order[:3]]
-        assert [score for _, score in got.details["top"]] == pytest.approx(
-            want[order[:3]].tolist(), abs=1e-5
+        expected = reference_scores(mine, head)
+        order = np.argsort(-expected)
+        answer = answers[ad]
+        assert answer.task == "category"
+        assert answer.label == LABELS[order[0]]
+        assert answer.score == pytest.approx(expected[order[0]], abs=1e-5)
+        assert [label for label, _ in answer.details["top"]] == [LABELS[i] for i in order[:3]]
+        assert [score for _, score in answer.details["top"]] == pytest.approx(
+            expected[order[:3]].tolist(), abs=1e-5
         )
     assert gc.isenabled()
 
 
-def test_order_of_rows_and_company_do_not_matter():
-    """An ad's answer is the same in another batch, its photos shuffled."""
+def test_the_order_of_rows_and_the_batch_do_not_matter():
+    """An ad's prediction is the same in another batch, with its photos shuffled."""
     rows, head = some_rows(5), a_head()
     alone = category.predict(rows, np.zeros(5, np.int64), 1, head)[0]
     more = np.concatenate([some_rows(40, seed=3), rows[::-1]])
@@ -73,21 +73,21 @@ def test_order_of_rows_and_company_do_not_matter():
 
 
 def test_ads_without_rows():
-    """No rows at all: no answer for any ad, and no error."""
+    """Without rows there is no prediction for any ad, and no error."""
     nothing = np.empty((0, 8), np.float16)
     assert category.predict(nothing, np.empty(0, np.int64), 3, a_head()) == [None] * 3
     assert category.predict(nothing, np.empty(0, np.int64), 0, a_head()) == []
 
 
 def test_two_labels_and_equal_scores():
-    """Fewer labels than three give as many; equal scores are in the head's order."""
+    """With fewer than three labels all are listed; equal scores are in the head's order."""
     head = Head("category", ("b", "a"), np.zeros((2, 8), np.float32), np.zeros(2, np.float32))
     got = category.predict(some_rows(1), np.zeros(1, np.int64), 1, head)[0]
     assert got == Prediction("category", "b", 0.5, {"top": [["b", 0.5], ["a", 0.5]]})
 
 
 def test_scores_stay_scores_at_the_extremes():
-    """Huge logits overflow nothing: scores are finite and within [0, 1]."""
+    """Huge logits do not overflow: scores are finite and within [0, 1]."""
     weight = np.array([[1e30] * 8, [-1e30] * 8, [0] * 8], np.float32)
     head = Head("category", ("a", "b", "c"), weight, np.zeros(3, np.float32))
     rows = np.abs(some_rows(4))
@@ -103,7 +103,7 @@ def test_embeddings_of_another_backbone_are_refused():
 
 
 def test_probabilities_do_not_depend_on_blocks():
-    """Rows beyond one block are computed as the first are."""
+    """Rows beyond one block are computed like the first."""
     rows, head = some_rows(9_000), a_head()
     whole = class_probabilities(rows, head)
     assert whole.shape == (9_000, 4)
@@ -112,7 +112,7 @@ def test_probabilities_do_not_depend_on_blocks():
 
 
 def test_category_is_found():
-    """The file's task is there, under the names that are fixed."""
+    """The file's task is discovered, under its fixed names."""
     task = task_by_name("category")
     assert task in all_tasks()
     assert task.asset_name == "ad_categories"
@@ -122,7 +122,7 @@ def test_category_is_found():
 
 
 def test_adding_a_file_adds_a_task(tmp_path, monkeypatch):
-    """A module with a TASK is found, one without is refused, and so are two of one name."""
+    """A module with a TASK is found; one without is an error, and so are two of one name."""
     monkeypatch.syspath_prepend(tmp_path)
     text = "from ops.tasks import Task\nTASK = Task({0!r}, {1!r}, 'A task.', lambda *a: [])\n"
     (tmp_path / "odd_colour_task.py").write_text(text.format("colour", "ad_colours"))
@@ -154,7 +154,7 @@ def test_head_is_fitted_by_the_task():
 
 
 def test_importing_tasks_imports_no_torch():
-    """The code location and the gateway's neighbours start without torch."""
+    """The code location and the gateway's processes start without torch."""
     code = "import ops.tasks, sys; ops.tasks.all_tasks(); print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
@@ -171,8 +171,8 @@ def test_every_half_is_read_as_it_is():
         assert np.array_equal(got.view(np.int32), rows.astype(np.float32).view(np.int32))
 
 
-def test_a_row_is_the_same_in_any_company():
-    """To the last digit: a re-score that is cut elsewhere, and the stream, say the very same."""
+def test_a_row_is_the_same_in_any_batch():
+    """To the last digit: re-scores with other chunks and the stream get the same predictions."""
     rows, head = some_rows(300, dimension=576), a_head(tuple(f"c{n:02d}" for n in range(29)), 576)
     whole = class_probabilities(rows, head)
     for start, stop in ((0, 1), (7, 8), (3, 50), (100, 300)):
