@@ -1,4 +1,4 @@
-"""Batches as the scoring makes them, built by hand for tests of what comes after it."""
+"""Builds batches like those of the scoring, for tests of the commit and of what follows it."""
 
 import hashlib
 from dataclasses import replace
@@ -30,7 +30,7 @@ DIMENSION = 8
 
 
 def put_test_release(database: Database, name: str = RELEASE) -> None:
-    """A registered, live release without files: for tests that only commit."""
+    """Register and activate a release without files, for tests that only commit."""
     digest = hashlib.sha256(name.encode()).hexdigest()
     register(database, RegisteredRelease(name, digest, BACKBONE, {"metrics": {}}))
     activate(database, name)
@@ -49,7 +49,7 @@ def receipt(offset: int = 0, partition: int = 0, at: datetime = NOON) -> Receipt
 
 
 def event(ad_id: str = "1", revision: int = 1, photos: int = 1, **changes: object) -> AdEvent:
-    made = AdEvent(
+    default = AdEvent(
         key=AdKey("kg", ad_id),
         kind=EventKind.UPSERTED,
         event_id=f"e-{ad_id}-{revision}",
@@ -59,7 +59,7 @@ def event(ad_id: str = "1", revision: int = 1, photos: int = 1, **changes: objec
         category="chair",
         photos=tuple(PhotoRef(url=f"https://p.example/{ad_id}/{n}.jpg") for n in range(photos)),
     )
-    return replace(made, **changes)
+    return replace(default, **changes)
 
 
 def sha(text: str) -> bytes:
@@ -90,7 +90,7 @@ def embedding(photo: bytes) -> PhotoEmbedding:
 def outcome(
     of: AdEvent, *, offset: int = 0, partition: int = 0, label: str = "chair", at: datetime = NOON
 ) -> AdOutcome:
-    """A scored ad whose first photo is good and whose second, if any, failed."""
+    """A scored ad: its second photo failed, all others are usable."""
     photos = tuple(
         PhotoOutcome(ref, sha(str(ref.url)), None)
         if position != 1
@@ -110,17 +110,17 @@ def outcome(
 def batch(
     *ads: AdOutcome, letters: tuple[DeadLetter, ...] = (), releases: tuple[str, ...] = (RELEASE,)
 ) -> Batch:
-    """A batch of these ads, with the photos that they name."""
+    """A batch of these ads, with the photos that they refer to."""
     shas = {photo.sha256: None for ad in ads for photo in ad.photos if photo.sha256 is not None}
-    places = [ad.receipt for ad in ads] + [letter.receipt for letter in letters]
+    receipts = [ad.receipt for ad in ads] + [letter.receipt for letter in letters]
     return Batch(
         releases=releases,
         ads=ads,
         dead_letters=letters,
         renditions=tuple(rendition(photo) for photo in shas),
         embeddings=tuple(embedding(photo) for photo in shas),
-        partitions=frozenset(place.partition for place in places),
-        next_offsets={place.partition: place.offset + 1 for place in places},
+        partitions=frozenset(of.partition for of in receipts),
+        next_offsets={of.partition: of.offset + 1 for of in receipts},
     )
 
 

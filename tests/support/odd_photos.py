@@ -1,7 +1,7 @@
-"""Odd photos made in code: every mode, every orientation, every way to be spoilt.
+"""Generates unusual photos: every mode, every orientation, and corrupt files.
 
-The picture is the same everywhere, so that a test can say what must come out: four quadrants,
-red and green above, blue and grey below.
+The picture is always the same, so that a test knows the expected result: four quadrants, red and
+green above, blue and grey below.
 """
 
 import struct
@@ -38,19 +38,19 @@ def noisy(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def save(image: Image.Image, photo_format: str, **options: Any) -> bytes:
-    """The image in one of Pillow's formats."""
+    """Encode the image in one of Pillow's formats."""
     stream = BytesIO()
     image.save(stream, photo_format, **options)
     return stream.getvalue()
 
 
 def jpeg(image: Image.Image | None = None, **options: Any) -> bytes:
-    """A JPEG of the image, of the quadrants by default."""
+    """A JPEG of the image, by default of the quadrants."""
     return save(picture() if image is None else image, "JPEG", **({"quality": 92} | options))
 
 
 def exif(orientation: int, *, order: str = "<") -> bytes:
-    """An Exif block with one tag, built by hand."""
+    """An Exif block with only the orientation tag, built by hand."""
     magic = b"II*\0" if order == "<" else b"MM\0*"
     entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
     tiff = magic + struct.pack(order + "IH", 8, 1) + entry + struct.pack(order + "I", 0)
@@ -58,7 +58,7 @@ def exif(orientation: int, *, order: str = "<") -> bytes:
 
 
 def turned(orientation: int) -> Image.Image:
-    """The quadrants as a camera stores them under that orientation: undoing it gives them back."""
+    """The quadrants as a camera stores them with that orientation; undoing it restores them."""
     stored_by = {
         1: None,
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,22 +78,27 @@ def display_profile() -> bytes:
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:
-    """One PNG chunk with a right checksum."""
+    """One PNG chunk with a valid checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png(header: tuple[int, int, int, int], compressed_rows: bytes) -> bytes:
-    """A PNG by hand. header: width, height, bit depth, colour type; rows: filtered scan lines."""
+    """A PNG built by hand.
+
+    Args:
+        header: width, height, bit depth and colour type.
+        compressed_rows: filtered scan lines, compressed.
+    """
     ihdr = png_chunk(b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0))
     idat = png_chunk(b"IDAT", compressed_rows)
     return b"\x89PNG\r\n\x1a\n" + ihdr + idat + png_chunk(b"IEND", b"")
 
 
 def compressed_zeros(n_bytes: int) -> bytes:
-    """A zlib stream of zeros, made without ever holding them all."""
+    """A zlib stream of zeros, compressed in chunks to save memory."""
     packer = zlib.compressobj(1)
-    piece = bytes(1_000_000)
-    return b"".join(packer.compress(piece) for _ in range(n_bytes // len(piece))) + packer.flush()
+    chunk = bytes(1_000_000)
+    return b"".join(packer.compress(chunk) for _ in range(n_bytes // len(chunk))) + packer.flush()
 
 
 def png_16_bit_grey() -> bytes:
@@ -120,7 +125,7 @@ def png_inflating(n_bytes: int) -> bytes:
 
 
 def png_with_text_bomb(n_bytes: int) -> bytes:
-    """A good picture beside zTXt and iCCP chunks that inflate a thousandfold."""
+    """A valid picture with zTXt and iCCP chunks that inflate a thousandfold."""
     bomb = compressed_zeros(n_bytes)
     whole = save(picture(), "PNG")
     chunks = png_chunk(b"zTXt", b"Comment\0\0" + bomb) + png_chunk(b"iCCP", b"icc\0\0" + bomb)
@@ -128,7 +133,7 @@ def png_with_text_bomb(n_bytes: int) -> bytes:
 
 
 def png_with_odd_animation() -> bytes:
-    """A good picture whose acTL chunk Pillow warns about."""
+    """A valid picture with an acTL chunk that Pillow warns about."""
     whole = save(picture(), "PNG")
     return whole[:33] + png_chunk(b"acTL", struct.pack(">II", 0, 0)) * 2 + whole[33:]
 

@@ -1,4 +1,4 @@
-"""A release made on the spot: a real backbone with random weights, small input, two labels."""
+"""A release with a real backbone, random weights, a small input and three labels."""
 
 import numpy as np
 
@@ -12,8 +12,9 @@ def random_release(seed: int = 0, backbone_seed: int = 0, size: int = 64) -> Rel
     """A release of mobilenet_v3_small; the same seeds give the same digest.
 
     Args:
-        seed: of the head. Releases that share `backbone_seed` share their embeddings.
-        size: pixels of the input: small, since what is learnt does not matter here.
+        seed: the seed of the head.
+        backbone_seed: releases with the same one have the same embeddings.
+        size: pixels of the input.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A model of two dimensions, and releases of it without files, for tests of what surrounds one."""
+"""A model with two dimensions, and releases of it without files, for tests of their users."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,11 +12,11 @@ from ops.types import Failure, Rendition
 from tests.support.batches import rendition, sha
 
 SURE = 1 / (1 + np.exp(-8))
-"""The score of a photo that is all one way: softmax of (8, 0)."""
+"""The highest possible score of a photo: softmax of (8, 0)."""
 
 
 class TinyBackbone:
-    """Dark photos point one way, bright ones the other. Counts the photos of each call."""
+    """Embeds dark photos as (1, 0) and bright ones as (0, 1). Records the photos of each call."""
 
     dimension = 2
 
@@ -35,10 +35,10 @@ def tiny_release(
     embedder: TinyBackbone | None = None,
     labels: tuple[str, str] = ("dark", "bright"),
 ) -> ReadyRelease:
-    """A release of one task whose head reads the embedding as it is."""
+    """A release of one task whose logits are eight times the embedding."""
     head = Head("category", labels, np.eye(2, dtype=np.float32) * 8, np.zeros(2, np.float32))
-    made = TinyBackbone() if embedder is None else embedder
-    return ReadyRelease(name, backbone, Preprocessing(), made, {"category": head})
+    embedder = TinyBackbone() if embedder is None else embedder
+    return ReadyRelease(name, backbone, Preprocessing(), embedder, {"category": head})
 
 
 def tiny_photo(
@@ -48,17 +48,17 @@ def tiny_photo(
     known: Mapping[str, np.ndarray] | None = None,
     stored: bool = True,
 ) -> LoadedPhoto | Failure:
-    """What a URL says of itself: dark-N, bright-N, or bad-N, which is a failure.
+    """A photo by its URL: dark-N, bright-N, or bad-N, which is a failure.
 
     Args:
-        known: vectors by backbone, as PostgreSQL has them.
-        stored: whether a row of the photo is there already.
+        known: the vectors that PostgreSQL has, by backbone.
+        stored: whether the photo has a row already.
     """
     if url.startswith("bad"):
         return Failure(Reason.FETCH_NOT_FOUND, "no such photo")
     vectors = {} if known is None else dict(known)
     image = np.full((4, 4, 3), 0 if url.startswith("dark") else 255, np.uint8)
-    brought: Rendition | None = None if stored else rendition(sha(url))
+    new: Rendition | None = None if stored else rendition(sha(url))
     return LoadedPhoto(
-        sha(url), brought, vectors, {name: image for name in backbones if name not in vectors}
+        sha(url), new, vectors, {name: image for name in backbones if name not in vectors}
     )

@@ -1,4 +1,4 @@
-"""From a rendition's bytes to a unit vector, the same in whatever company."""
+"""Embedding: from a rendition's bytes to a unit vector, independent of the batch."""
 
 import random
 import threading
@@ -21,7 +21,7 @@ SMALL = Preprocessing(size=64)
 
 
 def a_photo(width, height, seed=0):
-    """A smooth photo with an edge, so that scaling and its direction show."""
+    """A smooth photo with an edge, so that errors of scale and orientation are visible."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (6, 5, 3), dtype=np.uint8)
     pixels = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
@@ -35,7 +35,7 @@ def jpeg(pixels, quality=92):
 
 
 def a_release(name="mobilenet_v3_small", preprocessing=SMALL):
-    """Random weights whose norms are set by photos, so that photos are told apart as in life."""
+    """Random weights with norms computed from photos, so that different photos differ."""
     torch.manual_seed(0)
     backbone = Backbone(name).train()
     for module in backbone.modules():
@@ -74,19 +74,19 @@ def embedder(request, release):
     "size", [(400, 533), (640, 480), (640, 131), (50, 40), (224, 224), (1, 1), (449, 640)]
 )
 def test_prepare_squashes_the_whole_photo(size):
-    """Close to Pillow's bilinear squash of the fully decoded photo, whatever its size."""
+    """The result is close to Pillow's bilinear resize of the fully decoded photo."""
     data = jpeg(a_photo(*size))
-    got = prepare(data, Preprocessing())
-    assert got.shape == (224, 224, 3)
-    assert got.dtype == np.uint8
-    assert got.flags.c_contiguous
+    prepared = prepare(data, Preprocessing())
+    assert prepared.shape == (224, 224, 3)
+    assert prepared.dtype == np.uint8
+    assert prepared.flags.c_contiguous
     full = Image.fromarray(simplejpeg.decode_jpeg(data))
-    want = np.asarray(full.resize((224, 224), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(got.astype(int) - want).mean() < 2.0
+    expected = np.asarray(full.resize((224, 224), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(prepared.astype(int) - expected).mean() < 2.0
 
 
 def test_prepare_is_the_same_each_time():
-    """Bytes decide pixels: the stream and the backfill see the same."""
+    """Equal bytes give equal pixels: the stream and backfills get the same."""
     data = jpeg(a_photo(400, 533))
     first, again = prepare(data, Preprocessing()), prepare(data, Preprocessing())
     assert np.array_equal(first, again)
@@ -95,9 +95,9 @@ def test_prepare_is_the_same_each_time():
 def test_prepare_reads_grey_photos_as_rgb():
     """A grey JPEG gives three equal channels."""
     grey = simplejpeg.encode_jpeg(a_photo(80, 80)[:, :, :1].copy(), colorspace="GRAY")
-    got = prepare(grey, SMALL)
-    assert got.shape == (64, 64, 3)
-    assert np.array_equal(got[:, :, 0], got[:, :, 2])
+    prepared = prepare(grey, SMALL)
+    assert prepared.shape == (64, 64, 3)
+    assert np.array_equal(prepared[:, :, 0], prepared[:, :, 2])
 
 
 @pytest.mark.parametrize("harm", ["empty", "text", "cut"])
@@ -110,7 +110,7 @@ def test_broken_rendition_is_bad_input(harm):
 
 
 def test_rows_are_unit_and_ordered(embedder, photos):
-    """Each row is the photo's own, of length one after rounding to float16."""
+    """Each row is that of its photo, with length 1 after rounding to float16."""
     rows = embedder.embed(photos)
     assert rows.shape == (37, 576)
     assert rows.dtype == np.float16
@@ -118,26 +118,26 @@ def test_rows_are_unit_and_ordered(embedder, photos):
     turned = embedder.embed(photos[::-1])[::-1]
     assert np.abs(rows.astype(np.float32) - turned).max() < 1e-3
     distinct = rows.astype(np.float32) @ rows.astype(np.float32).T
-    assert (distinct - np.eye(37)).max() < 0.9999  # the photos are told apart
+    assert (distinct - np.eye(37)).max() < 0.9999  # different photos have different rows
 
 
 def test_a_photos_row_does_not_depend_on_its_batch(embedder, photos):
-    """Alone, in small batches or in one of 37: within 1e-3, in every component and in cosine."""
+    """Alone, in small batches or in one of 37: within 1e-3 in every component and in cosine."""
     together = embedder.embed(photos).astype(np.float32)
-    for company in (1, 3, 16):
-        parts = [embedder.embed(photos[i : i + company]) for i in range(0, 37, company)]
+    for size in (1, 3, 16):
+        parts = [embedder.embed(photos[i : i + size]) for i in range(0, 37, size)]
         rows = np.concatenate(parts).astype(np.float32)
         assert np.abs(rows - together).max() < 1e-3
         assert (rows * together).sum(axis=1).min() > 1 - 1e-3
 
 
 def test_no_photos_give_no_rows(embedder):
-    """An empty batch is (0, D), at no cost."""
+    """An empty batch gives (0, D)."""
     assert embedder.embed([]).shape == (0, 576)
 
 
 def test_modes_and_precision_agree(release, photos):
-    """Traced and eager give the same rows, near those of plain float32 torch."""
+    """Traced and eager give the same rows, close to those of float32 torch."""
     eager = Embedder(release.backbone, device="cpu", threads=1, mode="eager").embed(photos)
     traced = Embedder(release.backbone, device="cpu", threads=1, mode="traced").embed(photos)
     backbone = Backbone("mobilenet_v3_small").eval()
@@ -151,8 +151,8 @@ def test_modes_and_precision_agree(release, photos):
     assert (eager.astype(np.float32) * traced).sum(axis=1).min() > 0.999
 
 
-def test_embedder_says_what_it_computes_with(embedder, release):
-    """Mode and precision are known, since results agree within rounding only."""
+def test_embedder_has_its_mode_and_precision(embedder, release):
+    """Both are attributes, since results of different ones agree only within rounding."""
     assert embedder.mode in ("eager", "traced")
     assert embedder.precision in ("bf16", "fp32")
     assert embedder.dimension == 576
@@ -160,7 +160,7 @@ def test_embedder_says_what_it_computes_with(embedder, release):
 
 
 def test_auto_without_a_compiler_is_traced(release, monkeypatch):
-    """`auto` falls back where torch.compile can't work; `compiled` fails and says why."""
+    """`auto` falls back where torch.compile can't work; `compiled` is an error."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     assert Embedder(release.backbone, device="cpu", threads=1).mode == "traced"
@@ -193,15 +193,15 @@ def test_plan_holds_every_photo_with_known_sizes_only(sizes):
         assert list(plan) == sorted(plan, reverse=True)
 
 
-def test_a_model_works_on_while_another_is_made_ready(release, photos):
-    """A session loads the next release beside its work: no row is lost, none is different."""
+def test_a_model_can_be_used_while_another_is_loaded(release, photos):
+    """A session loads the next release while it scores: no row is lost, none is different."""
     working = Embedder(release.backbone, device="cpu", threads=1, mode="eager")
     expected = working.embed(photos)
-    made = threading.Event()
+    loaded = threading.Event()
 
     def work():
         rounds = 0
-        while not made.is_set() or rounds == 0:
+        while not loaded.is_set() or rounds == 0:
             assert np.array_equal(working.embed(photos), expected)
             rounds += 1
         return rounds
@@ -212,12 +212,12 @@ def test_a_model_works_on_while_another_is_made_ready(release, photos):
             for _ in range(3):
                 Embedder(release.backbone, device="cpu", threads=1, mode="eager")
         finally:
-            made.set()
+            loaded.set()
         assert job.result(60) > 0
 
 
-def test_embedding_many_batches_keeps_memory(embedder, photos):
-    """Two hundred batches later the process is not noticeably larger."""
+def test_embedding_many_batches_leaks_no_memory(embedder, photos):
+    """After two hundred batches the process is not noticeably larger."""
     import psutil
 
     process = psutil.Process()
@@ -229,8 +229,8 @@ def test_embedding_many_batches_keeps_memory(embedder, photos):
     assert process.memory_info().rss - before < 30 * 2**20
 
 
-def test_unknown_backbone_names_those_known():
-    """A wrong name is refused with the right ones."""
+def test_an_unknown_backbone_is_an_error_with_the_known_ones():
+    """The message lists the known names."""
     assert {"mobilenet_v3_small", "resnet50", "efficientnet_b0"} <= set(known_backbones())
     with pytest.raises(ConfigurationError, match="mobilenet_v3_small"):
         Backbone("resnet19")
@@ -241,7 +241,7 @@ def test_unknown_backbone_names_those_known():
     [("resnet18", 512), ("efficientnet_b0", 1280), ("regnet_y_400mf", 440), ("convnext_tiny", 768)],
 )
 def test_backbones_end_before_their_head(name, dimension):
-    """The generic rule leaves pooled features of the known length."""
+    """Without its head, each network gives pooled features of the known length."""
     backbone = Backbone(name).eval()
     with torch.inference_mode():
         assert backbone(torch.zeros(1, 3, 64, 64)).shape == (1, dimension)
@@ -249,7 +249,7 @@ def test_backbones_end_before_their_head(name, dimension):
 
 
 def test_torchvisions_own_state_loads_without_its_head():
-    """Published checkpoints carry a head; old ones lack a counter; both load."""
+    """Published checkpoints have a head, and old ones lack a counter; both can be loaded."""
     import torchvision
 
     full = torchvision.models.resnet18(weights=None).state_dict()
@@ -260,8 +260,8 @@ def test_torchvisions_own_state_loads_without_its_head():
     assert not any(k.startswith("fc.") for k in backbone.state())
 
 
-def test_foreign_weights_are_refused(release):
-    """A missing, unknown or misshapen weight is named."""
+def test_weights_of_another_network_are_an_error(release):
+    """The message names weights that are missing, unknown or of another shape."""
     state = dict(release.backbone_state)
     name = "features.0.0.weight"
     for wrong in (
@@ -277,7 +277,7 @@ def test_foreign_weights_are_refused(release):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("mode", ["eager", "traced"])
 def test_cuda_agrees_with_the_cpu(release, photos, mode):
-    """The same photos on a GPU: the same rows within rounding, in 600 MB."""
+    """The same photos on a GPU give the same rows within rounding, in 600 MB."""
     cpu = Embedder(release.backbone, device="cpu", threads=1, mode="eager").embed(photos)
     cuda = Embedder(release.backbone, device="cuda", threads=1, mode=mode)
     cuda.warm_up()
@@ -285,8 +285,8 @@ def test_cuda_agrees_with_the_cpu(release, photos, mode):
     assert torch.cuda.memory_reserved() < 600e6
 
 
-def test_what_is_decoded_at_once_needs_no_proof_before() -> None:
-    """Whatever the damage, a rendition made without proof decodes exactly where a proof holds."""
+def test_a_rendition_that_is_decoded_at_once_needs_no_verification() -> None:
+    """For any damage, an unverified rendition decodes exactly where verification succeeds."""
     rng = random.Random(0)
     whole = [jpeg(a_photo(width, height)) for width, height in ((64, 48), (400, 533))]
     for number in range(200):
@@ -295,14 +295,14 @@ def test_what_is_decoded_at_once_needs_no_proof_before() -> None:
             del damaged[rng.randrange(len(damaged)) :]
         else:
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-        assert decodes(bytes(damaged), proven=False) == decodes(bytes(damaged), proven=True), number
+        assert decodes(bytes(damaged), verify=False) == decodes(bytes(damaged), verify=True), number
 
 
-def decodes(data: bytes, *, proven: bool) -> bytes | None:
+def decodes(data: bytes, *, verify: bool) -> bytes | None:
     try:
-        rendition = make_rendition(data, max_pixels=10_000_000, proven=proven)
+        rendition = make_rendition(data, max_pixels=10_000_000, verify=verify)
         prepare(rendition.data, Preprocessing())
     except BadInputError:
-        # What only a strict decoder refuses is encoded anew, with a proof.
-        return decodes(data, proven=True) if not proven else None
+        # A JPEG that only the strict decoder rejects is encoded again after verification.
+        return decodes(data, verify=True) if not verify else None
     return rendition.sha256

@@ -1,4 +1,4 @@
-"""A release is named by its content, and nothing doubtful is taken for one."""
+"""A release is identified by its content, and an invalid one is rejected."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def edited(**changes):
 
 
 def test_manifest_survives_json():
-    """A manifest read back is equal, with the same digest and name."""
+    """A manifest that is read back is equal, with the same digest and name."""
     manifest = a_release().manifest
     again = Manifest.from_json(manifest.to_json().encode())
     assert again == manifest
@@ -54,7 +54,7 @@ def test_manifest_survives_json():
 
 
 def test_same_parts_give_the_same_digest():
-    """The order of the weights and of the metrics' keys does not name another release."""
+    """The order of the weights and of the metrics' keys does not change the digest."""
     state = a_release().backbone_state
     turned = dict(reversed(list(state.items())))
     other = a_release(backbone_state=turned, metrics={"curve": [1, 2], "accuracy": 0.9})
@@ -62,7 +62,7 @@ def test_same_parts_give_the_same_digest():
 
 
 def test_head_only_release_shares_embeddings():
-    """Another head is another release of the same backbone; other preprocessing is not."""
+    """Another head gives another release of the same backbone; other preprocessing does not."""
     first, second = a_release(), a_release(heads={"category": a_head(seed=1)})
     assert first.manifest.digest != second.manifest.digest
     assert first.manifest.backbone_digest == second.manifest.backbone_digest
@@ -71,7 +71,7 @@ def test_head_only_release_shares_embeddings():
 
 
 def test_backbone_digest_is_what_the_contract_says():
-    """SHA-256 over name, preprocessing and file, computed here by hand."""
+    """SHA-256 over name, preprocessing and file, computed by hand."""
     release = a_release()
     text = (
         '{"backbone":"resnet18","preprocessing":{"mean":[0.485,0.456,0.406],'
@@ -111,21 +111,21 @@ def test_backbone_digest_is_what_the_contract_says():
         {"backbone_digest": "0" * 64},
     ],
 )
-def test_doubtful_manifest_is_refused(changes):
-    """What this version does not know exactly is no release."""
+def test_an_invalid_manifest_is_rejected(changes):
+    """Unknown, missing and wrong keys and values are errors."""
     with pytest.raises(ConfigurationError, match="not a release"):
         Manifest.from_json(edited(**changes))
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'"text"', "7"])
 def test_not_a_manifest(text):
-    """Bytes that are no manifest are refused as such."""
+    """Bytes that are not a manifest are rejected."""
     with pytest.raises(ConfigurationError):
         Manifest.from_json(text)
 
 
-def test_missing_key_and_loose_json_are_refused():
-    """A key less, or the same record written otherwise, is not what the digest names."""
+def test_a_missing_key_and_json_that_is_not_canonical_are_rejected():
+    """A missing key, or the same record in another notation, does not match the digest."""
     record = json.loads(a_release().manifest.to_json())
     with pytest.raises(ConfigurationError, match="not canonical"):
         Manifest.from_json(json.dumps(record))
@@ -135,7 +135,7 @@ def test_missing_key_and_loose_json_are_refused():
 
 
 def test_weights_survive_their_files():
-    """Arrays read back are equal, scalars among them."""
+    """Arrays that are read back are equal, also scalars."""
     release = a_release()
     state = decode_backbone(encode_backbone(release.backbone_state))
     assert state.keys() == release.backbone_state.keys()
@@ -147,24 +147,24 @@ def test_weights_survive_their_files():
     assert heads["category"].labels == ("hat", "shoe", "sofa")
 
 
-def test_heads_file_of_another_taxonomy_is_refused():
-    """A head too many or too few is refused, and so is one of another length."""
+def test_heads_file_of_another_taxonomy_is_rejected():
+    """A missing or surplus head is rejected, and so is one of another length."""
     data = encode_heads({"category": a_head()})
-    with pytest.raises(ConfigurationError, match="holds"):
+    with pytest.raises(ConfigurationError, match="safetensors has"):
         decode_heads(data, {"category": ("hat", "shoe", "sofa"), "price": ("low", "high")})
     with pytest.raises(ConfigurationError, match="labels"):
         decode_heads(data, {"category": ("hat", "shoe")})
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x80\x04\x95", b"\xff" * 64])
-def test_other_files_are_refused(data):
+def test_other_files_are_rejected(data):
     """A pickle or a zip is not read as weights."""
     with pytest.raises(ConfigurationError, match="not a safetensors file"):
         decode_backbone(data)
 
 
 def test_head_and_release_must_agree():
-    """Shapes, types, numbers and names of heads are checked where they are made."""
+    """Shapes, types, numbers and names of heads are checked by the constructors."""
     good = a_head()
     with pytest.raises(ConfigurationError, match="float32"):
         Head("category", good.labels, good.weight.astype(np.float64), good.bias)
@@ -181,5 +181,5 @@ def test_head_and_release_must_agree():
         a_release(heads={"category": good, "price": a_head("price", dimension=5)})
     with pytest.raises(ConfigurationError, match="at least one head"):
         a_release(heads={})
-    with pytest.raises(ConfigurationError, match="kept in a manifest"):
+    with pytest.raises(ConfigurationError, match="stored in a manifest"):
         a_release(metrics={"accuracy": float("nan")})

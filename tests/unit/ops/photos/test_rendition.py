@@ -1,4 +1,4 @@
-"""Renditions: what goes in, what comes out, and that nothing else ever does."""
+"""Renditions: allowed photos give the right pixels, others an error with the right reason."""
 
 import random
 import subprocess
@@ -30,12 +30,12 @@ def render(data: bytes) -> Rendition:
 
 
 def pixels_of(rendition: Rendition) -> np.ndarray:
-    """As Pillow sees it: another decoder than the one that made it."""
+    """The pixels decoded by Pillow, which is not the decoder that the rendition was made with."""
     return np.asarray(Image.open(BytesIO(rendition.data)).convert("RGB")).astype(int)
 
 
 def quadrants_of(rendition: Rendition) -> np.ndarray:
-    """(2, 2, 3): the mean colour of the middle of each quadrant."""
+    """(2, 2, 3): the mean colour in the middle of each quadrant."""
     pixels = pixels_of(rendition)
     height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
     corners = [(y, x) for y in (0, height) for x in (0, width)]
@@ -57,12 +57,12 @@ def assert_shows(rendition: Rendition, expected: np.ndarray, tolerance: float = 
 
 def markers_of(data: bytes) -> set[int]:
     """The markers of a JPEG's header, up to the first scan."""
-    found, at = set(), 2
+    markers, at = set(), 2
     while data[at + 1] != 0xDA:
         assert data[at] == 0xFF
-        found.add(data[at + 1])
+        markers.add(data[at + 1])
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return found
+    return markers
 
 
 def reason_of(data: bytes, max_pixels: int = MAX_PIXELS) -> Reason:
@@ -72,7 +72,7 @@ def reason_of(data: bytes, max_pixels: int = MAX_PIXELS) -> Reason:
     return caught.value.reason
 
 
-KEPT = {
+UNCHANGED = {
     "baseline": odd.jpeg(),
     "progressive": odd.jpeg(progressive=True),
     "grey": odd.jpeg(odd.grey_picture()),
@@ -107,42 +107,42 @@ ENCODED = {
 }
 
 
-@pytest.mark.parametrize("data", KEPT.values(), ids=KEPT.keys())
+@pytest.mark.parametrize("data", UNCHANGED.values(), ids=UNCHANGED.keys())
 def test_a_small_upright_jpeg_keeps_its_coded_data_and_loses_its_metadata(data: bytes) -> None:
-    """The pixels are bit for bit those of the source; nothing but the picture is left."""
-    made = render(data)
-    assert np.array_equal(simplejpeg.decode_jpeg(made.data), simplejpeg.decode_jpeg(data))
+    """The pixels are bit for bit those of the source, and all metadata is removed."""
+    rendition = render(data)
+    assert np.array_equal(simplejpeg.decode_jpeg(rendition.data), simplejpeg.decode_jpeg(data))
     scan = data[data.index(b"\xff\xda") :]
-    assert made.data.endswith(scan)
-    assert markers_of(made.data) <= {0xE0, 0xDB, 0xC4, 0xC0, 0xC2, 0xDD}
-    assert b"Exif" not in made.data and b"ICC_PROFILE" not in made.data
-    assert b"home" not in made.data
+    assert rendition.data.endswith(scan)
+    assert markers_of(rendition.data) <= {0xE0, 0xDB, 0xC4, 0xC0, 0xC2, 0xDD}
+    assert b"Exif" not in rendition.data and b"ICC_PROFILE" not in rendition.data
+    assert b"home" not in rendition.data
 
 
 @pytest.mark.parametrize("data", ENCODED.values(), ids=ENCODED.keys())
 def test_everything_else_is_encoded_once(data: bytes) -> None:
-    """Colours stay where they were, and the result is a plain JPEG of the right size."""
-    made = render(data)
-    assert_shows(made, odd.QUADRANTS, tolerance=10)
-    assert simplejpeg.decode_jpeg_header(made.data)[2:] == ("YCbCr", "420")
-    assert markers_of(made.data) <= {0xE0, 0xDB, 0xC4, 0xC0}
+    """The colours are where they were, and the result is a plain JPEG of the right size."""
+    rendition = render(data)
+    assert_shows(rendition, odd.QUADRANTS, tolerance=10)
+    assert simplejpeg.decode_jpeg_header(rendition.data)[2:] == ("YCbCr", "420")
+    assert markers_of(rendition.data) <= {0xE0, 0xDB, 0xC4, 0xC0}
 
 
-def test_a_rendition_tells_where_it_came_from() -> None:
-    """Digests, sizes and format are those of the bytes."""
+def test_a_rendition_describes_its_source() -> None:
+    """Digests, sizes and format are those of the source's bytes."""
     data = odd.save(odd.picture(1000, 500), "PNG")
-    made = render(data)
-    assert made.photo_sha256 == sha256(data).digest()
-    assert made.sha256 == sha256(made.data).digest()
-    assert (made.width, made.height) == (640, 320)
-    assert (made.source_width, made.source_height) == (1000, 500)
-    assert (made.source_format, made.source_bytes) == ("png", len(data))
-    assert Image.open(BytesIO(made.data)).size == (640, 320)
+    rendition = render(data)
+    assert rendition.photo_sha256 == sha256(data).digest()
+    assert rendition.sha256 == sha256(rendition.data).digest()
+    assert (rendition.width, rendition.height) == (640, 320)
+    assert (rendition.source_width, rendition.source_height) == (1000, 500)
+    assert (rendition.source_format, rendition.source_bytes) == ("png", len(data))
+    assert Image.open(BytesIO(rendition.data)).size == (640, 320)
 
 
-@pytest.mark.parametrize("data", [*KEPT.values(), *ENCODED.values()])
+@pytest.mark.parametrize("data", [*UNCHANGED.values(), *ENCODED.values()])
 def test_a_rendition_of_a_rendition_is_itself(data: bytes) -> None:
-    """What was stored is what would be stored again, byte for byte."""
+    """A stored rendition would be stored again byte for byte."""
     once = render(data)
     assert render(data) == once
     assert render(once.data).data == once.data
@@ -154,11 +154,11 @@ def test_a_rendition_of_a_rendition_is_itself(data: bytes) -> None:
 def test_every_orientation_comes_out_upright(
     photo_format: str, orientation: int, order: str
 ) -> None:
-    """All eight, in both byte orders, in every format that can say so."""
+    """All eight, in both byte orders, in every format that has an orientation."""
     block = odd.exif(orientation, order=order)
-    made = render(odd.save(odd.turned(orientation), photo_format, quality=95, exif=block))
-    assert (made.width, made.height) == (96, 64)
-    assert_shows(made, odd.QUADRANTS, tolerance=12)
+    rendition = render(odd.save(odd.turned(orientation), photo_format, quality=95, exif=block))
+    assert (rendition.width, rendition.height) == (96, 64)
+    assert_shows(rendition, odd.QUADRANTS, tolerance=12)
 
 
 GREY = {
@@ -174,12 +174,12 @@ GREY = {
 
 @pytest.mark.parametrize("data", GREY.values(), ids=GREY.keys())
 def test_grey_stays_grey(data: bytes) -> None:
-    """8 and 16 bits alike."""
+    """With 8 and with 16 bits."""
     assert_shows(render(data), odd.GREY_QUADRANTS)
 
 
 def test_one_bit_is_black_and_white() -> None:
-    """Not scaled to 1 of 255."""
+    """A set bit is white, not 1 of 255."""
     image = Image.new("1", (96, 64), 0)
     image.paste(1, (48, 0, 96, 64))
     assert_shows(render(odd.save(image, "PNG")), np.array([[0, 255], [0, 255]]))
@@ -197,14 +197,14 @@ def test_one_bit_is_black_and_white() -> None:
     ids=["PNG", "WebP", "AVIF", "palette PNG", "palette GIF"],
 )
 def test_transparency_goes_over_white(data: bytes) -> None:
-    """What was see-through is white, not black."""
-    shown = quadrants_of(render(data))
-    assert np.abs(shown[:, 1] - WHITE).max() <= 6
-    assert np.abs(shown[0, 0] - odd.QUADRANTS[0, 0]).max() <= 10
+    """Transparent pixels become white, not black."""
+    colours = quadrants_of(render(data))
+    assert np.abs(colours[:, 1] - WHITE).max() <= 6
+    assert np.abs(colours[0, 0] - odd.QUADRANTS[0, 0]).max() <= 10
 
 
 def test_half_transparency_is_mixed_with_white() -> None:
-    """Grey and alpha at a half is half way to white; 2-bit grey with a transparent value too."""
+    """Half-transparent grey is half way to white; a transparent RGB value becomes white."""
     half = Image.new("LA", (96, 64), (100, 128))
     expected = np.full((2, 2), round(100 * 128 / 255 + 255 * 127 / 255))
     assert_shows(render(odd.save(half, "PNG")), expected)
@@ -215,24 +215,26 @@ def test_half_transparency_is_mixed_with_white() -> None:
 @pytest.mark.parametrize("size", [(1000, 16), (16, 1000), (65_000, 16), (641, 640), (1281, 961)])
 @pytest.mark.parametrize("photo_format", ["JPEG", "PNG"])
 def test_any_shape_fits(photo_format: str, size: tuple[int, int]) -> None:
-    """The longest side is 640, and no side vanishes."""
-    made = render(odd.save(odd.picture(*size), photo_format))
-    assert max(made.width, made.height) == LONGEST_SIDE
+    """The longest side is 640, and no side becomes 0."""
+    rendition = render(odd.save(odd.picture(*size), photo_format))
+    assert max(rendition.width, rendition.height) == LONGEST_SIDE
     scale = 640 / max(size)
-    assert (made.width, made.height) == tuple(max(1, round(side * scale)) for side in size)
-    assert Image.open(BytesIO(made.data)).size == (made.width, made.height)
+    assert (rendition.width, rendition.height) == tuple(
+        max(1, round(side * scale)) for side in size
+    )
+    assert Image.open(BytesIO(rendition.data)).size == (rendition.width, rendition.height)
 
 
-def test_bands_do_not_show() -> None:
-    """A photo that is reduced in several bands equals the one reduced whole."""
+def test_bands_are_not_visible() -> None:
+    """A photo reduced in several bands equals one that is reduced as a whole."""
     image = odd.noisy(2700, 1850)
-    made = render(odd.save(image, "PNG", compress_level=1))
+    rendition = render(odd.save(image, "PNG", compress_level=1))
     whole = image.reduce(2).resize((640, round(1850 * 640 / 2700)), Image.Resampling.BILINEAR)
-    assert np.abs(pixels_of(made) - np.asarray(whole).astype(int)).mean() < 3
+    assert np.abs(pixels_of(rendition) - np.asarray(whole).astype(int)).mean() < 3
 
 
 def test_rare_subsampling_is_read() -> None:
-    """3x1, which the fast decoder refuses, is decoded by the other one."""
+    """3x1, which the fast decoder rejects, is decoded by Pillow."""
     data = bytearray(odd.jpeg(odd.picture(96, 64), subsampling=0))
     at = data.index(b"\xff\xc0") + 11
     data[at] = 0x31
@@ -241,21 +243,21 @@ def test_rare_subsampling_is_read() -> None:
     assert (render(bytes(data)).width, render(bytes(data)).height) == (96, 64)
 
 
-def test_padding_before_the_end_is_forgiven() -> None:
-    """A complete picture with a few stray bytes before its end marker is encoded again."""
+def test_padding_before_the_end_is_accepted() -> None:
+    """A complete picture with a few extra bytes before its end marker is encoded again."""
     data = odd.jpeg()
-    made = render(data[:-2] + b"\x11" * 8 + b"\xff\xd9")
-    assert_shows(made, odd.QUADRANTS)
-    assert simplejpeg.decode_jpeg(made.data).shape == (64, 96, 3)
+    rendition = render(data[:-2] + b"\x11" * 8 + b"\xff\xd9")
+    assert_shows(rendition, odd.QUADRANTS)
+    assert simplejpeg.decode_jpeg(rendition.data).shape == (64, 96, 3)
 
 
-def test_bytes_behind_the_end_are_dropped() -> None:
-    """Whatever is hidden behind a JPEG does not get into the store."""
+def test_bytes_after_the_end_are_dropped() -> None:
+    """Data after the end of a JPEG is not stored."""
     data = odd.jpeg()
     assert render(data + b"<script>" * 1000).data == render(data).data
 
 
-REFUSED = {
+REJECTED = {
     "empty": (b"", Reason.PHOTO_EMPTY),
     "HTML": (b"<!doctype html><title>404</title>", Reason.PHOTO_UNKNOWN_FORMAT),
     "zeros": (bytes(10_000), Reason.PHOTO_UNKNOWN_FORMAT),
@@ -270,7 +272,7 @@ REFUSED = {
         Reason.PHOTO_UNKNOWN_FORMAT,
     ),
     "JPEG without its end marker": (odd.jpeg()[:-2], Reason.PHOTO_TRUNCATED),
-    "JPEG, kept, half": (odd.jpeg(odd.noisy(400, 300))[:9000], Reason.PHOTO_TRUNCATED),
+    "JPEG, small, half": (odd.jpeg(odd.noisy(400, 300))[:9000], Reason.PHOTO_TRUNCATED),
     "JPEG, large, half": (odd.jpeg(odd.noisy(900, 700))[:40_000], Reason.PHOTO_TRUNCATED),
     "JPEG, half, end marker put back": (
         odd.jpeg(odd.noisy(400, 300))[:9000] + b"\xff\xd9",
@@ -310,15 +312,15 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("data", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_used_says_why(data: bytes, reason: Reason) -> None:
-    """One reason a case, always a BadInputError."""
+@pytest.mark.parametrize(("data", "reason"), REJECTED.values(), ids=REJECTED.keys())
+def test_an_unusable_photo_has_its_reason(data: bytes, reason: Reason) -> None:
+    """One reason for each case, always in a BadInputError."""
     assert reason_of(data) is reason
 
 
 @pytest.mark.parametrize("photo_format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
 def test_the_cap_on_pixels_is_inclusive(photo_format: str) -> None:
-    """As many as the cap pass, one more does not."""
+    """Exactly the limit passes, one pixel more does not."""
     data = odd.save(odd.picture(100, 50), photo_format)
     assert make_rendition(data, max_pixels=5_000).width == 100
     assert reason_of(data, max_pixels=4_999) is Reason.PHOTO_TOO_LARGE
@@ -355,16 +357,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_memory_follows_the_picture_and_not_the_claim(
     photo: bytes, outcome: str, megabytes: int
 ) -> None:
-    """Bombs cost next to nothing, large photos no full-size copy; in a process apart."""
-    message = subprocess.run(
+    """Bombs need almost no memory, large photos no full-size copy; measured in a subprocess."""
+    output = subprocess.run(
         [sys.executable, "-c", MEASURE_MEMORY],
         input=photo,
         capture_output=True,
         check=True,
         cwd=Path(odd.__file__).parents[2],
     ).stdout.split()
-    assert message[0].decode() == outcome
-    assert int(message[1]) <= megabytes * 1024
+    assert output[0].decode() == outcome
+    assert int(output[1]) <= megabytes * 1024
 
 
 CORRUPTIBLE = [
@@ -397,34 +399,34 @@ CORRUPTIBLE = [
     n_changes=st.integers(0, 12),
     cut=st.one_of(st.none(), st.floats(0, 1)),
 )
-def test_no_corruption_ends_in_anything_else(
+def test_corruption_gives_a_rendition_or_a_reason(
     data: bytes, seed: int, head: bool, n_changes: int, cut: float | None
 ) -> None:
-    """Bytes changed anywhere, the end cut off: a whole rendition or a reason, never a warning."""
-    rng, spoilt = random.Random(seed), bytearray(data)
+    """Changed bytes or a missing end give a whole rendition or a reason, never a warning."""
+    rng, corrupted = random.Random(seed), bytearray(data)
     for _ in range(n_changes):
-        at = rng.randrange(min(len(spoilt), 200) if head else len(spoilt))
-        spoilt[at] = rng.choice((0, 255, rng.randrange(256)))
+        at = rng.randrange(min(len(corrupted), 200) if head else len(corrupted))
+        corrupted[at] = rng.choice((0, 255, rng.randrange(256)))
     if cut is not None:
-        del spoilt[int(cut * len(spoilt)) :]
+        del corrupted[int(cut * len(corrupted)) :]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            made = make_rendition(bytes(spoilt), max_pixels=1_000_000)
+            rendition = make_rendition(bytes(corrupted), max_pixels=1_000_000)
         except BadInputError as error:
             assert error.reason.startswith("photo_")
             assert error.__cause__ is None or not isinstance(error.__cause__, Warning)
             return
-    assert simplejpeg.decode_jpeg(made.data).shape == (made.height, made.width, 3)
-    assert max(made.width, made.height) <= LONGEST_SIDE
-    assert make_thumbnail(made.data)
+    assert simplejpeg.decode_jpeg(rendition.data).shape == (rendition.height, rendition.width, 3)
+    assert max(rendition.width, rendition.height) <= LONGEST_SIDE
+    assert make_thumbnail(rendition.data)
 
 
 @pytest.mark.parametrize("data", CORRUPTIBLE)
-def test_every_truncation_is_seen(data: bytes) -> None:
-    """A file cut anywhere never passes for a whole one."""
+def test_every_truncation_is_detected(data: bytes) -> None:
+    """A file cut at any byte is never accepted as complete."""
     if data[:6] in (b"GIF87a", b"GIF89a"):
-        pytest.skip("a GIF may be cut behind its first frame: the animation is not read")
+        pytest.skip("a GIF may be cut after its first frame: the animation is not read")
     for end in sorted({*range(1, 64), *range(64, len(data), max(1, len(data) // 60))}):
         if end < len(data):
             assert reason_of(data[:end]) in (
@@ -434,7 +436,7 @@ def test_every_truncation_is_seen(data: bytes) -> None:
             )
 
 
-def test_truncated_images_stay_refused_whatever_pillow_was_told(
+def test_truncated_images_are_rejected_whatever_pillows_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Another library's LOAD_TRUNCATED_IMAGES does not change what a JPEG's rendition is."""
@@ -443,8 +445,8 @@ def test_truncated_images_stay_refused_whatever_pillow_was_told(
 
 
 def test_threads_give_the_same_bytes() -> None:
-    """Eight threads at once agree with one."""
-    photos = [*KEPT.values(), *ENCODED.values()]
+    """Eight concurrent threads give the same bytes as one."""
+    photos = [*UNCHANGED.values(), *ENCODED.values()]
     alone = [render(data).data for data in photos]
     seen: list[list[bytes]] = []
     threads = [
@@ -464,7 +466,7 @@ def test_threads_give_the_same_bytes() -> None:
 def test_a_thumbnail_fits_and_is_never_enlarged(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    """Longest side 160 at most, same picture, same bytes every time."""
+    """The longest side is 160 at most, the picture is the same, and so are the bytes each time."""
     data = render(odd.jpeg(odd.picture(*size))).data
     thumbnail = make_thumbnail(data)
     assert Image.open(BytesIO(thumbnail)).size == expected
@@ -473,14 +475,14 @@ def test_a_thumbnail_fits_and_is_never_enlarged(
         assert_shows(render(thumbnail), odd.QUADRANTS, tolerance=12)
 
 
-def test_a_thumbnail_of_a_spoilt_rendition_is_refused() -> None:
-    """Damage in the store is a reason, not a crash."""
+def test_a_thumbnail_of_a_corrupted_rendition_is_rejected() -> None:
+    """Damage in the store gives a reason, not a crash."""
     data = render(odd.jpeg(odd.noisy(300, 200))).data
-    for spoilt, reason in (
+    for corrupted, reason in (
         (data[:3000], Reason.PHOTO_TRUNCATED),
         (b"\xff\xd8\xff" + bytes(50), Reason.PHOTO_BROKEN),
         (b"", Reason.PHOTO_BROKEN),
     ):
         with pytest.raises(BadInputError) as caught:
-            make_thumbnail(spoilt)
+            make_thumbnail(corrupted)
         assert caught.value.reason is reason

@@ -1,4 +1,4 @@
-"""Pictures: each is an image of a sane size, also of nothing."""
+"""Previews: each is an image of a reasonable size, also without data."""
 
 import io
 
@@ -24,16 +24,17 @@ def opened(data: bytes) -> Image.Image:
 
 
 def test_a_contact_sheet_grows_by_rows_of_eight() -> None:
-    """Each photo is on it, and it stays small enough for an event log."""
+    """Each photo is on the sheet, and the sheet is small enough for an event log."""
     photos = [(jpeg(noisy(300, 200 + n)), f"chair {n}%") for n in range(20)]
     sheet = contact_sheet(photos)
     assert opened(sheet).size == (8 * 112, 3 * 128)
     assert len(sheet) < 120_000
     one = opened(contact_sheet(photos[:1]))
     assert one.size == (2 * 112, 128)
-    message = opened(contact_sheet([(photos[0][0], "filed chair\nsaid lamp\n97% sure"), photos[1]]))
-    assert message.size == (2 * 112, 112 + 3 * 16)
-    lowest = np.asarray(message.convert("L"))[112 + 2 * 16 :]
+    three_lines = (photos[0][0], "filed chair\nsaid lamp\n97% sure")
+    captioned = opened(contact_sheet([three_lines, photos[1]]))
+    assert captioned.size == (2 * 112, 112 + 3 * 16)
+    lowest = np.asarray(captioned.convert("L"))[112 + 2 * 16 :]
     assert lowest[:, :112].min() < 100 < 200 < lowest[:, 112:].min()  # a third line, on the left
 
 
@@ -46,8 +47,8 @@ def test_photos_are_drawn_where_they_belong() -> None:
     assert right[2] > 200 > 60 > right[0]
 
 
-def test_nothing_has_a_picture_too() -> None:
-    """An empty period is told, not raised."""
+def test_empty_data_is_drawn_too() -> None:
+    """An empty period gives an image that says so, not an error."""
     assert opened(contact_sheet([])).size == (2 * 112, 128)
     for empty in (
         histogram([], title="t", x_label="x"),
@@ -59,14 +60,14 @@ def test_nothing_has_a_picture_too() -> None:
         assert opened(empty).width > 100
 
 
-def test_odd_values_are_drawn() -> None:
-    """All alike, zero, or very far apart: a histogram all the same."""
+def test_unusual_values_are_drawn() -> None:
+    """Equal values, zeros and values of very different size give a histogram."""
     for values in ([5.0] * 4, [0.0, 0.0], [0.1, 1e9], [3.0]):
         assert opened(histogram(values, title="t", x_label="ms", log_x=True)).width > 100
 
 
 def test_scores_and_curves_are_drawn() -> None:
-    """Also one step, and bins without a photo."""
+    """Also with one step, and with bins without photos."""
     some = scores([0.0, 0.5, 1.0], [0, 3], [1, 2], title="t")
     assert opened(some).width > 100 and some != scores([0.0, 0.5, 1.0], [0, 3], [0, 0], title="t")
     for values in ([2.0], [2.0, 1.0] * 300):
@@ -74,6 +75,6 @@ def test_scores_and_curves_are_drawn() -> None:
 
 
 def test_markdown_carries_the_image() -> None:
-    """The kind is read off the bytes."""
+    """The media type is that of the bytes."""
     assert as_markdown(contact_sheet([])).startswith("![preview](data:image/jpeg;base64,")
     assert as_markdown(bars({"a": 1}, title="t")).startswith("![preview](data:image/png;base64,")

@@ -1,4 +1,4 @@
-"""A new head that starts from the live one: hardly worse, and free of it where labels abound."""
+"""Mixing heads: not worse than the live head with few labels, independent of it with many."""
 
 import numpy as np
 import pytest
@@ -31,22 +31,22 @@ def random_head(labels=NAMES, seed=1):
 
 
 def accuracy(head, of):
-    said = class_probabilities(of.rows, head).argmax(axis=1)
-    return np.mean([head.labels[a] == t for a, t in zip(said, of.labels, strict=True)])
+    predicted = class_probabilities(of.rows, head).argmax(axis=1)
+    return np.mean([head.labels[p] == t for p, t in zip(predicted, of.labels, strict=True)])
 
 
-def test_all_of_one_head_says_what_it_says():
-    """At either end of the share, probabilities are those of that head alone."""
+def test_a_share_of_zero_or_one_is_one_head_alone():
+    """The probabilities are those of that head."""
     new, old = random_head(seed=1), random_head(seed=2)
     rows = photos(50, 3).rows
     for share, alone in ((0.0, old), (1.0, new)):
         mixed = blend(new, old, Mix(share, 1.0, 0.0))
-        want = class_probabilities(rows, alone)
-        assert class_probabilities(rows, mixed) == pytest.approx(want, abs=1e-4)
+        expected = class_probabilities(rows, alone)
+        assert class_probabilities(rows, mixed) == pytest.approx(expected, abs=1e-4)
 
 
 def test_logits_are_mixed_by_the_share():
-    """In between, log-odds are the weighted mean of both heads', times the sharpness."""
+    """Log-odds are the weighted mean of those of both heads, times the sharpness."""
     new, old = random_head(seed=1), random_head(seed=2)
     rows = photos(20, 3).rows
 
@@ -59,7 +59,7 @@ def test_logits_are_mixed_by_the_share():
 
 
 def test_a_label_of_one_head_alone_is_kept():
-    """What the catalogue lacks today stays known, and a new category is learned."""
+    """A category that the catalogue lacks now is kept, and a new one is learned."""
     new, old = random_head(("bag", "chair", "rug")), random_head(("bag", "chair", "lamp"))
     assert blend(new, old, Mix(0.5, 1.0, 0.0)).labels == ("bag", "chair", "lamp", "rug")
     assert blend(new, random_head(("x", "y")), Mix(0.5, 1.0, 0.0)) is new
@@ -68,8 +68,8 @@ def test_a_label_of_one_head_alone_is_kept():
     assert choose_mix([], old) is None
 
 
-def test_few_labels_do_not_spoil_a_good_live_head():
-    """Forty photos after hundreds: alone a new head is worse, from the live one not."""
+def test_few_labels_do_not_degrade_a_good_live_head():
+    """With forty photos after hundreds, a new head alone is worse, and a mixed one is not."""
     live = judge_head("category", photos(800, 1), photos(200, 2), baseline=False).head
     unseen = photos(1_000, 9)
     lost_alone, lost = [], []
@@ -84,8 +84,8 @@ def test_few_labels_do_not_spoil_a_good_live_head():
     assert np.mean(lost) < 0.3 * np.mean(lost_alone)
 
 
-def test_many_labels_leave_a_bad_live_head_behind():
-    """A live head that guesses has no say."""
+def test_with_many_labels_a_bad_live_head_has_a_small_share():
+    """A random live head has almost no share."""
     unseen = photos(500, 9)
     alone = judge_head("category", photos(800, 3), unseen, baseline=False)
     started = judge_head("category", photos(800, 3), unseen, live=random_head(), baseline=False)
@@ -94,10 +94,10 @@ def test_many_labels_leave_a_bad_live_head_behind():
 
 
 def test_a_fold_depends_on_the_group_alone():
-    """Four of about a size, groups whole, in whatever order."""
+    """Four folds of similar size, with whole groups, in any order of rows."""
     groups = [str(n // 2) for n in range(4_000)]
-    found = folds(groups, 0)
-    assert np.bincount(found).min() > 900 and len(np.bincount(found)) == 4
-    assert np.array_equal(found[::2], found[1::2])
-    assert np.array_equal(folds(groups[::-1], 0), found[::-1])
-    assert not np.array_equal(folds(groups, 1), found)
+    fold_of = folds(groups, 0)
+    assert np.bincount(fold_of).min() > 900 and len(np.bincount(fold_of)) == 4
+    assert np.array_equal(fold_of[::2], fold_of[1::2])
+    assert np.array_equal(folds(groups[::-1], 0), fold_of[::-1])
+    assert not np.array_equal(folds(groups, 1), fold_of)

@@ -1,4 +1,4 @@
-"""A training set: nothing leaks over its split, and the same rows give the same bytes."""
+"""Training sets: the split has no leakage, and the same rows give the same bytes."""
 
 import hashlib
 import random
@@ -44,37 +44,37 @@ def labelled(number, photo=None, label=None, source="seller"):
 
 
 def rows_of(count, seed=0):
-    """Unlike photos, with the large common part that a backbone's features have."""
+    """Different photos, with the large common component that a backbone's features have."""
     rng = np.random.default_rng(seed)
     return unit(5 + rng.normal(size=(count, 32)))
 
 
-def test_near_duplicates_are_joined_and_unlike_photos_are_not():
-    """A copy with a little noise joins its original, through a chain too, in blocks of any size."""
+def test_near_duplicates_are_grouped_and_different_photos_are_not():
+    """A copy with a little noise joins its original, also transitively, with any block size."""
     rows = rows_of(300).astype(np.float32)
     noise = np.random.default_rng(1).normal(size=(2, 32), scale=0.004)
     rows[10] = rows[200] + noise[0]
     rows[299] = rows[10] + noise[1]
     plain = rows @ rows.T / np.outer(*2 * [np.linalg.norm(rows, axis=1)])
-    assert np.median(plain) > 0.9  # a cosine of the rows as they are would join everything
+    assert np.median(plain) > 0.9  # the cosine without centring would join everything
     for block_pairs in (300, 7_000, 2**24):
         groups = near_duplicate_groups(unit(rows), threshold=0.975, block_pairs=block_pairs)
         assert groups[10] == groups[200] == groups[299] == 10
         assert len(set(groups.tolist())) == 298
 
 
-def test_all_alike_and_none_at_all():
-    """Thousands of one photo are one group, at once; no rows give none."""
-    alike = np.tile(rows_of(1), (4_000, 1))
-    alike[2_000:] = rows_of(2)[1]
-    assert set(near_duplicate_groups(alike, threshold=0.9).tolist()) == {0, 2_000}
+def test_equal_rows_and_no_rows():
+    """Thousands of copies of a photo are one group; no rows give none."""
+    copies = np.tile(rows_of(1), (4_000, 1))
+    copies[2_000:] = rows_of(2)[1]
+    assert set(near_duplicate_groups(copies, threshold=0.9).tolist()) == {0, 2_000}
     assert len(near_duplicate_groups(rows_of(0), threshold=0.9)) == 0
     with pytest.raises(ConfigurationError, match="threshold"):
         near_duplicate_groups(rows_of(2), threshold=0.0)
 
 
 def test_groups_are_those_of_a_plain_search():
-    """As a breadth-first search over all pairs finds them."""
+    """The groups equal those of a graph search over all pairs."""
     rng = np.random.default_rng(3)
     centres = rng.normal(size=(40, 16))
     rows = unit(centres[rng.integers(0, 40, 200)] + rng.normal(size=(200, 16), scale=0.25))
@@ -84,20 +84,20 @@ def test_groups_are_those_of_a_plain_search():
     scaled /= scaled.std(axis=0)
     scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)
     near = scaled @ scaled.T >= 0.93
-    want = [-1] * 200
+    expected = [-1] * 200
     for start in range(200):
-        todo = [start] if want[start] < 0 else []
+        todo = [start] if expected[start] < 0 else []
         while todo:
             row = todo.pop()
-            if want[row] < 0:
-                want[row] = start
+            if expected[row] < 0:
+                expected[row] = start
                 todo += np.flatnonzero(near[row]).tolist()
-    assert groups.tolist() == want
-    assert 20 < len(set(want)) < 180
+    assert groups.tolist() == expected
+    assert 20 < len(set(expected)) < 180
 
 
-def test_a_near_duplicate_pair_never_straddles():
-    """Whatever the seed, an ad, a photo that ads share, and photos nearly alike stay together."""
+def test_a_near_duplicate_pair_is_never_split():
+    """With any seed, an ad, a photo that ads share, and near duplicates stay together."""
     count = 120
     rows = rows_of(count).astype(np.float32)
     pairs = [(n, n + 60) for n in range(0, 60, 3)]
@@ -108,9 +108,9 @@ def test_a_near_duplicate_pair_never_straddles():
     rows = unit(np.concatenate([rows, rows_of(1, seed=9)]))
     sides = Counter()
     for seed in range(12):
-        made = freeze(photos, rows, backbone="b", rule=SplitRule(seed=seed))
-        part = {(e.photo.ad_id, e.photo.sha256): e.part for e in made.examples}
-        by_ad = {e.photo.ad_id: e.part for e in made.examples}
+        frozen = freeze(photos, rows, backbone="b", rule=SplitRule(seed=seed))
+        part = {(e.photo.ad_id, e.photo.sha256): e.part for e in frozen.examples}
+        by_ad = {e.photo.ad_id: e.part for e in frozen.examples}
         assert all(by_ad[str(one)] == by_ad[str(other)] for one, other in pairs)
         assert by_ad["1"] == by_ad["50"]
         assert part["2", sha("x")] == part["2", sha("photo 2")]
@@ -118,8 +118,8 @@ def test_a_near_duplicate_pair_never_straddles():
     assert min(sides["train"], sides["held_out"]) > 12  # pairs fall on either side
 
 
-def test_the_split_grows_with_the_set():
-    """What was trained on stays so when thousands of others come, and about a fifth is held out."""
+def test_the_split_is_stable_while_the_set_grows():
+    """A photo stays in its part when thousands are added, and about a fifth is held out."""
     contents = [sha(str(n)) for n in range(4_000)]
     labels = [f"class {n % 4}" for n in range(4_000)]
 
@@ -134,8 +134,8 @@ def test_the_split_grows_with_the_set():
     assert 0.18 < len(large) / 4_000 < 0.22
 
 
-def test_small_labels_are_learned_and_judged():
-    """A label of one ad is learned; one of two pieces has one on each side."""
+def test_labels_with_few_groups_are_trained_on():
+    """A label with one group is trained on; one with two groups has one in each part."""
     for seed in range(20):
         split, groups = split_for_growth(
             ["hat", "hat", "shoe", "shoe"],
@@ -148,8 +148,8 @@ def test_small_labels_are_learned_and_judged():
         assert groups[0] == groups[1] == bytes(32)
 
 
-def test_a_split_says_what_does_not_fit():
-    """Lengths that differ, and a share that is none."""
+def test_a_split_rejects_invalid_arguments():
+    """Lengths that differ, and a share out of range."""
     with pytest.raises(ConfigurationError, match="as many"):
         split_for_growth(["a"], joined_by=[["x", "y"]], contents=[b"1"])
     with pytest.raises(ConfigurationError, match="between 0 and 1"):
@@ -157,7 +157,7 @@ def test_a_split_says_what_does_not_fit():
 
 
 def test_the_same_rows_give_the_same_digest():
-    """In whatever order they come; another label or another seed gives another."""
+    """In any order of rows; another label or another seed gives another digest."""
     photos, rows = [labelled(n) for n in range(60)], rows_of(60)
     first = freeze(photos, rows, backbone="b", rule=SplitRule())
     order = list(range(60))
@@ -172,40 +172,50 @@ def test_the_same_rows_give_the_same_digest():
 
 
 def test_a_set_is_read_as_it_was_written():
-    """Every field comes back; anything else is refused in words."""
-    made = freeze(
+    """Every field is read back; anything else is an error."""
+    frozen = freeze(
         [labelled(n, source="person" if n == 4 else "seller") for n in range(30)],
         rows_of(30),
         backbone="b",
         rule=SplitRule(seed=3),
     )
-    data = made.to_bytes()
-    assert TrainingSet.from_bytes(data) == made
-    assert made.tasks == ("category",)
+    data = frozen.to_bytes()
+    assert TrainingSet.from_bytes(data) == frozen
+    assert frozen.tasks == ("category",)
     for bad in (b"", b"{}", data[: len(data) // 2], data.replace(b'held_out"', b'elsewhere"')):
-        with pytest.raises(ConfigurationError, match="no training set"):
+        with pytest.raises(ConfigurationError, match="not a training set"):
             TrainingSet.from_bytes(bad)
 
 
-def test_what_a_release_was_trained_on_judges_nobody():
-    """Of a piece that another set trained on, no photo is left to judge by."""
+def test_a_set_of_an_earlier_version_is_read():
+    """Sets that are in the store already have the group under the key "piece"."""
+    frozen = freeze(
+        [labelled(n) for n in range(30)], rows_of(30), backbone="b", rule=SplitRule(seed=3)
+    )
+    earlier = frozen.to_bytes().replace(b'"group":', b'"piece":')
+    assert earlier != frozen.to_bytes()
+    assert TrainingSet.from_bytes(earlier) == frozen
+
+
+def test_contaminated_examples_are_left_out():
+    """Where an ad or photo of a group was trained on, all photos of the group are left out."""
     photos, rows = [labelled(n) for n in range(200)], rows_of(200)
-    ours = freeze(photos, rows, backbone="b", rule=SplitRule())
-    theirs = freeze(photos, rows, backbone="b", rule=SplitRule(seed=1))
-    held_out = [e for e in ours.examples if e.part == "held_out"]
-    kept, left_out = unknown_to(held_out, [ours, theirs])
-    assert len(kept) + left_out == len(held_out)
-    trained = {e.photo.sha256 for e in theirs.examples if e.part == "train"}
-    assert 0 < len(kept) < len(held_out)
-    assert {e.photo.sha256 for e in kept} == {e.photo.sha256 for e in held_out} - trained
-    assert unknown_to(held_out, [ours]) == (held_out, 0)
+    own = freeze(photos, rows, backbone="b", rule=SplitRule())
+    other = freeze(photos, rows, backbone="b", rule=SplitRule(seed=1))
+    held_out = [e for e in own.examples if e.part == "held_out"]
+    remaining, left_out = unknown_to(held_out, [own, other])
+    assert len(remaining) + left_out == len(held_out)
+    trained = {e.photo.sha256 for e in other.examples if e.part == "train"}
+    assert 0 < len(remaining) < len(held_out)
+    assert {e.photo.sha256 for e in remaining} == {e.photo.sha256 for e in held_out} - trained
+    assert unknown_to(held_out, [own]) == (held_out, 0)
 
 
-def test_a_photo_that_another_ad_showed_counts_as_seen():
-    """Trained on in an ad that is gone: the same photo in a new ad judges nobody."""
+def test_a_photo_that_was_trained_on_in_another_ad_is_contaminated():
+    """The photo of a deleted ad was trained on: the same photo in a new ad is left out."""
     rows = rows_of(40)
-    gone = freeze([labelled(n) for n in range(40)], rows, backbone="b", rule=SplitRule())
-    trained = [e.photo for e in gone.examples if e.part == "train"]
+    earlier = freeze([labelled(n) for n in range(40)], rows, backbone="b", rule=SplitRule())
+    trained = [e.photo for e in earlier.examples if e.part == "train"]
     photos = [labelled(100 + n) for n in range(40)]
     held_out = [
         e
@@ -213,4 +223,4 @@ def test_a_photo_that_another_ad_showed_counts_as_seen():
         if e.part == "held_out"
     ]
     reused = replace(held_out[0], photo=replace(held_out[0].photo, sha256=trained[0].sha256))
-    assert unknown_to([reused, *held_out[1:]], [gone]) == (held_out[1:], 1)
+    assert unknown_to([reused, *held_out[1:]], [earlier]) == (held_out[1:], 1)

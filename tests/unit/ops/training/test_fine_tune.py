@@ -1,4 +1,4 @@
-"""What is learned is judged on photos that were not learned from, beside yardsticks."""
+"""Training and evaluation: on held-out photos, compared with baselines."""
 
 import hashlib
 import itertools
@@ -23,7 +23,7 @@ SMALL = Preprocessing(size=32)
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Small steps on two threads of a busy machine wait for each other most of the time."""
+    """With several threads on a busy machine, small steps wait for each other most of the time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -43,7 +43,7 @@ def hard_rows(count, *, classes, dimension=64, noise=1.3, uneven=1.0, seed=0):
 
 
 def drawn_photos(count, seed=0, size=32):
-    """Photos of one of three patterns, which mirroring and light do not change."""
+    """Photos of one of three patterns, which augmentation does not change."""
     rng = np.random.default_rng(seed)
     labels = [("plain", "stripes", "ring")[i % 3] for i in range(count)]
     y, x = np.mgrid[:size, :size]
@@ -71,20 +71,21 @@ def drawn_photos(count, seed=0, size=32):
     ("classes", "uneven", "seed"), [(2, 1.5, 0), (10, 0.0, 1), (10, 1.0, 2), (25, 1.5, 3)]
 )
 def test_head_is_as_good_as_scikit_learns(classes, uneven, seed):
-    """On hard data, at most one point below scikit-learn on the same rows, and calibrated."""
+    """On hard data, accuracy is at most 0.01 below scikit-learn's, and scores are calibrated."""
     rows, labels = hard_rows(2_600, classes=classes, uneven=uneven, seed=seed)
     fitted = fit_head(rows[:600], labels[:600], seed=0)
-    found = evaluate(class_probabilities(rows[600:], fitted.head), labels[600:], fitted.head.labels)
+    probabilities = class_probabilities(rows[600:], fitted.head)
+    measures = evaluate(probabilities, labels[600:], fitted.head.labels)
     baseline = logistic_regression_accuracy(rows[:600], labels[:600], rows[600:], labels[600:])
-    assert found["accuracy"] >= baseline - 0.01
-    assert found["accuracy"] > majority_accuracy(labels[:600], labels[600:]) + 0.1
-    assert found["calibration_error"] < 0.1
+    assert measures["accuracy"] >= baseline - 0.01
+    assert measures["accuracy"] > majority_accuracy(labels[:600], labels[600:]) + 0.1
+    assert measures["calibration_error"] < 0.1
     assert fitted.metrics["rows"] == 600
     assert fitted.metrics["classes"] == classes
 
 
 def test_same_rows_and_seed_give_the_same_head():
-    """A head can be made again, bit for bit, and its labels are sorted."""
+    """The fit is repeatable bit for bit, and the labels are sorted."""
     rows, labels = hard_rows(120, classes=3, dimension=16)
     first, again = fit_head(rows, labels, seed=4), fit_head(rows, labels, seed=4)
     assert np.array_equal(first.head.weight, again.head.weight)
@@ -94,7 +95,7 @@ def test_same_rows_and_seed_give_the_same_head():
 
 @pytest.mark.slow
 def test_smallest_sets_and_many_classes():
-    """Two photos a class are enough to fit; so are a thousand classes."""
+    """Two photos for each class are enough, also with a thousand classes."""
     rng = np.random.default_rng(0)
     for classes in (2, 1_000):
         centres = rng.normal(size=(classes, 32))
@@ -109,7 +110,7 @@ def test_smallest_sets_and_many_classes():
 
 
 def test_constant_features_do_no_harm():
-    """A feature that never varies gets no say, and nothing divides by zero."""
+    """A constant feature has no weight, and nothing is divided by zero."""
     rows, labels = hard_rows(200, classes=3, dimension=16)
     padded = np.concatenate([rows, np.full((200, 4), 0.25, np.float16)], axis=1)
     head = fit_head(padded, labels).head
@@ -126,13 +127,13 @@ def test_constant_features_do_no_harm():
     ],
 )
 def test_too_little_to_learn_from(labels, message):
-    """What is missing is said, with the categories concerned."""
+    """The message says what is missing, with the categories concerned."""
     with pytest.raises(ConfigurationError, match=message):
         fit_head(np.eye(4, dtype=np.float16), labels)
 
 
-def test_embeddings_that_are_not_finite_are_refused():
-    """One NaN would spoil every weight."""
+def test_embeddings_that_are_not_finite_are_rejected():
+    """One NaN would make every weight NaN."""
     rows = np.full((4, 4), np.nan, np.float16)
     with pytest.raises(ConfigurationError, match="not finite"):
         fit_head(rows, ["a", "a", "b", "b"])
@@ -157,8 +158,8 @@ def ads_of_photos(seed=0):
     return labels, groups, contents
 
 
-def test_split_lets_nothing_leak():
-    """No ad and no exact duplicate is on both sides, and every photo is on one."""
+def test_split_has_no_leakage():
+    """No ad and no exact duplicate is in both parts, and every photo is in one."""
     labels, groups, contents = ads_of_photos()
     split = split_by_group(labels, groups=groups, contents=contents)
     train, held_out = set(split.train.tolist()), set(split.held_out.tolist())
@@ -182,7 +183,7 @@ def test_split_is_stratified():
 
 
 def test_split_depends_on_contents_and_seed_alone():
-    """Photos in another order, in ads of other names, split alike; another seed splits anew."""
+    """The order of photos and the names of ads do not matter; another seed splits otherwise."""
     labels, groups, contents = ads_of_photos()
     first = split_by_group(labels, groups=groups, contents=contents)
     held_out = {contents[i] for i in first.held_out}
@@ -198,8 +199,8 @@ def test_split_depends_on_contents_and_seed_alone():
     assert {contents[i] for i in other.held_out} != held_out
 
 
-def test_split_keeps_something_to_learn_from():
-    """A label of a single ad is learned, not judged; one of two has one on each side."""
+def test_split_leaves_training_photos_for_every_label():
+    """A label with one ad is only trained on; one with two ads has one in each part."""
     labels = ["hat"] * 3 + ["shoe"] * 2
     contents = [bytes([i]) for i in range(5)]
     split = split_by_group(labels, groups=["a", "a", "a", "b", "c"], contents=contents)
@@ -212,43 +213,43 @@ def test_split_keeps_something_to_learn_from():
 
 
 def test_evaluation_by_hand():
-    """Each measure on five photos, computed by hand."""
+    """Each measure on five photos equals the one computed by hand."""
     probabilities = np.array(
         [[0.9, 0.1, 0], [0.6, 0.4, 0], [0.2, 0.8, 0], [0.3, 0.7, 0], [1, 0, 0]], np.float32
     )
-    found = evaluate(probabilities, ["a", "b", "b", "b", "a"], ("a", "b", "c"))
-    assert found["count"] == 5
-    assert found["accuracy"] == pytest.approx(0.8)
-    assert found["majority_accuracy"] == pytest.approx(0.6)
-    assert found["confusion"] == [[2, 0, 0], [1, 2, 0], [0, 0, 0]]
-    assert found["per_category"]["a"] == {
+    measures = evaluate(probabilities, ["a", "b", "b", "b", "a"], ("a", "b", "c"))
+    assert measures["count"] == 5
+    assert measures["accuracy"] == pytest.approx(0.8)
+    assert measures["majority_accuracy"] == pytest.approx(0.6)
+    assert measures["confusion"] == [[2, 0, 0], [1, 2, 0], [0, 0, 0]]
+    assert measures["per_category"]["a"] == {
         "count": 2,
         "recall": 1.0,
         "precision": pytest.approx(2 / 3),
     }
-    assert found["per_category"]["b"]["recall"] == pytest.approx(2 / 3)
-    assert found["per_category"]["c"] == {"count": 0, "recall": None, "precision": None}
+    assert measures["per_category"]["b"]["recall"] == pytest.approx(2 / 3)
+    assert measures["per_category"]["c"] == {"count": 0, "recall": None, "precision": None}
     # each score is in a bin of its own: |0.9-1| + |0.6-0| + |0.8-1| + |0.7-1| + |1-1|, over 5
-    assert found["calibration_error"] == pytest.approx(1.2 / 5, abs=1e-6)
-    want = -np.mean(np.log([0.9, 0.4, 0.8, 0.7, 1.0]))
-    assert found["log_loss"] == pytest.approx(want, abs=1e-6)
-    assert sum(found["histogram"]["right"]) == 4
-    assert sum(found["histogram"]["wrong"]) == 1
-    assert len(found["histogram"]["edges"]) == len(found["histogram"]["right"]) + 1
+    assert measures["calibration_error"] == pytest.approx(1.2 / 5, abs=1e-6)
+    log_loss = -np.mean(np.log([0.9, 0.4, 0.8, 0.7, 1.0]))
+    assert measures["log_loss"] == pytest.approx(log_loss, abs=1e-6)
+    assert sum(measures["histogram"]["right"]) == 4
+    assert sum(measures["histogram"]["wrong"]) == 1
+    assert len(measures["histogram"]["edges"]) == len(measures["histogram"]["right"]) + 1
     with pytest.raises(ConfigurationError, match="does not know"):
         evaluate(probabilities, ["a", "b", "b", "b", "sofa"], ("a", "b", "c"))
 
 
 def test_majority():
-    """The commonest label of the training side, judged on the other."""
+    """The most frequent label of the training part, evaluated on the other part."""
     assert majority_accuracy(["a", "b", "b"], ["a", "b", "c", "b"]) == 0.5
     assert majority_accuracy(["b", "a"], ["a"]) == 1.0  # a tie goes to the first by name
     assert majority_accuracy([], ["a"]) == 0.0
 
 
 @pytest.mark.slow
-def test_backbone_learns_from_nothing():
-    """From random weights, features come to tell patterns apart that they did not before."""
+def test_backbone_learns_from_random_weights():
+    """After training, the features distinguish the patterns."""
     photos, labels = drawn_photos(180)
     steps = []
     plan = TrainingPlan(phases=(Phase(32),), epochs=20, batch=32, learning_rate=4e-3, seed=1)
@@ -274,8 +275,8 @@ def test_backbone_learns_from_nothing():
     assert evaluate(class_probabilities(rows(unseen), head), truth, head.labels)["accuracy"] > 0.9
 
 
-def test_training_repeats_by_seed_and_leaves_random_numbers_alone():
-    """The same seed gives the same weights; the caller's random numbers go on as they were."""
+def test_training_is_repeatable_and_keeps_the_random_state():
+    """The same seed gives the same losses; the caller's random state does not change."""
     photos, labels = drawn_photos(24)
     plan = TrainingPlan(phases=(Phase(32),), epochs=2, batch=8, seed=5)
 
@@ -290,23 +291,23 @@ def test_training_repeats_by_seed_and_leaves_random_numbers_alone():
     assert first.losses == train().losses
 
 
-def test_loader_is_asked_for_rows_and_sizes():
-    """The schedule's sizes go to the loader in order; photos of other sizes are resized."""
+def test_the_loader_gets_rows_and_sizes():
+    """The loader gets the sizes of the phases in order; photos of other sizes are resized."""
     photos, labels = drawn_photos(16, size=40)
-    asked = []
+    sizes = []
 
     def loader(rows, size):
-        asked.append(size)
+        sizes.append(size)
         return photos[rows]
 
     plan = TrainingPlan(phases=(Phase(32, share=3), Phase(64)), epochs=4, batch=8)
     train_backbone("mobilenet_v3_small", loader, labels, plan=plan, preprocessing=SMALL)
-    assert asked[:8] == [32] * 6 + [64] * 2  # and the norms' statistics at the last size
-    assert set(asked[8:]) == {64}
+    assert sizes[:8] == [32] * 6 + [64] * 2
+    assert set(sizes[8:]) == {64}  # the statistics of the norms
 
 
 def test_time_budget_ends_training():
-    """With a budget, training stops when it is used up, its schedule at the end."""
+    """Training stops when the budget is used up, with its schedule complete."""
     photos, labels = drawn_photos(16)
     ticks = itertools.count()
     steps = []
@@ -320,7 +321,7 @@ def test_time_budget_ends_training():
 
 
 def test_fine_tuning_starts_from_the_given_weights():
-    """The weights move, but not far, and the given ones are left as they were."""
+    """The weights change, but not far, and the given arrays are not modified."""
     torch.manual_seed(0)
     state = Backbone("mobilenet_v3_small").state()
     before = {k: v.copy() for k, v in state.items()}
@@ -336,8 +337,8 @@ def test_fine_tuning_starts_from_the_given_weights():
         fine_tune("resnet18", state, photos, labels, preprocessing=SMALL)
 
 
-def test_a_head_needs_something_to_be_validated_by() -> None:
-    """Every class of one ad alone: which penalty suits can't be found."""
+def test_a_head_needs_two_groups_of_a_class() -> None:
+    """With one ad for each class, the penalty can't be validated."""
     rows = np.eye(4, 8, dtype=np.float16)
     with pytest.raises(ConfigurationError, match="two ads"):
         fit_head(rows, ["a", "a", "b", "b"], task="category", groups=[1, 1, 2, 2])
