@@ -179,17 +179,17 @@ class Commit:
             epochs = {work.owner.partition: work.owner.epoch for work in works}
             try:
                 result = state.persist("commit", ports.results.commit, batch, epochs)
-            except LeaseLostError as lost:
-                log.warning("session.lease_lost", partitions=sorted(lost.partitions))
-                for partition in lost.partitions:
+            except LeaseLostError as error:
+                log.warning("session.lease_lost", partitions=sorted(error.partitions))
+                for partition in error.partitions:
                     self._begin(state.admission.disown(partition))
                     ports.membership.lose(partition)
-            except ReleaseChangedError as change:
-                log.info("session.release_changed", change=str(change))
+            except ReleaseChangedError as error:
+                log.info("session.release_changed", change=str(error))
                 state.scorer = state.persist("releases", ports.scorer)
                 return self._requeue(items, load=False)
-            except PhotosGoneError as gone:
-                log.info("session.photos_deleted", photos=str(gone))
+            except PhotosGoneError as error:
+                log.info("session.photos_deleted", photos=str(error))
                 return self._requeue(items, load=True)
             else:
                 self._begin(state.admission.finish(works))
