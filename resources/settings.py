@@ -1,6 +1,7 @@
-"""Every setting, from the environment (`LALAFO_…`), read once at a process's edge.
+"""The product's settings: read from the environment (`LALAFO_…`) once, when a process starts.
 
-Decides names, defaults and units; refuses unknown values at start. Nothing here connects.
+Owns names, defaults, units and allowed ranges; an invalid value is an error at start. Connects to
+nothing.
 """
 
 from collections.abc import Mapping
@@ -20,187 +21,332 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LALAFO_", frozen=True, extra="ignore")
 
-    home: Path = Field(default=Path(".lalafo"), description="All local state lives below here.")
+    home: Path = Field(default=Path(".lalafo"), description="The folder of all local state.")
     database_url: str = Field(
-        default="", description="PostgreSQL with pgvector, for the tables in schema `lalafo`."
+        default="",
+        description="SQLAlchemy URL of a PostgreSQL database with pgvector; the tables are in its "
+        "schema `lalafo`.",
     )
     dagster_database_url: str = Field(
-        default="", description="PostgreSQL for Dagster's storage: postgresql+psycopg2://…"
+        default="",
+        description="SQLAlchemy URL of the PostgreSQL database for Dagster's storage: "
+        "postgresql+psycopg2://…",
     )
-    kafka_bootstrap: str = Field(default="", description="host:port[,host:port] of the brokers.")
+    kafka_bootstrap: str = Field(
+        default="", description="Kafka's bootstrap servers: host:port[,host:port]."
+    )
     kafka_api_version: str = Field(
         default="",
-        description="'2.0' for librdkafka's test broker, which negotiates wrongly; else empty.",
+        description="Kafka protocol version. Empty: negotiated. '2.0' for librdkafka's test "
+        "broker, whose negotiation is wrong.",
     )
     stream_id: str = Field(
         default="",
-        description="Names the log that offsets belong to; empty: cluster id and topic id.",
+        description="Identifies the Kafka log that stored offsets refer to. Empty: cluster id and "
+        "topic id.",
     )
-    store_url: str = Field(default="", description="fsspec URL of renditions and releases.")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    executor: Literal["local", "k8s"] = "local"
-    ads_topic: str = "ads"
-    dlq_topic: str = "ads.dlq"
+    store_url: str = Field(
+        default="",
+        description="Folder or fsspec URL of renditions, thumbnails, uploads, releases and "
+        "training sets. Empty: `store` below LALAFO_HOME.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="Where models run. 'auto': CUDA if available, else the CPU; 'cuda' without a "
+        "CUDA device is an error.",
+    )
+    executor: Literal["local", "k8s"] = Field(
+        default="local",
+        description="Where Dagster runs execute: in local processes, or in Kubernetes pods.",
+    )
+    ads_topic: str = Field(default="ads", description="Kafka topic of the ad events.")
+    dlq_topic: str = Field(
+        default="ads.dlq", description="Kafka topic of the events that were rejected."
+    )
 
-    max_photos_per_ad: int = Field(default=50, ge=1)
-    max_title_chars: int = Field(default=1_000, ge=1)
-    max_description_chars: int = Field(default=50_000, ge=1)
-    max_photo_bytes: int = Field(default=20_000_000, ge=1)
-    max_photo_pixels: int = Field(default=50_000_000, ge=1)
-    fetch_timeout_s: float = Field(default=10.0, gt=0, description="One photo, all attempts in.")
-    fetch_connections: int = Field(default=64, ge=1)
-    fetch_attempts: int = Field(default=3, ge=1)
-    fetch_max_redirects: int = Field(default=3, ge=0)
-    fetch_allow_private: bool = Field(
-        default=False, description="Fetch from private and loopback addresses too (the demo does)."
+    max_photos_per_ad: int = Field(
+        default=50, ge=1, description="Photos of an ad; an event with more is rejected."
     )
-    batch_photos: int = Field(default=32, ge=1, description="The largest batch given to a model.")
+    max_title_chars: int = Field(
+        default=1_000, ge=1, description="Characters of a title; an event with more is rejected."
+    )
+    max_description_chars: int = Field(
+        default=50_000,
+        ge=1,
+        description="Characters of a description; an event with more is rejected.",
+    )
+    max_photo_bytes: int = Field(
+        default=20_000_000, ge=1, description="Bytes of one photo; a larger photo fails."
+    )
+    max_photo_pixels: int = Field(
+        default=50_000_000,
+        ge=1,
+        description="Pixels of one photo, by its header; a larger photo fails before it is "
+        "decoded.",
+    )
+    fetch_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds for one photo, with all redirects and attempts; then it fails.",
+    )
+    fetch_connections: int = Field(
+        default=64, ge=1, description="Photos fetched at once; others wait, without a timeout."
+    )
+    fetch_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="Attempts for one photo. Only temporary failures are retried: lost "
+        "connections, HTTP 5xx, 408, 425 and 429.",
+    )
+    fetch_max_redirects: int = Field(
+        default=3, ge=0, description="Redirects followed for one photo; with one more it fails."
+    )
+    fetch_allow_private: bool = Field(
+        default=False,
+        description="Also fetch from private, loopback and link-local addresses. The demo needs "
+        "it; elsewhere it exposes the internal network.",
+    )
+    batch_photos: int = Field(
+        default=32, ge=1, description="The most photos in one call of the model."
+    )
     in_flight_photos: int = Field(
-        default=384, ge=1, description="At work in a session at once; Kafka waits past it."
+        default=384,
+        ge=1,
+        description="Photos that a session processes at once; at this limit it polls no more "
+        "events.",
     )
     commit_ads: int = Field(default=128, ge=1, description="The most ads in one commit.")
     stack_pid: int = Field(
-        default=0, ge=0, description="Set by `lalafo up`: sessions end when this process is gone."
+        default=0,
+        ge=0,
+        description="Set by `lalafo up`: sessions end once the process with this id has ended. "
+        "0: not checked.",
     )
     sessions: int = Field(
-        default=1, ge=1, description="Sessions kept: they share the partitions, or stand by."
+        default=1,
+        ge=1,
+        description="Sessions that the sensor keeps running. They share the partitions; those "
+        "beyond the number of partitions are on standby.",
     )
     session_minutes: float = Field(
-        default=60.0, gt=0, description="A session hands over to its successor after so long."
+        default=60.0,
+        gt=0,
+        description="Minutes after which a session hands its partitions over to its successor.",
     )
     idle_minutes: float = Field(
         default=0.0,
         ge=0,
-        description="Sessions end after so long without an event; 0: never. The next ad then "
-        "waits for a session to start.",
+        description="Minutes without an event after which a session ends; the next ad then waits "
+        "until a session has started. 0: sessions never end for lack of events.",
     )
     code_version: str = Field(
         default="",
-        description="Names what is deployed; sessions of another one hand over. Empty: a digest "
-        "of the package's own files.",
+        description="Version of the deployed code; sessions of another version hand over. Empty: "
+        "a digest of the package's files.",
     )
     lease_ttl_s: float = Field(
-        default=2.0, gt=0, description="A frozen session's partitions are free after so long."
+        default=2.0,
+        gt=0,
+        description="Seconds until the lease of a session that no longer renews it expires; then "
+        "another session takes its partitions.",
     )
     metrics_port: int = Field(
         default=0,
         ge=0,
         le=65_535,
-        description="Prometheus metrics of a session: the first free port from this one on; 0: "
-        "none.",
+        description="First port for a session's Prometheus metrics: it takes the first free one "
+        "from here on. 0: no metrics.",
     )
-    metrics_host: str = Field(default="127.0.0.1", description="The address that they listen on.")
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address that the metrics server listens on."
+    )
     failure_webhook_url: str = Field(
-        default="", description="Gets a JSON POST for every session run that fails."
+        default="",
+        description="URL that gets a JSON POST for every failed session run. Empty: none.",
     )
-    keep_timings_days: int = Field(default=14, ge=1, description="Of `stage_timings`.")
+    keep_timings_days: int = Field(
+        default=14,
+        ge=1,
+        description="Days after which rows of `stage_timings` and `stream_minutes` are deleted.",
+    )
     keep_runs_days: int = Field(
-        default=30, ge=1, description="Dagster's finished runs with their event logs."
+        default=30,
+        ge=1,
+        description="Days after which Dagster's finished runs and their event logs are deleted. A "
+        "run with the last materialisation of a partition stays.",
     )
-    keep_failures_days: int = Field(default=90, ge=1, description="Of `failures`.")
+    keep_failures_days: int = Field(
+        default=90,
+        ge=1,
+        description="Days after which failures of events are deleted; a photo's failure stays with "
+        "its ad.",
+    )
     keep_superseded_days: float = Field(
         default=7.0,
         ge=0,
-        description="A release that was live before is scored along, and can be gone back to, for "
-        "so long; then its predictions go.",
+        description="Days for which the previous live release still scores new ads, so that a "
+        "rollback is possible; its predictions are deleted later.",
     )
     retry_unscored_minutes: float = Field(
-        default=15.0, gt=0, description="Between attempts at ads whose photos were out of reach."
+        default=15.0,
+        gt=0,
+        description="Minutes between attempts to score an ad whose photos were all unreachable.",
     )
     model_mode: Literal["auto", "eager", "traced", "compiled"] = Field(
-        default="traced", description="'auto' compiles where it can: faster, 15 to 60 s to start."
+        default="traced",
+        description="How PyTorch runs the model. 'auto' compiles where it can: faster, but 15 to "
+        "60 s more at start.",
     )
     rescore_automatically: bool = Field(
         default=True,
-        description="Score the catalogue with a release as soon as its gate has let it through.",
+        description="Request a re-score of the catalogue as soon as a release has passed its gate.",
     )
     rescore_window: str = Field(
         default="",
         pattern=r"^$|^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
-        description="When re-scores may start, UTC: 22:00-06:00. Empty: at any time. One that was "
-        "asked for by hand does not wait.",
+        description="Time of day (UTC) in which automatic re-scores may start, as 22:00-06:00. "
+        "Empty: at any time. A re-score that was requested by hand does not wait.",
     )
     rescore_rows_per_s: float = Field(
         default=0.0,
         ge=0,
-        description="Embeddings a second that a re-score reads at most; 0: as fast as it goes.",
+        description="The most embeddings that a re-score reads per second. 0: no limit.",
     )
     rescore_cron: str = Field(
-        default="0 1 * * *", description="When the live release is looked over for days it owes."
+        default="0 1 * * *",
+        description="Cron schedule (UTC) of the check for days that the live release has not "
+        "scored.",
     )
-    photo_threads: int = Field(default=6, ge=1, description="Checking, encoding and storing.")
+    photo_threads: int = Field(
+        default=6, ge=1, description="Threads that check, encode and store a session's photos."
+    )
     torch_threads: int = Field(
-        default=1, ge=0, description="Of a session's model; 0: one a core. One is best for latency."
+        default=1,
+        ge=0,
+        description="PyTorch's threads in a session; 0: one per core. One gives the best latency.",
     )
 
-    gateway_host: str = Field(default="127.0.0.1", description="The address it listens on.")
-    gateway_port: int = Field(default=8080, ge=0, le=65_535, description="0: any free one.")
+    gateway_host: str = Field(
+        default="127.0.0.1", description="Address that the gateway listens on."
+    )
+    gateway_port: int = Field(
+        default=8080,
+        ge=0,
+        le=65_535,
+        description="Port that the gateway listens on; 0: any free port.",
+    )
     gateway_url: str = Field(
-        default="", description="Where callers reach the gateway; clients and `publish` use it."
+        default="", description="The gateway's URL, for `lalafo publish` and other clients."
     )
-    gateway_key: str = Field(default="", repr=False, description="A client's API key.")
+    gateway_key: str = Field(
+        default="", repr=False, description="API key that `lalafo`'s client commands send."
+    )
     gateway_auth: Literal["keys", "off"] = Field(
-        default="keys", description="'off' only on loopback: whoever reaches it may do anything."
+        default="keys",
+        description="'keys': every request needs an API key. 'off': every request is allowed "
+        "everything; only valid on a loopback address.",
     )
-    gateway_workers: int = Field(default=1, ge=1, description="Processes that serve.")
-    gateway_connections: int = Field(default=8, ge=2, description="To PostgreSQL, of each process.")
+    gateway_workers: int = Field(
+        default=1, ge=1, description="Server processes; request limits count in each separately."
+    )
+    gateway_connections: int = Field(
+        default=8, ge=2, description="PostgreSQL connections in the pool of each server process."
+    )
     require_broker: bool = Field(
-        default=False, description="Answer 503 while Kafka is away, and accept nothing."
+        default=False,
+        description="While Kafka is unavailable, answer 503 and accept nothing, instead of keeping "
+        "events in the outbox.",
     )
     cors_origins: str = Field(
-        default="", description="Pages that may call, comma-separated; empty: none but our own."
+        default="",
+        description="Origins whose pages may call the API, comma-separated. Empty: only the "
+        "gateway's own page.",
     )
     dagster_url: str = Field(
-        default="", description="Where people reach Dagster's UI; answers link to its runs."
+        default="", description="URL of Dagster's UI for people; answers link to its runs."
     )
-    max_json_bytes: int = Field(default=1_000_000, ge=1_000, description="A body without uploads.")
+    max_json_bytes: int = Field(
+        default=1_000_000,
+        ge=1_000,
+        description="Bytes of a request body without uploads; a larger body is refused.",
+    )
     max_upload_bytes: int = Field(
-        default=100_000_000, ge=1, description="A body with uploads, all of it."
+        default=100_000_000,
+        ge=1,
+        description="Bytes of a request body with uploads, in total; a larger body is refused.",
     )
-    max_wait_s: float = Field(default=30.0, ge=0, description="The longest `?wait=`.")
-    requests_at_once: int = Field(default=64, ge=1, description="Of one key, in one process.")
+    max_wait_s: float = Field(
+        default=30.0,
+        ge=0,
+        description="The most seconds that `?wait=` waits for a result; a longer wait is cut.",
+    )
+    requests_at_once: int = Field(
+        default=64,
+        ge=1,
+        description="Concurrent requests of one API key, per server process; one more is answered "
+        "with 429.",
+    )
     keep_accepted_hours: float = Field(
-        default=24.0, gt=0, description="What was accepted, after it was scored; answers by key."
+        default=24.0,
+        gt=0,
+        description="Hours after which accepted events whose ads are scored, and answers stored "
+        "under idempotency keys, are deleted.",
     )
     keep_uploads_days: float = Field(
-        default=30.0, gt=0, description="Bytes sent by callers that became no stored photo."
+        default=30.0,
+        gt=0,
+        description="Days after which uploads that became no stored photo are deleted.",
     )
 
     training_photos: int = Field(
-        default=50_000, ge=1, description="The most photos in a training set."
+        default=50_000,
+        ge=1,
+        description="The most photos in a training set; labels by people come first.",
     )
     training_min_photos: int = Field(
-        default=5, ge=2, description="A label with fewer photos to train on is left out."
+        default=5, ge=2, description="A label with fewer training photos is left out."
     )
     gate_accuracy_margin: float = Field(
-        default=0.01, ge=0, description="A candidate's accuracy may be lower by so much."
+        default=0.01,
+        ge=0,
+        description="How far a candidate's accuracy may be below the live release's (0.01: one "
+        "percentage point).",
     )
     gate_recall_margin: float = Field(
-        default=0.10, ge=0, description="A category's recall may be lower by so much."
+        default=0.10,
+        ge=0,
+        description="How far a category's recall may be below the live release's.",
     )
     gate_calibration_margin: float = Field(
-        default=0.03, ge=0, description="The calibration error may be higher by so much."
+        default=0.03,
+        ge=0,
+        description="How far the calibration error may be above the live release's.",
     )
     gate_latency_factor: float = Field(
-        default=1.5, gt=0, description="A photo may take so many times as long."
+        default=1.5,
+        gt=0,
+        description="The largest ratio of a candidate's time per photo to the live release's.",
     )
     gate_memory_factor: float = Field(
-        default=2.0, gt=0, description="The weights may be so many times as large."
+        default=2.0,
+        gt=0,
+        description="The largest ratio of a candidate's weights, in memory, to the live release's.",
     )
     gate_min_photos: int = Field(
         default=20,
         ge=1,
-        description="Held-out photos that a category's recall is judged by, and a task at all.",
+        description="Held-out photos that a task needs, or the candidate fails its gate; the "
+        "recall of a category with fewer is not compared.",
     )
 
     @cached_property
     def resolved_store_url(self) -> str:
-        """The photo store's URL: the setting, else a folder under home."""
+        """The store's URL: the setting, else the folder `store` below `home`."""
         return self.store_url if self.store_url != "" else str(self.home.absolute() / "store")
 
     @cached_property
     def event_limits(self) -> EventLimits:
-        """How much an event may hold."""
+        """The limits of an event's content."""
         return EventLimits(
             max_photos=self.max_photos_per_ad,
             max_title_chars=self.max_title_chars,
@@ -208,7 +354,11 @@ class Settings(BaseSettings):
         )
 
     def require(self, field: str) -> str:
-        """The setting's text, or a ConfigurationError that names its variable."""
+        """The setting's text.
+
+        Raises:
+            ConfigurationError: it is empty; the message names the variable.
+        """
         value = str(getattr(self, field))
         if value == "":
             raise ConfigurationError(
@@ -219,12 +369,16 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the environment; raises ConfigurationError that names each wrong variable."""
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: a value is invalid; the message names each such variable.
+    """
     return changed_settings({})
 
 
 def changed_settings(changes: Mapping[str, object]) -> Settings:
-    """The environment's settings with some in their place; the same errors."""
+    """The environment's settings with some values replaced; raises as `load_settings` does."""
     try:
         return Settings(**dict(changes))  # type: ignore[arg-type] # pydantic validates them
     except ValidationError as error:

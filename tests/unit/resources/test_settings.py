@@ -1,4 +1,4 @@
-"""Settings: from the environment, whole or not at all, each fault named."""
+"""Settings are read from the environment; every invalid variable is named."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from ops.errors import ConfigurationError
 from resources.settings import changed_settings, load_settings
 
 
-def test_the_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is set later is seen by the next reading, not by an import."""
+def test_the_environment_is_read_at_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set later is seen by the next call; an import reads nothing."""
     monkeypatch.setenv("LALAFO_COMMIT_ADS", "7")
     assert load_settings().commit_ads == 7
     monkeypatch.setenv("LALAFO_COMMIT_ADS", "8")
@@ -19,14 +19,14 @@ def test_the_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> 
     [("DEVICE", "tpu"), ("EXECUTOR", "celery"), ("COMMIT_ADS", "0"), ("FETCH_TIMEOUT_S", "soon")],
 )
 def test_a_wrong_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says which variable, and what it holds."""
+    """The message has the variable and its value."""
     monkeypatch.setenv(f"LALAFO_{name}", value)
     with pytest.raises(ConfigurationError, match=f"LALAFO_{name}='{value}'"):
         load_settings()
 
 
 def test_an_override_wins_even_where_it_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An explicit 0 is a value, not the absence of one."""
+    """An explicit 0 is a value."""
     monkeypatch.setenv("LALAFO_TORCH_THREADS", "4")
     assert changed_settings({"torch_threads": 0}).torch_threads == 0
     with pytest.raises(ConfigurationError, match="LALAFO_DEVICE"):
