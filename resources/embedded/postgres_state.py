@@ -1,7 +1,7 @@
-"""What is found on disk of a PostgreSQL cluster: its version, its server, its socket, its settings.
+"""The state of a PostgreSQL cluster on disk: its version, running server, socket and settings.
 
-Decides where the socket goes, what `lalafo.conf` says, and when a pid file is a lie. Refuses to
-start or stop anything.
+Owns where the socket is, the content of `lalafo.conf`, and the check for stale pid files. Starts
+and stops nothing.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ _NO_PROCESS = 2**22 + 1  # above Linux's largest process id, and no process anyw
 _SMALL_SHM_BYTES = 512 * 2**20
 
 SETTINGS: Mapping[str, str] = {
-    "listen_addresses": "",  # the socket only: no port to be taken, no door to the network
+    "listen_addresses": "",  # the socket only: no port conflicts, no network access
     "port": str(PORT),
     "unix_socket_permissions": "0700",
-    "max_connections": "200",  # Dagster opens one for every query where it is not told otherwise
+    "max_connections": "200",  # Dagster by default opens a connection per query
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, str] = {
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",  # solid-state disks
-    "jit": "off",  # compiling costs more than our short queries take
+    "jit": "off",  # compiling costs more than these short queries take
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %d ",
@@ -48,28 +48,32 @@ SETTINGS: Mapping[str, str] = {
 
 
 class Postmaster(NamedTuple):
-    """A server that runs on the data folder."""
+    """A server that is running on the data folder."""
 
     pid: int
     socket_folder: Path
 
 
 def check_version(data: Path) -> bool:
-    """Whether a cluster is there; raises ConfigurationError where another version made it."""
+    """Whether there is a cluster.
+
+    Raises:
+        ConfigurationError: another version of PostgreSQL created it.
+    """
     version_file = data / "PG_VERSION"
     if not version_file.exists():
         return False
     version = version_file.read_text(encoding="ascii").strip()
     if version != MAJOR_VERSION:
         raise ConfigurationError(
-            f"{data} was made by PostgreSQL {version}, this is PostgreSQL {MAJOR_VERSION}. Move "
-            "that folder away to begin anew, or set another LALAFO_HOME."
+            f"{data} was created by PostgreSQL {version}, this is PostgreSQL {MAJOR_VERSION}. Move "
+            "that folder elsewhere to start with an empty database, or set another LALAFO_HOME."
         )
     return True
 
 
 def running_postmaster(data: Path) -> Postmaster | None:
-    """The server that runs on this folder, by its pid file and that process's command line."""
+    """The server running on this folder, by its pid file and that process's command line."""
     lines = _pid_lines(data)
     if len(lines) < 5:
         return None
@@ -81,17 +85,17 @@ def running_postmaster(data: Path) -> Postmaster | None:
 
 
 def forget_reused_pid(data: Path, sockets: Path) -> None:
-    """Mend what a killed server left, where its process id is a stranger's now.
+    """Repair a killed server's pid file and socket if another process has its id now.
 
-    PostgreSQL itself deals with a pid file whose process is gone, and would refuse to start on
-    one whose process lives. The id is replaced, not the file removed: PostgreSQL still looks
-    whether the old server's shared memory is in use, so two can never run on one folder.
+    PostgreSQL itself handles a pid file whose process has ended, but refuses to start if the
+    process exists. The id is replaced and the file stays: PostgreSQL then still checks whether the
+    old server's shared memory is in use, so two servers can never run on one folder.
     Call only when `running_postmaster` is None.
     """
     path = data / "postmaster.pid"
     lines = _pid_lines(data)
     if lines == []:
-        path.unlink(missing_ok=True)  # empty after a power cut: PostgreSQL would refuse it
+        path.unlink(missing_ok=True)  # empty after a power failure: PostgreSQL would refuse it
     elif psutil.pid_exists(int(lines[0])):
         path.write_text("\n".join([str(_NO_PROCESS), *lines[1:]]) + "\n", encoding="utf-8")
     for name in (_SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
@@ -99,10 +103,10 @@ def forget_reused_pid(data: Path, sockets: Path) -> None:
 
 
 def socket_folder(beside: Path) -> Path:
-    """Where the socket goes: `run` beside the data, or a short folder in /tmp.
+    """The folder of the socket: `run` beside the data, or a short folder in /tmp.
 
-    The short one is for paths that a socket address can't hold, and for characters that mean
-    something in a connection URL.
+    The short one is for paths that are too long for a socket address, or that contain characters
+    with a meaning in a connection URL.
     """
     folder = beside / "run"
     length = len(str(folder / _SOCKET_NAME).encode())
@@ -124,16 +128,16 @@ def settings_text(sockets: Path, overrides: Mapping[str, str]) -> str:
     lines = [
         f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()
     ]
-    return "\n".join(["# Written at every start; changes here are lost.", *lines, ""])
+    return "\n".join(["# Written at every start: changes are lost.", *lines, ""])
 
 
 def _shm_is_large() -> bool:
-    shm = Path("/dev/shm")  # noqa: S108  only its size is asked for
+    shm = Path("/dev/shm")  # noqa: S108  only its size is read
     return shm.exists() and shutil.disk_usage(shm).total >= _SMALL_SHM_BYTES
 
 
 def _pid_lines(data: Path) -> list[str]:
-    """The pid file's lines; [] where there is none or its first line is no process id."""
+    """The pid file's lines; [] if there is no file or its first line is not a process id."""
     try:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

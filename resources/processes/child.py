@@ -1,8 +1,8 @@
-"""Processes of ours and their life: each dies with its parent, stops in order, and leaves nothing.
+"""Starts and stops child processes, so that none outlives its parent.
 
-Decides how a child is started, stopped and found again after a kill -9. Refuses to know what the
-children do. Two nets hold it together: the kernel's parent-death signal for a direct child, and
-the mark `LALAFO_STACK=<home>` in every descendant's environment for whatever that misses.
+Owns how a child is started, stopped, and found again after a kill -9. Does not depend on what the
+children do. Two mechanisms work together: the kernel's parent-death signal for a direct child, and
+the mark `LALAFO_STACK=<home>` in every descendant's environment for what the signal misses.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ STACK_MARK = "LALAFO_STACK"
 """The environment variable that marks a process as part of the stack of one home."""
 
 GRACEFUL_STOP_S = 10.0
-_AFTER_LEADER_S = 2.0
-_LOOK_S = 0.01
+_DESCENDANTS_STOP_S = 2.0
+_POLL_S = 0.01
 _LAUNCHER = Path(__file__).with_name("run_with_parent.py")
 
 
 class ChildProcess:
-    """One child in a session of its own, with its output in a log file.
+    """A child process in its own process session (setsid), with its output in a log file.
 
-    It gets SIGTERM when the thread that started it ends, so start it from one that lives as long
-    as the child shall: in practice the main thread.
+    It gets SIGTERM when the thread that started it ends. So start it from a thread that lives as
+    long as the child should: in practice the main thread.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class ChildProcess:
         cwd: Path | None = None,
     ) -> None:
         """Args:
-        name: what messages call it.
-        home: LALAFO_HOME; marks the child and all that it starts.
-        log_file: gets the output, after what is there; its folder is made.
+        name: its name in messages.
+        home: LALAFO_HOME; marks the child and all its descendants.
+        log_file: the output is appended to it; its folder is created.
         env: added to this process's environment.
         """
         self.name = name
@@ -64,7 +64,7 @@ class ChildProcess:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status of the process last started; None while it runs."""
+        """The exit status of the process started last; None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def is_running(self) -> bool:
@@ -72,7 +72,7 @@ class ChildProcess:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the process; nothing happens where it runs already."""
+        """Start the process; does nothing if it is running."""
         if self.is_running():
             return
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -85,11 +85,14 @@ class ChildProcess:
                 stderr=subprocess.STDOUT,
                 env=self._env,
                 cwd=self._cwd,
-                start_new_session=True,  # Ctrl-C reaches us alone; we stop children in order
+                start_new_session=True,  # Ctrl-C reaches only the parent, which stops them in order
             )
 
     def stop(self, timeout_s: float = GRACEFUL_STOP_S) -> None:
-        """SIGTERM to the process, then to what it left behind, then SIGKILL; repeats do nothing."""
+        """Send SIGTERM to the process, then to its remaining descendants, then SIGKILL.
+
+        A repeated call does nothing.
+        """
         process, self._process = self._process, None
         if process is None:
             return
@@ -98,18 +101,18 @@ class ChildProcess:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout_s)
-        _end([p for p in family if _lives(p)], _AFTER_LEADER_S)
+        _end([p for p in family if _is_alive(p)], _DESCENDANTS_STOP_S)
         process.wait()
 
     def kill(self) -> None:
-        """SIGKILL to the process alone: what a crash looks like, for fault tests."""
+        """Send SIGKILL to the process alone, as a crash would; for fault tests."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
 
     def log_tail(self, lines: int = 5) -> str:
-        """The last lines of the log, for messages; "" where there is none."""
+        """The last lines of the log, for messages; "" if there is no log."""
         if not self.log_file.exists():
             return ""
         text = self.log_file.read_text(encoding="utf-8", errors="replace")
@@ -117,23 +120,25 @@ class ChildProcess:
 
 
 def mark_of(home: Path) -> str:
-    """The value of the mark for a home, the same for every spelling of its path."""
+    """The mark's value for a home; the same for every spelling of its path."""
     return str(home.resolve())
 
 
 def end_leftovers(home: Path, timeout_s: float = 5.0) -> list[str]:
-    """End what an earlier stack on this home left running, and return their command lines.
+    """End the processes that an earlier stack on this home left running.
 
-    Only processes that carry this home's mark, never this one or its ancestors. PostgreSQL is
-    started without the mark: it is adopted or stopped cleanly, never killed. Call it under
-    `hold_home`, or it ends the children of a stack that is alive.
+    Ends only processes that carry this home's mark, never this process or its ancestors.
+    PostgreSQL is started without the mark: it is adopted or stopped cleanly, never killed. Call it
+    only while holding `hold_home`, or it ends the children of a running stack.
+
+    Returns: the command lines of the ended processes.
     """
     spared = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
     mark = mark_of(home)
     found: list[psutil.Process] = []
     names: list[str] = []
     for process in psutil.process_iter():
-        # Gone meanwhile, a zombie, or another user's: not ours to end.
+        # It has ended meanwhile, is a zombie, or belongs to another user: skip it.
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid not in spared and process.environ().get(STACK_MARK) == mark:
                 names.append(" ".join(process.cmdline()))
@@ -144,10 +149,10 @@ def end_leftovers(home: Path, timeout_s: float = 5.0) -> list[str]:
 
 @contextlib.contextmanager
 def hold_home(home: Path) -> Iterator[None]:
-    """Hold the home for one stack; the kernel lets go of it when this process ends, however.
+    """Lock the home for one stack; the kernel releases the lock when this process ends.
 
     Raises:
-        ConfigurationError: another process holds it, or the folder can't be written.
+        ConfigurationError: another process has the lock, or the folder can't be written.
     """
     path = home / "stack.lock"
     try:
@@ -155,7 +160,7 @@ def hold_home(home: Path) -> Iterator[None]:
         lock = path.open("a+", encoding="ascii")
     except OSError as error:
         raise ConfigurationError(
-            f"LALAFO_HOME={home} can't be written ({error.strerror}). Set another one."
+            f"LALAFO_HOME={home} can't be written ({error.strerror}). Set another LALAFO_HOME."
         ) from error
     with lock:
         try:
@@ -174,14 +179,14 @@ def hold_home(home: Path) -> Iterator[None]:
 
 
 def _family_of(leader: subprocess.Popen[bytes], mark: str) -> list[psutil.Process]:
-    """The process while it runs, its descendants, and what else of its group carries the mark."""
+    """The process and its descendants while it runs, and marked processes of its group."""
     family = []
     if leader.poll() is None:
         process = psutil.Process(leader.pid)
         family = [process, *process.children(recursive=True)]
     known = {p.pid for p in family}
     for process in psutil.process_iter():
-        # The mark is asked for too: an ended leader's id may name a stranger's group by now.
+        # Check the mark too: an ended leader's id may have been reused for another group.
         with contextlib.suppress(psutil.Error, OSError):
             if (
                 process.pid not in known
@@ -193,7 +198,7 @@ def _family_of(leader: subprocess.Popen[bytes], mark: str) -> list[psutil.Proces
 
 
 def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:
-    """SIGTERM to all at once, SIGKILL to those that remain; psutil guards against reused ids."""
+    """Send SIGTERM to all, then SIGKILL to those that remain; psutil detects reused ids."""
     remaining = list(processes)
     for send in (psutil.Process.terminate, psutil.Process.kill):
         for process in remaining:
@@ -201,12 +206,12 @@ def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:
                 send(process)
         deadline = time.monotonic() + timeout_s
         while remaining != [] and time.monotonic() < deadline:
-            remaining = [process for process in remaining if _lives(process)]
-            time.sleep(_LOOK_S if remaining != [] else 0)
+            remaining = [process for process in remaining if _is_alive(process)]
+            time.sleep(_POLL_S if remaining != [] else 0)
 
 
-def _lives(process: psutil.Process) -> bool:
-    """Whether it still runs; a zombie does not, however late its parent asks for its status."""
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether the process still runs; a zombie counts as ended."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,8 +1,8 @@
 """Run a command that ends with its parent: `python run_with_parent.py PARENT_PID -- COMMAND …`.
 
-Decides one thing: SIGTERM when the parent ends, however it ended. The request survives exec, so
-it holds for commands that are not ours. It stands alone (no import of ours) to start in 15 ms,
-and replaces `preexec_fn`, which is unsafe in a process that has threads.
+The command gets SIGTERM when the parent ends, for whatever reason. The kernel keeps the request
+across exec, so it works for any program. This file imports only the standard library, to start in
+15 ms, and replaces `preexec_fn`, which is unsafe in a process with threads.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(argv: list[str]) -> None:
-    """Ask for the signal, then become the command."""
+    """Request the parent-death signal, then exec the command."""
     parent, separator, *command = argv
     if separator != "--" or command == []:
         sys.exit("usage: run_with_parent.py PARENT_PID -- COMMAND …")
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(parent):
             sys.exit(0)  # the parent ended before the request was made
-    os.execvp(command[0], command)  # noqa: S606  the starter's own command line
+    os.execvp(command[0], command)  # noqa: S606  the parent's own command line
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The embedded servers and the life of processes: what starts, is found again, and is ended."""
+"""The embedded servers and child processes: start, adoption, stop and cleanup."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true in time: for what the kernel or another process does by itself."""
+    """Wait until a condition holds that the kernel or another process brings about."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
@@ -35,11 +35,11 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def gone(pid: int) -> bool:
+def ended(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def ask(server: EmbeddedPostgres, statement: str, database: str = "lalafo") -> str:
+def query(server: EmbeddedPostgres, statement: str, database: str = "lalafo") -> str:
     with psycopg.connect(**connect_args(server.url(database))) as connection:
         row = connection.execute(statement).fetchone()
     assert row is not None
@@ -51,7 +51,7 @@ def ask(server: EmbeddedPostgres, statement: str, database: str = "lalafo") -> s
 
 @pytest.fixture
 def server(home: Path) -> Iterator[EmbeddedPostgres]:
-    """A server of the test's own, for what must not happen to the shared one."""
+    """A server for one test, for faults that must not happen to the shared one."""
     server = EmbeddedPostgres(home, overrides=QUICK)
     server.start()
     yield server
@@ -59,27 +59,27 @@ def server(home: Path) -> Iterator[EmbeddedPostgres]:
 
 
 def test_both_databases_answer_through_their_urls(postgres: EmbeddedPostgres) -> None:
-    """Ours by psycopg 3 with pgvector, Dagster's by psycopg 2."""
-    ours, theirs = sa.create_engine(postgres.url()), sa.create_engine(postgres.dagster_url())
-    with ours.connect() as connection:
+    """The tables' database by psycopg 3 with pgvector, Dagster's by psycopg 2."""
+    lalafo, dagster = sa.create_engine(postgres.url()), sa.create_engine(postgres.dagster_url())
+    with lalafo.connect() as connection:
         distance = connection.scalar(sa.text("SELECT '[1,0]'::halfvec <=> '[0,1]'::halfvec"))
-    with theirs.connect() as connection:
+    with dagster.connect() as connection:
         name = connection.scalar(sa.text("SELECT current_database()"))
-    ours.dispose()
-    theirs.dispose()
+    lalafo.dispose()
+    dagster.dispose()
     assert (distance, name) == (1.0, "dagster")
-    assert (ours.dialect.driver, theirs.dialect.driver) == ("psycopg", "psycopg2")
+    assert (lalafo.dialect.driver, dagster.dialect.driver) == ("psycopg", "psycopg2")
 
 
 def test_a_commit_is_durable_and_nothing_listens_on_the_network(home: Path) -> None:
     server = EmbeddedPostgres(home)  # as the product starts it, without a test's overrides
     server.start()
-    shown = {
-        name: ask(server, f"SHOW {name}")
+    settings = {
+        name: query(server, f"SHOW {name}")
         for name in ("fsync", "synchronous_commit", "max_connections", "listen_addresses")
     }
     server.stop()
-    assert shown == {
+    assert settings == {
         "fsync": "on",
         "synchronous_commit": "on",
         "max_connections": "200",
@@ -94,60 +94,60 @@ def test_a_database_of_a_test_is_fresh(postgres: EmbeddedPostgres, database_url:
 
 
 def test_a_running_server_is_adopted_by_the_next_start(server: EmbeddedPostgres) -> None:
-    """What a killed stack left running is found again, with its data, and can be stopped."""
+    """A server that a killed stack left running is adopted with its data, and can be stopped."""
     pid = server.pid
-    found = EmbeddedPostgres(server.log_file.parent.parent, overrides=QUICK)
-    found.start()
-    assert found.pid == pid
-    assert ask(found, "SELECT 1") == "1"
-    found.stop()
+    adopted = EmbeddedPostgres(server.log_file.parent.parent, overrides=QUICK)
+    adopted.start()
+    assert adopted.pid == pid
+    assert query(adopted, "SELECT 1") == "1"
+    adopted.stop()
     assert server.pid is None
-    found.stop()  # a repeated stop does nothing
+    adopted.stop()  # a repeated stop does nothing
 
 
 def test_committed_rows_survive_a_killed_server(server: EmbeddedPostgres) -> None:
-    """kill -9 leaves a pid file, a socket and orphans; the next start recovers from them."""
+    """kill -9 leaves a pid file, a socket and backends; the next start recovers."""
     with psycopg.connect(**connect_args(server.url()), autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 42 AS n")
+        connection.execute("CREATE TABLE numbers AS SELECT 42 AS n")
     pid = server.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: gone(pid))
+    assert eventually(lambda: ended(pid))
     server.start()
-    assert ask(server, "SELECT n FROM kept") == "42"
+    assert query(server, "SELECT n FROM numbers") == "42"
 
 
-def test_a_pid_file_whose_process_id_is_a_strangers_is_mended(server: EmbeddedPostgres) -> None:
-    """After a container's restart the dead server's id is soon another process's."""
+def test_a_pid_file_with_a_reused_process_id_is_repaired(server: EmbeddedPostgres) -> None:
+    """After a container's restart another process may soon have the dead server's id."""
     server.stop()
     data = server.log_file.parent / "data"
     (data / "postmaster.pid").write_text(f"{os.getppid()}\n{data}\n1\n5432\n/nowhere\n\n1 1\n")
     (server.log_file.parent / "run" / ".s.PGSQL.5432.lock").write_text(f"{os.getppid()}\n")
     assert server.pid is None
     server.start()
-    assert ask(server, "SELECT 1") == "1"
+    assert query(server, "SELECT 1") == "1"
 
 
-def test_an_empty_pid_file_is_mended(server: EmbeddedPostgres) -> None:
+def test_an_empty_pid_file_is_repaired(server: EmbeddedPostgres) -> None:
     server.stop()
     (server.log_file.parent / "data" / "postmaster.pid").write_text("")
     server.start()
-    assert ask(server, "SELECT 1") == "1"
+    assert query(server, "SELECT 1") == "1"
 
 
-def test_a_cluster_that_was_half_made_is_made_anew(home: Path) -> None:
-    half_made = home / "postgres" / "data.new"
-    half_made.mkdir(parents=True)
-    (half_made / "PG_VERSION").write_text("18\n")
+def test_a_partial_cluster_is_created_again(home: Path) -> None:
+    partial = home / "postgres" / "data.new"
+    partial.mkdir(parents=True)
+    (partial / "PG_VERSION").write_text("18\n")
     server = EmbeddedPostgres(home, overrides=QUICK)
     server.start()
-    assert ask(server, "SELECT 1") == "1"
+    assert query(server, "SELECT 1") == "1"
     server.stop()
 
 
 @pytest.mark.parametrize("name", ["deep/" * 30 + "home", "a b'c%d", "co,mma:colon"])
 def test_a_home_of_any_name_works(home: Path, name: str) -> None:
-    """Too deep for a socket's address, or with characters that mean something in a URL."""
+    """Too deep for a socket's address, or with characters that have a meaning in a URL."""
     server = EmbeddedPostgres(home / name, overrides=QUICK)
     server.start()
     for url in server.exports().values():
@@ -161,7 +161,7 @@ def test_a_home_of_any_name_works(home: Path, name: str) -> None:
         shutil.rmtree(sockets)
 
 
-def test_data_of_another_version_is_refused_with_the_mend(home: Path) -> None:
+def test_data_of_another_version_is_refused_with_the_remedy(home: Path) -> None:
     data = home / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("16\n")
@@ -169,15 +169,15 @@ def test_data_of_another_version_is_refused_with_the_mend(home: Path) -> None:
         EmbeddedPostgres(home).start()
 
 
-def test_a_home_that_is_no_folder_is_told_in_one_line(home: Path) -> None:
+def test_a_home_that_is_not_a_folder_is_reported_in_one_line(home: Path) -> None:
     (home / "file").write_text("")
     with pytest.raises(ConfigurationError, match="LALAFO_HOME") as message:
         EmbeddedPostgres(home / "file").start()
     assert "\n" not in str(message.value)
 
 
-def test_postgresqls_own_refusal_is_told_in_one_line(home: Path) -> None:
-    """Its reason and its log, not a traceback of pg_ctl."""
+def test_postgresqls_start_error_is_reported_in_one_line(home: Path) -> None:
+    """The message has its reason and its log, not a traceback of pg_ctl."""
     server = EmbeddedPostgres(home, overrides={"shared_buffers": "plenty"})
     with pytest.raises(ConfigurationError, match="shared_buffers") as message:
         server.start()
@@ -221,9 +221,9 @@ def test_the_broker_ends_with_a_killed_parent(tmp_path: Path) -> None:
     with _python(script) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert not gone(pid)
+        assert not ended(pid)
         parent.kill()
-        assert eventually(lambda: gone(pid))
+        assert eventually(lambda: ended(pid))
 
 
 # Processes --------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("arguments", [[], ["own-session"]])
-def test_a_stop_ends_the_stubborn_and_all_that_they_started(
+def test_a_stop_ends_a_process_that_ignores_sigterm_and_its_descendants(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     child = ChildProcess(
@@ -263,13 +263,13 @@ def test_a_stop_ends_the_stubborn_and_all_that_they_started(
     pid, grandchild = child.pid, int(child.log_tail())
     assert pid is not None
     child.stop(timeout_s=0.1)
-    assert gone(pid)
-    assert eventually(lambda: gone(grandchild))
+    assert ended(pid)
+    assert eventually(lambda: ended(grandchild))
     assert not child.is_running()
     child.stop()  # a repeated stop does nothing
 
 
-def test_a_child_that_cannot_start_is_seen_as_ended(tmp_path: Path) -> None:
+def test_a_child_that_cannot_start_is_reported_as_ended(tmp_path: Path) -> None:
     child = ChildProcess("nothing", ["/no/such/program"], home=tmp_path, log_file=tmp_path / "log")
     child.start()
     assert eventually(lambda: not child.is_running())
@@ -278,27 +278,27 @@ def test_a_child_that_cannot_start_is_seen_as_ended(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_home_are_ended_and_nothing_else(tmp_path: Path) -> None:
-    """The mark decides: another home's processes and unmarked ones live on."""
-    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    """By the mark: processes of another home, and unmarked ones, keep running."""
+    home, other = tmp_path / "home", tmp_path / "other"
     wait = "print(flush=True); input()"
     with (
-        _python(wait, **{STACK_MARK: mark_of(ours)}) as leftover,
-        _python(wait, **{STACK_MARK: mark_of(theirs)}) as stranger,
+        _python(wait, **{STACK_MARK: mark_of(home)}) as leftover,
+        _python(wait, **{STACK_MARK: mark_of(other)}) as stranger,
         _python(wait) as unmarked,
     ):
         for process in (leftover, stranger, unmarked):
             assert process.stdout is not None
             process.stdout.readline()
-        ended = end_leftovers(ours)
-        assert len(ended) == 1
-        assert gone(leftover.pid)
-        assert not gone(stranger.pid)
-        assert not gone(unmarked.pid)
-        assert end_leftovers(ours) == []
+        leftovers = end_leftovers(home)
+        assert len(leftovers) == 1
+        assert ended(leftover.pid)
+        assert not ended(stranger.pid)
+        assert not ended(unmarked.pid)
+        assert end_leftovers(home) == []
 
 
-def test_a_process_that_looks_for_leftovers_spares_itself_and_its_ancestors(tmp_path: Path) -> None:
-    """A marked process may look too: `lalafo` started by a stack's child."""
+def test_end_leftovers_spares_the_process_itself_and_its_ancestors(tmp_path: Path) -> None:
+    """A marked process may call it too: `lalafo` started by a stack's child."""
     script = f"""
         import subprocess, sys
         from pathlib import Path
@@ -308,8 +308,8 @@ def test_a_process_that_looks_for_leftovers_spares_itself_and_its_ancestors(tmp_
         print(subprocess.run([sys.executable, "-c", inner], capture_output=True, text=True).stdout)
     """
     with _python(script, **{STACK_MARK: mark_of(tmp_path)}) as process:
-        said, _ = process.communicate(timeout=PATIENCE_S)
-    assert said.strip() == "0"
+        output, _ = process.communicate(timeout=PATIENCE_S)
+    assert output.strip() == "0"
     assert process.returncode == 0
 
 
@@ -321,5 +321,5 @@ def test_one_stack_at_a_time_holds_a_home(tmp_path: Path) -> None:
         hold_home(home),
     ):
         pass
-    with hold_home(home):  # let go of, it can be had again
+    with hold_home(home):  # once released, it can be locked again
         pass
