@@ -1,7 +1,7 @@
-"""Bytes by name, in a folder of this machine or on any fsspec file system.
+"""Object storage, bytes by name: in a local folder or on any fsspec file system.
 
-Decides atomicity, durability, and who wins where one deletes what another puts. Refuses to know
-what names and bytes mean.
+Owns atomicity, durability, and the outcome when a `delete` and a `put` of one object race. Does
+not depend on what names and bytes mean.
 """
 
 import contextlib
@@ -18,33 +18,38 @@ from typing import Any, BinaryIO, Protocol
 from ops.errors import ConfigurationError
 
 RENEWED_AFTER_S = 300.0
-"""A `put` of what is there renews its time where that is older: a hot object costs no write."""
+"""A `put` of an existing object renews its modification time only if that is older than this many
+seconds, so that a frequently used object costs no write."""
 
 COPY_BYTES = 2**20
-"""At once in memory, of an object that is put from a file."""
+"""The most bytes in memory at once, of an object that is put from a file."""
 
 _SETTLED_S = 60.0
-"""A file whose name is older than this is on disk: kernels write back within half of it."""
+"""A file whose directory entry is older than this many seconds is on disk: kernels write back
+within half of it."""
 
 
 class Objects(Protocol):
-    """Bytes by name. `read` raises FileNotFoundError where there is none; `put` leaves the bytes
-    of an object of the same name and size alone, but not its time."""
+    """Bytes by name.
+
+    `read` raises FileNotFoundError if there is no such object. `put` does not rewrite an object of
+    the same name and size, but may renew its modification time.
+    """
 
     def size(self, name: str) -> int | None:
-        """Bytes; None where there is none."""
+        """Its size in bytes; None if there is no such object."""
 
     def read(self, name: str) -> bytes: ...
 
     def put(self, name: str, data: bytes) -> None: ...
 
     def put_file(self, name: str, file: BinaryIO, size: int) -> None:
-        """As `put`, the first `size` bytes of a file that is read from its start."""
+        """As `put`, with the first `size` bytes of a file, read from its start."""
 
     def url(self, name: str) -> str: ...
 
     def delete(self, name: str, untouched_s: float) -> bool:
-        """Whether it is gone; False where it was put within `untouched_s`."""
+        """Whether it is deleted; False if it was put within the last `untouched_s` seconds."""
 
     def remove_unfinished(
         self, kinds: Iterable[str], older_than_s: float, *, part: int, of: int
@@ -52,9 +57,10 @@ class Objects(Protocol):
 
 
 class LocalFolder:
-    """A folder on this machine: whole files only, and on disk when `put` returns.
+    """A local folder: files appear whole, and are on disk when `put` returns.
 
-    Not through fsspec, whose local files know neither fsync nor a rename within their own folder.
+    Does not use fsspec, whose local file system has neither fsync nor a rename within the target's
+    folder.
     """
 
     def __init__(self, root: str, *, fsync: bool) -> None:
@@ -63,11 +69,11 @@ class LocalFolder:
         self._numbers = count()
 
     def size(self, name: str) -> int | None:
-        present = self._stat(name)
-        return None if present is None else present.st_size
+        status = self._stat(name)
+        return None if status is None else status.st_size
 
     def read(self, name: str) -> bytes:
-        with open(f"{self._root}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 - the hot path: no Path
+        with open(f"{self._root}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 - the hot path: a Path costs time
             return file.read()
 
     def put(self, name: str, data: bytes) -> None:
@@ -78,35 +84,35 @@ class LocalFolder:
 
     def _put(self, name: str, size: int, fill: Callable[[Any], None]) -> None:
         path = Path(self._root, name)
-        present = self._stat(name)
-        if present is None or present.st_size != size or not self._renew(path, present):
+        status = self._stat(name)
+        if status is None or status.st_size != size or not self._renew(path, status):
             self._make_folder(path.parent)
             self._write(path, fill)
-        elif time.time() - present.st_ctime > _SETTLED_S:
+        elif time.time() - status.st_ctime > _SETTLED_S:
             return
-        self._sync_folder(path.parent)  # also where another writer has not come to it yet
+        self._sync_folder(path.parent)  # also if another writer has not synced it yet
 
     def url(self, name: str) -> str:
         return f"file://{self._root}/{name}"
 
     def delete(self, name: str, untouched_s: float) -> bool:
         path = Path(self._root, name)
-        present = self._stat(name)
-        if present is None:
+        status = self._stat(name)
+        if status is None:
             return True
-        if time.time() - present.st_mtime < untouched_s:
+        if time.time() - status.st_mtime < untouched_s:
             return False
-        # Out of the way first: whoever puts it from here on finds none and writes it anew, and
-        # whoever renewed it since the look has left its mark on what we hold.
-        going = self._hidden(path)
+        # Rename it first. A `put` from here on finds no object and writes a new one; a `put` that
+        # renewed it after the check above has changed the time of the renamed file.
+        hidden = self._hidden(path)
         try:
-            path.rename(going)
+            path.rename(hidden)
         except FileNotFoundError:
             return True
-        if time.time() - going.stat().st_mtime < untouched_s:
-            going.replace(path)
+        if time.time() - hidden.stat().st_mtime < untouched_s:
+            hidden.replace(path)
             return False
-        going.unlink(missing_ok=True)
+        hidden.unlink(missing_ok=True)
         return True
 
     def remove_unfinished(
@@ -123,14 +129,14 @@ class LocalFolder:
                             removed += 1
         return removed
 
-    def _renew(self, path: Path, present: os.stat_result) -> bool:
-        """Let a `delete` see that it was put again; False where one has just taken it away.
+    def _renew(self, path: Path, status: os.stat_result) -> bool:
+        """Renew the file's time for a concurrent `delete`; False if one has just renamed the file.
 
-        The look that follows the mark is what counts: a `delete` may have taken the file away and
-        looked at its time between the kernel's finding it for us and marking it. What is in its
-        place afterwards, whoever takes it, is seen to be young.
+        The check after the renewal is the one that counts: between the kernel's lookup of the path and the change
+        of the time, a `delete` may have renamed the file and read its old time. If a file is at
+        the path after the renewal with a recent time, every later `delete` sees that time.
         """
-        if time.time() - present.st_mtime < RENEWED_AFTER_S:
+        if time.time() - status.st_mtime < RENEWED_AFTER_S:
             return True
         try:
             os.utime(path)
@@ -139,7 +145,7 @@ class LocalFolder:
             return False
 
     def _hidden(self, path: Path) -> Path:
-        """A name beside it for this writer alone: two at one photo must not share a file."""
+        """A hidden name beside it, unique to this writer, so that two writers share no file."""
         writer = f"{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
         return path.with_name(f".{path.stem}.{writer}")
 
@@ -163,7 +169,7 @@ class LocalFolder:
             raise
 
     def _make_folder(self, folder: Path) -> None:
-        """Make the folder and sync the entry of every new one, or a crash could take them all."""
+        """Create the folder and sync each new directory entry, or a crash could lose them all."""
         if folder.is_dir():
             return
         self._make_folder(folder.parent)
@@ -181,8 +187,11 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """Any other fsspec file system. Object stores write whole objects; elsewhere `put`'s look at
-    the size and `get`'s at the digest catch a torn one."""
+    """Any other fsspec file system.
+
+    Object stores write whole objects. Elsewhere a partial object is detected by `put`, by its
+    size, and by the reader, by its digest.
+    """
 
     def __init__(self, filesystem: Any, root: str) -> None:
         self._filesystem = filesystem
@@ -199,13 +208,13 @@ class RemoteFolder:
 
     def put(self, name: str, data: bytes) -> None:
         if not self._is_recent(name, len(data)):
-            with self._root_there():
+            with self._require_root():
                 self._filesystem.pipe_file(f"{self._root}/{name}", data)
 
     def put_file(self, name: str, file: BinaryIO, size: int) -> None:
         if self._is_recent(name, size):
             return
-        with self._root_there(), self._filesystem.open(f"{self._root}/{name}", "wb") as to:
+        with self._require_root(), self._filesystem.open(f"{self._root}/{name}", "wb") as to:
             _copy(file, to, size)
 
     def url(self, name: str) -> str:
@@ -229,31 +238,31 @@ class RemoteFolder:
         return self.size(name) == size and self._age_s(name) < RENEWED_AFTER_S
 
     @contextlib.contextmanager
-    def _root_there(self) -> Iterator[None]:
+    def _require_root(self) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
-            # Not made here: fsspec would make a bucket, with nobody's settings for it.
+            # Not created here: fsspec would create a bucket with default settings.
             raise ConfigurationError(f"LALAFO_STORE_URL: {self._root} does not exist") from error
 
     def _age_s(self, name: str) -> float:
-        """Seconds since it was written; infinite where it is gone or the store keeps no time."""
+        """Seconds since it was written; infinite if it is missing or the store records no time."""
         try:
             written: datetime = self._filesystem.modified(f"{self._root}/{name}")
         except (FileNotFoundError, NotImplementedError):
             return math.inf
-        known = written.replace(tzinfo=UTC) if written.tzinfo is None else written
-        return (datetime.now(UTC) - known).total_seconds()
+        utc = written.replace(tzinfo=UTC) if written.tzinfo is None else written
+        return (datetime.now(UTC) - utc).total_seconds()
 
 
 def _write_all(file: Any, data: bytes) -> None:
     rest = memoryview(data)
-    while rest:  # an unbuffered write may take less than it was given
+    while rest:  # an unbuffered write may write fewer bytes than given
         rest = rest[file.write(rest) :]
 
 
 def _copy(file: BinaryIO, to: Any, size: int) -> None:
-    """The first bytes of a file to another, never more than COPY_BYTES in memory."""
+    """Copy the first `size` bytes of a file, with at most COPY_BYTES in memory."""
     file.seek(0)
     while size > 0 and (data := file.read(min(COPY_BYTES, size))):
         _write_all(to, data)

@@ -1,8 +1,11 @@
-"""Where renditions and thumbnails are kept: content-addressed, <store>/<kind>/ab/cd/<sha256>.jpg.
-And uploads, the bytes that callers sent, as they came: without an ending, whatever they show.
+"""The photo store: content-addressed renditions, thumbnails and uploads.
 
-Decides layout, atomicity and durability; refuses to know what the bytes show. What `put` returned
-for is on disk, so that a row in PostgreSQL can name it; what `get` returns is what was put.
+Renditions and thumbnails are at <store>/<kind>/ab/cd/<sha256>.jpg. Uploads, the unchanged bytes
+that callers sent, have no file extension, whatever their format.
+
+Owns layout, atomicity and durability. Does not depend on what the bytes show. When `put` returns,
+the object is on disk, so that a row in PostgreSQL can refer to it; `get` returns the bytes that
+were put.
 """
 
 import contextlib
@@ -32,25 +35,26 @@ _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 class PhotoStore:
     """Objects by the SHA-256 of their bytes, in a local folder or at an fsspec URL.
 
-    Safe to use from many threads and processes at once: equal names mean equal bytes.
+    Safe for concurrent use by threads and processes: equal names mean equal bytes.
 
     Args:
         store_url: a folder, or a URL such as `s3://bucket/prefix`.
-        fsync: in a local folder, have `put` wait for the disk. Only tests turn it off.
+        fsync: in a local folder, `put` waits for the disk. Only tests turn it off.
 
-    Raises ConfigurationError if the URL's protocol is unknown or its package is missing.
+    Raises:
+        ConfigurationError: the URL's protocol is unknown, or its package is not installed.
     """
 
     def __init__(self, store_url: str, *, fsync: bool = True) -> None:
-        self._objects = _opened(store_url, fsync=fsync)
+        self._objects = _open_objects(store_url, fsync=fsync)
 
     def put(self, kind: Kind, sha256: bytes, data: bytes) -> None:
-        """Store the object; at once if one of this name and size is there.
+        """Store the object; returns at once if one of this name and size exists.
 
         Raises:
             StoredObjectError: `data` has another SHA-256; nothing is stored.
-            RetryableError: the store is away or full.
-            ConfigurationError: the store may not be written.
+            RetryableError: the store is unavailable or full.
+            ConfigurationError: access to the store was denied.
         """
         if new_sha256(data).digest() != sha256:
             raise StoredObjectError(
@@ -61,16 +65,18 @@ class PhotoStore:
             self._objects.put(name, data)
 
     def put_file(self, kind: Kind, sha256: bytes, file: BinaryIO) -> int:
-        """As `put`, from an open file, which is never held whole in memory; how many bytes.
+        """As `put`, from an open file, without reading all of it into memory.
 
-        The file is read twice: to be judged by its SHA-256, and to be copied.
+        The file is read twice: to verify its SHA-256, and to copy it.
+
+        Returns: its size in bytes.
         """
-        found, size = new_sha256(), 0
+        actual, size = new_sha256(), 0
         file.seek(0)
         while data := file.read(COPY_BYTES):
-            found.update(data)
+            actual.update(data)
             size += len(data)
-        if found.digest() != sha256:
+        if actual.digest() != sha256:
             raise StoredObjectError(
                 f"{size} bytes to be stored as {kind} {sha256.hex()} have another SHA-256"
             )
@@ -84,8 +90,8 @@ class PhotoStore:
 
         Raises:
             StoredObjectError: it is missing, or its bytes are not those that were put.
-            RetryableError: the store is away.
-            ConfigurationError: the store may not be read.
+            RetryableError: the store is unavailable.
+            ConfigurationError: access to the store was denied.
         """
         url = self.url(kind, sha256)
         with _storage_errors(url):
@@ -98,57 +104,59 @@ class PhotoStore:
         return data
 
     def delete(self, kind: Kind, sha256: bytes, *, unless_put_within_s: float = 0.0) -> bool:
-        """Delete the object; at once if there is none.
+        """Delete the object; does nothing if there is none.
 
-        Somebody may have put it again and be about to name it in a row: `put` renews an object's
-        time, and this leaves young ones alone. In a local folder that holds however the two
-        interleave, though it may be missing for an instant; elsewhere a put between this call's
-        look and its deletion is lost.
+        Another process may have put it again and be about to commit a row that refers to it: `put`
+        renews an object's time, and this call leaves recent objects alone. In a local folder this
+        holds for every interleaving, though the object may be missing for an instant. Elsewhere a
+        put between this call's check and its deletion is lost.
 
         Args:
-            unless_put_within_s: leave it where it was put, first or again, within so long. Take
-                well over RENEWED_AFTER_S.
+            unless_put_within_s: keep the object if it was put, for the first time or again, within
+                so many seconds. Choose well over RENEWED_AFTER_S.
 
-        Returns: whether it is gone.
+        Returns: whether it is deleted.
 
         Raises:
-            RetryableError: the store is away.
-            ConfigurationError: the store may not be written.
+            RetryableError: the store is unavailable.
+            ConfigurationError: access to the store was denied.
         """
         with _storage_errors(self.url(kind, sha256)):
             return self._objects.delete(_name(kind, sha256), unless_put_within_s)
 
     def remove_unfinished(self, older_than_s: float, *, part: int = 0, of: int = 1) -> int:
-        """Remove what a killed `put` or `delete` left behind in a local folder; how many files.
+        """Remove the temporary files that a killed `put` or `delete` left in a local folder.
 
-        Elsewhere there is nothing of the kind, and nothing is done.
+        Other stores have none, and nothing is done.
 
         Args:
-            older_than_s: younger ones may be at work.
-            part: which of `of` equal parts of the store to look through, from 0 on: the walk
-                reads every folder.
+            older_than_s: minimum age in seconds; newer files may be in use.
+            part: which of `of` equal parts of the store to scan, from 0 on; a scan reads every
+                folder of its part.
+
+        Returns: the number of removed files.
         """
         with _storage_errors(self._objects.url("")):
             return self._objects.remove_unfinished(get_args(Kind), older_than_s, part=part, of=of)
 
     def exists(self, kind: Kind, sha256: bytes) -> bool:
-        """Whether an object of this name is stored; its bytes are not looked at."""
+        """Whether an object of this name is stored; its bytes are not read."""
         return self.size(kind, sha256) is not None
 
     def size(self, kind: Kind, sha256: bytes) -> int | None:
-        """How many bytes the object has, None where there is none; they are not looked at."""
+        """The object's size in bytes, None if there is none; its bytes are not read."""
         with _storage_errors(self.url(kind, sha256)):
             return self._objects.size(_name(kind, sha256))
 
     def url(self, kind: Kind, sha256: bytes) -> str:
-        """The object's fsspec URL, stored or not; file:///… for a local folder."""
+        """The object's fsspec URL, whether or not it is stored; file:///… for a local folder."""
         return self._objects.url(_name(kind, sha256))
 
 
-def _opened(store_url: str, *, fsync: bool) -> Objects:
+def _open_objects(store_url: str, *, fsync: bool) -> Objects:
     if "://" not in store_url and "::" not in store_url:
         return LocalFolder(str(Path(store_url).expanduser().absolute()), fsync=fsync)
-    import fsspec  # here, since a gateway with a folder starts without it
+    import fsspec  # imported here: a gateway with a local folder starts faster without it
 
     try:
         filesystem, root = fsspec.core.url_to_fs(store_url, use_listings_cache=False)
@@ -161,15 +169,15 @@ def _opened(store_url: str, *, fsync: bool) -> Objects:
 
 def _name(kind: Kind, sha256: bytes) -> str:
     if len(sha256) != 32:
-        raise StoredObjectError(f"a SHA-256 has 32 bytes, {len(sha256)} came")
+        raise StoredObjectError(f"a SHA-256 has 32 bytes, got {len(sha256)}")
     digest = sha256.hex()
-    ending = "" if kind == "uploads" else ".jpg"
-    return f"{kind}/{digest[:2]}/{digest[2:4]}/{digest}{ending}"
+    suffix = "" if kind == "uploads" else ".jpg"
+    return f"{kind}/{digest[:2]}/{digest[2:4]}/{digest}{suffix}"
 
 
 @contextlib.contextmanager
 def _storage_errors(url: str) -> Iterator[None]:
-    """Translate what file systems raise into our tree."""
+    """Raise the errors of file systems as LalafoErrors."""
     try:
         yield
     except LalafoError:
@@ -181,8 +189,8 @@ def _storage_errors(url: str) -> Iterator[None]:
             raise ConfigurationError(
                 f"{_SETTING}: access to {url} was denied ({error.strerror or error})"
             ) from error
-        raise RetryableError(f"{_SETTING}: the store is away or full ({error})") from error
-    except Exception as error:  # each backend has errors of its own: botocore, aiohttp, gcsfs …
+        raise RetryableError(f"{_SETTING}: the store is unavailable or full ({error})") from error
+    except Exception as error:  # each backend raises its own errors: botocore, aiohttp, gcsfs …
         raise RetryableError(
-            f"{_SETTING}: the store is away ({type(error).__name__}: {error})"
+            f"{_SETTING}: the store is unavailable ({type(error).__name__}: {error})"
         ) from error

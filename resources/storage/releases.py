@@ -1,12 +1,11 @@
-"""Where releases are kept: <store_url>/releases/<digest>/, through fsspec, written once.
+"""The store of releases: <store_url>/releases/<digest>/, through fsspec, written once.
 
-    manifest.json           written last: a folder without it is no release
-    backbone.safetensors    as the manifest's SHA-256 says
-    heads.safetensors       as the manifest's SHA-256 says
+    manifest.json           written last: a folder without it is not a release
+    backbone.safetensors    verified by the SHA-256 in the manifest
+    heads.safetensors       verified by the SHA-256 in the manifest
 
-Decides layout and verification; refuses to know what a release means (ops/models/release.py). No
-byte is used before its digest is checked, no name from inside a file becomes a path, no pickle is
-read.
+Owns layout and verification; `ops/models/release.py` defines the content. No byte is used before
+its digest is checked, no name from inside a file becomes a path, and no pickle is read.
 """
 
 import contextlib
@@ -49,7 +48,7 @@ class ReleaseStore:
         self._root = f"{root.rstrip('/')}/releases"
 
     def save(self, release: Release) -> Manifest:
-        """Write a release and return its manifest; the same digest again writes nothing.
+        """Write a release and return its manifest; writes nothing if it is stored already.
 
         Raises:
             ConfigurationError: the weights are not those that the manifest's digests name.
@@ -62,7 +61,7 @@ class ReleaseStore:
         }
         for name, data in files.items():
             if sha256_hex(data) != manifest.files[name]:
-                raise ConfigurationError(f"{manifest.name}: {name} is not what its manifest names.")
+                raise ConfigurationError(f"{manifest.name}: {name} does not match its manifest.")
         try:
             self._fs.makedirs(self._folder(manifest.digest), exist_ok=True)
             for name, data in files.items():
@@ -73,10 +72,11 @@ class ReleaseStore:
         return manifest
 
     def load(self, digest: str) -> Release:
-        """Read a release, every file verified by SHA-256 before a byte of it is used.
+        """Read a release; every file is verified by SHA-256 before a byte of it is used.
 
         Raises:
-            ConfigurationError: there is none, or a file is missing, cut, altered or not ours.
+            ConfigurationError: there is no such release, or a file is missing, truncated, altered
+                or of another format.
             RetryableError: the store can't be read.
         """
         manifest = self.manifest(digest)
@@ -97,7 +97,7 @@ class ReleaseStore:
         return Manifest.from_json(self._read(digest, MANIFEST_FILE, digest))
 
     def list(self) -> tuple[str, ...]:
-        """The digests of all complete releases, sorted; empty where nothing was ever saved.
+        """The digests of all complete releases, sorted; empty if none was ever saved.
 
         Raises:
             RetryableError: the store can't be read.
@@ -114,7 +114,7 @@ class ReleaseStore:
 
     def _folder(self, digest: str) -> str:
         if SHA256_HEX.fullmatch(digest) is None:
-            raise ConfigurationError(f"{digest[:80]!r} is no release digest (64 hex digits).")
+            raise ConfigurationError(f"{digest[:80]!r} is not a release digest (64 hex digits).")
         return f"{self._root}/{digest}"
 
     def _read(self, digest: str, name: str, sha256: str) -> bytes:
@@ -141,12 +141,12 @@ class ReleaseStore:
         return data
 
     def _write_once(self, digest: str, name: str, data: bytes) -> None:
-        """Write under another name, then move: a reader sees the whole file or none."""
+        """Write to a temporary name, then move: a reader sees the whole file or none."""
         path = f"{self._folder(digest)}/{name}"
         with contextlib.suppress(FileNotFoundError):
             if self._fs.cat_file(path) == data:
                 return
-            _log.warning("a damaged release file is written again", digest=digest, name=name)
+            _log.warning("release.damaged_file_rewritten", digest=digest, name=name)
         unfinished = f"{path}.{secrets.token_hex(8)}.tmp"
         try:
             self._fs.pipe_file(unfinished, data)

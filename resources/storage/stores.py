@@ -1,4 +1,4 @@
-"""The stores that one URL holds."""
+"""The stores below one URL: photos, releases and training sets."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,7 +10,7 @@ from resources.storage.training_sets import TrainingStore
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where photos, releases and training sets are."""
+    """The stores of photos, releases and training sets."""
 
     photos: PhotoStore
     releases: ReleaseStore
@@ -18,5 +18,5 @@ class Stores:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """All at one URL, as LALAFO_STORE_URL names it."""
+        """All stores at one URL, such as LALAFO_STORE_URL."""
         return cls(PhotoStore(url), ReleaseStore(url), TrainingStore(url))

@@ -1,6 +1,6 @@
-"""Where training sets are kept: <store_url>/training/<digest>.jsonl, content-addressed.
+"""The store of training sets: content-addressed, at <store_url>/training/<digest>.jsonl.
 
-Decides layout and verification; what a set means is `ops/training/dataset.py`'s.
+Owns layout and verification; `ops/training/dataset.py` defines the content.
 """
 
 import fsspec
@@ -24,13 +24,13 @@ class TrainingStore:
             LocalFolder(root, fsync=True) if local else RemoteFolder(filesystem, root)
         )
 
-    def save(self, made: TrainingSet) -> str:
-        """Keep a set and return its digest; again is a no-op.
+    def save(self, training_set: TrainingSet) -> str:
+        """Store a set and return its digest; does nothing if it is stored already.
 
         Raises:
             RetryableError: the store can't be written.
         """
-        data = made.to_bytes()
+        data = training_set.to_bytes()
         digest = digest_of(data)
         try:
             self._objects.put(_name(digest), data)
@@ -39,33 +39,33 @@ class TrainingStore:
         return digest
 
     def load(self, digest: str) -> TrainingSet:
-        """Read a set, its bytes verified before they are used.
+        """Read a set; its bytes are verified before they are used.
 
         Raises:
-            ConfigurationError: there is none of that digest, or it was altered.
+            ConfigurationError: there is no set of that digest, or it was altered.
             RetryableError: the store can't be read.
         """
         try:
             data = self._objects.read(_name(digest))
         except FileNotFoundError as error:
             raise ConfigurationError(
-                f"Training set {digest[:12]} is not in the store ({self.url(digest)}): freeze one "
-                "by `lalafo train`, or by the asset `training_set`."
+                f"Training set {digest[:12]} is not in the store ({self.url(digest)}). Create one "
+                "with `lalafo train`, or with the asset `training_set`."
             ) from error
         except OSError as error:
             raise RetryableError(f"The training set can't be read: {error}") from error
         if digest_of(data) != digest:
             raise ConfigurationError(
-                f"Training set {digest[:12]} is damaged or altered: its SHA-256 is another."
+                f"Training set {digest[:12]} is damaged or altered: its SHA-256 does not match."
             )
         return TrainingSet.from_bytes(data)
 
     def url(self, digest: str) -> str:
-        """Where it is, or would be."""
+        """The set's URL, whether or not it is stored."""
         return self._objects.url(_name(digest))
 
 
 def _name(digest: str) -> str:
     if SHA256_HEX.fullmatch(digest) is None:
-        raise ConfigurationError(f"{digest[:80]!r} is no digest (64 hex digits).")
+        raise ConfigurationError(f"{digest[:80]!r} is not a digest (64 hex digits).")
     return f"training/{digest}.jsonl"

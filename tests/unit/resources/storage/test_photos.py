@@ -1,4 +1,4 @@
-"""The photo store's contract, on a local folder and on another fsspec file system alike."""
+"""The photo store's contract, on a local folder and on another fsspec file system."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def store(store_url: str) -> PhotoStore:
 
 
 def read_behind(store: PhotoStore, name: bytes) -> bytes:
-    """The object by its URL, past the store."""
+    """Read the object by its URL, without the store."""
     with fsspec.open(store.url("renditions", name), "rb") as file:
         return bytes(file.read())
 
@@ -50,7 +50,7 @@ def write_behind(store: PhotoStore, name: bytes, data: bytes) -> None:
 
 
 def test_what_is_put_can_be_got(store: PhotoStore) -> None:
-    """Same bytes, from another store object at the same place too."""
+    """`get` returns the same bytes, and they are at the object's URL."""
     assert not store.exists("renditions", NAME)
     store.put("renditions", NAME, DATA)
     assert store.exists("renditions", NAME)
@@ -83,14 +83,14 @@ def test_an_empty_object_is_an_object(store: PhotoStore) -> None:
 def test_putting_again_writes_nothing(store: PhotoStore, store_url: str) -> None:
     """The stored bytes stay untouched, so a hot object costs no write."""
     store.put("renditions", NAME, DATA)
-    spoilt = b"!" + DATA[1:]
-    write_behind(store, NAME, spoilt)
+    corrupt = b"!" + DATA[1:]
+    write_behind(store, NAME, corrupt)
     store.put("renditions", NAME, DATA)
-    assert read_behind(store, NAME) == spoilt
+    assert read_behind(store, NAME) == corrupt
 
 
-def test_a_torn_object_is_put_again(store: PhotoStore) -> None:
-    """A shorter object than it must be is no object."""
+def test_a_truncated_object_is_put_again(store: PhotoStore) -> None:
+    """An object of another size is replaced."""
     store.put("renditions", NAME, DATA)
     write_behind(store, NAME, DATA[:100])
     store.put("renditions", NAME, DATA)
@@ -98,7 +98,7 @@ def test_a_torn_object_is_put_again(store: PhotoStore) -> None:
 
 
 def test_data_of_another_digest_is_refused(store: PhotoStore) -> None:
-    """Nothing is stored under a name that is not its own."""
+    """Nothing is stored under a name that is not the data's digest."""
     with pytest.raises(StoredObjectError, match="another SHA-256"):
         store.put("renditions", NAME, DATA + b".")
     assert not store.exists("renditions", NAME)
@@ -106,19 +106,19 @@ def test_data_of_another_digest_is_refused(store: PhotoStore) -> None:
 
 @pytest.mark.parametrize("name", [b"", NAME[:31], NAME.hex().encode()])
 def test_a_name_is_32_bytes(store: PhotoStore, name: bytes) -> None:
-    """Not hex, not cut: and so never a path of somebody's making."""
+    """Neither hex nor truncated: so a name can never be a path from outside."""
     with pytest.raises(StoredObjectError):
         store.get("renditions", name)
 
 
 def test_a_missing_object_is_named(store: PhotoStore) -> None:
-    """The message says which."""
+    """The message has its name."""
     with pytest.raises(StoredObjectError, match=rf"{NAME.hex()}.* is missing"):
         store.get("renditions", NAME)
 
 
 @pytest.mark.parametrize("damage", [b"", DATA[:-1], b"!" + DATA[1:], DATA + b"."])
-def test_a_damaged_object_is_never_handed_out(store: PhotoStore, damage: bytes) -> None:
+def test_a_damaged_object_is_never_returned(store: PhotoStore, damage: bytes) -> None:
     """The message names it and says what to do."""
     store.put("renditions", NAME, DATA)
     write_behind(store, NAME, damage)
@@ -127,7 +127,7 @@ def test_a_damaged_object_is_never_handed_out(store: PhotoStore, damage: bytes) 
 
 
 def test_many_threads_put_the_same_objects(store: PhotoStore) -> None:
-    """Everything is there and whole, nothing unfinished lies about."""
+    """All objects are stored completely, and no temporary file is left."""
     objects = {sha256(bytes([n]) * 5000).digest(): bytes([n]) * 5000 for n in range(20)}
     threads = [
         threading.Thread(
@@ -145,18 +145,18 @@ def test_many_threads_put_the_same_objects(store: PhotoStore) -> None:
 
 
 def make_older(store: PhotoStore, name: bytes, by_s: float) -> None:
-    """As if the object had been written earlier."""
+    """Set the object's time to an earlier one."""
     url = store.url("renditions", name)
     if url.startswith("file://"):
         path = Path(url.removeprefix("file://"))
         os.utime(path, (time.time() - by_s,) * 2)
     else:
-        held = fsspec.filesystem("memory").store[url.removeprefix("memory://")]
-        held.modified -= timedelta(seconds=by_s)
+        stored = fsspec.filesystem("memory").store[url.removeprefix("memory://")]
+        stored.modified -= timedelta(seconds=by_s)
 
 
-def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: PhotoStore) -> None:
-    """Only this object; and it can be put anew."""
+def test_an_object_can_be_deleted_repeatedly(store: PhotoStore) -> None:
+    """Only this object is deleted; and it can be put again."""
     other = sha256(b"other").digest()
     store.put("renditions", NAME, DATA)
     store.put("thumbnails", NAME, DATA)
@@ -169,8 +169,8 @@ def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: PhotoStore) -> 
     assert store.get("renditions", NAME) == DATA
 
 
-def test_what_was_put_of_late_is_left(store: PhotoStore) -> None:
-    """A young object stays, an old one goes, and one that was put again is young."""
+def test_a_recent_object_is_not_deleted(store: PhotoStore) -> None:
+    """A recent object stays, an old one is deleted; a `put` makes an object recent again."""
     store.put("renditions", NAME, DATA)
     assert not store.delete("renditions", NAME, unless_put_within_s=3600)
     make_older(store, NAME, 4000)
@@ -183,7 +183,7 @@ def test_what_was_put_of_late_is_left(store: PhotoStore) -> None:
 
 
 def test_a_hot_object_is_not_renewed_at_every_put(store: PhotoStore) -> None:
-    """Its time moves only where it is older than RENEWED_AFTER_S."""
+    """Its time changes only if it is older than RENEWED_AFTER_S."""
     store.put("renditions", NAME, DATA)
     make_older(store, NAME, RENEWED_AFTER_S - 100)
     store.put("renditions", NAME, DATA)
@@ -191,7 +191,7 @@ def test_a_hot_object_is_not_renewed_at_every_put(store: PhotoStore) -> None:
 
 
 def test_a_put_that_meets_a_delete_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Renewed between the delete's look and its hand: the object stays where it was."""
+    """Renewed between the delete's check and its rename: the object stays."""
     store = PhotoStore(str(tmp_path), fsync=False)
     store.put("renditions", NAME, DATA)
     make_older(store, NAME, 4000)
@@ -209,7 +209,7 @@ def test_a_put_that_meets_a_delete_wins(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def put_old_one(store: PhotoStore, folder: Path) -> None:
-    """An old object in the place of whatever is there: no clock goes back under a `delete`."""
+    """Replace the object by an old one in one step, so that its time never decreases in place."""
     old = folder / "old"
     old.write_bytes(DATA)
     os.utime(old, (time.time() - 4000,) * 2)
@@ -217,7 +217,7 @@ def put_old_one(store: PhotoStore, folder: Path) -> None:
 
 
 def test_puts_and_deletes_side_by_side_leave_the_object_whole(tmp_path: Path) -> None:
-    """After any put that returned, no delete with a guard has taken the object away."""
+    """After a put has returned, no delete with a minimum age removes the object."""
     store = PhotoStore(str(tmp_path), fsync=False)
     stop = threading.Event()
 
@@ -231,12 +231,12 @@ def test_puts_and_deletes_side_by_side_leave_the_object_whole(tmp_path: Path) ->
     lost = 0
     for _ in range(300):
         store.put("renditions", NAME, DATA)
-        put_old_one(store, tmp_path)  # now a delete may take it
+        put_old_one(store, tmp_path)  # now a delete may rename it
         store.put("renditions", NAME, DATA)
-        # A delete that comes too late holds it for an instant, until it has put it back.
+        # A delete that is too late has renamed it for an instant, until it renames it back.
         deadline = time.monotonic() + 10
         while not (found := store.exists("renditions", NAME)) and time.monotonic() < deadline:
-            stop.wait(0.001)  # lets the one that holds it have its turn
+            stop.wait(0.001)  # lets that thread run
         lost += not found
     stop.set()
     for thread in deleters:
@@ -245,37 +245,37 @@ def test_puts_and_deletes_side_by_side_leave_the_object_whole(tmp_path: Path) ->
     assert store.get("renditions", NAME) == DATA
 
 
-def test_what_a_killed_put_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
-    """Hidden files of the store's own folders alone; the young ones are at work."""
+def test_files_of_a_killed_put_are_removed_once_they_are_old(tmp_path: Path) -> None:
+    """Only hidden files in the store's own folders; recent ones may be in use."""
     store = PhotoStore(str(tmp_path), fsync=False)
     store.put("renditions", NAME, DATA)
     folder = Path(store.url("renditions", NAME).removeprefix("file://")).parent
-    old, young = folder / ".aa.1-2-3", folder / ".bb.1-2-3"
-    for path in (old, young, tmp_path / ".theirs"):
+    old, recent = folder / ".aa.1-2-3", folder / ".bb.1-2-3"
+    for path in (old, recent, tmp_path / ".other"):
         path.write_bytes(b"torn")
-    for path in (old, tmp_path / ".theirs"):
+    for path in (old, tmp_path / ".other"):
         os.utime(path, (time.time() - 7200,) * 2)
     others = [n for n in range(4) if n != NAME[0] % 4]
     assert [store.remove_unfinished(3600, part=part, of=4) for part in others] == [0, 0, 0]
     assert store.remove_unfinished(3600, part=NAME[0] % 4, of=4) == 1
     assert store.remove_unfinished(3600) == 0
-    assert not old.exists() and young.exists() and (tmp_path / ".theirs").exists()
+    assert not old.exists() and recent.exists() and (tmp_path / ".other").exists()
     assert store.get("renditions", NAME) == DATA
 
 
-def test_other_stores_have_nothing_unfinished() -> None:
+def test_other_stores_have_no_temporary_files() -> None:
     """Object stores write whole objects."""
     assert PhotoStore("memory://unfinished/store").remove_unfinished(0) == 0
 
 
 def test_an_unknown_protocol_fails_at_start() -> None:
-    """The setting is named."""
+    """The error names the setting."""
     with pytest.raises(ConfigurationError, match="LALAFO_STORE_URL"):
         PhotoStore("nope://bucket")
 
 
 class BrokenFilesystem:
-    """A file system that answers everything with one error."""
+    """A file system that raises one error in every call."""
 
     protocol = "broken"
 
@@ -301,33 +301,33 @@ class BrokenFilesystem:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ConnectionRefusedError("away"), RetryableError),
+        (ConnectionRefusedError("refused"), RetryableError),
         (TimeoutError("slow"), RetryableError),
-        (RuntimeError("a backend's own"), RetryableError),
+        (RuntimeError("a backend's own error"), RetryableError),
         (PermissionError("Forbidden"), ConfigurationError),
     ],
 )
-def test_storage_away_is_told_from_storage_denied(
+def test_unavailable_storage_is_distinguished_from_denied_access(
     monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception]
 ) -> None:
-    """Away: try again. Denied: a person must act. Each names the setting."""
-    answer: Any = (BrokenFilesystem(error), "bucket")
-    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda *_, **__: answer)
+    """Unavailable: try again. Denied: a person must act. Both errors name the setting."""
+    opened: Any = (BrokenFilesystem(error), "bucket")
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda *_, **__: opened)
     store = PhotoStore("broken://bucket")
-    for ask in (
+    for call in (
         lambda: store.put("renditions", NAME, DATA),
         lambda: store.get("renditions", NAME),
         lambda: store.exists("renditions", NAME),
         lambda: store.delete("renditions", NAME),
     ):
         with pytest.raises(expected, match="LALAFO_STORE_URL"):
-            ask()
+            call()
 
 
-def test_a_missing_bucket_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person must make it, with that person's settings."""
-    answer: Any = (BrokenFilesystem(FileNotFoundError("NoSuchBucket")), "bucket")
-    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda *_, **__: answer)
+def test_a_missing_bucket_is_not_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person must create it, with the right settings."""
+    opened: Any = (BrokenFilesystem(FileNotFoundError("NoSuchBucket")), "bucket")
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda *_, **__: opened)
     with pytest.raises(ConfigurationError, match="does not exist"):
         PhotoStore("broken://bucket").put("renditions", NAME, DATA)
 
@@ -340,8 +340,8 @@ def test_a_file_in_the_folders_place_is_a_wrong_setting(tmp_path: Path) -> None:
         store.put("renditions", NAME, DATA)
 
 
-def test_a_full_disk_leaves_no_rest(tmp_path: Path) -> None:
-    """A write that fails is retryable and leaves neither the object nor its unfinished file."""
+def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
+    """A failed write is retryable, and leaves neither the object nor a temporary file."""
     code = """
 import resource, signal, sys
 from hashlib import sha256
@@ -356,17 +356,17 @@ except RetryableError as error:
     print("retryable")
 """
     root = Path(photos.__file__).parents[2]
-    message = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True
     )
-    assert message.stdout.strip() == "retryable", message.stderr
+    assert done.stdout.strip() == "retryable", done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_put_returns_when_file_and_folders_are_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Synced: the file before it gets its name, then each folder that gained an entry."""
+    """Synced: the file before it is renamed, and each folder that has a new entry."""
     synced: list[str] = []
     real = os.fsync
 
@@ -390,8 +390,8 @@ def test_put_returns_when_file_and_folders_are_on_disk(
     assert synced == []
 
 
-def test_a_file_is_put_as_its_bytes_would_be(store: PhotoStore, tmp_path: Path) -> None:
-    """An upload: verified, there under its SHA-256, without an ending, and put twice at no cost."""
+def test_a_file_is_put_like_its_bytes(store: PhotoStore, tmp_path: Path) -> None:
+    """An upload is verified, stored under its SHA-256 without an extension, and can be repeated."""
     large = DATA * 300
     name = sha256(large).digest()
     (tmp_path / "sent").write_bytes(large)

@@ -1,4 +1,4 @@
-"""A release is written once, and read only if every byte of it is what its digest says."""
+"""A release is written once, and read only if every byte matches its digest."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def test_saved_release_is_read_back(tmp_path, kind):
 
 
 def test_same_release_again_writes_nothing(store, tmp_path):
-    """Saving twice leaves the files as they were, and nothing unfinished."""
+    """Saving twice leaves the files unchanged, and no temporary files."""
     digest = store.save(a_release()).digest
     before = {p.name: p.stat().st_mtime_ns for p in folder(tmp_path, digest).iterdir()}
     store.save(a_release())
@@ -54,7 +54,7 @@ def test_same_release_again_writes_nothing(store, tmp_path):
 
 
 def test_half_written_release_does_not_exist(store, tmp_path):
-    """Without its manifest, written last, a folder is no release; saving again completes it."""
+    """Without the manifest, written last, a folder is no release; saving again completes it."""
     digest = store.save(a_release()).digest
     (folder(tmp_path, digest) / "manifest.json").unlink()
     assert store.list() == ()
@@ -65,9 +65,9 @@ def test_half_written_release_does_not_exist(store, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "backbone.safetensors", "heads.safetensors"])
-@pytest.mark.parametrize("harm", ["flip", "cut", "empty", "pickle", "swap"])
+@pytest.mark.parametrize("harm", ["bit", "cut", "empty", "pickle", "swap"])
 def test_harmed_file_is_refused(store, tmp_path, name, harm):
-    """One bit, one byte, another format or another release's file: nothing of it is used."""
+    """A changed bit, a missing byte, another format, another release's file: all are refused."""
     digest = store.save(a_release()).digest
     changed = {"backbone_state": {"conv.weight": np.zeros((2, 3), np.float32)}}
     other = store.save(a_release(heads={"category": a_head(seed=9)}, **changed)).digest
@@ -75,7 +75,7 @@ def test_harmed_file_is_refused(store, tmp_path, name, harm):
     data = path.read_bytes()
     path.write_bytes(
         {
-            "flip": data[:-3] + bytes([data[-3] ^ 1]) + data[-2:],
+            "bit": data[:-3] + bytes([data[-3] ^ 1]) + data[-2:],
             "cut": data[:-1],
             "empty": b"",
             "pickle": pickle.dumps({"weight": 1}),
@@ -84,12 +84,12 @@ def test_harmed_file_is_refused(store, tmp_path, name, harm):
     )
     with pytest.raises(ConfigurationError, match="damaged or altered"):
         store.load(digest)
-    store.save(a_release())  # the way back that the message names
+    store.save(a_release())  # the repair that the message names
     assert store.load(digest).manifest.digest == digest
 
 
 def test_oversized_file_is_refused_unread(store, tmp_path):
-    """A manifest of gigabytes is refused by its size."""
+    """A manifest of gigabytes is refused by its size, before it is read."""
     digest = store.save(a_release()).digest
     with (folder(tmp_path, digest) / "manifest.json").open("r+b") as file:
         file.truncate(2**30)
@@ -100,12 +100,12 @@ def test_oversized_file_is_refused_unread(store, tmp_path):
 @pytest.mark.parametrize("digest", ["", "abc", "../" * 21 + "x", "A" * 64, "0" * 63 + "/"])
 def test_odd_digest_never_becomes_a_path(store, digest):
     """Only 64 hexadecimal digits are looked up."""
-    with pytest.raises(ConfigurationError, match="no release digest"):
+    with pytest.raises(ConfigurationError, match="not a release digest"):
         store.load(digest)
 
 
 def test_unknown_release_and_foreign_folders(store, tmp_path):
-    """A digest that is not there is named as such; other folders are not listed."""
+    """An unknown digest is reported as missing; other folders are not listed."""
     digest = store.save(a_release()).digest
     foreign = tmp_path / "store" / "releases" / "notes"
     foreign.mkdir()
@@ -131,12 +131,12 @@ def test_weights_other_than_the_manifests_are_not_saved(store):
     """A release whose arrays were changed after it was named is refused."""
     release = a_release()
     state = {**release.backbone_state, "conv.weight": np.zeros((2, 3), np.float32)}
-    with pytest.raises(ConfigurationError, match="not what its manifest names"):
+    with pytest.raises(ConfigurationError, match="does not match its manifest"):
         store.save(Release(release.manifest, state, release.heads))
 
 
 def test_bad_store_url():
-    """A protocol nobody knows names the setting."""
+    """The error for an unknown protocol names the setting."""
     with pytest.raises(ConfigurationError, match="LALAFO_STORE_URL"):
         ReleaseStore("nosuch://bucket")
 
