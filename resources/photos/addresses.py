@@ -1,7 +1,8 @@
-"""Which addresses a photo may be fetched from: the public internet, and nothing behind our walls.
+"""Restricts photo fetches to addresses of the public internet (protection against SSRF).
 
-Decides by the very address that a connection is about to be made to, so a name that is looked up
-again, an odd spelling or a redirect can't lead elsewhere; refuses to know URLs and HTTP.
+Checks the very address that a connection is about to be made to, so that a changed DNS answer, an
+unusual spelling or a redirect can't lead into the internal network. Does not depend on URLs and
+HTTP.
 """
 
 import ipaddress
@@ -13,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Written out, because what `is_global` says differs between Python's patch releases.
+# Listed explicitly, because `is_global` differs between Python's patch releases.
 _REFUSED_IPV4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
@@ -41,24 +42,24 @@ _REFUSED_IPV6 = tuple(
     for network in (
         "2001::/23",  # protocol assignments, Teredo, benchmarks, ORCHID
         "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4: an IPv4 address inside, perhaps a private one
+        "2002::/16",  # 6to4: contains an IPv4 address, perhaps a private one
         "3fff::/20",  # documentation
     )
 )
 
 
 class AddressRefusedError(OSError):
-    """The address is not one to fetch from. Names no address: the text may reach a seller."""
+    """The address is not public. The text has no address, since it may reach a seller."""
 
     def __init__(self) -> None:
         super().__init__("leads to an address that is not public")
 
 
 def is_public(address: str) -> bool:
-    """Whether an address, as a socket would be given it, is on the public internet.
+    """Whether an address, in the form that a socket takes, is on the public internet.
 
-    Everything outside 2000::/3 is refused for IPv6, and so are IPv4-mapped and NAT64 addresses;
-    an address with a zone, or spelled in a way that `ipaddress` does not know, is refused too.
+    For IPv6 everything outside 2000::/3 is refused, IPv4-mapped and NAT64 addresses included. An
+    address with a zone, or in a spelling that `ipaddress` does not parse, is refused too.
     """
     try:
         parsed = ipaddress.ip_address(address)
@@ -72,24 +73,24 @@ def is_public(address: str) -> bool:
 
 
 class AddressGuard:
-    """Lets connections be made to judged addresses only, by two gates of aiohttp's connector.
+    """Allows connections to checked addresses only, with two hooks of aiohttp's connector.
 
     Args:
-        allows: judges an address; tests say what counts as public.
+        allows: whether an address is allowed; tests replace it.
     """
 
     def __init__(self, allows: Callable[[str], bool] = is_public) -> None:
         self.allows = allows
 
     def resolver(self, inner: AbstractResolver) -> AbstractResolver:
-        """A resolver that refuses a name with any address that is not allowed."""
+        """A resolver that refuses a name if any of its addresses is not allowed."""
         return _GuardedResolver(inner, self.allows)
 
     def open_socket(self, address: tuple[Any, ...]) -> socket.socket:
         """A socket for one address tuple of `getaddrinfo`; raises AddressRefusedError.
 
-        The last gate: aiohttp asks it before every connection, with the very address that it then
-        connects to, also where a URL holds an address and no resolver is asked.
+        The second check: aiohttp calls this before every connection, with the very address that
+        it connects to, also if the URL contains an address and no name is resolved.
         """
         family, kind, protocol, _, target = address
         if not self.allows(str(target[0])):
@@ -98,7 +99,7 @@ class AddressGuard:
 
 
 class _GuardedResolver(AbstractResolver):
-    """The first gate: says no for the whole name, before any of its addresses is tried."""
+    """The first check: refuses the whole name before any of its addresses is tried."""
 
     def __init__(self, inner: AbstractResolver, allows: Callable[[str], bool]) -> None:
         self._inner = inner

@@ -1,12 +1,12 @@
-"""Photos by URL: bytes within the limits, or the reason why there are none.
+"""Fetches photos by URL: their bytes within the limits, or the reason of the failure.
 
-Decides what may be asked of whom, for how long and how often; refuses to know pixels and storage.
-URLs are checked by `resources.photo_urls`, addresses by `resources.photo_addresses`.
+Owns time limits, redirects and retries. Does not depend on image decoding and storage. URLs are
+checked by `resources.photos.urls`, addresses by `resources.photos.addresses`.
 
-    `timeout_s` covers everything: look-up, every redirect, every attempt, the last byte
-    redirects are followed by hand and checked like the first URL
-    tried again, with jittered back-off, only where that can help: lost connections, 5xx, 408,
-    425, 429; `Retry-After` counts, and one that exceeds the time left ends the attempts
+    `timeout_s` covers everything: DNS lookup, all redirects, all attempts, up to the last byte
+    redirects are followed here, and each is checked like the first URL
+    retried, with jittered back-off, only where that can help: lost connections, 5xx, 408, 425,
+    429; `Retry-After` is added to the wait, and one beyond the time left ends the attempts
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from yarl import URL
 from ops.errors import BadInputError, Reason
 from ops.photos.formats import sniff
 from resources.photos.addresses import AddressGuard
-from resources.photos.fetch_errors import PassingError, failure_of, status_failure
+from resources.photos.fetch_errors import TemporaryFetchError, failure_of, status_failure
 from resources.photos.urls import checked_url, host_of
 from resources.settings import Settings
 
@@ -38,28 +38,28 @@ _BINARY = bytes(code for code in range(32) if code not in _TEXT_CONTROLS)
 _HEADERS = {
     "User-Agent": "lalafo-vision",
     "Accept": "image/avif,image/webp,image/png,image/jpeg,image/gif,*/*;q=0.5",
-    "Accept-Encoding": "identity",  # photos are compressed already; a coded body may be a bomb
+    "Accept-Encoding": "identity",  # photos are compressed already; a compressed body may be a bomb
 }
 
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """What one fetch may take."""
+    """The limits of one fetch."""
 
-    timeout_s: float  # from the first byte sent to the last received, all attempts in
+    timeout_s: float  # for one photo, with all redirects and attempts
     max_bytes: int  # of one photo
     max_redirects: int
     attempts: int
-    connections: int  # fetches at once; the others wait, and their time does not run
-    allow_private: bool = False  # private, loopback and link-local addresses too
+    connections: int  # fetches at once; further ones wait, outside their time limit
+    allow_private: bool = False  # also private, loopback and link-local addresses
 
 
 class PhotoFetcher:
     """Fetches photos over pooled connections; an async context manager, bound to one event loop.
 
     Args:
-        resolver: looks names up; by default the system's, in threads.
-        guard: judges addresses, unless the limits allow private ones.
+        resolver: resolves host names; by default the system's resolver, in threads.
+        guard: checks addresses, unless the limits allow private ones.
         sleep: waits between attempts.
         jitter: uniform in [0, 1); scales each wait.
     """
@@ -83,7 +83,7 @@ class PhotoFetcher:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """A fetcher under the limits of LALAFO_FETCH_… and LALAFO_MAX_PHOTO_BYTES."""
+        """A fetcher with the limits of LALAFO_FETCH_… and LALAFO_MAX_PHOTO_BYTES."""
         return cls(
             FetchLimits(
                 timeout_s=settings.fetch_timeout_s,
@@ -100,19 +100,19 @@ class PhotoFetcher:
         guarded = not self._limits.allow_private
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,  # `_slots` limits; a wait in the pool would run on the fetch's time
+                limit=0,  # `_slots` is the limit; a wait for the pool would use up the fetch's time
                 ttl_dns_cache=_DNS_CACHE_S,
                 resolver=self._guard.resolver(resolver) if guarded else resolver,
                 socket_factory=self._guard.open_socket if guarded else None,
             ),
-            # A lost SYN must leave time for another attempt.
+            # After a lost SYN there must be time for another attempt.
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self._limits.timeout_s / self._limits.attempts
             ),
             headers=_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=False,  # a proxy from the environment would connect in our stead, unguarded
+            trust_env=False,  # a proxy from the environment would connect without the guard
         )
         return self
 
@@ -128,51 +128,52 @@ class PhotoFetcher:
     async def fetch(self, url: str) -> bytes:
         """The photo's bytes; empty if the server answers with an empty body.
 
-        That they are a photo is not sure: only text (HTML, JSON, …) is recognised and refused.
+        They may not be a photo: only text (HTML, JSON, …) is recognised and refused.
 
-        Raises BadInputError (FETCH_*). Its text names hosts, never paths, queries or addresses.
+        Raises:
+            BadInputError: FETCH_*. Its text names hosts, never paths, queries or addresses.
         """
         first = checked_url(url)
         async with self._slots:
             try:
                 async with asyncio.timeout(self._limits.timeout_s) as limit:
-                    return await self._try_often(first, limit.when() or 0.0)
+                    return await self._with_retries(first, limit.when() or 0.0)
             except TimeoutError as error:
                 raise BadInputError(
                     Reason.FETCH_TIMEOUT,
                     f"{host_of(first)} took longer than {self._limits.timeout_s:g} s",
                 ) from error
 
-    async def _try_often(self, url: URL, deadline: float) -> bytes:
-        """Attempts until one succeeds, fails for good, or another can't end before `deadline`."""
+    async def _with_retries(self, url: URL, deadline: float) -> bytes:
+        """Retry until an attempt succeeds, fails permanently, or can't be ready by `deadline`."""
         now = asyncio.get_running_loop().time
         attempt = 1
         while True:
             try:
                 return await self._follow(url)
-            except PassingError as passing:
+            except TemporaryFetchError as error:
                 wait_s = _BACKOFF_S * 2**attempt * self._jitter()
-                if passing.retry_after_s is not None:
-                    wait_s += passing.retry_after_s
+                if error.retry_after_s is not None:
+                    wait_s += error.retry_after_s
                 if attempt >= self._limits.attempts or now() + wait_s >= deadline:
-                    raise passing.failure from passing
+                    raise error.failure from error
             await self._sleep(wait_s)
             attempt += 1
 
     async def _follow(self, url: URL) -> bytes:
-        """One attempt, redirects in."""
+        """One attempt, with its redirects."""
         for _ in range(self._limits.max_redirects + 1):
-            answer = await self._ask(url)
-            if isinstance(answer, bytes):
-                return answer
-            url = answer
+            result = await self._request(url)
+            if isinstance(result, bytes):
+                return result
+            url = result
         raise BadInputError(
             Reason.FETCH_TOO_MANY_REDIRECTS,
             f"more than {self._limits.max_redirects} redirects, the last to {host_of(url)}",
         )
 
-    async def _ask(self, url: URL) -> bytes | URL:
-        """The body, or where the server sends us instead."""
+    async def _request(self, url: URL) -> bytes | URL:
+        """The body, or the target of a redirect."""
         assert self._session is not None, "use the fetcher as `async with PhotoFetcher(…)`"
         try:
             async with self._session.get(url, allow_redirects=False) as response:
@@ -186,14 +187,15 @@ class PhotoFetcher:
                     )
                 return await self._read(response, host_of(url))
         except (aiohttp.ClientError, ValueError, OSError) as error:
-            # TimeoutError is an OSError: only aiohttp's own, the fetch's limit comes as a cancel.
+            # Includes aiohttp's TimeoutError, an OSError; the fetch's own limit arrives as a
+            # cancellation.
             raise failure_of(error, host_of(url)) from error
 
     async def _read(self, response: aiohttp.ClientResponse, host: str) -> bytes:
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
             raise BadInputError(
-                Reason.FETCH_NOT_A_PHOTO, f"{host} sent a coded body; plain bytes were asked for"
+                Reason.FETCH_NOT_A_PHOTO, f"{host} sent a compressed body, expected plain bytes"
             )
         self._check_length(response.content_length or 0, host)
         body, sniffed = bytearray(), False
@@ -211,19 +213,19 @@ class PhotoFetcher:
         if n_bytes > self._limits.max_bytes:
             raise BadInputError(
                 Reason.FETCH_TOO_LARGE,
-                f"{host} sends more than the {self._limits.max_bytes} bytes that a photo may have",
+                f"{host} sends more than the {self._limits.max_bytes} bytes that are allowed",
             )
 
 
 def _check_content(body: bytearray, host: str) -> None:
-    """Refuse text, whatever the server calls it; an empty body is left to the reader of photos."""
+    """Refuse text, whatever its content type; an empty body is left to the photo decoder."""
     head = bytes(body[:_SNIFFED_BYTES])
     if head != b"" and sniff(head) is None and len(head.translate(None, _BINARY)) == len(head):
         raise BadInputError(Reason.FETCH_NOT_A_PHOTO, f"{host} sent text instead of a photo")
 
 
 def _retry_after_s(header: str | None) -> float | None:
-    """Seconds from now, from either form that RFC 9110, 10.2.3 allows; None if it is neither."""
+    """Seconds from now, from either form of RFC 9110, 10.2.3; None if the header is invalid."""
     if header is None:
         return None
     if header.strip().isascii() and header.strip().isdigit():

@@ -1,8 +1,8 @@
-"""A photo's way into the store: fetch, check, make the rendition, store it, prepare it.
+"""Loads photos for scoring: fetches, checks, encodes the rendition, stores it, prepares it.
 
-Decides that a photo known by its SHA-256 is neither encoded nor embedded again, and that a
-rendition is on disk before any row can name it. Works on an event loop, many ads side by side;
-how many photos are held as bytes at once is bounded here.
+A photo whose SHA-256 is known is neither encoded nor embedded again, and a rendition is on disk
+before any row can refer to it. Works on an event loop, many ads concurrently; limits how many
+photos are in memory as bytes at once.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from resources.postgres.database import Database
 from resources.storage.photos import PhotoStore
 
 PHOTOS_AT_ONCE = 64
-"""Held as the bytes that came, from fetch to decode."""
+"""Photos whose source bytes are in memory at once, from fetch to decode."""
 
 LOOKUPS_AT_ONCE = 256
 
@@ -40,7 +40,7 @@ Prepare = Callable[[bytes, Preprocessing], Image]
 
 @dataclass(frozen=True, slots=True)
 class KnownPhoto:
-    """What PostgreSQL holds of a photo."""
+    """What PostgreSQL has stored about a photo."""
 
     rendition_sha256: bytes
     vectors: Mapping[str, NDArray[np.float16]]  # by backbone
@@ -49,7 +49,7 @@ class KnownPhoto:
 def read_known_photos(
     database: Database, sha256s: Sequence[bytes], backbones: Sequence[str]
 ) -> dict[bytes, KnownPhoto]:
-    """The photos of these that are stored, with their embeddings under these backbones."""
+    """Those of the photos that are stored, with their embeddings under these backbones."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT p.sha256, p.rendition_sha256, e.backbone, e.embedding "
@@ -58,21 +58,21 @@ def read_known_photos(
             (list(backbones), list(sha256s)),
             binary=True,
         )
-        found: dict[bytes, tuple[bytes, dict[str, NDArray[np.float16]]]] = {}
+        stored: dict[bytes, tuple[bytes, dict[str, NDArray[np.float16]]]] = {}
         for sha256, rendition, backbone, vector in cursor.fetchall():
-            _, vectors = found.setdefault(sha256, (rendition, {}))
+            _, vectors = stored.setdefault(sha256, (rendition, {}))
             if backbone is not None:
                 vectors[backbone] = vector
-    return {sha256: KnownPhoto(*parts) for sha256, parts in found.items()}
+    return {sha256: KnownPhoto(*parts) for sha256, parts in stored.items()}
 
 
 class PhotoLoader:
-    """Loads photos for the scoring; an async context manager, bound to one event loop.
+    """Loads photos for scoring; an async context manager, bound to one event loop.
 
     Args:
-        fetcher: makes the fetcher, on the loop that it will live on.
+        fetcher: creates the fetcher, on the event loop that it will use.
         prepare: turns a rendition's bytes into a backbone's input (`ops.models.embed.prepare`).
-        max_bytes: of a photo that a caller sent; the fetcher has its own limit.
+        max_bytes: limit for an uploaded photo; the fetcher has its own limit.
         threads: how many photos are checked, encoded and stored at once.
     """
 
@@ -111,44 +111,44 @@ class PhotoLoader:
     async def load(
         self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
     ) -> LoadedPhotos:
-        """Every one of `refs`, as a photo or as the reason why it is none.
+        """Load every one of `refs`, as a photo or as a failure with its reason.
 
         Raises:
-            RetryableError: PostgreSQL or the store is away; nothing is lost by asking again.
+            RetryableError: PostgreSQL or the store is unavailable; the call can be repeated.
         """
-        watch = _Watch()
+        timer = _Timer()
         distinct = list(dict.fromkeys(refs))
-        loads = [self._load(ref, backbones, watch) for ref in distinct]
+        loads = [self._load(ref, backbones, timer) for ref in distinct]
         loaded = await asyncio.gather(*loads) if len(loads) > 1 else [await loads[0]]
         return LoadedPhotos(
             dict(zip(distinct, loaded, strict=True)),
-            fetch_ms=watch.fetch_ms,
-            photos_ms=watch.photos_ms,
+            fetch_ms=timer.fetch_ms,
+            photos_ms=timer.photos_ms,
         )
 
     async def _load(
-        self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], watch: "_Watch"
+        self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], timer: "_Timer"
     ) -> LoadedPhoto | Failure:
         async with self._slots:
             try:
                 data = None if ref.url is None else await self._fetcher.fetch(ref.url)
             except BadInputError as error:
-                watch.fetched()
+                timer.fetched()
                 return Failure(error.reason, error.detail)
-            watch.fetched()
+            timer.fetched()
             if data is None:
                 assert ref.sha256 is not None
                 sha256 = ref.sha256
             else:
                 sha256 = hashlib.sha256(data).digest()
             known = await self._lookups.known(sha256, tuple(sorted(backbones)))
-            made = await self._loop.run_in_executor(
-                self._threads, self._make, sha256, data, known, backbones
+            loaded = await self._loop.run_in_executor(
+                self._threads, self._load_in_thread, sha256, data, known, backbones
             )
-            watch.made()
-            return made
+            timer.loaded()
+            return loaded
 
-    def _make(
+    def _load_in_thread(
         self,
         sha256: bytes,
         data: bytes | None,
@@ -162,7 +162,7 @@ class PhotoLoader:
                 images = {name: self.prepare(stored, how) for name, how in missing.items()}
                 return LoadedPhoto(sha256, None, known.vectors, images)
             except (StoredObjectError, BadInputError) as error:
-                # Lost or damaged in the store: the source, where we have it, makes it anew.
+                # Lost or damaged in the store: encode it again from the source, if there is one.
                 log.error("photo.rendition_unreadable", sha256=sha256.hex(), error=str(error))
         try:
             data = self._uploaded(sha256) if data is None else data
@@ -173,32 +173,36 @@ class PhotoLoader:
         return LoadedPhoto(sha256, rendition, {}, images)
 
     def _uploaded(self, sha256: bytes) -> bytes:
-        """The bytes that a caller sent, verified; BadInputError where there are none to be used."""
+        """The bytes of an upload, verified.
+
+        Raises:
+            BadInputError: there is no such upload, or it is too large or damaged.
+        """
         n_bytes = self.store.size("uploads", sha256)
         if n_bytes is None:
             raise BadInputError(Reason.FETCH_UNKNOWN_SHA256, f"no photo {sha256.hex()} is stored")
         if n_bytes > self.max_bytes:
             raise BadInputError(
                 Reason.FETCH_TOO_LARGE,
-                f"the photo has {n_bytes} bytes of the {self.max_bytes} that it may have",
+                f"the photo has {n_bytes} bytes; {self.max_bytes} are allowed",
             )
         try:
             return self.store.get("uploads", sha256)
         except StoredObjectError as error:
             log.error("photo.upload_unreadable", sha256=sha256.hex(), error=str(error))
             raise BadInputError(
-                Reason.FETCH_UNKNOWN_SHA256, f"what is stored of photo {sha256.hex()} is damaged"
+                Reason.FETCH_UNKNOWN_SHA256, f"the stored photo {sha256.hex()} is damaged"
             ) from error
 
     def _decode(
         self, data: bytes, backbones: Mapping[str, Preprocessing]
     ) -> tuple[Rendition, dict[str, Image]]:
-        """The rendition, and what each backbone sees of it."""
+        """The rendition, and each backbone's input."""
         if backbones:
             rendition = make_rendition(data, max_pixels=self.max_pixels, verify=False)
             with suppress(BadInputError):
                 return rendition, self._prepare(rendition, backbones)
-        # A proof finds the reason, or encodes anew what only a strict decoder refuses.
+        # The strict check finds the reason, or re-encodes what only a strict decoder refuses.
         rendition = make_rendition(data, max_pixels=self.max_pixels)
         return rendition, self._prepare(rendition, backbones)
 
@@ -211,23 +215,22 @@ class PhotoLoader:
 async def load_photos(
     loader: PhotoLoader, refs: Sequence[PhotoRef]
 ) -> Mapping[PhotoRef, LoadedPhoto | Failure]:
-    """Open a loader, load photos that no backbone needs, and close it."""
+    """Open a loader, load photos without preparing them for a backbone, and close it."""
     async with loader:
         return (await loader.load(refs, {})).by_ref if refs else {}
 
 
-class _Watch:
-    """How long an ad's photos took: until the last was here, and from then until the last was
-    made."""
+class _Timer:
+    """How long an ad's photos took: to fetch all, and from then on to load all."""
 
     def __init__(self) -> None:
-        self._started = self._fetched = self._made = time.perf_counter()
+        self._started = self._fetched = self._loaded = time.perf_counter()
 
     def fetched(self) -> None:
-        self._fetched = self._made = time.perf_counter()
+        self._fetched = self._loaded = time.perf_counter()
 
-    def made(self) -> None:
-        self._made = time.perf_counter()
+    def loaded(self) -> None:
+        self._loaded = time.perf_counter()
 
     @property
     def fetch_ms(self) -> float:
@@ -235,55 +238,61 @@ class _Watch:
 
     @property
     def photos_ms(self) -> float:
-        return (self._made - self._fetched) * 1e3
+        return (self._loaded - self._fetched) * 1e3
 
 
 class _Lookups:
-    """Asks PostgreSQL for what many photos wait to know in one query; while it is out, others
-    gather for the next."""
+    """Looks up known photos in PostgreSQL, many per query.
+
+    One query runs at a time; lookups that arrive meanwhile are collected for the next one.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="photo-lookup")
         self._waiting: list[tuple[bytes, tuple[str, ...], asyncio.Future[KnownPhoto | None]]] = []
-        self._out = False
+        self._running = False
 
     async def known(self, sha256: bytes, backbones: tuple[str, ...]) -> KnownPhoto | None:
-        """What is held of a photo; RetryableError where PostgreSQL is away."""
-        answer: asyncio.Future[KnownPhoto | None] = self._loop.create_future()
-        self._waiting.append((sha256, backbones, answer))
-        if not self._out:
-            self._out = True
-            self._loop.call_soon(self._ask)
-        return await answer
+        """What is stored about a photo; None if it is unknown.
+
+        Raises:
+            RetryableError: PostgreSQL is unavailable.
+        """
+        result: asyncio.Future[KnownPhoto | None] = self._loop.create_future()
+        self._waiting.append((sha256, backbones, result))
+        if not self._running:
+            self._running = True
+            self._loop.call_soon(self._query)
+        return await result
 
     def close(self) -> None:
         self._thread.shutdown()
 
-    def _ask(self) -> None:
-        asked, self._waiting = self._waiting[:LOOKUPS_AT_ONCE], self._waiting[LOOKUPS_AT_ONCE:]
-        # One set of backbones almost always; a superset of what each asked for does no harm.
-        backbones = sorted({name for _, names, _ in asked for name in names})
-        shas = list({sha256 for sha256, _, _ in asked})
+    def _query(self) -> None:
+        batch, self._waiting = self._waiting[:LOOKUPS_AT_ONCE], self._waiting[LOOKUPS_AT_ONCE:]
+        # Almost always all lookups are for the same backbones; reading a superset is harmless.
+        backbones = sorted({name for _, names, _ in batch for name in names})
+        shas = list({sha256 for sha256, _, _ in batch})
         found = self._loop.run_in_executor(
             self._thread, read_known_photos, self._database, shas, backbones
         )
-        found.add_done_callback(lambda done: self._answer(asked, done))
+        found.add_done_callback(lambda done: self._resolve(batch, done))
 
-    def _answer(
+    def _resolve(
         self,
-        asked: list[tuple[bytes, tuple[str, ...], "asyncio.Future[KnownPhoto | None]"]],
+        batch: list[tuple[bytes, tuple[str, ...], "asyncio.Future[KnownPhoto | None]"]],
         done: "asyncio.Future[dict[bytes, KnownPhoto]]",
     ) -> None:
-        for sha256, _, answer in asked:
-            if answer.done():
-                continue  # its ad was given up meanwhile
+        for sha256, _, result in batch:
+            if result.done():
+                continue  # its ad was cancelled meanwhile
             error = done.exception()
             if error is not None:
-                answer.set_exception(error)
+                result.set_exception(error)
             else:
-                answer.set_result(done.result().get(sha256))
-        self._out = bool(self._waiting)
-        if self._out:
-            self._loop.call_soon(self._ask)
+                result.set_result(done.result().get(sha256))
+        self._running = bool(self._waiting)
+        if self._running:
+            self._loop.call_soon(self._query)

@@ -9,12 +9,12 @@ from aiohttp import web
 
 
 class GatedHost:
-    """Serves one photo at every path; each request waits for the gate, the first come first."""
+    """Serves one photo at every path; requests wait until they are let through, in order."""
 
     def __init__(self, photo: bytes) -> None:
         self.photo = photo
         self.port = 0
-        self.asked = 0
+        self.requests = 0
         self._waiting: list[asyncio.Event] = []
         self._open = False
         self._ready = threading.Event()
@@ -24,11 +24,11 @@ class GatedHost:
         return f"http://127.0.0.1:{self.port}/{name}"
 
     def let_through(self, count: int) -> None:
-        """Answer the oldest `count` of the requests that wait."""
+        """Answer the oldest `count` waiting requests."""
         self._loop.call_soon_threadsafe(self._release, count)
 
     def open(self) -> None:
-        """Answer all that wait, and every later one at once."""
+        """Answer all waiting requests, and every later one at once."""
 
         def act() -> None:
             self._open = True
@@ -70,7 +70,7 @@ class GatedHost:
         await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        self.asked += 1
+        self.requests += 1
         if not self._open:
             waiting = asyncio.Event()
             self._waiting.append(waiting)

@@ -1,4 +1,4 @@
-"""A loopback HTTP server of raw bytes, so that it can break every rule, and counts what it gets."""
+"""A loopback HTTP server that sends raw bytes, also invalid ones, and counts its requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,22 +12,22 @@ Answer = bytes | Play
 def answer(
     body: bytes = b"", *, status: str = "200 OK", headers: str = "", length: int | None = None
 ) -> bytes:
-    """A whole response that keeps its connection; `length` lies about the body."""
+    """A complete response on a kept connection; `length` sets a false Content-Length."""
     n_bytes = len(body) if length is None else length
     head = f"HTTP/1.1 {status}\r\nContent-Length: {n_bytes}\r\n{headers}\r\n"
     return head.encode() + body
 
 
 def redirect(location: str, status: str = "302 Found") -> bytes:
-    """A response that sends elsewhere."""
+    """A redirect response."""
     return answer(status=status, headers=f"Location: {location}\r\n")
 
 
 class OddHost:
-    """Serves `answers` by path; a list is served in turn, its last entry for ever.
+    """Serves `answers` by path; of a list one per request, and its last entry from then on.
 
     Attributes:
-        connections: how many were accepted.
+        connections: the number of accepted connections.
         requests: the head of each request, in order.
     """
 

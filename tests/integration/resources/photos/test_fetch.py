@@ -1,4 +1,4 @@
-"""Fetching from a server that breaks every rule: bytes within the limits, or one reason."""
+"""Fetching from a server that violates HTTP: bytes within the limits, or one failure reason."""
 
 import asyncio
 import gzip
@@ -38,27 +38,27 @@ def limits(**changes: Any) -> FetchLimits:
     return FetchLimits(**{name: getattr(LIMITS, name) for name in LIMITS.__slots__} | changes)
 
 
-class Naps:
-    """Sleeps for no time and remembers for how long it was asked to."""
+class FakeSleep:
+    """Does not sleep, but records the requested seconds."""
 
     def __init__(self) -> None:
-        self.asked_s: list[float] = []
+        self.seconds: list[float] = []
 
     async def __call__(self, seconds: float) -> None:
-        self.asked_s.append(seconds)
+        self.seconds.append(seconds)
 
 
-class Names(AbstractResolver):
-    """Answers each look-up with the next of its addresses, the last one for ever."""
+class FakeResolver(AbstractResolver):
+    """Answers each lookup with the next of its addresses, and with the last one from then on."""
 
     def __init__(self, *addresses: str | list[str] | OSError) -> None:
         self.addresses = list(addresses)
-        self.asked: list[str] = []
+        self.lookups: list[str] = []
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        self.asked.append(host)
+        self.lookups.append(host)
         found = self.addresses.pop(0) if len(self.addresses) > 1 else self.addresses[0]
         if isinstance(found, OSError):
             raise found
@@ -75,11 +75,11 @@ class Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to close."""
 
 
-def play(test: Callable[[OddHost], Awaitable[None]]) -> None:
-    """Run a test beside a host."""
+def run_with_host(test: Callable[[OddHost], Awaitable[None]]) -> None:
+    """Run a test with a host."""
 
     async def run() -> None:
         async with OddHost() as host:
@@ -91,31 +91,31 @@ def play(test: Callable[[OddHost], Awaitable[None]]) -> None:
 def outcome(
     answers: Any, fetch_limits: FetchLimits = LIMITS, **ports: Any
 ) -> tuple[bytes | Reason, OddHost]:
-    """What fetching /photo ends in, and the host that was asked."""
-    seen: list[Any] = []
+    """The bytes or the failure reason of fetching /photo, and the host."""
+    results: list[Any] = []
 
     async def test(host: OddHost) -> None:
         host.answers["/photo"] = answers
-        seen.append(host)
-        async with PhotoFetcher(fetch_limits, **({"sleep": Naps()} | ports)) as fetcher:
+        results.append(host)
+        async with PhotoFetcher(fetch_limits, **({"sleep": FakeSleep()} | ports)) as fetcher:
             try:
-                seen.append(await fetcher.fetch(host.url("/photo")))
+                results.append(await fetcher.fetch(host.url("/photo")))
             except BadInputError as error:
                 assert "127.0.0" not in error.detail.replace("127.0.0.1", "", 1)
                 assert "/photo" not in error.detail
-                seen.append(error.reason)
+                results.append(error.reason)
 
-    play(test)
-    return seen[1], seen[0]
+    run_with_host(test)
+    return results[1], results[0]
 
 
 async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Accept the request and say nothing."""
+    """Accept the request and send nothing."""
     await reader.read()
 
 
 def dripping(start: bytes, drop: bytes) -> Callable[..., Awaitable[None]]:
-    """Send something at once, then a drop every 5 ms for ever."""
+    """Send `start` at once, then a drop every 5 ms without end."""
 
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(start)
@@ -128,7 +128,7 @@ def dripping(start: bytes, drop: bytes) -> Callable[..., Awaitable[None]]:
 
 
 def flooding(start: bytes, chunk: bytes) -> Callable[..., Awaitable[None]]:
-    """Send for ever, as fast as it is taken."""
+    """Send without end, as fast as the client reads."""
 
     async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(start)
@@ -140,7 +140,7 @@ def flooding(start: bytes, chunk: bytes) -> Callable[..., Awaitable[None]]:
 
 
 def breaking_off(start: bytes) -> Callable[..., Awaitable[None]]:
-    """Send something, then reset the connection."""
+    """Send `start`, then reset the connection."""
 
     async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(start)
@@ -158,7 +158,7 @@ FLOOD_CHUNK = b"8000\r\n" + PHOTO[:20] + bytes(0x8000 - 20) + b"\r\n"
 GOOD = {
     "length": answer(PHOTO),
     "no content type": answer(PHOTO),
-    "lying content type": answer(PHOTO, headers="Content-Type: text/html\r\n"),
+    "wrong content type": answer(PHOTO, headers="Content-Type: text/html\r\n"),
     "chunked": CHUNKED + b"%x\r\n" % len(PHOTO) + PHOTO + b"\r\n0\r\n\r\n",
     "empty": answer(b""),
     "identity": answer(PHOTO, headers="Content-Encoding: identity\r\n"),
@@ -168,14 +168,14 @@ GOOD = {
 
 @pytest.mark.parametrize("raw", GOOD.values(), ids=GOOD.keys())
 def test_a_photo_comes_as_it_was_sent(raw: bytes) -> None:
-    """Every byte of the body, whatever the headers say of its type."""
+    """Every byte of the body, whatever its content type."""
     body = PHOTO if b"chunked" in raw else raw.partition(b"\r\n\r\n")[2]
     got, host = outcome(raw)
     assert got == body
     assert len(host.requests) == 1
 
 
-FOR_GOOD: dict[str, tuple[Any, Reason]] = {
+PERMANENT: dict[str, tuple[Any, Reason]] = {
     "404": (answer(status="404 Not Found"), Reason.FETCH_NOT_FOUND),
     "410": (answer(status="410 Gone"), Reason.FETCH_NOT_FOUND),
     "401": (answer(status="401 Unauthorized"), Reason.FETCH_HTTP_REFUSED),
@@ -215,17 +215,17 @@ FOR_GOOD: dict[str, tuple[Any, Reason]] = {
 }
 
 
-@pytest.mark.parametrize(("raw", "reason"), FOR_GOOD.values(), ids=FOR_GOOD.keys())
-def test_what_stays_wrong_is_asked_once(raw: Any, reason: Reason) -> None:
-    """One reason, and no second attempt: it would end the same."""
-    naps = Naps()
-    got, host = outcome(raw, sleep=naps)
+@pytest.mark.parametrize(("raw", "reason"), PERMANENT.values(), ids=PERMANENT.keys())
+def test_a_permanent_failure_is_not_retried(raw: Any, reason: Reason) -> None:
+    """One reason, and no second attempt, which would fail the same way."""
+    sleep = FakeSleep()
+    got, host = outcome(raw, sleep=sleep)
     assert got is reason
-    assert naps.asked_s == []
+    assert sleep.seconds == []
     assert len(host.requests) == (4 if reason is Reason.FETCH_TOO_MANY_REDIRECTS else 1)
 
 
-PASSING: dict[str, tuple[Any, Reason]] = {
+TEMPORARY: dict[str, tuple[Any, Reason]] = {
     "503": (answer(status="503 Busy"), Reason.FETCH_HTTP_ERROR),
     "500": (answer(status="500 Broken"), Reason.FETCH_HTTP_ERROR),
     "429": (answer(status="429 Slow down"), Reason.FETCH_HTTP_ERROR),
@@ -236,27 +236,28 @@ PASSING: dict[str, tuple[Any, Reason]] = {
 }
 
 
-@pytest.mark.parametrize(("raw", "reason"), PASSING.values(), ids=PASSING.keys())
-def test_what_may_pass_is_tried_again(raw: Any, reason: Reason) -> None:
+@pytest.mark.parametrize(("raw", "reason"), TEMPORARY.values(), ids=TEMPORARY.keys())
+def test_a_temporary_failure_is_retried(raw: Any, reason: Reason) -> None:
     """A good answer after two bad ones is a success; three bad ones are a temporary failure."""
-    naps = Naps()
-    got, _ = outcome([raw, raw, answer(PHOTO)], sleep=naps, jitter=lambda: 0.5)
+    sleep = FakeSleep()
+    got, _ = outcome([raw, raw, answer(PHOTO)], sleep=sleep, jitter=lambda: 0.5)
     assert got == PHOTO
-    # aiohttp itself repeats a request once, at once, if its connection was lost before an answer.
-    assert naps.asked_s == pytest.approx([0.1, 0.2][: len(naps.asked_s)])
-    assert naps.asked_s != []
+    # aiohttp itself repeats a request once, immediately, if the connection was lost before an
+    # answer.
+    assert sleep.seconds == pytest.approx([0.1, 0.2][: len(sleep.seconds)])
+    assert sleep.seconds != []
     got, _ = outcome(raw)
     assert got is reason
     assert BadInputError(reason, "").temporary
 
 
-def test_a_refused_connection_is_tried_again() -> None:
-    """Nothing listens: three attempts, then unreachable."""
-    naps = Naps()
+def test_a_refused_connection_is_retried() -> None:
+    """Nothing listens on the port: three attempts, then unreachable."""
+    sleep = FakeSleep()
 
     async def test(host: OddHost) -> None:
         await host.__aexit__(None, None, None)
-        async with PhotoFetcher(LIMITS, sleep=naps) as fetcher:
+        async with PhotoFetcher(LIMITS, sleep=sleep) as fetcher:
             with pytest.raises(BadInputError) as caught:
                 await fetcher.fetch(host.url("/photo"))
         assert caught.value.reason is Reason.FETCH_UNREACHABLE
@@ -266,22 +267,22 @@ def test_a_refused_connection_is_tried_again() -> None:
         await test(await OddHost().__aenter__())
 
     asyncio.run(run())
-    assert len(naps.asked_s) == 2
+    assert len(sleep.seconds) == 2
 
 
 def test_retry_after_is_respected_within_the_budget() -> None:
-    """Two seconds are waited for; ten are not, since five is all there is."""
+    """It waits two seconds, but not ten: the time limit is five seconds."""
     soon = answer(status="503 Busy", headers="Retry-After: 2\r\n")
-    naps = Naps()
-    got, _ = outcome([soon, answer(PHOTO)], sleep=naps, jitter=lambda: 0.0)
-    assert (got, naps.asked_s) == (PHOTO, [2.0])
+    sleep = FakeSleep()
+    got, _ = outcome([soon, answer(PHOTO)], sleep=sleep, jitter=lambda: 0.0)
+    assert (got, sleep.seconds) == (PHOTO, [2.0])
 
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
     soon = answer(status="429 Slow down", headers=f"Retry-After: {date}\r\n")
-    naps = Naps()
-    got, _ = outcome([soon, answer(PHOTO)], sleep=naps, jitter=lambda: 0.0)
+    sleep = FakeSleep()
+    got, _ = outcome([soon, answer(PHOTO)], sleep=sleep, jitter=lambda: 0.0)
     assert got == PHOTO
-    assert naps.asked_s[0] == pytest.approx(2.5, abs=0.6)
+    assert sleep.seconds[0] == pytest.approx(2.5, abs=0.6)
 
     late = answer(status="503 Busy", headers="Retry-After: 10\r\n")
     got, host = outcome([late, answer(PHOTO)])
@@ -302,7 +303,7 @@ SLOW = {
 
 @pytest.mark.parametrize("raw", SLOW.values(), ids=SLOW.keys())
 def test_time_covers_everything(raw: Any) -> None:
-    """However busily a server does nothing, the fetch ends when its time is over."""
+    """Whatever the server sends meanwhile, the fetch ends at its time limit."""
     start = time.monotonic()
     got, host = outcome(raw, limits(timeout_s=0.2))
     assert got is Reason.FETCH_TIMEOUT
@@ -311,7 +312,7 @@ def test_time_covers_everything(raw: Any) -> None:
 
 
 def test_time_covers_all_attempts_together() -> None:
-    """Slow failures share one budget, they do not each get one."""
+    """Slow failures share one time limit."""
 
     async def slow_503(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.08)
@@ -322,10 +323,10 @@ def test_time_covers_all_attempts_together() -> None:
     assert 1 <= len(host.requests) <= 3
 
 
-def test_a_slow_look_up_counts() -> None:
-    """A resolver that hangs does not hang the fetch."""
+def test_a_slow_lookup_counts() -> None:
+    """The time limit includes the DNS lookup."""
 
-    class Hanging(Names):
+    class Hanging(FakeResolver):
         async def resolve(self, *_: Any, **__: Any) -> list[ResolveResult]:
             await asyncio.sleep(60)
             raise AssertionError
@@ -339,23 +340,23 @@ def test_a_slow_look_up_counts() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(("code", "look_ups"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
-def test_an_unknown_name_is_unreachable(code: int, look_ups: int) -> None:
-    """A name that does not exist is asked for once, a resolver that is busy again."""
-    names = Names(socket.gaierror(code, "no"))
+@pytest.mark.parametrize(("code", "lookups"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
+def test_an_unknown_name_is_unreachable(code: int, lookups: int) -> None:
+    """A name that does not exist is looked up once; a busy resolver is retried."""
+    names = FakeResolver(socket.gaierror(code, "no"))
 
     async def run() -> None:
-        async with PhotoFetcher(LIMITS, resolver=names, sleep=Naps()) as fetcher:
+        async with PhotoFetcher(LIMITS, resolver=names, sleep=FakeSleep()) as fetcher:
             with pytest.raises(BadInputError) as caught:
                 await fetcher.fetch("http://photos.test/1.jpg")
             assert caught.value.reason is Reason.FETCH_UNREACHABLE
 
     asyncio.run(run())
-    assert len(names.asked) == look_ups
+    assert len(names.lookups) == lookups
 
 
 def test_redirects_are_followed_within_their_number() -> None:
-    """Relative and absolute ones, of all five kinds; a fourth in a row is one too many."""
+    """Relative and absolute redirects, of all five statuses; a fourth in a row fails."""
 
     async def test(host: OddHost) -> None:
         host.answers = {
@@ -372,11 +373,11 @@ def test_redirects_are_followed_within_their_number() -> None:
             assert caught.value.reason is Reason.FETCH_TOO_MANY_REDIRECTS
         assert host.connections == 1
 
-    play(test)
+    run_with_host(test)
 
 
-def test_connections_are_used_again() -> None:
-    """Twenty photos in turn over one connection, a hundred at once over eight."""
+def test_connections_are_reused() -> None:
+    """Twenty photos in turn use one connection, a hundred at once use eight."""
 
     async def test(host: OddHost) -> None:
         host.answers["/photo"] = answer(PHOTO)
@@ -389,11 +390,11 @@ def test_connections_are_used_again() -> None:
             assert host.connections <= LIMITS.connections
         assert len(host.requests) == 120
 
-    play(test)
+    run_with_host(test)
 
 
-def test_a_connection_that_idled_out_is_replaced() -> None:
-    """A server that closes kept connections costs no photo."""
+def test_a_closed_idle_connection_is_replaced() -> None:
+    """A server that closes kept connections causes no failure."""
 
     async def once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(PHOTO))
@@ -401,15 +402,15 @@ def test_a_connection_that_idled_out_is_replaced() -> None:
 
     async def test(host: OddHost) -> None:
         host.answers["/photo"] = once
-        async with PhotoFetcher(LIMITS, sleep=Naps()) as fetcher:
+        async with PhotoFetcher(LIMITS, sleep=FakeSleep()) as fetcher:
             for _ in range(5):
                 assert await fetcher.fetch(host.url("/photo")) == PHOTO
 
-    play(test)
+    run_with_host(test)
 
 
-def test_waiting_for_a_connection_takes_no_time_from_a_fetch() -> None:
-    """Ten photos of 60 ms each over one connection, each within 200 ms of its own."""
+def test_waiting_for_a_connection_does_not_count_for_the_time_limit() -> None:
+    """Ten photos of 60 ms each over one connection, with a limit of 400 ms each."""
 
     async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.06)
@@ -422,11 +423,11 @@ def test_waiting_for_a_connection_takes_no_time_from_a_fetch() -> None:
             assert got == [PHOTO] * 10
         assert host.connections == 1
 
-    play(test)
+    run_with_host(test)
 
 
-def test_requests_carry_nothing_but_the_question() -> None:
-    """No cookie that a server set, no referrer, no fragment, no coding but identity."""
+def test_requests_contain_no_extra_headers() -> None:
+    """No cookie that a server set, no referrer, no fragment, no encoding but identity."""
 
     async def test(host: OddHost) -> None:
         host.answers = {
@@ -443,11 +444,11 @@ def test_requests_carry_nothing_but_the_question() -> None:
             assert "frag" not in request
             assert "Accept-Encoding: identity" in request
 
-    play(test)
+    run_with_host(test)
 
 
 def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would connect in our stead, to addresses that nobody judged."""
+    """It would connect to addresses without the guard."""
 
     async def test(host: OddHost) -> None:
         host.answers["/photo"] = answer(PHOTO)
@@ -458,7 +459,7 @@ def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) 
                 assert await fetcher.fetch(host.url("/photo")) == PHOTO
             assert proxy.connections == 0
 
-    play(test)
+    run_with_host(test)
 
 
 @pytest.mark.parametrize(
@@ -490,11 +491,11 @@ def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) 
         "http://0177.0.0.1:8080/",
     ],
 )
-def test_what_is_no_photo_url_is_refused(url: str) -> None:
-    """Before anything is looked up or connected to, and without repeating it."""
+def test_an_invalid_photo_url_is_refused(url: str) -> None:
+    """Before a lookup or a connection; the message does not repeat the URL."""
 
     async def run() -> None:
-        async with PhotoFetcher(LIMITS, sleep=Naps()) as fetcher:
+        async with PhotoFetcher(LIMITS, sleep=FakeSleep()) as fetcher:
             with pytest.raises(BadInputError) as caught:
                 await fetcher.fetch(url)
             assert caught.value.reason is Reason.FETCH_BAD_URL
@@ -504,7 +505,7 @@ def test_what_is_no_photo_url_is_refused(url: str) -> None:
     asyncio.run(run())
 
 
-URL_PIECES = [
+URL_PARTS = [
     "http://",
     "https://",
     "//",
@@ -521,12 +522,12 @@ URL_PIECES = [
 ]
 
 
-@given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(URL_PIECES)), max_size=8))
-def test_any_text_is_a_url_or_a_bad_url(pieces: list[str]) -> None:
-    """Whatever an event says: an address of http or https, or FETCH_BAD_URL, first or redirect."""
+@given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(URL_PARTS)), max_size=8))
+def test_any_text_is_a_url_or_a_bad_url(parts: list[str]) -> None:
+    """Any text is an http(s) URL or FETCH_BAD_URL, as the first URL and as a redirect."""
     for base in (None, URL("http://example.org/a/b")):
         try:
-            url = checked_url("".join(pieces), base)
+            url = checked_url("".join(parts), base)
         except BadInputError as error:
             assert error.reason is Reason.FETCH_BAD_URL
         else:
@@ -534,19 +535,19 @@ def test_any_text_is_a_url_or_a_bad_url(pieces: list[str]) -> None:
             assert url.host and url.user is None
 
 
-def test_tls_that_cannot_be_trusted_is_refused() -> None:
-    """Something else than TLS where TLS was asked for: one attempt, no fallback."""
+def test_an_https_url_without_tls_is_refused() -> None:
+    """The server does not speak TLS: one attempt, no fallback to plain HTTP."""
     accepted: list[int] = []
 
-    def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def send_plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         accepted.append(1)
         writer.write(answer(PHOTO))
         writer.close()
 
     async def run() -> None:
-        server = await asyncio.start_server(talk, "127.0.0.1")
+        server = await asyncio.start_server(send_plain, "127.0.0.1")
         port = server.sockets[0].getsockname()[1]
-        async with server, PhotoFetcher(LIMITS, sleep=Naps()) as fetcher:
+        async with server, PhotoFetcher(LIMITS, sleep=FakeSleep()) as fetcher:
             with pytest.raises(BadInputError) as caught:
                 await fetcher.fetch(f"https://127.0.0.1:{port}/photo")
             assert caught.value.reason is Reason.FETCH_UNREACHABLE
@@ -580,58 +581,58 @@ LOOPBACK_SPELLINGS = [
 
 @pytest.mark.parametrize("host_text", LOOPBACK_SPELLINGS)
 def test_no_spelling_of_loopback_is_connected_to(host_text: str) -> None:
-    """The canary behind it counts no connection."""
+    """The host on loopback counts no connection."""
 
-    async def test(canary: OddHost) -> None:
-        canary.answers["/"] = answer(PHOTO)
+    async def test(private_host: OddHost) -> None:
+        private_host.answers["/"] = answer(PHOTO)
         refusing = limits(allow_private=False, timeout_s=2)
-        async with PhotoFetcher(refusing, sleep=Naps()) as fetcher:
+        async with PhotoFetcher(refusing, sleep=FakeSleep()) as fetcher:
             with pytest.raises(BadInputError) as caught:
-                await fetcher.fetch(canary.url("/", host_text))
-        # Not every resolver knows "localhost." with its dot.
+                await fetcher.fetch(private_host.url("/", host_text))
+        # Not every resolver resolves "localhost." with its dot.
         allowed = {Reason.FETCH_ADDRESS_REFUSED, Reason.FETCH_BAD_URL, Reason.FETCH_UNREACHABLE}
         assert caught.value.reason in allowed - (
             set() if host_text.endswith(".") else {Reason.FETCH_UNREACHABLE}
         )
-        assert canary.connections == 0
+        assert private_host.connections == 0
 
-    play(test)
+    run_with_host(test)
 
 
-def test_the_canary_sings_when_private_is_allowed() -> None:
-    """The same request with the setting on gets through: the refusals above are the guard's."""
+def test_loopback_is_reached_when_private_addresses_are_allowed() -> None:
+    """With the setting on the same request succeeds: so the guard made the refusals above."""
     assert outcome(answer(PHOTO))[0] == PHOTO
 
 
 ONLY_FIRST = AddressGuard(allows=lambda address: address == "127.0.0.1")
-"""For tests: 127.0.0.1 is the public internet, 127.0.0.2 is behind our walls."""
+"""For tests: 127.0.0.1 counts as public, 127.0.0.2 as private."""
 
 
-def beside_canary(
+def run_with_private_host(
     test: Callable[[OddHost, OddHost], Awaitable[None]],
 ) -> None:
-    """Run a test beside a public host and, on the same port, a private canary."""
+    """Run a test with a public host and a private one on the same port, which must stay unused."""
 
     async def run() -> None:
         async with OddHost() as host:
-            canary = OddHost("127.0.0.2")
-            canary.port = host.port
-            canary.answers["/photo"] = answer(PHOTO)
-            async with canary:
-                await test(host, canary)
-            assert canary.connections == 0
+            private_host = OddHost("127.0.0.2")
+            private_host.port = host.port
+            private_host.answers["/photo"] = answer(PHOTO)
+            async with private_host:
+                await test(host, private_host)
+            assert private_host.connections == 0
 
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("target", ["127.0.0.2", "behind.test"])
+@pytest.mark.parametrize("target", ["127.0.0.2", "private.test"])
 def test_a_redirect_to_a_private_address_is_refused(target: str) -> None:
-    """By address and by name, in the middle of a chain."""
+    """By address and by name, within a chain of redirects."""
 
-    async def test(host: OddHost, canary: OddHost) -> None:
+    async def test(host: OddHost, private_host: OddHost) -> None:
         host.answers["/photo"] = redirect("/second")
-        host.answers["/second"] = redirect(canary.url("/photo", target))
-        names = Names("127.0.0.2")
+        host.answers["/second"] = redirect(private_host.url("/photo", target))
+        names = FakeResolver("127.0.0.2")
         private = limits(allow_private=False)
         async with PhotoFetcher(private, guard=ONLY_FIRST, resolver=names) as fetcher:
             with pytest.raises(BadInputError) as caught:
@@ -639,43 +640,45 @@ def test_a_redirect_to_a_private_address_is_refused(target: str) -> None:
         assert caught.value.reason is Reason.FETCH_ADDRESS_REFUSED
         assert len(host.requests) == 2
 
-    beside_canary(test)
+    run_with_private_host(test)
 
 
-def test_a_name_that_is_rebound_never_leads_inside() -> None:
-    """Public at the first look-up, private at every later one: what was judged is what is used."""
+def test_dns_rebinding_does_not_reach_a_private_address() -> None:
+    """Public at the first lookup, private later: the checked address is the one connected to."""
 
-    async def test(host: OddHost, canary: OddHost) -> None:
+    async def test(host: OddHost, private_host: OddHost) -> None:
         host.answers["/photo"] = [breaking_off(b""), answer(PHOTO)]
-        names = Names("127.0.0.1", "127.0.0.2")
+        names = FakeResolver("127.0.0.1", "127.0.0.2")
         private = limits(allow_private=False)
-        async with PhotoFetcher(private, guard=ONLY_FIRST, resolver=names, sleep=Naps()) as fetcher:
+        async with PhotoFetcher(
+            private, guard=ONLY_FIRST, resolver=names, sleep=FakeSleep()
+        ) as fetcher:
             assert await fetcher.fetch(host.url("/photo", "photos.test")) == PHOTO
             with pytest.raises(BadInputError) as caught:
                 await fetcher.fetch(host.url("/photo", "other.test"))
         assert caught.value.reason is Reason.FETCH_ADDRESS_REFUSED
-        assert names.asked == ["photos.test", "other.test"]
+        assert names.lookups == ["photos.test", "other.test"]
 
-    beside_canary(test)
+    run_with_private_host(test)
 
 
 @pytest.mark.parametrize("order", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
-def test_a_name_with_one_private_address_is_refused_whole(order: list[str]) -> None:
-    """It is not tried in the hope that the public one answers."""
+def test_a_name_with_one_private_address_is_refused(order: list[str]) -> None:
+    """The name is refused as a whole; its public address is not tried."""
 
-    async def test(host: OddHost, canary: OddHost) -> None:
+    async def test(host: OddHost, private_host: OddHost) -> None:
         private = limits(allow_private=False)
-        async with PhotoFetcher(private, guard=ONLY_FIRST, resolver=Names(order)) as fetcher:
+        async with PhotoFetcher(private, guard=ONLY_FIRST, resolver=FakeResolver(order)) as fetcher:
             with pytest.raises(BadInputError) as caught:
                 await fetcher.fetch(host.url("/photo", "photos.test"))
         assert caught.value.reason is Reason.FETCH_ADDRESS_REFUSED
         assert host.connections == 0
 
-    beside_canary(test)
+    run_with_private_host(test)
 
 
-def test_the_last_gate_sees_the_address_itself() -> None:
-    """Even a resolver that was never asked, or that lies, can't get a socket for it."""
+def test_the_socket_hook_checks_the_address_itself() -> None:
+    """No socket is opened for it, whatever the resolver returned."""
     guard = AddressGuard()
     for address in ("127.0.0.1", "169.254.169.254", "2130706433", "::1", "::ffff:8.8.8.8"):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -684,7 +687,7 @@ def test_the_last_gate_sees_the_address_itself() -> None:
     guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("8.8.8.8", 80))).close()
 
 
-BEHIND_WALLS = """
+NOT_PUBLIC = """
     0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.100.100.200 100.127.255.255
     127.0.0.1 127.255.255.255 168.63.129.16 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.1
     192.0.0.192 192.0.2.1 192.88.99.1 192.168.0.1 198.18.0.1 198.19.255.255 198.51.100.1
@@ -703,9 +706,9 @@ PUBLIC = """
 
 @pytest.mark.parametrize(
     "address",
-    BEHIND_WALLS,
+    NOT_PUBLIC,
 )
-def test_addresses_behind_walls_are_not_public(address: str) -> None:
+def test_internal_addresses_are_not_public(address: str) -> None:
     """Private, loopback, link-local, shared, reserved, embedded, and odd spellings."""
     assert not is_public(address)
 
@@ -715,12 +718,12 @@ def test_addresses_behind_walls_are_not_public(address: str) -> None:
     PUBLIC,
 )
 def test_addresses_of_the_internet_are_public(address: str) -> None:
-    """The neighbours of every refused network included."""
+    """Including the neighbours of every refused network."""
     assert is_public(address)
 
 
 def test_settings_become_limits() -> None:
-    """Each from its own setting."""
+    """Each limit has its own setting."""
     settings = Settings(
         fetch_timeout_s=1.5,
         max_photo_bytes=2_000_000,

@@ -123,11 +123,11 @@ def test_a_frozen_session_that_comes_back_commits_nothing(town: Town) -> None:
     zombie = town.start("zombie", sessions=2)
     town.wait(lambda: len(town.holders()) == PARTITIONS)
     town.publish(40)
-    town.wait(lambda: town.host.asked == 40)
+    town.wait(lambda: town.host.requests == 40)
     zombie.freeze()
     town.start("heir", sessions=2)
     town.wait(lambda: set(town.holders().values()) == {"heir"} and len(town.holders()) == 2)
-    town.wait(lambda: town.host.asked == 80)
+    town.wait(lambda: town.host.requests == 80)
     zombie.thaw()
     town.host.let_through(40)  # the zombie's own requests: it is ready to commit before the heir
     # It has finished them once it sits there as a standby that has seen what it lost.
