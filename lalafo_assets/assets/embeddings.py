@@ -52,12 +52,12 @@ def photo_embeddings(
     models: ModelsResource,
 ) -> dg.MaterializeResult[None]:
     """Embed what is missing; only stale rows are touched."""
-    from resources.inference.batch_release import wanted_release
+    from resources.inference.batch_release import release_of_run
 
     with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
         covered = days_of(context)
         catalogue = Catalogue(held, run_id=context.run.run_id)
-        release = wanted_release(held, context.run.tags, RELEASE_TAG)
+        release = release_of_run(held, context.run.tags, RELEASE_TAG)
         started = time.perf_counter()
         report = _embed(context, catalogue, release, covered, photos, models)
         elapsed_s = time.perf_counter() - started

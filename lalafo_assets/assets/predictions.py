@@ -52,12 +52,12 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
         database: DatabaseResource,
         models: ModelsResource,
     ) -> dg.MaterializeResult[None]:
-        from resources.inference.batch_release import load_heads, wanted_release
+        from resources.inference.batch_release import load_heads, release_of_run
 
         with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
             covered = days_of(context)
             catalogue = Catalogue(held, run_id=context.run.run_id)
-            release = wanted_release(held, context.run.tags, RELEASE_TAG)
+            release = release_of_run(held, context.run.tags, RELEASE_TAG)
             ready = load_heads(release, models.store())
             scored = score_days(
                 catalogue,

@@ -1,6 +1,6 @@
-"""What must hold of a day's rows, asked of PostgreSQL; both lanes report it to Dagster.
+"""Data quality checks of a day's rows in PostgreSQL; sessions and assets report them to Dagster.
 
-Decides the checks themselves and their thresholds; refuses to know how Dagster shows them.
+Owns the checks and their thresholds. Does not depend on Dagster.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from resources.postgres.database import Database
 
-NORM_TOLERANCE = 2e-3  # halfvec keeps 11 bits: a unit row of 576 halves is off by 5e-4 at most
+NORM_TOLERANCE = 2e-3  # halfvec has 11 bits: a unit vector of 576 halves is off by at most 5e-4
 SHARE_MARGIN = 0.25
 SHARE_MIN_ADS = 100
 HISTORY_DAYS = 14
@@ -17,7 +17,7 @@ HISTORY_DAYS = 14
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The answer of one check."""
+    """The result of one check."""
 
     passed: bool
     description: str
@@ -25,7 +25,7 @@ class Finding:
 
 
 def every_photo_is_accounted_for(database: Database, days: Sequence[date]) -> Finding:
-    """In = out + failed: each photo of an ad is stored, or has its row in `failures`."""
+    """Check that each photo of an ad is either stored or has a row in `failures`."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT count(*), count(p.sha256), count(f.subject), count(*) FILTER "
@@ -42,13 +42,13 @@ def every_photo_is_accounted_for(database: Database, days: Sequence[date]) -> Fi
         named, stored, failed, wrong = row
     return Finding(
         passed=wrong == 0 and named == stored + failed,
-        description=f"{named} photos named = {stored} stored + {failed} failed",
+        description=f"{named} photos in ads = {stored} stored + {failed} failed",
         figures={"named": named, "stored": stored, "failed": failed, "unaccounted": wrong},
     )
 
 
 def embeddings_are_unit_vectors(database: Database, days: Sequence[date], backbone: str) -> Finding:
-    """Every stored photo of the day has an embedding of unit length under the live backbone."""
+    """Check that every stored photo of the days has a unit-length embedding under a backbone."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT count(*), count(e.embedding), "
@@ -71,10 +71,10 @@ def embeddings_are_unit_vectors(database: Database, days: Sequence[date], backbo
 def no_label_above_its_usual_share(
     database: Database, days: Sequence[date], release: str, task: str
 ) -> Finding:
-    """No label takes a share of the days' ads that is far above that of the days before.
+    """Check that no label's share of the days' ads is far above its share before.
 
-    The usual share is that of the release's own predictions over the 14 days before; a model or
-    a feed that went wrong tends to call everything one thing.
+    The usual share is that of the release's own predictions over the 14 days before. A broken
+    model or feed tends to give every ad the same label.
     """
     first = min(days)
     with database.cursor() as cursor:
@@ -93,11 +93,11 @@ def no_label_above_its_usual_share(
         rows = cursor.fetchall()
     now, before = sum(row[1] for row in rows), sum(row[2] for row in rows)
     if now < SHARE_MIN_ADS or before < SHARE_MIN_ADS:
-        message = f"{now} ads now, {before} before: too few to compare (from {SHARE_MIN_ADS})"
+        message = f"{now} ads now, {before} before: too few to compare (at least {SHARE_MIN_ADS})"
         return Finding(passed=True, description=message, figures={"ads": now, "ads_before": before})
     excess, label = max((row[1] / now - row[2] / before, row[0]) for row in rows)
     return Finding(
         passed=excess <= SHARE_MARGIN,
-        description=f"'{label}' is {excess:+.0%} against its usual share",
+        description=f"the share of '{label}' differs by {excess:+.0%} from its usual share",
         figures={"ads": now, "ads_before": before, "label": label, "excess_share": excess},
     )

@@ -1,6 +1,6 @@
-"""What days look like: pictures of their photos and predictions, made from what is stored.
+"""Creates pictures of days, from their stored photos and predictions.
 
-The stream shows them at a session's end, the assets when they are run; both by this file.
+Sessions show them at their end, and assets when they are materialised.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ SAMPLES = 24
 MATRIX_LABELS = 40
 
 Pictures = dict[str, bytes]
-"""PNG or JPEG by the name that Dagster shows."""
+"""PNG or JPEG bytes, by the name that Dagster shows."""
 
 
 def photo_pictures(
     database: Database, store: PhotoStore, days: Sequence[date], *, release: str, task: str
 ) -> Pictures:
-    """The days' latest photos, each with what a release says of its ad, and why others failed."""
+    """The days' latest photos with a release's predictions, and the reasons of failed photos."""
     samples = sample_photos(database, days, limit=SAMPLES, release=release, task=task)
     counts = failure_counts(database, days)
     pictures = {"contact_sheet": contact_sheet(readable(store, samples))}
@@ -40,34 +40,34 @@ def photo_pictures(
 
 
 def prediction_pictures(summary: LabelledScores) -> Pictures:
-    """Labels, scores and, where sellers filed ads under labels, the confusion matrix."""
+    """Labels, scores and, if ads have a seller's category, the confusion matrix."""
     pictures = {
         "labels": bars(summary.labels, title="Ads by label"),
         "scores": histogram(
             [(place + 0.5) / SCORE_BINS for place in range(SCORE_BINS)],
             counts=summary.scores.tolist(),
-            title="Score of the label chosen",
+            title="Score of the predicted label",
             x_label="score",
         ),
     }
     labels, matrix = _matrix(summary)
     if labels:
         pictures["confusion_matrix"] = confusion_matrix(
-            matrix, labels, title="Filed under (rows), predicted (columns)"
+            matrix, labels, title="Seller's category (rows), predicted (columns)"
         )
     return pictures
 
 
 def _matrix(summary: LabelledScores) -> tuple[list[str], NDArray[np.int64]]:
-    """The labels that occur most, and how they were filed and predicted."""
+    """The most frequent labels, and their counts by seller's category and prediction."""
     totals: dict[str, int] = {}
-    for (filed, predicted), count in summary.confusion.items():
-        for label in {filed, predicted}:
+    for (category, predicted), count in summary.confusion.items():
+        for label in {category, predicted}:
             totals[label] = totals.get(label, 0) + count
     labels = sorted(sorted(totals, key=lambda label: -totals[label])[:MATRIX_LABELS])
     index = {label: position for position, label in enumerate(labels)}
     matrix = np.zeros((len(labels), len(labels)), np.int64)
-    for (filed, predicted), count in summary.confusion.items():
-        if filed in index and predicted in index:
-            matrix[index[filed], index[predicted]] = count
+    for (category, predicted), count in summary.confusion.items():
+        if category in index and predicted in index:
+            matrix[index[category], index[predicted]] = count
     return labels, matrix

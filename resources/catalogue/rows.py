@@ -1,7 +1,7 @@
-"""How results become rows: columns, order and conflict rules, for both lanes.
+"""Writes results as rows, for sessions and assets: columns, order and conflict rules.
 
-Decides what a row of each table holds. Every function sorts by key before it writes, so that two
-writers can't deadlock, and does nothing when handed nothing.
+Owns the content of each table's rows. Every function sorts by key before it writes, so that two
+writers can't deadlock, and does nothing if it is given no results.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -55,18 +55,22 @@ def photo_subject(key: AdKey, position: int) -> str:
 
 
 def check_releases(cursor: Cursor, computed_for: Sequence[str]) -> None:
-    """The set in force is the one computed for; the shared lock keeps it so until the commit."""
+    """Require that the active releases are those of the batch; a shared lock keeps them so.
+
+    Raises:
+        ReleaseChangedError: they are not.
+    """
     cursor.execute("SELECT live, candidate, previous FROM lalafo.active_releases FOR SHARE")
     row = cursor.fetchone()
     active = () if row is None else tuple(name for name in row if name is not None)
     if active != tuple(computed_for):
         raise ReleaseChangedError(
-            f"releases in force are {list(active)}, the batch was computed for {list(computed_for)}"
+            f"active releases are {list(active)}, the batch was computed for {list(computed_for)}"
         )
 
 
 def insert_photos(cursor: Cursor, renditions: Iterable[Rendition], run_id: str) -> None:
-    """Write photos that are not there yet; a photo never changes."""
+    """Insert photos that do not exist yet; a photo never changes."""
     rows = [
         (
             *(photo.photo_sha256, photo.sha256, len(photo.data), photo.width, photo.height),
@@ -79,7 +83,7 @@ def insert_photos(cursor: Cursor, renditions: Iterable[Rendition], run_id: str) 
 
 
 def insert_embeddings(cursor: Cursor, embeddings: Iterable[PhotoEmbedding], run_id: str) -> None:
-    """Write embeddings that are not there yet; an embedding never changes."""
+    """Insert embeddings that do not exist yet; an embedding never changes."""
     rows = [
         (item.backbone, item.sha256, item.vector, item.release, run_id)
         for item in sorted(embeddings, key=lambda item: (item.backbone, item.sha256))
@@ -95,17 +99,17 @@ def replace_ad_rows(
     *,
     updated: Collection[AdKey],
 ) -> set[bytes]:
-    """Put an ad's photos and predictions of this revision in the place of the last one's.
+    """Replace the photos and predictions of the ads' last revisions by those of the new ones.
 
     Args:
-        updated: those of the ads that were there before.
+        updated: those of the ads that existed before.
 
-    Returns the photos that lost a reference; they may have another, or a new one.
+    Returns: the photos that lost a reference; they may have another reference, or a new one.
     """
     keys = [ad.event.key for ad in ads if ad.event.key in updated]
-    gone: set[bytes] = set()
+    unreferenced: set[bytes] = set()
     if keys:
-        gone = delete_photos_of_ads(cursor, keys)
+        unreferenced = delete_photos_of_ads(cursor, keys)
         for table in ("predictions", "failures"):
             delete_of_ads(cursor, table, keys)
     insert(cursor, tables.ad_photos, AD_PHOTO_COLUMNS, _ad_photo_rows(ads, run_id))
@@ -116,11 +120,11 @@ def replace_ad_rows(
         for item in items
     ]
     _put_predictions(cursor, sorted(rows, key=lambda row: row[:4]))
-    return gone
+    return unreferenced
 
 
 def _put_predictions(cursor: Cursor, rows: Sequence[Row]) -> None:
-    """Write predictions; a re-score that wrote an older revision's meanwhile is overwritten."""
+    """Write predictions; those of an older revision, as from a re-score, are overwritten."""
     if rows:
         cursor.execute(
             f"INSERT INTO lalafo.predictions AS held ({quoted(PREDICTION_COLUMNS)}) "
@@ -134,19 +138,19 @@ def _put_predictions(cursor: Cursor, rows: Sequence[Row]) -> None:
 def record_orphaned_photos(
     cursor: Cursor, photos: Collection[bytes], *, kept: Sequence[AdOutcome]
 ) -> None:
-    """Note photos that these ads do not refer to: upkeep looks whether anybody else does."""
-    still = {photo.sha256 for ad in kept for photo in ad.photos}
-    loose = sorted(set(photos) - still)
-    if loose:
+    """Record the photos that these ads do not refer to, for upkeep to check other references."""
+    referenced = {photo.sha256 for ad in kept for photo in ad.photos}
+    orphaned = sorted(set(photos) - referenced)
+    if orphaned:
         cursor.execute(
             "INSERT INTO lalafo.orphaned_photos (sha256) SELECT * FROM unnest(%b::bytea[]) "
             "ON CONFLICT (sha256) DO UPDATE SET since = now()",
-            (loose,),
+            (orphaned,),
         )
 
 
 def delete_photos_of_ads(cursor: Cursor, keys: Sequence[AdKey]) -> set[bytes]:
-    """Delete the photo references of these ads; the photos that they were to."""
+    """Delete the photo references of these ads; return the photos that they referred to."""
     cursor.execute(
         "DELETE FROM lalafo.ad_photos AS held USING unnest(%s::text[], %s::text[]) "
         "AS gone (catalog, ad_id) "
@@ -177,7 +181,7 @@ def prediction_row(
 
 
 def write_commit_times(cursor: Cursor, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
-    """Note when each ad's own commit was seen: it can't be known inside it."""
+    """Write when each ad's commit was observed: it is not known within the commit."""
     cursor.execute(
         "UPDATE lalafo.stage_timings AS held SET committed_at = seen.at "
         "FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::timestamptz[]) "

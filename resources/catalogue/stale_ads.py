@@ -1,9 +1,9 @@
-"""The ads that a release has not scored, with their photos' vectors, as fast as they can be read.
+"""Reads the ads that a release has not scored, with their photos' vectors, at high speed.
 
-Decides what is stale: a scored ad without a prediction of its own revision under a release, in one
-task. Of a day that nobody has begun, all ads are taken for stale. Rows come by binary COPY, one a
-photo, ordered by ad, and are never taken apart further than needed: what a prediction repeats of
-its ad goes back to PostgreSQL in the bytes it came in.
+Owns the definition of stale: a scored ad without a prediction of its current revision under a
+release, in one task. If none of a day's sampled ads has a prediction, all its ads count as stale.
+Rows come by binary COPY, one per photo, ordered by ad, and are decoded only as far as needed: the
+columns that a prediction repeats of its ad go back to PostgreSQL in the same bytes.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -21,14 +21,14 @@ from resources.postgres.binary_copy import SIGNATURE
 from resources.postgres.database import Database
 
 _SHA256_BYTES = 4 + 32  # the field's length, then the digest
-_FIELDS_BYTES = 2  # a row begins with how many fields it has
+_FIELDS_BYTES = 2  # a row begins with its number of fields
 _HEADER_BYTES = len(SIGNATURE)
 
-# Written so that the plan is the same however many ads there are: from the day's ads by keys to
-# their photos and vectors. Left to itself, PostgreSQL 18 reads all references of the catalogue for
-# each day and sorts rows with their vectors, on every core there is: 12 against 6 us a row. The
-# prediction is asked for by key, ad by ad: as NOT EXISTS it is a join, and in a partition without
-# statistics yet that becomes a loop over all its rows for each ad, for minutes.
+# These settings fix the plan, however many ads there are: from the day's ads by keys to their
+# photos and vectors. Without them PostgreSQL 18 reads all photo references of the catalogue for
+# each day and sorts rows with their vectors, on every core: 12 instead of 6 us per row. The
+# prediction is looked up by key, ad by ad: NOT EXISTS would be a join, and in a partition without
+# statistics that becomes a loop over all its rows for each ad, for minutes.
 _PLAN = (
     "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
     "SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0"
@@ -38,9 +38,9 @@ _UNSCORED = sql.SQL(
     "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = {task}) "
     "IS DISTINCT FROM a.revision"
 )
-# Some of the day's ads: were none of them scored, the others are not asked about, which is a tenth
-# of PostgreSQL's work. One that was scored after all is found when its prediction is written, and
-# stays as it is.
+# A sample of the day's ads. If none of them has a prediction, those of the others are not looked
+# up, which saves a tenth of PostgreSQL's work. An ad that has one all the same is detected when
+# its prediction is written, and keeps the existing one.
 _SAMPLE = sql.SQL(
     "SELECT count(*) FROM (SELECT a.catalog, a.ad_id FROM lalafo.ads AS a "
     "WHERE a.day = {day} AND a.status = 'scored' LIMIT 200) AS a "
@@ -72,7 +72,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class StaleQuery:
-    """What is asked of every part."""
+    """What to read, the same for every part."""
 
     release: str
     task: str
@@ -84,8 +84,8 @@ class StaleQuery:
 class StaleAds:
     """Some ads, ascending by key.
 
-    `keys`: of each ad catalog, id, revision and day, as binary COPY has them. `vectors`: (N, D)
-    of their distinct photos. `owner`: (N,) int64 ascending, whose each is.
+    `keys`: each ad's catalog, id, revision and day, as the bytes of binary COPY. `vectors`: (N, D)
+    of their distinct photos. `owner`: (N,) int64, ascending: the index of each vector's ad.
     """
 
     keys: list[bytes]
@@ -95,10 +95,10 @@ class StaleAds:
 
 @dataclass(slots=True)
 class _Gathered:
-    """Rows of whole ads, until they are a chunk."""
+    """The rows of whole ads that form a chunk."""
 
     keys: list[bytes] = field(default_factory=list)
-    vectors: list[bytes] = field(default_factory=list)  # with the two lengths before them
+    vectors: list[bytes] = field(default_factory=list)  # with the two lengths that precede them
     owner: list[int] = field(default_factory=list)
 
 
@@ -107,12 +107,12 @@ def read_stale(
 ) -> Generator[StaleAds, None, None]:
     """The stale ads of a part of a day, in chunks of whole ads.
 
-    A photo that an ad repeats counts once, one without a vector not at all. Memory is a chunk's,
-    which exceeds `photos_a_chunk` by one ad's photos at most.
+    A photo that an ad repeats counts once, and a photo without a vector is skipped. Memory is that
+    of one chunk, which exceeds `photos_a_chunk` by at most one ad's photos.
 
     Raises:
         ConfigurationError: a vector's length is not the backbone's.
-        RetryableError: the server went away.
+        RetryableError: the connection to the server was lost.
     """
     names = {
         "day": sql.Literal(part.day),
@@ -140,32 +140,32 @@ def read_stale(
 
 
 def _chunks(rows: Iterable[bytes], dimension: int, photos: int) -> Iterator[_Gathered]:
-    """Rows of one photo each -> whole ads."""
+    """Group rows, one per photo, into chunks of whole ads."""
     vector_at = -(2 * dimension + 8)
     sha256_at = vector_at - _SHA256_BYTES
-    found, last, ad = _Gathered(), b"", -1
+    chunk, last, ad = _Gathered(), b"", -1
     seen: set[bytes] = set()
     for row in _without_header(rows):
         key = row[_FIELDS_BYTES:sha256_at]
         if key != last:
-            if len(found.owner) >= photos:
-                yield found
-                found, ad = _Gathered(), -1
+            if len(chunk.owner) >= photos:
+                yield chunk
+                chunk, ad = _Gathered(), -1
             last, ad = key, ad + 1
-            found.keys.append(key)
+            chunk.keys.append(key)
             seen = {row[sha256_at:vector_at]}
         elif row[sha256_at:vector_at] in seen:
             continue
         else:
             seen.add(row[sha256_at:vector_at])
-        found.vectors.append(row[vector_at:])
-        found.owner.append(ad)
-    if found.owner:
-        yield found
+        chunk.vectors.append(row[vector_at:])
+        chunk.owner.append(ad)
+    if chunk.owner:
+        yield chunk
 
 
 def _without_header(rows: Iterable[bytes]) -> Iterator[bytes]:
-    """Each row's bytes; the header comes with the first, and two bytes end them all."""
+    """Each row's bytes, without the header before the first and the two-byte trailer."""
     first = True
     for row in rows:
         data = bytes(row)
@@ -176,19 +176,19 @@ def _without_header(rows: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _vectors(parts: list[bytes], query: StaleQuery) -> Embeddings:
-    width = query.dimension + 4  # in halves: two of the field's length, then dimension and zero
+    width = query.dimension + 4  # in 16-bit words: two of field length, then dimension and zero
     data = b"".join(parts)
     if len(data) != len(parts) * 2 * width:
-        raise _other_length(query)
+        raise _length_error(query)
     words = np.frombuffer(data, dtype=">u2").reshape(len(parts), width)
     lengths = (words[:, 0].astype(np.int64) << 16) + words[:, 1]
     if np.any(lengths != 4 + 2 * query.dimension) or np.any(words[:, 2] != query.dimension):
-        raise _other_length(query)
+        raise _length_error(query)
     return words[:, 4:].view(">f2").astype(np.float16)
 
 
-def _other_length(query: StaleQuery) -> ConfigurationError:
+def _length_error(query: StaleQuery) -> ConfigurationError:
     return ConfigurationError(
-        f"stored embeddings of {query.backbone} are not all of {query.dimension} numbers, as its "
-        "release says: they were written by something else"
+        f"not all stored embeddings of {query.backbone} have {query.dimension} dimensions, as its "
+        "release has: they were written by another program"
     )

@@ -1,8 +1,8 @@
-"""The catalogue by day, as the batch lane reads and mends it.
+"""Reads and repairs the photos of whole days, for assets and backfills.
 
-Decides what is stale of the photos: one without an embedding under a backbone, or without a
-thumbnail, or out of reach when it came. Only such rows are read, in chunks; a write never
-overwrites what a fresher event has put there. Ads are `stale_ads.py`'s.
+Owns the definition of stale photos: those without an embedding under a backbone, without a
+thumbnail, or with a temporary failure. Only such rows are read, in chunks; a write never
+overwrites rows of a newer event. Stale ads are in `stale_ads.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class StoredPhoto:
 
 @dataclass(frozen=True, slots=True)
 class FailedPhoto:
-    """A photo that failed for a reason that may have passed."""
+    """A photo that failed for a temporary reason."""
 
     key: AdKey
     position: int
@@ -61,7 +61,7 @@ class Catalogue:
     def photos_without_thumbnail(
         self, days: Sequence[date], *, chunk: int
     ) -> Iterator[list[StoredPhoto]]:
-        """The days' photos whose thumbnail is still to be made."""
+        """The days' photos without a thumbnail, each once, in chunks."""
         query = (
             "SELECT DISTINCT p.sha256, p.rendition_sha256 FROM lalafo.ads AS a "
             "JOIN lalafo.ad_photos AS ap USING (catalog, ad_id) "
@@ -72,7 +72,7 @@ class Catalogue:
             yield [StoredPhoto(*row) for row in rows]
 
     def photos_to_retry(self, days: Sequence[date], reasons: Sequence[str]) -> list[FailedPhoto]:
-        """The days' photos that failed for one of these reasons."""
+        """The days' photos with a URL that failed for one of these reasons."""
         with self.database.cursor() as cursor:
             cursor.execute(
                 "SELECT ap.catalog, ap.ad_id, ap.position, ap.url, ap.revision "
@@ -87,14 +87,17 @@ class Catalogue:
             ]
 
     def write_embeddings(self, embeddings: Sequence[PhotoEmbedding]) -> None:
-        """Add embeddings; those that are there stay."""
+        """Insert embeddings; existing ones are kept."""
         with self.database.cursor() as cursor:
             insert_embeddings(cursor, embeddings, self.run_id)
 
     def repair_photo(self, failed: FailedPhoto, sha256: bytes, rendition: Rendition | None) -> bool:
-        """Put a photo in the place of its failure, unless a fresher event has been there.
+        """Replace a photo's failure by the photo, unless the ad has a newer revision.
 
-        The ad's predictions go, since they were made without this photo: it is stale now.
+        The ad's predictions are deleted, since they were computed without this photo: it is stale
+        now.
+
+        Returns: whether the photo was written.
         """
         key = (failed.key.catalog, failed.key.ad_id)
         with self.database.cursor() as cursor:
@@ -125,22 +128,22 @@ class Catalogue:
             cursor.execute("DELETE FROM lalafo.predictions WHERE catalog = %s AND ad_id = %s", key)
             return True
 
-    def write_thumbnails(self, made: Sequence[tuple[bytes, bytes]]) -> None:
-        """Note the thumbnails' digests: (photo, thumbnail) pairs, both in the store already."""
+    def write_thumbnails(self, thumbnails: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write the thumbnails' digests: (photo, thumbnail) pairs, both stored already."""
         with self.database.cursor() as cursor:
             cursor.execute(
                 "UPDATE lalafo.photos AS p SET thumbnail_sha256 = m.thumbnail "
                 "FROM unnest(%s::bytea[], %s::bytea[]) AS m (photo, thumbnail) "
                 "WHERE p.sha256 = m.photo",
-                ([photo for photo, _ in made], [thumbnail for _, thumbnail in made]),
+                ([photo for photo, _ in thumbnails], [thumbnail for _, thumbnail in thumbnails]),
             )
 
     def _chunks(
         self, query: str, values: tuple[Any, ...], chunk: int
     ) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows by a cursor that the server keeps, so that memory does not grow with the day.
+        """Rows by a server-side cursor, so that memory does not grow with the day.
 
-        A connection of its own, read only: writers use others meanwhile.
+        It has a connection of its own: writers use others meanwhile.
         """
         with self.database.begin() as connection, self.database.errors():
             driver = connection.connection.driver_connection

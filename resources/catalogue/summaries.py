@@ -1,4 +1,4 @@
-"""Figures of whole days for people to look at: counts, scores, samples."""
+"""Summaries of whole days for reports: counts, scores and samples."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,9 +17,9 @@ SCORE_BINS = 30
 
 @dataclass(frozen=True, slots=True)
 class PhotoCounts:
-    """How the days' photos fared."""
+    """How many photos the days' ads have, and how many failed."""
 
-    photos: int  # named by ads
+    photos: int  # referred to by ads
     by_reason: dict[str, int]  # those that failed
 
     @property
@@ -28,7 +28,7 @@ class PhotoCounts:
 
 
 def failure_counts(database: Database, days: Sequence[date]) -> PhotoCounts:
-    """Photos of the days' ads, and the failed ones by reason."""
+    """Count the photos of the days' ads, and the failed ones by reason."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT ap.reason, count(*) FROM lalafo.ads AS a "
@@ -46,7 +46,7 @@ def sample_photos(
 ) -> list[tuple[bytes, str]]:
     """(rendition's SHA-256, caption) of the first photos of the days' latest ads.
 
-    The caption is what a release says of the ad in a task, else what the seller filed it under.
+    The caption is a release's prediction for the ad in a task, else the seller's category.
     """
     with database.cursor() as cursor:
         cursor.execute(
@@ -65,24 +65,24 @@ def sample_photos(
 
 @dataclass(frozen=True, slots=True)
 class LabelledScores:
-    """What a release said of the days' ads in one task."""
+    """A release's predictions for the days' ads in one task."""
 
-    scores: NDArray[np.int64]  # (SCORE_BINS,) ads by the score of the label chosen, from 0 to 1
+    scores: NDArray[np.int64]  # (SCORE_BINS,) ads by the predicted label's score, from 0 to 1
     labels: dict[str, int]  # ads by predicted label
-    confusion: dict[tuple[str, str], int]  # (filed under, predicted), where filed under a label
+    confusion: dict[tuple[str, str], int]  # (seller's category, predicted), if there is a category
 
     @property
     def ads(self) -> int:
-        """How many have a prediction."""
+        """The number of ads with a prediction."""
         return int(self.scores.sum())
 
 
 def prediction_summary(
     database: Database, days: Sequence[date], *, release: str, task: str
 ) -> LabelledScores:
-    """Scores and labels of the days' ads; with the seller's own category where there is one.
+    """Scores and labels of the days' ads, with the seller's category if there is one.
 
-    Counted by PostgreSQL: as much comes back for a million ads as for a thousand.
+    PostgreSQL counts: the size of the result does not grow with the number of ads.
     """
     with database.cursor() as cursor:
         cursor.execute(
@@ -96,16 +96,16 @@ def prediction_summary(
     scores = np.zeros(SCORE_BINS, np.int64)
     labels: dict[str, int] = {}
     confusion: dict[tuple[str, str], int] = {}
-    for bucket, label, filed, count in rows:
+    for bucket, label, category, count in rows:
         scores[bucket - 1] += count
         labels[label] = labels.get(label, 0) + count
-        if filed is not None:
-            confusion[filed, label] = confusion.get((filed, label), 0) + count
+        if category is not None:
+            confusion[category, label] = confusion.get((category, label), 0) + count
     return LabelledScores(scores, labels, confusion)
 
 
 def readable(store: PhotoStore, samples: Sequence[tuple[bytes, str]]) -> list[tuple[bytes, str]]:
-    """The samples' renditions with their captions; a photo lost from the store is left out."""
+    """The samples' renditions with their captions; photos missing from the store are left out."""
     found: list[tuple[bytes, str]] = []
     for sha256, caption in samples:
         with suppress(StoredObjectError):

@@ -1,6 +1,6 @@
-"""The release that a run of the batch lane scores for, and as much of it as a stage needs.
+"""Finds and loads the release that a batch run scores for, as far as its stage needs it.
 
-Decides that predictions read no backbone: a head-only re-score loads no network, and no torch.
+Predictions need no backbone: a re-score with new heads alone loads no network, and no torch.
 """
 
 import os
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from ops.models.embed import Embedder
 
 
-def wanted_release(database: Database, tags: Mapping[str, str], tag: str) -> RegisteredRelease:
-    """The release that a run's tag names; the live one where the run has no such tag.
+def release_of_run(database: Database, tags: Mapping[str, str], tag: str) -> RegisteredRelease:
+    """The release in a run's tag; the live release if the run has no such tag.
 
     Raises:
-        ConfigurationError: no release of that name is known, or none is live.
+        ConfigurationError: no release of that name is registered, or none is live.
     """
     name = tags.get(tag)
     return read_active_releases(database).live if name is None else find_release(database, name)
 
 
 def load_heads(known: RegisteredRelease, store: ReleaseStore) -> ReadyRelease:
-    """A release that predicts from stored embeddings, and embeds nothing."""
+    """Load a release without its backbone, to predict from stored embeddings."""
     manifest = store.manifest(known.digest)
     return ready(manifest, store.heads(manifest), _NoBackbone(manifest.dimension))
 
@@ -39,10 +39,10 @@ def load_heads(known: RegisteredRelease, store: ReleaseStore) -> ReadyRelease:
 def load_to_embed(
     known: RegisteredRelease, store: ReleaseStore, settings: Settings
 ) -> tuple[ReadyRelease, list["Embedder"]]:
-    """A release, and as many embedders as work best side by side.
+    """Load a release, and as many embedders as work best concurrently.
 
-    On a CPU one a core, each with one thread: threads of one network wait for each other. On a
-    GPU one.
+    On a CPU this is one per core, each with one thread, since threads of one network wait for each
+    other. On a GPU it is one.
     """
     one_thread = settings.model_copy(update={"torch_threads": 1})
     release = store.load(known.digest)
@@ -52,10 +52,12 @@ def load_to_embed(
 
 
 class _NoBackbone:
-    """Stands where a backbone would: nothing is embedded in this stage."""
+    """The embedder of a release that was loaded without its backbone."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
 
     def embed(self, images: Sequence[Image]) -> NoReturn:
-        raise NotImplementedError(f"{len(images)} photos: this release was loaded without backbone")
+        raise NotImplementedError(
+            f"can't embed {len(images)} photos: this release was loaded without its backbone"
+        )

@@ -1,8 +1,8 @@
-"""Releases in a process's memory: each loaded once, and before anybody waits for it.
+"""Keeps releases in a process's memory: each is loaded once, and before it is needed.
 
-Decides that releases which share a backbone share its weights too, that a release which only
-moves (promoted, taken back) is never loaded again, and that one which is announced is loaded
-beside the work. What a release is, `ready_releases.py` knows.
+Releases with the same backbone share its weights. A release whose role changes (promotion,
+rollback) is not loaded again. An announced release is loaded in the background.
+`ops/scoring/ready_release.py` defines a loaded release.
 """
 
 import threading
@@ -22,7 +22,7 @@ from resources.releases.active import read_active_releases, read_announced
 from resources.releases.registry import RegisteredRelease
 from resources.storage.releases import ReleaseStore
 
-LOOK_S = 0.5
+POLL_S = 0.5
 
 log = structlog.get_logger()
 
@@ -31,43 +31,43 @@ V = TypeVar("V")
 
 
 class _Once(Generic[K, V]):
-    """Values by key, each made by the first who asks; others who ask meanwhile wait for it."""
+    """A thread-safe cache: the first caller creates a key's value, others wait for it."""
 
     def __init__(self) -> None:
-        self._made: dict[K, Future[V]] = {}
+        self._values: dict[K, Future[V]] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: K, make: Callable[[], V]) -> V:
+    def get(self, key: K, create: Callable[[], V]) -> V:
         with self._lock:
-            found = self._made.get(key)
-            mine = found is None
-            if found is None:
-                found = self._made[key] = Future()
-        if mine:
+            value = self._values.get(key)
+            is_first = value is None
+            if value is None:
+                value = self._values[key] = Future()
+        if is_first:
             try:
-                found.set_result(make())
-            except BaseException as error:  # noqa: BLE001 - whoever waits is told too
+                value.set_result(create())
+            except BaseException as error:  # noqa: BLE001 - waiting callers get the error too
                 with self._lock:
-                    del self._made[key]  # the next who asks tries again
-                found.set_exception(error)
-        return found.result()
+                    del self._values[key]  # the next caller tries again
+                value.set_exception(error)
+        return value.result()
 
     def has(self, key: K) -> bool:
         with self._lock:
-            found = self._made.get(key)
-            return found is not None and found.done()
+            value = self._values.get(key)
+            return value is not None and value.done()
 
     def keep(self, keys: Iterable[K]) -> None:
         kept = set(keys)
         with self._lock:
-            self._made = {k: v for k, v in self._made.items() if k in kept or not v.done()}
+            self._values = {k: v for k, v in self._values.items() if k in kept or not v.done()}
 
 
 class LoadedReleases:
     """The releases that one process scores with; safe to use from any thread.
 
     Args:
-        embedder: makes a backbone ready to work: seconds, for a large one.
+        embedder: loads a backbone onto the device; takes seconds for a large one.
     """
 
     def __init__(
@@ -83,27 +83,27 @@ class LoadedReleases:
         self._embedders: _Once[str, PhotoEmbedder] = _Once()
 
     def active(self) -> tuple[ReadyRelease, ...]:
-        """The releases in force, the live one first; at once where all were loaded before.
+        """The active releases, the live one first; returns at once if all are loaded.
 
         Raises:
-            ConfigurationError: none is live, or a file of one is not what its digest says.
-            RetryableError: PostgreSQL or the store is away.
+            ConfigurationError: none is live, or a file of one does not match its digest.
+            RetryableError: PostgreSQL or the store is unavailable.
         """
         return tuple(self.load(known) for known in read_active_releases(self._database).all)
 
     def load(self, known: RegisteredRelease) -> ReadyRelease:
-        """One release; raises as `active` does."""
-        return self._releases.get(known.digest, lambda: self._make(known.digest))
+        """Load one release, or return it from memory; raises as `active` does."""
+        return self._releases.get(known.digest, lambda: self._load(known.digest))
 
     def keep(self, known: Sequence[RegisteredRelease]) -> None:
-        """Forget every other release, and the backbones that only those had."""
+        """Evict every other release, and the backbones that only those use."""
         self._releases.keep(release.digest for release in known)
         self._embedders.keep(release.backbone for release in known)
 
-    def _make(self, digest: str) -> ReadyRelease:
+    def _load(self, digest: str) -> ReadyRelease:
         manifest = self._store.manifest(digest)
         key = backbone_key(manifest)
-        if self._embedders.has(key):  # a new head on what is at work already: no weights are read
+        if self._embedders.has(key):  # new heads on a loaded backbone: no weights are read
             embedder = self._embedders.get(key, _never)
             return ready(manifest, self._store.heads(manifest), embedder)
         release = self._store.load(digest)
@@ -112,14 +112,14 @@ class LoadedReleases:
 
 
 def _never() -> PhotoEmbedder:
-    raise AssertionError("it was there an instant ago")
+    raise AssertionError("the embedder was loaded an instant ago")
 
 
 class ReleaseWatch:
-    """Loads what is announced or has come in force, beside the work; a context manager.
+    """Loads announced and active releases in the background; a context manager.
 
     Args:
-        warm: told the names of all that are loaded, whenever they change.
+        warm: called with the names of all loaded releases whenever they change.
     """
 
     def __init__(
@@ -128,12 +128,12 @@ class ReleaseWatch:
         loaded: LoadedReleases,
         *,
         warm: Callable[[Sequence[str]], None],
-        look_s: float = LOOK_S,
+        poll_s: float = POLL_S,
     ) -> None:
         self._database = database
         self._loaded = loaded
         self._warm = warm
-        self._look_s = look_s
+        self._poll_s = poll_s
         self._reported: tuple[str, ...] = ()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="release-watch", daemon=True)
@@ -152,24 +152,25 @@ class ReleaseWatch:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._done.wait(self._look_s):
+        while not self._done.wait(self._poll_s):
             try:
-                self._look()
+                self._poll()
             except RetryableError as error:
                 log.warning("releases.unavailable", error=str(error))
             except ConfigurationError as error:
-                # It is not in force: the session goes on, and whoever announced it looks here.
+                # It is not active, so the session goes on; the log entry is for the person who
+                # announced it.
                 log.error("releases.not_loadable", error=str(error))
 
-    def _look(self) -> None:
-        wanted = list(read_active_releases(self._database).all)
+    def _poll(self) -> None:
+        releases = list(read_active_releases(self._database).all)
         announced = read_announced(self._database)
-        self._loaded.keep([*wanted, *([] if announced is None else [announced])])
+        self._loaded.keep([*releases, *([] if announced is None else [announced])])
         if announced is not None:
-            wanted.append(announced)
-        for release in wanted:  # those at work are there already
+            releases.append(announced)
+        for release in releases:  # those in use are loaded already
             self._loaded.load(release)
-        names = tuple(sorted({release.name for release in wanted}))
+        names = tuple(sorted({release.name for release in releases}))
         if names != self._reported:
             self._warm(names)
             self._reported = names

@@ -1,7 +1,7 @@
-"""Which device models run on, and what this machine offers them.
+"""Chooses the device that models run on, and describes it.
 
-Decides that CUDA is never replaced by the CPU where it was asked for. Importing this module does
-not import torch; calling its functions does.
+CUDA is never replaced by the CPU if it was requested explicitly. Importing this module does not
+import torch; calling its functions does.
 """
 
 import os
@@ -13,8 +13,11 @@ from ops.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """What `lalafo doctor` prints. `bf16`: computed by the hardware of `device`. `cpp_compiler`:
-    what torch.compile would call, or None: then models run traced."""
+    """The properties that `lalafo doctor` prints.
+
+    `bf16`: supported by the hardware of `device`. `cpp_compiler`: the compiler that torch.compile
+    would call; None: there is none, and models run traced.
+    """
 
     device: str
     name: str
@@ -25,32 +28,33 @@ class DeviceFacts:
     torch: str
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(setting: str) -> str:
     """ "cpu" or "cuda" for a setting of "auto", "cpu" or "cuda".
 
     Raises:
-        ConfigurationError: another word, or "cuda" where torch sees no CUDA device.
+        ConfigurationError: any other value, or "cuda" if torch has no CUDA device.
     """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise ConfigurationError(f"LALAFO_DEVICE={wanted!r}: want auto, cpu or cuda.")
-    if wanted == "cpu":
+    if setting not in ("auto", "cpu", "cuda"):
+        raise ConfigurationError(f"LALAFO_DEVICE={setting!r}: expected auto, cpu or cuda.")
+    if setting == "cpu":
         return "cpu"
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
-    if wanted == "cuda":
+    if setting == "cuda":
         built = torch.version.cuda
-        why = "this torch is built without CUDA" if built is None else "torch sees no CUDA device"
+        why = "this torch is built without CUDA" if built is None else "torch finds no CUDA device"
         raise ConfigurationError(
-            f"LALAFO_DEVICE=cuda, but {why}. Mend the driver, or set LALAFO_DEVICE to cpu or auto."
+            f"LALAFO_DEVICE=cuda, but {why}. Repair the driver or the torch installation, or set "
+            "LALAFO_DEVICE to cpu or auto."
         )
     return "cpu"
 
 
-def describe_device(wanted: str = "auto") -> DeviceFacts:
-    """The facts of the device that `wanted` leads to; raises as `choose_device` does."""
-    device = choose_device(wanted)
+def describe_device(setting: str = "auto") -> DeviceFacts:
+    """The properties of the device for a setting; raises as `choose_device` does."""
+    device = choose_device(setting)
     import torch
 
     from ops.models.backbones import cpp_compiler, supports_bf16

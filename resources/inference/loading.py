@@ -1,7 +1,7 @@
-"""From a release's files to one that scores: its backbone on the device, its heads, its row.
+"""Turns a release's files into one that can score, and registers releases.
 
-Decides the key of its embeddings, and how a backbone is made ready. How many are kept in memory,
-and for how long, is `loaded_releases.py`'s.
+Owns the key of a release's embeddings, and how a backbone is loaded onto the device.
+`resources/inference/cache.py` owns how many releases are kept in memory, and for how long.
 """
 
 import json
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def backbone_key(manifest: Manifest) -> str:
-    """The key of a release's embeddings: readable, and another one for other weights."""
+    """The key of a release's embeddings: readable, and different for different weights."""
     return f"{manifest.backbone}-{manifest.backbone_digest[:12]}"
 
 
 def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
-    """A backbone on the device and in the mode that the settings name, warmed up.
+    """Load a backbone with the device and mode of the settings, and warm it up.
 
-    Its first calls at each batch size compile, for up to a second each: no ad shall wait for that.
+    The first call for each batch size compiles, for up to a second: no ad should wait for that.
     """
     from ops.models.embed import Embedder
 
@@ -44,15 +44,15 @@ def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
 
 
 def ready(manifest: Manifest, heads: Mapping[str, Head], embedder: PhotoEmbedder) -> ReadyRelease:
-    """A release with its embedder.
+    """A release that can score: its heads with an embedder.
 
     Raises:
-        ConfigurationError: the manifest's dimension is not the backbone's.
+        ConfigurationError: the manifest's dimension is not the embedder's.
     """
     if manifest.dimension != embedder.dimension:
         raise ConfigurationError(
-            f"{manifest.name} says {manifest.dimension} dimensions, its backbone "
-            f"has {embedder.dimension}: the release is not what it says"
+            f"the manifest of {manifest.name} has {manifest.dimension} dimensions, its backbone "
+            f"{embedder.dimension}: the release is inconsistent"
         )
     return ReadyRelease(
         name=manifest.name,
@@ -64,7 +64,7 @@ def ready(manifest: Manifest, heads: Mapping[str, Head], embedder: PhotoEmbedder
 
 
 def install(database: Database, store: ReleaseStore, release: Release) -> RegisteredRelease:
-    """Save a release's files, then make it known to PostgreSQL; again is a no-op."""
+    """Save a release's files, then register it in PostgreSQL; can be repeated."""
     manifest = store.save(release)
     known = RegisteredRelease(
         name=manifest.name,
