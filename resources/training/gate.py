@@ -1,7 +1,7 @@
-"""The gate, with the real parts: a release judged against the live one, and the verdict kept.
+"""Runs the gate: compares a release with the live one, and stores the verdict.
 
-Decides by which photos: those that neither was trained on, as far as is known here. The asset
-checks and `lalafo releases check` call `check_release`, for releases that were made elsewhere too.
+Owns the choice of photos: those that neither release was trained on, as far as is known. The asset
+checks and `lalafo releases check` call `check_release`, also for releases trained elsewhere.
 """
 
 import statistics
@@ -34,7 +34,7 @@ LATENCY_BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class _HeldOut:
-    """What both are judged by."""
+    """The photos that both releases are compared on."""
 
     training_set: str
     examples: list[Example]
@@ -43,12 +43,12 @@ class _HeldOut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Contender:
-    """A release, and what it makes of the held-out photos."""
+    """A release, and its vectors of the held-out photos."""
 
     known: RegisteredRelease
     release: Release
     vectors: Vectors
-    embedder: PhotoEmbedder | None  # None: it shares the other's backbone
+    embedder: PhotoEmbedder | None  # None: both releases share a backbone
 
 
 def check_release(
@@ -59,10 +59,11 @@ def check_release(
     *,
     on_progress: StepProgress,
 ) -> Verdict:
-    """Judge a registered release against the live one, and put the verdict on record.
+    """Judge a registered release against the live one, and store the verdict.
 
     Raises:
-        ConfigurationError: no release of that name, or a file of one is not what its digest says.
+        ConfigurationError: there is no release of that name, or a file of a release does not
+            match its digest.
         NotReadyError: no scored ad has a label.
     """
     candidate = find_release(database, name)
@@ -87,7 +88,7 @@ def check_release(
 
 
 def margins_of(settings: Settings) -> Margins:
-    """The margins that the settings name."""
+    """The margins from the settings."""
     return Margins(
         accuracy=settings.gate_accuracy_margin,
         recall=settings.gate_recall_margin,
@@ -112,39 +113,43 @@ def _held_out(
     candidate: RegisteredRelease,
     live: RegisteredRelease,
 ) -> _HeldOut:
-    """The held-out part of the candidate's own set, or of one that is frozen now; without what
-    either is known to have been trained on."""
-    own = _learned_from(stores, candidate)
+    """The held-out part of the candidate's training set, or of one that is frozen now.
+
+    Photos that either release is known to have been trained on are left out.
+    """
+    candidate_set = _training_set_of(stores, candidate)
     notes: list[str] = []
-    if own is None:
+    if candidate_set is None:
         frozen = freeze_training_set(database, stores, settings)
         digest, content = frozen.digest, frozen.content
-        notes.append(f"what {candidate.name} was trained on is not known here")
+        notes.append(f"the training set of {candidate.name} is not known here")
     else:
-        digest, content = str(candidate.manifest["metrics"]["training_set"]), own
-    theirs = own if live.name == candidate.name else _learned_from(stores, live)
-    if theirs is None:
+        digest, content = str(candidate.manifest["metrics"]["training_set"]), candidate_set
+    same = live.name == candidate.name
+    live_set = candidate_set if same else _training_set_of(stores, live)
+    if live_set is None:
         notes.append(
-            f"what {live.name} was trained on is not known here: it may have seen some of these "
-            "photos, which favours it"
+            f"the training set of {live.name} is not known here: it may contain some of these "
+            "photos, which favours that release"
         )
     held_out = [example for example in content.examples if example.part == "held_out"]
-    kept, contaminated = unknown_to(held_out, [learned for learned in (own, theirs) if learned])
+    known_sets = [known for known in (candidate_set, live_set) if known]
+    remaining, contaminated = unknown_to(held_out, known_sets)
     if contaminated:
         notes.append(
             f"{contaminated} held-out photos are left out: {live.name} was trained on them"
         )
-    return _HeldOut(digest, kept, tuple(notes))
+    return _HeldOut(digest, remaining, tuple(notes))
 
 
-def _learned_from(stores: Stores, release: RegisteredRelease) -> TrainingSet | None:
+def _training_set_of(stores: Stores, release: RegisteredRelease) -> TrainingSet | None:
     digest = release.manifest["metrics"].get("training_set")
     if digest is None:
         return None
     try:
         return stores.training.load(str(digest))
     except ConfigurationError:
-        return None  # trained elsewhere, or its set is gone; told as a note
+        return None  # trained elsewhere, or its set was deleted; the caller adds a note
 
 
 def _contenders(
@@ -159,7 +164,7 @@ def _contenders(
 
     renditions = {e.photo.sha256: e.photo.rendition_sha256 for e in held_out.examples}
     shared = pair[0].backbone == pair[1].backbone
-    made: list[_Contender] = []
+    contenders: list[_Contender] = []
     for known in pair:
         release = stores.releases.load(known.digest)
         vectors = read_embeddings(database, known.backbone, list(renditions))
@@ -174,14 +179,14 @@ def _contenders(
                 on_progress=on_progress,
                 what=f"embedding held-out photos for {known.name}",
             )
-        made.append(_Contender(known, release, vectors, None if shared else embedder))
-    return made[0], made[1]
+        contenders.append(_Contender(known, release, vectors, None if shared else embedder))
+    return contenders[0], contenders[1]
 
 
 def _judged(
     pair: tuple[_Contender, _Contender], held_out: _HeldOut, on_progress: StepProgress
 ) -> tuple[Judged, Judged]:
-    """Both, on the photos that both have a vector of."""
+    """Measure both releases on the photos that have a vector under both."""
     on_progress("judging", 0, 1)
     both = [e for e in held_out.examples if all(e.photo.sha256 in c.vectors for c in pair)]
     latencies = _latencies_ms(pair)
@@ -201,22 +206,22 @@ def _judged(
 def _measures(
     one: _Contender, pair: Sequence[_Contender], task: str, examples: Sequence[Example]
 ) -> dict[str, object] | None:
-    asked = [example for example in examples if example.photo.task == task]
-    if not asked:
+    of_task = [example for example in examples if example.photo.task == task]
+    if not of_task:
         return None
-    truth = [example.photo.label for example in asked]
-    every = {
+    truth = [example.photo.label for example in of_task]
+    known_labels = {
         label for c in pair if task in c.release.heads for label in c.release.heads[task].labels
     }
     head = one.release.heads[task]
-    rows = np.stack([one.vectors[example.photo.sha256] for example in asked])
+    rows = np.stack([one.vectors[example.photo.sha256] for example in of_task])
     return measures_over(
-        class_probabilities(rows, head), head.labels, truth, sorted(every | set(truth))
+        class_probabilities(rows, head), head.labels, truth, sorted(known_labels | set(truth))
     )
 
 
 def _latencies_ms(pair: Sequence[_Contender]) -> list[float | None]:
-    """The median time a photo, both measured in turn: what else the machine does meets both."""
+    """The median time per photo, measured alternately, so that other load affects both."""
     embedders = [one.embedder for one in pair]
     if any(embedder is None for embedder in embedders):
         return [None, None]
@@ -233,7 +238,9 @@ def _latencies_ms(pair: Sequence[_Contender]) -> list[float | None]:
 
 
 def _weights_mb(release: Release) -> float:
-    """Of the backbone's and the heads' weights as float32, however they are stored: a session
-    computes both releases in the same precision."""
+    """The size of the backbone's and the heads' weights as float32, in MB.
+
+    Independent of how they are stored: a session runs both releases in the same precision.
+    """
     heads = sum(head.weight.size + head.bias.size for head in release.heads.values())
     return 4 * (sum(w.size for w in release.backbone_state.values()) + heads) / 1e6

@@ -1,8 +1,8 @@
-"""Labelled photos, as PostgreSQL knows them, and their vectors.
+"""Reads labelled photos and their vectors from PostgreSQL.
 
-Decides which label counts: what a person said of an ad in a task; else, for the category, what the
-seller filed it under. Decides which rows are taken where there are more than a set may hold: those
-that people labelled first, then by SHA-256 of the ad's key, so that the same ads are taken again.
+Owns which label counts: a person's label for an ad in a task; else, for the category, the seller's
+own category. Owns which rows are used if there are more than a set may contain: labels by people
+first, then in the order of the SHA-256 of the ad's key, so that the choice is repeatable.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ops.training.dataset import LabelledPhoto
 from resources.postgres.database import Database
 
 SELLERS_TASK = "category"
-"""The task that sellers answer themselves, by filing the ad."""
+"""The task that sellers label themselves: the ad's category."""
 
 _CHUNK = 5_000
 
@@ -47,12 +47,12 @@ LIMIT %(most)s
 def read_labelled(
     database: Database, tasks: Sequence[str], backbone: str, *, most: int
 ) -> list[LabelledPhoto]:
-    """The labelled photos of scored ads at their present revision, embedded under a backbone.
+    """The labelled photos of scored ads at their current revision, embedded under a backbone.
 
-    A photo that an ad shows twice counts once; one that several ads share, once for each.
+    A photo that an ad contains twice counts once; a photo of several ads counts once for each.
 
     Args:
-        most: rows taken; a person's labels come first ("person" < "seller").
+        most: the maximum number of rows; labels by people come first ("person" < "seller").
     """
     with database.cursor() as cursor:
         cursor.execute(
@@ -73,15 +73,15 @@ def read_labelled(
 def read_embeddings(
     database: Database, backbone: str, photos: Sequence[bytes]
 ) -> dict[bytes, NDArray[np.float16]]:
-    """The vectors of photos under a backbone, by SHA-256: (D,) each; those that there are."""
-    wanted = sorted(set(photos))
+    """The stored vectors (D,) of photos under a backbone, by SHA-256."""
+    sha256s = sorted(set(photos))
     found: dict[bytes, NDArray[np.float16]] = {}
     with database.cursor() as cursor:
-        for start in range(0, len(wanted), _CHUNK):
+        for start in range(0, len(sha256s), _CHUNK):
             cursor.execute(
                 "SELECT sha256, embedding FROM lalafo.embeddings "
                 "WHERE backbone = %s AND sha256 = ANY(%s::bytea[])",
-                (backbone, wanted[start : start + _CHUNK]),
+                (backbone, sha256s[start : start + _CHUNK]),
                 binary=True,
             )
             found.update(cursor.fetchall())

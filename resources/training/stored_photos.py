@@ -1,7 +1,6 @@
-"""Stored photos as a model wants them: their vectors, or their pixels, from stored renditions.
+"""Turns stored renditions into model inputs and vectors.
 
-Decides that nothing is fetched, and that a photo which is lost from the store stops nothing: it is
-left out.
+Fetches nothing by URL. When photos are embedded, one that is missing from the store is left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from resources.storage.photos import PhotoStore
 _CHUNK = 256
 
 Vectors = Mapping[bytes, NDArray[np.float16]]
-"""By the photo's SHA-256: (D,) each."""
+"""A vector (D,) by the photo's SHA-256."""
 
 
 def embed_renditions(
@@ -31,10 +30,10 @@ def embed_renditions(
     on_progress: StepProgress,
     what: str = "embedding photos",
 ) -> dict[bytes, NDArray[np.float16]]:
-    """The vectors of photos, always in the order of their SHA-256; unreadable ones are left out.
+    """Embed photos, always in the order of their SHA-256; unreadable ones are left out.
 
     Args:
-        renditions: the rendition's SHA-256 by the photo's.
+        renditions: the rendition's SHA-256, by the photo's.
     """
     from ops.models.embed import prepare
 
@@ -44,21 +43,21 @@ def embed_renditions(
         except (StoredObjectError, BadInputError):
             return None
 
-    wanted = sorted(renditions)
-    found: dict[bytes, NDArray[np.float16]] = {}
+    photos = sorted(renditions)
+    vectors: dict[bytes, NDArray[np.float16]] = {}
     with ThreadPoolExecutor(every_core()) as threads:
-        for start in range(0, len(wanted), _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
+        for start in range(0, len(photos), _CHUNK):
+            chunk = photos[start : start + _CHUNK]
             loaded = zip(chunk, threads.map(load, chunk), strict=True)
             pairs = [(sha, image) for sha, image in loaded if image is not None]
             rows = embedder.embed([image for _, image in pairs])
-            found.update(zip((sha for sha, _ in pairs), rows, strict=True))
-            on_progress(what, start + len(chunk), len(wanted))
-    return found
+            vectors.update(zip((sha for sha, _ in pairs), rows, strict=True))
+            on_progress(what, start + len(chunk), len(photos))
+    return vectors
 
 
 class RenditionLoader:
-    """Pixels of stored photos by row number and size: what training reads, batch by batch."""
+    """Loads the pixels of stored photos by row number and size, for training batches."""
 
     def __init__(
         self, store: PhotoStore, renditions: Sequence[bytes], preprocessing: Preprocessing
@@ -72,13 +71,13 @@ class RenditionLoader:
 
         from ops.models.embed import prepare
 
-        wanted = replace(self._preprocessing, size=size)
+        preprocessing = replace(self._preprocessing, size=size)
 
         def load(row: int) -> NDArray[np.uint8]:
-            return prepare(self._store.get("renditions", self._renditions[row]), wanted)
+            return prepare(self._store.get("renditions", self._renditions[row]), preprocessing)
 
         return np.stack(list(self._threads.map(load, rows.tolist())))
 
     def close(self) -> None:
-        """End its threads."""
+        """Stop its threads."""
         self._threads.shutdown()

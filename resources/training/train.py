@@ -1,7 +1,7 @@
-"""A release made of the catalogue's own labels: the training set frozen, the model trained on it.
+"""Trains a release on the catalogue's labels: freezes a training set, and trains a model on it.
 
-Decides what is learned from what; the arithmetic is `ops/training/make_release.py`'s. The assets,
-the command and the tests call these functions, so that all make the same release of the same rows.
+Owns the choice of inputs; `ops/training/make_release.py` computes. The assets, the command and the
+tests call these functions, so that all create the same release from the same rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,16 +34,16 @@ from resources.training.labels import read_embeddings, read_labelled
 from resources.training.stored_photos import RenditionLoader, Vectors, embed_renditions
 
 LIVE = "live"
-"""The backbone of the live release, as it is: its stored embeddings are what heads learn from."""
+"""The unchanged backbone of the live release: heads are fitted on its stored embeddings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """What is trained. `starter`: the weights that are shipped for a backbone's name."""
+    """How to train. `starter`: returns the shipped weights for a backbone's name."""
 
     seed: int = 0
     backbone: str = LIVE  # or a torchvision name
-    weights: str = "auto"  # of a named backbone: as resources.training.weights says
+    weights: str = "auto"  # of a named backbone; see resources.training.weights
     finetune: bool = False
     epochs: float = 8.0  # of a fine-tune
     starter: Callable[[str], State] | None = None
@@ -51,7 +51,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True)
 class FrozenSet:
-    """A training set that is in the store."""
+    """A stored training set."""
 
     digest: str
     content: TrainingSet
@@ -59,18 +59,18 @@ class FrozenSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """A release, what it was made of, and the photos that it was judged by."""
+    """A new release, its training set, and the photos that it was evaluated on."""
 
     made: MadeRelease
     training_set: str
     judged: Mapping[str, Sequence[Example]]  # by task, in the order of its JudgedTask's rows
-    not_learned: Mapping[str, str] = field(default_factory=dict)  # task: why
+    not_learned: Mapping[str, str] = field(default_factory=dict)  # reason by task
 
 
 def freeze_training_set(
     database: Database, stores: Stores, settings: Settings, *, rule: SplitRule | None = None
 ) -> FrozenSet:
-    """Freeze what is labelled now; the same rows give the same digest, and nothing is written.
+    """Freeze the current labels as a training set; the same rows give the same digest.
 
     Raises:
         ConfigurationError: no release is live.
@@ -83,16 +83,16 @@ def freeze_training_set(
     photos = [photo for photo in photos if photo.sha256 in vectors]
     if not photos:
         raise NotReadyError(
-            "no scored ad has a label: ads need a category, or corrections by people, and the "
-            "live release's embeddings"
+            "no scored ad has a label: ads need a category, or corrections by people, and "
+            "embeddings of the live release"
         )
-    made = freeze(
+    training_set = freeze(
         photos,
         np.stack([vectors[photo.sha256] for photo in photos]),
         backbone=backbone,
         rule=SplitRule() if rule is None else rule,
     )
-    return FrozenSet(stores.training.save(made), made)
+    return FrozenSet(stores.training.save(training_set), training_set)
 
 
 def train_release(
@@ -104,36 +104,36 @@ def train_release(
     *,
     on_progress: StepProgress,
 ) -> Trained:
-    """Make a release of a frozen set; it is neither saved nor registered yet.
+    """Train a release on a frozen set, without saving or registering it.
 
     Raises:
-        ConfigurationError: no release is live, weights can't be had, or there is too little to
-            learn from.
+        ConfigurationError: no release is live, weights are not available, or there are too few
+            examples.
     """
     content = stores.training.load(training_set)
     live = read_active_releases(database).live
     current = stores.releases.load(live.digest)
     backbone, source = _backbone(current, options)
     losses: tuple[float, ...] = ()
-    same = options.backbone == LIVE and not options.finetune
+    is_live_backbone = options.backbone == LIVE and not options.finetune
     if options.finetune:
         backbone, losses = _fine_tuned(backbone, content, stores, settings, options, on_progress)
         source += f", fine-tuned on training set {training_set[:12]}"
-    if same:
+    if is_live_backbone:
         photos = [example.photo.sha256 for example in content.examples]
         vectors: Vectors = read_embeddings(database, live.backbone, photos)
     else:
         vectors = _embedded(backbone, content, stores, settings, on_progress)
-    kept = current.heads if same else {}
-    judged, examples, not_learned = _heads(content, vectors, kept, settings, options, on_progress)
+    start = current.heads if is_live_backbone else {}
+    judged, examples, not_learned = _heads(content, vectors, start, settings, options, on_progress)
     facts = {
         "training_set": training_set,
         "seed": options.seed,
         "photos_gone": sum(e.photo.sha256 not in vectors for e in content.examples),
         "not_learned": not_learned,
-        "started_from": live.name if same else None,
+        "started_from": live.name if is_live_backbone else None,
     }
-    made = freeze_release(backbone, source, judged, kept=kept, facts=facts, losses=losses)
+    made = freeze_release(backbone, source, judged, kept=start, facts=facts, losses=losses)
     return Trained(made, training_set, examples, not_learned)
 
 
@@ -142,12 +142,12 @@ def _backbone(current: Release, options: TrainingOptions) -> tuple[FrozenBackbon
         return current.backbone, current.manifest.weights_source
     from resources.training.weights import starting_weights
 
-    def none(name: str) -> State:
+    def no_starter(name: str) -> State:
         raise ConfigurationError(f"no weights are shipped for {name}")
 
-    starter = none if options.starter is None else options.starter
-    given = starting_weights(options.weights, options.backbone, starter=starter)
-    return FrozenBackbone(options.backbone, given.state, Preprocessing()), given.source
+    starter = no_starter if options.starter is None else options.starter
+    weights = starting_weights(options.weights, options.backbone, starter=starter)
+    return FrozenBackbone(options.backbone, weights.state, Preprocessing()), weights.source
 
 
 def _fine_tuned(
@@ -158,7 +158,7 @@ def _fine_tuned(
     options: TrainingOptions,
     on_progress: StepProgress,
 ) -> tuple[FrozenBackbone, tuple[float, ...]]:
-    """Trained on the headline task's training part; what is held out is held out from it too."""
+    """Fine-tune on the headline task's training part; held-out photos are not used."""
     photos = [
         example.photo
         for example in content.of(HEADLINE_TASK, "train")
@@ -204,7 +204,7 @@ def _heads(
     options: TrainingOptions,
     on_progress: StepProgress,
 ) -> tuple[dict[str, JudgedTask], dict[str, list[Example]], dict[str, str]]:
-    """A head of each task that can be learned; ConfigurationError where none can."""
+    """Fit a head for each task; raises ConfigurationError if no task can be fitted."""
     judged: dict[str, JudgedTask] = {}
     examples: dict[str, list[Example]] = {}
     not_learned: dict[str, str] = {}

@@ -1,12 +1,12 @@
-"""Which weights a backbone starts from, by explicit choice; what was used is told as text.
+"""Loads the weights that a backbone starts from, by explicit choice, with their source as text.
 
     file:PATH    a state dict with torchvision's names, .safetensors only
     pretrained   torchvision's, from torch hub's cache or by download, SHA-256 checked
-    starter      the ones that the caller ships, handed in as a function
-    auto         pretrained if cached, else by a short download, else the starter; says which
+    starter      the weights shipped by the caller, passed as a function
+    auto         pretrained if cached, else by a short download, else the starter
 
-Decides the order and the checks; refuses to replace a choice by another: only `auto` chooses.
-Importing this module does not import torch; asking for pretrained weights does.
+Owns the order and the checks. Never replaces one choice by another: only `auto` has fallbacks.
+Importing this module does not import torch; loading pretrained weights does.
 """
 
 import contextlib
@@ -31,17 +31,17 @@ from ops.models.release import State, sha256_hex
 from ops.models.release_files import decode_backbone, encode_backbone
 
 Starter = Callable[[str], State]
-"""Backbone name -> weights; raises ConfigurationError where none are shipped for it."""
+"""Backbone name -> weights; raises ConfigurationError if none are shipped for it."""
 
 Download = Callable[[str, Path, float], None]
-"""URL, target file, time limit in seconds; raises RetryableError where it can't be had."""
+"""URL, target file, time limit in seconds; raises RetryableError if the download fails."""
 
-AUTO_DOWNLOAD_S = 20.0  # a first run should not wait longer than the starter's loss is worth
+AUTO_DOWNLOAD_S = 20.0  # a first run should not wait long: the starter is good enough
 PRETRAINED_DOWNLOAD_S = 600.0
 _MAX_BYTES = 4 * 2**30
 _HASHED_NAME = re.compile(r"[A-Za-z0-9_.]+-([0-9a-f]{8,64})\.pth")
 _CONVERT = (
-    "Convert it once, where you trust it: safetensors.torch.save_file("
+    "Convert it once, if you trust it: safetensors.torch.save_file("
     "torch.load(PATH, weights_only=True), 'weights.safetensors')."
 )
 
@@ -50,8 +50,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StartingWeights:
-    """Weights by torchvision's names (a classification head may be among them), and where they
-    are from: what a manifest's `weights_source` says."""
+    """Weights by torchvision's names, perhaps with a classification head, and their source.
+
+    `source` becomes the manifest's `weights_source`.
+    """
 
     state: State
     source: str
@@ -73,11 +75,11 @@ def starting_weights(
     """Weights for a backbone by "file:PATH", "pretrained", "starter" or "auto".
 
     Args:
-        download: how a file is fetched; None: over HTTPS.
+        download: fetches a file; None: over HTTPS.
 
     Raises:
-        ConfigurationError: the choice is unknown or can't be had, or a file is not what it
-            should be; the message names the alternatives.
+        ConfigurationError: the choice is unknown or not available, or a file is invalid; the
+            message names the alternatives.
     """
     fetch = download if download is not None else download_file
     if choice.startswith("file:"):
@@ -89,15 +91,15 @@ def starting_weights(
     if choice == "auto":
         return _auto(backbone, starter, fetch)
     raise ConfigurationError(
-        f"Unknown weights {choice!r}: want auto, pretrained, starter or file:PATH."
+        f"Unknown weights {choice!r}: expected auto, pretrained, starter or file:PATH."
     )
 
 
 def download_file(url: str, target: Path, timeout_s: float) -> None:
-    """Fetch a URL into a file, whole or not at all.
+    """Download a URL to a file, completely or not at all.
 
     Raises:
-        RetryableError: it did not come within the time, or it is too large.
+        RetryableError: the download failed, exceeded the time limit, or is too large.
     """
     deadline = time.monotonic() + timeout_s
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,16 +107,20 @@ def download_file(url: str, target: Path, timeout_s: float) -> None:
     host = urlsplit(url).hostname
     try:
         with (
-            urllib.request.urlopen(url, timeout=min(timeout_s, 10.0)) as answer,  # noqa: S310 - torchvision's own URL
+            urllib.request.urlopen(url, timeout=min(timeout_s, 10.0)) as response,  # noqa: S310 - torchvision's own URL
             unfinished.open("wb") as file,
         ):
-            for block in iter(lambda: cast(bytes, answer.read(2**20)), b""):
-                file.write(block)
-                if file.tell() > _MAX_BYTES or time.monotonic() > deadline:
-                    raise RetryableError(f"{host} gave no whole file within {timeout_s:.0f} s")
-            promised = answer.headers.get("Content-Length")
-            if promised is not None and int(promised) != file.tell():
-                raise RetryableError(f"{host} gave {file.tell()} bytes of {promised}")
+            size = 0
+            for block in iter(lambda: cast(bytes, response.read(2**20)), b""):
+                size += file.write(block)
+                if size > _MAX_BYTES or time.monotonic() > deadline:
+                    raise RetryableError(
+                        f"{host} sent no complete file of at most {_MAX_BYTES} bytes within "
+                        f"{timeout_s:.0f} s"
+                    )
+            length = response.headers.get("Content-Length")
+            if length is not None and int(length) != size:
+                raise RetryableError(f"{host} sent {size} of {length} bytes")
         unfinished.replace(target)
     except (OSError, urllib.error.URLError) as error:
         raise RetryableError(f"{host} can't be reached: {error}") from error
@@ -125,13 +131,13 @@ def download_file(url: str, target: Path, timeout_s: float) -> None:
 
 def _auto(backbone: str, starter: Starter, fetch: Download) -> StartingWeights:
     try:
-        return _read_published(_obtain(_published(backbone), fetch, AUTO_DOWNLOAD_S))
+        return _read_published(_download_if_missing(_published(backbone), fetch, AUTO_DOWNLOAD_S))
     except RetryableError as error:
         reason = str(error)
-    _log.warning("no pretrained weights: the starter is used", backbone=backbone, reason=reason)
-    given = _from_starter(backbone, starter)
+    _log.warning("weights.pretrained_unavailable", using="starter", backbone=backbone, error=reason)
+    weights = _from_starter(backbone, starter)
     return StartingWeights(
-        given.state, f"{given.source} (auto: no pretrained weights were to be had)"
+        weights.state, f"{weights.source} (auto: no pretrained weights were to be had)"
     )
 
 
@@ -144,23 +150,23 @@ def _from_starter(backbone: str, starter: Starter) -> StartingWeights:
 def _pretrained(backbone: str, fetch: Download) -> StartingWeights:
     published = _published(backbone)
     try:
-        return _read_published(_obtain(published, fetch, PRETRAINED_DOWNLOAD_S))
+        return _read_published(_download_if_missing(published, fetch, PRETRAINED_DOWNLOAD_S))
     except RetryableError as error:
         raise ConfigurationError(
-            f"torchvision's weights for {backbone} are neither in its cache nor to be had: "
+            f"torchvision's weights for {backbone} are neither cached nor available for download: "
             f"{error}. Put {published.path.name} into that cache (TORCH_HOME/hub/checkpoints), "
             "or choose --weights starter or --weights file:PATH.safetensors."
         ) from error
 
 
-def _obtain(published: _Published, fetch: Download, timeout_s: float) -> _Published:
-    """Have the file in the cache; what a download brought is kept only if its digest is right."""
+def _download_if_missing(published: _Published, fetch: Download, timeout_s: float) -> _Published:
+    """Download the file unless it is cached; a download with a wrong digest is deleted."""
     if not published.path.exists():
         fetch(published.url, published.path, timeout_s)
         digest = sha256_hex(published.path.read_bytes())
         if not digest.startswith(published.sha256_prefix):
             published.path.unlink()
-            raise RetryableError(f"{urlsplit(published.url).hostname} gave another file")
+            raise RetryableError(f"{urlsplit(published.url).hostname} sent another file")
     return published
 
 
@@ -193,18 +199,17 @@ def _read_published(published: _Published) -> StartingWeights:
     digest = sha256_hex(data)
     if not digest.startswith(published.sha256_prefix):
         raise ConfigurationError(
-            f"{published.path} is damaged or altered: its SHA-256 begins {digest[:8]}, not "
-            f"{published.sha256_prefix}. Delete it and try again."
+            f"{published.path} is damaged or altered: its SHA-256 begins with {digest[:8]}, "
+            f"expected {published.sha256_prefix}. Delete it and try again."
         )
-    # weights_only reads tensors and executes nothing, since torch 2.6; we need 2.11
+    # weights_only reads tensors and executes nothing since torch 2.6; 2.11 is required here
     try:
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         state = {str(name): tensor.numpy() for name, tensor in loaded.items()}
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError):
-        # not chained: torch's own message advises to switch the protection off
+        # not chained: torch's own message suggests switching the protection off
         raise ConfigurationError(
-            f"{published.path} holds more than tensors, or none (read with weights_only=True): "
-            "it is not a state dict."
+            f"{published.path} is not a state dict of tensors alone (read with weights_only=True)."
         ) from None
     return StartingWeights(state, f"torchvision {published.name} sha256:{digest[:12]}")
 
@@ -212,7 +217,7 @@ def _read_published(published: _Published) -> StartingWeights:
 def _from_file(path: Path) -> StartingWeights:
     if path.suffix != ".safetensors":
         raise ConfigurationError(
-            f"--weights file:{path}: only .safetensors is read, since other checkpoints can "
+            f"--weights file:{path}: only .safetensors is accepted, since other checkpoints can "
             f"execute code. {_CONVERT}"
         )
     try:

@@ -1,6 +1,6 @@
-"""A catalogue of labelled ads with drawn photos, committed as a session commits, without a stream.
+"""A catalogue of labelled ads with synthetic photos, committed as by a session, without Kafka.
 
-The backbone is the starter's, at a small size: features that tell goods apart, in milliseconds.
+The backbone is the starter's at a small image size: its features separate goods, in milliseconds.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ STREAM = "stream-1"
 
 @dataclass(frozen=True)
 class Ad:
-    """An ad to be: where the seller filed it, and its photos' bytes."""
+    """An ad to commit: the seller's category and the photos' bytes."""
 
     ad_id: str
     category: str | None
@@ -49,7 +49,7 @@ class Ad:
 
 @dataclass
 class Labelled:
-    """A catalogue, and hands to fill it."""
+    """A catalogue, with methods to fill it."""
 
     database: Database
     settings: Settings
@@ -76,7 +76,7 @@ class Labelled:
         return self.live
 
     def commit(self, ads: Sequence[Ad]) -> None:
-        """As a session does, under a lease: renditions, the live backbone's embeddings, rows."""
+        """Commit as a session does, under a lease: renditions, live embeddings, rows."""
         ((backbone,),) = self.rows(
             "SELECT backbone FROM lalafo.releases WHERE name = %s", self.live
         )
@@ -84,12 +84,12 @@ class Labelled:
         outcomes: list[AdOutcome] = []
         for number, one in enumerate(ads):
             outcomes.append(self._outcome(one, self.offset + number, renditions))
-        for made in renditions.values():
-            self.photos.put("renditions", made.sha256, made.data)
+        for rendition in renditions.values():
+            self.photos.put("renditions", rendition.sha256, rendition.data)
         vectors = embedded(tuple(renditions.values()))
         url = connect_args(self.database.url.render_as_string())
-        with psycopg.connect(**url, autocommit=True) as held:
-            epochs = Leases(STREAM, "ads", "run-1", 60).take(held, [0])
+        with psycopg.connect(**url, autocommit=True) as connection:
+            epochs = Leases(STREAM, "ads", "run-1", 60).take(connection, [0])
             ResultWriter(self.database, Holder("run-1", STREAM, "ads", "ads.scored")).commit(
                 Batch(
                     releases=(self.live,),
@@ -109,15 +109,15 @@ class Labelled:
     def _outcome(self, one: Ad, offset: int, renditions: dict[bytes, Rendition]) -> AdOutcome:
         photos = []
         for number, data in enumerate(one.photos):
-            made = make_rendition(data, max_pixels=50_000_000)
-            renditions[made.photo_sha256] = made
+            rendition = make_rendition(data, max_pixels=50_000_000)
+            renditions[rendition.photo_sha256] = rendition
             ref = PhotoRef(url=f"https://p.example/{one.ad_id}/{number}.jpg")
-            photos.append(PhotoOutcome(ref, made.photo_sha256, None))
+            photos.append(PhotoOutcome(ref, rendition.photo_sha256, None))
         of = event(one.ad_id, photos=len(photos), category=one.category)
         return AdOutcome(of, receipt(offset), one.status, tuple(photos))
 
     def correct(self, ad_id: str, label: str, task: str = "category") -> None:
-        """What a person says of an ad."""
+        """Insert a person's label for an ad."""
         with self.database.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by) "
@@ -128,12 +128,12 @@ class Labelled:
 
 @cache
 def drawn(category: str, seed: int) -> bytes:
-    """A drawn photo's bytes."""
+    """A synthetic photo's bytes."""
     return render(category, seed).data
 
 
 def saved_again(data: bytes) -> bytes:
-    """Cropped by a little, smaller, and compressed again: other bytes of the same picture."""
+    """Slightly cropped, smaller, and compressed again: other bytes of the same picture."""
     with Image.open(io.BytesIO(data)) as photo:
         width, height = photo.size
         box = (width // 100, height // 100, width - width // 100, height - height // 100)
@@ -144,7 +144,7 @@ def saved_again(data: bytes) -> bytes:
 
 
 def goods(count: int, photos: int = 2) -> list[Ad]:
-    """`count` ads of each category, each with its own drawn photos."""
+    """`count` ads of each category, each with its own synthetic photos."""
     return [
         Ad(
             f"{category}-{number:02}",
@@ -157,7 +157,7 @@ def goods(count: int, photos: int = 2) -> list[Ad]:
 
 
 def guessing_release(seed: int = 0, labels: Sequence[str] = GOODS) -> Release:
-    """The starter's backbone at a small size, with a head of random numbers."""
+    """The starter's backbone at a small image size, with a random head."""
     starter = load_starter()
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=(len(labels), starter.manifest.dimension)).astype(np.float32)
@@ -176,19 +176,19 @@ _vectors: dict[bytes, np.ndarray] = {}
 
 
 def embedded(renditions: Sequence[Rendition]) -> list[np.ndarray]:
-    """Vectors of `guessing_release`'s backbone; each rendition is embedded once a test session."""
-    missing = [made for made in renditions if made.sha256 not in _vectors]
+    """Vectors of `guessing_release`'s backbone; each rendition is embedded once per pytest run."""
+    missing = [one for one in renditions if one.sha256 not in _vectors]
     if missing:
         release = guessing_release()
         embedder = Embedder(release.backbone, device="cpu", threads=1, mode="eager")
-        images = [prepare(made.data, release.manifest.preprocessing) for made in missing]
-        for made, row in zip(missing, embedder.embed(images), strict=True):
-            _vectors[made.sha256] = row
-    return [_vectors[made.sha256] for made in renditions]
+        images = [prepare(one.data, release.manifest.preprocessing) for one in missing]
+        for one, row in zip(missing, embedder.embed(images), strict=True):
+            _vectors[one.sha256] = row
+    return [_vectors[one.sha256] for one in renditions]
 
 
 def sabotaged(release: Release) -> Release:
-    """The same release with its head's rows moved by one: sure of itself, and wrong."""
+    """The same release with its head's rows shifted by one: high scores, wrong labels."""
     head = release.heads["category"]
     shuffled = Head(head.task, head.labels, np.roll(head.weight, 1, axis=0), np.roll(head.bias, 1))
     manifest = release.manifest

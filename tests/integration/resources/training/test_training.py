@@ -1,4 +1,4 @@
-"""From labels in the catalogue to a candidate: frozen, trained, judged, and told to Dagster."""
+"""From labels in the catalogue to a candidate: freeze, train, judge, and report to Dagster."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,27 +34,27 @@ GATE = ("gate_accuracy", "gate_recall", "gate_calibration", "gate_cost")
 
 
 def quiet(what: str, done: int, of: int) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress."""
 
 
 @pytest.fixture
 def catalogue(database: Database, tmp_path: Path) -> Labelled:
-    """Sixty ads of three categories with two photos each; the live release guesses."""
+    """Sixty ads of three categories with two photos each; the live release is random."""
     settings = Settings(
         home=tmp_path,
         database_url=database.url.render_as_string(),
         model_mode="eager",
         gate_min_photos=5,
     )
-    made = Labelled(database, settings)
-    made.activate(guessing_release())
-    made.commit(goods(20))
-    return made
+    filled = Labelled(database, settings)
+    filled.activate(guessing_release())
+    filled.commit(goods(20))
+    return filled
 
 
 @pytest.fixture
 def environment(catalogue: Labelled, monkeypatch: pytest.MonkeyPatch) -> Labelled:
-    """The settings of `catalogue`, as runs read them."""
+    """The settings of `catalogue` as environment variables."""
     for name, value in catalogue.settings.model_dump().items():
         monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
     return catalogue
@@ -62,8 +62,8 @@ def environment(catalogue: Labelled, monkeypatch: pytest.MonkeyPatch) -> Labelle
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
 
 
 def run_job(instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
@@ -82,9 +82,9 @@ def latest(instance: dg.DagsterInstance, asset: str) -> dict[str, object]:
 
 
 def trained(catalogue: Labelled, **options: object) -> Trained:
-    """A release of what is labelled now, installed."""
+    """Train a release on the current labels, and install it."""
     frozen = freeze_training_set(catalogue.database, catalogue.stores, catalogue.settings)
-    made = train_release(
+    result = train_release(
         catalogue.database,
         catalogue.stores,
         catalogue.settings,
@@ -92,8 +92,8 @@ def trained(catalogue: Labelled, **options: object) -> Trained:
         TrainingOptions(**options),
         on_progress=quiet,
     )
-    catalogue.install(made.made.release)
-    return made
+    catalogue.install(result.made.release)
+    return result
 
 
 def check(catalogue: Labelled, name: str, **settings: object):
@@ -102,14 +102,14 @@ def check(catalogue: Labelled, name: str, **settings: object):
 
 
 def test_a_persons_label_wins_and_only_scored_ads_count(catalogue: Labelled) -> None:
-    """What a person said replaces the seller's filing; other tasks and other ads stay out."""
+    """A person's label replaces the seller's category; other tasks and ads are left out."""
     photos = (drawn("chair", 1), drawn("chair", 2))
     catalogue.commit(
         [
             Ad("misfiled", "lamp", photos),
             Ad("unfiled", None, (drawn("lamp", 3),)),
             Ad("silent", None, (drawn("lamp", 4),)),
-            Ad("away", "lamp", (drawn("lamp", 5),), status=AdStatus.UNSCORED),
+            Ad("unscored", "lamp", (drawn("lamp", 5),), status=AdStatus.UNSCORED),
         ]
     )
     catalogue.correct("misfiled", "chair")
@@ -138,37 +138,39 @@ def test_a_copy_of_a_photo_is_on_its_side(catalogue: Labelled) -> None:
     together = [
         group[sha256(a)] == group[sha256(b)] for a, b in zip(originals, copies, strict=True)
     ]
-    assert sum(together) >= 10  # of twelve: it is a measure of likeness
-    assert len(set(group.values())) > 40  # and unlike photos stay apart
+    assert sum(together) >= 10  # of twelve: similarity is not certain
+    assert len(set(group.values())) > 40  # and different photos are in different groups
 
 
 def test_train_and_gate_as_assets(environment: Labelled, instance: dg.DagsterInstance) -> None:
-    """In Dagster: set, release, pictures, four checks that passed, a verdict, a candidate."""
+    """In Dagster: set, release, pictures, four passed checks, a verdict, and a candidate."""
     done = run_job(instance)
     assert done.success
-    found, made = latest(instance, "training_set"), latest(instance, "model_release")
-    assert found["photos"] == 120
-    assert found["to_train_on"] + found["held_out"] == 120
-    assert 10 < found["held_out"] < 45
-    assert str(found["contact_sheet"]).startswith("![preview](data:")
-    assert made["training_set"] == found["digest"]
-    assert made["category_accuracy"] > 0.8
+    frozen, release = latest(instance, "training_set"), latest(instance, "model_release")
+    assert frozen["photos"] == 120
+    assert frozen["to_train_on"] + frozen["held_out"] == 120
+    assert 10 < frozen["held_out"] < 45
+    assert str(frozen["contact_sheet"]).startswith("![preview](data:")
+    assert release["training_set"] == frozen["digest"]
+    assert release["category_accuracy"] > 0.8
     for name in ("confusion_matrix", "scores", "worst_mistakes"):
-        assert str(made[name]).startswith("![preview](data:")
+        assert str(release[name]).startswith("![preview](data:")
     evaluations = {e.check_name: e for e in done.get_asset_check_evaluations()}
     assert set(evaluations) == set(GATE)
     assert all(e.passed and e.blocking for e in evaluations.values())
-    ((gate,),) = environment.rows("SELECT gate FROM lalafo.releases WHERE name = %s", made["name"])
+    ((gate,),) = environment.rows(
+        "SELECT gate FROM lalafo.releases WHERE name = %s", release["name"]
+    )
     assert gate["passed"] and gate["against"] == environment.live and gate["why"] == []
-    propose(environment.database, str(made["name"]))
+    propose(environment.database, str(release["name"]))
     candidate = read_active_releases(environment.database).candidate
-    assert candidate is not None and candidate.name == made["name"]
+    assert candidate is not None and candidate.name == release["name"]
 
 
 def test_the_same_rows_give_the_same_release(
     environment: Labelled, instance: dg.DagsterInstance
 ) -> None:
-    """Again: the same digests, and nothing is written; another seed is another release."""
+    """A repeated run gives the same digests and writes nothing; another seed does not."""
     assert run_job(instance).success
     first = latest(instance, "training_set"), latest(instance, "model_release")
     assert run_job(instance).success
@@ -184,7 +186,7 @@ def test_the_same_rows_give_the_same_release(
 def test_a_refused_candidate_fails_its_run(
     environment: Labelled, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond a margin, the blocking check says why, the run fails, and nobody can propose it."""
+    """Beyond a margin the blocking check has the reason, the run fails, and `propose` refuses."""
     monkeypatch.setenv("LALAFO_GATE_MEMORY_FACTOR", "0.5")
     done = run_job(instance)
     assert not done.success
@@ -197,7 +199,7 @@ def test_a_refused_candidate_fails_its_run(
 
 
 def test_a_sabotaged_candidate_is_refused(catalogue: Labelled) -> None:
-    """Beside a good live release: sure of itself and wrong, it is told so, category by category."""
+    """Against a good live release, confident wrong predictions fail, category by category."""
     good = trained(catalogue)
     catalogue.activate(good.made.release)
     bad = catalogue.install(sabotaged(good.made.release))
@@ -213,7 +215,7 @@ def test_a_sabotaged_candidate_is_refused(catalogue: Labelled) -> None:
 
 
 def test_a_release_from_elsewhere_is_judged_on_stored_photos(catalogue: Labelled) -> None:
-    """Another backbone: its vectors are made of renditions, its cost is measured; it is refused."""
+    """With another backbone, renditions are embedded and the cost is measured; it is refused."""
     catalogue.activate(trained(catalogue).made.release)
     foreign = catalogue.install(random_release(backbone_seed=4))
     verdict = check(catalogue, foreign)
@@ -221,11 +223,11 @@ def test_a_release_from_elsewhere_is_judged_on_stored_photos(catalogue: Labelled
     figures = verdict.finding("cost").figures
     assert figures["latency_ms"] > 0 and figures["latency_ms (live)"] > 0
     assert any("is not known here" in note for note in verdict.notes)
-    assert "recall of 'shoes' fell" in " ".join(verdict.why)  # its own word for them is "shoe"
+    assert "recall of 'shoes' fell" in " ".join(verdict.why)  # its own label for them is "shoe"
 
 
-def test_what_the_live_release_was_trained_on_judges_nobody(catalogue: Labelled) -> None:
-    """A set that was divided otherwise: only what both have not seen is left, and it is said."""
+def test_photos_of_the_live_release_s_training_are_left_out(catalogue: Labelled) -> None:
+    """After another split only photos that neither was trained on remain; a note says so."""
     catalogue.activate(trained(catalogue).made.release)
     other = freeze_training_set(
         catalogue.database, catalogue.stores, catalogue.settings, rule=SplitRule(seed=9)
@@ -246,7 +248,7 @@ def test_what_the_live_release_was_trained_on_judges_nobody(catalogue: Labelled)
 
 
 def test_a_fine_tune_makes_another_backbone(catalogue: Labelled) -> None:
-    """It learns from renditions alone, has a curve, and its photos are embedded anew."""
+    """It is trained on renditions, has a training curve, and its photos are embedded again."""
     made = trained(catalogue, finetune=True, epochs=0.5)
     manifest = made.made.release.manifest
     assert len(made.made.losses) >= 1
@@ -257,7 +259,7 @@ def test_a_fine_tune_makes_another_backbone(catalogue: Labelled) -> None:
 
 
 def test_the_first_release_has_nothing_to_beat(database: Database, tmp_path: Path) -> None:
-    """No release is live: it passes, and the verdict says so."""
+    """If no release is live, it passes, and the verdict says so."""
     settings = Settings(home=tmp_path, database_url=database.url.render_as_string())
     empty = Labelled(database, settings)
     name = empty.install(guessing_release())
@@ -266,8 +268,8 @@ def test_the_first_release_has_nothing_to_beat(database: Database, tmp_path: Pat
     assert empty.rows("SELECT gate->>'passed' FROM lalafo.releases") == [("true",)]
 
 
-def test_what_is_missing_is_said(database: Database, tmp_path: Path) -> None:
-    """No live release, no labelled ad, no such set, a set that was altered: each in words."""
+def test_each_missing_input_has_its_error(database: Database, tmp_path: Path) -> None:
+    """No live release, no labelled ad, no such set, an altered set: each has its message."""
     settings = Settings(home=tmp_path, database_url=database.url.render_as_string())
     empty = Labelled(database, settings)
     with pytest.raises(ConfigurationError, match="no release is live"):
@@ -289,10 +291,10 @@ def test_what_is_missing_is_said(database: Database, tmp_path: Path) -> None:
         empty.stores.training.load(frozen.digest)
 
 
-def test_the_command_does_the_same_and_tells_dagster(
+def test_the_command_does_the_same_and_reports_to_dagster(
     environment: Labelled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """`lalafo train`: the digest that the asset's run gives, lineage in Dagster, the next step."""
+    """`lalafo train` gives the digest of the asset's run, lineage in Dagster, and the next step."""
     from lalafo_assets.cli import app
 
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Starting weights come from where they were asked for, and nowhere else."""
+"""Starting weights come from the requested source, and from no other."""
 
 import functools
 import hashlib
@@ -25,7 +25,7 @@ def no_starter(backbone):
 
 
 def no_network(url, target, timeout_s):
-    raise RetryableError("the network is away")
+    raise RetryableError("the network is unreachable")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def hub(tmp_path, monkeypatch):
 
 
 class Listed:
-    """What torchvision says of the weights that it publishes for a backbone."""
+    """torchvision's entry for the published weights of a backbone."""
 
     url = "https://weights.invalid/models/unmade.pth"
 
@@ -52,7 +52,7 @@ class Listed:
 
 @pytest.fixture
 def listed(monkeypatch):
-    """torchvision's list, with one entry that tests can set."""
+    """torchvision's list of weights, replaced by one entry that tests can set."""
     entry = Listed()
     listing = type("Listing", (), {"DEFAULT": entry})
     monkeypatch.setattr("torchvision.models.get_model_weights", lambda name: listing)
@@ -61,8 +61,8 @@ def listed(monkeypatch):
 
 @pytest.fixture
 def published(hub, state, listed):
-    """Weights of the backbone as torchvision publishes them: a checkpoint with a head, named by
-    its digest; the URL and the bytes."""
+    """The URL and bytes of weights as torchvision publishes them: a checkpoint with a head, named
+    by its digest."""
     path = hub.parent / "made.pth"
     path.parent.mkdir(parents=True)
     head = {"classifier.0.weight": torch.zeros(4, 576)}
@@ -96,7 +96,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_starter_is_the_callers(state):
-    """The starter comes from the function handed in, which may have none."""
+    """The starter comes from the function that is passed, which may have none."""
     got = starting_weights("starter", NAME, starter=lambda name: state)
     assert got.state is state
     assert got.source.startswith(f"starter for {NAME} sha256:")
@@ -113,7 +113,7 @@ def test_pretrained_never_falls_back(hub):
 
 
 def test_auto_falls_back_and_says_so(hub, state):
-    """Without cache and network, `auto` uses the starter, and the source tells so. The reason is
+    """Without cache and network, `auto` uses the starter, and the source says so. The reason is
     logged, not stored: a manifest's digest must not depend on how a network failed."""
     got = starting_weights("auto", NAME, starter=lambda name: state, download=no_network)
     assert got.state is state
@@ -122,7 +122,7 @@ def test_auto_falls_back_and_says_so(hub, state):
 
 @pytest.mark.parametrize("choice", ["auto", "pretrained"])
 def test_cached_weights_are_used_without_network(choice, hub, published, state):
-    """What lies in torch hub's cache is read, and fits the backbone, head and all."""
+    """Weights in torch hub's cache are read, and load into the backbone; the head is ignored."""
     url, data = published
     hub.mkdir()
     (hub / url.rsplit("/", 1)[-1]).write_bytes(data)
@@ -134,7 +134,7 @@ def test_cached_weights_are_used_without_network(choice, hub, published, state):
 
 @pytest.mark.parametrize("choice", ["auto", "pretrained"])
 def test_altered_cache_is_refused(choice, hub, published):
-    """A cached file that is not what its name says is never used, and never passed over."""
+    """A cached file whose digest does not match its name is an error, never used or skipped."""
     url, data = published
     hub.mkdir()
     (hub / url.rsplit("/", 1)[-1]).write_bytes(data[:-1] + b"x")
@@ -145,21 +145,21 @@ def test_altered_cache_is_refused(choice, hub, published):
 def test_download_fills_the_cache(hub, published):
     """A good download is kept and used; another file in its place is not."""
     url, data = published
-    asked = []
+    requested = []
 
-    def good(asked_url, target, timeout_s):
-        asked.append((asked_url, timeout_s))
+    def good(requested_url, target, timeout_s):
+        requested.append((requested_url, timeout_s))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
     got = starting_weights("auto", NAME, starter=no_starter, download=good)
     assert got.source.startswith("torchvision")
     starting_weights("pretrained", NAME, starter=no_starter, download=good)
-    assert asked == [(url, weights.AUTO_DOWNLOAD_S)]
+    assert requested == [(url, weights.AUTO_DOWNLOAD_S)]
 
 
 def test_wrong_download_is_not_kept(hub, published, state):
-    """A portal's page in place of the file: `auto` goes on, the cache stays clean."""
+    """A login page instead of the file: `auto` falls back, and the cache stays empty."""
 
     def page(url, target, timeout_s):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def test_wrong_download_is_not_kept(hub, published, state):
     got = starting_weights("auto", NAME, starter=lambda name: state, download=page)
     assert got.source.startswith("starter")
     assert list(hub.iterdir()) == []
-    with pytest.raises(ConfigurationError, match="gave another file"):
+    with pytest.raises(ConfigurationError, match="sent another file"):
         starting_weights("pretrained", NAME, starter=no_starter, download=page)
 
 
@@ -193,8 +193,8 @@ def test_checkpoint_that_runs_code_is_refused(hub, listed, monkeypatch, tmp_path
 
 @pytest.mark.parametrize("choice", ["", "imagenet", "File:x"])
 def test_unknown_choice(choice):
-    """A word that is none of the four is refused."""
-    with pytest.raises(ConfigurationError, match="want auto"):
+    """Any other choice, and an unknown backbone, is refused."""
+    with pytest.raises(ConfigurationError, match="expected auto"):
         starting_weights(choice, NAME, starter=no_starter)
     with pytest.raises(ConfigurationError, match="Unknown backbone"):
         starting_weights("pretrained", "resnet19", starter=no_starter)
@@ -202,7 +202,7 @@ def test_unknown_choice(choice):
 
 @pytest.fixture
 def host(tmp_path):
-    """A real HTTP host of one folder, on loopback."""
+    """An HTTP server of one folder, on loopback."""
     folder = tmp_path / "served"
     folder.mkdir()
 
@@ -222,7 +222,7 @@ def host(tmp_path):
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
     )
-    server.handle_error = lambda *args: None  # the client that gives up in time hangs up on it
+    server.handle_error = lambda *args: None  # a client that times out closes the connection
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", folder
@@ -232,7 +232,7 @@ def host(tmp_path):
 
 
 def test_download_is_whole_or_not_at_all(host, tmp_path):
-    """Over real HTTP: a file comes whole; a missing, cut or late one leaves nothing behind."""
+    """Over HTTP: a file is complete; a missing, truncated or late one leaves no file behind."""
     url, folder = host
     (folder / "weights").write_bytes(b"w" * 3_000_000)
     target = tmp_path / "cache" / "weights"
@@ -245,10 +245,10 @@ def test_download_is_whole_or_not_at_all(host, tmp_path):
     assert list(target.parent.iterdir()) == []
 
 
-def test_device_is_what_was_asked_for():
-    """`cuda` without one is refused, not replaced; `auto` takes what is there."""
+def test_device_is_the_requested_one():
+    """`cuda` without a CUDA device is refused, not replaced; `auto` takes what is available."""
     assert choose_device("cpu") == "cpu"
-    with pytest.raises(ConfigurationError, match="want auto"):
+    with pytest.raises(ConfigurationError, match="expected auto"):
         choose_device("tpu")
     if torch.cuda.is_available():
         assert choose_device("auto") == choose_device("cuda") == "cuda"
