@@ -1,14 +1,14 @@
-"""Photos that no ad refers to any more: their objects and rows, taken away safely.
+"""Deletes photos that no ad refers to any more, with their objects and rows.
 
-Decides the order in which a photo goes, and what holds it back. Refuses to look at the whole
-table: a commit that takes a reference away leaves the photo in `lalafo.orphaned_photos`.
+Owns the order of the steps, and which photos are kept. Does not scan the whole table: a commit
+that removes a reference records the photo in `lalafo.orphaned_photos`.
 
-The order: lock the photo's row, look again for references, delete the objects, delete the row,
-commit. A session that meets the lock waits, since its insert into `ad_photos` locks the row too,
-and is told by the foreign key that the photo is gone; one that comes later finds no row and stores
-the object anew. Two photos may share a rendition (the same picture, other metadata), and a session
-that is about to commit the second one has put it but has no row yet: so an object that was put
-within the hour stays, and its photo waits for the next sweep.
+The order: lock the photo's row, check for references again, delete the objects, delete the row,
+commit. A session that runs into the lock waits, since its insert into `ad_photos` locks the row
+too, and then violates the foreign key; a later session finds no row and stores the object again.
+Two photos may share a rendition (the same picture, other metadata), and a session that is about to
+commit the second one has put the rendition but has no row yet. Therefore an object that was put
+within the last `orphaned_s` seconds is kept, and its photo waits for the next sweep.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,23 +24,24 @@ from resources.postgres.database import Database
 from resources.storage.photos import Kind, PhotoStore
 
 Cursor = psycopg.Cursor[Any]
-Place = tuple[datetime, bytes]  # in orphaned_photos, by (since, sha256)
+Position = tuple[datetime, bytes]  # (since, sha256) in orphaned_photos
 
 SWEEP_LOCK = 0x1A1AF1
-"""Two sweeps at once would each take the other's photo for a rendition's last user."""
+"""Advisory lock for one sweep at a time: with two, each could count on the other's photo to keep a
+shared rendition."""
 
-_START: Place = (datetime(1, 1, 1, tzinfo=UTC), b"")
+_START: Position = (datetime(1, 1, 1, tzinfo=UTC), b"")
 _THREADS = 8  # an object store answers each deletion in tens of milliseconds
 
 
 @dataclass(slots=True)
 class PhotoSweep:
-    """What a sweep found and did."""
+    """The counts of a sweep."""
 
     looked_at: int = 0
-    still_used: int = 0  # an ad refers to them again: no longer let go
+    still_used: int = 0  # an ad refers to them again: no longer orphaned
     removed: int = 0
-    put_again: int = 0  # somebody may be about to use the rendition: next time
+    put_again: int = 0  # put recently, perhaps for a new photo: left to the next sweep
     objects: int = 0  # renditions and thumbnails deleted
 
 
@@ -54,25 +55,25 @@ class _Photo:
 def sweep_photos(
     database: Database, store: PhotoStore, *, orphaned_s: float, chunk: int = 500, chunks: int = 20
 ) -> PhotoSweep:
-    """Remove photos that nothing has referred to for `orphaned_s`.
+    """Delete photos that no ad has referred to for `orphaned_s` seconds.
 
-    Rows that somebody has locked, and a sweep that is under way already, are left to the next
-    call. A repeated call does what is left. Each chunk is a transaction.
+    Locked rows are left to the next call; while another sweep runs, nothing is done. A repeated
+    call continues. Each chunk is a transaction.
 
     Raises:
-        RetryableError: PostgreSQL or the store is away. What the store did is committed first;
-            where PostgreSQL itself went, rows stay whose objects are gone, and the next call
-            takes them.
-        ConfigurationError: the store may not be written.
+        RetryableError: PostgreSQL or the store is unavailable. Deletions that succeeded are
+            committed first; if PostgreSQL fails, rows whose objects are deleted remain, and the
+            next call deletes them.
+        ConfigurationError: access to the store was denied.
     """
     sweep = PhotoSweep()
-    place: Place | None = _START
+    position: Position | None = _START
     for _ in range(chunks):
-        if place is None:
+        if position is None:
             break
         with database.cursor() as cursor:
-            place, error = _sweep_chunk(
-                cursor, store, sweep, after=place, orphaned_s=orphaned_s, chunk=chunk
+            position, error = _sweep_chunk(
+                cursor, store, sweep, after=position, orphaned_s=orphaned_s, chunk=chunk
             )
         if error is not None:
             raise error
@@ -84,33 +85,33 @@ def _sweep_chunk(
     store: PhotoStore,
     sweep: PhotoSweep,
     *,
-    after: Place,
+    after: Position,
     orphaned_s: float,
     chunk: int,
-) -> tuple[Place | None, LalafoError | None]:
-    """Where the next chunk starts, and what stopped this one after what it did."""
+) -> tuple[Position | None, LalafoError | None]:
+    """Where the next chunk starts, and the error that stopped this one, if any."""
     cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (SWEEP_LOCK,))
     if cursor.fetchall() == [(False,)]:
         return None, None
-    # Their notes first, and nothing is waited for: a session that lets go of a photo and takes
-    # another one up in one commit can't be in a deadlock with us.
+    # Lock the records first, and wait for no lock: a session that orphans one photo and refers to
+    # another in one commit can't deadlock with the sweep.
     cursor.execute(
         "SELECT since, sha256 FROM lalafo.orphaned_photos "
         "WHERE since < clock_timestamp() - make_interval(secs => %s) "
         "AND (since, sha256) > (%s, %s) ORDER BY since, sha256 LIMIT %s FOR UPDATE SKIP LOCKED",
         (orphaned_s, *after, chunk),
     )
-    noted: list[Place] = cursor.fetchall()
-    photos = _lock(cursor, [sha256 for _, sha256 in noted])
+    orphaned: list[Position] = cursor.fetchall()
+    photos = _lock(cursor, [sha256 for _, sha256 in orphaned])
     used = _used(cursor, [photo.sha256 for photo in photos])
     cursor.execute("DELETE FROM lalafo.orphaned_photos WHERE sha256 = ANY(%s)", (list(used),))
     unused = [photo for photo in photos if photo.sha256 not in used]
-    gone, error = _delete_objects(cursor, store, unused, sweep, orphaned_s)
-    cursor.execute("DELETE FROM lalafo.photos WHERE sha256 = ANY(%s)", (gone,))
+    deleted, error = _delete_objects(cursor, store, unused, sweep, orphaned_s)
+    cursor.execute("DELETE FROM lalafo.photos WHERE sha256 = ANY(%s)", (deleted,))
     sweep.looked_at += len(photos)
     sweep.still_used += len(used)
-    sweep.removed += len(gone)
-    return (noted[-1] if len(noted) == chunk else None), error
+    sweep.removed += len(deleted)
+    return (orphaned[-1] if len(orphaned) == chunk else None), error
 
 
 def _lock(cursor: Cursor, sha256s: list[bytes]) -> list[_Photo]:
@@ -123,7 +124,7 @@ def _lock(cursor: Cursor, sha256s: list[bytes]) -> list[_Photo]:
 
 
 def _used(cursor: Cursor, sha256s: list[bytes]) -> set[bytes]:
-    """Those that an ad refers to: read after the lock, so that no reference can follow."""
+    """Those that an ad refers to: read under the lock, so that no new reference can appear."""
     cursor.execute(
         "SELECT DISTINCT sha256 FROM lalafo.ad_photos WHERE sha256 = ANY(%s)", (sha256s,)
     )
@@ -137,25 +138,25 @@ def _delete_objects(
     sweep: PhotoSweep,
     orphaned_s: float,
 ) -> tuple[list[bytes], LalafoError | None]:
-    """The photos that have no objects left, and the error that stopped the others."""
+    """Delete the photos' objects; the photos without objects left, and the first error."""
     if not photos:
         return [], None
     renditions, thumbnails = _shared(cursor, photos)
-    own = {photo.rendition for photo in photos} - renditions
-    answers = _delete_each(store, "renditions", own, orphaned_s)
-    errors = [answer for answer in answers.values() if isinstance(answer, LalafoError)]
-    going = [photo for photo in photos if answers.get(photo.rendition, True) is True]
-    sweep.put_again += sum(answers.get(photo.rendition) is False for photo in photos)
-    pictures = {photo.thumbnail for photo in going if photo.thumbnail is not None} - thumbnails
-    # A thumbnail that stays costs its bytes; it can be made again, and holds no photo back.
-    made = _delete_each(store, "thumbnails", pictures, orphaned_s)
-    errors += [answer for answer in made.values() if isinstance(answer, LalafoError)]
-    sweep.objects += sum(answer is True for answer in (*answers.values(), *made.values()))
-    return [photo.sha256 for photo in going], (errors[0] if errors else None)
+    unshared = {photo.rendition for photo in photos} - renditions
+    results = _delete_each(store, "renditions", unshared, orphaned_s)
+    errors = [result for result in results.values() if isinstance(result, LalafoError)]
+    deleted = [photo for photo in photos if results.get(photo.rendition, True) is True]
+    sweep.put_again += sum(results.get(photo.rendition) is False for photo in photos)
+    unused = {photo.thumbnail for photo in deleted if photo.thumbnail is not None} - thumbnails
+    # A thumbnail that stays only costs space; it can be created again, and keeps no photo.
+    small = _delete_each(store, "thumbnails", unused, orphaned_s)
+    errors += [result for result in small.values() if isinstance(result, LalafoError)]
+    sweep.objects += sum(result is True for result in (*results.values(), *small.values()))
+    return [photo.sha256 for photo in deleted], (errors[0] if errors else None)
 
 
 def _shared(cursor: Cursor, photos: Sequence[_Photo]) -> tuple[set[bytes], set[bytes]]:
-    """Of the photos' renditions and thumbnails, those that another photo's row names too."""
+    """Those of the photos' renditions and thumbnails that other photos refer to as well."""
     cursor.execute(
         "SELECT rendition_sha256, thumbnail_sha256 FROM lalafo.photos "
         "WHERE (rendition_sha256 = ANY(%s) OR thumbnail_sha256 = ANY(%s)) AND sha256 <> ALL(%s)",
@@ -172,7 +173,7 @@ def _shared(cursor: Cursor, photos: Sequence[_Photo]) -> tuple[set[bytes], set[b
 def _delete_each(
     store: PhotoStore, kind: Kind, names: Iterable[bytes], orphaned_s: float
 ) -> dict[bytes, bool | LalafoError]:
-    """For each: whether it is gone, or why that can't be told."""
+    """For each object: whether it is deleted, or the error."""
 
     def delete(name: bytes) -> tuple[bytes, bool | LalafoError]:
         try:

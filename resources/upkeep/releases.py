@@ -1,8 +1,8 @@
-"""Releases that nobody goes back to: their predictions and embeddings are removed.
+"""Deletes the predictions and embeddings of superseded releases.
 
-Decides which those are: neither in force, nor announced, nor changed within the time that a
-setting keeps them. The release itself stays, in the registry and in the store: proposing it again
-scores it again.
+Owns the definition of superseded: neither active, nor announced, nor changed within the retention
+time of the settings. The release itself stays in the registry and in the store: if it is proposed
+again, the catalogue is scored with it again.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from resources.releases.registry import RegisteredRelease, partition_name, read_
 
 CHUNK_ROWS = 10_000
 CHUNKS = 500
-"""A call deletes five million embeddings at most: the next one goes on."""
+"""A call deletes at most five million embeddings; the next call continues."""
 
 _KEPT = (
     "SELECT r.name FROM lalafo.releases AS r WHERE EXISTS (SELECT FROM lalafo.active_releases "
@@ -30,36 +30,37 @@ _KEPT = (
 
 @dataclass(frozen=True, slots=True)
 class RemovedReleases:
-    """What was removed."""
+    """The releases whose rows a call deleted."""
 
-    retired: str | None  # was live before, and is scored along no more
-    emptied: tuple[str, ...]  # releases whose predictions went
+    retired: str | None  # the previous live release, if it was retired in this call
+    emptied: tuple[str, ...]  # releases whose predictions were deleted
     embeddings: int
 
 
 def remove_superseded(database: Database, *, keep_days: float) -> RemovedReleases:
-    """Retire what was live before, and remove what releases long out of force left.
+    """Retire the previous live release, and delete the rows of superseded releases.
 
-    Raises RetryableError where the server is away; what was removed stays removed.
+    Raises:
+        RetryableError: the server is unavailable; completed deletions stay.
     """
     retired = retire_previous(database, after_days=keep_days)
     with database.cursor() as cursor:
         cursor.execute(_KEPT, {"seconds": keep_days * 86_400})
-        kept = {row[0] for row in cursor.fetchall()}
+        retained = {row[0] for row in cursor.fetchall()}
     known = read_releases(database)
     emptied = tuple(
         release.name
         for release in known
-        if release.name not in kept and _emptied(database, release)
+        if release.name not in retained and _empty(database, release)
     )
-    backbones = {release.backbone for release in known if release.name in kept}
+    backbones = {release.backbone for release in known if release.name in retained}
     unused = sorted({release.backbone for release in known} - backbones)
     deleted = sum(_delete_embeddings(database, backbone) for backbone in unused)
     return RemovedReleases(retired, emptied, deleted)
 
 
-def _emptied(database: Database, release: RegisteredRelease) -> bool:
-    """Whether its predictions went now; where a long query holds them, the next call does it."""
+def _empty(database: Database, release: RegisteredRelease) -> bool:
+    """Delete a release's predictions; False while a long query locks them, until a later call."""
     try:
         return _remove_predictions(database, release)
     except RetryableError as error:
@@ -69,13 +70,14 @@ def _emptied(database: Database, release: RegisteredRelease) -> bool:
 
 
 def _remove_predictions(database: Database, release: RegisteredRelease) -> bool:
-    """Drop a release's partition and what it owes; whether there was one."""
+    """Drop a release's partition and its days' states; whether there was one."""
     table = sql.Identifier("lalafo", partition_name(release.digest))
     with database.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NULL", (table.as_string(cursor),))
         if cursor.fetchall()[0][0]:
             return False
-        # Sessions read and write the parent all the time: never make them queue behind us.
+        # Sessions use the parent table all the time: a short timeout keeps them from queueing
+        # behind this lock.
         cursor.execute("SET LOCAL lock_timeout = '1s'")
         cursor.execute(
             "SELECT FROM lalafo.active_releases WHERE %s IN (live, candidate, previous, "
@@ -83,7 +85,7 @@ def _remove_predictions(database: Database, release: RegisteredRelease) -> bool:
             (release.name,),
         )
         if cursor.rowcount > 0:
-            return False  # it came in force since we looked
+            return False  # it has become active meanwhile
         cursor.execute(sql.SQL("ALTER TABLE lalafo.predictions DETACH PARTITION {}").format(table))
         cursor.execute(sql.SQL("DROP TABLE {}").format(table))
         cursor.execute("DELETE FROM lalafo.release_days WHERE release = %s", (release.name,))

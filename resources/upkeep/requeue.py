@@ -1,8 +1,8 @@
-"""Ads that were received and never scored: their events, rebuilt from rows, onto the topic again.
+"""Publishes the events of received but unscored ads again, rebuilt from rows.
 
-Decides which ads those are. The event has the same revision; the commit takes it because the ad's
-status is `received`. Ad and outbox row change in one transaction, so that no event goes out for an
-ad that would refuse it, and none is owed twice.
+Owns which ads are requeued. The event has the same revision; the commit accepts it because the
+ad's status is `received`. The ad and the outbox row change in one transaction, so that no event is
+published for an ad that would reject it, and none is queued twice.
 """
 
 from collections import defaultdict
@@ -24,12 +24,12 @@ from resources.postgres.database import Database
 Cursor = psycopg.Cursor[Any]
 
 GIVE_UP_S = 24 * 3600.0
-"""An ad whose photos were out of reach for so long stays unscored until its next revision."""
+"""Seconds after which an ad with unreachable photos stays unscored until its next revision."""
 
 _WAITED = "a.updated_at < clock_timestamp() - make_interval(secs => %(retry_s)s)"
 _RECEIVED = f"a.status = 'received' AND {_WAITED}"
-# A repeated attempt writes `received_at` anew; the first one's timings stay, so they tell when this
-# revision really came.
+# A repeated attempt overwrites `received_at`; the first one's timings remain, so they show when
+# this revision first arrived.
 _UNSCORED = (
     f"a.status = 'unscored' AND {_WAITED} "
     "AND least(a.received_at, (SELECT t.polled_at FROM lalafo.stage_timings AS t WHERE "
@@ -42,11 +42,11 @@ _UNSCORED = (
 
 @dataclass(slots=True)
 class Requeued:
-    """How many ads are to be scored again, and why."""
+    """How many ads were queued to be scored again, by reason."""
 
-    received: int = 0  # received, and never scored
-    out_of_reach: int = 0  # every photo failed for a reason that may pass
-    unreadable: int = 0  # a photo's reference is not stored: only the seller system can send it
+    received: int = 0  # received, but never scored
+    out_of_reach: int = 0  # all photos failed for temporary reasons
+    unreadable: int = 0  # not queued: a photo's reference is not stored, only the seller has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,19 @@ def requeue_ads(
     give_up_s: float = GIVE_UP_S,
     limit: int = 1_000,
 ) -> Requeued:
-    """Owe the topic the events of ads that wait; the relay sends them.
+    """Queue the events of waiting ads in the outbox; the relay publishes them.
 
-    A call right after does nothing: what was queued has just been updated. Ads that a commit has
-    locked are left to the next call.
+    An immediate second call does nothing, since the queued ads have just been updated. Ads that a
+    commit has locked are left to the next call.
 
     Args:
-        topic: `ads`.
-        retry_s: an ad has to have been as it is for so long.
-        give_up_s: after its receipt an unscored ad is not tried again.
-        limit: ads of each sort.
+        topic: the topic of ad events.
+        retry_s: seconds since the ad's last update before it is queued.
+        give_up_s: seconds since its first receipt after which an unscored ad is not retried.
+        limit: the maximum number of received ads, and of unscored ads.
 
-    Raises RetryableError where the server is away; nothing is queued then.
+    Raises:
+        RetryableError: the server is unavailable; nothing is queued.
     """
     values: dict[str, object] = {
         "retry_s": retry_s,
@@ -106,7 +107,7 @@ def requeue_ads(
 
 
 def _waiting(cursor: Cursor, condition: str, values: dict[str, object]) -> list[_Ad]:
-    """The ads, locked: from here on no commit changes them."""
+    """Select and lock the ads, so that no commit changes them."""
     with cursor.connection.cursor(row_factory=class_row(_Ad)) as typed:
         typed.execute(
             "SELECT a.catalog, a.ad_id, a.revision, a.event_id, a.occurred_at, a.title, "
@@ -124,7 +125,7 @@ def _queue(cursor: Cursor, ads: Sequence[_Ad], topic: str, counts: Requeued) -> 
     for ad in ads:
         key = AdKey(ad.catalog, ad.ad_id)
         if ad.status == AdStatus.UNSCORED and not _out_of_reach(photos[key]):
-            continue  # a commit came between the choice and the lock
+            continue  # a commit changed it between the selection and the lock
         if any(photo.url is None and photo.sha256 is None for photo in photos[key]):
             counts.unreadable += 1
             continue
@@ -142,7 +143,7 @@ def _queue(cursor: Cursor, ads: Sequence[_Ad], topic: str, counts: Requeued) -> 
 
 
 def _photos(cursor: Cursor, ads: Sequence[_Ad]) -> dict[AdKey, list[_Photo]]:
-    """Each ad's photos in their order, as they are under its lock."""
+    """Each ad's photos in order, read under the ad's lock."""
     cursor.execute(
         "SELECT p.catalog, p.ad_id, p.url, p.sha256, p.reason FROM lalafo.ad_photos AS p "
         "JOIN unnest(%s::text[], %s::text[]) AS q (catalog, ad_id) "
@@ -161,7 +162,7 @@ def _out_of_reach(photos: Sequence[_Photo]) -> bool:
 
 
 def _event(ad: _Ad, key: AdKey, photos: Sequence[_Photo]) -> AdEvent:
-    """The event that the rows came from. A photo that came by its URL is fetched again."""
+    """Rebuild the event from its rows. A photo with a URL is fetched again."""
     return AdEvent(
         key=key,
         kind=EventKind.UPSERTED,

@@ -1,7 +1,7 @@
-"""Rows that are kept for a time only: deleted by age, in chunks, so that no lock is long.
+"""Deletes rows and uploads after their retention time, in chunks, so that locks are short.
 
-Decides which rows those are. Refuses to touch what says how things stand: a photo's failure is the
-reason that its ad shows, so it goes with the ad's rows and not by age; leases are never old.
+Owns which rows expire. Rows of current state are never deleted by age: a photo's failure is the
+reason that its ad shows, so it is deleted with the ad's rows; leases do not expire.
 """
 
 from resources.postgres.database import Database
@@ -11,16 +11,17 @@ from resources.storage.photos import PhotoStore
 SESSIONS_KEPT_DAYS = 1
 CHUNK_ROWS = 5_000
 CHUNKS = 200
-"""A call deletes a million rows of a table at most: the next one goes on."""
+"""A call deletes at most a million rows per table; the next call continues."""
 
 UPLOADS_KEPT_S = 3_600.0
-"""Sessions that read them at this moment have done so by then, and what is put again is young."""
+"""Seconds that an upload is kept after its photo was stored: by then sessions that were reading it
+have finished, and an upload that is put again is newer."""
 
 UPLOAD_CHUNK_ROWS = 200
 UPLOAD_CHUNKS = 100
 
-# The row is locked: who sends the photo again waits, then finds no row and makes a new one, with
-# the object that it has put. `named` is computed once, and only where something is so old.
+# The row is locked: a request that uploads the photo again waits, then finds no row and inserts a
+# new one, with the object that it has put. `named` is computed once, and only if a row is so old.
 _OLD_UPLOADS = """
 WITH named AS MATERIALIZED (
     SELECT decode(photo ->> 'sha256', 'hex') AS sha256
@@ -39,16 +40,17 @@ WHERE u.sha256 > %(after)s AND (
 ORDER BY u.sha256 LIMIT %(chunk)s FOR UPDATE OF u SKIP LOCKED
 """
 
-# `day` is never later than the moment, and it has the index. It may be far earlier, the day of the
-# ad's first event: so the moment decides.
+# `day` has the index and is never later than the timestamp. It may be much earlier (the day of the
+# ad's first event), so the timestamp is compared too.
 _BEFORE = "now() - make_interval(secs => %(days)s * 86400)"
 _DAY_BEFORE = f"(({_BEFORE}) AT TIME ZONE 'UTC')::date"
 _OLD = {
     "stage_timings": f"day <= {_DAY_BEFORE} AND polled_at < {_BEFORE}",
-    # Replayed or not: whoever wants one again has until then.
+    # Whether or not they were replayed.
     "failures": f"kind <> 'photo' AND day <= {_DAY_BEFORE} AND failed_at < {_BEFORE}",
     "sessions": f"expires_at < {_BEFORE}",
-    # Once `ads` has as much, an accepted row only tells repeats apart; before, it is all there is.
+    # Once `ads` has the revision, an accepted row only serves to detect repeated requests; before,
+    # it is the only copy.
     "accepted_ads": f"accepted_at < {_BEFORE} AND EXISTS (SELECT FROM lalafo.ads AS a "
     "WHERE a.catalog = accepted_ads.catalog AND a.ad_id = accepted_ads.ad_id "
     "AND a.revision >= accepted_ads.revision)",
@@ -58,15 +60,17 @@ _OLD = {
 
 
 def delete_old_uploads(database: Database, store: PhotoStore, settings: Settings) -> int:
-    """Delete bytes that callers sent and nobody needs: how many photos.
+    """Delete uploads that are no longer needed.
 
-    Their rendition is stored for an hour, or they are older than the settings keep and no accepted
-    ad that is still to be scored names them. The object goes first, then its row; one that is sent
-    again meanwhile stays.
+    These are uploads older than an hour whose photo is stored, and uploads beyond their retention
+    time that no accepted but unscored ad refers to. The object is deleted first, then its row; an
+    upload that is sent again meanwhile is kept.
+
+    Returns: the number of deleted uploads.
 
     Raises:
-        RetryableError: the server or the store is away; the next call goes on.
-        ConfigurationError: the store may not be written.
+        RetryableError: the server or the store is unavailable; the next call continues.
+        ConfigurationError: access to the store was denied.
     """
     deleted, after = 0, b""
     for _ in range(UPLOAD_CHUNKS):
@@ -81,9 +85,9 @@ def delete_old_uploads(database: Database, store: PhotoStore, settings: Settings
                 },
             )
             old: list[bytes] = [sha256 for (sha256,) in cursor.fetchall()]
-            gone = [sha256 for sha256 in old if _delete_upload(store, sha256)]
-            cursor.execute("DELETE FROM lalafo.uploads WHERE sha256 = ANY(%s)", (gone,))
-        deleted += len(gone)
+            removed = [sha256 for sha256 in old if _delete_upload(store, sha256)]
+            cursor.execute("DELETE FROM lalafo.uploads WHERE sha256 = ANY(%s)", (removed,))
+        deleted += len(removed)
         if len(old) < UPLOAD_CHUNK_ROWS:
             break
         after = old[-1]
@@ -95,13 +99,16 @@ def _delete_upload(store: PhotoStore, sha256: bytes) -> bool:
 
 
 def delete_old_rows(database: Database, settings: Settings) -> dict[str, int]:
-    """Delete what is older than the settings keep; how many rows of each table.
+    """Delete rows beyond their retention time.
 
-    Rows that somebody has locked are left to the next call. A repeated call deletes nothing.
+    Locked rows are left to the next call. A repeated call deletes nothing.
 
-    Raises RetryableError where the server is away; what was deleted stays deleted.
+    Returns: the number of deleted rows by table.
+
+    Raises:
+        RetryableError: the server is unavailable; completed deletions stay.
     """
-    kept_days = {
+    retention_days = {
         "stage_timings": settings.keep_timings_days,
         "failures": settings.keep_failures_days,
         "sessions": SESSIONS_KEPT_DAYS,
@@ -109,7 +116,7 @@ def delete_old_rows(database: Database, settings: Settings) -> dict[str, int]:
         "idempotency_keys": settings.keep_accepted_hours / 24,
         "stream_minutes": settings.keep_timings_days,
     }
-    return {table: _delete_old(database, table, days) for table, days in kept_days.items()}
+    return {table: _delete_old(database, table, days) for table, days in retention_days.items()}
 
 
 def _delete_old(database: Database, table: str, days: float) -> int:

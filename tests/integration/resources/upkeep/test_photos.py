@@ -1,4 +1,4 @@
-"""Photos that nobody refers to go with their objects; one that is taken up again never does."""
+"""Unreferenced photos are deleted with their objects; photos referred to again are not."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ def add_photo(
     name: str,
     *,
     rendition: str = "",
-    let_go: timedelta | None = timedelta(hours=2),
+    orphaned: timedelta | None = timedelta(hours=2),
 ) -> bytes:
     """A photo with its rendition, thumbnail and embedding; its SHA-256."""
     photo, picture, thumbnail = digest(name), rendition or f"rendition of {name}", f"small {name}"
@@ -50,9 +50,9 @@ def add_photo(
             "VALUES ('b', %s, '[1,0]', 'r', '')",
             (photo,),
         )
-        if let_go is not None:
+        if orphaned is not None:
             cursor.execute(
-                "INSERT INTO lalafo.orphaned_photos VALUES (%s, now() - %s)", (photo, let_go)
+                "INSERT INTO lalafo.orphaned_photos VALUES (%s, now() - %s)", (photo, orphaned)
             )
     return photo
 
@@ -76,38 +76,47 @@ def photos(database: Database) -> set[object]:
 
 
 def sweep(database: Database, store: PhotoStore, **changes: int) -> PhotoSweep:
-    """An hour has passed for notes; the objects' own age is another test's."""
+    """Sweep records older than an hour, whatever the objects' age: that has its own test."""
     with pytest.MonkeyPatch.context() as patch:
         real = store.delete
         patch.setattr(store, "delete", lambda kind, name, **_: real(kind, name))
         return sweep_photos(database, store, orphaned_s=3600, **changes)
 
 
-def test_what_nobody_refers_to_goes_with_everything_of_it(
+def test_an_unreferenced_photo_is_deleted_with_its_objects(
     database: Database, store: PhotoStore, tmp_path: Path
 ) -> None:
-    """Row, embeddings, note, rendition and thumbnail; the young, the used and the unnoted stay."""
-    add_photo(database, store, "gone")
-    young = add_photo(database, store, "young", let_go=timedelta(minutes=59))
+    """Row, embeddings, record, rendition, thumbnail; recent, used and unrecorded photos stay."""
+    add_photo(database, store, "unused")
+    recent = add_photo(database, store, "recent", orphaned=timedelta(minutes=59))
     used = add_photo(database, store, "used")
-    unnoted = add_photo(database, store, "unnoted", let_go=None)
+    unrecorded = add_photo(database, store, "unrecorded", orphaned=None)
     with database.cursor() as cursor:
         refer(cursor, used)
-    message = sweep(database, store)
-    assert message == PhotoSweep(looked_at=2, still_used=1, removed=1, put_again=0, objects=2)
-    assert photos(database) == {young, used, unnoted}
-    assert set(column(database, "SELECT sha256 FROM lalafo.embeddings")) == {young, used, unnoted}
-    assert column(database, "SELECT sha256 FROM lalafo.orphaned_photos") == [young]
-    for name, there in (("gone", False), ("used", True), ("young", True), ("unnoted", True)):
+    result = sweep(database, store)
+    assert result == PhotoSweep(looked_at=2, still_used=1, removed=1, put_again=0, objects=2)
+    assert photos(database) == {recent, used, unrecorded}
+    assert set(column(database, "SELECT sha256 FROM lalafo.embeddings")) == {
+        recent,
+        used,
+        unrecorded,
+    }
+    assert column(database, "SELECT sha256 FROM lalafo.orphaned_photos") == [recent]
+    for name, there in (
+        ("unused", False),
+        ("used", True),
+        ("recent", True),
+        ("unrecorded", True),
+    ):
         assert store.exists("renditions", digest(f"rendition of {name}")) is there
         assert store.exists("thumbnails", digest(f"small {name}")) is there
     assert sweep(database, store) == PhotoSweep()
 
 
 def test_objects_that_another_photo_shares_stay(database: Database, store: PhotoStore) -> None:
-    """The same picture under other metadata: the rendition goes with its last photo."""
+    """The same picture under other metadata: the rendition is deleted with its last photo."""
     add_photo(database, store, "one", rendition="shared")
-    two = add_photo(database, store, "two", rendition="shared", let_go=None)
+    two = add_photo(database, store, "two", rendition="shared", orphaned=None)
     assert sweep(database, store).removed == 1
     assert store.exists("renditions", digest("shared"))
     with database.cursor() as cursor:
@@ -118,10 +127,10 @@ def test_objects_that_another_photo_shares_stay(database: Database, store: Photo
     assert not store.exists("renditions", digest("shared"))
 
 
-def test_two_that_share_and_go_together_leave_nothing(
+def test_two_unused_photos_with_a_shared_rendition_are_both_deleted(
     database: Database, store: PhotoStore, tmp_path: Path
 ) -> None:
-    """Neither is the other's reason to stay."""
+    """Neither keeps the other."""
     add_photo(database, store, "one", rendition="shared")
     add_photo(database, store, "two", rendition="shared")
     assert sweep(database, store).removed == 2
@@ -131,25 +140,27 @@ def test_two_that_share_and_go_together_leave_nothing(
 def test_a_rendition_that_was_put_again_keeps_its_photo(
     database: Database, store: PhotoStore
 ) -> None:
-    """Somebody has put it for another photo, whose row can't be seen yet: next time."""
-    kept = add_photo(database, store, "one", rendition="shared")
-    message = sweep_photos(database, store, orphaned_s=3600)  # it was put just now
-    assert (message.removed, message.put_again) == (0, 1)
-    assert photos(database) == {kept}
+    """Another process put it for a photo whose row is not visible yet: left to the next sweep."""
+    photo = add_photo(database, store, "one", rendition="shared")
+    result = sweep_photos(database, store, orphaned_s=3600)  # it was put just now
+    assert (result.removed, result.put_again) == (0, 1)
+    assert photos(database) == {photo}
     assert store.exists("renditions", digest("shared"))
     assert store.exists("thumbnails", digest("small one"))
 
 
-def test_many_go_chunk_by_chunk(database: Database, store: PhotoStore, tmp_path: Path) -> None:
-    """All of them, in several transactions; a call does so many chunks and the next goes on."""
+def test_photos_are_deleted_chunk_by_chunk(
+    database: Database, store: PhotoStore, tmp_path: Path
+) -> None:
+    """In several transactions; a call stops after `chunks`, and the next continues."""
     for number in range(25):
         add_photo(database, store, str(number))
     used = digest("3")
     with database.cursor() as cursor:
         refer(cursor, used)
     assert sweep(database, store, chunk=4, chunks=2).looked_at == 8
-    message = sweep(database, store, chunk=4)
-    assert message.looked_at == 17
+    result = sweep(database, store, chunk=4)
+    assert result.looked_at == 17
     assert photos(database) == {used}
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
 
@@ -158,20 +169,20 @@ def test_many_go_chunk_by_chunk(database: Database, store: PhotoStore, tmp_path:
 
 
 class PausedStore:
-    """The real store, whose first deletion waits until it is let on: the locks are held then."""
+    """A store whose deletions wait for `resume`, while the sweep holds its locks."""
 
     def __init__(self, store: PhotoStore) -> None:
         self.store = store
-        self.reached, self.let_on = threading.Event(), threading.Event()
+        self.reached, self.resume = threading.Event(), threading.Event()
 
     def delete(self, kind: Kind, name: bytes, **_: float) -> bool:
         self.reached.set()
-        assert self.let_on.wait(20)
+        assert self.resume.wait(20)
         return self.store.delete(kind, name)
 
 
 def wait_for_a_lock(database: Database) -> None:
-    """Until some connection waits for another's lock."""
+    """Wait until a connection waits for another's lock."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if column(
@@ -181,18 +192,18 @@ def wait_for_a_lock(database: Database) -> None:
         ):
             return
         time.sleep(0.02)
-    pytest.fail("nobody waits for a lock")
+    pytest.fail("no connection waits for a lock")
 
 
 def test_a_reference_that_comes_first_keeps_the_photo(
     database: Database, store: PhotoStore
 ) -> None:
-    """An uncommitted reference locks the photo's row: the sweep steps over it, then strikes it."""
+    """An uncommitted reference locks the row: the sweep skips it, later removes its record."""
     photo = add_photo(database, store, "one")
     other = add_photo(database, store, "two")
     with psycopg.connect(**connect_args(database.url.render_as_string())) as session:
         refer(session.cursor(), photo)
-        assert sweep(database, store).removed == 1  # at once: it waits for nobody
+        assert sweep(database, store).removed == 1  # at once, without waiting
         assert photos(database) == {photo}
         session.commit()
     assert sweep(database, store) == PhotoSweep(looked_at=1, still_used=1)
@@ -201,10 +212,10 @@ def test_a_reference_that_comes_first_keeps_the_photo(
     assert store.exists("renditions", digest("rendition of one"))
 
 
-def test_a_reference_that_meets_the_lock_is_told_that_the_photo_is_gone(
+def test_a_reference_that_waits_for_the_sweep_violates_the_foreign_key(
     database: Database, store: PhotoStore
 ) -> None:
-    """It waits for the sweep's commit, then violates the foreign key: nothing dangles."""
+    """It waits for the sweep's commit, then fails: no reference dangles."""
     photo = add_photo(database, store, "one")
     paused = PausedStore(store)
     with (
@@ -216,32 +227,32 @@ def test_a_reference_that_meets_the_lock_is_told_that_the_photo_is_gone(
         referred = pool.submit(refer, session.cursor(), photo)
         wait_for_a_lock(database)
         assert not referred.done()
-        paused.let_on.set()
+        paused.resume.set()
         assert swept.result(10).removed == 1
         with pytest.raises(psycopg.errors.ForeignKeyViolation):
             referred.result(10)
         session.rollback()
     assert photos(database) == set()
-    # What the session does then: there is no row, so it stores the object anew.
-    add_photo(database, store, "one", let_go=None)
+    # The session then finds no row, and stores the object again.
+    add_photo(database, store, "one", orphaned=None)
     with database.cursor() as cursor:
         refer(cursor, photo)
     assert store.exists("renditions", digest("rendition of one"))
 
 
-def test_a_sweep_that_rolls_back_lets_the_waiting_reference_in(
+def test_a_waiting_reference_succeeds_if_the_sweep_deletes_nothing(
     database: Database, store: PhotoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store is away: photo and note stay, the reference that waited holds."""
+    """The store is unavailable: photo and record stay, and the waiting reference succeeds."""
     photo = add_photo(database, store, "one")
-    reached, let_on = threading.Event(), threading.Event()
+    reached, resume = threading.Event(), threading.Event()
 
-    def away(*_: object, **__: object) -> bool:
+    def unavailable(*_: object, **__: object) -> bool:
         reached.set()
-        assert let_on.wait(20)
-        raise RetryableError("the store is away")
+        assert resume.wait(20)
+        raise RetryableError("the store is unavailable")
 
-    monkeypatch.setattr(store, "delete", away)
+    monkeypatch.setattr(store, "delete", unavailable)
     with (
         ThreadPoolExecutor(2) as pool,
         psycopg.connect(**connect_args(database.url.render_as_string())) as session,
@@ -250,8 +261,8 @@ def test_a_sweep_that_rolls_back_lets_the_waiting_reference_in(
         assert reached.wait(10)
         referred = pool.submit(refer, session.cursor(), photo)
         wait_for_a_lock(database)
-        let_on.set()
-        with pytest.raises(RetryableError, match="store is away"):
+        resume.set()
+        with pytest.raises(RetryableError, match="store is unavailable"):
             swept.result(10)
         referred.result(10)
         session.commit()
@@ -260,17 +271,17 @@ def test_a_sweep_that_rolls_back_lets_the_waiting_reference_in(
     assert sweep(database, store).still_used == 1
 
 
-def test_what_the_store_deleted_before_it_failed_has_no_row(
+def test_photos_deleted_before_a_failure_have_no_row(
     database: Database, store: PhotoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of two objects can't be deleted: its photo stays whole, the other is gone."""
+    """One of two objects can't be deleted: its photo stays complete, the other is deleted."""
     add_photo(database, store, "one")
     stays = add_photo(database, store, "two")
     real = store.delete
 
     def delete(kind: Kind, name: bytes, **_: float) -> bool:
         if name == digest("rendition of two"):
-            raise RetryableError("the store is away")
+            raise RetryableError("the store is unavailable")
         return real(kind, name)
 
     monkeypatch.setattr(store, "delete", delete)
@@ -281,37 +292,39 @@ def test_what_the_store_deleted_before_it_failed_has_no_row(
     assert not store.exists("renditions", digest("rendition of one"))
 
 
-def test_a_second_sweep_leaves_the_first_alone(database: Database, store: PhotoStore) -> None:
-    """Two at once would each take the other's photo for the last user of a rendition."""
+def test_a_second_sweep_does_nothing_while_the_first_runs(
+    database: Database, store: PhotoStore
+) -> None:
+    """With two at once, each could rely on the other's photo to keep a shared rendition."""
     add_photo(database, store, "one")
     paused = PausedStore(store)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(sweep_photos, database, paused, orphaned_s=3600)  # type: ignore[arg-type]
         assert paused.reached.wait(10)
         assert sweep(database, store) == PhotoSweep()
-        paused.let_on.set()
+        paused.resume.set()
         assert first.result(10).removed == 1
 
 
-def test_a_session_that_takes_one_up_and_lets_another_go_is_in_no_deadlock(
+def test_a_session_that_orphans_one_photo_and_refers_to_another_does_not_deadlock(
     database: Database, store: PhotoStore
 ) -> None:
-    """It holds one photo's note and waits for the other's row; the sweep waits for neither."""
-    noted, wanted = add_photo(database, store, "one"), add_photo(database, store, "two")
+    """It locks one photo's record and waits for the other's row; the sweep waits for neither."""
+    orphaned, referred_to = add_photo(database, store, "one"), add_photo(database, store, "two")
     paused = PausedStore(store)
     with (
         ThreadPoolExecutor(2) as pool,
         psycopg.connect(**connect_args(database.url.render_as_string())) as session,
     ):
         session.execute(
-            "UPDATE lalafo.orphaned_photos SET since = now() WHERE sha256 = %s", (noted,)
+            "UPDATE lalafo.orphaned_photos SET since = now() WHERE sha256 = %s", (orphaned,)
         )
         swept = pool.submit(sweep_photos, database, paused, orphaned_s=3600)  # type: ignore[arg-type]
         assert paused.reached.wait(10)
-        referred = pool.submit(refer, session.cursor(), wanted)
+        referred = pool.submit(refer, session.cursor(), referred_to)
         wait_for_a_lock(database)
-        paused.let_on.set()
+        paused.resume.set()
         assert swept.result(10).removed == 1
         with pytest.raises(psycopg.errors.ForeignKeyViolation):
             referred.result(10)
-    assert photos(database) == {noted}
+    assert photos(database) == {orphaned}

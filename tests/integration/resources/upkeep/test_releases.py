@@ -1,4 +1,4 @@
-"""Superseded releases: their rows go after their time, and nothing that is in force does."""
+"""Rows of superseded releases are deleted after their time; those of active ones are not."""
 
 import pytest
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 
 
 @pytest.fixture
-def flipped(live: Live) -> tuple[Live, str, str]:
-    """A catalogue that moved from one release to one with another backbone."""
+def promoted(live: Live) -> tuple[Live, str, str]:
+    """A catalogue after a promotion to a release with another backbone."""
     urls = [live.photo(f"{n}.jpg", jpeg(noisy(40, 30, n))) for n in range(4)]
     live.publish(*(ad(str(n), [urls[n]]) for n in range(4)))
     live.drain()
@@ -27,7 +27,7 @@ def flipped(live: Live) -> tuple[Live, str, str]:
     return live, before, name
 
 
-def as_if_days_later(live: Live, days: int) -> None:
+def make_older(live: Live, days: int) -> None:
     with live.database.cursor() as cursor:
         for table, column in (("releases", "created_at"), ("release_changes", "changed_at")):
             cursor.execute(
@@ -41,15 +41,15 @@ def counts(live: Live, table: str) -> dict[str, int]:
     return dict(live.rows(f"SELECT {column}, count(*) FROM lalafo.{table} GROUP BY 1"))
 
 
-def test_what_was_live_goes_once_its_time_is_over(flipped: tuple[Live, str, str]) -> None:
-    live, before, name = flipped
+def test_the_previous_release_is_emptied_after_its_time(promoted: tuple[Live, str, str]) -> None:
+    live, before, name = promoted
     assert remove_superseded(live.database, keep_days=7) == RemovedReleases(None, (), 0)
     assert len(counts(live, "embeddings")) == 2
-    as_if_days_later(live, 8)
-    # It is retired first; its rows go when nobody has gone back to it for as long again.
+    make_older(live, 8)
+    # It is retired first; its rows are deleted after the same time again without a rollback.
     assert remove_superseded(live.database, keep_days=7) == RemovedReleases(before, (), 0)
     assert remove_superseded(live.database, keep_days=7) == RemovedReleases(None, (), 0)
-    as_if_days_later(live, 8)
+    make_older(live, 8)
     assert remove_superseded(live.database, keep_days=7) == RemovedReleases(None, (before,), 4)
     assert remove_superseded(live.database, keep_days=7) == RemovedReleases(None, (), 0)
     assert counts(live, "predictions") == {name: 4}
@@ -57,10 +57,10 @@ def test_what_was_live_goes_once_its_time_is_over(flipped: tuple[Live, str, str]
     assert without_a_value(live.database, name) == []
 
 
-def test_a_release_that_was_emptied_can_be_proposed_again(flipped: tuple[Live, str, str]) -> None:
-    live, before, name = flipped
+def test_a_release_that_was_emptied_can_be_proposed_again(promoted: tuple[Live, str, str]) -> None:
+    live, before, name = promoted
     for _ in range(2):
-        as_if_days_later(live, 8)
+        make_older(live, 8)
         remove_superseded(live.database, keep_days=7)
     again = judged(live.database, live.settings, random_release())
     assert again == before
@@ -70,24 +70,24 @@ def test_a_release_that_was_emptied_can_be_proposed_again(flipped: tuple[Live, s
     assert counts(live, "predictions") == {name: 4, before: 4}
 
 
-def test_a_withdrawn_candidate_goes_too_and_a_young_one_stays(live: Live) -> None:
+def test_a_withdrawn_candidate_is_emptied_too_and_a_recent_one_is_not(live: Live) -> None:
     name = judged(live.database, live.settings, random_release(1))
     propose(live.database, name)
-    as_if_days_later(live, 8)
-    assert remove_superseded(live.database, keep_days=7).emptied == (), "it is in force"
+    make_older(live, 8)
+    assert remove_superseded(live.database, keep_days=7).emptied == (), "it is active"
     withdraw(live.database, name)
     assert remove_superseded(live.database, keep_days=7).emptied == ()
-    as_if_days_later(live, 8)
+    make_older(live, 8)
     assert remove_superseded(live.database, keep_days=7).emptied == (name,)
 
 
-def test_a_long_query_on_the_predictions_is_not_queued_before(
-    flipped: tuple[Live, str, str],
+def test_upkeep_does_not_wait_for_a_long_query_on_the_predictions(
+    promoted: tuple[Live, str, str],
 ) -> None:
-    """Sessions wait behind whoever waits for a table: upkeep gives up and comes again."""
-    live, before, _ = flipped
+    """Sessions would queue behind a waiting lock: upkeep gives up and tries again later."""
+    live, before, _ = promoted
     for _ in range(2):
-        as_if_days_later(live, 8)
+        make_older(live, 8)
         removed = None
         with live.database.begin() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM lalafo.predictions")

@@ -1,4 +1,4 @@
-"""Ads that were received and never scored come onto the topic again, each once."""
+"""The events of received but unscored ads are published again, each once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ def write(
     received: timedelta = HALF_AN_HOUR,
     first_polled: timedelta | None = None,
 ) -> AdEvent:
-    """An ad's rows as a commit leaves them; a photo without a reason is stored."""
+    """Write an ad's rows as a commit does; a photo without a reason is stored."""
     with database.cursor() as cursor:
         cursor.execute(
             "INSERT INTO lalafo.ads (catalog, ad_id, revision, day, status, title, description, "
@@ -68,7 +68,7 @@ def write(
 
 
 def queued(database: Database) -> list[AdEvent]:
-    """What the outbox owes, read as the stream reads it."""
+    """The pending events of the outbox, parsed as a session does."""
     with database.cursor() as cursor:
         cursor.execute("SELECT topic, key, value FROM lalafo.outbox ORDER BY id")
         rows = cursor.fetchall()
@@ -104,16 +104,18 @@ def full(ad_id: str, *photos: PhotoRef) -> AdEvent:
 
 def test_the_rebuilt_event_is_the_original(database: Database) -> None:
     """Every field, photos by URL and by SHA-256, in their order; the same revision."""
-    made = full("1", PhotoRef(url="https://p/1.jpg"), PhotoRef(sha256=sha("x")), PhotoRef(url=""))
-    write(database, made, "received", [None, None, TIMEOUT])
-    bare = write(database, event("2", photos=0, category=None), "received", [])
+    original = full(
+        "1", PhotoRef(url="https://p/1.jpg"), PhotoRef(sha256=sha("x")), PhotoRef(url="")
+    )
+    write(database, original, "received", [None, None, TIMEOUT])
+    minimal = write(database, event("2", photos=0, category=None), "received", [])
     assert requeue(database) == Requeued(received=2)
-    assert queued(database) == [made, bare]
+    assert queued(database) == [original, minimal]
     assert statuses(database) == {"1": "received", "2": "received"}
 
 
-def test_ads_out_of_reach_are_to_be_received_again(database: Database) -> None:
-    """All photos failed for a reason that may pass: queued, and open to the same revision."""
+def test_ads_with_unreachable_photos_are_requeued(database: Database) -> None:
+    """All photos failed for temporary reasons: queued, with status `received`."""
     of = write(
         database,
         event("1", photos=3),
@@ -125,8 +127,8 @@ def test_ads_out_of_reach_are_to_be_received_again(database: Database) -> None:
     assert statuses(database) == {"1": "received"}
 
 
-def test_a_second_upkeep_right_after_queues_nothing(database: Database) -> None:
-    """What was queued has just been updated; after the wait it is tried once more."""
+def test_an_immediate_second_call_queues_nothing(database: Database) -> None:
+    """The queued ads have just been updated; after the wait they are queued again."""
     write(database, event("1"), "received", [None])
     write(database, event("2"), "unscored", [TIMEOUT])
     assert requeue(database) == Requeued(received=1, out_of_reach=1)
@@ -150,17 +152,17 @@ def test_a_second_upkeep_right_after_queues_nothing(database: Database) -> None:
         ("unscored", [TIMEOUT, Reason.PHOTO_BROKEN.value]),
     ],
 )
-def test_what_would_come_out_the_same_is_left(
+def test_ads_with_a_permanent_outcome_are_not_requeued(
     database: Database, status: str, reasons: list[str | None]
 ) -> None:
-    """Scored ads, tombstones, and photos that will not get better."""
+    """Scored ads, tombstones, and photos with permanent failures."""
     write(database, event("1", photos=len(reasons)), status, reasons)
     assert requeue(database) == Requeued()
     assert statuses(database) == {"1": status}
 
 
-def test_young_ones_wait_and_old_ones_are_given_up(database: Database) -> None:
-    """Not before the wait is over, and an unscored one not after a day."""
+def test_recent_ads_wait_and_old_ones_are_given_up(database: Database) -> None:
+    """An ad is not requeued before the wait is over, and an unscored ad not after a day."""
     soon = timedelta(minutes=14)
     day = timedelta(hours=25)
     write(database, event("1"), "received", [None], updated=soon)
@@ -171,16 +173,16 @@ def test_young_ones_wait_and_old_ones_are_given_up(database: Database) -> None:
     assert [of.key.ad_id for of in queued(database)] == ["4"]
 
 
-def test_attempts_do_not_make_an_ad_young(database: Database) -> None:
-    """Each attempt is received anew; the first one's timings say when the revision came."""
+def test_attempts_do_not_extend_the_time_limit(database: Database) -> None:
+    """Each attempt has a new receipt; the first timings show when the revision arrived."""
     write(database, event("1"), "unscored", [TIMEOUT], first_polled=timedelta(hours=25))
     write(database, event("2"), "unscored", [TIMEOUT], first_polled=timedelta(hours=23))
     assert requeue(database) == Requeued(out_of_reach=1)
     assert [of.key.ad_id for of in queued(database)] == ["2"]
 
 
-def test_a_reference_that_was_not_stored_is_told(database: Database) -> None:
-    """An unknown SHA-256 leaves neither address nor digest: the ad is not sent without it."""
+def test_a_reference_that_was_not_stored_is_counted(database: Database) -> None:
+    """An unknown SHA-256 leaves neither URL nor digest: the ad can't be queued without it."""
     of = event("1", photos=2)
     write(
         database,
@@ -198,7 +200,7 @@ def test_a_reference_that_was_not_stored_is_told(database: Database) -> None:
 
 
 def test_an_ad_under_a_commits_lock_is_left_to_the_next_call(database: Database) -> None:
-    """Nobody waits for anybody; the others are queued."""
+    """The call does not wait; the other ads are queued."""
     write(database, event("1"), "received", [None])
     write(database, event("2"), "received", [None])
     with psycopg.connect(**connect_args(database.url.render_as_string())) as session:

@@ -1,4 +1,4 @@
-"""Rows that are old are deleted, rows that say how things stand are not."""
+"""Old rows are deleted; rows of current state are not."""
 
 import json
 import os
@@ -53,32 +53,32 @@ def add_failure(database: Database, kind: str, subject: str, age: timedelta) -> 
         )
 
 
-def test_old_timings_go_by_when_they_were_taken(database: Database) -> None:
-    """An old ad's new revision belongs to its first day, and its timings are young all the same."""
+def test_timings_are_deleted_by_their_own_age(database: Database) -> None:
+    """A new revision of an old ad has the day of the first one, but recent timings."""
     add_timing(database, "old", timedelta(days=15), timedelta(days=15))
     add_timing(database, "old ad", timedelta(days=300), timedelta(days=1))
-    add_timing(database, "young", timedelta(days=13), timedelta(days=13))
+    add_timing(database, "recent", timedelta(days=13), timedelta(days=13))
     add_timing(database, "at the edge", timedelta(days=14), timedelta(days=14, minutes=1))
     assert delete_old_rows(database, SETTINGS)["stage_timings"] == 2
-    assert names(database, "SELECT ad_id FROM lalafo.stage_timings") == {"old ad", "young"}
+    assert names(database, "SELECT ad_id FROM lalafo.stage_timings") == {"old ad", "recent"}
     assert delete_old_rows(database, SETTINGS)["stage_timings"] == 0
 
 
-def test_old_dead_letters_go_and_photos_failures_stay(database: Database) -> None:
-    """Replayed or not; but the reason that an ad shows goes with the ad, however old."""
+def test_old_dead_letters_are_deleted_and_photo_failures_stay(database: Database) -> None:
+    """Replayed or not; but a photo's failure stays as long as its ad, however old."""
     for kind in ("event", "stream", "photo"):
         add_failure(database, kind, f"{kind} old", timedelta(days=91))
-        add_failure(database, kind, f"{kind} young", timedelta(days=89))
+        add_failure(database, kind, f"{kind} recent", timedelta(days=89))
     with database.cursor() as cursor:
         cursor.execute("UPDATE lalafo.failures SET replayed_at = now() WHERE kind = 'stream'")
     assert delete_old_rows(database, SETTINGS)["failures"] == 2
     assert names(database, "SELECT subject FROM lalafo.failures") == {
-        *("event young", "stream young", "photo young", "photo old"),
+        *("event recent", "stream recent", "photo recent", "photo old"),
     }
 
 
-def test_sessions_that_ended_a_day_ago_go(database: Database) -> None:
-    """Leases are left: one a partition, taken over and over."""
+def test_sessions_that_ended_a_day_ago_are_deleted(database: Database) -> None:
+    """Leases stay: there is one per partition, which is reused."""
     with database.cursor() as cursor:
         for run_id, ago in (("ended", "25 hours"), ("of today", "23 hours"), ("alive", "-2 s")):
             cursor.execute(
@@ -97,10 +97,10 @@ def test_sessions_that_ended_a_day_ago_go(database: Database) -> None:
     assert count(database, "leases") == 1
 
 
-def test_many_go_in_chunks_and_locked_rows_next_time(
+def test_rows_are_deleted_in_chunks_and_locked_rows_later(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No transaction deletes more than a chunk; a call stops after so many, the next goes on."""
+    """No transaction deletes more than a chunk; a call stops after CHUNKS, the next continues."""
     monkeypatch.setattr(rows, "CHUNK_ROWS", 10)
     monkeypatch.setattr(rows, "CHUNKS", 3)
     for number in range(45):
@@ -116,7 +116,7 @@ def test_many_go_in_chunks_and_locked_rows_next_time(
 
 
 def accept(database: Database, ad_id: str, revision: int, age: timedelta, *shas: bytes) -> None:
-    """What the gateway accepted so long ago."""
+    """Insert an event that the gateway accepted so long ago."""
     photos = [{"sha256": sha.hex()} for sha in shas]
     with database.cursor() as cursor:
         cursor.execute(
@@ -126,30 +126,30 @@ def accept(database: Database, ad_id: str, revision: int, age: timedelta, *shas:
         )
 
 
-def test_accepted_rows_go_once_the_ad_has_them(database: Database) -> None:
-    """A day after: not before, and never while the topic's event may still be on its way."""
-    for ad_id in ("scored", "young", "newer"):
+def test_accepted_rows_are_deleted_once_the_ad_has_the_revision(database: Database) -> None:
+    """After a day, and never while the event may still be waiting in the topic."""
+    for ad_id in ("scored", "recent", "newer"):
         write(database, event(ad_id, revision=5, photos=0), "scored", [])
     day = timedelta(hours=25)
     accept(database, "scored", 5, day)
-    accept(database, "young", 5, timedelta(hours=23))
+    accept(database, "recent", 5, timedelta(hours=23))
     accept(database, "newer", 6, day)
     accept(database, "never seen", 1, day * 100)
     assert delete_old_rows(database, SETTINGS)["accepted_ads"] == 1
     left = names(database, "SELECT ad_id FROM lalafo.accepted_ads")
-    assert left == {"young", "newer", "never seen"}
+    assert left == {"recent", "newer", "never seen"}
 
 
-def test_answers_by_key_and_minutes_go_by_age(database: Database) -> None:
-    """Answers after a day, minutes with the timings; keys stay, however old."""
+def test_idempotency_keys_and_minutes_are_deleted_by_age(database: Database) -> None:
+    """Answers after a day, minutes with the timings; API keys stay, however old."""
     with database.cursor() as cursor:
-        for name, hours in (("old", 25), ("young", 23)):
+        for name, hours in (("old", 25), ("recent", 23)):
             cursor.execute(
                 "INSERT INTO lalafo.idempotency_keys VALUES "
                 "('k', %s, '', '{}', now() - make_interval(hours => %s))",
                 (name, hours),
             )
-        for name, days in (("old", 15), ("young", 13)):
+        for name, days in (("old", 15), ("recent", 13)):
             cursor.execute(
                 "INSERT INTO lalafo.stream_minutes VALUES (now() - make_interval(days => %s), %s, "
                 "1, 1, '{}', '{}', '{}', '{}')",
@@ -161,13 +161,13 @@ def test_answers_by_key_and_minutes_go_by_age(database: Database) -> None:
         )
     deleted = delete_old_rows(database, SETTINGS)
     assert (deleted["idempotency_keys"], deleted["stream_minutes"]) == (1, 1)
-    assert names(database, "SELECT idempotency_key FROM lalafo.idempotency_keys") == {"young"}
-    assert names(database, "SELECT run_id FROM lalafo.stream_minutes") == {"young"}
+    assert names(database, "SELECT idempotency_key FROM lalafo.idempotency_keys") == {"recent"}
+    assert names(database, "SELECT run_id FROM lalafo.stream_minutes") == {"recent"}
     assert count(database, "api_keys") == 1
 
 
 def upload(database: Database, store: PhotoStore, data: bytes, age: timedelta) -> bytes:
-    """Bytes that were sent so long ago; their SHA-256."""
+    """Store an upload of so long ago; its SHA-256."""
     name = sha256(data).digest()
     store.put("uploads", name, data)
     then = time.time() - age.total_seconds()
@@ -189,38 +189,40 @@ def make_photo(database: Database, name: bytes) -> None:
         )
 
 
-def test_uploads_go_when_their_renditions_are_there(database: Database, tmp_path: Path) -> None:
-    """After an hour; those that became no photo after a month, unless an owed ad names them. The
-    object goes with the row; one that was put again meanwhile stays, with its row."""
+def test_uploads_are_deleted_once_their_photos_are_stored(
+    database: Database, tmp_path: Path
+) -> None:
+    """After an hour; those without a photo after a month, unless a pending ad refers to them. The
+    object is deleted with the row; one that was put again meanwhile stays, with its row."""
     store = PhotoStore(str(tmp_path), fsync=False)
     hours, month = timedelta(hours=2), timedelta(days=31)
     stored = upload(database, store, b"stored", hours)
     fresh = upload(database, store, b"stored just now", timedelta(minutes=50))
     unused = upload(database, store, b"unused", month)
     waits = upload(database, store, b"waits", hours)
-    pending = upload(database, store, b"owed", month)
+    pending = upload(database, store, b"pending", month)
     again = upload(database, store, b"put again", hours)
     for name in (stored, fresh, again):
         make_photo(database, name)
     store.put("uploads", again, b"put again")
-    accept(database, "owed", 1, timedelta(days=2), pending)
+    accept(database, "pending", 1, timedelta(days=2), pending)
     accept(database, "scored", 1, timedelta(days=2), unused)
     write(database, event("scored", revision=1, photos=0), "scored", [])
     assert delete_old_uploads(database, store, SETTINGS) == 2
     with database.cursor() as cursor:
         cursor.execute("SELECT sha256 FROM lalafo.uploads")
         assert {name for (name,) in cursor.fetchall()} == {fresh, waits, pending, again}
-    there = {
+    stored_objects = {
         n for n in (stored, fresh, unused, waits, pending, again) if store.exists("uploads", n)
     }
-    assert there == {fresh, waits, pending, again}
+    assert stored_objects == {fresh, waits, pending, again}
     assert delete_old_uploads(database, store, SETTINGS) == 0
 
 
-def test_uploads_go_in_chunks(
+def test_uploads_are_deleted_in_chunks(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that can't go hold up none behind them."""
+    """Uploads that are kept do not block those after them."""
     monkeypatch.setattr(rows, "UPLOAD_CHUNK_ROWS", 2)
     store = PhotoStore(str(tmp_path), fsync=False)
     for number in range(7):
