@@ -1,7 +1,7 @@
-"""A JSON POST to somebody's webhook: sent a few times within seconds, or an error that says so.
+"""Sends a JSON POST to a webhook, with a few attempts within seconds.
 
-Decides time limits, and that an address's path is a secret: webhooks carry their key there.
-Refuses to follow redirects, which would turn the POST into a GET.
+Owns the time limits. Treats the path of the URL as a secret, since webhooks carry their key there.
+Does not follow redirects, which would turn the POST into a GET.
 """
 
 import json
@@ -18,7 +18,7 @@ from ops.errors import ConfigurationError, LalafoError, RetryableError
 
 TIMEOUT_S = 5.0
 PAUSE_S = 0.5
-_ASK_AGAIN = frozenset({408, 425, 429})
+_RETRIED_STATUSES = frozenset({408, 425, 429})
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -31,7 +31,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         headers: Message,
         newurl: str,
     ) -> None:
-        return None  # urllib raises the answer as an HTTPError then
+        return None  # urllib then raises the response as an HTTPError
 
 
 def post_json(
@@ -41,44 +41,47 @@ def post_json(
     attempts: int,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Returns once the webhook has answered 2xx; TIMEOUT_S an attempt.
+    """Send the body and return once the webhook has answered 2xx.
 
-    A webhook that got the body and was too late with its answer gets it again.
+    Each attempt has TIMEOUT_S. A webhook that got the body but answered too late gets it again.
 
     Raises:
-        RetryableError: it is away, too slow, or answers 5xx, 408, 425 or 429, every time.
-        ConfigurationError: it is no http(s) address, or it refuses (any other answer): at once.
+        RetryableError: every attempt failed: the webhook was unreachable, too slow, or answered
+            5xx, 408, 425 or 429.
+        ConfigurationError: the URL is not http(s), or the webhook gave any other answer; that is
+            not retried.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
-            "LALAFO_FAILURE_WEBHOOK_URL is no http:// or https:// address; leave it empty for none"
+            "LALAFO_FAILURE_WEBHOOK_URL is not an http:// or https:// URL. Correct it, or leave it "
+            "empty to send no alerts"
         )
-    request = urllib.request.Request(  # noqa: S310 - the scheme was judged above
+    request = urllib.request.Request(  # noqa: S310 - the scheme was checked above
         url,
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json", "User-Agent": "lalafo-vision"},
         method="POST",
     )
     opener = urllib.request.build_opener(_NoRedirect)
-    for left in range(attempts - 1, -1, -1):
+    for attempts_left in range(attempts - 1, -1, -1):
         try:
             opener.open(request, timeout=TIMEOUT_S).close()
             return
         except (OSError, HTTPException) as error:
             failure = _failure(parts.hostname, error)
-            if left == 0 or isinstance(failure, ConfigurationError):
-                raise failure from None  # the cause's text may hold the whole address
-        pause(PAUSE_S * (attempts - left))
+            if attempts_left == 0 or isinstance(failure, ConfigurationError):
+                raise failure from None  # the cause's text may contain the whole URL
+        pause(PAUSE_S * (attempts - attempts_left))
 
 
 def _failure(host: str, error: OSError | HTTPException) -> LalafoError:
-    what = f"the webhook at {host} (LALAFO_FAILURE_WEBHOOK_URL)"
+    webhook = f"the webhook at {host} (LALAFO_FAILURE_WEBHOOK_URL)"
     if isinstance(error, urllib.error.HTTPError):
-        message = f"{what} answered {error.code}"
+        message = f"{webhook} answered {error.code}"
         error.close()
-        if error.code >= 500 or error.code in _ASK_AGAIN:
+        if error.code >= 500 or error.code in _RETRIED_STATUSES:
             return RetryableError(message)
-        return ConfigurationError(f"{message}: is the address right?")
+        return ConfigurationError(f"{message}: check the URL")
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return RetryableError(f"{what} did not answer: {type(reason).__name__}")
+    return RetryableError(f"{webhook} did not answer: {type(reason).__name__}")

@@ -1,16 +1,16 @@
-"""The sensor `failed_sessions`: a session run that failed is told to people, by log and webhook.
+"""The sensor `failed_sessions`: reports failed session runs in the log and to a webhook.
 
-Decides what an alert says, and how long a webhook that is away is tried. A session's failure
-loses no ad, since another one goes on from its last commit: this is for people.
+Owns the content of an alert, and for how long an unavailable webhook is retried. A failed session
+loses no ad, since another one continues from its last commit; the alert is for people.
 
-What Dagster 1.13 does where a run status sensor raises: an ordinary exception fails the tick, but
-its cursor moves past the run (definitions/run_status_sensor_definition.py, daemon/sensor.py:
-"side effects that we don't want to repeat"), so that the alert would be lost after one tick. A
-DagsterError passes through instead: the tick fails and the cursor stays, so that the next tick
-comes to the same run. Hence: a webhook that is away is tried at every tick, with a DagsterError,
-until the failure is an hour old; then it is given up, once and loudly, with an ordinary one. Runs
-that failed meanwhile wait behind it. A run's tag says what became of its alert, so that a tick
-that is repeated for one run does not tell the others twice.
+What Dagster 1.13 does if a run status sensor raises: an ordinary exception fails the tick, but the
+cursor moves past the run (definitions/run_status_sensor_definition.py, daemon/sensor.py: "side
+effects that we don't want to repeat"), so that the alert would be lost after one tick. A
+DagsterError is not caught: the tick fails and the cursor stays, so that the next tick sees the same
+run. Therefore an unavailable webhook is retried at every tick, by raising a DagsterError, until the
+failure is an hour old; then the alert is given up, with an ordinary exception that is logged once.
+Later failures wait behind it. A run's tag records the outcome of its alert, so that a tick that is
+repeated for one run does not send the others twice.
 """
 
 import re
@@ -36,26 +36,26 @@ _SECRETS = re.compile(r"(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What a webhook gets, as JSON."""
+    """The JSON body that the webhook gets."""
 
     run_id: str
     job: str
     partition: str | None
     error: str  # one line, no stack trace, no secret
-    ui: str  # the run's page, below the address of Dagster's webserver
+    ui: str  # the path of the run's page in Dagster's UI
     at: str  # ISO 8601, UTC: when the run ended
 
 
 def failed_sessions(session: dg.JobDefinition) -> dg.SensorDefinition:
-    """The sensor, for the job that it watches."""
+    """Create the sensor for the monitored session job."""
 
     @dg.run_failure_sensor(
         monitored_jobs=[session],
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Logs each session run that failed, and sends it as JSON to "
-            "LALAFO_FAILURE_WEBHOOK_URL where that is set."
+            "Logs each failed session run, and sends it as JSON to LALAFO_FAILURE_WEBHOOK_URL if "
+            "that is set."
         ),
     )
     def failed_sessions(context: dg.RunFailureSensorContext) -> None:
@@ -80,22 +80,22 @@ def failed_sessions(session: dg.JobDefinition) -> dg.SensorDefinition:
 
 
 def one_line(text: str) -> str:
-    """The first line, without passwords in addresses or behind their names."""
+    """The first line, without passwords in URLs and without values of secret names."""
     line = text.strip().partition("\n")[0]
-    shown = _SECRETS.sub(r"\1…", _CREDENTIALS.sub("…", line))
-    return shown if len(shown) <= MAX_ERROR_CHARS else shown[:MAX_ERROR_CHARS] + "…"
+    redacted = _SECRETS.sub(r"\1…", _CREDENTIALS.sub("…", line))
+    return redacted if len(redacted) <= MAX_ERROR_CHARS else redacted[:MAX_ERROR_CHARS] + "…"
 
 
 def _send(context: dg.RunFailureSensorContext, url: str, alert: Alert, *, age_s: float) -> None:
-    last = age_s >= GIVE_UP_S
+    is_last = age_s >= GIVE_UP_S
     try:
-        # One attempt where it is the last: five runs in a tick must not take its 60 s.
-        post_json(url, asdict(alert), attempts=1 if last else ATTEMPTS)
+        # A single attempt in the last tick: five runs in one tick must not exceed its 60 s.
+        post_json(url, asdict(alert), attempts=1 if is_last else ATTEMPTS)
     except LalafoError as error:
-        message = f"the failure of session run {alert.run_id} was not told: {error}"
-        if not last:
-            again = f"the next ticks try again until it is {GIVE_UP_S / 60:.0f} minutes old"
-            raise dg.DagsterError(f"{message}; {again}") from None
+        message = f"the failure of session run {alert.run_id} was not reported: {error}"
+        if not is_last:
+            retry = f"the next ticks try again until it is {GIVE_UP_S / 60:.0f} minutes old"
+            raise dg.DagsterError(f"{message}; {retry}") from None
         context.instance.add_run_tags(alert.run_id, {ALERT_TAG: GIVEN_UP})
         raise RetryableError(f"{message}; given up after {age_s / 60:.0f} minutes") from None
     context.instance.add_run_tags(alert.run_id, {ALERT_TAG: SENT})
@@ -114,7 +114,7 @@ def _ended(context: dg.RunFailureSensorContext) -> datetime:
 
 
 def _error(context: dg.RunFailureSensorContext) -> str:
-    """The step's own words where a step failed, else the run's: a killed one has no step's."""
+    """The failed step's error, else the run's: a killed run has no step failure."""
     for event in context.get_step_failure_events():
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:

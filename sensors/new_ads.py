@@ -1,7 +1,7 @@
 """The sensor `new_ads`: keeps as many warm sessions on the topic as the settings say.
 
-It is off the latency path: a living session needs no sensor. What it decides is
-`sensors/session_plan.py`; here are its eyes and hands.
+It is not on the latency path: a running session does not need the sensor. The decisions are in
+`sensors/session_plan.py`; this module reads the inputs and acts on the plan.
 """
 
 import time
@@ -19,7 +19,14 @@ from resources.sessions.code_version import code_version
 from resources.sessions.leases import read_offsets, read_sessions
 from resources.sessions.membership import lead_s
 from resources.settings import load_settings
-from sensors.session_plan import FinishedRun, Plan, StreamLag, UnfinishedRun, Wanted, plan_sessions
+from sensors.session_plan import (
+    FinishedRun,
+    Plan,
+    SessionTarget,
+    StreamLag,
+    UnfinishedRun,
+    plan_sessions,
+)
 
 INTERVAL_S = 5
 RECENT_RUNS = 8
@@ -34,16 +41,16 @@ NOT_LAUNCHED = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
 
 
 def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
-    """The sensor, for the job that it starts."""
+    """Create the sensor for the session job."""
 
     @dg.sensor(
         job=session,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Keeps LALAFO_SESSIONS warm sessions on the topic: asks for a run where one is "
-            "missing, early where one is soon to hand over or runs older code, and, with "
-            "LALAFO_IDLE_MINUTES, only once events wait. Runs whose session is dead it fails."
+            "Keeps LALAFO_SESSIONS warm sessions on the topic. Requests a run if one is missing, "
+            "will soon hand over, or runs older code; with LALAFO_IDLE_MINUTES only if events are "
+            "waiting. Fails runs whose session is dead."
         ),
     )
     def new_ads(
@@ -54,7 +61,7 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
         try:
             plan = _plan(context.instance, database, ad_stream)
         except LalafoError as error:
-            # An outage is waited out: the next tick looks again.
+            # During an outage the tick is skipped; the next one tries again.
             context.log.warning(str(error))
             return dg.SkipReason(str(error))
         _fail_dead(context, plan)
@@ -69,37 +76,39 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
 def _plan(
     instance: dg.DagsterInstance, database: DatabaseResource, ad_stream: AdStreamResource
 ) -> Plan:
-    """What to do now. Kafka is asked only where something is to be started: connecting to it
-    costs more than all the rest of a tick.
+    """Plan the tick.
+
+    Reads from Kafka only if a session may have to start: connecting takes longer than the rest of
+    a tick.
 
     Raises:
-        RetryableError: Kafka or PostgreSQL is away.
-        ConfigurationError: a setting is missing, or the topic is.
+        RetryableError: Kafka or PostgreSQL is unavailable.
+        ConfigurationError: a setting or the topic is missing.
     """
-    wanted, topic = _wanted(), load_settings().ads_topic
-    with closing(database.open()) as held:
-        sessions = read_sessions(held, topic)
+    target, topic = _target(), load_settings().ads_topic
+    with closing(database.open()) as opened:
+        sessions = read_sessions(opened, topic)
         unfinished, finished = list(_unfinished(instance)), list(_finished(instance))
-        plan = plan_sessions(wanted, None, sessions, unfinished, finished)
+        plan = plan_sessions(target, None, sessions, unfinished, finished)
         if plan.start == 0:
             return plan
-        lag = read_lag(held, ad_stream)
-        return plan_sessions(wanted, lag, sessions, unfinished, finished)
+        lag = read_lag(opened, ad_stream)
+        return plan_sessions(target, lag, sessions, unfinished, finished)
 
 
 def read_lag(database: Database, ad_stream: AdStreamResource) -> StreamLag:
-    """The topic against the committed offsets, now."""
+    """The topic's end offsets and the committed offsets, now."""
     with ad_stream.open() as stream:
-        # Offsets before ends: a session that commits in between only makes the lag smaller.
+        # Committed offsets first: a commit in between can't put an offset beyond the end.
         committed = read_offsets(database, stream.stream_id(), stream.config.ads_topic)
         return StreamLag(
             starts=stream.beginning_offsets(), ends=stream.end_offsets(), committed=committed
         )
 
 
-def _wanted() -> Wanted:
+def _target() -> SessionTarget:
     settings = load_settings()
-    return Wanted(
+    return SessionTarget(
         sessions=settings.sessions,
         lead_s=lead_s(settings.session_minutes * 60),
         code_version=code_version(settings),
@@ -141,7 +150,7 @@ def _fail_dead(context: dg.SensorEvaluationContext, plan: Plan) -> None:
 
 
 def _requests(instance: dg.DagsterInstance, plan: Plan) -> Iterator[dg.RunRequest]:
-    """Runs under keys that name the run before them: ticks that saw the same ask for the same."""
+    """Run requests with keys from the last run's id: overlapping ticks give the same keys."""
     latest = instance.get_run_records(dg.RunsFilter(job_name=SESSION_JOB), limit=1)
     after = latest[0].dagster_run.run_id if latest else "the first"
     for number in range(plan.start):

@@ -1,8 +1,8 @@
-"""The sensor `releases`: what follows once a release was judged, or a re-score was asked for.
+"""The sensor `releases`: advances requested re-scores, and requests those of new releases.
 
-It decides what is next, a little at a tick, and waits for nothing: each step is
-`resources/dagster/backfills.py`'s and may be taken again. It also fails runs of re-scores whose
-process was killed, so that Dagster retries them, and shows Dagster which days are behind.
+Each tick takes the next step without waiting; the steps are in `resources/dagster/backfills.py` and
+are idempotent. The sensor also fails runs of re-scores whose process was killed, so that Dagster
+retries them, and shows in Dagster which days are behind.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ops.errors import LalafoError
-from resources.dagster.backfills import advance, look
+from resources.dagster.backfills import advance, check_progress
 from resources.dagster.names import POOL_BACKFILL, RESCORE_TAG
 from resources.dagster.release_scores import show_scores
 from resources.dagster.resources import DatabaseResource
@@ -31,37 +31,43 @@ from resources.settings import load_settings
 
 INTERVAL_S = 30
 SILENT_S = 60.0
-"""A run that is not at work and wrote no event for so long is dead, unless its pool is full."""
+"""A run without a working process and without an event for so many seconds is dead, unless it waits
+for its pool."""
 
 POOL_REPORT_S = 400.0
-"""Dagster 1.13 tells every 300 s that a step waits for its pool: silence beyond that is death."""
+"""The same limit for a run that waits for its pool: Dagster 1.13 logs that wait every 300 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a tick leaves to the next: the sensor's cursor."""
+    """The state between ticks, stored in the sensor's cursor."""
 
     announced: str = ""
     announced_at: float = 0.0  # seconds since the epoch
-    shown: str = ""  # a digest of the scores that Dagster was shown
+    shown: str = ""  # digest of the scores last shown in Dagster
 
     @classmethod
     def read(cls, cursor: str | None) -> "Memory":
-        """From a cursor; an empty one where there is none."""
+        """Parse a cursor; None and "" give an empty state."""
         return cls() if not cursor else cls(**json.loads(cursor))
 
 
 def releases(diff: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """The sensor, for the job that compares a finished candidate with the live release."""
+    """Create the sensor.
+
+    Args:
+        diff: the job that compares a finished candidate with the live release.
+    """
 
     @dg.sensor(
         job=diff,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Asks for a re-score when a release has passed its gate (LALAFO_RESCORE_"
-            "AUTOMATICALLY), starts those whose time has come (LALAFO_RESCORE_WINDOW) as one "
-            "backfill each, ends them, and compares a finished candidate with the live release."
+            "Requests a re-score when a release has passed its gate "
+            "(LALAFO_RESCORE_AUTOMATICALLY). Starts each re-score as one backfill within "
+            "LALAFO_RESCORE_WINDOW, finishes it, and compares a finished candidate with the live "
+            "release."
         ),
     )
     def releases(
@@ -70,19 +76,19 @@ def releases(diff: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
         memory = Memory.read(context.cursor)
         messages: list[str] = []
         try:
-            with closing(database.open()) as held:
-                memory, requests = _tick(context.instance, held, memory, messages)
+            with closing(database.open()) as opened:
+                memory, requests = _tick(context.instance, opened, memory, messages)
         except LalafoError as error:
-            # An outage is waited out: the next tick looks again.
+            # During an outage the tick is skipped; the next one tries again.
             context.log.warning(str(error))
             return dg.SkipReason(str(error))
         finally:
             for line in messages:
                 context.log.info(line)
-        words = "; ".join(messages) or "nothing to do"
+        reason = "; ".join(messages) or "nothing to do"
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else dg.SkipReason(words),
+            skip_reason=None if requests else dg.SkipReason(reason),
             cursor=json.dumps(asdict(memory)),
         )
 
@@ -99,12 +105,14 @@ def _tick(
     for row in rows:
         if row.state == "running":
             messages += _fail_dead(instance, database, row)
-            step = look(instance, database, row)
+            step = check_progress(instance, database, row)
             messages.append(step.message)
             if step.stage is Stage.DONE and _is_candidate(database, row):
                 requests.append(dg.RunRequest(run_key=f"diff {row.backfill_id}"))
-        elif not row.any_time and not _is_time():
-            messages.append(f"{row.release} waits for {load_settings().rescore_window} UTC")
+        elif not row.any_time and not _is_in_window():
+            messages.append(
+                f"{row.release} waits for the window {load_settings().rescore_window} UTC"
+            )
         else:
             memory = _advance(instance, database, row, memory, messages)
     return _show(instance, database, memory), requests
@@ -117,18 +125,18 @@ def _advance(
     memory: Memory,
     messages: list[str],
 ) -> Memory:
-    """One step of a waiting re-score; the memory says since when its release is announced."""
-    known = memory.announced == row.release
-    announced_s = time.time() - memory.announced_at if known else None
+    """Take one step of a waiting re-score; the memory has the time of the announcement."""
+    is_known = memory.announced == row.release
+    announced_s = time.time() - memory.announced_at if is_known else None
     step = advance(instance, database, row, announced_s=announced_s)
     messages.append(step.message)
-    if step.stage is Stage.ANNOUNCED and not known:
+    if step.stage is Stage.ANNOUNCED and not is_known:
         return Memory(row.release, time.time(), memory.shown)
     return memory
 
 
 def _request_passed(database: Database) -> Iterator[str]:
-    """Ask for the newest release that passed its gate against the live one, and is newer."""
+    """Request a re-score for the newest release that passed its gate against the live one."""
     active = read_active_releases(database)
     if active.candidate is not None:
         return
@@ -137,12 +145,12 @@ def _request_passed(database: Database) -> Iterator[str]:
             against = release.gate["against"] == active.live.name
             if against and latest(database, release.name) is None:
                 row = request(database, release, requested_by="the sensor releases", any_time=False)
-                yield f"{release.name} has passed its gate: {row.backfill_id} is asked for"
+                yield f"{release.name} has passed its gate: requested re-score {row.backfill_id}"
             return
 
 
 def _newer(known: Sequence[RegisteredRelease], live: RegisteredRelease) -> list[RegisteredRelease]:
-    """Those registered after the live one, the newest first."""
+    """The releases registered after the live one, the newest first."""
     names = [release.name for release in known]
     return list(known[: names.index(live.name)]) if live.name in names else []
 
@@ -152,12 +160,12 @@ def _is_candidate(database: Database, row: Rescore) -> bool:
     return candidate is not None and candidate.name == row.release
 
 
-def _is_time() -> bool:
+def _is_in_window() -> bool:
     return in_window(load_settings().rescore_window, datetime.now(UTC))
 
 
 def _fail_dead(instance: dg.DagsterInstance, database: Database, row: Rescore) -> Iterator[str]:
-    """Fail the re-score's runs whose process is gone: a killed one says nothing for ever."""
+    """Fail the re-score's runs whose process has ended: a killed run would stay started."""
     filters = dg.RunsFilter(
         tags={RESCORE_TAG: row.backfill_id}, statuses=[dg.DagsterRunStatus.STARTED]
     )
@@ -167,15 +175,15 @@ def _fail_dead(instance: dg.DagsterInstance, database: Database, row: Rescore) -
         last = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
         silent_s = time.time() - last[0].timestamp if last else 0.0
         pool = instance.event_log_storage.get_concurrency_info(POOL_BACKFILL)
-        waits = any(step.run_id == run.run_id for step in pool.pending_steps)
-        if silent_s > (POOL_REPORT_S if waits else SILENT_S):
-            why = f"its process is gone: it said nothing for {silent_s:.0f} s"
+        is_waiting = any(step.run_id == run.run_id for step in pool.pending_steps)
+        if silent_s > (POOL_REPORT_S if is_waiting else SILENT_S):
+            why = f"its process has ended: no event for {silent_s:.0f} s"
             instance.report_run_failed(run, message=f"Failed by the sensor: {why}.")
             yield f"failed run {run.run_id}: {why}"
 
 
 def _show(instance: dg.DagsterInstance, database: Database, memory: Memory) -> Memory:
-    """Show Dagster the scores, if they are others than it was shown."""
+    """Show the scores in Dagster if they have changed."""
     scores = read_scores(database)
     digest = _digest(scores)
     if digest != memory.shown:

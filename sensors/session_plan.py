@@ -1,9 +1,9 @@
-"""How many sessions to start: a pure decision over what the stream, PostgreSQL and Dagster say.
+"""Plans how many sessions to start: a pure function of Kafka's, PostgreSQL's and Dagster's state.
 
-Decides by the sessions' own rows, not by run status: a killed stack leaves runs "started" for
-ever. There shall be as many fresh sessions as the settings say; one that is soon due, or runs
-older code, counts no more, so that its successor warms up beside it. Sessions that fail young are
-waited after, ever longer.
+Counts sessions by their own rows, not by run status, since a killed stack leaves runs in the status
+STARTED. The target is as many fresh sessions as the settings say. A session that is soon due, or
+that runs older code, does not count, so that its successor warms up beside it. After sessions that
+fail soon after their start, the next start is delayed with exponential back-off.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from ops.session.assignment import rank
 from resources.sessions.leases import MemberState
 
 START_GRACE_S = 120.0
-"""How long a run may take from its start to its seat: a process start, torch."""
+"""Seconds from a run's start to its membership: the process starts and imports torch."""
 
 END_GRACE_S = 60.0
-"""How long a run may go on after its seat: it reports and checks what it did."""
+"""Seconds that a run may continue after its membership: it writes reports and runs checks."""
 
 RECENT_S = 120.0
-"""A run that failed within so long got nowhere: waiting may help, at once would not."""
+"""A run that failed within so many seconds counts for the back-off."""
 
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0
@@ -27,15 +27,15 @@ LONGEST_WAIT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class StreamLag:
-    """The topic against what is committed."""
+    """The topic's offsets and the committed offsets, by partition."""
 
-    ends: Mapping[int, int]  # the next offset that Kafka will give, by partition
+    ends: Mapping[int, int]  # the next offset that Kafka will assign
     starts: Mapping[int, int]  # the log's first offset
-    committed: Mapping[int, int]  # the next offset to read; none where nothing was committed
+    committed: Mapping[int, int]  # the next offset to read; missing if nothing was committed
 
     @property
     def events(self) -> int:
-        """Events that wait; a committed offset outside the log counts, for a session to judge."""
+        """The waiting events; an offset outside the log counts too, for a session to resolve."""
         return sum(self._of(partition) for partition in self.ends)
 
     def _of(self, partition: int) -> int:
@@ -45,22 +45,22 @@ class StreamLag:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the settings ask for."""
+class SessionTarget:
+    """The target from the settings."""
 
     sessions: int
-    lead_s: float  # a session that is due within so long counts no more
+    lead_s: float  # a session that is due within so many seconds does not count
     code_version: str
-    idle: bool  # sessions end when nothing comes: start none before something does
+    idle: bool  # sessions end without events: start one only if events wait
 
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedRun:
-    """A session run that Dagster holds for unfinished."""
+    """A session run that is unfinished in Dagster."""
 
     run_id: str
-    age_s: float  # since it was started, or asked for
-    queued: bool  # nobody has tried to start it yet
+    age_s: float  # since it was started, or requested
+    queued: bool  # not launched yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,71 +74,75 @@ class FinishedRun:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a tick is to do."""
+    """The actions of a tick."""
 
-    start: int  # so many runs
+    start: int  # the number of runs to start
     why: str
-    dead: tuple[tuple[UnfinishedRun, str], ...] = ()  # runs to fail, with the reason
+    dead: tuple[tuple[UnfinishedRun, str], ...] = ()  # runs to fail, each with the reason
 
 
 def plan_sessions(
-    wanted: Wanted,
+    target: SessionTarget,
     lag: StreamLag | None,
     sessions: Mapping[str, MemberState],
     unfinished: Sequence[UnfinishedRun],
     finished: Sequence[FinishedRun],
 ) -> Plan:
-    """What to start, and which runs are dead.
+    """Plan what to start, and which runs are dead.
 
-    A run lives while its seat does. Before it has one it has START_GRACE_S, or as long as it takes
-    where it is still queued (a pool may be full); after it END_GRACE_S.
+    A run is alive while its membership is. Before the membership it has START_GRACE_S, or no limit
+    while it is queued (a pool may be full); after it END_GRACE_S.
 
     Args:
-        lag: None where nobody looked: it matters only where something is to be started.
-        sessions: by run; those that have ended lately among them.
+        lag: None if it was not read: it matters only if a session may have to start.
+        sessions: by run id, including those that ended recently.
         finished: the latest first.
     """
-    starting, dead = _sorted_out(sessions, unfinished)
-    living = [s.member for s in sessions.values() if s.alive and s.member.state != "leaving"]
-    ranks = rank(living, lead_s=wanted.lead_s, newest_code=wanted.code_version)
-    missing = wanted.sessions - len(ranks.fresh) - len(starting)
-    message = f"{len(ranks.fresh)} of {wanted.sessions} fresh sessions"
+    starting, dead = _starting_and_dead(sessions, unfinished)
+    alive = [s.member for s in sessions.values() if s.alive and s.member.state != "leaving"]
+    ranks = rank(alive, lead_s=target.lead_s, newest_code=target.code_version)
+    missing = target.sessions - len(ranks.fresh) - len(starting)
+    message = f"{len(ranks.fresh)} of {target.sessions} fresh sessions"
     if ranks.outdated or ranks.retiring:
-        message += f", {len(ranks.outdated) + len(ranks.retiring)} that hand over"
+        message += f", {len(ranks.outdated) + len(ranks.retiring)} handing over"
     if starting:
         message += f", {len(starting)} starting"
     if lag is not None:
-        message += f"; {lag.events} events wait"
+        message += f"; {lag.events} events waiting"
     if missing <= 0:
         return Plan(0, message, dead)
-    if wanted.idle and lag is not None and lag.events == 0:
-        return Plan(0, f"no event waits, and idle sessions end ({message})", dead)
+    if target.idle and lag is not None and lag.events == 0:
+        return Plan(0, f"no events waiting, and idle sessions end ({message})", dead)
     due_s = _wait_s(finished)
     if due_s > 0:
-        return Plan(0, f"sessions fail young, the next starts in {due_s:.0f} s ({message})", dead)
+        return Plan(
+            0,
+            f"sessions fail soon after their start, the next starts in {due_s:.0f} s ({message})",
+            dead,
+        )
     return Plan(missing, message, dead)
 
 
-def _sorted_out(
+def _starting_and_dead(
     sessions: Mapping[str, MemberState], unfinished: Sequence[UnfinishedRun]
 ) -> tuple[list[UnfinishedRun], tuple[tuple[UnfinishedRun, str], ...]]:
-    """The runs that are starting, and those that are dead with the reason."""
+    """The runs that are starting, and the dead ones with the reason."""
     starting: list[UnfinishedRun] = []
     dead: list[tuple[UnfinishedRun, str]] = []
     for run in unfinished:
         membership = sessions.get(run.run_id)
         if membership is not None:
             if not membership.alive and membership.expired_s > END_GRACE_S:
-                dead.append((run, "its seat ended long ago: the process was killed or froze"))
+                dead.append((run, "its membership expired: the process was killed or is frozen"))
         elif not run.queued and run.age_s > START_GRACE_S:
-            dead.append((run, f"it took no seat within {START_GRACE_S:.0f} s"))
+            dead.append((run, f"it did not join the group within {START_GRACE_S:.0f} s"))
         else:
             starting.append(run)
     return starting, tuple(dead)
 
 
 def _wait_s(finished: Sequence[FinishedRun]) -> float:
-    """How long to wait still, after the runs that failed young one after another."""
+    """The seconds still to wait, after the last runs that failed soon after their start."""
     failures = 0
     for run in finished:
         if not run.failed or run.lasted_s > RECENT_S:

@@ -1,8 +1,7 @@
-"""A re-score on its way: announced to the sessions, in force beside the live release, a backfill.
+"""Advances a re-score: announces its release, makes it the candidate, runs its backfill.
 
-Decides when a requested re-score may go a step further, and what its one Dagster backfill is. Every
-step may be asked for again at any time, by the sensor and by a command at once: a step that was
-taken is not taken twice.
+Owns when a requested re-score may advance a step, and the definition of its one Dagster backfill.
+Every step is idempotent: the sensor and a command may call it at the same time.
 """
 
 import json
@@ -31,37 +30,39 @@ from resources.rescoring.steps import Stage, Step, make_candidate
 from resources.settings import load_settings
 
 RUN_RETRIES = 3
-BY_HAND = "`lalafo rescore --here` is at it, without Dagster"
+IN_PROCESS = "`lalafo rescore --here` is running it, without Dagster"
 log = structlog.get_logger()
 
 
 def advance(
     instance: dg.DagsterInstance, database: Database, row: Rescore, *, announced_s: float | None
 ) -> Step:
-    """Take a waiting re-score as far as it goes now; it never waits itself.
+    """Advance a waiting re-score as far as possible now, without waiting.
 
     Args:
-        announced_s: how long ago its release was announced; None where that is not known.
+        announced_s: seconds since its release was announced; None if unknown.
     """
     if is_at_work(database, row.backfill_id):
-        return Step(Stage.RUNNING, BY_HAND)
+        return Step(Stage.RUNNING, IN_PROCESS)
     step = make_candidate(database, row, announced_s=announced_s)
     if step is not None:
         return step
     if start_rescore(instance, database, row):
-        return Step(Stage.RUNNING, f"backfill {row.backfill_id} scores the days that are owed")
-    return look(instance, database, row)
+        return Step(Stage.RUNNING, f"backfill {row.backfill_id} scores the unscored days")
+    return check_progress(instance, database, row)
 
 
 def start_rescore(instance: dg.DagsterInstance, database: Database, row: Rescore) -> bool:
-    """Start the row's backfill over the days that its release owes, once; whether it runs now.
+    """Start the row's backfill over the unscored days of its release, once.
 
-    Where nothing is owed, nothing starts.
+    If no day is unscored, nothing starts.
+
+    Returns: whether the re-score is running now.
     """
     known = find_release(database, row.release)
     coverage = read_coverage(database, known.name)
-    with starting(database, row) as wanted:
-        if not wanted:
+    with starting(database, row) as may_start:
+        if not may_start:
             return False
         if instance.get_backfill(row.backfill_id) is None and coverage.unscored:
             keys = [key_of(day) for day in coverage.unscored]
@@ -69,8 +70,8 @@ def start_rescore(instance: dg.DagsterInstance, database: Database, row: Rescore
     return not coverage.complete
 
 
-def look(instance: dg.DagsterInstance, database: Database, row: Rescore) -> Step:
-    """How a running re-score stands; it is finished here, and begun again where it got lost."""
+def check_progress(instance: dg.DagsterInstance, database: Database, row: Rescore) -> Step:
+    """Check a running re-score: mark it done or cancelled, or restart a lost backfill."""
     coverage = read_coverage(database, row.release)
     if coverage.complete:
         mark_done(database, row)
@@ -78,27 +79,27 @@ def look(instance: dg.DagsterInstance, database: Database, row: Rescore) -> Step
     active = [release.name for release in read_active_releases(database).all]
     if row.release not in active:
         cancel(instance, database, row)
-        return Step(Stage.CANCELLED, f"{row.release} is not in force any more: it was withdrawn")
+        return Step(Stage.CANCELLED, f"{row.release} is no longer active: it was withdrawn")
     backfill = instance.get_backfill(row.backfill_id)
     if backfill is None:
         if is_at_work(database, row.backfill_id):
-            return Step(Stage.RUNNING, BY_HAND)
+            return Step(Stage.RUNNING, IN_PROCESS)
         start_rescore(instance, database, row)
-        return Step(Stage.RUNNING, f"backfill {row.backfill_id} was lost, and is begun again")
-    unscored = f"{len(coverage.unscored)} of {coverage.days} days are owed"
+        return Step(Stage.RUNNING, f"backfill {row.backfill_id} was lost and is restarted")
+    unscored = f"{len(coverage.unscored)} of {coverage.days} days are unscored"
     if backfill.status in BULK_ACTION_TERMINAL_STATUSES:
         mark_cancelled(database, row)
-        how = backfill.status.value.lower().replace("_", " ")
+        status = backfill.status.value.lower().replace("_", " ")
         return Step(
             Stage.CANCELLED,
-            f"backfill {row.backfill_id} ended ({how}) and {unscored} by {row.release}: its "
-            f"runs in Dagster say why. `lalafo rescore {row.release}` goes on with what is left.",
+            f"backfill {row.backfill_id} ended ({status}), and {unscored} under {row.release}. Its "
+            f"runs in Dagster have the reason. `lalafo rescore {row.release}` continues it.",
         )
     return Step(Stage.RUNNING, f"{row.release}: {unscored}")
 
 
 def cancel(instance: dg.DagsterInstance | None, database: Database, row: Rescore) -> None:
-    """End an attempt, and its backfill with its runs; what is scored stays."""
+    """Cancel an attempt, and its backfill with its runs; existing predictions stay."""
     mark_cancelled(database, row)
     backfill = None if instance is None else instance.get_backfill(row.backfill_id)
     if (
@@ -106,34 +107,34 @@ def cancel(instance: dg.DagsterInstance | None, database: Database, row: Rescore
         and backfill is not None
         and backfill.status not in BULK_ACTION_TERMINAL_STATUSES
     ):
-        # As the UI's button does it: the daemon ends the runs.
-        ending = backfill.with_status(BulkActionStatus.CANCELING)  # type: ignore[no-untyped-call] # Dagster's
-        instance.update_backfill(ending)
+        # As the UI's Cancel button does: the daemon terminates the runs.
+        canceling = backfill.with_status(BulkActionStatus.CANCELING)  # type: ignore[no-untyped-call] # Dagster's
+        instance.update_backfill(canceling)
 
 
 def _backfill(
     instance: dg.DagsterInstance, known: RegisteredRelease, row: Rescore, keys: list[str]
 ) -> PartitionBackfill:
-    """Dagster 1.13 has no public call that starts a backfill: this is what its UI does."""
+    """Build the backfill as Dagster's UI does: Dagster 1.13 has no public API to start one."""
     scored = [dg.AssetKey(task.asset_name) for task in all_tasks() if task.name in known.tasks]
-    wanted = days.empty_subset().with_partition_keys(keys)
-    made: PartitionBackfill = PartitionBackfill.from_asset_graph_subset(
+    subset = days.empty_subset().with_partition_keys(keys)
+    backfill: PartitionBackfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=row.backfill_id,
         backfill_timestamp=time.time(),
         tags=_tags(known.name, row.backfill_id),
         dynamic_partitions_store=instance,
         asset_graph_subset=AssetGraphSubset(  # type: ignore[call-arg] # mypy misses its defaults
-            partitions_subsets_by_asset_key=dict.fromkeys((PHOTO_EMBEDDINGS, *scored), wanted),
+            partitions_subsets_by_asset_key=dict.fromkeys((PHOTO_EMBEDDINGS, *scored), subset),
             non_partitioned_asset_keys=set(),
         ),
         title=f"Re-score for {known.name}, attempt {row.attempt}",
         description=(
-            f"{len(keys)} days, {keys[0]} to {keys[-1]}, whose ads {known.name} has not all "
-            f"scored. Asked for by {row.requested_by}."
+            f"{len(keys)} days from {keys[0]} to {keys[-1]} with ads that {known.name} has not "
+            f"scored. Requested by {row.requested_by}."
         ),
         run_config=None,
     )
-    return made
+    return backfill
 
 
 def _tags(release: str, backfill_id: str) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
-"""Where runs execute: in this machine's processes, or in Kubernetes pods with a GPU.
+"""Chooses where runs execute: in local processes, or in Kubernetes pods with a GPU.
 
-Decides executor and pod by one setting, LALAFO_EXECUTOR. The run launcher is the instance's
-(`dagster.yaml`); `deploy/` pairs the two. The pod's spec is built purely, so that a test can read
-it without a cluster.
+One setting, LALAFO_EXECUTOR, selects the executor and the pod's spec. The run launcher belongs to
+the Dagster instance (`dagster.yaml`) and must match. The pod's spec is built by pure functions, so
+that a test can check it without a cluster.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ GPU_RESOURCE = "nvidia.com/gpu"
 
 
 def session_executor(kind: Kind) -> dg.ExecutorDefinition:
-    """A session is one process wherever it runs: its model and its queues live in it."""
+    """The executor of session runs: always one process, which contains the model and queues."""
     _require_known(kind)
     return dg.in_process_executor
 
 
 def rescore_executor(kind: Kind) -> dg.ExecutorDefinition:
-    """A re-score's steps share one process locally, and get a pod each on Kubernetes."""
+    """The executor of re-scores: locally one process, on Kubernetes one pod per step."""
     _require_known(kind)
     if kind == "local":
         return dg.in_process_executor
@@ -33,17 +33,17 @@ def rescore_executor(kind: Kind) -> dg.ExecutorDefinition:
         from dagster_k8s import k8s_job_executor
     except ImportError as error:
         raise ConfigurationError(
-            "LALAFO_EXECUTOR=k8s needs dagster-k8s: install lalafo-vision[k8s]"
+            "LALAFO_EXECUTOR=k8s needs the package dagster-k8s: install lalafo-vision[k8s]"
         ) from error
     return k8s_job_executor
 
 
 def pod_tags(kind: Kind, *, gpus: int, memory: str) -> Mapping[str, Any]:
-    """The tags that size a run's or a step's pod; none where there are no pods.
+    """The tags with the resources of a run's or step's pod; empty for local execution.
 
     Args:
-        gpus: how many the container asks for; 0 leaves the pod on CPU nodes.
-        memory: Kubernetes' notation, request and limit alike, so that it is not evicted.
+        gpus: the container's GPU limit; 0: the pod may run on CPU nodes.
+        memory: in Kubernetes' notation; both request and limit, so that the pod is not evicted.
     """
     _require_known(kind)
     if kind == "local":

@@ -1,4 +1,4 @@
-"""Names that Dagster shows and that others rely on: assets, pools, groups, tags."""
+"""Names in Dagster that several modules use: assets, pools, jobs, tags."""
 
 from datetime import date
 
@@ -16,18 +16,18 @@ POOL_BACKFILL = "gpu_backfill"
 
 SESSION_JOB = "score_new_ads"
 ROLE_TAG = "lalafo/role"
-"""On a session's run: starting, live with its partitions, standby, leaving, ended, dead."""
+"""On a session's run: starting, live with its partitions, standby, leaving, ended or dead."""
 
 CODE_TAG = "lalafo/code"
-"""The code version that a session was started for: the sensor's, which alone decides."""
+"""On a session's run: the code version that the sensor started it for."""
 
 RELEASE_TAG = "lalafo/release"
-"""On a run: the release that its assets score for; without it, the live one."""
+"""On a run: the release that its assets score for; without the tag, the live release."""
 
 RESCORE_TAG = "lalafo/rescore"
-"""On a re-score's runs: its backfill. `dagster.yaml` limits how many of them run at once."""
+"""On a re-score's runs: the id of its backfill. `dagster.yaml` limits how many run at once."""
 
 FIRST_DAY = date(2026, 1, 1)
-"""The first day partition. Kafka timestamps before it fall back to the time of receipt."""
+"""The first day partition. For earlier Kafka timestamps the time of receipt is used."""
 
 OWNERS = ["team:photo-understanding"]

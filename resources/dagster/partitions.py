@@ -1,6 +1,6 @@
-"""The days of the catalogue: an ad's day is the UTC day of its first event, for ever.
+"""The day partitions of the catalogue: an ad's day is permanently the UTC day of its first event.
 
-One partitions definition for every asset, check and job, so that a day means the same everywhere.
+All assets, checks and jobs share one partitions definition, so that a day is the same everywhere.
 """
 
 from collections.abc import Mapping
@@ -13,36 +13,36 @@ from resources.dagster.names import FIRST_DAY
 RECENT_DAYS = 7
 
 DAYS_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
-"""Of a backfill. One policy for all, since a job's assets must share it. A run costs about 6 s to
-start; a month a run is a few of them a year of days, and a run that fails loses a month at most
-(nothing of it, in truth: only what is stale is touched again)."""
+"""The backfill policy of all assets: the assets of a job must share one. A run takes about 6 s to
+start. With a month per run, a year of days needs twelve runs; after a failure at most a month is
+repeated, and of that only the stale rows."""
 
 days = dg.DailyPartitionsDefinition(
     start_date=FIRST_DAY.isoformat(),
     timezone="UTC",
-    end_offset=1,  # today exists while it lasts
+    end_offset=1,  # includes the current day
 )
 
 
 def today() -> date:
-    """The UTC day."""
+    """The current UTC day."""
     return datetime.now(UTC).date()
 
 
 def key_of(day: date) -> str:
-    """The partition's key."""
+    """A day's partition key."""
     return day.isoformat()
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[date]:
-    """The days that a run covers: one, or a range in a backfill."""
+    """The days of a run: one, or a range in a backfill."""
     return [date.fromisoformat(key) for key in context.partition_keys]
 
 
 def days_of_run(tags: Mapping[str, str]) -> list[date]:
-    """The days that a run was launched for, by its tags; the last RECENT_DAYS where it names none.
+    """The days in a run's tags; the last RECENT_DAYS if it has none.
 
-    For checks: a check with partitions of its own is a preview in Dagster 1.13, not for use.
+    For checks, because checks with their own partitions are only a preview in Dagster 1.13.
     """
     if (single := tags.get("dagster/partition")) is not None:
         return [date.fromisoformat(single)]

@@ -1,4 +1,4 @@
-"""How Dagster shows which days are scored under which release: partitions, cells and the check."""
+"""Shows in Dagster which days are scored under which release: partitions and a check."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -17,23 +17,27 @@ scored_days = dg.DynamicPartitionsDefinition(name=DAYS)
 
 
 def show_scores(instance: dg.DagsterInstance, scores: Sequence[ReleaseCoverage]) -> int:
-    """Bring the asset's partitions, cells and check to the scores; how many cells were filled."""
+    """Update the asset's partitions, materialisations and check.
+
+    Returns: the number of new materialisations.
+    """
     names = {coverage.release for coverage in scores}
     days = {
         day.isoformat() for coverage in scores for day in (*coverage.complete, *coverage.unscored)
     }
-    for name, wanted in ((RELEASES, names), (DAYS, days)):
-        known = set(instance.get_dynamic_partitions(name))
-        instance.add_dynamic_partitions(name, sorted(wanted - known))
-        for gone in sorted(known - wanted):
-            instance.delete_dynamic_partition(name, gone)
-    filled = instance.get_materialized_partitions(RELEASE_SCORES)
+    for name, expected in ((RELEASES, names), (DAYS, days)):
+        existing = set(instance.get_dynamic_partitions(name))
+        instance.add_dynamic_partitions(name, sorted(expected - existing))
+        for obsolete in sorted(existing - expected):
+            instance.delete_dynamic_partition(name, obsolete)
+    materialized = instance.get_materialized_partitions(RELEASE_SCORES)
     new = 0
     for coverage in scores:
-        # A day that it was never brought to came after it did: complete by construction.
+        # A day without coverage began after the release was proposed: it is complete by
+        # construction.
         for day in sorted(days - {day.isoformat() for day in coverage.unscored}):
             key = dg.MultiPartitionKey({"day": day, "release": coverage.release})
-            if key not in filled:
+            if key not in materialized:
                 instance.report_runless_asset_event(
                     dg.AssetMaterialization(
                         RELEASE_SCORES, partition=key, metadata={"release": coverage.release}
@@ -45,7 +49,7 @@ def show_scores(instance: dg.DagsterInstance, scores: Sequence[ReleaseCoverage])
 
 
 def evaluation(scores: Sequence[ReleaseCoverage]) -> dg.AssetCheckEvaluation:
-    """The check's answer: no day is behind the live release."""
+    """The evaluation of the check that no day is behind the live release."""
     result = check_result(scores)
     return dg.AssetCheckEvaluation(
         asset_key=RELEASE_SCORES,
@@ -58,22 +62,23 @@ def evaluation(scores: Sequence[ReleaseCoverage]) -> dg.AssetCheckEvaluation:
 
 
 def ranges(days: Sequence[date]) -> str:
-    """Ascending days for people: "2026-01-03 to 2026-01-09, 2026-02-01", the first dozen."""
+    """Ascending days as text: "2026-01-03 to 2026-01-09, 2026-02-01"; the first NAMED_RANGES."""
     runs: list[tuple[date, date]] = []
     for day in days:
         if runs and day - runs[-1][1] == timedelta(days=1):
             runs[-1] = (runs[-1][0], day)
         else:
             runs.append((day, day))
-    message = [
+    texts = [
         first.isoformat() if first == last else f"{first.isoformat()} to {last.isoformat()}"
         for first, last in runs[:NAMED_RANGES]
     ]
-    left = len(runs) - NAMED_RANGES
-    return ", ".join(message) + (f" and {left} more stretches" if left > 0 else "")
+    more = len(runs) - NAMED_RANGES
+    return ", ".join(texts) + (f" and {more} more ranges" if more > 0 else "")
 
 
 def check_result(scores: Sequence[ReleaseCoverage]) -> dg.AssetCheckResult:
+    """The check's result, with a table of all releases as metadata."""
     live = next((coverage for coverage in scores if coverage.role == "live"), None)
     if live is None:
         message = "no release is live"
@@ -94,7 +99,7 @@ def check_result(scores: Sequence[ReleaseCoverage]) -> dg.AssetCheckResult:
         description=message,
         metadata={
             "days_behind": 0 if live is None else len(live.unscored),
-            # Plotted, as every number is: it falls to 0 while the candidate's re-score goes on.
+            # Dagster plots numbers: this one falls to 0 during the candidate's re-score.
             "candidate_days_unscored": sum(
                 len(c.unscored) for c in scores if c.role == "candidate"
             ),

@@ -1,6 +1,6 @@
-"""The outside world as Dagster's resources: thin wrappers, and nothing that they decide.
+"""Dagster resources: thin wrappers around PostgreSQL, Kafka, photos and models.
 
-Each field overrides one setting of the environment; left empty, the environment holds.
+Each field overrides one setting of the environment; an empty field leaves the setting unchanged.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class DatabaseResource(dg.ConfigurableResource[Database]):
     url: str | None = Field(default=None, description="Overrides LALAFO_DATABASE_URL.")
 
     def open(self) -> Database:
-        """The database; the caller closes it."""
+        """Open the database; the caller closes it."""
         url = load_settings().require("database_url") if self.url is None else self.url
         return Database(url, application="lalafo-dagster")
 
@@ -39,13 +39,13 @@ class AdStreamResource(dg.ConfigurableResource[AdStream]):
     bootstrap: str | None = Field(default=None, description="Overrides LALAFO_KAFKA_BOOTSTRAP.")
 
     def open(self) -> AdStream:
-        """The topics; the caller closes them."""
-        given = {} if self.bootstrap is None else {"kafka_bootstrap": self.bootstrap}
-        return AdStream.from_settings(changed_settings(given))
+        """Open the topics; the caller closes them."""
+        changes = {} if self.bootstrap is None else {"kafka_bootstrap": self.bootstrap}
+        return AdStream.from_settings(changed_settings(changes))
 
 
 class PhotosResource(dg.ConfigurableResource[PhotoStore]):
-    """Photos: the store of renditions, and the fetcher that fills it."""
+    """Photos: the store of renditions, and the fetcher of source photos."""
 
     store_url: str | None = Field(default=None, description="Overrides LALAFO_STORE_URL.")
 
@@ -54,7 +54,7 @@ class PhotosResource(dg.ConfigurableResource[PhotoStore]):
         return PhotoStore(self._url())
 
     def fetcher(self) -> PhotoFetcher:
-        """A fetcher with the guards and limits that the settings name."""
+        """A fetcher with the limits of the settings."""
         return PhotoFetcher.from_settings(load_settings())
 
     def _url(self) -> str:
@@ -62,7 +62,7 @@ class PhotosResource(dg.ConfigurableResource[PhotoStore]):
 
 
 class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
-    """Model releases, and the device that runs them."""
+    """Model releases, and the device that they run on."""
 
     store_url: str | None = Field(default=None, description="Overrides LALAFO_STORE_URL.")
     device: str | None = Field(default=None, description="Overrides LALAFO_DEVICE.")
@@ -76,23 +76,23 @@ class ModelsResource(dg.ConfigurableResource["ModelsResource"]):
         return ReleaseStore(load_settings().resolved_store_url if url is None else url)
 
     def stores(self) -> "Stores":
-        """The stores of releases, of training sets, and of the photos that they name."""
+        """The stores of releases, training sets and photos."""
         from resources.storage.stores import Stores
 
         url = self.store_url
         return Stores.of(load_settings().resolved_store_url if url is None else url)
 
     def embedder(self) -> "Callable[[FrozenBackbone], Embedder]":
-        """Makes a backbone ready; torch is imported on the call."""
+        """A function that loads a backbone; torch is imported when it is called."""
         from resources.inference.loading import new_embedder
 
         settings = self.settings()
         return lambda frozen: new_embedder(frozen, settings)
 
     def settings(self) -> Settings:
-        """The settings, with this resource's own in their place."""
-        given = {"device": self.device, "model_mode": self.mode}
-        changes = {name: value for name, value in given.items() if value is not None}
+        """The settings, with this resource's overrides."""
+        overrides = {"device": self.device, "model_mode": self.mode}
+        changes = {name: value for name, value in overrides.items() if value is not None}
         return changed_settings(changes)
 
 
@@ -102,4 +102,4 @@ RESOURCES: dict[str, object] = {
     "photos": PhotosResource(),
     "models": ModelsResource(),
 }
-"""By the names that ops and assets ask for."""
+"""The resources by the keys that ops and assets use."""

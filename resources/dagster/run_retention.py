@@ -1,16 +1,17 @@
-"""Dagster's own storage: finished runs with their event logs, deleted once they are old.
+"""Deletes old finished runs, with their event logs, from Dagster's own storage.
 
-Decides which runs may go. Ticks are not here: `retention` in `dagster.yaml` prunes them.
+Owns which runs may be deleted. Ticks are pruned by Dagster: see `retention` in `dagster.yaml`.
 
 What `delete_run` does in Dagster 1.13 (storage/event_log/sql_event_log.py, the same on PostgreSQL):
 it deletes the run, all its rows of `event_logs`, materialisations and observations included, and
 their `asset_event_tags`. `asset_keys` keeps an asset's last materialisation, but whether a
-*partition* is materialised, and under which data version, is asked of `event_logs`: a day whose
-last materialisation goes would be missing, and what is downstream of it stale. So a run that holds
-the last materialisation of any partition stays; its tag says why. Asset checks' results have a
-table of their own and survive. Observations older than the setting go: they carry pictures. A
-sensor's run keys are remembered by the runs' tags, so a key is free again once its run is gone:
-ours name offsets, which do not come back.
+*partition* is materialised, and under which data version, is read from `event_logs`: a day whose
+last materialisation is deleted would be missing, and its downstream assets stale. So a run with the
+last materialisation of any partition is kept, and gets a tag with the reason. Results of asset
+checks have their own table and are not deleted. Observations older than the setting are deleted:
+they contain pictures. Dagster stores a sensor's run keys in the runs' tags, so a key can be used
+again once its run is deleted; the sensors' keys name earlier runs or backfills, which do not
+recur.
 """
 
 from collections import defaultdict
@@ -32,10 +33,10 @@ _PAGE = 1_000
 
 @dataclass(slots=True)
 class RunsPruned:
-    """What became of the old runs."""
+    """The counts of one call."""
 
     deleted: int = 0
-    kept: int = 0  # for the last materialisation of a partition
+    kept: int = 0  # each has the last materialisation of a partition
 
 
 def prune_runs(
@@ -45,15 +46,15 @@ def prune_runs(
     frequent: Mapping[str, timedelta] | None = None,
     limit: int = 200,
 ) -> RunsPruned:
-    """Delete finished runs that are older than so many days, the oldest first.
+    """Delete finished runs that are older than `keep_days`, the oldest first.
 
-    A run that has not finished is never deleted, however old. One that is kept gets a tag, which
-    renews its time: it is looked at again after as many days.
+    An unfinished run is never deleted, however old. A run that is kept gets a tag, which updates
+    its timestamp: it is checked again after `keep_days`.
 
     Args:
-        keep_days: since the run last changed.
-        frequent: jobs whose successful runs are kept for a shorter time, as they say nothing.
-        limit: runs to look at in one call.
+        keep_days: days since the run's last update.
+        frequent: jobs whose successful runs are kept for a shorter time, since they are many.
+        limit: the maximum number of runs to check in one call.
     """
     now = datetime.now(UTC)
     pruned = RunsPruned()
@@ -64,41 +65,43 @@ def prune_runs(
         )
         for job, retained_for in ({} if frequent is None else frequent).items()
     ]
-    for wanted in filters:
+    for run_filter in filters:
         left = limit - pruned.deleted - pruned.kept
-        records = instance.get_run_records(wanted, limit=left, ascending=True) if left > 0 else []
+        records = (
+            instance.get_run_records(run_filter, limit=left, ascending=True) if left > 0 else []
+        )
         for record in records:
             _prune(instance, record.dagster_run.run_id, pruned)
     return pruned
 
 
 def _prune(instance: dg.DagsterInstance, run_id: str, pruned: RunsPruned) -> None:
-    if _holds_the_last(instance, run_id):
+    if _has_last_materialisation(instance, run_id):
         instance.add_run_tags(run_id, {KEPT_TAG: KEPT_WHY})
         pruned.kept += 1
         return
-    # Captured output lies beside the database; no run, no way to it.
+    # Captured output is outside the database, and can't be found without its run.
     instance.compute_log_manager.delete_logs(prefix=[run_id])
     instance.delete_run(run_id)
     pruned.deleted += 1
 
 
-def _holds_the_last(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a partition's, or an unpartitioned asset's, last materialisation is this run's."""
-    held: dict[dg.AssetKey, dict[str | None, int]] = defaultdict(dict)
+def _has_last_materialisation(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the run has the last materialisation of a partition or an unpartitioned asset."""
+    storage_ids: dict[dg.AssetKey, dict[str | None, int]] = defaultdict(dict)
     for key, partition, storage_id in _materialisations(instance, run_id):
-        held[key][partition] = storage_id
-    for key, places in held.items():
-        partitions = {partition for partition in places if partition is not None}
+        storage_ids[key][partition] = storage_id
+    for key, of_asset in storage_ids.items():
+        partitions = {partition for partition in of_asset if partition is not None}
         if partitions:
             last = instance.get_latest_storage_id_by_partition(
                 key, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions
             )
-            if any(last.get(partition) == places[partition] for partition in partitions):
+            if any(last.get(partition) == of_asset[partition] for partition in partitions):
                 return True
-        if None in places:
+        if None in of_asset:
             newest = instance.fetch_materializations(key, limit=1).records
-            if newest and newest[0].storage_id == places[None]:
+            if newest and newest[0].storage_id == of_asset[None]:
                 return True
     return False
 
@@ -106,7 +109,7 @@ def _holds_the_last(instance: dg.DagsterInstance, run_id: str) -> bool:
 def _materialisations(
     instance: dg.DagsterInstance, run_id: str
 ) -> Iterable[tuple[dg.AssetKey, str | None, int]]:
-    """(asset, partition, storage id) in the order in which they were stored."""
+    """(asset, partition, storage id) of each materialisation, in the order of storage."""
     cursor, more = None, True
     while more:
         page = instance.get_records_for_run(

@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from ops.errors import NotReadyError, RetryableError
-from resources.dagster.backfills import advance, look
+from resources.dagster.backfills import advance, check_progress
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import Rescore, latest
@@ -73,7 +73,7 @@ def follow(
     """
     with bars(console, watch) as show:
         while True:
-            step = look(instance, database, row)
+            step = check_progress(instance, database, row)
             show(database)
             if step.stage is Stage.DONE:
                 return step

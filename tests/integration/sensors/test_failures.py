@@ -1,5 +1,5 @@
-"""A failed session run is told once, by the real sensor to a real HTTP server; a dead webhook
-neither loses the alert nor is tried for ever."""
+"""The sensor `failed_sessions` reports each failed run once, to a real HTTP server; an unavailable
+webhook loses no alert, and is not retried without end."""
 
 import json
 import threading
@@ -21,12 +21,12 @@ from sensors.failures import ALERT_TAG, GIVE_UP_S, failed_sessions, one_line
 
 @dataclass
 class Webhook:
-    """A server on loopback that keeps what it gets and answers as it is told."""
+    """An HTTP server on loopback that records requests and sends the given answers."""
 
     url: str
     answers: list[int] = field(default_factory=list)  # the next ones; 200 after them
     got: list[dict[str, object]] = field(default_factory=list)
-    slow: threading.Event = field(default_factory=threading.Event)  # set: it never answers
+    slow: threading.Event = field(default_factory=threading.Event)  # if set, it does not answer
     redirect: str = ""
 
 
@@ -36,18 +36,18 @@ def hook() -> Iterator[Webhook]:
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             assert self.headers["Content-Type"] == "application/json"
-            made.got.append(json.loads(self.rfile.read(length)))
-            if made.slow.is_set():
+            endpoint.got.append(json.loads(self.rfile.read(length)))
+            if endpoint.slow.is_set():
                 stop.wait(10)
                 return
-            self.send_response(made.answers.pop(0) if made.answers else 200)
-            if made.redirect:
-                self.send_header("Location", made.redirect)
+            self.send_response(endpoint.answers.pop(0) if endpoint.answers else 200)
+            if endpoint.redirect:
+                self.send_header("Location", endpoint.redirect)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def do_GET(self) -> None:
-            made.got.append({"method": "GET"})
+            endpoint.got.append({"method": "GET"})
 
         def log_message(self, *_: object) -> None:
             return
@@ -57,20 +57,20 @@ def hook() -> Iterator[Webhook]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    made = Webhook(f"http://127.0.0.1:{server.server_port}/services/T0/the-key")
-    yield made
+    endpoint = Webhook(f"http://127.0.0.1:{server.server_port}/services/T0/the-key")
+    yield endpoint
     stop.set()
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-class How(dg.Config):
+class WorkConfig(dg.Config):
     error: str = ""
 
 
 @dg.op
-def work(config: How) -> None:
+def work(config: WorkConfig) -> None:
     if config.error == "trace":
         raise ZeroDivisionError("by nothing\nand a second line")
     if config.error != "":
@@ -89,13 +89,13 @@ def another() -> None:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch, hook: Webhook) -> None:
-    """No pauses, short time limits, and the webhook that the settings name."""
+def short_timeouts(monkeypatch: pytest.MonkeyPatch, hook: Webhook) -> None:
+    """No pauses, short time limits, and the webhook's URL in the environment."""
     monkeypatch.setattr(webhook, "PAUSE_S", 0)
     monkeypatch.setattr(webhook, "TIMEOUT_S", 0.5)
     monkeypatch.setenv("LALAFO_FAILURE_WEBHOOK_URL", hook.url)
@@ -111,20 +111,20 @@ def run(instance: dg.DagsterInstance, error: str, job: dg.JobDefinition = sessio
 
 
 class Daemon:
-    """Ticks as Dagster's daemon does: the cursor moves where the tick did not raise."""
+    """Evaluates ticks as Dagster's daemon does: the cursor moves if the tick did not raise."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
         self.sensor = failed_sessions(session)
         self.cursor: str | None = None
-        self.tick()  # the first one takes its bearings
+        self.tick()  # the first tick only initialises the cursor
 
     def tick(self) -> list[str]:
-        """What the tick's reactions say went wrong; what the tick raises is raised."""
+        """The errors of the tick's reactions; an exception of the tick itself is raised."""
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
-            message = self.sensor.evaluate_tick(context)
-        self.cursor = message.cursor
-        return [it.error.message for it in message.dagster_run_reactions or () if it.error]
+            result = self.sensor.evaluate_tick(context)
+        self.cursor = result.cursor
+        return [it.error.message for it in result.dagster_run_reactions or () if it.error]
 
 
 def make_older(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
@@ -137,15 +137,15 @@ def make_older(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
 
 
 def alert_tag(instance: dg.DagsterInstance, run_id: str) -> str | None:
-    made = instance.get_run_by_id(run_id)
-    assert made is not None
-    return made.tags.get(ALERT_TAG)
+    found = instance.get_run_by_id(run_id)
+    assert found is not None
+    return found.tags.get(ALERT_TAG)
 
 
-def test_a_failed_session_is_told_once(instance: dg.DagsterInstance, hook: Webhook) -> None:
-    """Run, job, day, the reason in a line, where to look, when; later ticks tell nothing."""
+def test_a_failed_session_is_reported_once(instance: dg.DagsterInstance, hook: Webhook) -> None:
+    """Run, job, day, the error in a line, the run's page, the time; later ticks send nothing."""
     daemon = Daemon(instance)
-    run_id = run(instance, "RetryableError: Kafka at k:9092 is away\nwith a second line")
+    run_id = run(instance, "RetryableError: Kafka at k:9092 is unreachable\nwith a second line")
     assert daemon.tick() == []
     (got,) = hook.got
     ended = instance.get_run_record_by_id(run_id)
@@ -156,7 +156,7 @@ def test_a_failed_session_is_told_once(instance: dg.DagsterInstance, hook: Webho
         "run_id": run_id,
         "job": SESSION_JOB,
         "partition": "2026-05-01",
-        "error": "RetryableError: Kafka at k:9092 is away",
+        "error": "RetryableError: Kafka at k:9092 is unreachable",
         "ui": f"/runs/{run_id}",
     }
     assert alert_tag(instance, run_id) == "sent"
@@ -164,8 +164,8 @@ def test_a_failed_session_is_told_once(instance: dg.DagsterInstance, hook: Webho
     assert len(hook.got) == 1
 
 
-def test_other_runs_are_nobodys_alert(instance: dg.DagsterInstance, hook: Webhook) -> None:
-    """Sessions that went well, and failures of other jobs."""
+def test_other_runs_raise_no_alert(instance: dg.DagsterInstance, hook: Webhook) -> None:
+    """Successful sessions, and failures of other jobs."""
     daemon = Daemon(instance)
     run(instance, "")
     run(instance, "boom", another)
@@ -173,16 +173,16 @@ def test_other_runs_are_nobodys_alert(instance: dg.DagsterInstance, hook: Webhoo
     assert hook.got == []
 
 
-def test_a_stack_trace_stays_at_home(instance: dg.DagsterInstance, hook: Webhook) -> None:
-    """Of an unforeseen error the first line goes out."""
+def test_a_stack_trace_is_not_sent(instance: dg.DagsterInstance, hook: Webhook) -> None:
+    """Only the first line of an unexpected error is sent."""
     daemon = Daemon(instance)
     run(instance, "trace")
     daemon.tick()
     assert hook.got[0]["error"] == "ZeroDivisionError: by nothing"
 
 
-def test_a_killed_session_is_told_too(instance: dg.DagsterInstance, hook: Webhook) -> None:
-    """No step failed: the run's own message is the reason."""
+def test_a_killed_session_is_reported_too(instance: dg.DagsterInstance, hook: Webhook) -> None:
+    """No step failed: the run's own message is sent."""
     daemon = Daemon(instance)
     started = instance.create_run_for_job(session, status=dg.DagsterRunStatus.STARTED)
     instance.report_run_failed(started, message="Failed by the sensor: its lease is dead.")
@@ -190,7 +190,7 @@ def test_a_killed_session_is_told_too(instance: dg.DagsterInstance, hook: Webhoo
     assert hook.got[0]["error"] == "Failed by the sensor: its lease is dead."
 
 
-def test_without_a_webhook_the_log_is_all(
+def test_without_a_webhook_a_failure_is_only_logged(
     instance: dg.DagsterInstance, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The setting is empty by default."""
@@ -201,10 +201,10 @@ def test_without_a_webhook_the_log_is_all(
     assert hook.got == [] and alert_tag(instance, run_id) is None
 
 
-def test_a_webhook_that_stumbles_is_asked_again_at_once(
+def test_a_temporary_error_of_the_webhook_is_retried_at_once(
     instance: dg.DagsterInstance, hook: Webhook
 ) -> None:
-    """Three attempts a tick: two answers of 503 cost nothing."""
+    """There are three attempts per tick: two temporary errors lose nothing."""
     daemon = Daemon(instance)
     run(instance, "boom")
     hook.answers = [503, 429]
@@ -212,15 +212,15 @@ def test_a_webhook_that_stumbles_is_asked_again_at_once(
     assert len(hook.got) == 3
 
 
-def test_a_webhook_that_is_away_for_a_while_loses_no_alert(
-    instance: dg.DagsterInstance, hook: Webhook
-) -> None:
-    """The tick fails with a clear message and comes back to the same run; nobody is told twice."""
+def test_an_unavailable_webhook_loses_no_alert(instance: dg.DagsterInstance, hook: Webhook) -> None:
+    """The tick fails with a clear message and repeats the same run; no alert is sent twice."""
     daemon = Daemon(instance)
     first, second = run(instance, "first"), run(instance, "second")
     hook.answers = [200, 500, 500, 500]
     for _ in range(2):
-        with pytest.raises(dg.DagsterError, match=f"{second} was not told.*answered 500.*again"):
+        with pytest.raises(
+            dg.DagsterError, match=f"{second} was not reported.*answered 500.*again"
+        ):
             daemon.tick()
         hook.answers = [500, 500, 500]
     assert [it["error"] for it in hook.got] == ["first"] + ["second"] * 6
@@ -232,7 +232,7 @@ def test_a_webhook_that_is_away_for_a_while_loses_no_alert(
     assert len(hook.got) == 8
 
 
-def test_a_dead_webhook_is_given_up_after_an_hour(
+def test_an_alert_is_given_up_after_an_hour(
     instance: dg.DagsterInstance, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One last attempt, a tick that fails and says so, and a tag on the run."""
@@ -241,14 +241,14 @@ def test_a_dead_webhook_is_given_up_after_an_hour(
     make_older(monkeypatch, timedelta(seconds=GIVE_UP_S + 60))
     hook.answers = [500]
     (message,) = daemon.tick()
-    assert f"{lost} was not told" in message and "given up after 61 minutes" in message
+    assert f"{lost} was not reported" in message and "given up after 61 minutes" in message
     assert len(hook.got) == 1
     assert alert_tag(instance, lost) == "given up"
     assert daemon.tick() == []
     assert len(hook.got) == 1
 
 
-def test_after_a_long_silence_old_failures_are_still_told(
+def test_old_failures_are_reported_after_the_daemon_was_down(
     instance: dg.DagsterInstance, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon was down for two hours; the webhook was not."""
@@ -262,8 +262,8 @@ def test_after_a_long_silence_old_failures_are_still_told(
 # The POST -----------------------------------------------------------------------------------------
 
 
-def test_a_slow_webhook_is_given_its_time_and_no_more(hook: Webhook) -> None:
-    """It is named by its host: the path is its key."""
+def test_a_slow_webhook_times_out(hook: Webhook) -> None:
+    """The message has its host only: the path is its key."""
     hook.slow.set()
     with pytest.raises(RetryableError, match="did not answer") as message:
         post_json(hook.url, {}, attempts=2, pause=lambda _: None)
@@ -272,7 +272,7 @@ def test_a_slow_webhook_is_given_its_time_and_no_more(hook: Webhook) -> None:
 
 
 def test_a_refusal_is_not_repeated(hook: Webhook) -> None:
-    """404 today is 404 in a second."""
+    """A 404 is permanent."""
     hook.answers = [404]
     with pytest.raises(ConfigurationError, match="answered 404"):
         post_json(hook.url, {}, attempts=3)
@@ -280,7 +280,7 @@ def test_a_refusal_is_not_repeated(hook: Webhook) -> None:
 
 
 def test_a_redirect_is_not_followed(hook: Webhook) -> None:
-    """It would arrive as a GET, without the body."""
+    """The redirected request would be a GET, without the body."""
     hook.answers, hook.redirect = [302], hook.url
     with pytest.raises(ConfigurationError, match="answered 302"):
         post_json(hook.url, {}, attempts=1)
@@ -288,13 +288,13 @@ def test_a_redirect_is_not_followed(hook: Webhook) -> None:
 
 
 @pytest.mark.parametrize("url", ["hooks.example/x", "file:///etc/passwd", "http://", "ftp://a/b"])
-def test_an_address_of_another_kind_is_refused(url: str) -> None:
-    """Nothing but HTTP is spoken."""
+def test_a_url_that_is_not_http_is_refused(url: str) -> None:
+    """Only http and https are supported."""
     with pytest.raises(ConfigurationError, match="LALAFO_FAILURE_WEBHOOK_URL"):
         post_json(url, {}, attempts=1)
 
 
-def test_nobody_there_is_told_by_the_settings_name() -> None:
+def test_an_unreachable_webhook_s_error_names_the_setting() -> None:
     with pytest.raises(LalafoError, match="LALAFO_FAILURE_WEBHOOK_URL"):
         post_json("http://127.0.0.1:9/key", {}, attempts=1)
 
@@ -309,6 +309,6 @@ def test_nobody_there_is_told_by_the_settings_name() -> None:
         ("", ""),
     ],
 )
-def test_a_line_holds_no_secret(text: str, expected: str) -> None:
-    """Nor more than a message can take."""
+def test_the_error_line_contains_no_secret(text: str, expected: str) -> None:
+    """And at most 500 characters."""
     assert one_line(text) == expected

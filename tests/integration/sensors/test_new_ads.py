@@ -1,4 +1,4 @@
-"""The sensor on a real broker, PostgreSQL and Dagster instance: as many sessions as asked for."""
+"""The sensor `new_ads` on a real broker, PostgreSQL and Dagster instance."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ from tests.support.working_sessions import until
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
 
 
 @pytest.fixture
 def environment(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
-    """The settings of `live`, as the sensor reads them: from the environment."""
+    """The settings of `live` as environment variables, where the sensor reads them."""
     for name in ("ads_topic", "dlq_topic", "kafka_bootstrap", "kafka_api_version", "stream_id"):
         monkeypatch.setenv(f"LALAFO_{name.upper()}", str(getattr(live.settings, name)))
     monkeypatch.setenv("LALAFO_DATABASE_URL", live.settings.database_url)
@@ -36,7 +36,7 @@ SENSOR = REPOSITORY.get_sensor_def("new_ads")
 
 
 def tick(instance: dg.DagsterInstance) -> list[dg.RunRequest] | str:
-    """What one tick says: its requests, or why there is none."""
+    """The run requests of one tick, or its skip reason."""
     context = dg.build_sensor_context(
         instance=instance,
         repository_def=REPOSITORY,
@@ -47,14 +47,14 @@ def tick(instance: dg.DagsterInstance) -> list[dg.RunRequest] | str:
 
 
 def requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    """The requests of a tick that must have some."""
-    found = tick(instance)
-    assert not isinstance(found, str), found
-    return found
+    """The run requests of a tick; fails if it was skipped."""
+    result = tick(instance)
+    assert not isinstance(result, str), result
+    return result
 
 
 def start(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.DagsterRunStatus) -> str:
-    """Make the run that the daemon would make, in a status."""
+    """Create the run as the daemon does, with a status."""
     run = instance.create_run_for_job(
         REPOSITORY.get_job(SESSION_JOB), tags=request.tags, status=status
     )
@@ -65,7 +65,7 @@ def start(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.Dagst
 def session(
     live: Live, run_id: str = "one", *, session_s: float = 3_600, code: str = "v1"
 ) -> Iterator[SessionMembership]:
-    """A session that lives: its seat is taken, and it is ready."""
+    """A live session: it is a member, and ready."""
     terms = MembershipConfig(
         run_id=run_id,
         stream_id=live.stream.stream_id(),
@@ -80,85 +80,85 @@ def session(
         membership.ready()
 
         def is_seen() -> bool:
-            seen = read_sessions(live.database, terms.topic)
-            return seen[run_id].member.state == "ready"
+            sessions = read_sessions(live.database, terms.topic)
+            return sessions[run_id].member.state == "ready"
 
         until(is_seen)
         yield membership
 
 
-def test_sessions_are_asked_for_even_if_nothing_waits(
+def test_sessions_are_requested_even_if_no_event_waits(
     environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first ad finds a warm session: as many as the settings say, and no more."""
+    """The first ad must find a warm session: as many are started as the settings say."""
     monkeypatch.setenv("LALAFO_SESSIONS", "2")
     first, second = requests(instance), requests(instance)
     keys = [request.run_key for request in first]
     assert len(set(keys)) == 2
-    assert [request.run_key for request in second] == keys, "ticks that overlap ask for the same"
+    assert [request.run_key for request in second] == keys, "overlapping ticks give the same keys"
     assert all(request.partition_key is not None for request in first)
     for request in first:
         start(instance, request, dg.DagsterRunStatus.STARTED)
     assert "0 of 2 fresh sessions, 2 starting" in str(tick(instance))
 
 
-def test_what_is_missing_is_asked_for_under_a_new_key(
+def test_a_missing_session_is_requested_with_a_new_key(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """A session that ended is followed by another: its key is not the last one's, or none comes."""
+    """After a session has ended the next needs another key, or Dagster would start none."""
     (first,) = requests(instance)
     start(instance, first, dg.DagsterRunStatus.SUCCESS)
     (second,) = requests(instance)
     assert first.run_key != second.run_key
 
 
-def test_a_living_session_is_enough(environment: Live, instance: dg.DagsterInstance) -> None:
-    """However much waits, and whether or not Dagster knows of its run."""
+def test_a_live_session_is_enough(environment: Live, instance: dg.DagsterInstance) -> None:
+    """However many events wait, and whether or not Dagster knows its run."""
     environment.publish(ad("1", []), ad("2", []))
     with session(environment):
         assert str(tick(instance)) == "1 of 1 fresh sessions"
     assert len(requests(instance)) == 1
 
 
-def test_with_idle_minutes_events_must_wait(
+def test_with_idle_minutes_a_session_starts_only_for_events(
     environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scaled to zero: nothing is started for an empty topic, one is for the first ad."""
+    """Scale to zero: no session starts for an empty topic, one starts for the first ad."""
     monkeypatch.setenv("LALAFO_IDLE_MINUTES", "5")
-    assert "no event waits" in str(tick(instance))
+    assert "no events waiting" in str(tick(instance))
     environment.publish(ad("1", []))
     assert len(requests(instance)) == 1
     environment.drain()
-    assert "no event waits" in str(tick(instance))
+    assert "no events waiting" in str(tick(instance))
 
 
-def test_a_successor_is_asked_for_before_the_session_is_due(
+def test_a_successor_is_requested_before_the_session_is_due(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """It has torch to import while the old one reads on; no second one is asked for."""
+    """It imports torch while the old session goes on; no second one is requested."""
     with session(environment, "old", session_s=60):
         (request,) = requests(instance)
         run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
-        assert "1 that hand over, 1 starting" in str(tick(instance))
+        assert "1 handing over, 1 starting" in str(tick(instance))
         with session(environment, run_id):
-            assert "1 of 1 fresh sessions, 1 that hand over" in str(tick(instance))
+            assert "1 of 1 fresh sessions, 1 handing over" in str(tick(instance))
 
 
-def test_a_session_of_other_code_is_followed_by_one_of_ours(
+def test_a_session_of_other_code_is_replaced(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """A deployment rolls by handover: the old session is neither failed nor counted."""
+    """A deployment is a handover: the old session is neither failed nor counted."""
     with session(environment, "old", code="v0"):
         (request,) = requests(instance)
         run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
         with session(environment, run_id):
-            assert "1 of 1 fresh sessions, 1 that hand over" in str(tick(instance))
+            assert "1 of 1 fresh sessions, 1 handing over" in str(tick(instance))
 
 
 def test_a_run_that_a_killed_stack_left_started_is_replaced_and_failed(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """Its seat is dead: another run is asked for at once, and the old one fails in time."""
+    """Its membership expired: another run is requested at once, and the old run fails later."""
     (request,) = requests(instance)
     run_id = start(instance, request, dg.DagsterRunStatus.STARTED)
     with session(environment, run_id):
@@ -166,7 +166,9 @@ def test_a_run_that_a_killed_stack_left_started_is_replaced_and_failed(
     (again,) = requests(instance)
     assert again.run_key != request.run_key
     run = instance.get_run_by_id(run_id)
-    assert run is not None and run.status is dg.DagsterRunStatus.STARTED, "it may be reporting"
+    assert run is not None and run.status is dg.DagsterRunStatus.STARTED, (
+        "it may be writing its reports"
+    )
     with environment.database.cursor() as cursor:
         cursor.execute("UPDATE lalafo.sessions SET expires_at = now() - interval '2 minutes'")
     tick(instance)
@@ -175,19 +177,19 @@ def test_a_run_that_a_killed_stack_left_started_is_replaced_and_failed(
     assert run.tags[ROLE_TAG] == "dead"
 
 
-def test_runs_that_fail_young_are_waited_after(
+def test_starts_back_off_after_runs_that_fail_at_once(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
     """A session that fails at once is not started again at once."""
     (request,) = requests(instance)
     start(instance, request, dg.DagsterRunStatus.FAILURE)
-    assert "sessions fail young" in str(tick(instance))
+    assert "sessions fail soon after their start" in str(tick(instance))
 
 
-def test_an_outage_is_a_reason_not_a_failure(
+def test_an_outage_skips_the_tick(
     environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is away is named in the tick; the next one looks again."""
+    """The skip reason names what is unavailable; the next tick tries again."""
     with monkeypatch.context() as patched:
         patched.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
         assert "LALAFO_KAFKA_BOOTSTRAP" in str(tick(instance))

@@ -1,4 +1,4 @@
-"""When a re-score may start: the off-peak window, in UTC."""
+"""When a re-score may start: the window in UTC; and the ids of backfills."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -32,7 +32,7 @@ def at(clock: str) -> datetime:
     ],
 )
 def test_a_window_includes_its_begin_and_not_its_end(window: str, clock: str, inside: bool) -> None:
-    """Across midnight too; one that ends when it begins is the whole day."""
+    """Also across midnight; a window that ends when it begins is the whole day."""
     assert in_window(window, at(clock)) is inside
 
 
@@ -44,13 +44,13 @@ def test_the_window_is_utc_whatever_the_clock_s_zone() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["6-7", "24:00-06:00", "00:00", "00:00-06:60", "a:b-c:d", " "])
-def test_a_window_that_is_none_is_refused_at_start(wrong: str) -> None:
+def test_an_invalid_window_is_refused_at_start(wrong: str) -> None:
     with pytest.raises(ConfigurationError, match="LALAFO_RESCORE_WINDOW"):
         changed_settings({"rescore_window": wrong})
 
 
 def test_a_backfill_s_id_is_the_release_s_and_the_attempt_s() -> None:
-    """The same again for the same; short enough for Dagster's column of 32."""
+    """The same input gives the same id, short enough for Dagster's column of 32 characters."""
     digest = "0123456789abcdef" * 4
     assert backfill_id(digest, 1) == backfill_id(digest, 1) != backfill_id(digest, 2)
     assert backfill_id(digest, 1) != backfill_id(digest[::-1], 1)

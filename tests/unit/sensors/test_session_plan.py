@@ -1,4 +1,4 @@
-"""When sessions are asked for: by the seats that are taken, never by a run's status alone."""
+"""When sessions are requested: by their memberships, never by a run's status alone."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -13,9 +13,9 @@ from sensors.session_plan import (
     START_GRACE_S,
     FinishedRun,
     Plan,
+    SessionTarget,
     StreamLag,
     UnfinishedRun,
-    Wanted,
     plan_sessions,
 )
 
@@ -25,8 +25,8 @@ DRAINED = StreamLag(ends={0: 5, 1: 0}, starts={0: 0, 1: 0}, committed={0: 5})
 BEHIND = StreamLag(ends={0: 5, 1: 0}, starts={0: 0, 1: 0}, committed={0: 3})
 
 
-def wanted(sessions: int = 1, *, code: str = "v1", idle: bool = False) -> Wanted:
-    return Wanted(sessions, LEAD_S, code, idle)
+def target(sessions: int = 1, *, code: str = "v1", idle: bool = False) -> SessionTarget:
+    return SessionTarget(sessions, LEAD_S, code, idle)
 
 
 def membership(
@@ -48,109 +48,109 @@ def running(*run_ids: str, age_s: float = 1_800, queued: bool = False) -> list[U
 
 
 def plan(
-    want: Wanted,
+    of: SessionTarget,
     sessions: dict[str, MemberState],
     unfinished: list[UnfinishedRun],
     *,
     lag: StreamLag = DRAINED,
     finished: list[FinishedRun] | None = None,
 ) -> Plan:
-    return plan_sessions(want, lag, sessions, unfinished, [] if finished is None else finished)
+    return plan_sessions(of, lag, sessions, unfinished, [] if finished is None else finished)
 
 
 def test_sessions_are_kept_even_if_nothing_waits() -> None:
-    """The next ad must find a warm session: as many are started as the settings say."""
-    assert plan(wanted(), {}, []).start == 1
-    assert plan(wanted(3), {}, []).start == 3
-    assert plan(wanted(3), membership("a"), running("a")).start == 2
+    """The next ad must find a warm session: as many sessions start as the settings say."""
+    assert plan(target(), {}, []).start == 1
+    assert plan(target(3), {}, []).start == 3
+    assert plan(target(3), membership("a"), running("a")).start == 2
 
 
 def test_enough_sessions_are_left_alone() -> None:
-    """However much waits: lag is their work, and more of them would only share it."""
+    """However many events wait: more sessions than the settings say are not started."""
     sessions = membership("a") | membership("b")
-    found = plan(wanted(2), sessions, running("a", "b"), lag=BEHIND)
-    assert (found.start, found.dead) == (0, ())
+    result = plan(target(2), sessions, running("a", "b"), lag=BEHIND)
+    assert (result.start, result.dead) == (0, ())
 
 
 def test_with_idle_minutes_nothing_starts_before_something_waits() -> None:
-    """Sessions that ended for want of events are not started again at once."""
-    assert plan(wanted(idle=True), {}, []).start == 0
-    assert plan(wanted(idle=True), {}, [], lag=BEHIND).start == 1
+    """Sessions that ended for lack of events are not started again at once."""
+    assert plan(target(idle=True), {}, []).start == 0
+    assert plan(target(idle=True), {}, [], lag=BEHIND).start == 1
 
 
 def test_a_session_that_is_starting_is_waited_for() -> None:
-    """A run without a seat has a grace; queued, it may wait as long as it takes."""
-    young = running("a", age_s=START_GRACE_S - 1)
-    assert plan(wanted(), {}, young, lag=BEHIND) == Plan(
-        0, "0 of 1 fresh sessions, 1 starting; 2 events wait"
+    """A run without membership has a grace period; a queued run may wait without limit."""
+    recent = running("a", age_s=START_GRACE_S - 1)
+    assert plan(target(), {}, recent, lag=BEHIND) == Plan(
+        0, "0 of 1 fresh sessions, 1 starting; 2 events waiting"
     )
-    assert plan(wanted(), {}, running("a", age_s=START_GRACE_S * 50, queued=True)).start == 0
+    assert plan(target(), {}, running("a", age_s=START_GRACE_S * 50, queued=True)).start == 0
     late = running("a", age_s=START_GRACE_S + 1)
-    found = plan(wanted(), {}, late)
-    assert [run for run, _ in found.dead] == late
-    assert found.start == 1
+    result = plan(target(), {}, late)
+    assert [run for run, _ in result.dead] == late
+    assert result.start == 1
 
 
 def test_a_warming_session_counts() -> None:
-    """It has its seat and will be ready: a second one would stand idle beside it."""
+    """It is a member and will be ready: a second session would be idle."""
     warming = membership("a", state="warming", age_s=5)
-    assert plan(wanted(), warming, running("a", age_s=5), lag=BEHIND).start == 0
+    assert plan(target(), warming, running("a", age_s=5), lag=BEHIND).start == 0
 
 
-def test_a_successor_is_asked_for_before_its_predecessor_is_due() -> None:
-    """It needs time to warm up; the two then stand side by side, and no third is asked for."""
-    assert plan(wanted(), membership("a", due_in_s=LEAD_S + 1), running("a")).start == 0
+def test_a_successor_is_requested_before_its_predecessor_is_due() -> None:
+    """It needs time to warm up; while both run, no third is requested."""
+    assert plan(target(), membership("a", due_in_s=LEAD_S + 1), running("a")).start == 0
     soon = membership("a", due_in_s=LEAD_S - 1)
-    assert plan(wanted(), soon, running("a")).start == 1
+    assert plan(target(), soon, running("a")).start == 1
     both = soon | membership("b", state="warming", age_s=1)
-    assert plan(wanted(), both, running("a", "b")).start == 0
+    assert plan(target(), both, running("a", "b")).start == 0
     overdue = membership("a", due_in_s=-30) | membership("b", age_s=20)
-    assert plan(wanted(), overdue, running("a", "b")).start == 0
+    assert plan(target(), overdue, running("a", "b")).start == 0
 
 
 def test_a_session_of_other_code_is_replaced() -> None:
-    """A deployment is a handover: the old one counts no more, and is not failed."""
+    """A deployment is a handover: the old session does not count, and is not failed."""
     old = membership("a", code="v1")
-    found = plan(wanted(code="v2"), old, running("a"))
-    assert (found.start, found.dead) == (1, ())
+    result = plan(target(code="v2"), old, running("a"))
+    assert (result.start, result.dead) == (1, ())
     both = old | membership("b", code="v2", age_s=3)
-    assert plan(wanted(code="v2"), both, running("a", "b")).start == 0
+    assert plan(target(code="v2"), both, running("a", "b")).start == 0
 
 
 def test_a_leaving_session_does_not_count() -> None:
-    """It takes no more events: its place is free."""
+    """It reads no more events, so another session starts."""
     leaving = membership("a", state="leaving")
-    found = plan(wanted(), leaving, running("a"))
-    assert (found.start, found.dead) == (1, ())
+    result = plan(target(), leaving, running("a"))
+    assert (result.start, result.dead) == (1, ())
 
 
 def test_a_killed_session_is_replaced_at_once_and_failed_after_its_grace() -> None:
-    """Its seat is dead: ads do not wait for the run's status, which may say started for ever."""
-    just = membership("a", alive=False, expired_s=0)
-    found = plan(wanted(), just, running("a"))
-    assert found.start == 1
-    assert found.dead == (), "it may be reporting what it did"
-    long_gone = membership("a", alive=False, expired_s=END_GRACE_S + 1)
-    found = plan(wanted(), long_gone, running("a"))
-    assert [run.run_id for run, _ in found.dead] == ["a"]
-    assert found.start == 1
+    """Its membership expired: ads do not wait for the run's status, which may stay STARTED."""
+    expired = membership("a", alive=False, expired_s=0)
+    result = plan(target(), expired, running("a"))
+    assert result.start == 1
+    assert result.dead == (), "it may be writing its reports"
+    long_expired = membership("a", alive=False, expired_s=END_GRACE_S + 1)
+    result = plan(target(), long_expired, running("a"))
+    assert [run.run_id for run, _ in result.dead] == ["a"]
+    assert result.start == 1
 
 
-def test_a_session_counts_by_its_seat_whatever_dagster_says() -> None:
-    """A run that Dagster has lost sight of still reads its partitions."""
-    assert plan(wanted(), membership("a"), []).start == 0
+def test_a_session_counts_by_its_membership_not_its_run_status() -> None:
+    """A session whose run is unknown to Dagster still reads its partitions."""
+    assert plan(target(), membership("a"), []).start == 0
 
 
 def failed(lasted_s: float = 3.0, ended_ago_s: float = 0.0) -> FinishedRun:
     return FinishedRun(True, lasted_s, ended_ago_s)
 
 
-def test_young_failures_are_waited_after_ever_longer() -> None:
-    """A session that fails at once is not started again every five seconds for ever."""
+def test_starts_back_off_after_immediate_failures() -> None:
+    """A session that fails at once is not started again every five seconds."""
 
     def waits(failures: int, ago_s: float) -> bool:
         runs = [failed(ended_ago_s=ago_s), *[failed(ended_ago_s=9_999)] * (failures - 1)]
-        return plan(wanted(), {}, [], finished=runs).start == 0
+        return plan(target(), {}, [], finished=runs).start == 0
 
     longest = []
     for failures in range(1, 12):
@@ -160,25 +160,25 @@ def test_young_failures_are_waited_after_ever_longer() -> None:
     assert longest[0] == FIRST_WAIT_S
     assert longest[-1] == LONGEST_WAIT_S
     assert all(shorter <= longer for shorter, longer in pairwise(longest))
-    assert "sessions fail young" in plan(wanted(), {}, [], finished=[failed()]).why
+    assert "sessions fail soon after their start" in plan(target(), {}, [], finished=[failed()]).why
 
 
-def test_only_failures_in_a_row_and_young_ones_are_waited_after() -> None:
-    """A session that worked for long, or ended well, breaks the row."""
+def test_only_consecutive_immediate_failures_delay_a_start() -> None:
+    """A session that ran for long, or succeeded, resets the back-off."""
     well = FinishedRun(False, 1.0, 0.0)
     for runs in ([well, failed(), failed()], [failed(lasted_s=RECENT_S + 1), failed()]):
-        assert plan(wanted(), {}, [], finished=runs).start == 1
+        assert plan(target(), {}, [], finished=runs).start == 1
 
 
-def test_a_wait_keeps_nobody_from_failing_the_dead() -> None:
-    """What is dead is said whether or not something starts."""
+def test_dead_runs_are_failed_during_a_back_off() -> None:
+    """Dead runs are reported whether or not a session starts."""
     late = running("a", age_s=START_GRACE_S + 1)
-    found = plan(wanted(), {}, late, finished=[failed()])
-    assert (found.start, len(found.dead)) == (0, 1)
+    result = plan(target(), {}, late, finished=[failed()])
+    assert (result.start, len(result.dead)) == (0, 1)
 
 
 def test_an_offset_outside_the_log_counts_as_waiting() -> None:
-    """Only a session may judge it: a topic that was cut or made anew must not look drained."""
+    """A session must resolve it: a truncated or recreated topic must not look drained."""
     assert DRAINED.events == 0
     assert BEHIND.events == 2
     beyond = StreamLag(ends={0: 3, 1: 0}, starts={0: 0, 1: 0}, committed={0: 9})

@@ -1,4 +1,4 @@
-"""Old runs go from Dagster's own storage on PostgreSQL; what the assets' state rests on stays."""
+"""Old runs are deleted from Dagster's storage on PostgreSQL; the assets' state is preserved."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -24,8 +24,8 @@ def instance(database_url: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     text = url.render_as_string(hide_password=False)
     config = {"storage": {"postgres": {"postgres_url": text}}, "telemetry": {"enabled": False}}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
-    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
-        yield made
+    with dg.DagsterInstance.from_config(str(tmp_path)) as opened:
+        yield opened
 
 
 class Session(dg.Config):
@@ -39,7 +39,7 @@ def session(context: dg.OpExecutionContext, config: Session) -> None:
         context.log_event(dg.AssetMaterialization(ASSET, partition=day, tags={"k": "v"}))
         context.log_event(dg.AssetObservation(ASSET, partition=day))
     if config.fails:
-        raise dg.Failure("asked to")
+        raise dg.Failure("as configured")
 
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -57,7 +57,7 @@ def unfinished(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> str
 
 
 def make_older(database_url: str, days: float, *run_ids: str) -> None:
-    """As if the runs had last changed so many days earlier."""
+    """Set the runs' timestamps to so many days earlier."""
     with psycopg.connect(**connect_args(database_url)) as connection:
         connection.execute(
             "UPDATE runs SET update_timestamp = update_timestamp - make_interval(secs => %s), "
@@ -71,22 +71,22 @@ def events_of(instance: dg.DagsterInstance, run_id: str) -> int:
     return len(instance.all_logs(run_id))
 
 
-def test_old_finished_runs_go_with_their_events(
+def test_old_finished_runs_are_deleted_with_their_events(
     instance: dg.DagsterInstance, database_url: str
 ) -> None:
-    """Succeeded, failed, canceled: gone with log and captured output. The young stay."""
+    """Succeeded, failed, canceled: deleted with log and captured output. Recent runs stay."""
     done, failed = run(instance), run(instance, fails=True)
     canceled = unfinished(instance, dg.DagsterRunStatus.CANCELED)
-    young = run(instance)
+    recent = run(instance)
     output = Path(instance.root_directory) / "storage" / done / "compute_logs"
     output.mkdir(parents=True, exist_ok=True)
-    (output / "step.err").write_text("said")
+    (output / "step.err").write_text("output")
     make_older(database_url, 31, done, failed, canceled)
-    make_older(database_url, 29, young)
+    make_older(database_url, 29, recent)
     assert prune_runs(instance, keep_days=30) == RunsPruned(deleted=3)
-    assert [record.run_id for record in instance.get_runs()] == [young]
+    assert [record.run_id for record in instance.get_runs()] == [recent]
     assert [events_of(instance, it) for it in (done, failed, canceled)] == [0, 0, 0]
-    assert events_of(instance, young) > 0
+    assert events_of(instance, recent) > 0
     assert not output.exists()
     assert prune_runs(instance, keep_days=30) == RunsPruned()
 
@@ -107,7 +107,7 @@ def test_a_run_that_has_not_finished_is_never_deleted(
     """However old."""
     run_id = unfinished(instance, dg.DagsterRunStatus.STARTED)
     with psycopg.connect(**connect_args(database_url)) as connection:
-        # Behind Dagster's back: its own calls want a code location for a queued run.
+        # Directly in the database: Dagster's own API needs a code location for a queued run.
         connection.execute("UPDATE runs SET status = %s", (status.value,))
     make_older(database_url, 1_000, run_id)
     assert prune_runs(instance, keep_days=1) == RunsPruned()
@@ -117,7 +117,7 @@ def test_a_run_that_has_not_finished_is_never_deleted(
 def test_a_partitions_last_materialisation_stays(
     instance: dg.DagsterInstance, database_url: str
 ) -> None:
-    """Days stay materialised, by the very events that made them so; superseded runs go."""
+    """Days stay materialised by the same events; superseded runs are deleted."""
     superseded = run(instance, "1", "2")
     last_of_one = run(instance, "1", "1")
     last_of_two = run(instance, "2", "3")
@@ -130,7 +130,7 @@ def test_a_partitions_last_materialisation_stays(
     assert instance.get_latest_storage_id_by_partition(ASSET, kind) == before
     assert instance.get_materialized_partitions(ASSET) == {"1", "2", "3"}
     assert not instance.has_run(superseded)
-    # Their time is renewed: they are not looked at again at every turn.
+    # Their timestamps are new: they are not checked again at every call.
     assert prune_runs(instance, keep_days=30) == RunsPruned()
     kept = instance.get_run_by_id(last_of_two)
     assert kept is not None and "last materialisation" in kept.tags[KEPT_TAG]
@@ -143,7 +143,7 @@ def test_a_partitions_last_materialisation_stays(
 def test_deleting_the_run_itself_would_lose_the_day(
     instance: dg.DagsterInstance, database_url: str
 ) -> None:
-    """What this module is careful for: Dagster 1.13's delete_run makes the partition missing."""
+    """The reason for the check: Dagster 1.13's delete_run makes the partition missing."""
     run_id = run(instance, "1")
     assert instance.get_materialized_partitions(ASSET) == {"1"}
     instance.delete_run(run_id)
@@ -169,10 +169,10 @@ def test_an_unpartitioned_assets_last_materialisation_stays(
     assert instance.has_run(last)
 
 
-def test_one_call_looks_at_so_many_the_oldest_first(
+def test_one_call_checks_at_most_limit_runs_the_oldest_first(
     instance: dg.DagsterInstance, database_url: str
 ) -> None:
-    """The next call goes on; a kept run does not stand in its way."""
+    """The next call continues; a kept run does not block it."""
     runs = [run(instance, "1")] + [run(instance) for _ in range(4)]
     for age, run_id in zip((50, 44, 43, 42, 41), runs, strict=True):
         make_older(database_url, age, run_id)
@@ -182,20 +182,20 @@ def test_one_call_looks_at_so_many_the_oldest_first(
     assert prune_runs(instance, keep_days=30, limit=2) == RunsPruned(deleted=1)
 
 
-def test_frequent_runs_that_went_well_are_kept_for_less(
+def test_successful_frequent_runs_are_kept_for_a_shorter_time(
     instance: dg.DagsterInstance, database_url: str
 ) -> None:
-    """Only those of the named job, and failures as long as all others."""
-    well, failed, young = run(instance), run(instance, fails=True), run(instance)
-    make_older(database_url, 2, well, failed)
+    """Only runs of the named job; failures are kept as long as all others."""
+    succeeded, failed, recent = run(instance), run(instance, fails=True), run(instance)
+    make_older(database_url, 2, succeeded, failed)
     frequent = {"stream": timedelta(days=1)}
     assert prune_runs(instance, keep_days=30, frequent={"other": timedelta()}) == RunsPruned()
     assert prune_runs(instance, keep_days=30, frequent=frequent) == RunsPruned(deleted=1)
-    assert [instance.has_run(it) for it in (well, failed, young)] == [False, True, True]
+    assert [instance.has_run(it) for it in (succeeded, failed, recent)] == [False, True, True]
 
 
 def test_ticks_are_pruned_by_dagster_itself() -> None:
-    """`retention` in dagster.yaml names every sort of tick that it would else keep for ever."""
+    """`retention` in dagster.yaml covers every kind of tick that Dagster would keep permanently."""
     text = (Path(__file__).parents[4] / "dagster.yaml").read_text()
     retention = yaml.safe_load(text)["retention"]
     assert set(retention["sensor"]["purge_after_days"]) >= {"skipped", "success", "failure"}

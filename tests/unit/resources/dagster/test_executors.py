@@ -1,4 +1,4 @@
-"""Where runs execute: the pod's spec is what dagster-k8s reads, and unknown names are refused."""
+"""Executors: dagster-k8s can read the pod's spec, and unknown names are refused."""
 
 import json
 
@@ -14,29 +14,29 @@ from resources.processes.environment import TUNING
 
 
 def test_locally_there_are_no_pods() -> None:
-    """No tags, one process."""
+    """No tags, and one process."""
     assert pod_tags("local", gpus=1, memory="4Gi") == {}
     assert session_executor("local") is dg.in_process_executor
     assert rescore_executor("local") is dg.in_process_executor
 
 
-def test_a_pod_asks_for_what_the_run_needs() -> None:
-    """dagster-k8s reads a GPU, memory that is not overcommitted and the toleration off the job."""
+def test_a_pod_requests_what_the_run_needs() -> None:
+    """dagster-k8s reads the GPU, equal memory request and limit, and the toleration."""
     reader = pytest.importorskip("dagster_k8s.job", reason="needs the extra `k8s`")
     config = reader.get_user_defined_k8s_config(session_job("k8s").tags)
     limits = config.container_config["resources"]["limits"]
     assert limits == {"memory": "4Gi", "nvidia.com/gpu": "1"}
     assert config.container_config["resources"]["requests"]["memory"] == "4Gi"
     assert config.pod_spec_config["tolerations"][0]["key"] == "nvidia.com/gpu"
-    message = {item["name"]: item["value"] for item in config.container_config["env"]}
-    assert message == TUNING, "without it a session is a third slower"
+    environment = {item["name"]: item["value"] for item in config.container_config["env"]}
+    assert environment == TUNING, "without it a session is a third slower"
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cpu", None), ("cuda", "1"), ("auto", "1")])
-def test_the_device_decides_whether_a_pod_asks_for_a_gpu(
+def test_the_device_determines_whether_a_pod_requests_a_gpu(
     device: str, gpus: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LALAFO_DEVICE=cpu leaves sessions and re-scores on nodes without one."""
+    """With LALAFO_DEVICE=cpu sessions and re-scores run on nodes without a GPU."""
     pytest.importorskip("dagster_k8s.job", reason="needs the extra `k8s`")
     monkeypatch.setenv("LALAFO_EXECUTOR", "k8s")
     monkeypatch.setenv("LALAFO_DEVICE", device)
@@ -47,7 +47,7 @@ def test_the_device_decides_whether_a_pod_asks_for_a_gpu(
         assert limits.get("nvidia.com/gpu") == gpus, name
 
 
-def test_without_a_gpu_the_pod_goes_anywhere() -> None:
+def test_without_a_gpu_the_pod_runs_on_any_node() -> None:
     """No GPU limit, no toleration."""
     config = pod_tags("k8s", gpus=0, memory="1Gi")["dagster-k8s/config"]
     assert "nvidia.com/gpu" not in config["container_config"]["resources"]["limits"]
