@@ -132,9 +132,10 @@ class LocalFolder:
     def _renew(self, path: Path, status: os.stat_result) -> bool:
         """Renew the file's time for a concurrent `delete`; False if one has just renamed the file.
 
-        The check after the renewal is the one that counts: between the kernel's lookup of the path and the change
-        of the time, a `delete` may have renamed the file and read its old time. If a file is at
-        the path after the renewal with a recent time, every later `delete` sees that time.
+        The check after the renewal is the one that counts: between the kernel's lookup of the path
+        and the change of the time, a `delete` may have renamed the file and read its old time. If
+        a file with a recent time is at the path after the renewal, every later `delete` sees that
+        time.
         """
         if time.time() - status.st_mtime < RENEWED_AFTER_S:
             return True

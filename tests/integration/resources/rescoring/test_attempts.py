@@ -320,7 +320,7 @@ def test_a_backfill_that_failed_is_told_and_goes_on_with_what_is_left(
     close(database, release.name, SECOND)
     end(instance, first.backfill_id, BulkActionStatus.COMPLETED_FAILED)
     _, message = sensor.tick()
-    assert f"lalafo rescore {release.name}" in message and "2 of 3 days are owed" in message
+    assert f"lalafo rescore {release.name}" in message and "2 of 3 days are unscored" in message
     sensor.tick()
     assert states(database) == ["cancelled"]
     second = request(database, release, requested_by="a person", any_time=True)
