@@ -99,7 +99,7 @@ def _plan(
 def read_lag(database: Database, ad_stream: AdStreamResource) -> StreamLag:
     """The topic's end offsets and the committed offsets, now."""
     with ad_stream.open() as stream:
-        # Committed offsets first: a commit in between can't put an offset beyond the end.
+        # Committed offsets first: one that is committed later could lie beyond the end offset.
         committed = read_offsets(database, stream.stream_id(), stream.config.ads_topic)
         return StreamLag(
             starts=stream.beginning_offsets(), ends=stream.end_offsets(), committed=committed

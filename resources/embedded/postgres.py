@@ -149,17 +149,15 @@ class EmbeddedPostgres:
             )
 
     def _make_cluster(self, programs: PostgresPrograms) -> None:
-        """Run initdb in another folder, then rename it, so that a killed one leaves no cluster."""
+        """Run initdb in another folder, then rename it: a kill leaves no partial cluster."""
         unfinished = self._folder / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         programs.own(unfinished, 0o700)
         # A fixed collation and character classification (C.UTF-8), not the machine's.
         locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        access = [
-            "--auth=reject",
-            "--auth-local=trust",
-        ]  # only its owner enters the socket's folder
+        # "trust" is safe: only the owner can enter the socket's folder.
+        access = ["--auth=reject", "--auth-local=trust"]
         args = ["-D", str(unfinished), "-U", SUPERUSER, "--encoding=UTF8", *locale, *access]
         try:
             programs.run("initdb", args, timeout_s=_INITDB_S)
