@@ -1,7 +1,7 @@
-"""The command `lalafo`: everything that a person starts by hand.
+"""The command `lalafo`: assembles its subcommands and starts the one that was named.
 
-Decides options and words only; the work is in the modules that it calls, imported on use so that
-`--help` answers at once.
+Owns the command tree, logging of commands, and exit statuses. Subcommands import the modules that
+do the work only when they run, so that `--help` answers at once.
 """
 
 import logging
@@ -38,13 +38,15 @@ from ops.errors import LalafoError
 
 app = typer.Typer(
     name="lalafo",
-    help="Photo understanding for classifieds marketplaces: ads go in through Kafka, categories "
-    "come out in PostgreSQL, and Dagster shows every step.",
+    help="Photo understanding for classifieds marketplaces: ads arrive through Kafka, their "
+    "categories are stored in PostgreSQL, and Dagster shows every step.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-bench = typer.Typer(help="Measure; each prints one JSON object.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Run a benchmark. Each command prints one JSON object.", no_args_is_help=True
+)
 app.add_typer(releases, name="releases")
 app.add_typer(bench, name="bench")
 bench.command("stream")(bench_stream)
@@ -62,8 +64,8 @@ releases.command("check")(check_command)
 console = new_console()
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         console.print(installed_version("lalafo-vision"))
         raise typer.Exit
 
@@ -71,20 +73,31 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def lalafo(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Tell it.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
     ] = False,
 ) -> None:
-    """Options before a command."""
+    """Hold the options that come before a command; its help is the application's."""
 
 
 def main() -> None:
-    """The entry point: our errors become one line and status 1, a wrong use status 2."""
-    # Ctrl-C and SIGTERM both end politely, also where a shell started us with SIGINT ignored.
+    """Run the command line.
+
+    A LalafoError is printed as one line and gives exit status 1, a usage error status 2, and
+    Ctrl-C or SIGTERM status 130.
+    """
+    # Both signals raise KeyboardInterrupt, so that a command shuts down gracefully. A shell may
+    # have started this process with SIGINT ignored; setting the handler restores it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    # stdout is for results, so logs go to stderr, and only those that call for a person.
-    # Dagster 1.13 warns of its own beta parameters at every start; the project's tests watch them.
+    # Dagster 1.13 warns about its own beta parameters at every start; the tests watch for changes.
     warnings.filterwarnings("ignore", message=".*is currently in beta")
+    # stdout carries results only: logs go to stderr, from the level "warning" on.
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

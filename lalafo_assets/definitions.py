@@ -1,4 +1,4 @@
-"""What Dagster loads: assets, checks, jobs, schedules, sensors and resources."""
+"""The Dagster code location: assets, asset checks, jobs, schedules, sensors and resources."""
 
 import dagster as dg
 
@@ -22,7 +22,7 @@ from sensors.releases import releases
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything, for the executor that LALAFO_EXECUTOR names, and the device of its pods."""
+    """Return all definitions, for the executor and the device that the settings name."""
     settings = load_settings()
     executor, gpus = settings.executor, int(settings.device != "cpu")
     session, upkeep = session_job(executor, gpus=gpus), upkeep_job(executor)
@@ -44,6 +44,6 @@ def defs() -> dg.Definitions:
         schedules=[upkeep_schedule(upkeep), stale_schedule(stale)],
         sensors=[new_ads(session), releases(diff), failed_sessions(session)],
         resources=RESOURCES,
-        # A backfill's runs: their steps follow each other, in the run's own process or pod.
+        # For the runs of a backfill: their steps run in sequence, in the run's own process or pod.
         executor=dg.in_process_executor,
     )

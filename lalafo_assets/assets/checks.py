@@ -1,7 +1,7 @@
-"""The asset checks: what must hold of a day's rows, whoever wrote them.
+"""The asset checks on a day's rows, whether a session or a run of an asset wrote them.
 
-The questions are `resources/catalogue/checks.py`'s. A session evaluates them for its days at its
-end; a run of an asset evaluates its own.
+The queries are in `resources/catalogue/checks.py`. A session evaluates all checks for its days when
+it ends; a run of an asset evaluates the checks of that asset.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ Question = Callable[[Database, list[date]], Finding]
 
 
 def check_days(database: Database, days: Sequence[date]) -> Iterator[dg.AssetCheckEvaluation]:
-    """Every check of the catalogue's assets, over these days together."""
+    """Yield the evaluation of every check of the catalogue's assets, over these days together."""
     covered = ", ".join(day.isoformat() for day in days)
     for key, name, finding in day_findings(database, days):
         yield dg.AssetCheckEvaluation(
@@ -48,7 +48,7 @@ def check_days(database: Database, days: Sequence[date]) -> Iterator[dg.AssetChe
 def day_findings(
     database: Database, days: Sequence[date]
 ) -> Iterator[tuple[dg.AssetKey, str, Finding]]:
-    """(asset, check, finding) of every check, over these days together."""
+    """Yield (asset, check name, finding) of every check, over these days together."""
     live = read_active_releases(database).live
     yield AD_PHOTOS, PHOTOS_CHECK, every_photo_is_accounted_for(database, days)
     unit = embeddings_are_unit_vectors(database, days, live.backbone)
@@ -59,9 +59,9 @@ def day_findings(
 
 
 def severity_of(check: str) -> dg.AssetCheckSeverity:
-    """A share that moved may be the market's doing; rows that are missing are ours."""
-    warns = check == SHARES_CHECK
-    return dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
+    """Return WARN for label shares, which the market itself may shift, and ERROR for the rest."""
+    is_warning = check == SHARES_CHECK
+    return dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR
 
 
 def _check(
@@ -71,8 +71,8 @@ def _check(
     def check(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
     ) -> dg.AssetCheckResult:
-        with plain_failures(), closing(database.open()) as held:
-            finding = question(held, days_of_run(context.run.tags))
+        with plain_failures(), closing(database.open()) as db:
+            finding = question(db, days_of_run(context.run.tags))
         return dg.AssetCheckResult(
             passed=finding.passed,
             description=finding.description,
@@ -100,20 +100,20 @@ checks = [
     _check(
         AD_PHOTOS,
         PHOTOS_CHECK,
-        "Each photo of an ad is stored, or has its row in `failures`.",
+        "Every photo of an ad is either stored or has a row in `failures`.",
         every_photo_is_accounted_for,
     ),
     _check(
         PHOTO_EMBEDDINGS,
         EMBEDDINGS_CHECK,
-        "Each stored photo has an embedding of unit length under the live backbone.",
+        "Every stored photo has an embedding of unit length under the live release's backbone.",
         _unit,
     ),
     *(
         _check(
             dg.AssetKey(task.asset_name),
             SHARES_CHECK,
-            "No label takes far more of a day's ads than in the 14 days before.",
+            "No label has a much larger share of a day's ads than in the 14 days before.",
             _shares(task),
         )
         for task in all_tasks()

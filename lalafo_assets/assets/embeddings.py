@@ -1,8 +1,8 @@
 """The asset `photo_embeddings`: each photo's unit vector under a release's backbone.
 
-The stream fills it. Run by hand or by a backfill, it embeds the days' photos that have no vector
-under the backbone of the run's release yet (that of its tag `lalafo/release`, else the live one),
-from their stored renditions; nothing is fetched.
+The stream fills it. A manual run or a backfill embeds the photos of its days that have no vector
+under the backbone of the run's release (the release in the run's tag `lalafo/release`, otherwise
+the live one). It reads stored renditions and fetches nothing.
 """
 
 import time
@@ -41,8 +41,8 @@ from resources.rescoring.stages import embed_days
     ),
     metadata=table_metadata(tables.embeddings),
     description=(
-        "A unit vector (halfvec) for each photo under the backbone of a release, computed from "
-        "the stored rendition. A photo that several ads share is embedded once."
+        "One unit vector (halfvec) for each photo and backbone, computed from the stored "
+        "rendition. A photo that several ads share is embedded once."
     ),
 )
 def photo_embeddings(
@@ -51,17 +51,17 @@ def photo_embeddings(
     photos: PhotosResource,
     models: ModelsResource,
 ) -> dg.MaterializeResult[None]:
-    """Embed what is missing; only stale rows are touched."""
+    """Embed the photos that lack a vector; rows that are up to date stay as they are."""
     from resources.inference.batch_release import release_of_run
 
-    with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
+    with plain_failures(), closing(database.open()) as db, at_work(db, context.run.run_id):
         covered = days_of(context)
-        catalogue = Catalogue(held, run_id=context.run.run_id)
-        release = release_of_run(held, context.run.tags, RELEASE_TAG)
+        catalogue = Catalogue(db, run_id=context.run.run_id)
+        release = release_of_run(db, context.run.tags, RELEASE_TAG)
         started = time.perf_counter()
         report = _embed(context, catalogue, release, covered, photos, models)
         elapsed_s = time.perf_counter() - started
-        finding = embeddings_are_unit_vectors(held, covered, release.backbone)
+        finding = embeddings_are_unit_vectors(db, covered, release.backbone)
         return dg.MaterializeResult(
             metadata={
                 "dagster/partition_row_count": int(finding.figures["embedded"]),
@@ -70,7 +70,7 @@ def photo_embeddings(
                 "photos_embedded": report.embedded,
                 "photos_unreadable": len(report.unreadable),
                 "unreadable": dg.MetadataValue.json(
-                    [{"sha256": sha.hex(), "why": why} for sha, why in report.unreadable[:50]]
+                    [{"sha256": sha.hex(), "error": why} for sha, why in report.unreadable[:50]]
                 ),
                 "photos_per_s": round(report.embedded / elapsed_s, 1),
             }
@@ -85,16 +85,16 @@ def _embed(
     photos: PhotosResource,
     models: ModelsResource,
 ) -> EmbedReport:
-    """Embed the days' stale photos; where there is none, no network is loaded."""
+    """Embed the days' stale photos; without any, no model is loaded."""
     from resources.inference.batch_release import load_to_embed
 
     stale = catalogue.photos_to_embed(covered, release.backbone, chunk=1)
     if next(stale, None) is None:
         context.log.info(
-            f"nothing to embed: every stored photo has its vector under {release.backbone}"
+            f"nothing to embed: every stored photo has a vector under {release.backbone}"
         )
         return EmbedReport()
-    del stale  # ends its query
+    del stale  # closes the generator, and with it the query's cursor
     ready, embedders = load_to_embed(release, models.store(), models.settings())
     return embed_days(
         catalogue, ready, embedders, photos.store(), covered, on_progress=context.log.info

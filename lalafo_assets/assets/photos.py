@@ -1,7 +1,7 @@
 """The asset `ad_photos`: the photos of each day's ads, in the store and in PostgreSQL.
 
-The stream fills it. Run by hand or by a backfill, it mends a day: it tries photos again whose
-failure may have passed, and makes the thumbnails. It never fetches a photo that is stored.
+The stream fills it. A manual run or a backfill repairs its days: it retries the photos that failed
+for a temporary reason, and creates missing thumbnails. It never fetches a photo that is stored.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ log = structlog.get_logger()
 ads_topic = dg.AssetSpec(
     key=ADS_TOPIC,
     description=(
-        "The Kafka topic of ad events, schema 1, keyed catalog/ad_id. Written by the marketplace; "
-        "the sensor `new_ads` answers it."
+        "The Kafka topic of ad events, schema 1, keyed by catalog/ad_id. The marketplace writes "
+        "it; the sensor `new_ads` starts sessions that consume it."
     ),
     group_name="stream",
     kinds={"kafka"},
@@ -67,37 +67,37 @@ ads_topic = dg.AssetSpec(
     metadata=table_metadata(tables.ad_photos),
     description=(
         "The photos of the ads first seen on a day: fetched, checked, and stored as upright JPEG "
-        "renditions of at most 640 pixels, known by SHA-256; those that can't be used are in "
-        "`lalafo.failures` with a reason."
+        "renditions of at most 640 pixels, identified by SHA-256. Photos that can't be used are "
+        "in `lalafo.failures` with a reason."
     ),
 )
 def ad_photos(
     context: dg.AssetExecutionContext, database: DatabaseResource, photos: PhotosResource
 ) -> dg.MaterializeResult[None]:
-    """Mend the days' photos: temporary failures are tried again, thumbnails made."""
-    with plain_failures(), closing(database.open()) as held:
+    """Retry the days' photos that failed for a temporary reason, and create thumbnails."""
+    with plain_failures(), closing(database.open()) as db:
         store, settings = photos.store(), load_settings()
         covered = days_of(context)
-        catalogue = Catalogue(held, run_id=context.run.run_id)
+        catalogue = Catalogue(db, run_id=context.run.run_id)
         failed = catalogue.photos_to_retry(covered, [reason.value for reason in TEMPORARY_REASONS])
-        loader = _loader(held, store, photos, settings)
-        mended = sum(
+        loader = _loader(db, store, photos, settings)
+        repaired = sum(
             _retry_photo(catalogue, loader, failed[start : start + CHUNK])
             for start in range(0, len(failed), CHUNK)
         )
-        context.log.info(f"{mended} of {len(failed)} photos mended")
-        made = _make_thumbnails(catalogue, store, covered)
-        counts = failure_counts(held, covered)
-        live = read_active_releases(held).live.name
-        pictures = photo_pictures(held, store, covered, release=live, task=HEADLINE_TASK)
+        context.log.info(f"retried {len(failed)} photos: {repaired} repaired")
+        thumbnails = _make_thumbnails(catalogue, store, covered)
+        counts = failure_counts(db, covered)
+        live = read_active_releases(db).live.name
+        pictures = photo_pictures(db, store, covered, release=live, task=HEADLINE_TASK)
         return dg.MaterializeResult(
             metadata={
                 "dagster/partition_row_count": counts.photos,
                 "photos_failed": counts.failed,
                 "failures_by_reason": dg.MetadataValue.json(counts.by_reason),
-                "photos_tried_again": len(failed),
-                "photos_mended": mended,
-                "thumbnails_made": made,
+                "photos_retried": len(failed),
+                "photos_repaired": repaired,
+                "thumbnails_created": thumbnails,
                 **as_metadata(pictures),
             }
         )
@@ -118,22 +118,25 @@ def _loader(
 
 
 def _never_prepared(data: bytes, preprocessing: object) -> NDArray[np.uint8]:
-    raise AssertionError("no backbone was asked for")
+    raise AssertionError("photos are loaded without preparing them for a backbone")
 
 
 def _retry_photo(catalogue: Catalogue, loader: PhotoLoader, failed: Sequence[FailedPhoto]) -> int:
     refs = {photo: PhotoRef(url=photo.url) for photo in failed}
     loaded = asyncio.run(load_photos(loader, list(refs.values())))
-    mended = 0
+    repaired = 0
     for photo, ref in refs.items():
         outcome = loaded[ref]
         if isinstance(outcome, LoadedPhoto):
-            mended += catalogue.repair_photo(photo, outcome.sha256, outcome.rendition)
-    return mended
+            repaired += catalogue.repair_photo(photo, outcome.sha256, outcome.rendition)
+    return repaired
 
 
 def _make_thumbnails(catalogue: Catalogue, store: PhotoStore, covered: Sequence[date]) -> int:
-    """Make what is missing; a photo that is lost from the store has none, and stops nothing."""
+    """Create the missing thumbnails and return their number.
+
+    A photo that is missing from the store is logged and skipped.
+    """
 
     def make(photo: StoredPhoto) -> tuple[bytes, bytes] | None:
         try:
@@ -148,7 +151,7 @@ def _make_thumbnails(catalogue: Catalogue, store: PhotoStore, covered: Sequence[
     count = 0
     with ThreadPoolExecutor(THREADS) as threads:
         for chunk in catalogue.photos_without_thumbnail(covered, chunk=CHUNK):
-            made = [pair for pair in threads.map(make, chunk) if pair is not None]
-            catalogue.write_thumbnails(made)
-            count += len(made)
+            created = [pair for pair in threads.map(make, chunk) if pair is not None]
+            catalogue.write_thumbnails(created)
+            count += len(created)
     return count

@@ -1,9 +1,9 @@
-"""One asset a task (`ad_categories`, …): what a release says of each ad.
+"""The prediction assets (`ad_categories`, …): one for each task in `ops/tasks/`.
 
-Decides nothing about tasks: a file in `ops/tasks/` brings its asset. The stream fills them; run
-by hand or by a backfill, an asset scores the days' ads that have no prediction of their present
-revision under the run's release (that of its tag `lalafo/release`, else the live one), from stored
-embeddings; then it closes the days that owe the release nothing any more.
+The stream fills them. A manual run or a backfill scores the ads of its days that have no prediction
+of their present revision under the run's release (the release in the run's tag `lalafo/release`,
+otherwise the live one). It reads stored embeddings; then it closes the days that are complete under
+that release.
 """
 
 from contextlib import closing
@@ -29,7 +29,7 @@ from resources.settings import load_settings
 
 
 def prediction_asset(task: Task) -> dg.AssetsDefinition:
-    """The asset of one task."""
+    """Return the asset of one task."""
 
     @dg.asset(
         name=task.asset_name,
@@ -54,10 +54,10 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         from resources.inference.batch_release import load_heads, release_of_run
 
-        with plain_failures(), closing(database.open()) as held, at_work(held, context.run.run_id):
+        with plain_failures(), closing(database.open()) as db, at_work(db, context.run.run_id):
             covered = days_of(context)
-            catalogue = Catalogue(held, run_id=context.run.run_id)
-            release = release_of_run(held, context.run.tags, RELEASE_TAG)
+            catalogue = Catalogue(db, run_id=context.run.run_id)
+            release = release_of_run(db, context.run.tags, RELEASE_TAG)
             ready = load_heads(release, models.store())
             scored = score_days(
                 catalogue,
@@ -67,14 +67,14 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
                 on_progress=context.log.info,
                 options=ScoreOptions(rows_per_s=load_settings().rescore_rows_per_s),
             )
-            settled = settle_days(context.instance, held, release, covered)
-            summary = prediction_summary(held, covered, release=release.name, task=task.name)
+            day_states = settle_days(context.instance, db, release, covered)
+            summary = prediction_summary(db, covered, release=release.name, task=task.name)
             return dg.MaterializeResult(
                 metadata={
                     "dagster/partition_row_count": summary.ads,
                     "release": release.name,
                     "ads_scored": scored,
-                    **settled,
+                    **day_states,
                     **as_metadata(prediction_pictures(summary)),
                 }
             )

@@ -1,7 +1,8 @@
 """The asset `release_diff`: what a promotion would change, in numbers and pictures.
 
-Decides what a person sees before a flip; the counting is `resources/releases/diff.py`'s. It can be
-materialised at any time: while days are owed it says how many, and compares what there is.
+Owns what a person sees before a promotion; `resources/releases/diff.py` computes the numbers. The
+asset can be materialised at any time: while days are unscored, it reports how many and compares the
+ads that both releases have scored.
 """
 
 from contextlib import closing
@@ -33,38 +34,38 @@ EXAMPLES = 24
     code_version="1",
     key=RELEASE_DIFF,
     description=(
-        "The candidate against the live release over every ad that both have scored: how many "
-        "change their label, between which, how scores and prices move, and examples. Without a "
-        "candidate: the live release against the one before it."
+        "Compares the candidate with the live release over every ad that both have scored: how "
+        "many ads change their label, between which labels, how scores and prices change, and "
+        "examples. Without a candidate it compares the live release with the previous one."
     ),
 )
 def release_diff(
     context: dg.AssetExecutionContext, database: DatabaseResource, photos: PhotosResource
 ) -> dg.MaterializeResult[None]:
-    """Compare, and show."""
-    with plain_failures(), closing(database.open()) as held:
-        found = read_diff(held)
-        for line in summary(found):
+    """Compare two releases and show the result as metadata."""
+    with plain_failures(), closing(database.open()) as db:
+        diff = read_diff(db)
+        for line in summary(diff):
             context.log.info(line)
-        return dg.MaterializeResult(metadata=diff_metadata(held, photos.store(), found))
+        return dg.MaterializeResult(metadata=diff_metadata(db, photos.store(), diff))
 
 
-def diff_metadata(database: Database, store: PhotoStore, found: ReleaseDiff) -> Metadata:
-    """What the asset shows: numbers, tables and pictures."""
+def diff_metadata(database: Database, store: PhotoStore, diff: ReleaseDiff) -> Metadata:
+    """Return the asset's metadata: numbers, tables and pictures."""
     metadata: Metadata = {
-        "live": dg.MetadataValue.text(found.live),
-        "candidate": dg.MetadataValue.text(found.candidate),
-        "days": dg.MetadataValue.int(found.days),
-        "days_unscored": dg.MetadataValue.int(found.unscored),
+        "live": dg.MetadataValue.text(diff.live),
+        "candidate": dg.MetadataValue.text(diff.candidate),
+        "days": dg.MetadataValue.int(diff.days),
+        "days_unscored": dg.MetadataValue.int(diff.unscored),
     }
-    for task in found.tasks:
+    for task in diff.tasks:
         metadata |= _task_metadata(task)
-        metadata |= as_metadata(_pictures(database, store, found, task))
+        metadata |= as_metadata(_pictures(database, store, diff, task))
     return metadata
 
 
 def read_diff(database: Database) -> ReleaseDiff:
-    """The candidate against the live release; without one, the live against the one before.
+    """Compare the candidate with the live release, or without one the live with the previous.
 
     Raises:
         NotReadyError: there is neither a candidate nor a previous release.
@@ -74,8 +75,8 @@ def read_diff(database: Database) -> ReleaseDiff:
     if other is None:
         if active.previous is None:
             raise NotReadyError(
-                f"{live.name} is the only release in force: there is nothing to compare it with. "
-                "`lalafo rescore NAME` makes a release the candidate."
+                f"{live.name} is the only active release: there is nothing to compare it with. "
+                "Run `lalafo rescore NAME` to make a release the candidate."
             )
         live, other = active.previous, active.live
     tasks = [task for task in all_tasks() if task.name in live.tasks or task.name in other.tasks]
@@ -83,16 +84,16 @@ def read_diff(database: Database) -> ReleaseDiff:
 
 
 def summary(diff: ReleaseDiff) -> list[str]:
-    """The comparison in a line a task, and what is missing of it."""
+    """Return the comparison as one line per task, and a line about unscored days."""
     lines = [
         f"{task.task}: {task.changed} of {task.ads} ads change their label"
         f" ({task.changed / max(task.ads, 1):.1%})"
-        + (f"; {task.only_live} not compared" if task.only_live else "")
+        + (f"; {task.only_live} ads not compared" if task.only_live else "")
         for task in diff.tasks
     ]
     if diff.unscored:
         lines.append(
-            f"not complete: {diff.unscored} of {diff.days} days are owed by {diff.candidate}"
+            f"not complete: {diff.unscored} of {diff.days} days are unscored under {diff.candidate}"
         )
     return lines
 
@@ -107,10 +108,12 @@ def _task_metadata(task: TaskDiff) -> Metadata:
         f"{name}_moves": dg.MetadataValue.md(_moves_table(task)),
     }
     if task.number is not None:
-        metadata[f"{name}_p50_moved"] = dg.MetadataValue.float(task.number.p50)
-        metadata[f"{name}_p10_moved"] = dg.MetadataValue.float(task.number.p10)
-        metadata[f"{name}_p90_moved"] = dg.MetadataValue.float(task.number.p90)
-        metadata[f"{name}_beyond_a_tenth"] = dg.MetadataValue.int(task.number.beyond_a_tenth)
+        metadata[f"{name}_change_p50"] = dg.MetadataValue.float(task.number.p50)
+        metadata[f"{name}_change_p10"] = dg.MetadataValue.float(task.number.p10)
+        metadata[f"{name}_change_p90"] = dg.MetadataValue.float(task.number.p90)
+        metadata[f"{name}_changed_over_10_percent"] = dg.MetadataValue.int(
+            task.number.beyond_a_tenth
+        )
     return metadata
 
 

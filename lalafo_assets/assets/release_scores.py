@@ -1,12 +1,14 @@
 """The asset `release_scores`: which days are scored under which release, as Dagster shows it.
 
-A filled cell: every ad of that day is scored under that release. Its days are those that a release
-in force had to be brought to; an ad that was committed later has its predictions by construction.
+A materialised partition means that every ad of that day is scored under that release. Its days are
+those that already had ads when a release became active; an ad that is committed later is scored
+under every active release in the same commit.
 
-Decides what is shown, and brings Dagster to what PostgreSQL says: whoever calls `show_scores` at
-whatever moment, the outcome is the same. Dagster 1.13 can't empty a cell (wiping partitions is not
-in its open storage): a day that is owed again, since a photo of it was mended, is named by the
-check `no_day_is_behind`, and its assets are stale in Dagster's own eyes.
+PostgreSQL is the source; `show_scores` copies its state to Dagster. It is idempotent and may be
+called at any time by any process. Dagster 1.13 can't remove a partition's materialisation (its open
+storage does not support wiping partitions). So when a day becomes unscored again, because a photo
+of it was repaired, the check `no_day_is_behind` names that day, and Dagster marks its assets as
+stale.
 """
 
 from collections.abc import Sequence
@@ -39,8 +41,9 @@ release_scores = dg.AssetSpec(
     owners=OWNERS,
     metadata=table_metadata(tables.release_days),
     description=(
-        "A filled cell: every ad of that day is scored under that release. An empty one is a day "
-        "that a re-score still has to bring. Releases that score no more are left out."
+        "A materialised partition means that every ad of that day is scored under that release. A "
+        "missing one is a day that a re-score still has to score. Releases that are no longer "
+        "active are left out."
     ),
 )
 
@@ -48,12 +51,12 @@ release_scores = dg.AssetSpec(
 @dg.asset_check(
     asset=RELEASE_SCORES,
     name=BEHIND_CHECK,
-    description="Every ad of every day is scored under the live release; else its days are named.",
+    description="Every ad of every day is scored under the live release. A failure names the days.",
 )
 def no_day_is_behind(database: DatabaseResource) -> dg.AssetCheckResult:
-    """Ask PostgreSQL now."""
-    with plain_failures(), closing(database.open()) as held:
-        return check_result(read_scores(held))
+    """Query PostgreSQL for unscored days."""
+    with plain_failures(), closing(database.open()) as db:
+        return check_result(read_scores(db))
 
 
 def settle_days(
@@ -62,13 +65,17 @@ def settle_days(
     release: RegisteredRelease,
     covered: Sequence[date],
 ) -> dict[str, dg.MetadataValue]:
-    """Close the days that a run has completed, show it, and say how each stands, as metadata."""
+    """Close the days that are complete, update `release_scores`, and return the days as metadata.
+
+    Returns:
+        The metadata entries `days` (a table), `days_complete` and `days_unscored`.
+    """
     states = settle(database, release, covered)
     scores = read_scores(database)
     show_scores(instance, scores)
-    mine = [coverage for coverage in scores if coverage.release == release.name]
+    coverages = [coverage for coverage in scores if coverage.release == release.name]
     metadata: dict[str, dg.MetadataValue] = {"days": dg.MetadataValue.md(_table(states))}
-    for coverage in mine:
+    for coverage in coverages:
         metadata["days_complete"] = dg.MetadataValue.int(len(coverage.complete))
         metadata["days_unscored"] = dg.MetadataValue.int(len(coverage.unscored))
     return metadata
@@ -76,7 +83,7 @@ def settle_days(
 
 def _table(states: Sequence[DayState]) -> str:
     lines = [
-        "| day | ads with photos | not scored | photos not embedded | |",
+        "| day | ads with photos | not scored | photos not embedded | state |",
         "|---|--:|--:|--:|---|",
     ]
     lines += [

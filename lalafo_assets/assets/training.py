@@ -1,8 +1,8 @@
-"""Training as assets: `training_set`, `model_release` that is made of it, and the gate.
+"""Training as assets: `training_set`, `model_release` which is trained on it, and the gate.
 
-Decides nothing about models: `resources/training/train.py` makes them, `resources/training/gate.py`
-judges them. A release that was installed from elsewhere, or trained by `lalafo train`, is reported
-under the same keys.
+`resources/training/train.py` trains models and `resources/training/gate.py` evaluates them. A
+release that was installed from elsewhere, or trained by `lalafo train`, is reported under the same
+asset keys.
 """
 
 from collections.abc import Iterator
@@ -30,57 +30,66 @@ from resources.releases.active import read_active_releases
 
 
 class TrainingSetConfig(dg.Config):
-    """How a training set is divided."""
+    """How a training set is split."""
 
-    held_out: float = Field(default=0.2, gt=0, lt=1, description="The share to judge by.")
+    held_out: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of the photos held out for evaluation."
+    )
     split_seed: int = Field(
         default=0,
-        description="Of the division. Keep it: another one holds out what the live release has "
-        "seen, and the gate then has little left to judge by.",
+        description="Seed of the split. Keep it between trainings: another seed holds out photos "
+        "that the live release was trained on, and the gate can evaluate only a few.",
     )
 
 
 class ReleaseConfig(dg.Config):
-    """What is trained."""
+    """How a release is trained."""
 
-    seed: int = Field(default=0, description="Of the folds, and of a fine-tune.")
+    seed: int = Field(
+        default=0, description="Seed of the cross-validation folds and of fine-tuning."
+    )
     backbone: str = Field(
-        default="live", description="'live': the live release's, as it is; else a torchvision name."
+        default="live",
+        description="'live' uses the live release's backbone unchanged; otherwise the name of a "
+        "torchvision model.",
     )
     weights: str = Field(
         default="auto",
-        description="Of a named backbone: auto, starter, pretrained, or file:PATH.safetensors.",
+        description="Initial weights of a backbone given by name: auto, starter, pretrained, or "
+        "file:PATH.safetensors.",
     )
-    finetune: bool = Field(default=False, description="Train the backbone too: minutes to hours.")
-    epochs: float = Field(default=8.0, gt=0, description="Of a fine-tune.")
+    finetune: bool = Field(
+        default=False, description="Train the backbone too. This takes minutes to hours."
+    )
+    epochs: float = Field(default=8.0, gt=0, description="Epochs of fine-tuning.")
 
 
 @dg.asset(
     key=TRAINING_SET,
-    # Not `photo_embeddings`, which it reads too: those follow from a release, and assets make no
-    # circle.
+    # It reads `photo_embeddings` too, but those depend on `model_release`: naming them here would
+    # make a cycle in the asset graph.
     deps=[AD_PHOTOS],
     group_name="models",
     kinds={"postgres", "json"},
     owners=OWNERS,
     code_version="1",
     description=(
-        "The labelled photos that a model is made of and judged by, frozen: corrections by people, "
-        "else the category that the seller filed. An ad, a photo and a group of near duplicates "
-        "are on one side. In the store under training/DIGEST.jsonl; the same rows give the same "
-        "digest."
+        "A frozen set of labelled photos to train and evaluate a model on. A label is a person's "
+        "correction, otherwise the category that the seller chose. All photos of an ad, and all "
+        "near duplicates of a photo, are in the same part of the split. Stored as "
+        "training/DIGEST.jsonl; the same rows give the same digest."
     ),
 )
 def training_set(
     config: TrainingSetConfig, database: DatabaseResource, models: ModelsResource
 ) -> dg.MaterializeResult[None]:
-    """Freeze what is labelled now."""
+    """Freeze the labels that are in the database now."""
     from resources.training.train import freeze_training_set
 
-    with plain_failures(), closing(database.open()) as held:
+    with plain_failures(), closing(database.open()) as db:
         stores, settings = models.stores(), models.settings()
         rule = SplitRule(held_out=config.held_out, seed=config.split_seed)
-        frozen = freeze_training_set(held, stores, settings, rule=rule)
+        frozen = freeze_training_set(db, stores, settings, rule=rule)
         return dg.MaterializeResult(metadata=set_metadata(frozen, stores.photos, stores.training))
 
 
@@ -94,10 +103,10 @@ def training_set(
     pool=POOL_BACKFILL,
     metadata=table_metadata(tables.releases),
     description=(
-        "A frozen release: backbone, heads, preprocessing and taxonomy, named by digest, verified "
-        "by SHA-256 whenever it is loaded. Run here, its heads are fitted on the training set's "
-        "stored embeddings, and the gate compares it with the live release; it is promoted by "
-        "people. `lalafo releases list` shows all of them."
+        "A frozen release: backbone, heads, preprocessing and taxonomy. It is named by its digest "
+        "and verified by SHA-256 whenever it is loaded. A run of this asset fits the heads on the "
+        "training set's stored embeddings, and the gate compares the release with the live one. "
+        "A person promotes it. `lalafo releases list` shows all releases."
     ),
 )
 def model_release(
@@ -106,7 +115,10 @@ def model_release(
     database: DatabaseResource,
     models: ModelsResource,
 ) -> dg.MaterializeResult[None]:
-    """Train on the latest training set, save and register; again with the same is a no-op."""
+    """Train on the latest training set, then save and register the release.
+
+    A repeated run with the same input changes nothing.
+    """
     from lalafo_assets.starter import starter_state
     from resources.inference.loading import install
     from resources.training.train import TrainingOptions, train_release
@@ -119,48 +131,53 @@ def model_release(
         epochs=config.epochs,
         starter=starter_state,
     )
-    with plain_failures(), closing(database.open()) as held:
+    with plain_failures(), closing(database.open()) as db:
         stores = models.stores()
         digest = _latest(context.instance, TRAINING_SET, "digest")
         trained = train_release(
-            held, stores, models.settings(), digest, options, on_progress=_in_tenths(context.log)
+            db, stores, models.settings(), digest, options, on_progress=_in_tenths(context.log)
         )
-        known = install(held, stores.releases, trained.made.release)
-        live = read_active_releases(held).live.name == known.name
+        known = install(db, stores.releases, trained.made.release)
+        live = read_active_releases(db).live.name == known.name
         return dg.MaterializeResult(metadata=release_metadata(trained, stores.photos, live=live))
 
 
 @dg.multi_asset_check(
     name="gate",
     specs=check_specs(),
-    description="Judges the latest release against the live one, on photos that neither has seen.",
+    description="Compares the latest release with the live one on photos that neither was trained "
+    "on.",
 )
 def gate(
     context: dg.AssetCheckExecutionContext, database: DatabaseResource, models: ModelsResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """Worse than the margins in any measure: the run ends here, and `propose` refuses it."""
+    """Fail where the release is worse than the margins in any measure.
+
+    The run then ends here, and `propose` refuses the release.
+    """
     from resources.training.gate import check_release
 
-    with plain_failures(), closing(database.open()) as held:
+    with plain_failures(), closing(database.open()) as db:
         name = _latest(context.instance, MODEL_RELEASE, "name")
         on_progress = _in_tenths(context.log)
         verdict = check_release(
-            held, models.stores(), models.settings(), name, on_progress=on_progress
+            db, models.stores(), models.settings(), name, on_progress=on_progress
         )
     yield from check_results(verdict)
 
 
 def _latest(instance: dg.DagsterInstance, asset: dg.AssetKey, entry: str) -> str:
-    """What the asset's latest materialisation says of itself."""
+    """Return a metadata entry of the asset's latest materialisation."""
     event = instance.get_latest_materialization_event(asset)
-    made = None if event is None else event.asset_materialization
-    if made is None or entry not in made.metadata:
-        raise NotReadyError(f"{asset.to_user_string()} was never materialised: do so first")
-    return str(made.metadata[entry].value)
+    latest = None if event is None else event.asset_materialization
+    if latest is None or entry not in latest.metadata:
+        name = asset.to_user_string()
+        raise NotReadyError(f"{name} was never materialised: materialise it first")
+    return str(latest.metadata[entry].value)
 
 
 def _in_tenths(log: dg.DagsterLogManager) -> StepProgress:
-    """Progress as lines of the run's log: one a tenth of each stage."""
+    """Return a callback that logs progress to the run: one line per tenth of each stage."""
     last = [("", -1)]
 
     def on_progress(what: str, done: int, of: int) -> None:

@@ -1,4 +1,4 @@
-"""The project's own errors as Dagster failures."""
+"""Turns the project's own errors into Dagster failures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,10 @@ from ops.errors import LalafoError, RetryableError
 
 @contextmanager
 def plain_failures() -> Iterator[None]:
-    """Our own errors fail a run in their own words: they say what to do, a stack trace does not."""
+    """Raise dg.Failure for a LalafoError: its message says what to do, a stack trace does not.
+
+    Dagster retries the step only for a RetryableError.
+    """
     try:
         yield
     except LalafoError as error:

@@ -1,4 +1,4 @@
-"""A table's columns as Dagster shows them, read off the tables themselves."""
+"""Dagster metadata made from SQLAlchemy tables and from pictures."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from ops.pictures.previews import as_markdown
 
 
 def table_metadata(table: Table) -> dict[str, dg.TableSchema | str]:
-    """Definition metadata of an asset that lives in `table`: name, columns, types, constraints."""
+    """Return the definition metadata of an asset stored in `table`: its name and its columns."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
     columns = [
         dg.TableColumn(
@@ -34,5 +34,5 @@ Metadata = dict[str, dg.MetadataValue]
 
 
 def as_metadata(pictures: Mapping[str, bytes]) -> Metadata:
-    """Pictures as Dagster shows them: Markdown that carries the image."""
+    """Return pictures as Markdown metadata that embeds the image data."""
     return {name: dg.MetadataValue.md(as_markdown(data)) for name, data in pictures.items()}

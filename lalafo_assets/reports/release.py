@@ -1,7 +1,7 @@
-"""A release as Dagster shows it, wherever it was made.
+"""A model release as a materialisation of the asset `model_release`.
 
-`model_release` is made by `training.py`; each release that is installed from elsewhere is reported
-as a materialisation of it, so that lineage names it.
+A run of `assets/training.py` materialises the asset itself. A release that is installed from
+elsewhere is reported as a materialisation too, so that the lineage includes it.
 """
 
 import dagster as dg
@@ -11,7 +11,7 @@ from resources.dagster.names import MODEL_RELEASE
 
 
 def materialisation(manifest: Manifest, *, live: bool) -> dg.AssetMaterialization:
-    """A release as Dagster shows it."""
+    """Return the materialisation event of a release."""
     return dg.AssetMaterialization(
         MODEL_RELEASE,
         metadata={

@@ -1,7 +1,7 @@
-"""What training tells Dagster, whoever trained: the assets' own runs, or `lalafo train`.
+"""The metadata and check results that training reports to Dagster.
 
-Decides the metadata of `training_set` and `model_release`, and how a verdict becomes the results
-of the gate's checks.
+Shared by the runs of the assets and by `lalafo train`. Owns the metadata of `training_set` and
+`model_release`, and the conversion of a verdict to the results of the gate's checks.
 """
 
 from collections import Counter
@@ -20,48 +20,49 @@ from resources.training.train import FrozenSet, Trained
 
 TRAINING_SET = dg.AssetKey("training_set")
 
-_ASKS = {
-    ACCURACY: "The candidate is right about as many held-out photos as the live release.",
-    RECALL: "It finds each category's photos as often, where enough of them are held out.",
-    CALIBRATION: "Its scores mean what they say as well.",
-    COST: "It takes no more time and memory than the margins allow.",
+_REQUIREMENTS = {
+    ACCURACY: "The candidate's accuracy on held-out photos is within the margin of the live one's.",
+    RECALL: "The candidate's recall of each category with enough held-out photos is within the "
+    "margin of the live release's.",
+    CALIBRATION: "The candidate's calibration error is within the margin of the live release's.",
+    COST: "The candidate takes no more time and memory than the margins allow.",
 }
 
 CHECKS = {measure: f"gate_{measure}" for measure in MEASURES}
-"""The gate's checks on `model_release`, by measure."""
+"""The names of the gate's checks on `model_release`, by measure."""
 
 
 def check_specs() -> list[dg.AssetCheckSpec]:
-    """The gate, a check a measure; each stops what follows in its run."""
+    """Return the gate's checks, one per measure; each blocks the rest of its run."""
     return [
         dg.AssetCheckSpec(
             CHECKS[measure],
             asset=MODEL_RELEASE,
             blocking=True,
-            description=f"{_ASKS[measure]} Else it can't be promoted.",
+            description=f"{_REQUIREMENTS[measure]} Otherwise it can't be promoted.",
         )
         for measure in MEASURES
     ]
 
 
 def set_metadata(frozen: FrozenSet, store: PhotoStore, sets: TrainingStore) -> Metadata:
-    """A training set as Dagster shows it."""
+    """Return the metadata of a training set."""
     content = frozen.content
     parts = Counter(e.part for e in content.examples)
     sources = Counter(e.photo.source for e in content.examples)
-    pieces = Counter(e.group for e in content.examples)
+    groups = Counter(e.group for e in content.examples)
     labels = Counter((e.photo.task, e.photo.label) for e in content.examples)
     return {
         "digest": dg.MetadataValue.text(frozen.digest),
         "file": dg.MetadataValue.url(sets.url(frozen.digest)),
         "photos": dg.MetadataValue.int(len(content.examples)),
         "ads": dg.MetadataValue.int(len({e.photo.key for e in content.examples})),
-        "to_train_on": dg.MetadataValue.int(parts["train"]),
+        "train": dg.MetadataValue.int(parts["train"]),
         "held_out": dg.MetadataValue.int(parts["held_out"]),
         "labelled_by_people": dg.MetadataValue.int(sources["person"]),
         "labelled_by_sellers": dg.MetadataValue.int(sources["seller"]),
-        "pieces": dg.MetadataValue.int(len(pieces)),
-        "photos_of_the_largest_piece": dg.MetadataValue.int(max(pieces.values())),
+        "groups": dg.MetadataValue.int(len(groups)),
+        "photos_in_largest_group": dg.MetadataValue.int(max(groups.values())),
         "labels": dg.MetadataValue.json(
             {f"{task}: {name}": n for (task, name), n in labels.items()}
         ),
@@ -72,7 +73,10 @@ def set_metadata(frozen: FrozenSet, store: PhotoStore, sets: TrainingStore) -> M
 
 
 def release_metadata(trained: Trained, store: PhotoStore, *, live: bool) -> Metadata:
-    """A release that was made here as Dagster shows it: what any shows, and how it did."""
+    """Return the metadata of a release that was trained here.
+
+    It adds measures on held-out photos, baselines and pictures to the metadata of any release.
+    """
     manifest = trained.made.release.manifest
     known: Mapping[str, dg.MetadataValue] = materialisation(manifest, live=live).metadata
     figures: Metadata = {}
@@ -83,27 +87,28 @@ def release_metadata(trained: Trained, store: PhotoStore, *, live: bool) -> Meta
         for name, value in judged.baselines.items():
             figures[f"{task}_{name}"] = dg.MetadataValue.float(value)
         if judged.left_out:
-            figures[f"{task}_left_out"] = dg.MetadataValue.text(", ".join(judged.left_out))
+            labels = dg.MetadataValue.text(", ".join(judged.left_out))
+            figures[f"{task}_labels_left_out"] = labels
     return {
         **known,
         "training_set": dg.MetadataValue.text(trained.training_set),
         **figures,
         **{
-            f"{task}_not_learned": dg.MetadataValue.text(w)
-            for task, w in trained.not_learned.items()
+            f"{task}_not_trained": dg.MetadataValue.text(why)
+            for task, why in trained.not_learned.items()
         },
         **as_metadata(release_pictures(trained, store)),
     }
 
 
 def check_results(verdict: Verdict) -> list[dg.AssetCheckResult]:
-    """The gate's checks, as a run gives them."""
+    """Return the gate's check results for a run to yield."""
     return [
         dg.AssetCheckResult(
             asset_key=MODEL_RELEASE,
             check_name=CHECKS[finding.measure],
             passed=finding.passed,
-            description=on_progress(finding),
+            description=_description(finding),
             metadata=_figures(verdict, finding),
         )
         for finding in verdict.findings
@@ -111,13 +116,13 @@ def check_results(verdict: Verdict) -> list[dg.AssetCheckResult]:
 
 
 def check_evaluations(verdict: Verdict) -> list[dg.AssetCheckEvaluation]:
-    """The same for a report without a run."""
+    """Return the gate's check evaluations to report outside a run."""
     return [
         dg.AssetCheckEvaluation(
             asset_key=MODEL_RELEASE,
             check_name=CHECKS[finding.measure],
             passed=finding.passed,
-            description=on_progress(finding),
+            description=_description(finding),
             metadata=_figures(verdict, finding),
             blocking=True,
         )
@@ -125,15 +130,15 @@ def check_evaluations(verdict: Verdict) -> list[dg.AssetCheckEvaluation]:
     ]
 
 
-def on_progress(finding: Finding) -> str:
-    """What a check says: what is wrong, else what was compared."""
+def _description(finding: Finding) -> str:
+    """Return the reasons of a failed check, or what a passed one compared."""
     return finding.message if finding.passed else "; ".join(finding.why)
 
 
 def _figures(verdict: Verdict, finding: Finding) -> dict[str, dg.MetadataValue]:
     return {
         "release": dg.MetadataValue.text(verdict.name),
-        "against": dg.MetadataValue.text(verdict.against or "nothing is live"),
+        "against": dg.MetadataValue.text(verdict.against or "none: no release is live"),
         **{name: dg.MetadataValue.float(round(float(v), 4)) for name, v in finding.figures.items()},
         **({"notes": dg.MetadataValue.text("; ".join(verdict.notes))} if verdict.notes else {}),
     }

@@ -53,7 +53,7 @@ class JudgedTask:
     held_out: dict[str, Any]  # JSON: ops.training.evaluation.evaluate's measures
     judged: NDArray[np.int64]  # (M,) the held-out rows that were evaluated: those of known labels
     probabilities: NDArray[np.float32]  # (M, C), columns as the head's labels
-    baselines: dict[str, float]  # accuracies of the baselines
+    baselines: dict[str, float]  # accuracies of other classifiers on the same photos
     left_out: tuple[str, ...]  # labels with too few photos to learn them
 
 

@@ -140,8 +140,8 @@ def test_without_a_candidate_there_is_nothing_to_compare(
     live, candidate = two
     lines = summary(read_diff(database))
     assert lines[0].startswith("category: 3 of 5 ads change their label (60.0%)")
-    assert lines[1] == f"not complete: 2 of 2 days are owed by {candidate.name}"
+    assert lines[1] == f"not complete: 2 of 2 days are unscored under {candidate.name}"
     activate(database, live.name)
-    with pytest.raises(NotReadyError, match="only release in force"):
+    with pytest.raises(NotReadyError, match="only active release"):
         read_diff(database)
     assert rows(database, "SELECT candidate FROM lalafo.active_releases") == [(None,)]

@@ -148,7 +148,7 @@ def test_train_and_gate_as_assets(environment: Labelled, instance: dg.DagsterIns
     assert done.success
     frozen, release = latest(instance, "training_set"), latest(instance, "model_release")
     assert frozen["photos"] == 120
-    assert frozen["to_train_on"] + frozen["held_out"] == 120
+    assert frozen["train"] + frozen["held_out"] == 120
     assert 10 < frozen["held_out"] < 45
     assert str(frozen["contact_sheet"]).startswith("![preview](data:")
     assert release["training_set"] == frozen["digest"]
@@ -314,4 +314,4 @@ def test_the_command_does_the_same_and_reports_to_dagster(
     short = str(by_command["digest"])[:10]
     refused = CliRunner().invoke(app, ["releases", "check", short, *home], catch_exceptions=False)
     assert refused.exit_code == 1
-    assert "The gate refuses it" in refused.output
+    assert "failed the gate" in refused.output
