@@ -1,4 +1,4 @@
-"""The jobs: the session that drains the stream, the re-score of whole days, the diff."""
+"""The jobs over assets: the re-score of whole days, the comparison of releases, the training."""
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -11,39 +11,49 @@ TRAIN_JOB = "train_release"
 
 
 def rescore_job(executor: Kind, *, gpus: int = 1) -> UnresolvedAssetJobDefinition:
-    """The job that brings whole days to the live release; `gpus` a pod, where there are pods."""
+    """Return the job that scores whole days.
+
+    Args:
+        gpus: for each pod, where the executor starts pods.
+    """
     return dg.define_asset_job(
         "rescore_days",
         selection=dg.AssetSelection.groups("catalogue"),
         executor_def=rescore_executor(executor),
         tags=dict(pod_tags(executor, gpus=gpus, memory="8Gi")),
         description=(
-            "Bring whole days to the live release: only stale rows are touched, and only from "
-            "what is stored. Launch it for a day, or as a backfill over many."
+            "Scores whole days under the live release, or under the release in the run's tag "
+            "`lalafo/release`. It updates stale rows only, from stored photos and embeddings. "
+            "Launch it for a day, or as a backfill over several days."
         ),
     )
 
 
 def diff_job(executor: Kind) -> UnresolvedAssetJobDefinition:
-    """The job that the sensor `releases` starts when a candidate is complete."""
+    """Return the job that the sensor `releases` starts when a candidate is complete."""
     return dg.define_asset_job(
         "compare_releases",
         selection=dg.AssetSelection.assets(RELEASE_DIFF),
         executor_def=session_executor(executor),
         tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
-        description="What would change if the candidate were promoted now.",
+        description="Compares the candidate with the live release: what a promotion would change.",
     )
 
 
 def train_job(executor: Kind, *, gpus: int = 1) -> UnresolvedAssetJobDefinition:
-    """Freeze, train and judge; `gpus` a pod, where there are pods."""
+    """Return the job that trains a release and evaluates it.
+
+    Args:
+        gpus: for each pod, where the executor starts pods.
+    """
     return dg.define_asset_job(
         TRAIN_JOB,
         selection=dg.AssetSelection.assets(TRAINING_SET, MODEL_RELEASE),
         executor_def=rescore_executor(executor),
         tags=dict(pod_tags(executor, gpus=gpus, memory="8Gi")),
         description=(
-            "Freeze the labels as a training set, make a release of it, and judge it against the "
-            "live one. What passes can be scored beside it by `lalafo rescore NAME`."
+            "Freezes the labels as a training set, trains a release on it, and compares the "
+            "release with the live one. `lalafo rescore NAME` makes a release that passed the "
+            "candidate."
         ),
     )

@@ -1,7 +1,7 @@
-"""The schedule `rescore_stale`: the live release is looked over for days that it owes.
+"""The schedule `rescore_stale`: looks for unscored days of the live release.
 
-Decides when it is looked over, and asks; when the re-score starts is the sensor `releases`' to say,
-so that outside its window a request waits and is not skipped.
+It only requests a re-score. The sensor `releases` starts it, so that a request outside the re-score
+window waits and is not lost.
 """
 
 from contextlib import closing
@@ -19,32 +19,33 @@ from resources.settings import load_settings
 STALE_JOB = "rescore_stale"
 
 
-@dg.op(description="Ask for a re-score where the live release owes days.")
+@dg.op(description="Requests a re-score if the live release has unscored days.")
 def request_stale_rescore(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
-    """The sensor `releases` starts it, in its window."""
-    with plain_failures(), closing(database.open()) as held:
-        live = read_active_releases(held).live
-        unscored = read_coverage(held, live.name).unscored
+    """Request a re-score; the sensor `releases` starts it within the re-score window."""
+    with plain_failures(), closing(database.open()) as db:
+        live = read_active_releases(db).live
+        unscored = read_coverage(db, live.name).unscored
         if not unscored:
-            context.log.info(f"{live.name} owes no day")
+            context.log.info(f"{live.name} has no unscored day")
             return
-        row = request(held, live, requested_by="the schedule rescore_stale", any_time=False)
+        row = request(db, live, requested_by="the schedule rescore_stale", any_time=False)
         context.log.info(
-            f"{len(unscored)} days are owed by {live.name}: {row.backfill_id} {row.state}"
+            f"{len(unscored)} days are unscored under {live.name}; re-score {row.backfill_id} is "
+            f"{row.state}"
         )
 
 
 def stale_job(executor: Kind) -> dg.JobDefinition:
-    """The job that `stale_schedule` starts."""
+    """Return the job that `stale_schedule` starts."""
 
     @dg.job(
         name=STALE_JOB,
         executor_def=session_executor(executor),
         tags=dict(pod_tags(executor, gpus=0, memory="1Gi")),
         description=(
-            "Asks for a re-score of the days that the live release owes, since photos of them "
-            "were mended. It is started by the sensor `releases`: at once, or in LALAFO_RESCORE_"
-            "WINDOW."
+            "Requests a re-score of the days that are unscored under the live release, because "
+            "photos of them were repaired. The sensor `releases` starts the re-score, at once or "
+            "within LALAFO_RESCORE_WINDOW."
         ),
     )
     def rescore_stale() -> None:
@@ -54,12 +55,12 @@ def stale_job(executor: Kind) -> dg.JobDefinition:
 
 
 def stale_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """When LALAFO_RESCORE_CRON says, in UTC."""
+    """Return the schedule; LALAFO_RESCORE_CRON sets its times, in UTC."""
     return dg.ScheduleDefinition(
         name="rescore_stale",
         job=job,
         cron_schedule=load_settings().rescore_cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Looks the live release over for days that it owes (LALAFO_RESCORE_CRON).",
+        description="Looks for unscored days of the live release at LALAFO_RESCORE_CRON.",
     )

@@ -1,7 +1,7 @@
-"""The job `upkeep`: what must be done now and then so that nothing grows for ever or is forgotten.
+"""The job `upkeep`: periodic maintenance, such as deleting old rows and publishing pending records.
 
-Decides how each duty appears to Dagster: one op each, no order among them, so that one that fails
-stops no other and fails the run all the same. The duties are `resources/`'.
+Each duty is one op. No op depends on another, so that one that fails does not stop the others; the
+run fails nevertheless. The duties are implemented in `resources/`.
 """
 
 import time
@@ -25,13 +25,14 @@ from resources.upkeep.rows import delete_old_rows, delete_old_uploads
 UPKEEP_JOB = "upkeep"
 EVERY_MINUTES = 15
 STUCK_S = 1_800
-"""A run that takes longer is stopped by run monitoring; the next one goes on."""
+"""Run monitoring stops a run that takes longer; the next run continues its work."""
 
-OWN_RUNS_KEPT = timedelta(days=1)
-"""Of upkeep's own runs that went well: there are 96 a day."""
+KEEP_OWN_RUNS = timedelta(days=1)
+"""How long upkeep's own successful runs are kept: there are 96 a day."""
 
-WALKS_A_DAY = 24 * 60 // EVERY_MINUTES
-"""Each run looks through so small a part of the store's folders: all of it in a day."""
+RUNS_PER_DAY = 24 * 60 // EVERY_MINUTES
+"""Each run scans this fraction of the store's folders for unfinished files: all of them in a day.
+"""
 
 UNFINISHED_AFTER_S = 3_600.0
 OUTBOX_CHUNK_ROWS = 500
@@ -39,121 +40,136 @@ OUTBOX_CHUNKS = 100
 
 
 class PhotoSweepConfig(dg.Config):
-    """What counts as let go."""
+    """Which photos are removed."""
 
     orphaned_minutes: float = Field(
-        default=60.0, ge=0, description="A photo goes that no ad has referred to for so long."
+        default=60.0,
+        ge=0,
+        description="Remove a photo that no ad has referred to for this many minutes.",
     )
 
 
 class OutboxConfig(dg.Config):
-    """What counts as left behind."""
+    """Which records of the outbox are published."""
 
     older_than_s: float = Field(
-        default=60.0, ge=0, description="Younger rows are a session's to send."
+        default=60.0,
+        ge=0,
+        description="Publish records at least this many seconds old. Sessions publish newer ones.",
     )
 
 
 class RunsConfig(dg.Config):
-    """How much at once."""
+    """How many runs are deleted at once."""
 
-    limit: int = Field(default=200, ge=1, description="Runs to look at in one run of this job.")
+    limit: int = Field(
+        default=200, ge=1, description="Runs to examine at most in one run of this job."
+    )
 
 
-@dg.op(description="Remove photos that no ad refers to any more, and files that a kill left.")
+@dg.op(
+    description="Removes photos that no ad refers to any more, and unfinished files that a killed "
+    "process left in the store."
+)
 def remove_photos(
     context: dg.OpExecutionContext,
     config: PhotoSweepConfig,
     database: DatabaseResource,
     photos: PhotosResource,
 ) -> None:
-    """Objects first, then rows, under each row's lock."""
+    """Delete a photo's objects, then its row, while its row is locked."""
     store = photos.store()
-    with plain_failures(), closing(database.open()) as held:
-        sweep = sweep_photos(held, store, orphaned_s=config.orphaned_minutes * 60)
-        part = int(time.time() // (EVERY_MINUTES * 60)) % WALKS_A_DAY
-        unfinished = store.remove_unfinished(UNFINISHED_AFTER_S, part=part, of=WALKS_A_DAY)
-    _tell(
+    with plain_failures(), closing(database.open()) as db:
+        sweep = sweep_photos(db, store, orphaned_s=config.orphaned_minutes * 60)
+        part = int(time.time() // (EVERY_MINUTES * 60)) % RUNS_PER_DAY
+        unfinished = store.remove_unfinished(UNFINISHED_AFTER_S, part=part, of=RUNS_PER_DAY)
+    _report(
         context,
-        looked_at=sweep.looked_at,
-        still_used=sweep.still_used,
+        checked=sweep.looked_at,
+        still_referenced=sweep.still_used,
         removed=sweep.removed,
-        put_again=sweep.put_again,
+        stored_again=sweep.put_again,
         objects=sweep.objects,
         unfinished_files=unfinished,
     )
 
 
-@dg.op(description="Delete what the settings keep for a time: timings, dead letters, sessions, …")
+@dg.op(
+    description="Deletes rows that are older than their retention setting: timings, dead letters, "
+    "sessions and others."
+)
 def delete_rows(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
-    """By age, in chunks."""
-    with plain_failures(), closing(database.open()) as held:
-        _tell(context, **delete_old_rows(held, load_settings()))
+    """Delete rows by age, in chunks."""
+    with plain_failures(), closing(database.open()) as db:
+        _report(context, **delete_old_rows(db, load_settings()))
 
 
-@dg.op(description="Remove bytes that callers sent, once their renditions are stored.")
+@dg.op(description="Removes uploaded photo files once their renditions are stored.")
 def remove_uploads(
     context: dg.OpExecutionContext, database: DatabaseResource, photos: PhotosResource
 ) -> None:
-    """Objects first, then rows, under each row's lock."""
-    with plain_failures(), closing(database.open()) as held:
-        _tell(context, uploads=delete_old_uploads(held, photos.store(), load_settings()))
+    """Delete an upload's objects, then its row, while its row is locked."""
+    with plain_failures(), closing(database.open()) as db:
+        _report(context, uploads=delete_old_uploads(db, photos.store(), load_settings()))
 
 
-@dg.op(description="Owe the topic the events of ads that were received and never scored.")
+@dg.op(description="Requeues the events of ads that were received but never scored.")
 def queue_unscored(
     context: dg.OpExecutionContext, database: DatabaseResource, ad_stream: AdStreamResource
 ) -> None:
-    """Through the outbox; a session or the next duty sends them."""
-    with plain_failures(), closing(database.open()) as held, ad_stream.open() as stream:
-        message = requeue_ads(
-            held, stream.config.ads_topic, retry_s=load_settings().retry_unscored_minutes * 60
+    """Put the events into the outbox; a session or `send_outbox` publishes them."""
+    with plain_failures(), closing(database.open()) as db, ad_stream.open() as stream:
+        requeued = requeue_ads(
+            db, stream.config.ads_topic, retry_s=load_settings().retry_unscored_minutes * 60
         )
-    if message.unreadable > 0:
+    if requeued.unreadable > 0:
         context.log.warning(
-            f"{message.unreadable} ads wait to be scored, but a photo's reference was not stored: "
-            "they wait for the seller system's next revision"
+            f"{requeued.unreadable} ads can't be requeued, since a photo's reference was not "
+            "stored: they stay unscored until the seller system sends a new revision"
         )
-    _tell(
+    _report(
         context,
-        received=message.received,
-        out_of_reach=message.out_of_reach,
-        unreadable=message.unreadable,
+        received=requeued.received,
+        out_of_reach=requeued.out_of_reach,
+        unreadable=requeued.unreadable,
     )
 
 
-@dg.op(description="Send what sessions left in the outbox.")
+@dg.op(description="Publishes the records that sessions left in the outbox.")
 def send_outbox(
     context: dg.OpExecutionContext,
     config: OutboxConfig,
     database: DatabaseResource,
     ad_stream: AdStreamResource,
 ) -> None:
-    """The backstop for rows whose session died; it opens no connection to Kafka for nothing."""
+    """Publish records whose session died; connect to Kafka only if there are any."""
     sent = 0
-    with plain_failures(), closing(database.open()) as held:
-        if waiting(held, older_than_s=config.older_than_s) > 0:
+    with plain_failures(), closing(database.open()) as db:
+        if waiting(db, older_than_s=config.older_than_s) > 0:
             with ad_stream.open() as stream, stream.publisher() as publisher:
                 for _ in range(OUTBOX_CHUNKS):
-                    now_sent = relay(
-                        held,
+                    chunk_sent = relay(
+                        db,
                         publisher,
                         older_than_s=config.older_than_s,
                         limit=OUTBOX_CHUNK_ROWS,
                     )
-                    sent += now_sent
-                    if now_sent < OUTBOX_CHUNK_ROWS:
+                    sent += chunk_sent
+                    if chunk_sent < OUTBOX_CHUNK_ROWS:
                         break
-        left = waiting(held, older_than_s=config.older_than_s)
-    _tell(context, sent=sent, left=left)
+        remaining = waiting(db, older_than_s=config.older_than_s)
+    _report(context, sent=sent, remaining=remaining)
 
 
-@dg.op(description="Remove what releases left that nobody goes back to any more.")
+@dg.op(
+    description="Removes the predictions and embeddings of superseded releases after their "
+    "retention time."
+)
 def remove_releases(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
-    """Predictions and embeddings; the releases themselves stay in the store."""
-    with plain_failures(), closing(database.open()) as held:
-        removed = remove_superseded(held, keep_days=load_settings().keep_superseded_days)
-    _tell(
+    """Remove predictions and embeddings; the releases themselves stay in the store."""
+    with plain_failures(), closing(database.open()) as db:
+        removed = remove_superseded(db, keep_days=load_settings().keep_superseded_days)
+    _report(
         context,
         retired=int(removed.retired is not None),
         emptied=len(removed.emptied),
@@ -161,20 +177,20 @@ def remove_releases(context: dg.OpExecutionContext, database: DatabaseResource) 
     )
 
 
-@dg.op(description="Delete Dagster's finished runs that are old enough, with their event logs.")
+@dg.op(description="Deletes old finished runs of Dagster, with their event logs.")
 def delete_runs(context: dg.OpExecutionContext, config: RunsConfig) -> None:
-    """Except those that hold the last materialisation of a partition."""
+    """Delete old runs, except those with the latest materialisation of a partition."""
     pruned = prune_runs(
         context.instance,
         keep_days=load_settings().keep_runs_days,
-        frequent={UPKEEP_JOB: OWN_RUNS_KEPT},
+        frequent={UPKEEP_JOB: KEEP_OWN_RUNS},
         limit=config.limit,
     )
-    _tell(context, deleted=pruned.deleted, kept=pruned.kept)
+    _report(context, deleted=pruned.deleted, kept=pruned.kept)
 
 
 def upkeep_job(executor: Kind) -> dg.JobDefinition:
-    """The job that `upkeep_schedule` starts."""
+    """Return the job that `upkeep_schedule` starts."""
 
     @dg.job(
         name=UPKEEP_JOB,
@@ -184,8 +200,9 @@ def upkeep_job(executor: Kind) -> dg.JobDefinition:
             "dagster/max_runtime": str(STUCK_S),
         },
         description=(
-            "Photos that nobody refers to, rows, runs and releases that are old, ads never "
-            "scored, records that a dead session owed. One op a duty; each says what it did."
+            "Removes unreferenced photos and old rows, runs and releases, requeues ads that were "
+            "never scored, and publishes records that a dead session left in the outbox. Each "
+            "duty is one op and reports its counts."
         ),
     )
     def upkeep() -> None:
@@ -201,7 +218,7 @@ def upkeep_job(executor: Kind) -> dg.JobDefinition:
 
 
 def upkeep_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Every quarter of an hour, unless the last run is still at it."""
+    """Return the schedule: every quarter of an hour, unless the last run is unfinished."""
 
     @dg.schedule(
         job=job,
@@ -212,21 +229,21 @@ def upkeep_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     def upkeep_every_quarter_hour(
         context: dg.ScheduleEvaluationContext,
     ) -> dg.SkipReason | dg.RunRequest:
-        # A killed stack leaves runs "started" for ever: beyond the time that a run may take, its
-        # status is not believed.
+        # The runs of a killed stack keep the status "started" without end, so runs that are older
+        # than a run may take are ignored.
         unfinished = [status for status in dg.DagsterRunStatus if status not in FINISHED]
         since = datetime.now(UTC) - timedelta(seconds=STUCK_S)
-        at_work = context.instance.get_run_records(
+        running = context.instance.get_run_records(
             dg.RunsFilter(job_name=UPKEEP_JOB, statuses=unfinished, created_after=since), limit=1
         )
-        if at_work:
-            return dg.SkipReason(f"run {at_work[0].dagster_run.run_id} is still at it")
+        if running:
+            return dg.SkipReason(f"run {running[0].dagster_run.run_id} is not finished")
         return dg.RunRequest()
 
     return upkeep_every_quarter_hour
 
 
-def _tell(context: dg.OpExecutionContext, **counts: int) -> None:
-    """The duty's line in the run's log, and the same as metadata of its output."""
+def _report(context: dg.OpExecutionContext, **counts: int) -> None:
+    """Log the duty's counts as one line, and add them to the metadata of its output."""
     context.log.info(", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items()))
     context.add_output_metadata(counts)

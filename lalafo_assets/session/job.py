@@ -1,4 +1,4 @@
-"""The job of a session run."""
+"""The Dagster job that runs one session."""
 
 import dagster as dg
 
@@ -9,7 +9,11 @@ from resources.dagster.partitions import days
 
 
 def session_job(executor: Kind, *, gpus: int = 1) -> dg.JobDefinition:
-    """The job that the sensor `new_ads` starts; `gpus` a pod, where there are pods."""
+    """Return the job that the sensor `new_ads` starts.
+
+    Args:
+        gpus: for each pod, where the executor starts pods.
+    """
 
     @dg.job(
         name=SESSION_JOB,
@@ -17,9 +21,10 @@ def session_job(executor: Kind, *, gpus: int = 1) -> dg.JobDefinition:
         executor_def=session_executor(executor),
         tags=dict(pod_tags(executor, gpus=gpus, memory="4Gi")),
         description=(
-            "One session: reads its share of the topic `ads`, or stands by, and materialises "
-            "ad_photos, photo_embeddings and ad_categories of every day that it writes to. Kept "
-            "warm, replaced and rolled by the sensor `new_ads`."
+            "Runs one session. It consumes its share of the topic `ads`, or stands by, and "
+            "materialises ad_photos, photo_embeddings and ad_categories of every day that it "
+            "writes to. The sensor `new_ads` starts sessions, and replaces those that end or run "
+            "an older code version."
         ),
     )
     def score_new_ads() -> None:

@@ -1,8 +1,8 @@
-"""The session as a Dagster op, and what it tells Dagster while it works.
+"""The session as a Dagster op, and its reports to Dagster while it runs.
 
-Decides what a session run shows: in its log and tags who reads what, a materialisation an asset
-and day every ten seconds, checks and pictures now and then. The loop is `ops/session/pipeline.py`,
-its parts are `resources/sessions/live.py`.
+Owns what a session run shows: its role and partitions in the log and in tags, materialisations of
+each asset and day about every ten seconds, pictures every ten minutes, and checks at the end. The
+loop is in `ops/session/pipeline.py`; `resources/sessions/live.py` assembles its parts.
 """
 
 import sys
@@ -46,12 +46,12 @@ from resources.sessions.ad_log import use_json_lines
 from resources.sessions.live import LiveSession, SessionParts, open_session, session_policy
 
 QUIET_S = 5.0
-"""After Dagster's storage failed a call: each costs seconds of its own retries."""
+"""Pause in reports after a call to Dagster's storage failed: each call retries for seconds."""
 
 log = structlog.get_logger()
 
 _SWITCH_S = 0.001
-"""Python's threads take turns: a stage must not wait 5 ms for one that reports."""
+"""Switch interval of Python's threads; with the default, a stage may wait 5 ms for a reporter."""
 
 
 class DrainConfig(dg.Config):
@@ -59,22 +59,26 @@ class DrainConfig(dg.Config):
 
     idle_s: float | None = Field(
         default=None,
-        description="Ends the run after so long without an event; overrides the setting.",
+        description="End the run after this many seconds without an event. Overrides the setting.",
     )
     report_every_s: float = Field(
         default=10.0,
-        description="Between reports to Dagster, of one session with one task; more report less "
-        "often each, so that the event log grows no faster.",
+        description="Seconds between reports to Dagster for one session with one task. With more "
+        "sessions or tasks each session reports less often, so that the event log does not grow "
+        "faster.",
     )
-    pictures_every_s: float = Field(default=600.0, description="Between pictures, as files.")
+    pictures_every_s: float = Field(
+        default=600.0, description="Seconds between drawings of the pictures."
+    )
 
 
 @dg.op(
     pool=POOL_STREAM,
     description=(
-        "Warms up, shares the Kafka partitions with the other sessions or stands by, scores every "
-        "event as it comes, and reports the assets of each day that it wrote to. Rows and offsets "
-        "commit together. It hands over to a successor after LALAFO_SESSION_MINUTES."
+        "Loads the active releases, then consumes its share of the Kafka partitions or stands by. "
+        "It scores every event on arrival and reports the assets of each day that it wrote to. "
+        "Rows and offsets are committed in one transaction. After LALAFO_SESSION_MINUTES it hands "
+        "over to a successor."
     ),
     tags={"dagster/compute_kind": "kafka"},
 )
@@ -87,16 +91,17 @@ def drain_ads(
     models: ModelsResource,
 ) -> None:
     """Run one session to its end."""
-    with plain_failures(), closing(database.open()) as held:
+    with plain_failures(), closing(database.open()) as db:
         settings = models.settings()
-        started_for = context.run.tags.get(CODE_TAG)
-        if started_for is not None:
-            # The code server may have loaded its files before they changed under this run.
-            settings = settings.model_copy(update={"code_version": started_for})
+        code_version = context.run.tags.get(CODE_TAG)
+        if code_version is not None:
+            # The sensor started the run for this version. The code server may have loaded its
+            # files before they changed, so the version that it sees may be another one.
+            settings = settings.model_copy(update={"code_version": code_version})
         with ad_stream.open() as stream:
             parts = SessionParts(
                 settings=settings,
-                database=held,
+                database=db,
                 stream=stream,
                 store=photos.store(),
                 releases=models.store(),
@@ -118,7 +123,7 @@ def drain_ads(
 
 
 class _SessionRun:
-    """One session's Dagster run: what it says, and when."""
+    """One session's Dagster run, and its reports."""
 
     def __init__(
         self, context: dg.OpExecutionContext, config: DrainConfig, parts: SessionParts
@@ -135,19 +140,19 @@ class _SessionRun:
             run_id=context.run_id,
         )
         self._pictures_due = 0.0  # with the first report
-        self._shown = False
-        self._told_at = time.monotonic()
+        self._pictures_embedded = False
+        self._reported_at = time.monotonic()
         self._reports = 0
-        self._rest = Tally()  # of what only some reports tell
+        self._rest = Tally()  # since the last report by `rest_events`
         self._quiet_until = 0.0
         self._waiting: set[str] = set()
 
     def drain(self, policy: SessionPolicy) -> None:
-        """Warm up, work, and tell what was done."""
+        """Warm up, run the session to its end, and report the result."""
         use_json_lines()
         switch_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_S)
-        self.context.log.info("warming up: loading the releases in force")
+        self.context.log.info("warming up: loading the active releases")
         started = time.monotonic()
         try:
             with open_session(
@@ -163,8 +168,8 @@ class _SessionRun:
                 try:
                     live.session.run()
                 except DagsterExecutionInterruptedError:
-                    # Asked for in Dagster, it is a cancelled run; a signal from elsewhere (a pod
-                    # that moves, a stack that stops) is a polite end.
+                    # An interrupt that Dagster requested makes the run cancelled. A signal from
+                    # elsewhere (an evicted pod, a stopping stack) is a graceful shutdown.
                     if self._is_cancelled():
                         raise
                 finally:
@@ -179,10 +184,13 @@ class _SessionRun:
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Dagster's storage may be away: then it is not told, and the ads go on."""
+        """Skip a report, and those of the next seconds, if Dagster's storage is unavailable.
+
+        Scoring continues meanwhile.
+        """
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever its storage raises
+        except Exception as error:  # noqa: BLE001 - any error that the storage raises
             log.warning("session.dagster_report_failed", error=str(error)[:200])
             self._quiet_until = time.monotonic() + QUIET_S
 
@@ -192,13 +200,16 @@ class _SessionRun:
         self.context.log.info(f"warm after {took_s:.1f} s, scoring with {names}{served}")
 
     def _keep_going(self) -> bool:
-        """Called many times a second by the session's main thread: also looks for news."""
+        """Report changes, and return whether the session shall continue.
+
+        The session's main thread calls this many times a second.
+        """
         if self._live is not None and time.monotonic() >= self._quiet_until:
             with self._reporting():
                 self._report_role(self._live)
-                self._show_pictures(whole=not self._shown)
-        # A stack on one machine that was killed leaves nothing behind: its session ends, and the
-        # next stack's goes on from the last commit.
+                self._show_pictures(embed=not self._pictures_embedded)
+        # When the stack on this machine was killed, its session must end too: the next stack's
+        # session continues from the last commit.
         stack_pid = self.parts.settings.stack_pid
         return stack_pid == 0 or psutil.pid_exists(stack_pid)
 
@@ -209,25 +220,28 @@ class _SessionRun:
         if live.membership.left:
             role = "leaving"
         if role != self._role:
-            epochs = ", ".join(f"{p} under epoch {e}" for p, e in sorted(partitions.items()))
-            message = {"standby": "standing by, warm", "leaving": "handing over, then ending"}
-            self.context.log.info(message.get(role, f"reading partitions {epochs}"))
+            epochs = ", ".join(f"{p} (epoch {e})" for p, e in sorted(partitions.items()))
+            messages = {
+                "standby": "standing by: releases are loaded, no partition is assigned",
+                "leaving": "handing over to a successor, then ending",
+            }
+            self.context.log.info(messages.get(role, f"consuming partitions {epochs}"))
             self.context.instance.add_run_tags(self.context.run_id, {ROLE_TAG: role})
             self._role = role
-        away = set(snapshot.waiting_for_s)
-        for what in away - self._waiting:
-            self.context.log.warning(f"{what}: away, waiting with back-off")
-        for what in self._waiting - away:
-            self.context.log.info(f"{what}: back")
-        self._waiting = away
+        waiting = set(snapshot.waiting_for_s)
+        for stage in waiting - self._waiting:
+            self.context.log.warning(f"{stage}: unavailable, retrying with backoff")
+        for stage in self._waiting - waiting:
+            self.context.log.info(f"{stage}: available again")
+        self._waiting = waiting
 
     def _report(self, tally: Tally) -> None:
         self.total.merge(tally)
         self._rest.merge(tally)
         with self._reporting():
             self.context.log.info(summary(tally))
-            now, since = time.monotonic(), self._told_at
-            self._told_at = now
+            now, since = time.monotonic(), self._reported_at
+            self._reported_at = now
             for event in report_events(tally, over_s=now - since):
                 self.context.log_event(event)
             if self._reports % REST_EVERY == 0:
@@ -242,30 +256,31 @@ class _SessionRun:
             self.context.log_event(event)
         self._rest = Tally()
 
-    def _show_pictures(self, *, whole: bool) -> None:
-        """Tell Dagster of pictures that were drawn meanwhile: whole, or as links."""
+    def _show_pictures(self, *, embed: bool) -> None:
+        """Report the pictures that were drawn since the last call: embedded, or as links."""
         pictures = self._pictures.collect(wait=self._live is None)
         if pictures:
-            images = {p.link: read_picture(p) for p in pictures} if whole else {}
+            images = {p.link: read_picture(p) for p in pictures} if embed else {}
             for event in picture_events(pictures, images):
                 self.context.log_event(event)
-            self._shown = True
+            self._pictures_embedded = True
 
     def _conclude(self) -> None:
-        """The session's end, told once the leases are free: nothing here keeps an ad waiting."""
+        """Report the session's end; its leases are free by now, so no ad waits for this."""
         self.context.instance.add_run_tags(self.context.run_id, {ROLE_TAG: "ended"})
         if self.total.events == 0:
-            self.context.log.info("ended; no event came while it was live")
+            self.context.log.info("ended: no event was consumed")
             return
         self.context.log.info(f"ended: {summary(self.total)}")
         if self.total.unaccounted != 0:
             raise dg.Failure(
-                f"{self.total.unaccounted} events came in and are nowhere: this is a bug"
+                f"{self.total.unaccounted} consumed events are neither ads nor dead letters: this "
+                "is a bug"
             )
         self._report_rest()
         self._pictures.collect(wait=True)
         self._pictures.start(self.total)
-        self._show_pictures(whole=not self._shown)
+        self._show_pictures(embed=not self._pictures_embedded)
         for evaluation in check_days(self.parts.database, sorted(self.total.days)):
             self.context.instance.report_runless_asset_event(evaluation)
 

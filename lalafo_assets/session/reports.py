@@ -1,7 +1,7 @@
-"""What a session tells Dagster: a tally as materialisations, observations and pictures.
+"""A session's reports to Dagster: a tally as materialisations, observations and pictures.
 
-Decides the metadata; knows nothing of how the session works. Numbers go out with every report;
-pictures rarely, and mostly as links: an event log that grows by pictures is no log.
+Owns the metadata. Does not depend on how the session works. Every report has numbers; pictures are
+rare and mostly links, since embedded images would make the event log grow quickly.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +17,18 @@ from resources.dagster.names import AD_PHOTOS, ADS_TOPIC, PHOTO_EMBEDDINGS
 
 TOP_LABELS = 8
 
-
 REST_EVERY = 3
-"""Reports: what follows from the photos is told with every third one."""
+"""Embeddings and predictions are reported with every third report."""
 
 
 def report_events(tally: Tally, *, over_s: float) -> Iterator[dg.AssetMaterialization]:
-    """`ad_photos` of each day: what was read, what became of it, and how fast.
+    """Yield the materialisation of `ad_photos` for each day: counts, failures and latencies.
 
-    Few numbers, those worth a plot, and the rest as one JSON: each entry of metadata costs a
-    hundred bytes of log, every ten seconds, for ever.
+    Numbers worth a plot are entries of their own; the rest is one JSON entry, since each entry
+    adds a hundred bytes to the event log every ten seconds.
 
     Args:
-        over_s: how long the tally took.
+        over_s: seconds that the tally covers.
     """
     for day in sorted(tally.days):
         metadata: Metadata = {
@@ -44,7 +43,7 @@ def report_events(tally: Tally, *, over_s: float) -> Iterator[dg.AssetMaterializ
 
 
 def rest_events(tally: Tally) -> Iterator[dg.AssetMaterialization]:
-    """`photo_embeddings` and the tasks' assets of each day."""
+    """Yield the materialisations of `photo_embeddings` and the tasks' assets for each day."""
     embedded: Metadata = {"photos_embedded": dg.MetadataValue.int(tally.embedded)}
     predicted: Metadata = {
         "predictions": dg.MetadataValue.int(tally.predictions),
@@ -61,13 +60,13 @@ def rest_events(tally: Tally) -> Iterator[dg.AssetMaterialization]:
 def picture_events(
     pictures: Sequence[Picture], images: Mapping[str, bytes]
 ) -> Iterator[dg.AssetObservation]:
-    """An observation an asset and day: links to its pictures, or the pictures themselves.
+    """Yield an observation for each asset and day, with its pictures as links or embedded images.
 
     Args:
-        images: by link; those that are shown at once. Each goes into the event log whole, so a
-            session shows its first and its last, and links the others.
+        images: the pictures to embed, by link. The event log stores each in full, so a session
+            embeds its first set of pictures and links the others.
     """
-    by_place: dict[tuple[str, str], Metadata] = {}
+    by_partition: dict[tuple[str, str], Metadata] = {}
     for picture in pictures:
         link, image = picture.link, images.get(picture.link)
         value: dg.MetadataValue
@@ -77,14 +76,14 @@ def picture_events(
             value = dg.MetadataValue.url(link)
         else:
             value = dg.MetadataValue.path(link)
-        by_place.setdefault((picture.asset, picture.day), {})[picture.name] = value
-    for (asset, day), metadata in by_place.items():
+        by_partition.setdefault((picture.asset, picture.day), {})[picture.name] = value
+    for (asset, day), metadata in by_partition.items():
         key = dg.AssetKey(asset) if asset else ADS_TOPIC
         yield dg.AssetObservation(key, partition=day or None, metadata=metadata)
 
 
 def summary(tally: Tally) -> str:
-    """A tally in one line, for a run's log."""
+    """Return a tally as one line for a run's log."""
     p50, p99 = tally.latency_ms(50), tally.latency_ms(99)
     latency = "" if p50 is None else f"; p50 {p50:,.0f} ms, p99 {p99:,.0f} ms to committed row"
     return (
@@ -94,17 +93,20 @@ def summary(tally: Tally) -> str:
     )
 
 
-def report_interval_s(wanted_s: float, *, sessions: int) -> float:
-    """How long between the reports of one session, so that all together, whatever their number and
-    that of the tasks, write as much as one session with one task does."""
+def report_interval_s(base_s: float, *, sessions: int) -> float:
+    """Return the seconds between two reports of one session.
+
+    The interval grows with the number of sessions and tasks, so that all sessions together write as
+    many events as one session with one task that reports every `base_s`.
+    """
     events_a_report = 2 + (1 + len(all_tasks())) / REST_EVERY  # a log line and ad_photos; the rest
-    return wanted_s * sessions * events_a_report / (2 + 2 / REST_EVERY)
+    return base_s * sessions * events_a_report / (2 + 2 / REST_EVERY)
 
 
 def _details(tally: Tally) -> dict[str, object]:
-    """What is looked up rather than plotted; nothing that is empty."""
+    """Return the counts that need no plot, without the empty ones."""
     offsets = {str(p): f"{first} to {following}" for p, (first, following) in tally.offsets.items()}
-    found: dict[str, object] = {
+    details: dict[str, object] = {
         "releases": sorted(tally.releases),
         "offsets_by_partition": offsets,
         "events": tally.events,
@@ -115,7 +117,7 @@ def _details(tally: Tally) -> dict[str, object]:
         "dead_letters": dict(tally.dead_letters),
         "untrusted_timestamps": tally.untrusted_timestamps,
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in details.items() if value}
 
 
 def _latency_metadata(tally: Tally) -> Metadata:
