@@ -1,4 +1,4 @@
-"""What commands share: where they print, the option for the home, and the servers they talk to."""
+"""Shared by the commands: the console, common options, and access to a running stack."""
 
 import os
 import sys
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 DEFAULT_HOME = Path(".lalafo")
 
 Home = Annotated[
-    Path, typer.Option(envvar="LALAFO_HOME", help="Where all local state lives.", metavar="DIR")
+    Path, typer.Option(envvar="LALAFO_HOME", help="Folder of all local state.", metavar="DIR")
 ]
 
 
 def new_console() -> Console:
-    """Standard output. Piped it is for programs: nothing is folded to 80 columns."""
+    """Return a console on standard output; when piped, lines are not folded to 80 columns."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 
 
 def say(text: str) -> None:
-    """A line for people, with rich's markup, never folded."""
+    """Print a line with rich's markup, without wrapping it."""
     new_console().print(text, highlight=False, soft_wrap=True)
 
 
 def use_running_stack(home: Path) -> None:
-    """Let a stack that runs on this home fill in what the environment leaves open."""
+    """Set the environment variables of the stack that runs on this home, where unset."""
     from lalafo_assets.stack.supervisor import running_stack
 
     stack = running_stack(home)
@@ -40,7 +40,11 @@ def use_running_stack(home: Path) -> None:
 
 
 def open_database(home: Path) -> "Database":
-    """The database that the environment names, else that of a stack that runs on this home."""
+    """Open the database that the environment names, otherwise that of the running stack.
+
+    Raises:
+        LalafoError: neither exists, or the database can't be used.
+    """
     from resources.postgres.database import Database
     from resources.settings import load_settings
 
@@ -48,8 +52,8 @@ def open_database(home: Path) -> "Database":
     url = load_settings().database_url
     if url == "":
         raise LalafoError(
-            f"no stack runs in {home.resolve()}: start one with `lalafo up` or `make demo`, name "
-            "its folder with --home or LALAFO_HOME, or set LALAFO_DATABASE_URL"
+            f"no stack is running on {home.resolve()}: start one with `lalafo up` or `make demo`, "
+            "give its folder with --home or LALAFO_HOME, or set LALAFO_DATABASE_URL"
         )
     database = Database(url)
     database.check()
@@ -59,6 +63,6 @@ def open_database(home: Path) -> "Database":
 Port = Annotated[
     int | None,
     typer.Option(
-        min=1, max=65_535, help="Of Dagster's UI; the first free one from 3000 on if not given."
+        min=1, max=65_535, help="Port of Dagster's UI. Default: the first free one from 3000 on."
     ),
 ]

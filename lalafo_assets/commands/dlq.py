@@ -1,6 +1,7 @@
-"""`lalafo dlq`: look at dead letters, and send them again once what was wrong is mended.
+"""`lalafo dlq`: inspect dead letters, and replay them once their cause is fixed.
 
-Decides options and words; what is printed is `dlq.py`'s, what is sent `resources`'.
+Owns the options. `dlq_view.py` formats the output; `resources/kafka/dead_letter_replay.py` reads
+and replays.
 """
 
 import sys
@@ -19,28 +20,34 @@ if TYPE_CHECKING:
     from resources.postgres.database import Database
 
 dlq = typer.Typer(
-    help="Dead letters: events that could not be used, with the original bytes and the reason.",
+    help="Inspect and replay dead letters: events that could not be used, with their original "
+    "bytes and the reason.",
     no_args_is_help=True,
 )
 
 OfReason = Annotated[
-    str | None, typer.Option("--reason", help="Only of this reason, such as event_not_json.")
+    str | None,
+    typer.Option("--reason", help="Only dead letters with this reason, such as event_not_json."),
 ]
 Since = Annotated[
-    str | None, typer.Option(help="Only from then on: 90m, 36h, 7d ago, or an ISO date or time.")
+    str | None,
+    typer.Option(
+        help="Only dead letters since then: a time span before now (90m, 36h, 7d), or an ISO date "
+        "or time."
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 @dlq.command("list")
 def list_letters(
     reason: OfReason = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="How many dead letters to list.")] = 50,
     as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """The newest dead letters, and how many there are of each reason."""
+    """List the newest dead letters, and count them by reason."""
     from lalafo_assets.commands.dlq_view import as_json as line
     from lalafo_assets.commands.dlq_view import print_letters
     from resources.kafka.dead_letter_replay import counts_by_reason, latest
@@ -59,15 +66,19 @@ def list_letters(
 @dlq.command("show")
 def show_letter(
     subject: Annotated[
-        str, typer.Argument(help="As `list` prints it; its end, such as ads/0/17, is enough.")
+        str,
+        typer.Argument(
+            help="The dead letter, as `list` prints it. The end of its subject, such as ads/0/17, "
+            "is enough."
+        ),
     ],
     as_json: AsJson = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Nothing but the original bytes, as they came.")
+        bool, typer.Option("--raw", help="Write only the original bytes, unchanged.")
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """One dead letter: its reason, where it came from, its key and its bytes."""
+    """Show one dead letter: its reason, topic, partition and offset, its key and its bytes."""
     from lalafo_assets.commands.dlq_view import as_json as line
     from lalafo_assets.commands.dlq_view import print_letter
     from resources.kafka.dead_letter_replay import find
@@ -86,29 +97,41 @@ def show_letter(
 @dlq.command("replay")
 def replay_letters(
     subjects: Annotated[
-        list[str] | None, typer.Argument(metavar="[SUBJECT]...", help="These, replayed or not.")
+        list[str] | None,
+        typer.Argument(
+            metavar="SUBJECT",
+            help="The dead letters to replay, also those that were replayed before.",
+        ),
     ] = None,
     reason: OfReason = None,
     since: Since = None,
-    every: Annotated[bool, typer.Option("--all", help="Every one.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Replay all dead letters.")] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="With --reason or --all: those replayed before too.")
+        bool,
+        typer.Option(
+            "--again", help="With --reason or --all: include those that were replayed before."
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell, and send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")
+    ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Send the original records to the topic `ads` again, after mending what was wrong."""
+    """Send the original records to the topic `ads` again.
+
+    Fix the cause first: a record that still can't be used becomes a new dead letter.
+    """
     from resources.kafka.dead_letter_replay import chosen, counts_by_reason, find
 
-    named = subjects or []
-    if sum((len(named) > 0, reason is not None, every)) != 1:
-        raise typer.BadParameter("name SUBJECTs, or give --reason X, or --all: one of them")
-    if since is not None and named:
-        raise typer.BadParameter("--since goes with --reason or --all")
+    names = subjects or []
+    if sum((len(names) > 0, reason is not None, every)) != 1:
+        raise typer.BadParameter("expected exactly one of SUBJECTs, --reason and --all")
+    if since is not None and names:
+        raise typer.BadParameter("--since needs --reason or --all")
     choice = _choice(reason, since, unreplayed=not again)
     with closing(open_database(home)) as database:
-        if named:
-            found = {letter.subject: letter for letter in (find(database, n) for n in named)}
+        if names:
+            found = {letter.subject: letter for letter in (find(database, n) for n in names)}
             chunks, total = iter([list(found.values())]), len(found)
         else:
             chunks, total = (
@@ -116,12 +139,12 @@ def replay_letters(
                 sum(counts_by_reason(database, choice).values()),
             )
         if dry_run:
-            _tell_only(chunks, total)
+            _print_only(chunks, total)
         else:
             _send(database, chunks, total)
 
 
-def _tell_only(chunks: "Iterator[list[DeadLetterRecord]]", total: int) -> None:
+def _print_only(chunks: "Iterator[list[DeadLetterRecord]]", total: int) -> None:
     console = new_console()
     for letters in chunks:
         for letter in letters:
@@ -137,7 +160,7 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
     from resources.kafka.topics import AdStream
     from resources.settings import load_settings
 
-    whole = Replayed()
+    total_result = Replayed()
     with (
         AdStream.from_settings(load_settings()) as stream,
         stream.publisher() as publisher,
@@ -145,19 +168,19 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
     ):
         bar = progress.add_task("replaying", total=total)
         for letters in chunks:
-            message = replay(database, publisher, stream.config.ads_topic, letters)
-            whole.sent += message.sent
-            whole.refused += message.refused
+            result = replay(database, publisher, stream.config.ads_topic, letters)
+            total_result.sent += result.sent
+            total_result.refused += result.refused
             progress.advance(bar, len(letters))
     console = new_console()
-    for subject, why in whole.refused:
+    for subject, why in total_result.refused:
         console.print(f"not sent: {subject}: {why}", highlight=False, markup=False)
     console.print(
-        f"{whole.sent} sent to {stream.config.ads_topic} again; one that still can't be used "
-        "comes back as a new dead letter (`lalafo dlq list --since 5m`)",
+        f"{total_result.sent} sent to {stream.config.ads_topic} again; an event that still can't "
+        "be used becomes a new dead letter (`lalafo dlq list --since 5m`)",
         highlight=False,
     )
-    if whole.refused:
+    if total_result.refused:
         raise typer.Exit(1)
 
 

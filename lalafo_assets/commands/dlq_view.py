@@ -1,7 +1,6 @@
-"""What `lalafo dlq` prints of dead letters: a table for people, a JSON line each for programs.
+"""The output of `lalafo dlq`: tables for people, JSON lines for programs.
 
-Decides how bytes of any kind are shown without harm to a terminal; refuses to know rows and
-records.
+Owns how arbitrary bytes are printed safely on a terminal. Does not read the database or Kafka.
 """
 
 import base64
@@ -16,14 +15,17 @@ from rich.text import Text
 from ops.errors import ConfigurationError
 from resources.kafka.dead_letter_replay import DeadLetterRecord
 
-SHOWN_CHARS = 4_000
+MAX_CHARS = 4_000
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def moment_of(text: str, now: datetime) -> datetime:
-    """The moment that `--since` means: "90m", "36h", "7d" before now, or an ISO date or time.
+    """Parse the value of `--since`: "90m", "36h" or "7d" before now, or an ISO date or time.
 
-    A time without a zone is UTC. Raises ConfigurationError for anything else.
+    A time without a zone is UTC.
+
+    Raises:
+        ConfigurationError: the text has none of these forms.
     """
     number, unit = text[:-1], text[-1:]
     try:
@@ -32,14 +34,14 @@ def moment_of(text: str, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(
-            f"--since {text}: expected a time before now such as 90m, 36h or 7d, or an ISO date "
-            "or time such as 2026-05-01 or 2026-05-01T12:00"
+            f"--since {text}: expected a time span before now such as 90m, 36h or 7d, or an ISO "
+            "date or time such as 2026-05-01 or 2026-05-01T12:00"
         ) from error
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def safe_text(data: bytes, *, limit: int = SHOWN_CHARS) -> str:
-    """Bytes as text that a terminal can't be harmed by: what is no printable UTF-8 is escaped."""
+def safe_text(data: bytes, *, limit: int = MAX_CHARS) -> str:
+    """Return bytes as text that is safe on a terminal: all but printable UTF-8 is escaped."""
     text = data.decode("utf-8", "backslashreplace")
     shown = "".join(
         char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text[:limit]
@@ -49,7 +51,10 @@ def safe_text(data: bytes, *, limit: int = SHOWN_CHARS) -> str:
 
 
 def as_json(letter: DeadLetterRecord, *, with_original: bool) -> str:
-    """One letter on one line. Bytes as text where they are UTF-8, always as base64."""
+    """Return one dead letter as a line of JSON.
+
+    The original is given as text where it is UTF-8, and always as base64.
+    """
     fields: dict[str, object] = {
         "subject": letter.subject,
         "reason": letter.reason,
@@ -75,9 +80,9 @@ def as_json(letter: DeadLetterRecord, *, with_original: bool) -> str:
 def print_letters(
     letters: Sequence[DeadLetterRecord], counts: Mapping[str, int], console: Console
 ) -> None:
-    """The letters, the newest first, and how many of each reason there are in all."""
+    """Print the letters, the newest first, and the total number for each reason."""
     table = Table()
-    # The subject's end, without the stream's long id: enough for `show` and `replay`.
+    # Only the end of the subject, without the long stream id: enough for `show` and `replay`.
     for name in ("failed at, UTC", "subject", "reason", "key", "replayed, UTC"):
         table.add_column(name, no_wrap=True)
     table.add_column("detail", ratio=1)
@@ -97,25 +102,25 @@ def print_letters(
 
 
 def print_letter(letter: DeadLetterRecord, console: Console) -> None:
-    """Everything known of one dead letter, its original bytes as text."""
+    """Print all fields of one dead letter, and its original bytes as text."""
     facts = Table(show_header=False, box=None)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     replayed = "never" if letter.replayed_at is None else f"{letter.replayed_at:%F %T} UTC"
     headers = ", ".join(f"{name}: {value.decode()}" for name, value in letter.replay_headers)
     size = "no value" if letter.value is None else f"{len(letter.value)} bytes"
-    for name, message in (
+    for name, value in (
         ("subject", letter.subject),
         ("reason", letter.reason),
         ("detail", safe_text(letter.detail.encode())),
         ("failed at", f"{letter.failed_at:%F %T} UTC, in Dagster run {letter.run_id}"),
-        ("came from", f"{letter.topic}[{letter.partition}] at offset {letter.offset}"),
+        ("source", f"{letter.topic}[{letter.partition}] at offset {letter.offset}"),
         ("replayed", replayed),
         ("replay headers", headers),
         ("key", _key(letter)),
         ("original", size),
     ):
-        facts.add_row(name, Text(message))
+        facts.add_row(name, Text(value))
     console.print(facts)
     if letter.value is not None:
         console.print(Text(safe_text(letter.value)))

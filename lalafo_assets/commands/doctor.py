@@ -1,4 +1,4 @@
-"""The command `lalafo doctor`: what is missing on this machine, a line each, with the mend."""
+"""The command `lalafo doctor`: checks this machine and prints a fix for each problem."""
 
 import os
 import shutil
@@ -26,14 +26,14 @@ JAVA = 17
 
 
 class Grade(StrEnum):
-    OK = "good"
-    DEGRADED = "lacks"  # something works less well, or some tests are skipped
-    FAILED = "bad"  # `make demo` will not work
+    OK = "ok"
+    DEGRADED = "degraded"  # something works less well, or some tests are skipped
+    FAILED = "failed"  # `make demo` will not work
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One line: what was looked at, how it is, and the mend where one is needed."""
+    """The result of one check."""
 
     subject: str
     grade: Grade
@@ -42,7 +42,10 @@ class Diagnosis:
 
 
 def doctor() -> None:
-    """What is missing on this machine, and how to mend it."""
+    """Check this machine and print how to fix what is missing.
+
+    Ends with status 1 if the demo can't run here.
+    """
     table = Table(show_header=False, box=None)
     worst = Grade.OK
     marks = {Grade.OK: "[green]✓[/]", Grade.DEGRADED: "[yellow]~[/]", Grade.FAILED: "[red]✗[/]"}
@@ -56,7 +59,7 @@ def doctor() -> None:
 
 
 def diagnose() -> Iterator[Diagnosis]:
-    """Every check, the needed ones first."""
+    """Yield the result of every check, the required ones first."""
     from lalafo_assets.stack.supervisor import DEFAULT_PORT, running_stack
     from resources.settings import load_settings
 
@@ -64,28 +67,28 @@ def diagnose() -> Iterator[Diagnosis]:
     try:
         settings = load_settings()
     except LalafoError as error:
-        yield Diagnosis("settings", Grade.FAILED, str(error), "correct the variable named")
+        yield Diagnosis("settings", Grade.FAILED, str(error), "correct this variable")
         return
-    yield Diagnosis("settings", Grade.OK, "every LALAFO_ variable is understood")
+    yield Diagnosis("settings", Grade.OK, "every LALAFO_ variable is valid")
     yield _disk(settings.home)
     stack = running_stack(settings.home)
     if stack is not None:
-        where = " ".join(("runs (process", f"{stack.pid});", stack.gateway_url, stack.ui_url))
+        where = " ".join(("running (process", f"{stack.pid});", stack.gateway_url, stack.ui_url))
         yield Diagnosis("stack", Grade.OK, where.strip())
     else:
         yield _port(DEFAULT_PORT)
     yield from _device(settings)
     yield _java()
-    yield _program("mvn", "Apache Kafka's tests fetch it with Maven", "apt-get install maven")
-    yield _program("chromium", "the browser tests look at the UI", "apt-get install chromium")
+    yield _program("mvn", "the tests on Apache Kafka download it", "apt-get install maven")
+    yield _program("chromium", "the browser tests open the UI", "apt-get install chromium")
     yield from _servers(settings)
 
 
 def _python() -> Diagnosis:
     found = ".".join(map(str, sys.version_info[:3]))
-    good = sys.version_info[:2] >= PYTHON
-    fix = "" if good else "install Python 3.11 or later, then `make clean-venv`"
-    return Diagnosis("Python", Grade.OK if good else Grade.FAILED, found, fix)
+    supported = sys.version_info[:2] >= PYTHON
+    fix = "" if supported else "install Python 3.11 or later, then run `make clean-venv`"
+    return Diagnosis("Python", Grade.OK if supported else Grade.FAILED, found, fix)
 
 
 def _disk(home: Path) -> Diagnosis:
@@ -94,13 +97,16 @@ def _disk(home: Path) -> Diagnosis:
         place = place.parent
     if not os.access(place, os.W_OK):
         return Diagnosis(
-            "LALAFO_HOME", Grade.FAILED, f"{place} can't be written", "set LALAFO_HOME"
+            "LALAFO_HOME",
+            Grade.FAILED,
+            f"{place} is not writable",
+            "set LALAFO_HOME to a writable folder",
         )
     free = shutil.disk_usage(place).free
     found = f"{free / 1e9:.0f} GB free at {place}"
     if free < DISK_BYTES:
         return Diagnosis(
-            "disk", Grade.FAILED, found, "free 4 GB, or set LALAFO_HOME to another disk"
+            "disk", Grade.FAILED, found, "free 4 GB, or set LALAFO_HOME to a folder on another disk"
         )
     return Diagnosis("disk", Grade.OK, found)
 
@@ -113,8 +119,8 @@ def _port(port: int) -> Diagnosis:
     return Diagnosis(
         "port",
         Grade.DEGRADED,
-        f"{port} is taken; the next free one is used",
-        "or name one: --port N",
+        f"{port} is in use; the next free one will be used",
+        "or choose one with --port N",
     )
 
 
@@ -134,28 +140,29 @@ def _device(settings: "Settings") -> Iterator[Diagnosis]:
 
 
 def _java() -> Diagnosis:
-    why = "the tests on Apache Kafka are skipped"
+    consequence = "the tests on Apache Kafka are skipped"
     fix = "apt-get install openjdk-17-jre-headless"
     java = shutil.which("java")
     if java is None:
-        return Diagnosis("Java", Grade.DEGRADED, f"none: {why}", fix)
-    message = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = message.split('"')[1] if '"' in message else "unknown"
+        return Diagnosis("Java", Grade.DEGRADED, f"not found: {consequence}", fix)
+    output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = output.split('"')[1] if '"' in output else "unknown"
     major = version.partition(".")[0]
     if not major.isdigit() or int(major) < JAVA:
-        return Diagnosis("Java", Grade.DEGRADED, f"{version}: {why}, they need {JAVA}", fix)
+        found = f"{version}: {consequence}, since they need Java {JAVA} or later"
+        return Diagnosis("Java", Grade.DEGRADED, found, fix)
     return Diagnosis("Java", Grade.OK, version)
 
 
-def _program(name: str, what_for: str, fix: str) -> Diagnosis:
+def _program(name: str, purpose: str, fix: str) -> Diagnosis:
     path = shutil.which(name)
     if path is None:
-        return Diagnosis(name, Grade.DEGRADED, f"none: {what_for}, and are skipped", fix)
+        return Diagnosis(name, Grade.DEGRADED, f"not found: {purpose} with it, or are skipped", fix)
     return Diagnosis(name, Grade.OK, path)
 
 
 def _servers(settings: "Settings") -> Iterator[Diagnosis]:
-    """The servers that the environment names; none named is fine, the demo brings its own."""
+    """Check the servers that the environment names; none is fine, the demo starts its own."""
     from resources.kafka.topics import AdStream
     from resources.postgres.database import Database
 
@@ -166,7 +173,7 @@ def _servers(settings: "Settings") -> Iterator[Diagnosis]:
                 yield Diagnosis("PostgreSQL", Grade.OK, database.shown)
         except LalafoError as error:
             yield Diagnosis(
-                "PostgreSQL", Grade.FAILED, str(error), "start it, or unset the variable"
+                "PostgreSQL", Grade.FAILED, str(error), "start it, or unset LALAFO_DATABASE_URL"
             )
     if settings.kafka_bootstrap != "":
         try:
@@ -174,4 +181,6 @@ def _servers(settings: "Settings") -> Iterator[Diagnosis]:
                 found = f"{settings.kafka_bootstrap}, {len(stream.partitions())} partitions"
                 yield Diagnosis("Kafka", Grade.OK, found)
         except LalafoError as error:
-            yield Diagnosis("Kafka", Grade.FAILED, str(error), "start it, or unset the variable")
+            yield Diagnosis(
+                "Kafka", Grade.FAILED, str(error), "start it, or unset LALAFO_KAFKA_BOOTSTRAP"
+            )

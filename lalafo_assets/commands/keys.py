@@ -1,7 +1,7 @@
 """`lalafo keys`: make, rotate, revoke and list the gateway's API keys.
 
-Decides options and words; the rows are `gateway/edge/keys.py`'s. A key is printed once, alone on
-standard output, so that it can be piped into whatever keeps secrets; words go to standard error.
+Owns the options; `gateway/edge/keys.py` owns the rows. A key is printed once and is alone on
+standard output, so that it can be piped into a secret store; messages go to standard error.
 """
 
 import re
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from gateway.edge.keys import ApiKey
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-TAKES_EFFECT = "A running gateway knows within 5 s."
+TAKES_EFFECT = "This takes effect in a running gateway within 5 s."
 
 keys = typer.Typer(
-    help="API keys of the HTTP gateway: who may send, read, and give feedback.",
+    help="Manage the API keys of the HTTP gateway: who may send ads, read, and give feedback.",
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(help="Whose it is, such as `shop-backend`.")]
+Name = Annotated[str, typer.Argument(help="Name of the key's owner, such as `shop-backend`.")]
 
 
 @keys.command("make")
@@ -37,20 +37,29 @@ def make_key(
     name: Name,
     scopes: Annotated[
         str,
-        typer.Option(help="What it may: ingest, read, feedback, admin (which is all), by commas."),
+        typer.Option(
+            help="Permissions, separated by commas: ingest, read, feedback, or admin (all of them)."
+        ),
     ] = "ingest,read,feedback",
     catalogs: Annotated[
-        str | None, typer.Option(help="The catalogs that it may see, by commas; all if not given.")
+        str | None,
+        typer.Option(
+            help="Catalogs that the key may access, separated by commas. Default: all catalogs."
+        ),
     ] = None,
     rate: Annotated[
-        float, typer.Option(min=0, help="Requests a second, for each gateway process; 0: no limit.")
+        float,
+        typer.Option(
+            min=0, help="Requests per second that each gateway process allows. 0: no limit."
+        ),
     ] = 50.0,
     expires: Annotated[
-        str | None, typer.Option(help="It ends after so long: 12h, 90d; never if not given.")
+        str | None,
+        typer.Option(help="Lifetime, such as 12h or 90d. Default: the key does not expire."),
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Make a key and print it, this once: it can't be shown again.
+    """Make a key and print it. Store it: it can't be shown again.
 
     `lalafo keys make shop --scopes ingest,read --catalogs kg --rate 50 > shop.key`
     """
@@ -65,41 +74,45 @@ def make_key(
             requests_per_s=rate,
             expires_at=None if expires is None else datetime.now(UTC) + duration(expires),
         )
-    _say(f"the key {key.id} of {escape(name)}; keep it now, it is not shown again:")
+    _say(f"the key {key.id} of {escape(name)}; store it now, it is not shown again:")
     print(key.text)  # noqa: T201 - the result
 
 
 @keys.command("rotate")
 def rotate_key(
     name: Name,
-    grace: Annotated[str, typer.Option(help="The old key goes on so long: 0s, 30m, 24h.")] = "24h",
+    grace: Annotated[
+        str, typer.Option(help="How long the old key stays valid, such as 0s, 30m or 24h.")
+    ] = "24h",
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Print a new key with the same rights; the old one ends after the grace time."""
+    """Make and print a new key with the same permissions; the old one expires after --grace."""
     from gateway.edge import keys as api_keys
 
-    pause = duration(grace)
+    grace_period = duration(grace)
     with closing(open_database(home)) as database:
-        key = api_keys.rotate(database, name, grace=pause)
-    end = datetime.now(UTC) + pause
+        key = api_keys.rotate(database, name, grace=grace_period)
+    end = datetime.now(UTC) + grace_period
     _say(
-        f"the new key {key.id} of {escape(name)}; the old one ends at {end:%F %H:%M} UTC at the "
-        "latest. Keep it now, it is not shown again:"
+        f"the new key {key.id} of {escape(name)}; the old one expires at {end:%F %H:%M} UTC at the "
+        "latest. Store the new key now, it is not shown again:"
     )
     print(key.text)  # noqa: T201 - the result
 
 
 @keys.command("revoke")
 def revoke_key(
-    name: Annotated[str, typer.Argument(help="A name: all its keys; or one key's id.")],
+    name: Annotated[
+        str, typer.Argument(help="An owner's name, to revoke all its keys, or the id of one key.")
+    ],
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """End keys now."""
+    """Revoke keys at once."""
     from gateway.edge import keys as api_keys
 
     with closing(open_database(home)) as database:
-        ended = api_keys.revoke(database, name)
-    for key in ended:
+        revoked = api_keys.revoke(database, name)
+    for key in revoked:
         _say(f"revoked {key.id} of {escape(key.name)}")
     _say(TAKES_EFFECT)
 
@@ -108,7 +121,10 @@ def revoke_key(
 def list_keys(
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Every key: whose, what it may, and whether it is in use. Secrets are not stored."""
+    """List all keys: owner, state, permissions and last use.
+
+    The secrets themselves are not stored and can't be listed.
+    """
     from gateway.edge import keys as api_keys
 
     with closing(open_database(home)) as database:
@@ -121,7 +137,17 @@ def list_keys(
 
 def _table(found: "list[ApiKey]", now: datetime) -> Table:
     table = Table()
-    for column in ("name", "id", "state", "scopes", "catalogs", "rate/s", "made", "ends", "used"):
+    for column in (
+        "name",
+        "id",
+        "state",
+        "scopes",
+        "catalogs",
+        "rate/s",
+        "created",
+        "expires",
+        "used",
+    ):
         table.add_column(column, no_wrap=column != "catalogs")
     for key in found:
         table.add_row(
@@ -143,7 +169,11 @@ def _formatted(moment: datetime | None) -> str:
 
 
 def duration(text: str) -> timedelta:
-    """A length of time such as 90s, 30m, 24h or 7d; ConfigurationError for anything else."""
+    """Parse a length of time such as 90s, 30m, 24h or 7d.
+
+    Raises:
+        ConfigurationError: the text has another form.
+    """
     matched = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     if matched is None:
         raise ConfigurationError(f"{text!r}: expected a length of time such as 90s, 30m, 24h, 7d")

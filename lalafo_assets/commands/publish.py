@@ -1,6 +1,6 @@
-"""`lalafo publish`: events from a file or a pipe.
+"""`lalafo publish`: publishes events from a file or a pipe.
 
-Decides which way they go, what is shown meanwhile, and the exit status.
+Owns the options, the progress bar, the summary and the exit status; `publishing.py` publishes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,45 +25,54 @@ if TYPE_CHECKING:
     from lalafo_assets.commands.publishing import Published
 
 MAX_REPORTED = 100
-"""Refused lines that are shown; all are counted."""
+"""Refused lines that are printed; all are counted."""
 
 
 def publish(
     file: Annotated[
-        typer.FileBinaryRead, typer.Argument(help="Events of schema 1, one a line; '-' for stdin.")
+        typer.FileBinaryRead,
+        typer.Argument(help="File of events of schema 1, one JSON object per line. '-': stdin."),
     ],
     gateway: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where to; LALAFO_GATEWAY_URL, else that of the running stack, if not given. "
-            "The key is LALAFO_GATEWAY_KEY.",
+            help="URL of the gateway. Default: LALAFO_GATEWAY_URL, otherwise the gateway of the "
+            "running stack. The API key is read from LALAFO_GATEWAY_KEY.",
         ),
     ] = None,
     kafka: Annotated[
         bool,
-        typer.Option("--kafka", help="To the topic itself: what is no event is the stream's case."),
+        typer.Option(
+            "--kafka",
+            help="Publish to the Kafka topic directly. Lines are not checked: an invalid event "
+            "becomes a dead letter.",
+        ),
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Publish events by the gateway, or to the topic `ads`; status 1 where a line was refused."""
+    """Publish events through the gateway, or to the topic `ads` directly.
+
+    Ends with status 1 if a line was refused.
+    """
     from lalafo_assets.commands.publishing import publish_lines, publish_to_topic
     from resources.settings import load_settings
 
     if kafka and gateway is not None:
-        raise typer.BadParameter("--kafka goes past the gateway: give one of the two")
+        raise typer.BadParameter("--kafka and --gateway exclude each other: give one of them")
     use_running_stack(home)
     console = new_console()
     settings = load_settings()
     if kafka:
         count = publish_to_topic(settings, file)
-        console.print(f"{count} events acknowledged; `lalafo results` shows what becomes of them")
+        console.print(f"{count} events acknowledged; `lalafo results` shows their results")
         return
     url = settings.gateway_url if gateway is None else gateway
     if url == "":
         raise ConfigurationError(
-            "no gateway is known: start one with `lalafo serve` (or all with `lalafo up`), name "
-            "one with --gateway URL or LALAFO_GATEWAY_URL, or publish to the topic with --kafka"
+            "no gateway is configured: start one with `lalafo serve` (or a whole stack with "
+            "`lalafo up`), give its address with --gateway URL or LALAFO_GATEWAY_URL, or publish "
+            "to the topic with --kafka"
         )
     with _progress(file) as progress:
         bar = progress.add_task("publishing", total=_size(file))
@@ -73,15 +82,15 @@ def publish(
             key=settings.gateway_key,
             on_progress=lambda now: progress.update(bar, description=_short(now)),
         )
-    _tell(done, console)
+    _print_summary(done, console)
     if done.refused:
         raise typer.Exit(1)
 
 
 def _progress(file: BinaryIO) -> Progress:
     err = Console(stderr=True)
-    # Someone who types the lines needs no bar below them.
-    shown = err.is_terminal and not file.isatty()
+    # No bar where the lines are typed at the terminal: it would mix with them.
+    enabled = err.is_terminal and not file.isatty()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
@@ -89,12 +98,12 @@ def _progress(file: BinaryIO) -> Progress:
         TimeElapsedColumn(),
         console=err,
         transient=True,
-        disable=not shown,
+        disable=not enabled,
     )
 
 
 def _size(file: BinaryIO) -> int | None:
-    """Bytes of a file; None of a pipe."""
+    """Return a file's size in bytes; None for a pipe."""
     name = getattr(file, "name", "")
     path = Path(name) if isinstance(name, str) else None
     return path.stat().st_size if path is not None and path.is_file() else None
@@ -111,7 +120,7 @@ def _short(done: "Published") -> str:
     return f"{done.accepted} accepted{refused}"
 
 
-def _tell(done: "Published", console: Console) -> None:
+def _print_summary(done: "Published", console: Console) -> None:
     err = Console(stderr=True, soft_wrap=True)
     for line in done.refused[:MAX_REPORTED]:
         message = f"line {line.number}: {line.reason}: {line.detail}"
@@ -120,9 +129,9 @@ def _tell(done: "Published", console: Console) -> None:
         err.print(f"… and {len(done.refused) - MAX_REPORTED} more lines", style="red")
     message = f"{done.accepted} events accepted"
     if done.superseded:
-        message += f", {done.superseded} of them of revisions that others have overtaken"
+        message += f", {done.superseded} of them superseded by a higher revision"
     if done.waiting:
-        message += f"; {done.waiting} wait in PostgreSQL for Kafka"
+        message += f"; {done.waiting} pending in PostgreSQL until Kafka is available"
     if done.refused:
         message += f"; {len(done.refused)} lines refused"
-    console.print(f"{message}; `lalafo results` shows what becomes of them", highlight=False)
+    console.print(f"{message}; `lalafo results` shows their results", highlight=False)

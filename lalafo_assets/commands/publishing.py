@@ -1,8 +1,8 @@
-"""`lalafo publish`: lines of events, to the gateway or straight to the topic.
+"""Publishes lines of events to the gateway, or to the topic directly.
 
-Decides in which order lines go (of one ad as they stand, otherwise as they come), and what a
-refused line means: it is told, and the others go on. What an event is, `ops/events/parse.py`
-judges: here first, so that a bad line costs no request.
+Lines of one ad are published in their order; lines of different ads run concurrently. A refused
+line is reported and does not stop the others. `ops/events/parse.py` validates a line before it is
+sent, so that an invalid line costs no request.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from resources.kafka.topics import AdStream
 from resources.settings import Settings
 
 FLUSH_S = 30.0
-AT_ONCE = 16
-"""Requests: past it the gateway of two cores only queues them."""
+CONCURRENCY = 16
+"""Concurrent requests: a gateway on two cores only queues more than that."""
 PATIENCE_S = 30.0
-WAITING = 8
-"""Lines that wait for each of them."""
+QUEUE_LINES = 8
+"""Lines that are queued for each of the concurrent requests."""
 READ_AHEAD = 64
 NO_LIMITS = EventLimits(max_photos=2**31, max_title_chars=2**31, max_description_chars=2**31)
-"""How much an event may hold is the gateway's to say."""
+"""The gateway enforces its own limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class RefusedLine:
 
 @dataclass(slots=True)
 class Published:
-    """How far a file is."""
+    """The progress and the result of publishing a file."""
 
     accepted: int = 0
     superseded: int = 0  # of those accepted: a higher revision was known
@@ -54,22 +54,22 @@ class Published:
 
     @property
     def lines(self) -> int:
-        """Lines that are done."""
+        """The number of lines that are done."""
         return self.accepted + len(self.refused)
 
 
 def event_of(line: bytes) -> AdEvent:
-    """The event of schema 1 that a line is.
+    """Parse a line as an event of schema 1.
 
     Raises:
-        BadInputError: it is none.
+        BadInputError: the line is not a valid event.
     """
     record = StreamRecord(topic="", partition=0, offset=0, timestamp_ms=0, key=None, value=line)
     return parse_event(record, NO_LIMITS)
 
 
 def ad_of(event: AdEvent) -> dict[str, Any]:
-    """What `POST /v1/ads` takes, of an event."""
+    """Return an event's fields as `POST /v1/ads` expects them."""
     fields: dict[str, Any] = json.loads(event_json(event))
     return {name: fields[name] for name in fields.keys() - {"schema", "event_id", "kind"}}
 
@@ -82,15 +82,16 @@ def publish_lines(
     patience_s: float = PATIENCE_S,
     on_progress: Callable[[Published], object] = lambda _: None,
 ) -> Published:
-    """Publish each line that is not blank through a gateway; what became of them.
+    """Publish each line that is not blank through a gateway, and return the result.
 
     Args:
-        patience_s: a gateway that is away is asked again for so long.
-        told: called after each line, in the thread that calls.
+        patience_s: how long requests are retried while the gateway is unreachable.
+        on_progress: called after each line, in the calling thread.
 
     Raises:
-        LalafoApiError: the gateway stays away, or the key may not ingest. Lines that were accepted
-            stay so; the same file may be published again, since revisions make it harmless.
+        LalafoApiError: the gateway stays unreachable, or the key may not ingest. Lines that were
+            accepted stay accepted. The same file may be published again: revisions make that
+            harmless.
     """
     return asyncio.run(_Publishing(on_progress).run(lines, url, key, patience_s))
 
@@ -101,7 +102,9 @@ class _Publishing:
         self._done = Published()
 
     async def run(self, lines: Iterable[bytes], url: str, key: str, patience_s: float) -> Published:
-        queues = [asyncio.Queue[tuple[int, AdEvent] | None](WAITING) for _ in range(AT_ONCE)]
+        queues = [
+            asyncio.Queue[tuple[int, AdEvent] | None](QUEUE_LINES) for _ in range(CONCURRENCY)
+        ]
         try:
             async with (
                 AsyncLalafoClient(url, key, patience_s=patience_s) as client,
@@ -111,16 +114,16 @@ class _Publishing:
                     group.create_task(self._send(client, queue))
                 async with aclosing(_numbered(lines)) as numbered:
                     async for number, line in numbered:
-                        await self._sort(number, line, queues)
+                        await self._enqueue(number, line, queues)
                 for queue in queues:
                     await queue.put(None)
         except* LalafoError as several:
-            # One is enough to say: they end for the same reason.
+            # All failed for the same reason, so the first error is enough.
             raise several.exceptions[0] from several
         self._done.refused.sort(key=lambda refused: refused.number)
         return self._done
 
-    async def _sort(
+    async def _enqueue(
         self, number: int, line: bytes, queues: list[asyncio.Queue[tuple[int, AdEvent] | None]]
     ) -> None:
         try:
@@ -128,8 +131,8 @@ class _Publishing:
         except BadInputError as error:
             self._refuse(number, error.reason.value, error.detail)
             return
-        # Lines of one ad take the same way, so that none overtakes the one before it.
-        await queues[zlib.crc32(str(event.key).encode()) % AT_ONCE].put((number, event))
+        # Lines of one ad use the same queue, so that they are published in order.
+        await queues[zlib.crc32(str(event.key).encode()) % CONCURRENCY].put((number, event))
 
     async def _send(
         self, client: AsyncLalafoClient, queue: asyncio.Queue[tuple[int, AdEvent] | None]
@@ -161,54 +164,54 @@ async def _publish(client: AsyncLalafoClient, event: AdEvent) -> Accepted:
 
 
 def _of_this_line(error: LalafoApiError) -> bool:
-    """Whether other lines may do better: a key that may not ingest fails them all alike."""
+    """Whether the error concerns this line alone: a key that may not ingest fails every line."""
     return isinstance(error, Refused) or error.kind == "other_catalog"
 
 
 async def _numbered(lines: Iterable[bytes]) -> AsyncGenerator[tuple[int, bytes], None]:
-    """Lines that are not blank, with their numbers.
+    """Yield the lines that are not blank, with their numbers.
 
-    Read in a thread that nobody waits for: a pipe may say nothing for hours, and neither Ctrl-C nor
-    a gateway's end may have to wait for its next line.
+    A daemon thread reads them: a pipe may be silent for hours, and neither Ctrl-C nor a gateway's
+    failure may have to wait for its next line.
     """
     loop = asyncio.get_running_loop()
     read: asyncio.Queue[tuple[int, bytes] | OSError | None] = asyncio.Queue()
-    places, ended = threading.Semaphore(READ_AHEAD), threading.Event()
+    slots, ended = threading.Semaphore(READ_AHEAD), threading.Event()
 
-    def hand_over(item: tuple[int, bytes] | OSError | None) -> None:
-        places.acquire()
+    def enqueue(item: tuple[int, bytes] | OSError | None) -> None:
+        slots.acquire()
         loop.call_soon_threadsafe(read.put_nowait, item)
 
     def read_all() -> None:
-        # The loop may be closed by now: then nobody wants the rest.
+        # RuntimeError: the event loop is closed by now, and the rest is not needed.
         with suppress(RuntimeError):
             try:
                 for number, line in enumerate(lines, start=1):
                     if ended.is_set():
                         return
                     if line.strip():
-                        hand_over((number, line.strip()))
-                hand_over(None)
+                        enqueue((number, line.strip()))
+                enqueue(None)
             except OSError as error:
-                hand_over(error)
+                enqueue(error)
 
     threading.Thread(target=read_all, name="lines", daemon=True).start()
     try:
         while (item := await read.get()) is not None:
-            places.release()
+            slots.release()
             if isinstance(item, OSError):
                 raise item
             yield item
     finally:
         ended.set()
-        places.release()
+        slots.release()
 
 
 def publish_to_topic(settings: Settings, lines: Iterable[bytes]) -> int:
-    """Publish each line that is not blank to the topic; how many the broker acknowledged.
+    """Publish each line that is not blank to the topic, and return how many were acknowledged.
 
-    What is wrong with a line is the stream's to judge: one without `catalog` and `ad_id` goes
-    without a key, and becomes a dead letter.
+    Lines are not validated: one without `catalog` and `ad_id` is published without a key, and a
+    session turns it into a dead letter.
     """
     count = 0
     with AdStream.from_settings(settings) as stream, stream.publisher() as publisher:

@@ -1,4 +1,4 @@
-"""The command `lalafo results`: the latest ads, or one, from PostgreSQL."""
+"""The command `lalafo results`: shows the latest ads, or one ad, from PostgreSQL."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
@@ -18,11 +18,15 @@ LATEST = 20
 
 def results(
     ad: Annotated[
-        str | None, typer.Argument(help="catalog/ad_id; the latest ads if not given.")
+        str | None,
+        typer.Argument(help="The ad, as catalog/ad_id. Default: list the latest ads."),
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """What is known of an ad: photos, failures, predictions, and the run behind each."""
+    """List the latest ads, or show one ad: its photos, failures and predictions.
+
+    The Dagster run that wrote each of them is shown too.
+    """
     with closing(open_database(home)) as database:
         console = new_console()
         if ad is None:
@@ -32,7 +36,7 @@ def results(
 
 
 def print_latest(database: "Database", console: Console) -> None:
-    """The ads that changed last, with what the live release says of them."""
+    """Print the ads that changed last, with their predictions under the live release."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT a.catalog || '/' || a.ad_id, a.status, coalesce(a.category, ''), "
@@ -46,17 +50,21 @@ def print_latest(database: "Database", console: Console) -> None:
         rows = cursor.fetchall()
     table = Table()
     table.add_column("ad", no_wrap=True)
-    for name in ("status", "filed under", "predicted", "score"):
+    for name in ("status", "seller's category", "predicted", "score"):
         table.add_column(name)
     table.add_column("UTC", no_wrap=True)
-    for ad, status, filed, label, score, at in rows:
-        shown = "" if score is None else f"{score:.2f}"
-        table.add_row(ad, status, filed, label, shown, f"{at:%d %H:%M:%S}")
+    for ad, status, category, label, score, at in rows:
+        score_text = "" if score is None else f"{score:.2f}"
+        table.add_row(ad, status, category, label, score_text, f"{at:%d %H:%M:%S}")
     console.print(table)
 
 
 def print_ad(database: "Database", name: str, console: Console) -> None:
-    """Everything known of one ad; ConfigurationError where there is none of that name."""
+    """Print everything known about one ad.
+
+    Raises:
+        ConfigurationError: there is no such ad.
+    """
     catalog, _, ad_id = name.partition("/")
     key = (catalog, ad_id)
     with database.cursor() as cursor:
@@ -67,7 +75,7 @@ def print_ad(database: "Database", name: str, console: Console) -> None:
         )
         ad = cursor.fetchone()
         if ad is None:
-            raise ConfigurationError(f"no ad {name}; `lalafo results` lists the latest")
+            raise ConfigurationError(f"there is no ad {name}; `lalafo results` lists the latest")
         cursor.execute(
             "SELECT position, url, encode(sha256, 'hex'), reason FROM lalafo.ad_photos "
             "WHERE catalog = %s AND ad_id = %s ORDER BY position",
@@ -90,20 +98,20 @@ def print_ad(database: "Database", name: str, console: Console) -> None:
     status, revision, title, category, day, topic, partition, offset, run_id = ad
     facts = Table(show_header=False, title=f"{name}: {title}")
     facts.add_row("status", f"{status}, revision {revision}, day {day}")
-    facts.add_row("filed under", category or "nothing")
-    facts.add_row("came from", f"{topic}[{partition}] at offset {offset}, Dagster run {run_id}")
+    facts.add_row("seller's category", category or "none")
+    facts.add_row("source", f"{topic}[{partition}] at offset {offset}, Dagster run {run_id}")
     if timing is not None:
         fetch, embed, predict, total = timing
-        whole = "?" if total is None else f"{total:,.0f}"
+        total_ms = "unknown" if total is None else f"{total:,.0f}"
         facts.add_row(
             "milliseconds",
             f"photos {fetch:.0f}, embed {embed:.0f}, predict {predict:.1f}; "
-            f"Kafka timestamp to committed row {whole}",
+            f"Kafka timestamp to committed row {total_ms}",
         )
     for position, url, sha256, reason in photos:
-        message = f"[red]{reason}[/]" if sha256 is None else f"sha256 {sha256[:16]}…"
-        facts.add_row(f"photo {position}", f"{message}  {url or ''}")
-    for task, label, score, details, release, made_by in predictions:
+        state = f"[red]{reason}[/]" if sha256 is None else f"sha256 {sha256[:16]}…"
+        facts.add_row(f"photo {position}", f"{state}  {url or ''}")
+    for task, label, score, details, release, run in predictions:
         top = ", ".join(f"{name} {share:.2f}" for name, share in details.get("top", []))
-        facts.add_row(task, f"[bold]{label}[/] {score:.2f}  ({top})\nby {release}, run {made_by}")
+        facts.add_row(task, f"[bold]{label}[/] {score:.2f}  ({top})\nby {release}, run {run}")
     console.print(facts)

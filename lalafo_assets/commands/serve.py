@@ -1,7 +1,7 @@
-"""`lalafo serve`: the HTTP gateway in the foreground, with the servers that are there.
+"""`lalafo serve`: runs the HTTP gateway in the foreground.
 
-Decides which servers: those that the environment names, else those of a stack that runs on the
-home. Serving is `gateway/server.py`'s; `python -m gateway` is the same without this package.
+It uses the PostgreSQL and Kafka that the environment names, otherwise those of the running stack.
+`gateway/server.py` serves; `python -m gateway` does the same without this package.
 """
 
 from typing import Annotated
@@ -15,20 +15,32 @@ from lalafo_assets.commands.console import DEFAULT_HOME, Home, use_running_stack
 def serve(
     home: Home = DEFAULT_HOME,
     host: Annotated[
-        str | None, typer.Option(help="The address to listen on; LALAFO_GATEWAY_HOST, 127.0.0.1.")
+        str | None,
+        typer.Option(help="Address to listen on. Default: LALAFO_GATEWAY_HOST, or 127.0.0.1."),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65_535, help="0: any free one; LALAFO_GATEWAY_PORT, 8080."),
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="Port to listen on; 0 takes any free one. Default: LALAFO_GATEWAY_PORT, or 8080.",
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; LALAFO_GATEWAY_WORKERS, 1.")
+        int | None,
+        typer.Option(
+            min=1, help="Number of server processes. Default: LALAFO_GATEWAY_WORKERS, or 1."
+        ),
     ] = None,
     auth: Annotated[
-        str | None, typer.Option(help="'keys', or 'off': on loopback only; LALAFO_GATEWAY_AUTH.")
+        str | None,
+        typer.Option(
+            help="'keys' requires API keys; 'off' requires none, and is allowed on loopback only. "
+            "Default: LALAFO_GATEWAY_AUTH, or keys."
+        ),
     ] = None,
 ) -> None:
-    """Serve the HTTP API and its page until Ctrl-C."""
+    """Serve the HTTP API and its web page until Ctrl-C."""
     from gateway.server import configure_log
     from gateway.server import serve as serve_here
     from resources.settings import changed_settings
@@ -40,7 +52,7 @@ def serve(
     configure_log()
 
     def print_address(url: str) -> None:
-        message = f"The page: {url}/   the API: {url}/docs   Ctrl-C stops it."
-        err.print(message, soft_wrap=True, highlight=False)
+        line = f"The page: {url}/   API documentation: {url}/docs   Ctrl-C stops the server."
+        err.print(line, soft_wrap=True, highlight=False)
 
     serve_here(changed_settings(changes), on_progress=print_address)

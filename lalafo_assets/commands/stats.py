@@ -1,7 +1,7 @@
-"""`lalafo stats`: the last minutes and how things stand, as the gateway tells them.
+"""`lalafo stats`: shows the gateway's statistics of the last minutes in the terminal.
 
-Decides what is drawn in a terminal; the page's second tab shows the same. What is counted is
-`gateway/statistics/queries.py`'s.
+Owns the tables; the second tab of the web page shows the same figures.
+`gateway/statistics/queries.py` computes them.
 """
 
 import time
@@ -21,27 +21,32 @@ if TYPE_CHECKING:
 WATCH_S = 2.0
 STAGES = ("fetch", "photos", "queued", "embed", "predict", "total")
 SPARKS = " ▁▂▃▄▅▆▇█"
-MOST_MINUTES_DRAWN = 60
-MOST_LABELS = 5
+MAX_MINUTES_DRAWN = 60
+MAX_LABELS = 5
 
 
 def stats(
-    minutes: Annotated[int, typer.Option(min=1, max=1_440, help="The window, up to now.")] = 60,
+    minutes: Annotated[
+        int, typer.Option(min=1, max=1_440, help="Length of the window that ends now, in minutes.")
+    ] = 60,
     json_only: Annotated[
-        bool, typer.Option("--json", help="One JSON object, as GET /v1/statistics gives it.")
+        bool,
+        typer.Option("--json", help="Print one JSON object, the answer of GET /v1/statistics."),
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")
+    ] = False,
     gateway: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="LALAFO_GATEWAY_URL, else that of the running stack, if not given. The key is "
-            "LALAFO_GATEWAY_KEY.",
+            help="URL of the gateway. Default: LALAFO_GATEWAY_URL, otherwise the gateway of the "
+            "running stack. The API key is read from LALAFO_GATEWAY_KEY.",
         ),
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Ads and photos a minute, latencies by stage, labels, failures, what waits, releases."""
+    """Show ads and photos per minute, latencies by stage, labels, failures, lag and releases."""
     from gateway.client import LalafoClient
     from resources.settings import load_settings
 
@@ -50,8 +55,8 @@ def stats(
     url = settings.gateway_url if gateway is None else gateway
     if url == "":
         raise ConfigurationError(
-            "no gateway is known: start one with `lalafo serve` (or all with `lalafo up`), or name "
-            "one with --gateway URL or LALAFO_GATEWAY_URL"
+            "no gateway is configured: start one with `lalafo serve` (or a whole stack with "
+            "`lalafo up`), or give its address with --gateway URL or LALAFO_GATEWAY_URL"
         )
     with LalafoClient(url, key=settings.gateway_key or None) as client:
         if json_only:
@@ -67,9 +72,9 @@ def stats(
 
 
 def drawn(statistics: "StatisticsOut") -> Group:
-    """The statistics as tables."""
+    """Return the statistics as tables."""
     return Group(
-        _rates(statistics), _latencies(statistics), _counts(statistics), _standing(statistics)
+        _rates(statistics), _latencies(statistics), _counts(statistics), _state(statistics)
     )
 
 
@@ -77,15 +82,15 @@ def _rates(statistics: "StatisticsOut") -> Table:
     table = Table(title=f"the last {statistics.minutes} minutes, to {statistics.at:%H:%M:%S} UTC")
     for name in ("", "total", "by minute"):
         table.add_column(name, justify="right" if name == "total" else "left")
-    shown = statistics.series[-MOST_MINUTES_DRAWN:]
+    series = statistics.series[-MAX_MINUTES_DRAWN:]
     for name in ("ads", "photos", "failures"):
-        counts = [getattr(minute, name) for minute in shown]
+        counts = [getattr(minute, name) for minute in series]
         table.add_row(name, f"{getattr(statistics.totals, name):,}", sparks(counts))
     return table
 
 
 def _latencies(statistics: "StatisticsOut") -> Table:
-    table = Table(title="milliseconds; total: Kafka's timestamp to the row, waiting in it")
+    table = Table(title="milliseconds; total: from the Kafka timestamp to the committed row")
     table.add_column("stage")
     for name in ("p50", "p90", "p99", "ads"):
         table.add_column(name, justify="right")
@@ -97,24 +102,24 @@ def _latencies(statistics: "StatisticsOut") -> Table:
 
 
 def _counts(statistics: "StatisticsOut") -> Table:
-    table = Table(show_header=False, title="what became of them")
+    table = Table(show_header=False, title="results")
     table.add_row("ads", _listed(statistics.statuses))
     for task, labels in statistics.labels.items():
-        table.add_row(task, _listed(labels, most=MOST_LABELS))
+        table.add_row(task, _listed(labels, limit=MAX_LABELS))
     table.add_row("failures", _listed(statistics.failures) or "none")
     return table
 
 
-def _standing(statistics: "StatisticsOut") -> Table:
+def _state(statistics: "StatisticsOut") -> Table:
     table = Table(show_header=False, title="now")
     lag = (
-        "Kafka is away"
+        "Kafka is unreachable"
         if statistics.lag is None
         else f"{statistics.lag.events:,} events not committed"
     )
     table.add_row("lag", lag)
-    table.add_row("outbox", _waits(statistics.outbox))
-    table.add_row("accepted, not committed", _waits(statistics.accepted))
+    table.add_row("outbox", _backlog(statistics.outbox))
+    table.add_row("accepted, not committed", _backlog(statistics.accepted))
     states = ", ".join(f"{s.state} ({s.partitions} partitions)" for s in statistics.sessions)
     table.add_row("sessions", states or "none")
     for found in statistics.releases:
@@ -125,23 +130,23 @@ def _standing(statistics: "StatisticsOut") -> Table:
 
 
 def sparks(counts: list[int]) -> str:
-    """A bar a number, of eighths of the highest one; none where it is 0."""
-    most = max(counts, default=0)
-    if most == 0:
+    """Return a bar for each number, in eighths of the highest, rounded up; a blank for 0."""
+    highest = max(counts, default=0)
+    if highest == 0:
         return SPARKS[0] * len(counts)
     steps = len(SPARKS) - 1
-    return "".join(SPARKS[-(-count * steps // most)] for count in counts)
+    return "".join(SPARKS[-(-count * steps // highest)] for count in counts)
 
 
-def _listed(counts: dict[str, int], *, most: int | None = None) -> str:
+def _listed(counts: dict[str, int], *, limit: int | None = None) -> str:
     pairs = list(counts.items())
-    listed = ", ".join(f"{name} {count:,}" for name, count in pairs[:most])
-    left = 0 if most is None else len(pairs) - most
-    return f"{listed}, {left} others" if left > 0 else listed
+    listed = ", ".join(f"{name} {count:,}" for name, count in pairs[:limit])
+    remaining = 0 if limit is None else len(pairs) - limit
+    return f"{listed}, {remaining} others" if remaining > 0 else listed
 
 
-def _waits(backlog: "Backlog") -> str:
+def _backlog(backlog: "Backlog") -> str:
     if backlog.waiting == 0:
-        return "nothing waits"
+        return "empty"
     oldest = "" if backlog.oldest_s is None else f", the oldest for {backlog.oldest_s:,.0f} s"
     return f"{backlog.waiting:,}{' at least' if backlog.at_least else ''}{oldest}"

@@ -1,4 +1,4 @@
-"""The command `lalafo up`: everything on this machine, until Ctrl-C."""
+"""The command `lalafo up`: runs the whole stack on this machine until Ctrl-C."""
 
 import sys
 import time
@@ -16,11 +16,16 @@ def up(
     home: Home = DEFAULT_HOME,
     only: Annotated[
         str | None,
-        typer.Option(help="'services': PostgreSQL and the broker, for `dagster dev`."),
+        typer.Option(
+            help="'services' starts PostgreSQL and the broker only, for use with `dagster dev`."
+        ),
     ] = None,
     port: Port = None,
 ) -> None:
-    """Start PostgreSQL, a broker, Dagster and the gateway on this machine, until Ctrl-C."""
+    """Run PostgreSQL, a broker, Dagster and the gateway on this machine until Ctrl-C.
+
+    Prints the environment variables of the stack as shell exports.
+    """
     from lalafo_assets.stack.supervisor import Stack
 
     if only not in (None, "services"):
@@ -29,13 +34,13 @@ def up(
     services_only = only is not None
     with Stack(home, port=port, services_only=services_only, on_progress=err.print) as stack:
         for name, value in stack.exports.items():
-            print(f"export {name}='{value}'")  # noqa: T201 - made for `eval`
+            print(f"export {name}='{value}'")  # noqa: T201 - shell input for `eval`
         sys.stdout.flush()
         if stack.gateway_url:
             err.print(f"The page: {stack.gateway_url}/")
         if stack.ui_url:
             err.print(f"Dagster's UI: {stack.ui_url}")
-        err.print("Running; Ctrl-C stops everything, the state stays.")
+        err.print("Running; Ctrl-C stops everything and keeps the state.")
         _wait_for_interrupt(stack.check)
 
 

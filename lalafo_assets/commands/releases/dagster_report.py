@@ -1,4 +1,4 @@
-"""What commands tell Dagster, where one is configured (DAGSTER_HOME); else they do without."""
+"""Reports of the commands to Dagster; without a configured DAGSTER_HOME nothing is reported."""
 
 import os
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def has_dagster() -> bool:
-    """Whether a Dagster instance is configured."""
+    """Return whether a Dagster instance is configured."""
     return os.environ.get("DAGSTER_HOME", "") != ""
 
 
 def report_live(known: "RegisteredRelease") -> None:
-    """Materialise `model_release`, so that what is downstream shows that it changed."""
+    """Report a materialisation of `model_release`, so that Dagster marks downstream as stale."""
     if not has_dagster():
         return
     import dagster as dg
@@ -33,11 +33,11 @@ def report_live(known: "RegisteredRelease") -> None:
         with dg.DagsterInstance.get() as instance:
             instance.report_runless_asset_event(materialisation(manifest, live=True))
     except (LalafoError, OSError) as error:
-        say(f"Dagster was not told that {known.name} is live: {error}")
+        say(f"Could not report to Dagster that {known.name} is live: {error}")
 
 
-def report_diff(database: "Database", found: "ReleaseDiff") -> None:
-    """Materialise `release_diff` with what was just told, and its pictures."""
+def report_diff(database: "Database", diff: "ReleaseDiff") -> None:
+    """Report a materialisation of `release_diff` with the comparison and its pictures."""
     if not has_dagster():
         return
     import dagster as dg
@@ -49,15 +49,15 @@ def report_diff(database: "Database", found: "ReleaseDiff") -> None:
 
     try:
         store = PhotoStore(load_settings().resolved_store_url)
-        made = dg.AssetMaterialization(RELEASE_DIFF, metadata=diff_metadata(database, store, found))
+        event = dg.AssetMaterialization(RELEASE_DIFF, metadata=diff_metadata(database, store, diff))
         with dg.DagsterInstance.get() as instance:
-            instance.report_runless_asset_event(made)
+            instance.report_runless_asset_event(event)
     except (LalafoError, OSError) as error:
-        say(f"Dagster was not told what would change: {error}")
+        say(f"Could not report the comparison to Dagster: {error}")
 
 
 def cancel_rescore(database: "Database", row: "Rescore") -> None:
-    """End an attempt, with its backfill."""
+    """Cancel a re-score and its backfill."""
     from resources.dagster.backfills import cancel
 
     if not has_dagster():

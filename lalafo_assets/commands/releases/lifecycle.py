@@ -1,6 +1,6 @@
-"""`lalafo releases`: what there is, and how a release comes in or goes.
+"""`lalafo releases`: lists, installs and withdraws model releases.
 
-Decides options and words; the work is in the modules that it calls, imported on use.
+Owns the options and messages; the modules that do the work are imported on use.
 """
 
 from contextlib import closing, suppress
@@ -15,22 +15,24 @@ from ops.errors import ConfigurationError, NotReadyError
 if TYPE_CHECKING:
     from ops.models.release import Release
 
-releases = typer.Typer(help="The model releases: list them, install, judge or withdraw one.")
+releases = typer.Typer(help="List, install, evaluate and withdraw model releases.")
 console = new_console()
 
-Name = Annotated[str, typer.Argument(help="Of the release; its first letters will do.")]
+Name = Annotated[
+    str, typer.Argument(help="Name or digest of the release; a unique prefix is enough.")
+]
 
 
 @releases.callback(invoke_without_command=True)
 def releases_alone(context: typer.Context, home: Home = DEFAULT_HOME) -> None:
-    """Without a command: the same as `list`."""
+    """List, install, evaluate and withdraw model releases. Without a command: `list`."""
     if context.invoked_subcommand is None:
         list_releases(home)
 
 
 @releases.command("list")
 def list_releases(home: Home = DEFAULT_HOME) -> None:
-    """Every release: its role, its gate's word, the days scored under it, its re-score."""
+    """List all releases: role, result of the gate, days scored, predictions and re-score."""
     from lalafo_assets.commands.releases.tables import print_releases
 
     with closing(open_database(home)) as database:
@@ -40,15 +42,22 @@ def list_releases(home: Home = DEFAULT_HOME) -> None:
 @releases.command("install")
 def install_release(
     source: Annotated[
-        str, typer.Argument(help="'starter', or the folder or URL of a release's files.")
+        str,
+        typer.Argument(
+            help="'starter', or the folder or URL of a release store that holds one release."
+        ),
     ],
     live: Annotated[
         bool,
-        typer.Option("--live", help="Make it live at once: no gate, and ads without its values."),
+        typer.Option(
+            "--live",
+            help="Make it live at once, without the gate. Ads that it has not scored then have no "
+            "predictions.",
+        ),
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Copy a release into the store and register it; the first one becomes live."""
+    """Copy a release into the store and register it. The first release becomes live."""
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
     from resources.releases.active import activate, read_active_releases
@@ -66,7 +75,7 @@ def install_release(
             report_live(known)
             say(f"{known.name} is live")
         elif before == known.name:
-            say(f"{known.name} is live already")
+            say(f"{known.name} is already live")
         else:
             say(f"{known.name} is installed; {before} is live")
             say(f"Next: lalafo releases check {known.name}")
@@ -75,7 +84,10 @@ def install_release(
 
 @releases.command("withdraw")
 def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
-    """Score a candidate no longer; its re-score is ended, what it scored is removed by upkeep."""
+    """Withdraw a candidate: ads are no longer scored under it.
+
+    Cancels its re-score. The job `upkeep` removes its predictions later.
+    """
     from resources.releases.active import read_active_releases, read_announced, withdraw
     from resources.releases.registry import find_release
     from resources.rescoring.attempts import latest
@@ -87,18 +99,18 @@ def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
         if known.name not in [r.name for r in (candidate, announced) if r is not None] and (
             row is None or not row.unfinished
         ):
-            raise NotReadyError(f"{known.name} is no candidate: there is nothing to withdraw")
+            raise NotReadyError(f"{known.name} is not a candidate: there is nothing to withdraw")
         withdraw(database, known.name)
         if row is not None and row.unfinished:
             cancel_rescore(database, row)
-        say(f"{known.name} is scored no longer")
+        say(f"{known.name} is withdrawn: ads are no longer scored under it")
 
 
 def _only_release(source: str) -> "Release":
     from resources.storage.releases import ReleaseStore
 
-    there = ReleaseStore(source)
-    digests = there.list()
+    store = ReleaseStore(source)
+    digests = store.list()
     if len(digests) != 1:
         raise ConfigurationError(f"{source} holds {len(digests)} releases; expected one")
-    return there.load(digests[0])
+    return store.load(digests[0])

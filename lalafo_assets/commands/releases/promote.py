@@ -1,6 +1,6 @@
-"""`lalafo diff` and `lalafo promote`: what a flip would change, the flip, and the way back.
+"""`lalafo diff` and `lalafo promote`: compares releases, promotes a candidate, and rolls back.
 
-Decides options and words; the flip itself is one transaction of `resources/releases/active.py`.
+Owns the options and messages. A promotion is one transaction in `resources/releases/active.py`.
 """
 
 from contextlib import closing
@@ -20,61 +20,72 @@ console = new_console()
 
 
 def diff(home: Home = DEFAULT_HOME) -> None:
-    """What a promotion of the candidate would change: ads that move, and between which labels."""
+    """Show how a promotion of the candidate would change the labels of ads.
+
+    Without a candidate, show what the last promotion changed.
+    """
     from lalafo_assets.assets.release_diff import read_diff
     from lalafo_assets.commands.releases.tables import print_diff
     from resources.releases.active import read_active_releases
 
     with closing(open_database(home)) as database:
-        found = read_diff(database)
+        result = read_diff(database)
         if read_active_releases(database).candidate is None:
-            say("There is no candidate: this is what the last flip changed.")
-        print_diff(found, console)
-        report_diff(database, found)
+            say("There is no candidate: this is what the last promotion changed.")
+        print_diff(result, console)
+        report_diff(database, result)
 
 
 def promote(
     name: Annotated[
-        str | None, typer.Argument(help="Of the candidate; its first letters will do.")
+        str | None,
+        typer.Argument(help="Name or digest of the candidate; a unique prefix is enough."),
     ] = None,
     allow_partial: Annotated[
         bool,
-        typer.Option("--allow-partial", help="Also while days are owed: their ads have no values."),
+        typer.Option(
+            "--allow-partial",
+            help="Promote even if days are unscored: their ads then have no predictions.",
+        ),
     ] = False,
-    back: Annotated[
+    rollback: Annotated[
         bool, typer.Option("--rollback", help="Return to the release that was live before.")
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Flip what readers read to the candidate, in one transaction."""
+    """Make the candidate the live release, for all readers at once, in one transaction."""
     from resources.dagster.release_scores import ranges
-    from resources.releases.active import promote, read_active_releases, rollback
+    from resources.releases import active
     from resources.releases.registry import find_release
     from resources.settings import load_settings
 
-    if back == (name is not None):
-        raise typer.BadParameter("name the candidate, or give --rollback: one of them")
+    if rollback == (name is not None):
+        raise typer.BadParameter("expected either the name of the candidate or --rollback")
     with closing(open_database(home)) as database:
         topic = f"{load_settings().ads_topic}.scored"
-        was = read_active_releases(database).live
+        before = active.read_active_releases(database).live
         if name is None:
-            now, unscored = rollback(database, scored_topic=topic, allow_partial=allow_partial)
+            live, unscored = active.rollback(
+                database, scored_topic=topic, allow_partial=allow_partial
+            )
         else:
-            now = find_release(database, name).name
-            unscored = promote(database, now, scored_topic=topic, allow_partial=allow_partial)
-        say(f"{was.name} was live; [bold]{now}[/] is live now")
+            live = find_release(database, name).name
+            unscored = active.promote(
+                database, live, scored_topic=topic, allow_partial=allow_partial
+            )
+        say(f"{before.name} was live; [bold]{live}[/] is live now")
         if unscored:
             say(
-                f"[yellow]{len(unscored)} days are owed, and their ads have no values:[/] "
+                f"[yellow]{len(unscored)} days are unscored; their ads have no predictions:[/] "
                 f"{ranges(unscored)}"
             )
-            say(f"Next: lalafo rescore {now}")
-        say("To go back: lalafo promote --rollback")
-        _print_switch(database, find_release(database, now))
+            say(f"Next: lalafo rescore {live}")
+        say("To undo: lalafo promote --rollback")
+        _publish_promotion(database, find_release(database, live))
 
 
-def _print_switch(database: "Database", known: "RegisteredRelease") -> None:
-    """Send what the flip owes `ads.scored` now, and tell Dagster which release is live."""
+def _publish_promotion(database: "Database", known: "RegisteredRelease") -> None:
+    """Publish the promotion's pending records to `ads.scored`, and report it to Dagster."""
     from resources.kafka.outbox import relay
     from resources.kafka.topics import AdStream
     from resources.settings import load_settings
@@ -83,5 +94,5 @@ def _print_switch(database: "Database", known: "RegisteredRelease") -> None:
         with AdStream.from_settings(load_settings()) as stream, stream.publisher() as publisher:
             relay(database, publisher, older_than_s=0, limit=500)
     except (RetryableError, ConfigurationError):
-        say("Kafka is out of reach: a session or upkeep sends `release_promoted` later")
+        say("Kafka is unreachable: a session or upkeep publishes `release_promoted` later")
     report_live(known)

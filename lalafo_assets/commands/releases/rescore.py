@@ -1,6 +1,6 @@
-"""`lalafo rescore`: the catalogue under a release, by Dagster or in this process.
+"""`lalafo rescore`: scores the catalogue under a release, through Dagster or in this process.
 
-Decides options and words; the work is in the modules that it calls, imported on use.
+Owns the options and messages; the modules that do the work are imported on use.
 """
 
 from contextlib import closing
@@ -23,43 +23,53 @@ console = new_console()
 def rescore(
     name: Annotated[
         str | None,
-        typer.Argument(help="Of the release; the candidate, else the live one, if not given."),
+        typer.Argument(
+            help="Name or digest of the release; a unique prefix is enough. Default: the "
+            "candidate, otherwise the live release."
+        ),
     ] = None,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Start it, and do not wait for its end.")
+        bool, typer.Option("--detach", help="Start the re-score and return at once.")
     ] = False,
     here: Annotated[
-        bool, typer.Option("--here", help="In this process, without Dagster's daemon.")
+        bool, typer.Option("--here", help="Run it in this process, without Dagster's daemon.")
     ] = False,
     cancel: Annotated[
-        bool, typer.Option("--cancel", help="End the one that waits or runs; what it did stays.")
+        bool,
+        typer.Option(
+            "--cancel", help="Cancel the pending or running re-score. Its predictions are kept."
+        ),
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Score the whole catalogue under a release, beside the live one: only what is stale.
+    """Score the whole catalogue under a release. This does not change which release is live.
 
-    A release that passed its gate becomes the candidate first. Again goes on where it was.
+    A release that passed the gate becomes the candidate first. Only missing or stale predictions
+    are computed, so that a repeated command continues where the last one ended.
     """
     from resources.rescoring.attempts import latest, request
 
     if sum((detach, here, cancel)) > 1:
-        raise typer.BadParameter("one of --detach, --here and --cancel")
+        raise typer.BadParameter("expected at most one of --detach, --here and --cancel")
     with closing(open_database(home)) as database:
         known = _to_rescore(database, name)
         if cancel:
             row = latest(database, known.name)
             if row is None or not row.unfinished:
-                raise NotReadyError(f"no re-score for {known.name} waits or runs")
+                raise NotReadyError(f"no re-score of {known.name} is pending or running")
             cancel_rescore(database, row)
-            say(f"re-score {row.backfill_id} is ended; `lalafo rescore {known.name}` goes on")
+            say(
+                f"re-score {row.backfill_id} is cancelled; `lalafo rescore {known.name}` continues "
+                "it"
+            )
             return
-        if _owes_nothing(database, known):
+        if _is_complete(database, known):
             say(f"every day is scored under {known.name}: nothing to do")
             return
-        asked = "lalafo rescore --here" if here else "lalafo rescore"
+        requested_by = "lalafo rescore --here" if here else "lalafo rescore"
         if not here:
             _require_daemon()
-        row = request(database, known, requested_by=asked, any_time=True)
+        row = request(database, known, requested_by=requested_by, any_time=True)
         if here:
             _here(database, known, row)
         else:
@@ -76,8 +86,8 @@ def _to_rescore(database: "Database", name: str | None) -> "RegisteredRelease":
     return active.live if active.candidate is None else active.candidate
 
 
-def _owes_nothing(database: "Database", known: "RegisteredRelease") -> bool:
-    """Whether it is in force, and every day is scored under it."""
+def _is_complete(database: "Database", known: "RegisteredRelease") -> bool:
+    """Return whether the release is active and every day is scored under it."""
     from resources.releases.active import read_active_releases
     from resources.releases.coverage import read_coverage
 
@@ -86,7 +96,7 @@ def _owes_nothing(database: "Database", known: "RegisteredRelease") -> bool:
 
 
 def _here(database: "Database", known: "RegisteredRelease", row: "Rescore") -> None:
-    """In this process, with the bars drawn by a thread beside the work."""
+    """Re-score in this process, while a thread draws the progress bars."""
     from lalafo_assets.commands.releases.rescore_follow import bars_beside
     from resources.rescoring.in_process import rescore_here, wait_until_candidate
     from resources.settings import load_settings
@@ -108,12 +118,12 @@ def _by_dagster(
     with dg.DagsterInstance.get() as instance:
         start(instance, database, row, console)
         if detach:
-            say("`lalafo releases` shows how far it is")
+            say("`lalafo releases` shows the progress")
             return
         try:
             follow(instance, database, row, Watch.begin(database, known), console)
         except KeyboardInterrupt:
-            say("the re-score goes on; `lalafo releases` shows how far it is")
+            say("the re-score continues; `lalafo releases` shows the progress")
             raise
     _finished(database, known)
 
@@ -128,17 +138,18 @@ def _finished(database: "Database", known: "RegisteredRelease") -> None:
 
 
 def _require_daemon() -> None:
-    """Refuse to wait for a daemon that is not there."""
+    """Raise NotReadyError unless Dagster's daemon is running."""
     if not has_dagster():
         raise NotReadyError(
-            "DAGSTER_HOME is not set: start the stack with `lalafo up`, or `lalafo rescore --here`"
+            "DAGSTER_HOME is not set: start the stack with `lalafo up`, or run "
+            "`lalafo rescore --here`"
         )
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
-        beats = instance.get_daemon_statuses(["BACKFILL"])
-        if not beats["BACKFILL"].healthy:
+        statuses = instance.get_daemon_statuses(["BACKFILL"])
+        if not statuses["BACKFILL"].healthy:
             raise NotReadyError(
-                "Dagster's daemon does not run, and no backfill would start: `lalafo up`, or "
-                "`lalafo rescore --here`"
+                "Dagster's daemon is not running, so no backfill would start: start the stack with "
+                "`lalafo up`, or run `lalafo rescore --here`"
             )

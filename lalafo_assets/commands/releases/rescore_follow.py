@@ -1,6 +1,6 @@
-"""A re-score followed from a terminal: its steps taken, its progress shown until it ends.
+"""Follows a re-score from a terminal: starts it and shows its progress until it ends.
 
-Decides how often to look and what to draw. Ctrl-C ends the looking, never the re-score.
+Owns the polling interval and the progress bars. Ctrl-C stops following, not the re-score.
 """
 
 import threading
@@ -31,28 +31,28 @@ from resources.rescoring.attempts import Rescore, latest
 from resources.rescoring.progress import Watch
 from resources.rescoring.steps import Stage, Step
 
-LOOK_S = 0.5
+POLL_S = 0.5
 
 
-class AdsASecond(ProgressColumn):
-    """The pace."""
+class AdsPerSecond(ProgressColumn):
+    """The throughput of the bar "ads"."""
 
     def render(self, task: Task) -> Text:
-        """Ads a second, as rich reckons it."""
+        """Return ads per second, as rich estimates them."""
         if task.speed is None or task.description != "ads":
             return Text("")
         return Text(f"{task.speed:,.0f} ads/s")
 
 
 def start(instance: dg.DagsterInstance, database: Database, row: Rescore, console: Console) -> Step:
-    """Take a re-score's steps until its backfill runs; waits for sessions a minute at most.
+    """Advance a re-score until its backfill runs; wait for sessions for a minute at most.
 
     Raises:
-        NotReadyError: the release can't come in force now.
+        NotReadyError: the release can't become active now.
     """
-    began, last = time.monotonic(), ""
+    started, last = time.monotonic(), ""
     while True:
-        step = advance(instance, database, row, announced_s=time.monotonic() - began)
+        step = advance(instance, database, row, announced_s=time.monotonic() - started)
         if step.stage in (Stage.CANCELLED, Stage.WAITS):
             raise NotReadyError(step.message)
         if step.message != last:
@@ -60,21 +60,21 @@ def start(instance: dg.DagsterInstance, database: Database, row: Rescore, consol
             last = step.message
         if step.stage is not Stage.ANNOUNCED:
             return step
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def follow(
     instance: dg.DagsterInstance, database: Database, row: Rescore, watch: Watch, console: Console
 ) -> Step:
-    """Show a running re-score until it ends; what became of it.
+    """Show a running re-score until it ends, and return its last step.
 
     Raises:
-        NotReadyError: it ended before everything was scored; the message says what to do.
+        NotReadyError: it ended before every day was scored; the message says what to do.
     """
-    with bars(console, watch) as show:
+    with bars(console, watch) as update:
         while True:
             step = check_progress(instance, database, row)
-            show(database)
+            update(database)
             if step.stage is Stage.DONE:
                 return step
             now = latest(database, row.release)
@@ -82,48 +82,48 @@ def follow(
                 raise NotReadyError(step.message)
             if now is not None and not now.unfinished and now.state != "done":
                 raise NotReadyError(f"re-score {row.backfill_id} was cancelled")
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
 
 @contextmanager
-def bars(console: Console, watch: Watch) -> Iterator["Show"]:
-    """Two bars, days and ads; call what this gives to bring them up to date."""
+def bars(console: Console, watch: Watch) -> Iterator["RescoreBars"]:
+    """Show two progress bars, ads and days; call the yielded object to update them."""
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
-        AdsASecond(),
+        AdsPerSecond(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
     ) as progress:
-        yield Show(progress, watch)
+        yield RescoreBars(progress, watch)
 
 
 @contextmanager
 def bars_beside(console: Console, database: Database, release: RegisteredRelease) -> Iterator[None]:
-    """The bars of a release's re-score while the block does it, drawn from a thread."""
-    watch, over = Watch.begin(database, release), threading.Event()
+    """Show the bars of a re-score that the block runs; a thread updates them."""
+    watch, finished = Watch.begin(database, release), threading.Event()
 
-    def draw(show: Show) -> None:
-        while not over.wait(LOOK_S):
+    def draw(update: RescoreBars) -> None:
+        while not finished.wait(POLL_S):
             with suppress(RetryableError):
-                show(database)
+                update(database)
 
-    with bars(console, watch) as show:
-        thread = threading.Thread(target=draw, args=(show,), name="bars", daemon=True)
+    with bars(console, watch) as update:
+        thread = threading.Thread(target=draw, args=(update,), name="bars", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
+            finished.set()
             thread.join()
-        show(database)
+        update(database)
 
 
-class Show:
-    """The bars of one re-score."""
+class RescoreBars:
+    """The progress bars of one re-score."""
 
     def __init__(self, progress: Progress, watch: Watch) -> None:
         self._progress, self._watch = progress, watch
@@ -131,7 +131,7 @@ class Show:
         self._days = progress.add_task("days", total=len(watch.ads_by_day))
 
     def __call__(self, database: Database) -> None:
-        """Bring them up to date."""
+        """Update the bars."""
         now = self._watch.read(database)
         self._progress.update(self._ads, completed=now.ads_done, total=now.ads)
         self._progress.update(self._days, completed=now.days_done, total=now.days)

@@ -1,7 +1,4 @@
-"""What `lalafo releases` and `lalafo diff` show.
-
-Decides columns and words; the facts are PostgreSQL's.
-"""
+"""The tables that `lalafo releases` and `lalafo diff` print, from rows in PostgreSQL."""
 
 from contextlib import suppress
 
@@ -18,18 +15,18 @@ from resources.rescoring.attempts import latest
 from resources.rescoring.progress import estimated_rows, remaining_s
 
 BAR_CELLS = 16
-MOVES = 30
+MAX_MOVES = 30
 
 
 def print_releases(database: Database, console: Console) -> None:
-    """Every release, the newest first: what it is, its gate's word, and how far it is scored."""
+    """Print all releases, the newest first: role, result of the gate, and days scored."""
     roles = _roles(database)
     table = Table()
     table.add_column("release", no_wrap=True)
     for name in ("role", "gate", "days scored", "predictions", "re-score"):
         table.add_column(name)
-    known = read_releases(database)
-    for release in known:
+    releases = read_releases(database)
+    for release in releases:
         table.add_row(
             release.name,
             roles.get(release.name, ""),
@@ -38,14 +35,14 @@ def print_releases(database: Database, console: Console) -> None:
             _predictions(database, release),
             _rescore(database, release),
         )
-    if not known:
-        console.print("no release is known; `lalafo releases install starter` installs one")
+    if not releases:
+        console.print("no release is installed; `lalafo releases install starter` installs one")
         return
     console.print(table)
 
 
 def print_diff(diff: ReleaseDiff, console: Console) -> None:
-    """Each task's largest moves between labels, and what the comparison lacks."""
+    """Print each task's most frequent label changes, and which ads and days are not compared."""
     console.print(f"{diff.live} → {diff.candidate}", highlight=False)
     for task in diff.tasks:
         share = task.changed / max(task.ads, 1)
@@ -58,16 +55,16 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
         table.add_column("before")
         table.add_column("after")
         table.add_column("ads", justify="right")
-        moves = task.top_moves(MOVES)
+        moves = task.top_moves(MAX_MOVES)
         for before, after, count in moves:
             table.add_row(before, after, f"{count:,}")
         if moves:
             console.print(table)
         if task.number is not None:
             console.print(
-                f"the number moves by {task.number.p50:+.1%} at the median "
-                f"({task.number.p10:+.1%} to {task.number.p90:+.1%} for four in five ads); "
-                f"{task.number.beyond_a_tenth:,} by more than a tenth",
+                f"the number changes by {task.number.p50:+.1%} at the median "
+                f"({task.number.p10:+.1%} at p10, {task.number.p90:+.1%} at p90); "
+                f"{task.number.beyond_a_tenth:,} ads change by more than 10%",
                 highlight=False,
             )
         if task.only_live:
@@ -100,12 +97,12 @@ def _roles(database: Database) -> dict[str, str]:
 
 def _gate(release: RegisteredRelease) -> str:
     if release.gate is None:
-        return "not judged"
-    against = release.gate.get("against")
-    beside = f" against {against}" if against else ""
+        return "not evaluated"
+    live = release.gate.get("against")
+    against = f" against {live}" if live else ""
     if release.passed:
-        return f"[green]passed[/]{beside}"
-    return f"[red]refused[/]{beside}: {'; '.join(release.gate['why'])}"
+        return f"[green]passed[/]{against}"
+    return f"[red]failed[/]{against}: {'; '.join(release.gate['why'])}"
 
 
 def _days(database: Database, release: RegisteredRelease) -> str:
@@ -116,7 +113,7 @@ def _days(database: Database, release: RegisteredRelease) -> str:
     cells = BAR_CELLS * done // coverage.days
     colour = "green" if coverage.complete else "yellow"
     bar = f"[{colour}]{'━' * cells}[/][dim]{'━' * (BAR_CELLS - cells)}[/]"
-    return f"{bar} {done}/{coverage.days}" + ("" if coverage.complete else ", the rest owed")
+    return f"{bar} {done}/{coverage.days}" + ("" if coverage.complete else ", the rest unscored")
 
 
 def _predictions(database: Database, release: RegisteredRelease) -> str:
@@ -128,15 +125,15 @@ def _rescore(database: Database, release: RegisteredRelease) -> str:
     row = latest(database, release.name)
     if row is None:
         return ""
-    message = f"{row.state} ({row.backfill_id})"
+    text = f"{row.state} ({row.backfill_id})"
     if row.state == "running" and row.started_at is not None:
         left_s = remaining_s(database, release.name, row.started_at)
-        message += ", not a day closed yet" if left_s is None else f", about {span(left_s)} left"
-    return message
+        text += ", no day complete yet" if left_s is None else f", about {span(left_s)} left"
+    return text
 
 
 def span(seconds: float) -> str:
-    """A length of time for people."""
+    """Format a length of time for people."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5_400:

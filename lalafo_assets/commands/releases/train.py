@@ -1,7 +1,7 @@
-"""`lalafo train` and `lalafo releases check`: the assets' own code, from the command line.
+"""`lalafo train` and `lalafo releases check`: trains and evaluates a release in this process.
 
-Decides options, progress and words. What is made here is reported to Dagster too, where one is
-configured, so that lineage is whole.
+Owns the options, progress bars and messages. The training set, the release and the result of the
+gate are reported to Dagster, if one is configured, so that the lineage is complete.
 """
 
 import os
@@ -38,24 +38,32 @@ console = new_console()
 
 def train(
     home: Home = DEFAULT_HOME,
-    seed: Annotated[int, typer.Option(help="Of the training; the same gives the same digest.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the training. The same seed gives the same digest.")
+    ] = 0,
     backbone: Annotated[
-        str, typer.Option(help="'live': the live release's, as it is; else a torchvision name.")
+        str,
+        typer.Option(
+            help="'live' uses the live release's backbone unchanged; otherwise the name of a "
+            "torchvision model."
+        ),
     ] = "live",
     weights: Annotated[
         str,
         typer.Option(
-            help="Of a named backbone: auto, starter, pretrained, or file:PATH.safetensors."
+            help="Initial weights of a backbone given by name: auto, starter, pretrained, or "
+            "file:PATH.safetensors."
         ),
     ] = "auto",
     finetune: Annotated[
-        bool, typer.Option("--finetune", help="Train the backbone too: minutes to hours.")
+        bool,
+        typer.Option("--finetune", help="Train the backbone too. This takes minutes to hours."),
     ] = False,
-    epochs: Annotated[float, typer.Option(min=0.01, help="Of a fine-tune.")] = 8.0,
+    epochs: Annotated[float, typer.Option(min=0.01, help="Epochs of fine-tuning.")] = 8.0,
 ) -> None:
-    """Make a release of the labels in the catalogue, and judge it against the live one.
+    """Train a release on the labels in the catalogue, and compare it with the live one.
 
-    Ends with status 1 where the gate refuses it.
+    Ends with status 1 if the release fails the gate.
     """
     from lalafo_assets.starter import starter_state
     from resources.inference.loading import install
@@ -88,10 +96,15 @@ def train(
 
 
 def check_command(
-    name: Annotated[str, typer.Argument(help="Of the release; its first letters will do.")],
+    name: Annotated[
+        str, typer.Argument(help="Name or digest of the release; a unique prefix is enough.")
+    ],
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Judge a release against the live one on held-out photos; status 1 where it is refused."""
+    """Compare a release with the live one on held-out photos (the gate).
+
+    Ends with status 1 if the release fails the gate.
+    """
     from resources.storage.stores import Stores
     from resources.training.gate import check_release
 
@@ -103,8 +116,8 @@ def check_command(
 
 
 @contextmanager
-def _bars(shown_on: Console) -> "Iterator[StepProgress]":
-    """A progress bar for each stage, as it comes."""
+def _bars(target: Console) -> "Iterator[StepProgress]":
+    """Show a progress bar for each stage; call the yielded function to update it."""
     bars: dict[str, TaskID] = {}
     with Progress(
         SpinnerColumn(),
@@ -112,7 +125,7 @@ def _bars(shown_on: Console) -> "Iterator[StepProgress]":
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=shown_on,
+        console=target,
     ) as progress:
 
         def on_progress(what: str, done: int, of: int) -> None:
@@ -125,7 +138,7 @@ def _bars(shown_on: Console) -> "Iterator[StepProgress]":
 
 
 def _report(frozen: "FrozenSet", trained: "Trained", verdict: "Verdict", stores: "Stores") -> None:
-    """Tell Dagster what was made, as its own runs would; nothing where none is configured."""
+    """Report the results to Dagster, as a run of the assets would, if one is configured."""
     if os.environ.get("DAGSTER_HOME", "") == "":
         return
     import dagster as dg
@@ -138,7 +151,7 @@ def _report(frozen: "FrozenSet", trained: "Trained", verdict: "Verdict", stores:
     )
     from resources.dagster.names import MODEL_RELEASE
 
-    made: Sequence[AssetMaterialization | AssetCheckEvaluation] = (
+    events: Sequence[AssetMaterialization | AssetCheckEvaluation] = (
         dg.AssetMaterialization(
             TRAINING_SET, metadata=set_metadata(frozen, stores.photos, stores.training)
         ),
@@ -149,7 +162,7 @@ def _report(frozen: "FrozenSet", trained: "Trained", verdict: "Verdict", stores:
         *check_evaluations(verdict),
     )
     with dg.DagsterInstance.get() as instance:
-        for event in made:
+        for event in events:
             instance.report_runless_asset_event(event)
 
 
@@ -171,16 +184,16 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Table:
         for baseline, value in judged.baselines.items():
             table.add_row("", f"{baseline.replace('_', ' ')}: {value:.1%}")
         if judged.left_out:
-            table.add_row("", f"too few photos to learn: {', '.join(judged.left_out)}")
+            table.add_row("", f"labels with too few photos: {', '.join(judged.left_out)}")
     for task, why in trained.not_learned.items():
-        table.add_row(task, f"not learned: {why}")
+        table.add_row(task, f"not trained: {why}")
     return table
 
 
 def _close(verdict: "Verdict") -> None:
-    """The verdict as a table, and what to do next; status 1 where it is refused."""
-    against = verdict.against or "nothing: no release is live"
-    table = Table("measure", "candidate against live", title=f"{verdict.name} against {against}")
+    """Print the result of the gate and the next step; exit with status 1 if it failed."""
+    against = f"against {verdict.against}" if verdict.against else "(no release is live)"
+    table = Table("measure", "candidate against live", title=f"{verdict.name} {against}")
     for finding in verdict.findings:
         mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
         table.add_row(f"{mark} {finding.measure}", "\n".join((finding.message, *finding.why)))
@@ -188,11 +201,11 @@ def _close(verdict: "Verdict") -> None:
     for note in verdict.notes:
         console.print(f"[dim]{note}[/]", highlight=False)
     if not verdict.passed:
-        console.print("[red]The gate refuses it.[/] It stays installed, and scores nothing.")
+        console.print("[red]The release failed the gate.[/] It stays installed, but scores no ads.")
         raise typer.Exit(1)
     if verdict.against == verdict.name:
-        console.print("It is the live release: there is nothing to do.")
+        console.print("It is already the live release: there is nothing to do.")
     elif verdict.against is None:
-        console.print("Next: a first release is made live by `lalafo releases install`")
+        console.print("Next: make a first release live with `lalafo releases install`")
     else:
         console.print(f"Next: lalafo rescore {verdict.name}", soft_wrap=True, highlight=False)
