@@ -1,6 +1,6 @@
-"""The ads of a demo: events of schema 1 over labelled photos, some of them spoilt on purpose.
+"""Generates a demo's ads: events of schema 1 about labelled photos, some invalid on purpose.
 
-Decides how many photos an ad has and what is wrong with the wrong ones; reproducible by seed.
+Owns how many photos an ad has and which faults occur. The result is reproducible by its seed.
 """
 
 import json
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-PHOTOS_AN_AD = (1, 2, 3, 4)
+PHOTOS_PER_AD = (1, 2, 3, 4)
 CORRUPT_EVERY = 20
-"""Each twentieth ad brings a spoilt photo too; the ad is scored on its others."""
+"""Every twentieth ad has a corrupt photo too; the ad is scored on its other photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class LabelledPhoto:
 
 @dataclass(frozen=True, slots=True)
 class DemoMessage:
-    """A record to publish."""
+    """A Kafka record to publish."""
 
     key: bytes
     value: bytes
     photos: int
-    bad: bool = False  # no valid event: it must end as a dead letter
+    bad: bool = False  # not a valid event: it must become a dead letter
 
 
 def make_ads(
@@ -43,11 +43,11 @@ def make_ads(
     corrupt_urls: Sequence[str],
     seed: int,
 ) -> list[DemoMessage]:
-    """`count` ads (fewer where there are fewer photos), each of photos of one label.
+    """Return `count` ads (or fewer if there are fewer photos), each with photos of one label.
 
-    Every photo is used at most once; labels take turns, so that a short demo has them all.
+    Every photo is used at most once. Labels alternate, so that a short demo has all of them.
     """
-    dice = random.Random(seed)  # noqa: S311 - which photo goes to which ad is no secret
+    dice = random.Random(seed)  # noqa: S311 - not used for security
     groups = _groups(photos, count, dice)
     messages = []
     for index, group in enumerate(groups):
@@ -61,14 +61,14 @@ def make_ads(
 
 
 def broken_messages(catalog: str) -> list[DemoMessage]:
-    """Records that are no events, as a producer with a bug sends them."""
-    good = _event(catalog, "broken", "", [], random.Random(0))  # noqa: S311
+    """Return records that are not valid events, as a producer with a bug might send them."""
+    valid = _event(catalog, "broken", "", [], random.Random(0))  # noqa: S311
     bodies = [
         b"this is not JSON",
-        json.dumps({**good, "schema": 99}).encode(),
-        json.dumps({**good, "revision": "seven"}).encode(),
-        json.dumps({name: value for name, value in good.items() if name != "ad_id"}).encode(),
-        json.dumps({**good, "photos": [{"url": "http://127.0.0.1/x.jpg"}] * 10_000}).encode(),
+        json.dumps({**valid, "schema": 99}).encode(),
+        json.dumps({**valid, "revision": "seven"}).encode(),
+        json.dumps({name: value for name, value in valid.items() if name != "ad_id"}).encode(),
+        json.dumps({**valid, "photos": [{"url": "http://127.0.0.1/x.jpg"}] * 10_000}).encode(),
     ]
     return [DemoMessage(f"{catalog}/broken".encode(), body, 0, bad=True) for body in bodies]
 
@@ -79,8 +79,8 @@ def _groups(
     by_label: dict[str, list[LabelledPhoto]] = defaultdict(list)
     for photo in photos:
         by_label[photo.label].append(photo)
-    for pile in by_label.values():
-        dice.shuffle(pile)
+    for remaining in by_label.values():
+        dice.shuffle(remaining)
     labels = sorted(by_label)
     groups: list[list[LabelledPhoto]] = []
     while len(groups) < count and any(by_label.values()):
@@ -90,9 +90,9 @@ def _groups(
             continue
         groups.append([by_label[label].pop()])
     for group in groups:
-        pile = by_label[group[0].label]
-        for _ in range(min(dice.choice(PHOTOS_AN_AD) - 1, len(pile))):
-            group.append(pile.pop())
+        remaining = by_label[group[0].label]
+        for _ in range(min(dice.choice(PHOTOS_PER_AD) - 1, len(remaining))):
+            group.append(remaining.pop())
     return groups
 
 

@@ -1,6 +1,6 @@
-"""Photos that can't be used, by name: what the demo mixes in so that failures are seen.
+"""Photo files that can't be used: the demo adds them to its ads, so that failures can be seen.
 
-Decides what is broken and how; refuses to know which reason the product gives for it.
+Owns what is wrong with each file. Does not depend on the failure reasons that the product reports.
 """
 
 import io
@@ -15,13 +15,13 @@ _SEED = 20180611
 
 
 def corrupt_photos() -> MappingProxyType[str, bytes]:
-    """Every spoilt photo: file name -> bytes; the same at every call.
+    """Return all corrupt photos: file name -> bytes; the same at every call.
 
     `empty.jpg` has no bytes; `truncated.jpg` ends in the middle of its scan; `page.jpg` is HTML;
     `noise.jpg` is random; `lying.jpg` and `lying.png` claim 64,250 x 64,250 pixels in a few
-    hundred bytes; `note.jpg` is a text; `header_only.jpg` stops after its first marker;
-    `drawing.svg` and `old.bmp` are formats that are not taken; `broken_body.png` has a right
-    header and a wrong body; `speck.png` is one pixel.
+    hundred bytes; `note.jpg` is text; `header_only.jpg` ends after its first marker; `drawing.svg`
+    and `old.bmp` are unsupported formats; `broken_body.png` has a valid header and an invalid body;
+    `speck.png` is one pixel.
     """
     photo = _photo()
     return MappingProxyType(
@@ -49,14 +49,14 @@ def _saved(image: Image.Image, kind: str) -> bytes:
 
 
 def _photo() -> bytes:
-    """A good JPEG of 320 x 240 to spoil."""
+    """Return a valid JPEG of 320 x 240 pixels, from which corrupt ones are made."""
     noise = np.random.default_rng(_SEED).integers(0, 256, (24, 32, 3), np.uint8)
     image = Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC)
     return _saved(image, "JPEG")
 
 
 def _lying_jpeg(photo: bytes, side: int) -> bytes:
-    """The same coded data under a frame header that claims `side` x `side` pixels."""
+    """Return the same coded data with a frame header that claims `side` x `side` pixels."""
     start = photo.index(b"\xff\xc0")  # baseline frame: marker, length, precision, height, width
     claimed = struct.pack(">HH", side, side)
     return photo[: start + 5] + claimed + photo[start + 9 :]

@@ -1,7 +1,7 @@
-"""Where a demo's photos come from: drawn here, or a folder of the user's own.
+"""The photos of a demo: drawn here, or from a folder of the user.
 
-Decides the split of a user's photos: what the head is fitted on is never among the ads that are
-judged, and equal photos stay on one side.
+Owns the split of a user's photos: a photo that the head is fitted on is never in an ad that the
+accuracy is measured on, and identical photos are on the same side of the split.
 """
 
 import hashlib
@@ -18,40 +18,40 @@ from ops.training.splits import split_by_group
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"}
 HELD_OUT_SHARE = 0.3
-PHOTOS_AN_AD = 2.5  # on average, of 1 to 4
+PHOTOS_PER_AD = 2.5  # on average, of 1 to 4
 
 Progress = Callable[[int, int], None]
-"""(done, of how many)."""
+"""Called with (done, total)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Labelled photos below one folder."""
+    """Labelled photos in one folder."""
 
     folder: Path
-    train: tuple[LabelledPhoto, ...]  # what a head may be fitted on
-    held_out: tuple[LabelledPhoto, ...]  # what becomes ads
+    train: tuple[LabelledPhoto, ...]  # to fit a head on
+    held_out: tuple[LabelledPhoto, ...]  # to make ads of
 
 
 def generated_collection(folder: Path, *, ads: int, seed: int, progress: Progress) -> Collection:
-    """Draw enough photos for `ads` ads; those that are there already are kept.
+    """Draw enough photos for `ads` ads; existing files are reused.
 
-    The starter was trained on photos of other seeds, so that all of these are held out.
+    All photos count as held out, since the starter was trained on photos of other seeds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = plan(max(1, round(ads * PHOTOS_AN_AD)), seed)
+    plans = plan(max(1, round(ads * PHOTOS_PER_AD)), seed)
     photos = [
-        LabelledPhoto(f"{category}-{photo_seed}.photo", category) for category, photo_seed in wanted
+        LabelledPhoto(f"{category}-{photo_seed}.photo", category) for category, photo_seed in plans
     ]
     jobs = [
         (folder / photo.name, category, photo_seed)
-        for photo, (category, photo_seed) in zip(photos, wanted, strict=True)
+        for photo, (category, photo_seed) in zip(photos, plans, strict=True)
         if not (folder / photo.name).exists()
     ]
     done = len(photos) - len(jobs)
     progress(done, len(photos))
     if jobs:
-        # spawn: this process has threads, and a fork would copy their locks
+        # "spawn": this process has threads, and a forked child would inherit their locks
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
             for _ in pool.map(_draw, jobs, chunksize=8):
                 done += 1
@@ -67,13 +67,15 @@ def _draw(job: tuple[Path, str, int]) -> None:
 
 
 def folder_collection(folder: Path, *, seed: int) -> Collection:
-    """The photos of `folder`, one folder a class, split 70 to 30 by their bytes.
+    """Return the photos of `folder`, one subfolder per class, split 70 to 30 by their bytes.
 
     Raises:
         ConfigurationError: no such folder, fewer than two classes, or too few photos.
     """
     if not folder.is_dir():
-        raise ConfigurationError(f"PHOTOS={folder}: no such folder; give one folder a class in it")
+        raise ConfigurationError(
+            f"PHOTOS={folder}: no such folder; expected a folder with one subfolder per class"
+        )
     found = [
         LabelledPhoto(str(path.relative_to(folder)), path.parent.name)
         for path in sorted(folder.glob("*/*"))
@@ -82,8 +84,8 @@ def folder_collection(folder: Path, *, seed: int) -> Collection:
     labels = sorted({photo.label for photo in found})
     if len(labels) < 2:
         raise ConfigurationError(
-            f"PHOTOS={folder}: {len(found)} photos in {len(labels)} class folders; give at least "
-            "two folders of photos, each named as its class"
+            f"PHOTOS={folder}: found {len(found)} photos in {len(labels)} class folders; expected "
+            "at least two subfolders with photos, each named after its class"
         )
     split = split_by_group(
         [photo.label for photo in found],

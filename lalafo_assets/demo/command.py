@@ -1,4 +1,4 @@
-"""The command `lalafo demo`: its options."""
+"""The command `lalafo demo` and its options."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,31 +16,54 @@ def demo(
     ads: Annotated[int, typer.Option(min=1, help="How many ads to publish.")] = 200,
     photos: Annotated[
         Path | None,
-        typer.Option(help="Your own photos, one folder a class; drawn ones if not given."),
+        typer.Option(
+            help="Folder of your own photos, with one subfolder per class. Default: the demo draws "
+            "photos."
+        ),
     ] = None,
     weights: Annotated[
         str,
-        typer.Option(help="Of the backbone: auto, starter, pretrained, or file:PATH.safetensors."),
+        typer.Option(
+            help="Initial weights of the backbone: auto, starter, pretrained, or "
+            "file:PATH.safetensors."
+        ),
     ] = "auto",
-    backbone: Annotated[str, typer.Option(help="A torchvision name.")] = "mobilenet_v3_small",
+    backbone: Annotated[
+        str, typer.Option(help="Name of a torchvision model.")
+    ] = "mobilenet_v3_small",
     finetune: Annotated[
-        bool, typer.Option("--finetune", help="Train the backbone on your photos too (minutes).")
+        bool,
+        typer.Option(
+            "--finetune", help="Train the backbone on your photos too. This takes minutes."
+        ),
     ] = False,
     exit_at_end: Annotated[
-        bool, typer.Option("--exit", help="End by itself; status 0 if every ad is accounted for.")
+        bool,
+        typer.Option(
+            "--exit",
+            help="Stop the stack at the end instead of waiting for Ctrl-C. The status is 0 if "
+            "every ad is accounted for.",
+        ),
     ] = False,
     story: Annotated[
         bool,
-        typer.Option(help="Go on to train, gate, re-score, diff, promote and roll back a release."),
+        typer.Option(
+            help="Then train, gate, re-score, compare, promote and roll back a second release."
+        ),
     ] = True,
     port: Port = None,
 ) -> None:
-    """Start everything on this machine and run the main job once, on labelled ads."""
+    """Start the whole stack on this machine, publish labelled ads, and show their results.
+
+    Ends with status 1 if an event is neither an ad nor a dead letter.
+    """
     from lalafo_assets.demo.options import DemoOptions
     from lalafo_assets.demo.run import run_demo
 
     if weights not in WEIGHTS and not weights.startswith("file:"):
-        raise typer.BadParameter(f"{weights!r}: {', '.join(WEIGHTS)} or file:PATH.safetensors")
+        raise typer.BadParameter(
+            f"--weights {weights}: expected {', '.join(WEIGHTS)} or file:PATH.safetensors"
+        )
     options = DemoOptions(
         home=home,
         ads=ads,
@@ -53,5 +76,5 @@ def demo(
         port=port,
     )
     if not run_demo(options, console):
-        console.print("[red]Not every event is accounted for.[/]")
+        console.print("[red]Some events are neither ads nor dead letters.[/]")
         raise typer.Exit(1)

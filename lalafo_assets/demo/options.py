@@ -1,4 +1,4 @@
-"""What the user of a demo asked for."""
+"""The options of a demo."""
 
 from dataclasses import dataclass
 from pathlib import Path

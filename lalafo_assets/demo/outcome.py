@@ -1,6 +1,6 @@
-"""What became of a demo's ads, asked of PostgreSQL, and shown.
+"""The results of a demo's ads, read from PostgreSQL, and the closing table.
 
-Decides what counts as accounted for: every event published is an ad or a dead letter.
+Owns what counts as accounted for: every published event must be an ad or a dead letter.
 """
 
 import time
@@ -18,7 +18,7 @@ TIMINGS_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How far the stream is with one catalog."""
+    """The progress of the stream in one catalog."""
 
     ads: int
     photos: int
@@ -28,7 +28,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Kafka timestamp to committed row, milliseconds."""
+    """The time from the Kafka timestamp to the committed row, in milliseconds."""
 
     ads: int
     p50_ms: float
@@ -41,10 +41,10 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a demo."""
+    """The results of a demo."""
 
     published: int
-    broken: int  # of those published: no events, on purpose
+    broken: int  # of those published: not valid events, on purpose
     statuses: dict[str, int]  # ads
     photos: int
     photo_failures: dict[str, int]  # by reason
@@ -52,7 +52,7 @@ class Outcome:
     labelled: int  # ads with a label and a prediction
     right: int
     latency: Latency | None  # of all ads
-    warm: Latency | None  # of those that came while a session was at work
+    warm: Latency | None  # of the ads that arrived while a session was running
     runs: int
 
     @property
@@ -62,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One demo's ads, from its start on."""
+    """Reads the state of one demo's ads."""
 
     database: Database
     catalog: str
@@ -70,7 +70,7 @@ class Watch:
     since: datetime
 
     def counts(self) -> Counts:
-        """Ads, photos and dead letters so far."""
+        """Return the number of ads, photos and dead letters so far."""
         row = self._one(
             "SELECT (SELECT count(*) FROM lalafo.ads WHERE catalog = %(catalog)s), "
             "count(*), count(reason), (SELECT count(*) FROM lalafo.failures WHERE kind = 'event' "
@@ -80,7 +80,7 @@ class Watch:
         return Counts(*row)
 
     def outcome(self, published: int, broken: int) -> Outcome:
-        """Everything that the closing table shows."""
+        """Return everything that the closing table shows."""
         labelled, right = self._one(
             "SELECT count(*), count(*) FILTER (WHERE p.label = a.category) FROM lalafo.ads AS a "
             "JOIN lalafo.predictions AS p USING (catalog, ad_id) "
@@ -117,7 +117,7 @@ class Watch:
         )
 
     def wait_for_timings(self) -> None:
-        """Wait until the session has noted when its last commits were seen; seconds at most."""
+        """Wait, TIMINGS_S at most, until the session has written the times of its last commits."""
         deadline = time.monotonic() + TIMINGS_S
         while time.monotonic() < deadline:
             (missing,) = self._one(
@@ -155,41 +155,41 @@ class Watch:
         return {"catalog": self.catalog, "stream": self.stream_id, "since": self.since}
 
 
-def outcome_table(outcome: Outcome, yardsticks: Sequence[tuple[str, str]]) -> Table:
-    """The closing table; `yardsticks` are further (name, value) rows below the accuracy."""
-    table = Table(title="What became of the ads", show_header=False, min_width=64)
+def outcome_table(outcome: Outcome, baselines: Sequence[tuple[str, str]]) -> Table:
+    """Return the closing table; `baselines` are further (name, value) rows below the accuracy."""
+    table = Table(title="Results", show_header=False, min_width=64)
     table.add_column(style="bold")
     table.add_column()
     scored = outcome.statuses.get("scored", 0)
     ads = outcome.published - outcome.broken
     table.add_row(
-        "events in", f"{outcome.published}: {ads} ads, {outcome.broken} broken on purpose"
+        "events published", f"{outcome.published}: {ads} ads, {outcome.broken} invalid on purpose"
     )
     table.add_row("ads scored", f"{scored}, in {outcome.runs} Dagster run(s)")
     for status in ("unscored", "no_photos"):
         if outcome.statuses.get(status):
             table.add_row(f"ads {status.replace('_', ' ')}", str(outcome.statuses[status]))
     table.add_row("dead letters", _reasons(outcome.dead_letters))
-    table.add_row("photos in", str(outcome.photos))
+    table.add_row("photos", str(outcome.photos))
     table.add_row("photos failed", _reasons(outcome.photo_failures))
     if outcome.labelled:
         share = outcome.right / outcome.labelled
-        table.add_row("accuracy on ads", f"{share:.1%} of {outcome.labelled} labelled")
-    for name, value in yardsticks:
+        table.add_row("accuracy on ads", f"{share:.1%} of {outcome.labelled} labelled ads")
+    for name, value in baselines:
         table.add_row(name, value)
-    table.add_row("Kafka → row, p50 / p99", _shown(outcome.warm))
+    table.add_row("Kafka to row, p50 / p99", _formatted(outcome.warm))
     if outcome.latency is not None:
-        longest = f"{outcome.latency.max_ms / 1e3:.1f} s: the session's start is in it"
-        table.add_row("  the first ad waited", longest)
+        longest = f"{outcome.latency.max_ms / 1e3:.1f} s, which includes the session's start"
+        table.add_row("  the first ad", longest)
     lost = outcome.published - outcome.accounted_for
     table.add_row("not accounted for", f"[{'red' if lost else 'green'}]{lost}[/]")
     return table
 
 
 def _reasons(counts: dict[str, int]) -> str:
-    message = "".join(f"\n  {count} x {reason}" for reason, count in counts.items())
-    return f"{sum(counts.values())}{message}"
+    lines = "".join(f"\n  {count} x {reason}" for reason, count in counts.items())
+    return f"{sum(counts.values())}{lines}"
 
 
-def _shown(latency: Latency | None) -> str:
+def _formatted(latency: Latency | None) -> str:
     return "none" if latency is None else str(latency)

@@ -1,10 +1,10 @@
-"""A loopback HTTP server of a folder of photos, as a marketplace's image host would be.
+"""A loopback HTTP server for a folder of photos, in the role of a marketplace's image host.
 
-Decides paths and the ways in which a host misbehaves; refuses to know ads and the fetcher. It
-binds to 127.0.0.1 and never serves anything outside of its folder.
+Owns the paths and the faults of a host. Does not depend on ads or on the fetcher. It binds to
+127.0.0.1 and never serves anything outside its folder.
 
-    /photos/NAME     the file, on kept-alive connections
-    /slow/NAME       the same, dripping a few bytes at a time
+    /photos/NAME     the file, on keep-alive connections
+    /slow/NAME       the same, a few bytes at a time
     /redirect/NAME   302 to /photos/NAME
     /loop/NAME       302 to itself
     /missing/NAME    404
@@ -40,13 +40,13 @@ DRIP_S = web.AppKey("drip_s", float)
 
 
 def photo_app(folder: Path, *, drip_pause_s: float = DRIP_PAUSE_S) -> web.Application:
-    """The server's routes over one folder.
+    """Return the web application that serves one folder.
 
     Raises:
         ConfigurationError: the folder does not exist.
     """
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder} is no folder: name one that holds photos.")
+        raise ConfigurationError(f"{folder} is not a folder: give a folder of photos.")
     app = web.Application()
     app[FOLDER] = folder.resolve()
     app[DRIP_S] = drip_pause_s
@@ -60,10 +60,10 @@ def photo_app(folder: Path, *, drip_pause_s: float = DRIP_PAUSE_S) -> web.Applic
 
 
 def photo_bytes(folder: Path, name: str) -> bytes | None:
-    """The bytes of a file below `folder`, or None where there is no such file.
+    """Return the bytes of a file below `folder`, or None if there is no such file.
 
     A name that leaves the folder (`..`, an absolute path, a link that points outside) is treated
-    as missing: the answer doesn't tell what exists elsewhere. `folder` must be resolved.
+    as missing, so that the answer does not reveal what exists elsewhere. `folder` must be resolved.
     """
     try:
         path = (folder / name).resolve(strict=True)
@@ -75,15 +75,15 @@ def photo_bytes(folder: Path, name: str) -> bytes | None:
 
 
 def content_type_of(data: bytes) -> str:
-    """What the first bytes say; unknown ones are called a JPEG, as careless hosts do."""
+    """Return the type that the first bytes indicate; image/jpeg for unknown ones."""
     for start, content_type in CONTENT_TYPES.items():
         if data.startswith(start):
             return content_type
     return "image/jpeg"
 
 
-def _wanted(request: web.Request) -> bytes:
-    # Read in the loop on purpose: a cached 50 KB file takes less than the hand-over to a thread.
+def _requested_photo(request: web.Request) -> bytes:
+    # Read in the event loop on purpose: a cached 50 KB file takes less time than a thread switch.
     data = photo_bytes(request.app[FOLDER], request.match_info["name"])
     if data is None:
         raise web.HTTPNotFound(text="no such photo")
@@ -91,12 +91,12 @@ def _wanted(request: web.Request) -> bytes:
 
 
 async def _photo(request: web.Request) -> web.Response:
-    data = _wanted(request)
+    data = _requested_photo(request)
     return web.Response(body=data, content_type=content_type_of(data))
 
 
 async def _slow(request: web.Request) -> web.StreamResponse:
-    data = _wanted(request)
+    data = _requested_photo(request)
     response = web.StreamResponse()
     response.content_type = content_type_of(data)
     response.content_length = len(data)
@@ -124,12 +124,12 @@ async def _error(_request: web.Request) -> web.Response:
 
 
 class PhotoHost:
-    """The server in a thread of its own; a context manager.
+    """The server in its own thread; a context manager.
 
     Args:
-        folder: what is served.
-        port: 0 for any free one; `port` holds the real one after the start.
-        drip_pause_s: seconds between two drops of `/slow/`.
+        folder: the folder to serve.
+        port: 0 for any free one; the attribute `port` has the actual one after the start.
+        drip_pause_s: seconds between two chunks of `/slow/`.
     """
 
     def __init__(self, folder: Path, *, port: int = 0, drip_pause_s: float = DRIP_PAUSE_S) -> None:
@@ -145,10 +145,10 @@ class PhotoHost:
         """Serve until `stop`.
 
         Raises:
-            ConfigurationError: the port is taken, or the server was started before.
+            ConfigurationError: the port is in use, or the server was started before.
         """
         if self._thread is not None:
-            raise ConfigurationError("This photo host was started before; make another.")
+            raise ConfigurationError("This photo host was started before; create another one.")
         self._thread = threading.Thread(target=self._run, name="photo-host", daemon=True)
         self._thread.start()
         if not self._ready.wait(START_TIMEOUT_S):
@@ -168,7 +168,7 @@ class PhotoHost:
             self._thread.join(START_TIMEOUT_S)
 
     def url(self, name: str, *, path: str = "photos") -> str:
-        """The address of a photo; `path` is one of the module's first path segments."""
+        """Return the URL of a photo; `path` is one of the first path segments listed above."""
         return f"http://{LOOPBACK}:{self.port}/{path}/{quote(name)}"
 
     def __enter__(self) -> Self:
@@ -199,7 +199,7 @@ class PhotoHost:
 
 
 class _listening:
-    """The app's runner as an async context manager that gives the port."""
+    """Runs the application within an async context; `async with` yields the port."""
 
     def __init__(self, app: web.Application, port: int) -> None:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
@@ -220,8 +220,8 @@ class _listening:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # CPython 3.11 leaks the socket of a connection that was accepted in the same turn of the
-        # loop in which its server closes (gh-109564): let those that wait come in first.
+        # CPython 3.11 leaks the socket of a connection that is accepted in the same iteration of
+        # the event loop in which its server closes (gh-109564): accept pending connections first.
         await asyncio.sleep(0.02)
         await self._runner.cleanup()
 
@@ -234,10 +234,10 @@ async def _serve_forever(folder: Path, port: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve a folder until interrupted; the first line on standard output is the address."""
+    """Serve a folder until interrupted; the first line on standard output is the URL."""
     parser = argparse.ArgumentParser(prog="photo_host", description="Serve photos on loopback.")
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--folder", type=Path, required=True, help="folder to serve")
+    parser.add_argument("--port", type=int, default=0, help="port; 0 (default) takes any free one")
     options = parser.parse_args(arguments)
     try:
         asyncio.run(_serve_forever(options.folder, options.port))

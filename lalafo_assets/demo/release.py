@@ -1,8 +1,8 @@
-"""The release of a demo: which weights, which head, and how good it is beside two yardsticks.
+"""Makes the release of a demo: its weights, its head, and its accuracy beside two baselines.
 
-Drawn photos are scored by the starter, as it was before some categories were opened. A user's own
-photos get a head that is fitted on the training part of them and judged on the rest; with
-`--finetune` the backbone is trained on the training part first.
+Drawn photos are scored by the starter without a few of its categories, as if it had been made
+before the marketplace opened them. For a user's photos, a head is fitted on the training part and
+evaluated on the rest; with `--finetune` the backbone is first trained on the training part.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,39 +26,41 @@ from resources.settings import Settings
 
 CHUNK = 256
 TASK = "category"
-DRAWN_FOR_A_HEAD = 240  # ads' worth of drawn photos, where a head is fitted on such
+HEAD_ADS = 240  # a head for drawn photos is fitted on the photos of so many ads
 HEAD_SEED_STEP = 1_000
 
 NEW_CATEGORIES = ("bicycle", "sofa", "watch")
-"""Of the drawn ones: opened after the first release was made, so that a better one can come."""
+"""Drawn categories that the first release lacks, so that a trained release can be better."""
 
 Row = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class MadeRelease:
-    """A release, what its weights are, and rows that tell how good it is."""
+class DemoRelease:
+    """A release, the source of its weights, and its measures for the closing table."""
 
     release: Release
     weights: str
-    yardsticks: tuple[Row, ...] = ()
-    new_categories: tuple[str, ...] = ()  # sellers file ads there, and it does not know them
+    baselines: tuple[Row, ...] = ()
+    new_categories: tuple[str, ...] = ()  # ads have these categories, and it does not know them
 
 
 def make_release(
     options: DemoOptions, collection: Collection, settings: Settings, progress: Progress
-) -> MadeRelease:
-    """The release that will score this demo's ads.
+) -> DemoRelease:
+    """Return the release that will score this demo's ads.
 
     Raises:
-        ConfigurationError: the weights asked for can't be had, or there is nothing to learn from.
+        ConfigurationError: the requested weights are not available, or no photo can be read.
     """
     from resources.training.weights import starting_weights
 
     given = starting_weights(options.weights, options.backbone, starter=starter_state)
     own = options.photos is not None
     if not own and options.finetune:
-        raise ConfigurationError("--finetune trains on your own photos: name them by --photos DIR")
+        raise ConfigurationError(
+            "--finetune trains on your own photos: give their folder with --photos DIR"
+        )
     if not own and given.source.startswith("starter"):
         return _before_new_categories(given.source)
     if not own:
@@ -71,8 +73,8 @@ def make_release(
     return _with_head(backbone, source, collection, settings, progress)
 
 
-def _before_new_categories(source: str) -> MadeRelease:
-    """The starter as it was before the marketplace opened some of its categories."""
+def _before_new_categories(source: str) -> DemoRelease:
+    """Return the starter without NEW_CATEGORIES."""
     starter = load_starter()
     head, metrics = starter.heads[TASK], dict(starter.manifest.metrics)
     kept = [row for row, label in enumerate(head.labels) if label not in NEW_CATEGORIES]
@@ -85,25 +87,25 @@ def _before_new_categories(source: str) -> MadeRelease:
         heads={TASK: older},
         metrics={},
     )
-    rows = [("categories it knows", f"{len(kept)} of {len(head.labels)}")]
+    rows = [("known categories", f"{len(kept)} of {len(head.labels)}")]
     if "accuracy" in metrics:
-        rows.append(("on photos of all, knowing all", f"{metrics['accuracy']:.1%}"))
-    return MadeRelease(release, source, tuple(rows), new_categories=NEW_CATEGORIES)
+        rows.append(("accuracy of the complete starter", f"{metrics['accuracy']:.1%}"))
+    return DemoRelease(release, source, tuple(rows), new_categories=NEW_CATEGORIES)
 
 
 def _drawn_for_a_head(
     options: DemoOptions, collection: Collection, progress: Progress
 ) -> Collection:
-    """Drawn photos of another seed to learn from; the ads' own are the held-out ones."""
-    drawing = progress.add_task("drawing photos to learn from", total=None)
+    """Draw photos of another seed to train on; the photos of the ads are held out."""
+    drawing = progress.add_task("drawing photos to train on", total=None)
     seed = options.seed + HEAD_SEED_STEP
-    made = generated_collection(
+    drawn = generated_collection(
         options.home.resolve() / "demo" / f"photos-{seed}",
-        ads=DRAWN_FOR_A_HEAD,
+        ads=HEAD_ADS,
         seed=seed,
         progress=lambda done, total: progress.update(drawing, completed=done, total=total),
     )
-    train = [LabelledPhoto(f"../{made.folder.name}/{p.name}", p.label) for p in made.held_out]
+    train = [LabelledPhoto(f"../{drawn.folder.name}/{p.name}", p.label) for p in drawn.held_out]
     return Collection(collection.folder, tuple(train), collection.held_out)
 
 
@@ -113,22 +115,22 @@ def _with_head(
     collection: Collection,
     settings: Settings,
     progress: Progress,
-) -> MadeRelease:
-    """Embed, fit, judge on the held-out part, and freeze."""
-    train = _embed(backbone, collection, collection.train, settings, progress, "to learn from")
+) -> DemoRelease:
+    """Embed the photos, fit a head, evaluate it on the held-out part, and freeze the release."""
+    train = _embed(backbone, collection, collection.train, settings, progress, "to train on")
     judged = _embed(backbone, collection, collection.held_out, settings, progress, "held out")
     fitting = progress.add_task("fitting the category head", total=1)
     category = judge_head(TASK, train, judged)
     made = freeze_release(backbone, source, {TASK: category})
     progress.advance(fitting)
     accuracy, count = category.held_out["accuracy"], category.held_out["count"]
-    yardsticks = category.baselines
+    baselines = category.baselines
     rows = [("accuracy on held-out photos", f"{accuracy:.1%} of {count}")]
-    if "logistic_regression_accuracy" in yardsticks:
-        logistic = yardsticks["logistic_regression_accuracy"]
+    if "logistic_regression_accuracy" in baselines:
+        logistic = baselines["logistic_regression_accuracy"]
         rows.append(("  scikit-learn's logistic regression", f"{logistic:.1%}"))
-    rows.append(("  the majority class", f"{yardsticks['majority_accuracy']:.1%}"))
-    return MadeRelease(made.release, source, tuple(rows))
+    rows.append(("  the majority class", f"{baselines['majority_accuracy']:.1%}"))
+    return DemoRelease(made.release, source, tuple(rows))
 
 
 def _fine_tuned(
@@ -170,7 +172,7 @@ def _embed(
         labels += [photo.label for photo in chunk]
         progress.advance(bar, len(chunk))
     if not labels:
-        raise ConfigurationError(f"none of {len(photos)} photos {what} could be read")
+        raise ConfigurationError(f"none of the {len(photos)} photos {what} could be read")
     progress.update(bar, completed=len(photos))
     if len(labels) < len(photos):
         progress.console.print(f"{len(photos) - len(labels)} photos {what} could not be read")
@@ -180,7 +182,7 @@ def _embed(
 def _prepared(
     collection: Collection, photos: Sequence[LabelledPhoto], preprocessing: Preprocessing
 ) -> Iterator[tuple[list[LabelledPhoto], list[NDArray[np.uint8]]]]:
-    """The photos that can be read, in chunks, prepared as both lanes prepare them."""
+    """Yield the readable photos in chunks, prepared as sessions and re-scores prepare them."""
     from ops.models.embed import prepare
 
     max_pixels = Settings().max_photo_pixels

@@ -1,7 +1,7 @@
-"""The demo's second half: a better model comes, step by step, by the commands that a person types.
+"""The second half of the demo: trains a better release and takes it through its whole lifecycle.
 
-Decides which steps and in which order; each is the command itself, with the page of Dagster's UI
-that shows it. A candidate that its gate refuses ends the story there: that is what gates are for.
+Owns the steps and their order. Each step runs the command that a person would type; a closing table
+lists the page of Dagster's UI for each. The tour ends early if the release fails the gate.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ Step = Callable[[], None]
 def run_release_tour(
     home: Path, ui_url: str, database: Database, unknown: Sequence[str], console: Console
 ) -> bool:
-    """Train, gate, re-score, diff, promote, roll back; whether the gate let it go to the end.
+    """Train, gate, re-score, compare, promote and roll back; return whether all steps ran.
 
     Args:
-        unknown: categories that ads are filed under and the live release does not know.
+        unknown: categories that ads have and the live release does not know.
 
     Raises:
         NotReadyError: a step is refused; the message says what to do.
@@ -36,42 +36,46 @@ def run_release_tour(
     from lalafo_assets.commands.releases.rescore import rescore
     from lalafo_assets.commands.releases.train import train
 
-    console.rule("a better model")
+    console.rule("a better release")
     if unknown:
         console.print(
-            f"Sellers file ads under {', '.join(unknown)}: new, and unknown to the live release."
+            f"Some ads have the new categories {', '.join(unknown)}, which the live release does "
+            "not know."
         )
     console.print(
-        "What sellers filed are labels. A release is trained on them, and judged against the one "
-        "that is live on photos that neither was trained on here:"
+        "The categories that sellers chose are labels. Train a release on them, and compare it "
+        "with the live release on photos that neither was trained on here:"
     )
     try:
-        passed = _typed(console, "train", lambda: train(home=home))
+        passed = _run(console, "train", lambda: train(home=home))
     except ConfigurationError as error:
-        console.print(f"[yellow]Nothing to tell:[/] {error}", highlight=False)
+        console.print(f"[yellow]No release can be trained:[/] {error}", highlight=False)
         return False
     if not passed:
-        console.print("The gate refused it: nothing changes, for readers or for the stream.")
-        _pages(console, ui_url, None)
+        console.print("The release failed the gate: the live release stays as it is.")
+        _print_pages(console, ui_url, None)
         return False
     name = read_releases(database)[0].name
     if name == read_active_releases(database).live.name:
-        console.print("The training made the release that is live: there is nothing to change.")
+        console.print("The trained release is identical to the live one: nothing changes.")
         return False
-    console.print("Now every stored ad is scored beside the live release; new ads get both.")
-    _typed(console, f"rescore {name}", lambda: rescore(name, home=home))
+    console.print(
+        "Score every stored ad under the new release too. From now on, new ads are scored under "
+        "both releases:"
+    )
+    _run(console, f"rescore {name}", lambda: rescore(name, home=home))
     row = latest(database, name)
-    _typed(console, "diff", lambda: diff(home=home))
-    _typed(console, f"promote {name}", lambda: promote(name, home=home))
-    _typed(console, "releases", lambda: list_releases(home=home))
-    console.print("And back again, as one would at night:")
-    _typed(console, "promote --rollback", lambda: promote(None, back=True, home=home))
-    _pages(console, ui_url, None if row is None else row.backfill_id)
+    _run(console, "diff", lambda: diff(home=home))
+    _run(console, f"promote {name}", lambda: promote(name, home=home))
+    _run(console, "releases", lambda: list_releases(home=home))
+    console.print("Roll back to the previous release:")
+    _run(console, "promote --rollback", lambda: promote(None, rollback=True, home=home))
+    _print_pages(console, ui_url, None if row is None else row.backfill_id)
     return True
 
 
-def _typed(console: Console, command: str, step: Step) -> bool:
-    """Show the command, and do it; False where it ended with another status than 0."""
+def _run(console: Console, command: str, step: Step) -> bool:
+    """Print the command and run it; return False if it ended with another status than 0."""
     console.print(f"\n[bold green]$[/] [bold]lalafo {command}[/]", highlight=False)
     try:
         step()
@@ -80,8 +84,8 @@ def _typed(console: Console, command: str, step: Step) -> bool:
     return True
 
 
-def _pages(console: Console, ui_url: str, backfill: str | None) -> None:
-    """Where each step is seen in Dagster's UI."""
+def _print_pages(console: Console, ui_url: str, backfill: str | None) -> None:
+    """Print the page of Dagster's UI that shows each step."""
     pages = {
         "train": "assets/training_set",
         "gate": "assets/model_release?view=checks",
@@ -93,7 +97,7 @@ def _pages(console: Console, ui_url: str, backfill: str | None) -> None:
             "days scored": "assets/release_scores?view=partitions",
             "diff": "assets/release_diff",
         }
-    table = Table("step", "its page", title="the story in Dagster's UI")
+    table = Table("step", "page", title="The steps in Dagster's UI")
     for step, page in pages.items():
         table.add_row(step, f"{ui_url}/{page}")
     console.print(table)

@@ -1,7 +1,7 @@
-"""The demo: the main job, once round, on this machine, with everything real.
+"""The demo: the main job on this machine, with a real broker, PostgreSQL, Dagster and gateway.
 
-Decides the order: draw or read photos, start the stack, make and install a release, post ads,
-follow them until each is accounted for, say what became of them, and tell how a better model comes.
+Owns the order of the steps: draw or read photos, make a release, start the stack, install the
+release, publish ads, wait until each is accounted for, print the results, and run the release tour.
 """
 
 import shlex
@@ -29,8 +29,8 @@ from lalafo_assets.demo.collection import Collection, folder_collection, generat
 from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.demo.outcome import Watch, outcome_table
 from lalafo_assets.demo.photo_host import PhotoHost
-from lalafo_assets.demo.release import MadeRelease, make_release
-from lalafo_assets.demo.story import run_release_tour
+from lalafo_assets.demo.release import DemoRelease, make_release
+from lalafo_assets.demo.release_tour import run_release_tour
 from lalafo_assets.reports.release import materialisation
 from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
@@ -39,14 +39,14 @@ from resources.postgres.database import Database
 from resources.settings import Settings, changed_settings, load_settings
 
 PUBLISH_S = 20.0
-"""The ads come over so long, as a stream does."""
+"""The ads are published over so many seconds, as a stream."""
 
-MOST_WAITING = 4_000
-"""Events published and not yet scored: far below the embedded broker's 5 MiB a partition, past
-which it would trim them away."""
+MAX_UNSCORED = 4_000
+"""Events that are published but not yet scored. The embedded broker keeps 5 MiB per partition and
+would delete older events; this stays far below it."""
 
 FIRST_SHARE = 0.3
-"""Of the ads: these wait for a session to start, the others meet it at work."""
+"""The share of the ads that is published before a session runs; the rest arrives while it runs."""
 
 STALLED_S = 180.0
 SHOW_EVERY = 20
@@ -55,39 +55,41 @@ LINEAGE = "/locations/lalafo_assets/asset-groups/catalogue/lineage"
 
 
 def run_demo(options: DemoOptions, console: Console) -> bool:
-    """Run it; whether every event is accounted for.
+    """Run the demo, and return whether every event is accounted for.
 
     Raises:
-        ConfigurationError: photos, weights or a port can't be had; said before anything starts.
+        ConfigurationError: photos, weights or a port are not available.
     """
     started = time.monotonic()
     with _progress(console) as progress, ExitStack() as stack:
         collection = _collect(options, progress)
-        # Nothing else works yet: the model may have every core.
+        # Nothing else runs yet, so the model may use every core.
         every_core = changed_settings({"torch_threads": 0})
-        made = make_release(options, collection, every_core, progress)
+        release = make_release(options, collection, every_core, progress)
         running = stack.enter_context(_stack(options, progress))
         settings = load_settings()
         database = stack.enter_context(closing(Database(settings.require("database_url"))))
         hosts = _hosts(options.home, collection, stack)
-        _put_live(made, settings, database, console)
+        _make_live(release, settings, database, console)
         since, catalog = datetime.now(UTC), f"demo-{datetime.now(UTC):%d%H%M%S}"
         messages = _messages(options, collection, catalog, *hosts)
         with AdStream.from_settings(settings) as topics:
             watch = Watch(database, catalog, topics.stream_id(), since)
-            follow = _Follow(progress, watch, messages)
+            stream = _Stream(progress, watch, messages)
             with LalafoClient(running.gateway_url, settings.gateway_key) as client:
-                follow.publish(client, topics, running)
-            follow.to_the_end(running)
+                stream.publish(client, topics, running)
+            stream.wait_for_all(running)
         broken = sum(message.bad for message in messages)
         outcome = watch.outcome(len(messages), broken)
         progress.stop()
-        console.print(outcome_table(outcome, made.yardsticks))
+        console.print(outcome_table(outcome, release.baselines))
         if options.story:
-            run_release_tour(options.home, running.ui_url, database, made.new_categories, console)
-        console.print(f"[dim]{time.monotonic() - started:.0f} s from start to end[/]")
+            run_release_tour(
+                options.home, running.ui_url, database, release.new_categories, console
+            )
+        console.print(f"[dim]The demo took {time.monotonic() - started:.0f} s.[/]")
         if options.exit_at_end:
-            console.print("To look around: the same without EXIT=1 (or --exit).")
+            console.print("To explore the running stack, run the demo without EXIT=1 (or --exit).")
         else:
             _next_steps(console, running, catalog, collection)
             _stay(console, running)
@@ -110,7 +112,7 @@ def _collect(options: DemoOptions, progress: Progress) -> Collection:
         found = folder_collection(options.photos.resolve(), seed=options.seed)
         progress.console.print(
             f"{len(found.train) + len(found.held_out)} photos in {options.photos}: "
-            f"{len(found.train)} to fit the head, {len(found.held_out)} held out for the ads"
+            f"{len(found.train)} to fit the head, {len(found.held_out)} held out to make ads of"
         )
         return found
     drawing = progress.add_task("drawing photos", total=None)
@@ -139,8 +141,8 @@ def _stack(options: DemoOptions, progress: Progress) -> Stack:
 
 
 def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoHost, PhotoHost]:
-    """Two photo hosts: the demo's photos, and the spoilt ones."""
-    folder = home.resolve() / "demo" / "spoilt"
+    """Start two photo hosts: one for the demo's photos, and one for the corrupt ones."""
+    folder = home.resolve() / "demo" / "corrupt"
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in corrupt_photos().items():
         (folder / name).write_bytes(data)
@@ -150,24 +152,33 @@ def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoH
     )
 
 
-def _put_live(made: MadeRelease, settings: Settings, database: Database, console: Console) -> None:
-    """Save the release, make it known and live, and tell Dagster."""
+def _make_live(
+    release: DemoRelease, settings: Settings, database: Database, console: Console
+) -> None:
+    """Save and register the release, make it live, and report it to Dagster."""
     from resources.inference.loading import install
     from resources.releases.active import activate
     from resources.storage.releases import ReleaseStore
 
-    known = install(database, ReleaseStore(settings.resolved_store_url), made.release)
+    known = install(database, ReleaseStore(settings.resolved_store_url), release.release)
     activate(database, known.name)
     with dg.DagsterInstance.get() as instance:
-        instance.report_runless_asset_event(materialisation(made.release.manifest, live=True))
-    console.print(f"release [bold]{known.name}[/] is live; weights: {made.weights}")
+        instance.report_runless_asset_event(materialisation(release.release.manifest, live=True))
+    console.print(f"release [bold]{known.name}[/] is live; weights: {release.weights}")
 
 
 def _messages(
-    options: DemoOptions, collection: Collection, catalog: str, host: PhotoHost, spoilt: PhotoHost
+    options: DemoOptions,
+    collection: Collection,
+    catalog: str,
+    host: PhotoHost,
+    corrupt_host: PhotoHost,
 ) -> list[DemoMessage]:
-    corrupt_urls = [spoilt.url(name) for name in corrupt_photos()]
-    corrupt_urls += [spoilt.url("gone.jpg", path="missing"), spoilt.url("round.jpg", path="loop")]
+    corrupt_urls = [corrupt_host.url(name) for name in corrupt_photos()]
+    corrupt_urls += [
+        corrupt_host.url("missing.jpg", path="missing"),
+        corrupt_host.url("loop.jpg", path="loop"),
+    ]
     ads = make_ads(
         collection.held_out,
         count=options.ads,
@@ -179,26 +190,26 @@ def _messages(
     return ads + broken_messages(catalog)
 
 
-class _Follow:
-    """The progress bars of the stream: published, scored, photos."""
+class _Stream:
+    """Publishes the events and shows their progress: published, scored, photos."""
 
     def __init__(self, progress: Progress, watch: Watch, messages: list[DemoMessage]) -> None:
         self.progress, self.watch, self.messages = progress, watch, messages
-        self.publishing = progress.add_task("publishing by the gateway", total=len(messages))
-        self.scoring = progress.add_task("waiting for the sensor's run", total=len(messages))
+        self.publishing = progress.add_task("publishing to the gateway", total=len(messages))
+        self.scoring = progress.add_task("waiting for a session to start", total=len(messages))
         self.photos = progress.add_task("photos", total=sum(m.photos for m in messages))
 
     def publish(self, client: LalafoClient, topics: AdStream, running: Stack) -> None:
-        """Publish as sellers do: a first part wakes the sensor, the rest meets a session."""
+        """Publish all events: a first part makes the sensor start a session, then the rest."""
         first = max(1, round(len(self.messages) * FIRST_SHARE))
         with topics.publisher() as publisher:
             for number, message in enumerate(self.messages):
                 if number == first:
                     self.wait(running, until=1)
-                if number % SHOW_EVERY == 0 and number > MOST_WAITING:
-                    self.wait(running, until=number - MOST_WAITING)
+                if number % SHOW_EVERY == 0 and number > MAX_UNSCORED:
+                    self.wait(running, until=number - MAX_UNSCORED)
                 if message.bad:
-                    # Straight to the topic, as another producer's: the gateway would refuse it.
+                    # To the topic directly, as another producer would: the gateway refuses it.
                     publisher.publish(topics.config.ads_topic, key=message.key, value=message.value)
                 else:
                     client.post_ad(ad_of(event_of(message.value)))
@@ -209,28 +220,33 @@ class _Follow:
                     self.show()
             publisher.flush(10)
 
-    def to_the_end(self, running: Stack) -> None:
-        """Wait until every event is accounted for and its times are written."""
+    def wait_for_all(self, running: Stack) -> None:
+        """Wait until every event is accounted for and its timings are written."""
         self.wait(running, until=len(self.messages))
         self.watch.wait_for_timings()
 
     def wait(self, running: Stack, *, until: int) -> None:
-        """Wait until so many events are accounted for; LalafoError where nothing moves any more."""
-        seen, moved_at = -1, time.monotonic()
-        while seen < until:
+        """Wait until `until` events are accounted for.
+
+        Raises:
+            LalafoError: no event was accounted for within STALLED_S.
+        """
+        last, changed_at = -1, time.monotonic()
+        while last < until:
             done = self.show()
-            if done != seen:
-                seen, moved_at = done, time.monotonic()
-            if time.monotonic() - moved_at > STALLED_S:
+            if done != last:
+                last, changed_at = done, time.monotonic()
+            if time.monotonic() - changed_at > STALLED_S:
                 raise LalafoError(
-                    f"{seen} of {len(self.messages)} events, and no more in {STALLED_S:.0f} s: "
-                    f"look at the run's log in {running.ui_url}/runs, and at {running.home}/logs"
+                    f"{last} of {len(self.messages)} events are scored, and none was scored in the "
+                    f"last {STALLED_S:.0f} s: see the run's log at {running.ui_url}/runs, and the "
+                    f"files in {running.home}/logs"
                 )
             running.check()
             time.sleep(0.2)
 
     def show(self) -> int:
-        """Bring the bars up to date; how many events are accounted for."""
+        """Update the bars, and return how many events are accounted for."""
         counts = self.watch.counts()
         done = counts.ads + counts.dead_letters
         self.progress.update(self.scoring, completed=done)
@@ -248,30 +264,30 @@ def _next_steps(console: Console, running: Stack, catalog: str, collection: Coll
         f"\nThe page: {page}/",
         f"Dagster's UI: {ui}",
         "Four things to try next:",
-        "  1. the page: drop a photo on it",
-        "  2. the same by hand; its category is in the answer:",
+        "  1. Open the page and drop a photo on it.",
+        "  2. Post a photo from a shell; the answer has its category:",
         f"     {try_it(page, photo)}",
-        f"  3. the assets; pictures are under an asset's Events: {ui}{LINEAGE}",
-        f"  4. one ad, photo to prediction: .venv/bin/lalafo results {catalog}/000001",
-        "Your own photos, one folder a class: make demo PHOTOS=/path/to/photos",
+        f"  3. See the assets; an asset's Events have pictures: {ui}{LINEAGE}",
+        f"  4. Show one ad with its predictions: .venv/bin/lalafo results {catalog}/000001",
+        "To use your own photos, one folder per class: make demo PHOTOS=/path/to/photos",
     )
     for step in steps:
-        # Not wrapped: a link or a command that is broken over two lines can't be pasted.
+        # Not wrapped: a link or a command can't be pasted if it is broken over two lines.
         console.print(step, soft_wrap=True, highlight=False, markup=False)
 
 
 def try_it(page: str, photo: Path) -> str:
-    """A command for a shell: post an ad of one photo, and wait for its category."""
+    """Return a shell command that posts an ad with one photo and waits for its category."""
     file = shlex.quote(f"photo=@{photo.resolve()}")
     ad = """ad={"catalog": "try", "ad_id": "1"}"""
     return f"curl -s '{page}/v1/ads?wait=5' -F '{ad}' -F {file} | grep -o '\"label\"[^,]*'"
 
 
 def _stay(console: Console, running: Stack) -> None:
-    console.print("\n[bold]Running.[/] Ctrl-C stops everything; the state stays.")
+    console.print("\n[bold]Running.[/] Ctrl-C stops everything and keeps the state.")
     try:
         while True:
             running.check()
             time.sleep(1)
     except KeyboardInterrupt:
-        console.print("stopping")
+        console.print("Stopping.")

@@ -1,4 +1,4 @@
-"""What a stack's processes are told, and how much of each kind may run at once. Pure."""
+"""The environment variables of a stack's processes, and the limits of Dagster's pools."""
 
 from collections.abc import Mapping
 
@@ -6,17 +6,17 @@ EMBEDDED_STREAM = "embedded-"  # how a stream id of the embedded broker begins
 
 
 def pool_limits(sessions: int) -> dict[str, int]:
-    """How many ops of each pool may run at once: a handover needs each session's place twice."""
+    """Return how many ops of each pool may run at once; a handover needs two per session."""
     from resources.dagster.names import POOL_BACKFILL, POOL_STREAM  # brings Dagster
 
     return {POOL_STREAM: 2 * sessions + 1, POOL_BACKFILL: 1}
 
 
 def external_kafka(environment: Mapping[str, str]) -> dict[str, str]:
-    """The exports of a Kafka that somebody else runs; {} where none is named.
+    """Return the exports of the external Kafka that the environment names; {} if it names none.
 
-    An embedded broker's exports, left in a shell or in this process by an earlier stack, name none:
-    that broker ended with its stack.
+    The exports of an embedded broker do not count: an earlier stack may have left them in the shell
+    or in this process, and that broker ended with its stack.
     """
     if environment.get("LALAFO_KAFKA_BOOTSTRAP", "") == "":
         return {}
@@ -27,6 +27,8 @@ def external_kafka(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def gateway_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the stack's gateway is told beside the rest: it listens on loopback, so that it asks for
-    no keys unless the environment says that it shall."""
+    """Return the additional environment of the stack's gateway.
+
+    It listens on loopback, so it requires no API keys unless the environment says otherwise.
+    """
     return {"LALAFO_GATEWAY_AUTH": environment.get("LALAFO_GATEWAY_AUTH", "off")}

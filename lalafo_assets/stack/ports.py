@@ -1,4 +1,4 @@
-"""Ports of this machine: which are free, and when a server listens on one."""
+"""Ports on this machine: finds free ones, and waits for a server to listen."""
 
 import socket
 import time
@@ -12,21 +12,25 @@ PORTS_TRIED = 20
 START_TIMEOUT_S = 120.0
 
 Check = Callable[[], None]
-"""Raises where a server that is waited for has ended."""
+"""Raises if the server that is waited for has ended."""
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that nobody listens on."""
+    """Return the first free port from `first` on.
+
+    Raises:
+        ConfigurationError: none of the next PORTS_TRIED ports is free.
+    """
     for port in range(first, first + PORTS_TRIED):
         if port_is_free(port):
             return port
     raise ConfigurationError(
-        f"ports {first} to {first + PORTS_TRIED - 1} are all taken; name one with --port"
+        f"ports {first} to {first + PORTS_TRIED - 1} are all in use; choose another with --port"
     )
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a server could listen on a port of this machine."""
+    """Return whether a server could listen on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -48,11 +52,11 @@ def wait_for_port(port: int, check: Check, *, what: str) -> None:
 
 
 def wait_for_page(url: str, check: Check, *, what: str) -> None:
-    """Return once a page is answered with 200; RetryableError after START_TIMEOUT_S."""
+    """Return once a URL answers with status 200; RetryableError after START_TIMEOUT_S."""
 
     def answers() -> bool:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - a stack's server
                 return bool(answer.status == 200)
         except OSError:
             return False

@@ -1,7 +1,7 @@
-"""The whole product on one machine: PostgreSQL, a broker, Dagster, and the gateway.
+"""Runs the whole product on one machine: PostgreSQL, a broker, Dagster, and the gateway.
 
-Decides what runs, in which order it starts, and that nothing is left when it ends. In production
-each part is somebody else's: any Kafka, any PostgreSQL with pgvector, Dagster where it runs.
+Owns which processes run, the order in which they start, and that none is left at the end. In
+production each part is deployed on its own: any Kafka, any PostgreSQL with pgvector, and Dagster.
 """
 
 import json
@@ -39,13 +39,13 @@ storage:
 DEFAULT_PORT = 3000
 GATEWAY_PORT = 8080
 STACK_FILE = "stack.json"
-MOST_RESTARTS, RESTARTS_WITHIN_S = 3, 120.0  # of one part
+MAX_RESTARTS, RESTARTS_WITHIN_S = 3, 120.0  # of one process
 LOCATION = "lalafo_assets"
 
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """What a stack that runs on a home tells other commands."""
+    """What a running stack publishes to other commands, in its home."""
 
     pid: int
     ui_url: str  # "" where only the services run
@@ -54,7 +54,7 @@ class RunningStack:
 
 
 def running_stack(home: Path) -> RunningStack | None:
-    """The stack that runs on a home now; None where none does."""
+    """Return the stack that is running on a home, or None."""
     try:
         stack = RunningStack(**json.loads((home.resolve() / STACK_FILE).read_text()))
     except (OSError, ValueError, TypeError):
@@ -63,12 +63,12 @@ def running_stack(home: Path) -> RunningStack | None:
 
 
 class Stack:
-    """Everything that `lalafo up` runs; a context manager. One a home at a time.
+    """Everything that `lalafo up` runs; a context manager. One per home at a time.
 
     Args:
-        home: LALAFO_HOME: where all state lives.
+        home: LALAFO_HOME, the folder of all state.
         port: of Dagster's webserver; None takes the first free one from 3000 on.
-        services_only: PostgreSQL and the broker, without Dagster and the gateway.
+        services_only: start PostgreSQL and the broker, without Dagster and the gateway.
         environment: added to every child's environment. LALAFO_KAFKA_BOOTSTRAP, here or in this
             process's environment, names a Kafka to use; without it the embedded broker starts.
     """
@@ -84,13 +84,15 @@ class Stack:
     ) -> None:
         self.home = home.resolve()
         self.dagster_home = self.home / "dagster"
-        self._wanted_port = port
+        self._requested_port = port
         self._services_only = services_only
         self._extra = {} if environment is None else dict(environment)
         self._on_progress = on_progress
         self._exits = ExitStack()
         self._children: list[ChildProcess] = []
-        self._ended: defaultdict[str, list[float]] = defaultdict(list)  # by part: when, monotonic
+        self._ended: defaultdict[str, list[float]] = defaultdict(
+            list
+        )  # monotonic times by process name
         self._is_up = False
         self.exports: dict[str, str] = {}
         self._port = self._gateway_port = 0
@@ -115,36 +117,36 @@ class Stack:
         self._exits.close()
 
     def check(self) -> None:
-        """Start a part again that has ended by itself; call it about once a second.
+        """Restart processes that have ended; call it about once a second.
 
         Raises:
-            RetryableError: a part ended while the stack was starting, or keeps ending; its last
-                words are in it.
+            RetryableError: a process ended while the stack was starting, or ended too often. The
+                message has the end of its log.
         """
         for child in self._children:
             if child.is_running():
                 continue
             status, now = child.returncode, time.monotonic()
             recent = [at for at in self._ended[child.name] if now - at < RESTARTS_WITHIN_S]
-            if not self._is_up or len(recent) >= MOST_RESTARTS:
+            if not self._is_up or len(recent) >= MAX_RESTARTS:
                 raise RetryableError(
-                    f"{child.name} ended with status {status}; its log is "
-                    f"{child.log_file}, and ends: {child.log_tail(3)}"
+                    f"{child.name} ended with status {status}. The end of its log "
+                    f"{child.log_file}: {child.log_tail(3)}"
                 )
             self._ended[child.name] = [*recent, now]
-            self._on_progress(f"{child.name} ended with status {status}: it is started again")
+            self._on_progress(f"{child.name} ended with status {status}: restarting it")
             child.start()
 
     @property
     def pids(self) -> list[int]:
-        """The processes of Dagster (code server, webserver, daemon), and the gateway's."""
+        """The process ids of Dagster (code server, webserver, daemon) and of the gateway."""
         return [child.pid for child in self._children if child.pid is not None]
 
     def _start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         self._exits.enter_context(hold_home(self.home))
         for command in end_leftovers(self.home):
-            self._on_progress(f"ended a process that an earlier start left behind: {command[:80]}")
+            self._on_progress(f"stopped a process that an earlier stack left: {command[:80]}")
         self._on_progress("starting PostgreSQL with pgvector")
         postgres = EmbeddedPostgres(self.home)
         self._exits.callback(postgres.stop)
@@ -172,12 +174,12 @@ class Stack:
         self._on_progress("the stack is up")
 
     def _broker_exports(self) -> dict[str, str]:
-        """How to reach the Kafka that the environment names, or an embedded broker of our own."""
-        named = external_kafka({**os.environ, **self._extra})
-        if named:
-            self._on_progress(f"using Kafka at {named['LALAFO_KAFKA_BOOTSTRAP']}")
-            return named
-        self._on_progress("starting the broker")
+        """Return the exports of an external Kafka, or start the embedded broker."""
+        external = external_kafka({**os.environ, **self._extra})
+        if external:
+            self._on_progress(f"using Kafka at {external['LALAFO_KAFKA_BOOTSTRAP']}")
+            return external
+        self._on_progress("starting the embedded broker")
         broker = EmbeddedBroker(self.home)
         self._exits.callback(broker.stop)
         broker.start()
@@ -186,15 +188,17 @@ class Stack:
     def _make_dagster_home(self) -> Path:
         config = ROOT / "dagster.yaml"
         if not config.exists():
-            raise ConfigurationError(f"{config} is missing: run `lalafo` from a checkout")
+            raise ConfigurationError(
+                f"{config} is missing: run `lalafo` from a checkout of the repository"
+            )
         self.dagster_home.mkdir(parents=True, exist_ok=True)
         (self.dagster_home / "dagster.yaml").write_text(config.read_text() + DAGSTER_STORAGE)
         return self.dagster_home
 
     def _prepare(self) -> None:
-        import dagster as dg  # here: commands that only look for a running stack start 2 s sooner
+        import dagster as dg  # here: commands that only call `running_stack` start 2 s sooner
 
-        self._on_progress("bringing the tables up to date")
+        self._on_progress("migrating the database")
         settings = load_settings()
         with closing(Database(settings.require("database_url"))) as database:
             database.migrate()
@@ -205,20 +209,22 @@ class Stack:
                 instance.event_log_storage.set_concurrency_slots(pool, limit)
 
     def _addresses(self) -> dict[str, str]:
-        """Where Dagster's UI and the gateway will be; chosen once, so that a restart keeps them."""
+        """Choose the addresses of Dagster's UI and the gateway; restarted processes keep them."""
         if self._services_only:
             return {}
-        self._port = self._wanted_port if self._wanted_port is not None else free_port(DEFAULT_PORT)
+        self._port = (
+            self._requested_port if self._requested_port is not None else free_port(DEFAULT_PORT)
+        )
         self._gateway_port = free_port(load_settings().gateway_port or GATEWAY_PORT)
         self.ui_url = f"http://{HOST}:{self._port}"
         self.gateway_url = f"http://{HOST}:{self._gateway_port}"
         return {"LALAFO_DAGSTER_URL": self.ui_url, "LALAFO_GATEWAY_URL": self.gateway_url}
 
     def _start_gateway(self) -> None:
-        place = ["--host", HOST, "--port", str(self._gateway_port)]
+        address = ["--host", HOST, "--port", str(self._gateway_port)]
         self._child(
             "the gateway",
-            ["-m", "gateway", *place],
+            ["-m", "gateway", *address],
             environment=gateway_environment({**os.environ, **self.exports}),
         )
 

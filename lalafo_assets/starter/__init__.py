@@ -1,7 +1,7 @@
 """The release that ships with the package: a small backbone and a category head for drawn goods.
 
-The three files beside this module are what `python -m lalafo_assets.starter.train` wrote.
-They are read by the release store's own loader, so that shipped weights are verified like any.
+`python -m lalafo_assets.starter.train` wrote the three files beside this module. The release store
+loads them, so that shipped weights are verified like any others.
 """
 
 from pathlib import Path
@@ -13,14 +13,14 @@ from resources.storage.releases import MANIFEST_FILE, ReleaseStore
 
 FOLDER = Path(__file__).parent
 DIGEST = "87af5398a75ec353b22785fe6c6596d5486e394315fc27ac7f8b2fbb3ee6edb5"
-"""The shipped release; the manifest names the weight files' own digests."""
+"""The digest of the shipped release; its manifest has the digests of the weight files."""
 
 
 def load_starter(folder: Path = FOLDER, digest: str = DIGEST) -> Release:
-    """The starter, every file verified by SHA-256 down from `digest`; a few milliseconds.
+    """Load the starter in a few milliseconds; every file is verified by SHA-256, from `digest` on.
 
     Args:
-        folder: where manifest.json and the weight files lie.
+        folder: has manifest.json and the weight files.
 
     Raises:
         ConfigurationError: a file is missing, damaged or altered.
@@ -43,15 +43,15 @@ def load_starter(folder: Path = FOLDER, digest: str = DIGEST) -> Release:
 
 
 def starter_state(backbone: str) -> State:
-    """The starter's weights for a backbone's name: what resources.training.weights asks for.
+    """Return the starter's weights for a backbone name; resources.training.weights calls this.
 
     Raises:
-        ConfigurationError: the starter is of another backbone.
+        ConfigurationError: the starter has another backbone.
     """
     starter = load_starter()
     if starter.manifest.backbone != backbone:
         raise ConfigurationError(
-            f"the starter is a {starter.manifest.backbone}, not a {backbone}: choose --weights "
-            "pretrained or --weights file:PATH.safetensors"
+            f"the starter's backbone is {starter.manifest.backbone}, not {backbone}: choose "
+            "--weights pretrained or --weights file:PATH.safetensors"
         )
     return starter.backbone_state

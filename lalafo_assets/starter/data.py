@@ -1,7 +1,7 @@
-"""Drawn pictures as arrays, with everything known about them: what the starter learns from.
+"""The starter's training data: drawn pictures as arrays, with their labels and attributes.
 
-Decides how pictures are made ready for training; refuses to know torch, so that the processes
-that draw start in a moment.
+Owns the preparation of pictures for training. Does not import torch, so that the processes that
+draw start quickly.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,11 @@ _DRAWN_SIDE = 288
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawings:
-    """N pictures: `images` (N, side, side, 3) uint8 RGB, squashed; per picture the index of its
-    category, pattern and scene (N,) int64, and the good's colour (N, 3) float32 in 0 to 1."""
+    """N pictures and their attributes.
+
+    `images` is (N, side, side, 3) uint8 RGB, squashed. Each picture has the indices of its
+    category, pattern and scene, (N,) int64, and the good's colour, (N, 3) float32 in 0 to 1.
+    """
 
     images: NDArray[np.uint8]
     categories: NDArray[np.int64]
@@ -41,27 +44,30 @@ class Drawings:
         return len(self.images)
 
     def save(self, folder: Path) -> None:
-        """Write each array to a file of its name."""
+        """Write each array to the file <field>.npy."""
         for item in fields(self):
             np.save(folder / f"{item.name}.npy", getattr(self, item.name))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Map the arrays of `save`: processes that load the same folder share the memory."""
+        """Memory-map the arrays of `save`; processes that load the same folder share the memory."""
         return cls(
             **{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(cls)}
         )
 
 
 def draw(count: int, *, seed: int, side: int, workers: int) -> Drawings:
-    """`count` pictures, balanced over the categories; the same arguments give the same arrays."""
-    wanted = plan(count, seed)
-    chunks = [wanted[i : i + _CHUNK] for i in range(0, count, _CHUNK)]
+    """Draw `count` pictures, balanced over the categories.
+
+    The same arguments give the same arrays.
+    """
+    plans = plan(count, seed)
+    chunks = [plans[i : i + _CHUNK] for i in range(0, count, _CHUNK)]
     images = np.empty((count, side, side, 3), np.uint8)
     facts: list[tuple[int, int, int, tuple[int, int, int]]] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for made, known in pool.map(_draw_chunk, chunks, [side] * len(chunks)):
-            images[len(facts) : len(facts) + len(made)] = made
+        for drawn, known in pool.map(_draw_chunk, chunks, [side] * len(chunks)):
+            images[len(facts) : len(facts) + len(drawn)] = drawn
             facts += known
     return Drawings(
         images=images,
@@ -73,14 +79,14 @@ def draw(count: int, *, seed: int, side: int, workers: int) -> Drawings:
 
 
 def _draw_chunk(
-    wanted: list[tuple[str, int]], side: int
+    plans: list[tuple[str, int]], side: int
 ) -> tuple[NDArray[np.uint8], list[tuple[int, int, int, tuple[int, int, int]]]]:
-    images = np.empty((len(wanted), side, side, 3), np.uint8)
+    images = np.empty((len(plans), side, side, 3), np.uint8)
     facts = []
-    for i, (category, seed) in enumerate(wanted):
+    for i, (category, seed) in enumerate(plans):
         picture, known = pixels(category, seed, _DRAWN_SIDE)
         dice = Dice(seed, "training")
-        if dice.chance(0.6):  # what JPEG leaves of it
+        if dice.chance(0.6):  # with JPEG artefacts
             data = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), dice.whole(30, 90))
             picture = simplejpeg.decode_jpeg(data)
         squashed = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR)
@@ -105,9 +111,9 @@ def batches(
     least_area: float,
     rng: np.random.Generator,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Batches of cropped, flipped pictures (B, size, size, 3) uint8 and their rows (B,) int64.
+    """Yield batches of augmented pictures (B, size, size, 3) uint8 and their rows (B,) int64.
 
-    Every picture is seen once before any is seen again; the last batch is whole.
+    Every picture is used once before any is used again; the last batch is complete.
     """
     order = np.empty(0, np.int64)
     for _ in range(-(-samples // batch)):
@@ -121,7 +127,7 @@ def batches(
 def _cropped(
     image: NDArray[np.uint8], size: int, least_area: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """A random part of the picture, squashed, perhaps mirrored, turned or partly covered."""
+    """Return a random crop, squashed, and possibly mirrored, rotated or partly covered."""
     side = image.shape[0]
     area, ratio = rng.uniform(least_area, 1.0), np.exp(rng.uniform(-0.25, 0.25))
     wide = min(1.0, np.sqrt(area * ratio)) * side

@@ -1,11 +1,11 @@
 """Makes the release that ships with the package: `python -m lalafo_assets.starter.train`.
 
-The shipped one took two rounds: `--out A`, then `--out B --round 2 --start A`. To ship B, copy its
-files to lalafo_assets/starter and set DIGEST there to what this prints.
+The shipped release took two rounds: `--out A`, then `--out B --round 2 --start A`. To ship B, copy
+its files to lalafo_assets/starter and set DIGEST there to the digest that this program logs.
 
-Decides how many pictures it learns from, how it is judged and what is stored; refuses to know any
-real photo. Whatever it is judged on comes from seeds that it never learned from, encoded and
-decoded as the product does it.
+Owns the number of training pictures, the evaluation and the files written. Uses drawn photos only.
+The photos for the evaluation come from seeds that were not used in training, and are encoded and
+decoded as in production.
 """
 
 import argparse
@@ -38,36 +38,38 @@ from ops.photos.rendition import make_rendition
 
 TASK = "category"
 WEIGHTS_SOURCE = "starter, trained from nothing on drawn photos"
-LEAST_ACCURACY = 0.95
+MIN_ACCURACY = 0.95
 LEARN_SEED, HEAD_SEED, JUDGE_SEED = 910_000, 920_002, 930_003
 MAX_PHOTO_PIXELS = 50_000_000
 STAGES = ((112, 170_000, 0.45), (160, 120_000, 0.6), (224, 40_000, 0.8))
-"""Input size in pixels, samples, least area of a crop: most is learned where it costs least."""
+"""Input size in pixels, samples, least area of a crop: most samples have the cheapest size."""
 
 _log = structlog.get_logger(__name__)
 
 
-def _rendition(wanted: tuple[str, int]) -> bytes:
-    """One photo as the product stores it."""
-    return make_rendition(render(*wanted).data, max_pixels=MAX_PHOTO_PIXELS).data
+def _rendition(planned: tuple[str, int]) -> bytes:
+    """Return one photo as the product stores it."""
+    return make_rendition(render(*planned).data, max_pixels=MAX_PHOTO_PIXELS).data
 
 
 def photos(
     count: int, seed: int, preprocessing: Preprocessing, workers: int
 ) -> tuple[list[NDArray[np.uint8]], list[str]]:
-    """`count` photos ready for the embedder, and their categories: encoded, made renditions,
-    decoded and squashed as the product does it."""
-    from ops.models.embed import prepare  # here: the processes that draw start without torch
+    """Return `count` photos ready for the embedder, and their categories.
 
-    wanted = plan(count, seed)
+    They are encoded, made renditions, decoded and squashed as in production.
+    """
+    from ops.models.embed import prepare  # here, so that the processes that draw do not load torch
+
+    plans = plan(count, seed)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        renditions = pool.map(_rendition, wanted, chunksize=32)
+        renditions = pool.map(_rendition, plans, chunksize=32)
         images = [prepare(data, preprocessing) for data in renditions]
-    return images, [category for category, _ in wanted]
+    return images, [category for category, _ in plans]
 
 
 def compact(state: State) -> State:
-    """Weights of layers in float16, half the size; norms, biases and counters as they are."""
+    """Convert layer weights to float16, half the size; norms, biases and counters stay."""
     return {
         name: value.astype(np.float16) if value.ndim > 1 else value for name, value in state.items()
     }
@@ -76,10 +78,13 @@ def compact(state: State) -> State:
 def with_head(
     state: State, preprocessing: Preprocessing, *, head_photos: int, judged: int, workers: int
 ) -> Release:
-    """Fit the category head on new drawn photos, judge it on others, and freeze the release.
+    """Fit the category head on new drawn photos, evaluate it on others, and freeze the release.
+
+    Args:
+        judged: number of photos for the evaluation.
 
     Raises:
-        ConfigurationError: the accuracy on the judged photos is below LEAST_ACCURACY.
+        ConfigurationError: the accuracy on these photos is below MIN_ACCURACY.
     """
     from ops.models.backbones import DEFAULT_BACKBONE
     from ops.models.embed import Embedder
@@ -102,12 +107,13 @@ def with_head(
         "held_out_photos": judged,
         "head_photos": head_photos,
     }
-    _log.info("judged on photos of other seeds", **metrics)
-    if metrics["accuracy"] < LEAST_ACCURACY:
+    _log.info("starter_evaluated", **metrics)
+    if metrics["accuracy"] < MIN_ACCURACY:
         raise ConfigurationError(
-            f"Accuracy {metrics['accuracy']:.3f} is below {LEAST_ACCURACY}: train on more samples."
+            f"Accuracy {metrics['accuracy']:.3f} is below {MIN_ACCURACY}: train on more samples."
         )
-    metrics["yardstick_accuracy"] = logistic_regression_accuracy(rows, labels, new_rows, truth)
+    baseline = logistic_regression_accuracy(rows, labels, new_rows, truth)
+    metrics["logistic_regression_accuracy"] = baseline
     return assemble(
         backbone=backbone.name,
         weights_source=WEIGHTS_SOURCE,
@@ -119,7 +125,7 @@ def with_head(
 
 
 def write(release: Release, out: Path) -> int:
-    """Write the release's three files into a folder; their bytes in all."""
+    """Write the release's three files into a folder, and return their total size in bytes."""
     files = {
         BACKBONE_FILE: encode_backbone(release.backbone_state),
         HEADS_FILE: encode_heads(release.heads),
@@ -132,7 +138,7 @@ def write(release: Release, out: Path) -> int:
 
 
 def train_starter(options: argparse.Namespace) -> Release:
-    """Draw, train, fit, judge; drawings and backbone stay in `options.work` where it is given."""
+    """Draw, train, fit and evaluate; drawings and backbone are kept in `options.work`, if given."""
     preprocessing = Preprocessing()
     if options.work is not None:
         options.work.mkdir(parents=True, exist_ok=True)
@@ -150,7 +156,7 @@ def train_starter(options: argparse.Namespace) -> Release:
 
 
 def trained(folder: Path, options: argparse.Namespace, preprocessing: Preprocessing) -> State:
-    """The backbone's weights; what a former call left in the folder is not made again."""
+    """Return the backbone's weights; what an earlier call left in the folder is reused."""
     from lalafo_assets.starter.data import draw
     from lalafo_assets.starter.training import START_FILE, Recipe, Stage, train_apart
     from ops.models.backbones import supports_bf16
@@ -164,7 +170,9 @@ def trained(folder: Path, options: argparse.Namespace, preprocessing: Preprocess
         seed = LEARN_SEED + options.round
         draw(options.pictures, seed=seed, side=side, workers=workers).save(folder)
         drawn.touch()
-        _log.info("drawn", pictures=options.pictures, seconds=round(time.monotonic() - started))
+        _log.info(
+            "pictures_drawn", pictures=options.pictures, seconds=round(time.monotonic() - started)
+        )
     stages = tuple(
         Stage(size, max(1, round(samples * options.effort)), area)
         for size, samples, area in STAGES[1 if options.round > 1 else 0 :]
@@ -183,26 +191,43 @@ def trained(folder: Path, options: argparse.Namespace, preprocessing: Preprocess
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; exit status 2 where the result is not good enough."""
+    """Run the command; the exit status is 2 if the accuracy is too low."""
     parser = argparse.ArgumentParser(
         prog="train_starter", description="Train the starter on drawn photos."
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the three files")
+    parser.add_argument("--out", type=Path, required=True, help="output folder for the three files")
     parser.add_argument(
-        "--work", type=Path, help="keep drawings and backbone here, and go on from what is there"
+        "--work", type=Path, help="folder that keeps drawings and backbone; existing ones are used"
     )
     parser.add_argument(
-        "--round", type=int, default=1, help="2 and on: new drawings, half the rate"
+        "--round",
+        type=int,
+        default=1,
+        help="number of the round; from 2 on with new drawings and half the learning rate",
     )
-    parser.add_argument("--start", type=Path, help="what the round before wrote; from round 2 on")
-    parser.add_argument("--pictures", type=int, default=30_000, help="drawn for the backbone")
-    parser.add_argument("--effort", type=float, default=1.0, help="share of the usual samples")
-    parser.add_argument("--head-photos", type=int, default=5_800)
-    parser.add_argument("--judged", type=int, default=2_900, help="held-out photos")
-    parser.add_argument("--processes", type=int, default=2, help="at most one a core")
+    parser.add_argument(
+        "--start", type=Path, help="output folder of the previous round; required from round 2 on"
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=30_000, help="number of pictures to train the backbone on"
+    )
+    parser.add_argument(
+        "--effort", type=float, default=1.0, help="factor on the usual number of samples"
+    )
+    parser.add_argument(
+        "--head-photos", type=int, default=5_800, help="number of photos to fit the head on"
+    )
+    parser.add_argument(
+        "--judged", type=int, default=2_900, help="number of held-out photos for the evaluation"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=2, help="number of processes, at most one per core"
+    )
     options = parser.parse_args(arguments)
     if (options.round > 1) != (options.start is not None):
-        parser.error("--start belongs to --round 2 and on, and only there")
+        parser.error(
+            "--start is required with --round 2 and higher, and not allowed with --round 1"
+        )
     try:
         release = train_starter(options)
     except ConfigurationError as error:
@@ -210,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     size = write(release, options.out)
     digest = release.manifest.digest
-    _log.info("written", digest=digest, bytes=size, folder=str(options.out))
+    _log.info("release_written", digest=digest, bytes=size, folder=str(options.out))
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Trains the starter's backbone from nothing on drawn pictures.
+"""Trains the starter's backbone from random weights on drawn pictures.
 
-Decides architecture of the training heads, augmentation, schedule; refuses to know how a release
-is stored. Importing this module imports torch, so only training does.
+Owns the architecture of the training heads, the augmentation and the schedule. Does not depend on
+how a release is stored. Importing this module imports torch.
 """
 
 import copy
@@ -35,11 +35,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stretch of training at one input size."""
+    """A stage of training at one input size."""
 
-    size: int  # pixels of the square input
+    size: int  # side of the square input in pixels
     samples: int
-    least_area: float = 0.5  # of a crop; small crops enlarge, as a larger input does
+    least_area: float = 0.5  # of a crop; small crops magnify, as a larger input does
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,21 @@ class Recipe:
     peak_rate: float = 2e-3
     weight_decay: float = 0.03
     smoothing: float = 0.1
-    average: float = 0.998  # of the weights, per step
+    average: float = 0.998  # decay of the weights' moving average, per step
     warm_up: float = 0.04  # share of all steps
     seed: int = 1
 
     def steps(self, world: int) -> int:
-        """Of each of `world` processes."""
+        """Return the steps of each of `world` processes."""
         shares = (-(-stage.samples // world) for stage in self.stages)
         return sum(-(-share // self.batch) for share in shares)
 
 
 class Learner(nn.Module):
-    """The backbone, and heads for all that is known of a drawing.
+    """The backbone, and heads for everything that is known about a drawing.
 
-    The pattern, the scene and the colour are asked for as well, so that features stay useful for
-    photos of goods that were never drawn.
+    Pattern, scene and colour are predicted too, so that the features stay useful for photos of
+    goods that were never drawn.
     """
 
     def __init__(self) -> None:
@@ -90,8 +90,10 @@ class Learner(nn.Module):
 
 
 class _Depthwise(nn.Conv2d):
-    """A depthwise convolution in float32 within bfloat16 autocast: oneDNN's bfloat16 backward of
-    it took four times as long (torch 2.15, measured)."""
+    """A depthwise convolution that runs in float32 within bfloat16 autocast.
+
+    oneDNN's bfloat16 backward pass took four times as long (torch 2.15, measured).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
@@ -108,11 +110,11 @@ def train(
 ) -> Backbone:
     """Train a backbone and return its averaged weights, in evaluation mode, on the CPU.
 
-    It begins with the weights of `start`, or with random ones by the recipe's seed.
+    It starts from the weights of `start`, or from random ones given by the recipe's seed.
 
-    Within a torch.distributed group each process trains on its own share of the samples, and
-    gradients are averaged; every process returns weights, the first one's are to be kept. The
-    same drawings, recipe and number of processes give the same weights up to rounding.
+    In a torch.distributed group each process trains on its own share of the samples, and gradients
+    are averaged. Every process returns weights; use those of rank 0. The same drawings, recipe and
+    number of processes give the same weights up to rounding.
     """
     torch.manual_seed(recipe.seed)
     learner = _prepared(Learner())
@@ -120,7 +122,7 @@ def train(
         learner.backbone.load(start)
     averaged = copy.deepcopy(learner).eval()
     optimiser = torch.optim.AdamW(_groups(learner, recipe.weight_decay), lr=recipe.peak_rate)
-    rank, world = _place()
+    rank, world = _rank_and_world()
     torch.manual_seed(recipe.seed + rank)
     rng = np.random.default_rng([recipe.seed, rank])
     progress = _Progress(recipe.steps(world), quiet=rank > 0)
@@ -144,8 +146,10 @@ def train(
             _share_gradients(learner, world)
             nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
             optimiser.step()
-            progress.took(answers[0], drawings.categories[rows], stage.size)
-            _follow(averaged, learner, min(recipe.average, progress.step / (progress.step + 10)))
+            progress.update(answers[0], drawings.categories[rows], stage.size)
+            _update_average(
+                averaged, learner, min(recipe.average, progress.step / (progress.step + 10))
+            )
     if rank == 0:
         _settle_norms(averaged.backbone, drawings, recipe, preprocessing, bf16=bf16)
     return averaged.backbone.eval()
@@ -154,14 +158,14 @@ def train(
 def train_apart(
     folder: Path, recipe: Recipe, preprocessing: Preprocessing, *, processes: int, bf16: bool
 ) -> State:
-    """Train in processes of one torch thread each on the drawings saved in `folder`; the weights.
+    """Train in processes of one torch thread each on the drawings in `folder`; return the weights.
 
-    START_FILE in the folder holds the weights to begin with, if there are any.
-    Two such processes on two cores are faster than one with two threads, and far faster on a busy
-    machine: they wait for each other once a step, not once an operation.
+    START_FILE in the folder has the initial weights, if there are any. Two such processes on two
+    cores are faster than one with two threads, and far faster on a busy machine, since they wait
+    for each other once per step and not once per operation.
 
     Raises:
-        ConfigurationError: a process ended before its time.
+        ConfigurationError: a process failed.
     """
     context = get_context("spawn")
     workers = [
@@ -174,8 +178,8 @@ def train_apart(
         worker.join()
     if any(worker.exitcode != 0 for worker in workers):
         raise ConfigurationError(
-            f"Training ended early: exit codes {[worker.exitcode for worker in workers]}; the "
-            "reason is printed above."
+            f"Training failed: exit codes {[worker.exitcode for worker in workers]}; the reason is "
+            "printed above."
         )
     return decode_backbone((folder / BACKBONE_FILE).read_bytes())
 
@@ -183,7 +187,7 @@ def train_apart(
 def _train_one(
     folder: Path, recipe: Recipe, preprocessing: Preprocessing, rank: int, world: int, bf16: bool
 ) -> None:
-    """One process's part; the first writes the weights."""
+    """Train as one process of the group; rank 0 writes the weights."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the group is on this machine alone
     rendezvous = f"file://{folder.absolute() / f'rendezvous-{os.getppid()}'}"
@@ -197,15 +201,15 @@ def _train_one(
     dist.destroy_process_group()
 
 
-def _place() -> tuple[int, int]:
-    """This process's rank and how many train together."""
+def _rank_and_world() -> tuple[int, int]:
+    """Return this process's rank and the number of processes in the group."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def _share_gradients(learner: nn.Module, world: int) -> None:
-    """Average the gradients over the group, in one message."""
+    """Average the gradients over the group, in one all-reduce."""
     if world == 1:
         return
     gradients = [p.grad for p in learner.parameters() if p.grad is not None]
@@ -218,14 +222,14 @@ def _share_gradients(learner: nn.Module, world: int) -> None:
 
 
 class _Progress:
-    """Counts steps and right answers, and tells about them now and then."""
+    """Counts steps and correct answers, and logs them every hundred steps."""
 
     def __init__(self, steps: int, *, quiet: bool) -> None:
         self.step, self.steps = 0, steps
         self._right, self._seen, self._quiet = 0, 0, quiet
         self._started = time.monotonic()
 
-    def took(self, logits: Tensor, truth: NDArray[np.int64], size: int) -> None:
+    def update(self, logits: Tensor, truth: NDArray[np.int64], size: int) -> None:
         self.step += 1
         self._right += int((logits.argmax(1) == torch.from_numpy(np.asarray(truth))).sum())
         self._seen += len(truth)
@@ -233,7 +237,7 @@ class _Progress:
             return
         if not self._quiet:
             _log.info(
-                "training",
+                "training_progress",
                 step=f"{self.step}/{self.steps}",
                 size=size,
                 accuracy=round(self._right / self._seen, 3),
@@ -252,12 +256,14 @@ def _settle_norms(
     bf16: bool,
     pictures: int = 1_600,
 ) -> None:
-    """Take BatchNorm's statistics anew from plain whole pictures at the last size: those of the
-    training are of cropped ones and of weights that have since moved."""
+    """Recompute the statistics of BatchNorm from whole pictures at the last input size.
+
+    The statistics of the training are from crops, and from weights that have changed since.
+    """
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
+        norm.momentum = None  # cumulative average
     backbone.train()
     size = recipe.stages[-1].size
     for start in range(0, min(pictures, len(drawings)), recipe.batch):
@@ -275,19 +281,21 @@ def _prepared(learner: Learner) -> Learner:
         if isinstance(module, nn.Conv2d) and module.groups > 1:
             module.__class__ = _Depthwise
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1  # torchvision's 0.01 of MobileNet lags behind a short training
+            module.momentum = (
+                0.1  # torchvision's 0.01 for MobileNet is too slow for a short training
+            )
     return learner.to(memory_format=torch.channels_last).train()
 
 
 def _groups(learner: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Decay for weights of layers, none for biases and norms."""
+    """Return the optimiser's parameter groups: no weight decay for biases and norms."""
     weights = [p for p in learner.parameters() if p.ndim > 1]
     others = [p for p in learner.parameters() if p.ndim <= 1]
     return [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def _rate(step: int, steps: int, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine down to a hundredth."""
+    """Return the learning rate: linear warm-up, then a cosine down to a hundredth of the peak."""
     warm = max(1, round(recipe.warm_up * steps))
     if step < warm:
         return recipe.peak_rate * (step + 1) / warm
@@ -315,7 +323,7 @@ def _loss(
 
 
 def _coloured(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
-    """(B, H, W, 3) uint8 -> normalised (B, 3, H, W) float32 under another light and camera."""
+    """Apply colour augmentation: (B, H, W, 3) uint8 -> normalised (B, 3, H, W) float32."""
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255.0
     count = len(batch)
 
@@ -333,19 +341,19 @@ def _coloured(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor
 
 
 def _normalised(batch: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """RGB in 0 to 1 -> the model's input, channels last in memory."""
+    """Normalise RGB in 0 to 1 to the model's input, channels last in memory."""
     mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)
     std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)
     return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def _follow(averaged: nn.Module, learner: nn.Module, keep: float) -> None:
-    """Move the averaged weights and statistics a little towards the learner's."""
-    for mine, new in zip(
+def _update_average(averaged: nn.Module, learner: nn.Module, keep: float) -> None:
+    """Move the averaged weights and statistics towards the learner's by 1 - `keep`."""
+    for average, new in zip(
         averaged.state_dict().values(), learner.state_dict().values(), strict=True
     ):
-        if mine.dtype.is_floating_point:
-            mine.lerp_(new, 1 - keep)
+        if average.dtype.is_floating_point:
+            average.lerp_(new, 1 - keep)
         else:
-            mine.copy_(new)
+            average.copy_(new)
