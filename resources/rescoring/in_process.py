@@ -62,7 +62,7 @@ def rescore_here(
         mark_cancelled(database, row)
         unembedded = sum(state.unembedded for state in left)
         raise NotReadyError(
-            f"{len(left)} days are still owed by {known.name}, the first {left[0].day}: "
+            f"{len(left)} days are still unscored under {known.name}, the first {left[0].day}: "
             f"{sum(state.unscored for state in left)} ads not scored, {unembedded} photos not "
             "embedded. Photos that are missing from the store must be fetched again: materialise "
             "`ad_photos` of those days."

@@ -1,4 +1,4 @@
-"""`lalafo demo` as a user starts it: to its end, looked at, killed, and started again."""
+"""`lalafo demo` as a user starts it: to its end, seen in the UI, killed, and started again."""
 
 import os
 import re
@@ -24,13 +24,13 @@ LALAFO = [sys.executable, "-m", "lalafo_assets.cli"]
 
 @pytest.fixture(scope="module")
 def shared_home() -> Iterator[Path]:
-    """One state for all of this file: each start finds what the last one left."""
+    """One home for all tests of this file: each start finds the state of the last one."""
     with tempfile.TemporaryDirectory(prefix="lalafo-test-") as folder:
         yield Path(folder)
 
 
 class Demo:
-    """A running `lalafo demo`, and what it has said so far."""
+    """A running `lalafo demo`, and its output so far."""
 
     def __init__(self, home: Path, *arguments: str) -> None:
         self.home = home
@@ -45,14 +45,14 @@ class Demo:
             )
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors="replace")
 
     def wait_for(self, text: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while text not in self.said:
-            assert self.process.poll() is None, f"ended before it said {text!r}: {self.said}"
-            assert time.monotonic() < deadline, f"never said {text!r}: {self.said}"
+        while text not in self.output:
+            assert self.process.poll() is None, f"ended without {text!r}: {self.output}"
+            assert time.monotonic() < deadline, f"{text!r} was not printed in time: {self.output}"
             time.sleep(0.2)
 
     def wait(self) -> int:
@@ -60,7 +60,7 @@ class Demo:
 
 
 def stack_processes(home: Path) -> list[str]:
-    """Command lines of living processes that belong to the stack of this home."""
+    """Return the command lines of running processes that belong to the stack of this home."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -73,7 +73,7 @@ def stack_processes(home: Path) -> list[str]:
     return found
 
 
-def assert_gone(home: Path, within_s: float) -> None:
+def assert_all_ended(home: Path, within_s: float) -> None:
     deadline = time.monotonic() + within_s
     while stack_processes(home):
         assert time.monotonic() < deadline, f"still running: {stack_processes(home)}"
@@ -81,37 +81,37 @@ def assert_gone(home: Path, within_s: float) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_the_demo_runs_is_looked_at_and_stops(shared_home: Path, tmp_path: Path) -> None:
-    """Every ad is accounted for; the UI shows the graph and the run; Ctrl-C leaves nothing."""
+def test_the_demo_runs_is_seen_in_the_ui_and_stops(shared_home: Path, tmp_path: Path) -> None:
+    """Every ad is accounted for; the UI shows the graph and the run; Ctrl-C ends all processes."""
     demo = Demo(shared_home)
     try:
         demo.wait_for("Running.")
-        assert re.search(r"not accounted for\s*│\s*0", demo.said), demo.said
-        ui = re.search(r"Dagster's UI: (http://127\.0\.0\.1:\d+)", demo.said)
-        assert ui is not None, demo.said
-        _paste(demo.said)
-        _look(ui.group(1), tmp_path)
+        assert re.search(r"not accounted for\s*│\s*0", demo.output), demo.output
+        ui = re.search(r"Dagster's UI: (http://127\.0\.0\.1:\d+)", demo.output)
+        assert ui is not None, demo.output
+        _use_page(demo.output)
+        _check_ui(ui.group(1), tmp_path)
     finally:
         demo.process.send_signal(signal.SIGINT)
         status = demo.wait()
-    assert status == 0, demo.said
-    assert "Traceback" not in demo.said
-    assert_gone(shared_home, within_s=10)
+    assert status == 0, demo.output
+    assert "Traceback" not in demo.output
+    assert_all_ended(shared_home, within_s=10)
 
 
-def _paste(said: str) -> None:
-    """The page is where the last lines say, and their command shows a photo's category."""
-    page = re.search(r"The page: (http://127\.0\.0\.1:\d+/)", said)
-    assert page is not None, said
+def _use_page(output: str) -> None:
+    """Open the page at the printed address, and run the printed command: it shows a category."""
+    page = re.search(r"The page: (http://127\.0\.0\.1:\d+/)", output)
+    assert page is not None, output
     with urllib.request.urlopen(page.group(1), timeout=10) as answer:
         assert answer.headers.get_content_type() == "text/html"
-    command = re.search(r"curl -s .*", said)
-    assert command is not None, said
+    command = re.search(r"curl -s .*", output)
+    assert command is not None, output
     done = subprocess.run(["bash", "-c", command.group()], capture_output=True, text=True)
     assert re.search(r'"label" ?: ?"[a-z -]+"', done.stdout), f"{command.group()}: {done}"
 
 
-def _look(ui: str, tmp_path: Path) -> None:
+def _check_ui(ui: str, tmp_path: Path) -> None:
     reason = why_no_browser()
     if reason is not None:
         assert os.environ.get("LALAFO_REQUIRE_BROWSER") != "1", reason
@@ -126,19 +126,19 @@ def _look(ui: str, tmp_path: Path) -> None:
         page.get_by_text("score_new_ads").first.wait_for(timeout=60_000)
         page.get_by_text("lalafo/role: live").first.wait_for(timeout=60_000)
         assert screenshot(page, "runs", tmp_path).stat().st_size > 20_000
-        # Upkeep's runs may stand in between.
+        # On the job's own page, without the runs of upkeep in between.
         page.goto(f"{ui}/locations/lalafo_assets/jobs/score_new_ads/runs")
         page.locator("a[href*='/runs/']").first.click(timeout=60_000)
         page.get_by_text("drain_ads").first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         assert screenshot(page, "run", tmp_path).stat().st_size > 20_000
-        shown = page.get_by_text("Show Markdown").first
-        for _ in range(12):  # another process draws them, and the page keeps the event it opened
+        link = page.get_by_text("Show Markdown").first
+        for _ in range(12):  # another process draws the pictures, and the page does not refresh
             page.goto(f"{ui}/assets/ad_photos?view=events")
             page.wait_for_timeout(5_000)
-            if shown.is_visible():
+            if link.is_visible():
                 break
-        shown.click(timeout=5_000)
+        link.click(timeout=5_000)
         page.locator("img[alt='preview']").first.wait_for(timeout=60_000)
         page.wait_for_timeout(1_000)
         assert screenshot(page, "ad-photos", tmp_path).stat().st_size > 20_000
@@ -146,20 +146,20 @@ def _look(ui: str, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_killed_demo_starts_again(shared_home: Path) -> None:
-    """After `kill -9` nothing of it goes on, and the next start runs to its end."""
+    """After `kill -9` all its processes end, and the next start runs to its end."""
     killed = Demo(shared_home)
     killed.wait_for("publishing")
     killed.process.kill()
     killed.wait()
-    assert_gone(shared_home, within_s=30)
+    assert_all_ended(shared_home, within_s=30)
     again = Demo(shared_home, "--exit")
-    assert again.wait() == 0, again.said
-    assert re.search(r"not accounted for\s*│\s*0", again.said), again.said
-    assert_gone(shared_home, within_s=10)
+    assert again.wait() == 0, again.output
+    assert re.search(r"not accounted for\s*│\s*0", again.output), again.output
+    assert_all_ended(shared_home, within_s=10)
 
 
-def test_doctor_says_what_is_there() -> None:
-    """One line a check; status 0 on a machine where the demo works."""
+def test_doctor_prints_every_check() -> None:
+    """One line per check; status 0 on a machine where the demo works."""
     done = subprocess.run([*LALAFO, "doctor"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for subject in ("Python", "disk", "port", "device", "Java"):
@@ -184,10 +184,10 @@ def test_doctor_says_what_is_there() -> None:
         ({}, ["demo", "--weights", "file:/nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )
-def test_what_is_wrong_is_one_clear_line(
+def test_an_error_is_one_clear_line(
     variables: dict[str, str], command: list[str], named: str, shared_home: Path
 ) -> None:
-    """A wrong setting or an absent server is named; nobody is shown a traceback."""
+    """The message names the wrong setting or the missing server; there is no traceback."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LALAFO_")}
     done = subprocess.run(
         [*LALAFO, *command],
@@ -206,9 +206,9 @@ def test_what_is_wrong_is_one_clear_line(
 def test_pretrained_weights_that_are_not_there_are_an_error(
     shared_home: Path, tmp_path: Path
 ) -> None:
-    """`--weights pretrained` never falls back: it says what else there is."""
+    """`--weights pretrained` does not fall back to others: the error names the alternatives."""
     if subprocess.run(["unshare", "--net", "true"], check=False).returncode != 0:
-        pytest.skip("the network can't be taken away: that needs root and unshare")
+        pytest.skip("the network can't be disabled: that needs root and unshare")
     done = subprocess.run(
         [
             "unshare",

@@ -1,8 +1,8 @@
 """The whole stack under faults, as `lalafo up` starts it, on Apache Kafka.
 
-The session is a Dagster run that the sensor started. Its process group is killed with it (the code
-server too); then everything is: command, daemon, webserver, code server, session, PostgreSQL. What
-comes out is compared with an undisturbed pass over the same topic.
+The sensor starts the session as a Dagster run. First the session's process group is killed (the
+code server too), then every process: command, daemon, webserver, code server, session, PostgreSQL.
+The results are compared with those of an undisturbed pass over the same topic.
 """
 
 import json
@@ -31,7 +31,7 @@ from resources.processes.child import STACK_MARK, mark_of
 from resources.releases.active import activate
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
-from tests.support.event_corpus import MISSING, SPOILT, Message, make_corpus, publish
+from tests.support.event_corpus import CORRUPT, MISSING, Message, make_corpus, publish
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.random_release import random_release
 from tests.support.session_process import Crew, wait_for
@@ -80,15 +80,15 @@ class Up:
         return Settings.model_validate({**given, "fetch_allow_private": True})
 
     def kill_everything(self) -> None:
-        """kill -9 of the command and of all that it started, PostgreSQL with it."""
+        """Send SIGKILL to the command and to every process that it started, also PostgreSQL."""
         mark = mark_of(self.home)
-        doomed = [psutil.Process(self.process.pid)]
+        processes = [psutil.Process(self.process.pid)]
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                ours = process.environ().get(STACK_MARK) == mark
-                if ours or str(self.home) in " ".join(process.cmdline()):
-                    doomed.append(process)
-        for process in doomed:
+                is_marked = process.environ().get(STACK_MARK) == mark
+                if is_marked or str(self.home) in " ".join(process.cmdline()):
+                    processes.append(process)
+        for process in processes:
             with suppress(psutil.Error):
                 process.kill()
         self.process.wait(10)
@@ -113,7 +113,7 @@ def committed(database: Database) -> int:
 
 
 def session_pid(database: Database) -> int:
-    """The process of the session that reads the topic now."""
+    """Return the process id of the session that consumes the topic, or 0."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT s.pid FROM lalafo.sessions AS s JOIN lalafo.leases AS l USING (run_id) "
@@ -123,16 +123,16 @@ def session_pid(database: Database) -> int:
         return 0 if row is None else int(row[0])
 
 
-def put_release(settings: Settings, database: Database, release: Release) -> None:
+def activate_release(settings: Settings, database: Database, release: Release) -> None:
     store = ReleaseStore(settings.resolved_store_url)
     activate(database, install(database, store, release).name)
 
 
 @pytest.mark.timeout(PATIENCE_S * 5)
-def test_a_killed_stack_goes_on_where_it_was(
+def test_a_killed_stack_continues_from_the_last_commit(
     home: Path, kafka_server: KafkaServer, tmp_path: Path
 ) -> None:
-    """The run's process group is killed, then the whole stack: nothing is lost or doubled."""
+    """The run's process group is killed, then the whole stack: no event is lost or duplicated."""
     release = random_release()
     topic = f"ads-stack-{os.getpid()}"
     kafka = {
@@ -143,17 +143,17 @@ def test_a_killed_stack_goes_on_where_it_was(
     (tmp_path / "photos").mkdir()
     for number in range(40):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(jpeg(noisy(64, 48, number)))
-    (tmp_path / "photos" / SPOILT).write_bytes(jpeg(noisy(64, 48, 999))[:-400])
+    (tmp_path / "photos" / CORRUPT).write_bytes(jpeg(noisy(64, 48, 999))[:-400])
     with PhotoHost(tmp_path / "photos") as host:
         urls = [host.url(f"{number}.jpg") for number in range(40)]
-        gone, spoilt = host.url(MISSING, path="missing"), host.url(SPOILT)
-        messages = make_corpus(EVENTS, urls, gone, spoilt, seed=3).messages
+        missing, corrupt = host.url(MISSING, path="missing"), host.url(CORRUPT)
+        messages = make_corpus(EVENTS, urls, missing, corrupt, seed=3).messages
         up = Up(home, kafka)
         try:
-            _first_life(up, messages[: EVENTS // 2], release)
+            _first_half(up, messages[: EVENTS // 2], release)
             up.kill_everything()
             up = Up(home, kafka)
-            _second_life(up, messages[EVENTS // 2 :])
+            _second_half(up, messages[EVENTS // 2 :])
             with closing(Database(up.settings().database_url)) as database:
                 stormy = outcome_of(database)
                 calm = _undisturbed(up.settings(), release, tmp_path)
@@ -169,14 +169,14 @@ def test_a_killed_stack_goes_on_where_it_was(
     assert all(abs(stormy.scores[key] - calm.scores[key]) <= 1e-3 for key in calm.scores), message
 
 
-def _first_life(up: Up, messages: list[Message], release: Release) -> None:
-    """Half of the events; the session's process group dies in the midst of them."""
+def _first_half(up: Up, messages: list[Message], release: Release) -> None:
+    """Publish half of the events, and kill the session's process group while it scores them."""
     settings = up.settings()
     with (
         closing(Database(settings.database_url)) as database,
         AdStream.from_settings(settings) as stream,
     ):
-        put_release(settings, database, release)
+        activate_release(settings, database, release)
         wait_for(lambda: session_pid(database) > 0, up.log.read_text, PATIENCE_S)
         publish(stream, messages)
         wait_for(lambda: committed(database) > 100, lambda: committed(database), PATIENCE_S)
@@ -187,8 +187,8 @@ def _first_life(up: Up, messages: list[Message], release: Release) -> None:
         wait_for(lambda: committed(database) > before, up.log.read_text, PATIENCE_S)
 
 
-def _second_life(up: Up, messages: list[Message]) -> None:
-    """The rest of the events, after a start on what the killed stack left."""
+def _second_half(up: Up, messages: list[Message]) -> None:
+    """Publish the other half, after a start on the state of the killed stack."""
     settings = up.settings()
     with (
         closing(Database(settings.database_url)) as database,
@@ -197,74 +197,74 @@ def _second_life(up: Up, messages: list[Message]) -> None:
         publish(stream, messages)
         wait_for(
             lambda: committed(database) == EVENTS,
-            lambda: _how_things_are(up, database),
+            lambda: _state(up, database),
             PATIENCE_S,
         )
 
 
 def _terminate_in_dagster(up: Up, database: Database) -> None:
-    """Terminate in the UI is a polite end, a cancelled run; the sensor starts another session."""
-    held = f"FROM lalafo.leases WHERE expires_at > {NOW}"
+    """Terminate the run as the UI does: it ends gracefully as cancelled, and another one starts."""
+    leases = f"FROM lalafo.leases WHERE expires_at > {NOW}"
     with database.cursor() as cursor:
-        cursor.execute(f"SELECT run_id {held} LIMIT 1")
+        cursor.execute(f"SELECT run_id {leases} LIMIT 1")
         row = cursor.fetchone()
         assert row is not None
     run_id = str(row[0])
-    terminated = _ask(
+    terminated = _query(
         up, f'mutation {{ terminateRun(runId: "{run_id}") {{ __typename }} }}', "terminateRun"
     )
     assert terminated["__typename"] == "TerminateRunSuccess"
     status = f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ status }} }} }}'
     wait_for(
-        lambda: _ask(up, status, "runOrError")["status"] == "CANCELED",
-        lambda: _ask(up, status, "runOrError"),
+        lambda: _query(up, status, "runOrError")["status"] == "CANCELED",
+        lambda: _query(up, status, "runOrError"),
         PATIENCE_S,
     )
 
     def taken_over() -> bool:
         with database.cursor() as cursor:
-            cursor.execute(f"SELECT count(*) {held} AND run_id <> %s", (run_id,))
+            cursor.execute(f"SELECT count(*) {leases} AND run_id <> %s", (run_id,))
             row = cursor.fetchone()
             return row is not None and row[0] > 0
 
-    wait_for(taken_over, lambda: _how_things_are(up, database), PATIENCE_S)
+    wait_for(taken_over, lambda: _state(up, database), PATIENCE_S)
 
 
-def _ask(up: Up, query: str, field: str) -> dict[str, str]:
-    """Dagster's GraphQL, as its UI asks it."""
+def _query(up: Up, query: str, field: str) -> dict[str, str]:
+    """Send a GraphQL query to Dagster, as its UI does, and return a field of the answer."""
     request = urllib.request.Request(
         f"{up.ui_url}/graphql",
         data=json.dumps({"query": query}).encode(),
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
-        message = json.load(answer)["data"][field]
-        assert isinstance(message, dict)
-        return message
+        value = json.load(answer)["data"][field]
+        assert isinstance(value, dict)
+        return value
 
 
-def _how_things_are(up: Up, database: Database) -> str:
+def _state(up: Up, database: Database) -> str:
     with database.cursor() as cursor:
-        message = []
+        lines = []
         for query in (
             "SELECT partition, next_offset, run_id FROM lalafo.stream_offsets ORDER BY 1",
             "SELECT partition, epoch, run_id, expires_at > clock_timestamp() FROM lalafo.leases",
             "SELECT run_id, state, pid, expires_at > clock_timestamp() FROM lalafo.sessions",
         ):
             cursor.execute(query)
-            message.append(repr(cursor.fetchall()))
-    return "\n".join([f"{committed(database)} of {EVENTS}", *message, up.log.read_text()])
+            lines.append(repr(cursor.fetchall()))
+    return "\n".join([f"{committed(database)} of {EVENTS}", *lines, up.log.read_text()])
 
 
 def _undisturbed(settings: Settings, release: Release, folder: Path) -> Outcome:
-    """One quiet pass over the same topic into another database of the same server."""
+    """Make one undisturbed pass over the same topic into another database of the same server."""
     calm_url = _another_database(settings.database_url)
     with closing(Database(calm_url)) as calm:
         calm.migrate()
         quiet = settings.model_copy(
             update={"database_url": calm_url, "home": folder, "store_url": str(folder / "store")}
         )
-        put_release(quiet, calm, release)
+        activate_release(quiet, calm, release)
         with Crew(quiet, size=1, name="calm"):
             wait_for(lambda: committed(calm) == EVENTS, lambda: committed(calm), PATIENCE_S)
         return outcome_of(calm)

@@ -1,7 +1,7 @@
 """Thousands of events as a marketplace sends them on a bad day, and what must become of them.
 
 Ads are created, changed, changed again out of order, re-delivered and deleted; every hundredth
-record is poison; some photos are missing or spoilt. What must come out is worked out here from the
+record is poison; some photos are missing or corrupt. What must come out is worked out here from the
 events alone, by other means than the product's.
 """
 
@@ -15,7 +15,7 @@ from resources.kafka.topics import AdStream
 
 PHOTOS = 150
 MISSING = "gone.jpg"  # the host answers 404
-SPOILT = "spoilt.jpg"  # the host serves it, and it is no whole picture
+CORRUPT = "corrupt.jpg"  # the host serves it, but it is truncated
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Corpus:
         return {ad_id: _expected(event) for ad_id, event in best.items()}
 
 
-def make_corpus(count: int, urls: Sequence[str], missing: str, spoilt: str, seed: int) -> Corpus:
+def make_corpus(count: int, urls: Sequence[str], missing: str, corrupt: str, seed: int) -> Corpus:
     """`count` messages over a quarter as many ads."""
     rng = random.Random(seed)
     ads = [f"{number:05d}" for number in range(max(1, count // 4))]
@@ -79,7 +79,7 @@ def make_corpus(count: int, urls: Sequence[str], missing: str, spoilt: str, seed
             revision = max(1, revisions[ad_id] - rng.randint(1, 3)) if late else revisions[ad_id]
             photos = [rng.choice(urls) for _ in range(rng.randint(0, 3))]
             if rng.random() < 0.05:
-                photos.append(rng.choice([missing, spoilt]))
+                photos.append(rng.choice([missing, corrupt]))
             kind = "deleted" if rng.random() < 0.08 else "upserted"
             sent.append(_event(ad_id, revision, kind, photos, number))
     return Corpus(sent)
@@ -135,4 +135,4 @@ def _expected(event: dict) -> Expected:
 def _reason(url: str) -> str:
     if url.endswith(MISSING):
         return "fetch_not_found"
-    return "photo_truncated" if url.endswith(SPOILT) else ""
+    return "photo_truncated" if url.endswith(CORRUPT) else ""

@@ -57,8 +57,8 @@ def _dg(home: Path, *command: str) -> str:
     return ended.stdout
 
 
-def test_no_stack_is_told_where_none_runs(tmp_path: Path) -> None:
-    """A file that a killed stack left behind is not believed."""
+def test_there_is_no_running_stack_without_its_process(tmp_path: Path) -> None:
+    """The file that a killed stack left is ignored."""
     assert running_stack(tmp_path) is None
     (tmp_path / "stack.json").write_text('{"pid": 4194400, "ui_url": "", "exports": {}}')
     assert running_stack(tmp_path) is None

@@ -1,5 +1,4 @@
-"""The assets as Dagster runs them: the batch lane agrees with the stream, and touches only what is
-stale."""
+"""The assets as Dagster runs them: a re-score agrees with the stream, and skips current rows."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -32,7 +31,7 @@ SCORES = (
 
 @pytest.fixture
 def environment(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
-    """The settings of `live`, as runs read them: from the environment."""
+    """Export the settings of `live` to the environment, where runs read them."""
     for name, value in live.settings.model_dump().items():
         monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
     return live
@@ -40,8 +39,8 @@ def environment(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 def today() -> str:
@@ -59,12 +58,12 @@ def run_job(
 
 
 def test_the_assets_are_these() -> None:
-    """The asset graph, by name: a new one, or one that is gone, is a decision."""
+    """The names in the asset graph: adding or removing an asset must be a deliberate change."""
     assert {spec.key.to_user_string() for spec in defs().resolve_all_asset_specs()} == KEYS
 
 
 def test_loading_the_definitions_loads_no_model_library() -> None:
-    """The code server answers soon: torch and matplotlib are the runs' own."""
+    """The code server starts quickly: only runs import torch and matplotlib."""
     import subprocess
     import sys
 
@@ -72,16 +71,14 @@ def test_loading_the_definitions_loads_no_model_library() -> None:
         "import sys, lalafo_assets.definitions as d; d.defs(); "
         "print([m for m in ('torch', 'matplotlib', 'sklearn') if m in sys.modules])"
     )
-    message = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert message.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_session_run_materialises_every_asset_of_the_day(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """In Dagster: one run, three assets for today, checks that passed, pictures, lineage."""
+    """One run: materialisations of three assets for today, passed checks, and pictures."""
     urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(4)]
     environment.publish(
         *(ad(str(n), [urls[n], environment.host.url("x", path="missing")]) for n in range(4))
@@ -107,10 +104,10 @@ def test_a_session_run_materialises_every_asset_of_the_day(
     assert all(state is not None and state.status.value == "SUCCEEDED" for state in states)
 
 
-def test_the_batch_lane_gives_what_the_stream_gave(
+def test_a_rescore_gives_the_same_as_the_stream(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """Scored again from the store alone: same keys, same labels, scores within 1e-3."""
+    """Scored again from stored photos alone: same keys, same labels, scores within 1e-3."""
     urls = [environment.photo(f"{n}.jpg", jpeg(noisy(700, 500, n))) for n in range(6)]
     environment.publish(*(ad(str(n), urls[n : n + 2]) for n in range(5)), ad("none", []))
     environment.drain()
@@ -131,8 +128,8 @@ def test_the_batch_lane_gives_what_the_stream_gave(
     assert set(again) == set(vectors)
 
 
-def test_only_what_is_stale_is_touched(environment: Live, instance: dg.DagsterInstance) -> None:
-    """A second run writes nothing; a head-only release writes predictions and no embedding."""
+def test_only_stale_rows_are_updated(environment: Live, instance: dg.DagsterInstance) -> None:
+    """A second run writes nothing; a release with another head writes predictions only."""
     url = environment.photo("a.jpg", jpeg(noisy(80, 60, 1)))
     environment.publish(ad("1", [url]))
     environment.drain()
@@ -147,7 +144,7 @@ def test_only_what_is_stale_is_touched(environment: Live, instance: dg.DagsterIn
 def test_a_run_scores_for_the_release_that_its_tag_names(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """A candidate's rows lie beside the live ones, and its day is closed and shown."""
+    """A candidate's rows are stored beside the live ones; its day is closed and materialised."""
     urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(3)]
     environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
     environment.drain()
@@ -166,22 +163,22 @@ def test_a_run_scores_for_the_release_that_its_tag_names(
     assert read_coverage(environment.database, other).complete
     cells = {dg.MultiPartitionKey({"day": today(), "release": name}) for name in (live, other)}
     assert instance.get_materialized_partitions(RELEASE_SCORES) == cells
-    made = instance.get_latest_materialization_event(dg.AssetKey("ad_categories"))
-    assert made is not None and made.asset_materialization is not None
-    metadata = made.asset_materialization.metadata
+    latest = instance.get_latest_materialization_event(dg.AssetKey("ad_categories"))
+    assert latest is not None and latest.asset_materialization is not None
+    metadata = latest.asset_materialization.metadata
     assert (metadata["days_complete"].value, metadata["days_unscored"].value) == (1, 0)
     assert f"| {today()} | 3 | 0 | 0 | complete |" in str(metadata["days"].value)
 
 
-def test_a_day_is_mended(environment: Live, instance: dg.DagsterInstance) -> None:
-    """A photo that timed out is tried again; its ad is scored; every photo gets a thumbnail."""
-    slow = environment.host.url("a.jpg", path="error")
-    environment.publish(ad("1", [slow]))
+def test_a_day_is_repaired(environment: Live, instance: dg.DagsterInstance) -> None:
+    """A photo that failed temporarily is retried; its ad is scored; it gets a thumbnail."""
+    failing = environment.host.url("a.jpg", path="error")
+    environment.publish(ad("1", [failing]))
     environment.drain()
     assert environment.rows("SELECT status FROM lalafo.ads") == [("unscored",)]
     assert environment.rows("SELECT reason FROM lalafo.failures") == [("fetch_http_error",)]
     good = environment.photo("a.jpg", jpeg(noisy(80, 60, 1)))
-    with environment.database.cursor() as cursor:  # the host is well again
+    with environment.database.cursor() as cursor:  # the host works again
         cursor.execute("UPDATE lalafo.ad_photos SET url = %s", (good,))
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT status FROM lalafo.ads") == [("scored",)]
@@ -195,7 +192,7 @@ def test_a_day_is_mended(environment: Live, instance: dg.DagsterInstance) -> Non
 def test_a_photo_lost_from_the_store_stops_nothing(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """The others are embedded; the check says that one is missing."""
+    """The other photos are embedded."""
     urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(3)]
     environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
     environment.drain()
@@ -208,10 +205,10 @@ def test_a_photo_lost_from_the_store_stops_nothing(
     assert environment.rows("SELECT count(*) FROM lalafo.embeddings") == [(2,)]
 
 
-def test_a_failure_of_ours_is_told_in_its_own_words(
+def test_a_lalafo_error_fails_a_run_with_its_own_message(
     environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run's failure names the setting and says what to do; there is no driver's traceback."""
+    """The run's failure names the setting, without a traceback of the database driver."""
     monkeypatch.setenv("LALAFO_DATABASE_URL", "postgresql://u@127.0.0.1:9/x")
     job = defs().get_repository_def().get_job(SESSION_JOB)
     done = job.execute_in_process(instance=instance, partition_key=today(), raise_on_error=False)

@@ -1,4 +1,4 @@
-"""`lalafo publish`: a file's lines to a live gateway, and what becomes of each."""
+"""`lalafo publish`: publishes a file's lines to a live gateway, and reports the result of each."""
 
 import json
 import subprocess
@@ -30,13 +30,13 @@ def statuses(place: Place, catalog: str) -> dict[str, tuple[int, str]]:
     return {ad_id: (revision, status) for ad_id, revision, status in rows}
 
 
-def test_good_lines_go_and_bad_ones_are_told(place: Place) -> None:
-    """In = accepted + refused; each refusal has its line and the stream's own reason."""
-    given = lines(
+def test_valid_lines_are_published_and_invalid_ones_reported(place: Place) -> None:
+    """Every line is accepted or refused; each refusal has its line number and a reason code."""
+    published = lines(
         event("pub", "1"),
         b"\n",
         b"not json\n",
-        event("pub", "2", more="than we read", title=None, price=12.5),
+        event("pub", "2", more="an unknown field", title=None, price=12.5),
         event("pub", "3", revision="seven"),
         event("pub", "4", photos=[{"url": "http://a/b"}] * 10_000),
         event("pub", "5", kind="deleted"),
@@ -44,7 +44,7 @@ def test_good_lines_go_and_bad_ones_are_told(place: Place) -> None:
     )
     seen: list[int] = []
     done = publish_lines(
-        given, url=place.url, key=place.key, on_progress=lambda now: seen.append(now.lines)
+        published, url=place.url, key=place.key, on_progress=lambda now: seen.append(now.lines)
     )
     assert (done.accepted, done.superseded, done.waiting) == (3, 0, 0)
     assert [(refused.number, refused.reason) for refused in done.refused] == [
@@ -56,27 +56,27 @@ def test_good_lines_go_and_bad_ones_are_told(place: Place) -> None:
     assert seen == list(range(1, 8))
     expected = {"1": (1, "no_photos"), "2": (1, "no_photos"), "5": (1, "deleted")}
     until(lambda: statuses(place, "pub") == expected)
-    again = publish_lines(given, url=place.url, key=place.key)
-    assert (again.accepted, len(again.refused)) == (3, 4), "the same file may come again"
+    again = publish_lines(published, url=place.url, key=place.key)
+    assert (again.accepted, len(again.refused)) == (3, 4), "the same file may be published again"
     assert statuses(place, "pub") == expected
 
 
 def test_lines_of_one_ad_keep_their_order(place: Place) -> None:
-    """However many go at once: no revision is overtaken by the next."""
-    given = lines(
+    """Despite concurrent requests, no revision overtakes an earlier one."""
+    events = lines(
         *(
             event("order", str(n % 5), revision, kind="deleted" if revision == 40 else "upserted")
             for revision in range(1, 41)
             for n in range(5)
         )
     )
-    done = publish_lines(given, url=place.url, key=place.key)
+    done = publish_lines(events, url=place.url, key=place.key)
     assert (done.accepted, done.superseded, done.refused) == (200, 0, [])
     until(lambda: statuses(place, "order") == {str(n): (40, "deleted") for n in range(5)})
 
 
-def test_a_pipe_s_lines_go_at_once(place: Place) -> None:
-    """A line is published before the next one is there."""
+def test_lines_of_a_pipe_are_published_at_once(place: Place) -> None:
+    """A line is published before the next one is written."""
     progress = Published()
 
     def slowly() -> Iterator[bytes]:
@@ -92,34 +92,34 @@ def test_a_pipe_s_lines_go_at_once(place: Place) -> None:
     )
 
 
-def test_what_fails_every_line_ends_it(place: Place) -> None:
-    """A key that may not, or no gateway: one error, not one a line."""
-    given = lines(*(event("none", str(n)) for n in range(50)))
+def test_an_error_that_concerns_every_line_ends_the_command(place: Place) -> None:
+    """A key without permission, or no gateway, gives one error, not one per line."""
+    events = lines(*(event("none", str(n)) for n in range(50)))
     reader = place.new_key("publish-reader", scopes=["read"])
     for key in ("", reader):
         with pytest.raises(NotAllowed):
-            publish_lines(given, url=place.url, key=key)
+            publish_lines(events, url=place.url, key=key)
     with pytest.raises(ServiceUnavailable):
-        publish_lines(given, url="http://127.0.0.1:9", key="", patience_s=0)
+        publish_lines(events, url="http://127.0.0.1:9", key="", patience_s=0)
     assert statuses(place, "none") == {}
 
 
 def test_a_key_for_other_catalogs_refuses_their_lines_alone(place: Place) -> None:
-    """Each line is judged for itself."""
+    """Each line is checked by itself."""
     key = place.new_key("publish-one", catalogs=["mine"])
-    given = lines(event("mine", "1"), event("theirs", "1"), event("mine", "2"))
-    done = publish_lines(given, url=place.url, key=key)
+    events = lines(event("mine", "1"), event("other", "1"), event("mine", "2"))
+    done = publish_lines(events, url=place.url, key=key)
     assert done.accepted == 2
     assert [(refused.number, refused.reason) for refused in done.refused] == [(2, "other_catalog")]
 
 
-def test_the_command_s_status_and_words(place: Place, tmp_path: Path) -> None:
-    """Status 1 where a line was refused, with its number; 0 where none was."""
-    good = lines(event("command", "1"), event("command", "2"))
-    bad = lines(event("command", "3", schema=9))
-    for given, status in ((good, 0), ([*good, *bad], 1)):
+def test_the_status_and_messages_of_the_command(place: Place, tmp_path: Path) -> None:
+    """Status 1 and the number of the line if one was refused; otherwise status 0."""
+    valid = lines(event("command", "1"), event("command", "2"))
+    invalid = lines(event("command", "3", schema=9))
+    for content, status in ((valid, 0), ([*valid, *invalid], 1)):
         file = tmp_path / "events.jsonl"
-        file.write_bytes(b"".join(given))
+        file.write_bytes(b"".join(content))
         done = subprocess.run(
             [sys.executable, "-m", "lalafo_assets.cli", "publish", str(file)],
             env={

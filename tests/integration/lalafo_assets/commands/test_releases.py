@@ -1,4 +1,4 @@
-"""The commands of releases on a real database: what they do, refuse and say."""
+"""The release commands on a real database: what they do, what they refuse, and their messages."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.support.stored_days import FIRST, SECOND, THIRD, add_ads, judged, row
 
 @pytest.fixture
 def home(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home whose database is the test's, without Dagster and Kafka."""
+    """Return a home that uses the test's database, without Dagster and Kafka."""
     for name in ("DAGSTER_HOME", "LALAFO_KAFKA_BOOTSTRAP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LALAFO_HOME", str(tmp_path))
@@ -33,10 +33,10 @@ def home(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def first(home: Path, database: Database, release: Release) -> RegisteredRelease:
-    """The live release, as `install` made it so, and ads of three days that it owes."""
-    elsewhere = home / "elsewhere"
-    ReleaseStore(str(elsewhere)).save(release)
-    assert "is live" in lalafo("releases", "install", str(elsewhere))
+    """Install the live release, and add ads of three days that it has not scored."""
+    source = home / "source"
+    ReleaseStore(str(source)).save(release)
+    assert "is live" in lalafo("releases", "install", str(source))
     live = read_active_releases(database).live
     add_ads(database, live, {FIRST: 4, SECOND: 3, THIRD: 2})
     return live
@@ -44,7 +44,7 @@ def first(home: Path, database: Database, release: Release) -> RegisteredRelease
 
 @pytest.fixture
 def second(home: Path, database: Database, first: RegisteredRelease) -> RegisteredRelease:
-    """A release that has passed its gate."""
+    """Return a release that has passed the gate."""
     return judged(database, home, random_release(seed=1))
 
 
@@ -53,14 +53,14 @@ def run(*words: str) -> Result:
 
 
 def lalafo(*words: str) -> str:
-    """What a command says that succeeds."""
+    """Run a command that succeeds, and return its output."""
     result = run(*words)
     assert result.exit_code == 0, (result.output, result.exception)
     return str(result.output)
 
 
 def refusal(*words: str) -> str:
-    """The one line of one that fails."""
+    """Run a command that fails, and return its error message."""
     result = run(*words)
     assert isinstance(result.exception, LalafoError), (result.output, result.exception)
     return str(result.exception)
@@ -79,19 +79,19 @@ def test_a_later_release_is_only_installed(
     """The next steps are printed; --live skips them."""
     other = home / "other"
     name = ReleaseStore(str(other)).save(random_release(seed=3)).name
-    said = lalafo("releases", "install", str(other))
-    assert f"lalafo releases check {name}" in said and f"lalafo rescore {name}" in said
+    output = lalafo("releases", "install", str(other))
+    assert f"lalafo releases check {name}" in output and f"lalafo rescore {name}" in output
     assert read_active_releases(database).live.name == first.name
     assert f"{name} is live" in lalafo("releases", "install", str(other), "--live")
     assert read_active_releases(database).live.name == name
     assert "already" in lalafo("releases", "install", str(other))
 
 
-def test_a_catalogue_is_scored_here_compared_promoted_and_taken_back(
+def test_a_release_is_rescored_compared_promoted_and_rolled_back(
     home: Path, database: Database, first: RegisteredRelease, second: RegisteredRelease
 ) -> None:
-    """The whole way, without Dagster; each command says what comes next."""
-    assert "every day is scored" in lalafo("rescore", "--here")  # the live one: opened by nobody
+    """The whole lifecycle, without Dagster; each command prints the next step."""
+    assert "every day is scored" in lalafo("rescore", "--here")  # live: no day was opened
     with database.cursor() as cursor:
         from resources.releases.coverage import open_days
 
@@ -99,19 +99,20 @@ def test_a_catalogue_is_scored_here_compared_promoted_and_taken_back(
     assert "every day is scored" in lalafo("rescore", first.name, "--here")
     assert rows(database, "SELECT count(*) FROM lalafo.predictions") == [(9,)]
 
-    said = lalafo("rescore", second.name[:24], "--here")
-    assert f"lalafo promote {second.name}" in said
+    output = lalafo("rescore", second.name[:24], "--here")
+    assert f"lalafo promote {second.name}" in output
     assert read_coverage(database, second.name).complete
     row = latest(database, second.name)
     assert row is not None and (row.state, row.requested_by) == ("done", "lalafo rescore --here")
-    assert "nothing to do" in lalafo("rescore")  # the candidate, where there is one
+    assert "nothing to do" in lalafo("rescore")  # the candidate by default
 
-    compared = lalafo("diff")
-    assert f"{first.name} → {second.name}" in compared and "of 9 ads change their label" in compared
+    comparison = lalafo("diff")
+    assert f"{first.name} → {second.name}" in comparison
+    assert "of 9 ads change their label" in comparison
 
-    said = lalafo("promote", second.name)
-    assert f"{first.name} was live; {second.name} is live now" in said
-    assert "lalafo promote --rollback" in said and "Kafka is out of reach" in said
+    output = lalafo("promote", second.name)
+    assert f"{first.name} was live; {second.name} is live now" in output
+    assert "lalafo promote --rollback" in output and "Kafka is unreachable" in output
     assert read_active_releases(database).live.name == second.name
     lalafo("promote", "--rollback")
     assert read_active_releases(database).live.name == first.name
@@ -121,10 +122,10 @@ def test_a_catalogue_is_scored_here_compared_promoted_and_taken_back(
     ]
 
 
-def test_promotion_is_refused_while_days_are_owed(
+def test_promotion_is_refused_while_days_are_unscored(
     home: Path, database: Database, second: RegisteredRelease
 ) -> None:
-    """The days are named; --allow-partial flips all the same and names them."""
+    """The error lists the days; --allow-partial promotes nevertheless and lists them too."""
     live = read_active_releases(database).live.name
     assert f"lalafo rescore {second.name}" in refusal("promote", second.name)  # no candidate yet
     propose(database, second.name)
@@ -132,20 +133,20 @@ def test_promotion_is_refused_while_days_are_owed(
     assert "3 days" in why and "2026-03-01 to 2026-03-05" in why
     assert f"lalafo rescore {second.name}" in why and "--allow-partial" in why
     assert read_active_releases(database).live.name == live and promoted_events(database) == []
-    said = lalafo("promote", second.name, "--allow-partial")
-    assert "3 days are owed" in said and "2026-03-01 to 2026-03-02, 2026-03-05" in said
+    output = lalafo("promote", second.name, "--allow-partial")
+    assert "3 days are unscored" in output and "2026-03-01 to 2026-03-02, 2026-03-05" in output
     (event,) = promoted_events(database)
     assert event["unscored_days"] == ["2026-03-01", "2026-03-02", "2026-03-05"]
     assert run("promote").exit_code == 2
     assert run("promote", second.name, "--rollback").exit_code == 2
 
 
-def test_what_can_not_go_on_says_what_to_do(
+def test_a_refused_command_says_what_to_do(
     home: Path, database: Database, first: RegisteredRelease, second: RegisteredRelease
 ) -> None:
-    """Without Dagster, with a release that was refused, with nothing to go back to."""
+    """Without Dagster, with a release that failed the gate, with no previous release."""
     assert "--here" in refusal("rescore", second.name)
-    assert latest(database, second.name) is None  # nothing was asked for
+    assert latest(database, second.name) is None  # no re-score was requested
     assert "no release to go back to" in refusal("promote", "--rollback")
     assert "no release named" in refusal("rescore", "nothing", "--here")
     assert "nothing to compare" in refusal("diff")
@@ -154,28 +155,28 @@ def test_what_can_not_go_on_says_what_to_do(
     row = latest(database, bad.name)
     assert row is not None and row.state == "cancelled"
     assert "no re-score" in refusal("rescore", second.name, "--cancel")
-    assert "no candidate" in refusal("releases", "withdraw", second.name)
+    assert "not a candidate" in refusal("releases", "withdraw", second.name)
 
 
 def test_a_request_is_cancelled_and_a_candidate_withdrawn(
     home: Path, database: Database, second: RegisteredRelease
 ) -> None:
-    """What is scored stays; a withdrawn release may be proposed again."""
+    """Cancelling keeps predictions; a cancelled release may be requested again."""
     request(database, second, requested_by="x", any_time=False)
-    assert "is ended" in lalafo("rescore", second.name, "--cancel")
+    assert "is cancelled" in lalafo("rescore", second.name, "--cancel")
     request(database, second, requested_by="x", any_time=False)
     propose(database, second.name)
-    assert "scored no longer" in lalafo("releases", "withdraw", second.name)
+    assert "is withdrawn" in lalafo("releases", "withdraw", second.name)
     assert read_active_releases(database).candidate is None
     assert [row[0] for row in rows(database, "SELECT DISTINCT state FROM lalafo.rescores")] == [
         "cancelled"
     ]
 
 
-def test_the_list_says_where_each_release_stands(
+def test_the_list_shows_the_state_of_each_release(
     home: Path, database: Database, first: RegisteredRelease, second: RegisteredRelease
 ) -> None:
-    """Bare and as `list`: roles, the gate's word, days, the re-score."""
+    """With and without `list`: roles, results of the gate, days, re-scores."""
     propose(database, second.name)
     row = request(database, second, requested_by="x", any_time=True)
     with database.cursor() as cursor:
@@ -186,31 +187,31 @@ def test_the_list_says_where_each_release_stands(
         cursor.execute(
             "UPDATE lalafo.release_days SET completed_at = now() WHERE day <> %s", (THIRD,)
         )
-    said = lalafo("releases")
-    assert said == lalafo("releases", "list")
+    output = lalafo("releases")
+    assert output == lalafo("releases", "list")
     lines = {
         name: line
-        for line in said.splitlines()
+        for line in output.splitlines()
         for name in (first.name, second.name)
         if line.startswith(f"│ {name} ")
     }
     assert "live" in lines[first.name]
-    mine = lines[second.name]
-    assert "candidate" in mine and "passed" in mine and "2/3, the rest owed" in mine
-    assert f"running ({row.backfill_id}), about 5 min left" in mine
+    line = lines[second.name]
+    assert "candidate" in line and "passed" in line and "2/3, the rest unscored" in line
+    assert f"running ({row.backfill_id}), about 5 min left" in line
 
 
-def test_a_photo_missing_from_the_store_is_told(
+def test_a_photo_missing_from_the_store_is_reported(
     home: Path, database: Database, second: RegisteredRelease
 ) -> None:
-    """A re-score that can't finish says why, and is not called done."""
+    """A re-score that can't finish reports the reason, and is not marked as done."""
     with database.cursor() as cursor:
         cursor.execute(
             "DELETE FROM lalafo.embeddings WHERE sha256 IN "
             "(SELECT sha256 FROM lalafo.ad_photos WHERE ad_id = '0302-000')"
         )
     why = refusal("rescore", second.name, "--here")
-    assert "1 days are still owed" in why and "2026-03-02" in why and "1 photos" in why
+    assert "1 days are still unscored" in why and "2026-03-02" in why and "1 photos" in why
     row = latest(database, second.name)
     assert row is not None and row.state == "cancelled"
     assert [d.isoformat() for d in read_coverage(database, second.name).unscored] == ["2026-03-02"]

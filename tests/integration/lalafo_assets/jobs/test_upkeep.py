@@ -1,4 +1,4 @@
-"""The job `upkeep` as Dagster runs it: every duty done and told, one that fails stops no other."""
+"""The job `upkeep` as Dagster runs it: every duty runs and reports, independently of the others."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ DUTIES = [
 ]
 NOW = {
     "ops": {
-        "remove_photos": {"config": {"let_go_minutes": 0}},
+        "remove_photos": {"config": {"orphaned_minutes": 0}},
         "send_outbox": {"config": {"older_than_s": 0}},
     }
 }
@@ -34,15 +34,15 @@ NOW = {
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture
 def stream(
     database: Database, broker: BrokerUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[AdStream]:
-    """The broker, and an environment that names it, the database and a store."""
+    """Export the broker, the database and a store to the environment."""
     settings = broker.settings()
     for name in ("ads_topic", "dlq_topic", "kafka_bootstrap", "kafka_api_version"):
         monkeypatch.setenv(f"LALAFO_{name.upper()}", getattr(settings, name))
@@ -60,7 +60,7 @@ def run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
 
 
 def counts_by_duty(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
-    """Each duty's counts, from the metadata of its output."""
+    """Return each duty's counts, from the metadata of its output."""
     return {
         event.step_key: {
             name: value.value for name, value in event.event_specific_data.metadata.items()
@@ -70,22 +70,23 @@ def counts_by_duty(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, obj
     }
 
 
-def set_the_scene(database: Database, tmp_path: Path, topic: str) -> None:
+def add_work(database: Database, tmp_path: Path, topic: str) -> None:
+    """Add something to do for several duties."""
     (tmp_path / "store").mkdir(exist_ok=True)
     store = PhotoStore(str(tmp_path / "store"), fsync=False)
-    add_photo(database, store, "gone")
+    add_photo(database, store, "orphaned")
     refuse(database, 1, at=datetime(2020, 1, 1, tzinfo=UTC))
     write(database, event("1", photos=0), "received", [])
     with database.cursor() as cursor:
         put(cursor, topic, b"kg/9", b"left behind")
 
 
-def test_a_run_does_every_duty_and_says_what_it_did(
+def test_a_run_does_every_duty_and_reports_its_counts(
     database: Database, stream: AdStream, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    """Photos, rows, ads, outbox, runs; a second run finds nothing left to do."""
+    """Photos, rows, ads, outbox, runs; a second run finds nothing to do."""
     topic = stream.config.ads_topic
-    set_the_scene(database, tmp_path, topic)
+    add_work(database, tmp_path, topic)
     result = run(instance)
     assert result.success
     counts = counts_by_duty(result)
@@ -95,7 +96,7 @@ def test_a_run_does_every_duty_and_says_what_it_did(
     assert {name: n for name, n in counts["delete_rows"].items() if n} == {"failures": 1}
     assert counts["remove_uploads"] == {"uploads": 0}
     assert counts["queue_unscored"] == {"received": 1, "out_of_reach": 0, "unreadable": 0}
-    assert counts["send_outbox"] == {"sent": 2, "left": 0}
+    assert counts["send_outbox"] == {"sent": 2, "remaining": 0}
     assert counts["delete_runs"] == {"deleted": 0, "kept": 0}
     assert photos(database) == set()
     assert {record.key for record in everything_on(stream, topic)} == {b"kg/9", b"kg/1"}
@@ -113,8 +114,8 @@ def test_a_duty_that_fails_stops_no_other_and_fails_the_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The broker is away: what does not need it is done, the run fails in our words."""
-    set_the_scene(database, tmp_path, stream.config.ads_topic)
+    """The broker is unreachable: duties without it succeed; the failure names the setting."""
+    add_work(database, tmp_path, stream.config.ads_topic)
     monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
     result = run(instance)
     assert not result.success
@@ -123,7 +124,7 @@ def test_a_duty_that_fails_stops_no_other_and_fails_the_run(
     assert failed.step_key == "send_outbox"
     assert "LALAFO_KAFKA_BOOTSTRAP" in str(failed.event_specific_data.user_failure_data.description)
     monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", stream.config.bootstrap)
-    assert counts_by_duty(run(instance))["send_outbox"] == {"sent": 2, "left": 0}
+    assert counts_by_duty(run(instance))["send_outbox"] == {"sent": 2, "remaining": 0}
 
 
 def tick(instance: dg.DagsterInstance) -> object:
@@ -134,8 +135,8 @@ def tick(instance: dg.DagsterInstance) -> object:
         return schedule(context)
 
 
-def test_the_schedule_waits_for_a_run_that_is_still_at_it(tmp_path: Path) -> None:
-    """Two at once would share the work for nothing; a finished one is followed at once."""
+def test_the_schedule_skips_while_a_run_is_unfinished(tmp_path: Path) -> None:
+    """Two runs at once have no benefit; once a run has ended, the next tick starts another."""
     instance = dg.DagsterInstance.local_temp(str(tmp_path))
     schedule = upkeep_schedule(upkeep_job("local"))
     assert (schedule.cron_schedule, schedule.default_status) == (
@@ -150,7 +151,7 @@ def test_the_schedule_waits_for_a_run_that_is_still_at_it(tmp_path: Path) -> Non
 
 
 def test_no_pool_and_no_gpu() -> None:
-    """It takes no session's place; on Kubernetes its pod is a small one."""
+    """It does not use a session's slot in a pool; on Kubernetes its pod requests no GPU."""
     for duty in upkeep_job("k8s").all_node_defs:
         assert isinstance(duty, dg.OpDefinition) and duty.pool is None
     assert "nvidia" not in str(upkeep_job("k8s").tags)

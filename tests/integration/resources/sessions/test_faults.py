@@ -24,7 +24,7 @@ from resources.postgres.database import Database
 from resources.releases.active import activate
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
-from tests.support.event_corpus import MISSING, PHOTOS, SPOILT, Corpus, make_corpus, publish
+from tests.support.event_corpus import CORRUPT, MISSING, PHOTOS, Corpus, make_corpus, publish
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.session_process import Crew, wait_for
 from tests.support.stream_outcome import (
@@ -130,14 +130,14 @@ def storm(places: list[Place], tmp_path_factory: pytest.TempPathFactory) -> Iter
     names = [f"{number}.jpg" for number in range(PHOTOS)]
     for number, name in enumerate(names):
         (folder / name).write_bytes(jpeg(noisy(64, 48, number)))
-    (folder / SPOILT).write_bytes(jpeg(noisy(64, 48, 999))[:-400])
+    (folder / CORRUPT).write_bytes(jpeg(noisy(64, 48, 999))[:-400])
     with PhotoHost(folder) as host, AdStream.from_settings(calm.settings) as stream:
         stream.ensure_topics(PARTITIONS)
         corpus = make_corpus(
             EVENTS,
             [host.url(name) for name in names],
             host.url(MISSING, path="missing"),
-            host.url(SPOILT),
+            host.url(CORRUPT),
             SEED,
         )
         publish(stream, corpus.messages)

@@ -1,4 +1,4 @@
-"""`lalafo stats`: every figure that the gateway tells is drawn, in words and bars."""
+"""`lalafo stats`: the tables show every figure of the gateway's statistics."""
 
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
 
 
 def statistics(**changes: object) -> StatisticsOut:
-    """Statistics of two minutes."""
+    """Return statistics of two minutes."""
     minutes = [
         MinuteOut(minute=NOW, events=3, ads=n, photos=5, failures=1, p50_ms=20, p99_ms=40)
         for n in (1, 8)
@@ -58,7 +58,7 @@ def statistics(**changes: object) -> StatisticsOut:
 
 
 def shown(statistics: StatisticsOut) -> str:
-    """What a wide terminal shows."""
+    """Return what a wide terminal shows."""
     console = Console(width=160, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
         console.print(drawn(statistics))
@@ -66,25 +66,25 @@ def shown(statistics: StatisticsOut) -> str:
 
 
 def test_every_figure_is_drawn() -> None:
-    """Rates, latencies, labels, failures, what waits, sessions and releases."""
+    """Rates, latencies, labels, failures, backlog, sessions and releases."""
     text = shown(statistics())
     for words in (
         *("1,009", "▁█", "1,234.5", "scored 8, deleted 1", "label4 5, 2 others"),
         *("fetch_timeout 2", "7 events not committed", "4 at least, the oldest for 61 s"),
-        *("nothing waits", "ready (3 partitions)", "first, 7 of 9 earlier days scored"),
+        *("empty", "ready (3 partitions)", "first, 7 of 9 earlier days scored"),
     ):
         assert words in text, words
 
 
-def test_what_is_away_or_missing_is_said() -> None:
-    """Kafka away, no session, no failure: words, not blanks."""
+def test_missing_figures_are_shown_in_words() -> None:
+    """Kafka unreachable, no session, no failure: the cells are not blank."""
     text = shown(statistics(lag=None, sessions=[], failures={}))
-    assert "Kafka is away" in text
+    assert "Kafka is unreachable" in text
     assert [line.split()[-2] for line in text.splitlines() if "sessions" in line] == ["none"]
     assert [line.split()[-2] for line in text.splitlines() if "│ failures" in line][-1] == "none"
 
 
 def test_sparks_are_eighths_of_the_highest_rounded_up() -> None:
-    """What happened at all is seen; what did not is blank."""
+    """Any count above zero has a bar; zero is blank."""
     assert sparks([0, 1, 50, 100]) == " ▁▄█"
     assert sparks([0, 0]) == "  " and sparks([]) == ""

@@ -1,4 +1,4 @@
-"""The demo's ads: each photo once, labels in turn, what is wrong is wrong on purpose."""
+"""The demo's ads: each photo is used once, labels alternate, and some are invalid on purpose."""
 
 import json
 
@@ -18,13 +18,13 @@ def photos(per_label: int) -> list[LabelledPhoto]:
     ]
 
 
-def made(count: int, per_label: int, spoilt: tuple[str, ...] = ()) -> list[dict]:
+def events(count: int, per_label: int, corrupt: tuple[str, ...] = ()) -> list[dict]:
     messages = make_ads(
         photos(per_label),
         count=count,
         catalog="demo",
         url_of=lambda name: f"http://h/{name}",
-        corrupt_urls=spoilt,
+        corrupt_urls=corrupt,
         seed=3,
     )
     for message in messages:
@@ -35,7 +35,7 @@ def made(count: int, per_label: int, spoilt: tuple[str, ...] = ()) -> list[dict]
 
 def test_ads_are_valid_events_of_one_label_each() -> None:
     """1 to 4 photos, all of the ad's label, none used twice."""
-    ads = made(30, 40)
+    ads = events(30, 40)
     urls = [photo["url"] for ad in ads for photo in ad["photos"]]
     assert len(urls) == len(set(urls))
     assert {len(ad["photos"]) for ad in ads} == {1, 2, 3, 4}
@@ -44,20 +44,20 @@ def test_ads_are_valid_events_of_one_label_each() -> None:
 
 
 def test_few_photos_make_few_ads() -> None:
-    """Never more ads than photos, and none without one."""
-    assert len(made(500, 4)) == 12
-    assert all(ad["photos"] for ad in made(500, 4))
+    """There are never more ads than photos, and each ad has a photo."""
+    assert len(events(500, 4)) == 12
+    assert all(ad["photos"] for ad in events(500, 4))
 
 
-def test_each_twentieth_ad_brings_a_spoilt_photo() -> None:
-    """The spoilt ones come in turn, beside good ones."""
-    ads = made(60, 60, spoilt=("http://s/a", "http://s/b"))
-    spoilt = [photo["url"] for ad in ads for photo in ad["photos"] if "//s/" in photo["url"]]
-    assert spoilt == ["http://s/a", "http://s/b", "http://s/a"]
+def test_every_twentieth_ad_has_a_corrupt_photo() -> None:
+    """The corrupt photos alternate, in addition to valid ones."""
+    ads = events(60, 60, corrupt=("http://s/a", "http://s/b"))
+    corrupt = [photo["url"] for ad in ads for photo in ad["photos"] if "//s/" in photo["url"]]
+    assert corrupt == ["http://s/a", "http://s/b", "http://s/a"]
 
 
-def test_broken_messages_are_no_events() -> None:
-    """Each has another fault."""
+def test_broken_messages_are_not_valid_events() -> None:
+    """Each has a different fault."""
     reasons = set()
     for message in broken_messages("demo"):
         with pytest.raises(BadInputError) as caught:

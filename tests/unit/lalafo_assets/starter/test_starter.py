@@ -1,4 +1,4 @@
-"""The shipped starter loads verified, is small, and knows drawn goods that it never saw."""
+"""The shipped starter is verified, small, and accurate on drawn goods of other seeds."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_is_a_whole_release_of_at_most_eight_megabytes():
+def test_is_a_complete_release_of_at_most_eight_megabytes():
     release = load_starter()
     assert release.manifest.backbone == "mobilenet_v3_small"
     assert release.heads["category"].labels == CATEGORIES
@@ -43,7 +43,7 @@ def test_a_missing_or_altered_file_is_refused(copy: Path, name: str):
         load_starter(copy)
 
 
-def test_names_drawn_goods_of_a_seed_that_it_never_saw():
+def test_classifies_drawn_goods_of_another_seed():
     from ops.models.embed import Embedder, prepare
     from ops.models.heads import class_probabilities
 
@@ -61,10 +61,10 @@ def test_names_drawn_goods_of_a_seed_that_it_never_saw():
     right = np.mean(
         [head.labels[a] == photo.category for a, photo in zip(answers, photos, strict=True)]
     )
-    assert right >= 0.9  # 0.95 and more on thousands; 58 leave room for chance
+    assert right >= 0.9  # at least 0.95 on thousands; 58 photos leave room for chance
 
 
-def test_training_from_drawings_ends_in_a_backbone_that_loads_and_repeats():
+def test_training_gives_a_loadable_backbone_and_is_reproducible():
     from lalafo_assets.starter.data import draw
     from lalafo_assets.starter.training import Recipe, Stage, train
     from ops.models.backbones import Backbone
@@ -83,7 +83,7 @@ def test_training_from_drawings_ends_in_a_backbone_that_loads_and_repeats():
 
 
 @pytest.mark.slow
-def test_a_starter_that_learned_nothing_is_refused():
+def test_an_untrained_starter_is_refused():
     from lalafo_assets.starter.train import compact, with_head
     from ops.models.backbones import Backbone
     from ops.models.release import Preprocessing
@@ -93,7 +93,7 @@ def test_a_starter_that_learned_nothing_is_refused():
         with_head(state, Preprocessing(size=32), head_photos=58, judged=29, workers=1)
 
 
-def test_what_a_former_training_left_is_not_made_again(tmp_path: Path):
+def test_the_backbone_of_an_earlier_training_is_reused(tmp_path: Path):
     from argparse import Namespace
 
     from lalafo_assets.starter.train import trained
@@ -106,7 +106,7 @@ def test_what_a_former_training_left_is_not_made_again(tmp_path: Path):
 
 
 @pytest.mark.parametrize("arguments", [["--round", "2"], ["--start", "somewhere"]])
-def test_a_later_round_needs_its_start(arguments: list[str], tmp_path: Path):
+def test_a_later_round_requires_start(arguments: list[str], tmp_path: Path):
     from lalafo_assets.starter import train as train_starter
 
     with pytest.raises(SystemExit):
