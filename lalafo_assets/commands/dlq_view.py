@@ -43,11 +43,12 @@ def moment_of(text: str, now: datetime) -> datetime:
 def safe_text(data: bytes, *, limit: int = MAX_CHARS) -> str:
     """Return bytes as text that is safe on a terminal: all but printable UTF-8 is escaped."""
     text = data.decode("utf-8", "backslashreplace")
-    shown = "".join(
+    safe = "".join(
         char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text[:limit]
     )
-    rest = len(text) - limit
-    return shown if rest <= 0 else f"{shown}\n… and {rest} characters more (--raw prints them)"
+    remaining = len(text) - limit
+    more = f"\n… and {remaining} characters more (--raw prints them)"
+    return safe if remaining <= 0 else f"{safe}{more}"
 
 
 def as_json(letter: DeadLetterRecord, *, with_original: bool) -> str:

@@ -184,9 +184,9 @@ class _SessionRun:
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Skip a report, and those of the next seconds, if Dagster's storage is unavailable.
+        """Log an error of Dagster's storage, and pause reports of role and pictures for QUIET_S.
 
-        Scoring continues meanwhile.
+        The session goes on scoring meanwhile.
         """
         try:
             yield
