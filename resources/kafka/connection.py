@@ -1,7 +1,7 @@
-"""How this process reaches Kafka: the configuration, time limits, errors and log levels of clients.
+"""Kafka connection settings, client creation, time limits, error translation and log levels.
 
-Decides that a broker that is away is told within seconds and by the setting's name, whatever
-kafka-python raises for it. Refuses to know what is read or written.
+Owns the translation of kafka-python's errors: an unreachable broker is reported within seconds as
+a RetryableError that names the setting. Does not depend on what is read or written.
 """
 
 import contextlib
@@ -16,30 +16,34 @@ from resources.settings import Settings
 
 CONNECT_TIMEOUT_S = 3.0
 REQUEST_TIMEOUT_S = 5.0
-_RECONNECT_MAX_MS = 1_000  # kafka-python's 30 s would sit out a broker's restart
+_RECONNECT_MAX_MS = 1_000  # with kafka-python's default of 30 s, a restart costs half a minute
 
 Client = TypeVar("Client")
 
 
 def feedback_topic(ads_topic: str) -> str:
-    """Where corrections of results come in, beside a topic of ads."""
+    """Return the name of the topic that receives corrections of results, for a topic of ads."""
     return f"{ads_topic}.feedback"
 
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """Which brokers and topics; made from the settings, so that they are read in one place."""
+    """Broker addresses and topic names, created from the settings in one place."""
 
     bootstrap: str  # host:port[,host:port]
     api_version: tuple[int, ...] | None  # None: negotiated
-    stream_id: str  # "": cluster id and topic id
+    stream_id: str  # "": derived from the cluster id and the topic id
     ads_topic: str
     dlq_topic: str
-    group: str = "lalafo"  # under which lag tools see the committed offsets
+    group: str = "lalafo"  # the consumer group under which lag tools see the committed offsets
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "StreamConfig":
-        """Raises ConfigurationError naming LALAFO_KAFKA_BOOTSTRAP or LALAFO_KAFKA_API_VERSION."""
+        """Create the configuration from the settings.
+
+        Raises:
+            ConfigurationError: LALAFO_KAFKA_BOOTSTRAP or LALAFO_KAFKA_API_VERSION is invalid.
+        """
         bootstrap = settings.require("kafka_bootstrap")
         _addresses(bootstrap)
         return cls(
@@ -52,21 +56,21 @@ class StreamConfig:
 
     @property
     def feedback_topic(self) -> str:
-        """Where corrections of results come in."""
+        """The topic that receives corrections of results."""
         return feedback_topic(self.ads_topic)
 
     @property
     def scored_topic(self) -> str:
-        """Where results go out."""
+        """The topic to which results are published."""
         return f"{self.ads_topic}.scored"
 
     @property
     def answers_late(self) -> bool:
-        """Whether this is librdkafka's test broker: its fetch answers only after the whole wait."""
+        """Whether this is librdkafka's test broker, which answers a fetch only after max wait."""
         return self.api_version is not None
 
     def client_options(self) -> dict[str, Any]:
-        """What every kafka-python client is given."""
+        """The options that every kafka-python client gets."""
         return {
             "bootstrap_servers": self.bootstrap.split(","),
             "api_version": self.api_version,
@@ -77,12 +81,12 @@ class StreamConfig:
         }
 
 
-def open_client(config: StreamConfig, make: Callable[..., Client], **options: object) -> Client:
-    """Make a kafka-python client; a broker that is away is told in CONNECT_TIMEOUT_S a server.
+def open_client(config: StreamConfig, create: Callable[..., Client], **options: object) -> Client:
+    """Create a kafka-python client; fails after CONNECT_TIMEOUT_S per unreachable server.
 
     Raises:
         RetryableError: no server can be reached, or none answers.
-        ConfigurationError: the client's own refusal.
+        ConfigurationError: the client rejects the configuration.
     """
     from kafka.net.compat import KafkaNetClient
 
@@ -90,27 +94,34 @@ def open_client(config: StreamConfig, make: Callable[..., Client], **options: ob
     check_reachable(config)
     connections: list[Any] = []
 
-    def connection(**given: object) -> Any:
-        connections.append(KafkaNetClient(**given))
+    def connection(**arguments: object) -> Any:
+        connections.append(KafkaNetClient(**arguments))
         return connections[-1]
 
     with broker_errors(config, "connecting"):
         try:
-            return make(**config.client_options(), kafka_client=connection, **options)
+            return create(**config.client_options(), kafka_client=connection, **options)
         except BaseException:
-            # kafka-python 3.0.12 leaves a client's sockets and thread behind when its
-            # constructor fails.
-            for opened in connections:
-                opened.close()
+            # kafka-python 3.0.12 leaks a client's sockets and thread when its constructor fails.
+            for client in connections:
+                client.close()
             raise
 
 
 @contextlib.contextmanager
 def broker_errors(config: StreamConfig, doing: str) -> Iterator[None]:
-    """Turn kafka-python's errors into ours, with the setting and the address that was tried."""
+    """Translate kafka-python's errors into a LalafoError that names the setting and the address.
+
+    Args:
+        doing: the operation, as the message names it: "publishing to ads".
+
+    Raises:
+        ConfigurationError: repeating the operation cannot succeed.
+        RetryableError: any other error of the client or of the network.
+    """
     from kafka import errors as kafka_errors
 
-    wrong = (
+    permanent = (
         kafka_errors.AuthorizationError,
         kafka_errors.IncompatibleBrokerVersion,
         kafka_errors.InvalidTopicError,
@@ -123,24 +134,27 @@ def broker_errors(config: StreamConfig, doing: str) -> Iterator[None]:
         yield
     except LalafoError:
         raise
-    except wrong as error:
-        raise ConfigurationError(_told(config, doing, error)) from error
+    except permanent as error:
+        raise ConfigurationError(_message(config, doing, error)) from error
     except too_large as error:
         raise ConfigurationError(
-            f"{_told(config, doing, error)} Raise max.message.bytes of the topic, or send less."
+            f"{_message(config, doing, error)} Raise max.message.bytes of the topic, or send less."
         ) from error
     except (kafka_errors.KafkaError, OSError) as error:
-        raise RetryableError(_told(config, doing, error)) from error
+        raise RetryableError(_message(config, doing, error)) from error
 
 
-def _told(config: StreamConfig, doing: str, error: Exception) -> str:
-    name, said = type(error).__name__, str(error).strip(" :.")
-    reason = said if name in said else f"{name}: {said}"
+def _message(config: StreamConfig, doing: str, error: Exception) -> str:
+    name, text = type(error).__name__, str(error).strip(" :.")
+    reason = text if name in text else f"{name}: {text}"
     return f"Kafka at {config.bootstrap} (LALAFO_KAFKA_BOOTSTRAP), {doing}: {reason}."
 
 
 def check_reachable(config: StreamConfig) -> None:
-    """Raise RetryableError unless a server accepts a connection: kafka-python tells it late."""
+    """Raise RetryableError unless one of the servers accepts a connection.
+
+    kafka-python itself reports an unreachable broker only after a long time.
+    """
     refusals = []
     for host, port in _addresses(config.bootstrap):
         try:
@@ -149,8 +163,8 @@ def check_reachable(config: StreamConfig) -> None:
         except OSError as error:
             refusals.append(f"{host}:{port} {error.strerror or error}")
     raise RetryableError(
-        f"No Kafka broker answers ({'; '.join(refusals)}). Is it started, and is "
-        f"LALAFO_KAFKA_BOOTSTRAP={config.bootstrap} right?"
+        f"No Kafka broker answers ({'; '.join(refusals)}). Check that it is running and that "
+        f"LALAFO_KAFKA_BOOTSTRAP={config.bootstrap} is correct."
     )
 
 
@@ -172,14 +186,15 @@ def _api_version(text: str) -> tuple[int, ...] | None:
     parts = text.split(".")
     if not all(part.isdigit() for part in parts) or len(parts) < 2:
         raise ConfigurationError(
-            f"LALAFO_KAFKA_API_VERSION={text!r}: expected a version such as 2.0, or nothing."
+            f"LALAFO_KAFKA_API_VERSION={text!r}: expected a version such as 2.0, or empty to "
+            "negotiate it."
         )
     return tuple(int(part) for part in parts)
 
 
 def _quiet_kafka() -> None:
-    """kafka-python logs every attempt to reconnect; what it tries for, we raise ourselves."""
+    """Silence kafka-python's log of every reconnect attempt; `broker_errors` reports failures."""
     for name, level in (("kafka", logging.ERROR), ("kafka.net", logging.CRITICAL)):
         logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:  # somebody's own choice stays
+        if logger.level == logging.NOTSET:  # a level that is already set stays
             logger.setLevel(level)

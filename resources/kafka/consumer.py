@@ -1,8 +1,8 @@
-"""Read one topic from exact offsets: what a session run drains.
+"""A Kafka consumer that reads one topic from exact offsets.
 
-Decides that an offset outside the log is told and never reset, and that a broker away for
-seconds is told too, while the same consumer goes on by itself once the broker is back. Refuses to
-know groups and rebalances: partitions and offsets come from the caller, who has them from
+An offset outside the log raises an error and is never reset silently. A broker that is unreachable
+for seconds raises RetryableError; the same consumer continues once the broker is back. Does not
+use consumer groups or rebalances: the caller passes partitions and offsets, which are stored in
 PostgreSQL.
 """
 
@@ -17,7 +17,7 @@ from ops.types import StreamRecord
 from resources.kafka.connection import StreamConfig, broker_errors, check_reachable, open_client
 
 OFFSETS_TIMEOUT_S = 3.0
-_SILENCE_S = 2.0  # polls that bring nothing for so long ask whether the broker is there
+_SILENCE_S = 2.0  # after so long without a record, `poll` checks that the broker answers
 _FETCH_WAIT_MS = 250
 _LATE_FETCH_WAIT_MS = 20  # librdkafka's test broker answers only after the whole wait
 _MAX_PARTITION_BYTES = 4 * 2**20  # twice the largest record, a dead letter
@@ -26,13 +26,13 @@ _MAX_FETCH_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class OffsetOutOfLog:
-    """A position that the log does not have: trimmed away, or of another log."""
+    """A position outside the log: trimmed by retention, or an offset of another log."""
 
     topic: str
     partition: int
-    offset: int  # the next one wanted
+    offset: int  # the next one to read
     beginning: int  # first offset in the log, inclusive
-    end: int  # exclusive; `offset == end` is a position like any other
+    end: int  # exclusive; `offset == end` is a valid position
 
     def __str__(self) -> str:
         return (
@@ -42,9 +42,10 @@ class OffsetOutOfLog:
 
 
 class OffsetOutOfLogError(LalafoError):
-    """Positions outside the log: count it, decide where to go on, and `assign` again.
+    """Positions are outside the log; the caller chooses new ones and calls `assign` again.
 
-    Before the beginning, records were lost to retention; beyond the end, the log is another one.
+    A position before the beginning means that retention removed records; one beyond the end means
+    that the log is another one.
     """
 
     def __init__(self, positions: tuple[OffsetOutOfLog, ...]) -> None:
@@ -53,24 +54,25 @@ class OffsetOutOfLogError(LalafoError):
 
 
 class StreamConsumer:
-    """A reader of one topic; not for several threads at once. Close it, or use it in a `with`.
+    """A reader of one topic; not thread-safe. Close it, or use it in a `with`.
 
-    There is no pause: what is not polled is not fetched. kafka-python 3.0.12 sets the records of a
-    paused partition aside, and once another partition has been drained never gives them back.
+    Partitions cannot be paused. kafka-python 3.0.12 sets the records of a paused partition aside,
+    and never returns them once another partition has been drained. What is not polled is not
+    fetched.
     """
 
     def __init__(self, config: StreamConfig, topic: str) -> None:
-        """Raises RetryableError where no broker answers."""
+        """Connect; raises RetryableError where no broker answers."""
         from kafka import KafkaConsumer
 
         self.topic = topic
         self._config = config
-        self._proof_at = time.monotonic()
-        self._next: dict[int, int] = {}  # the offset after the last record handed out
+        self._answered_at = time.monotonic()  # when the broker last proved to be reachable
+        self._next: dict[int, int] = {}  # by partition, the offset after the last returned record
         self._consumer: Any = open_client(
             config,
             KafkaConsumer,
-            group_id=None,  # a group's coordinator would be asked on the hot path
+            group_id=None,  # a group would add requests to its coordinator on the hot path
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=_LATE_FETCH_WAIT_MS if config.answers_late else _FETCH_WAIT_MS,
@@ -80,13 +82,13 @@ class StreamConsumer:
         )
 
     def assign(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions from these offsets, in place of what was assigned before.
+        """Read these partitions from these offsets; replaces the previous assignment.
 
         Args:
-            offsets: partition to the next offset to read; empty assigns nothing.
+            offsets: partition to the next offset to read; empty removes the assignment.
 
         Raises:
-            OffsetOutOfLogError: for every position that is outside the log; nothing changed.
+            OffsetOutOfLogError: lists every position outside the log; nothing has changed.
         """
         outside = self.outside_log(offsets)
         if outside != ():
@@ -97,18 +99,18 @@ class StreamConsumer:
         self._next = dict(offsets)
 
     def warm_up(self) -> None:
-        """Connect to the topic's leaders now, so that the first `assign` need not."""
+        """Connect to the topic's partition leaders now, so that the first `assign` is fast."""
         self.end_offsets(sorted(self._consumer.partitions_for_topic(self.topic) or ()))
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
-        """The next records, ascending within a partition; [] where none came in time.
+        """Return the next records, ascending within a partition; [] if none arrived in time.
 
-        Returns as soon as there is any. After a RetryableError the same call goes on where it
-        was once the broker is back.
+        Returns as soon as there is any record. After a RetryableError, call it again: it continues
+        at the same positions once the broker is back.
 
         Raises:
             OffsetOutOfLogError: the log was trimmed past a position, or was replaced.
-            RetryableError: nothing came for seconds and the broker does not answer.
+            RetryableError: nothing arrived for seconds and the broker does not answer.
         """
         from kafka.errors import OffsetOutOfRangeError
 
@@ -118,24 +120,24 @@ class StreamConsumer:
                     timeout_ms=int(timeout_s * 1000), max_records=max_records
                 )
             except OffsetOutOfRangeError as error:
-                wanted = {tp.partition: offset for tp, offset in error.args[0].items()}
-                outside = self.outside_log(wanted)
-                if outside == ():  # in the log again meanwhile: the next poll reads it
+                positions = {tp.partition: offset for tp, offset in error.args[0].items()}
+                outside = self.outside_log(positions)
+                if outside == ():  # back in the log since then: the next poll reads it
                     return []
                 raise OffsetOutOfLogError(outside) from error
         records = [_record(raw) for batch in batches.values() for raw in batch]
         self._next.update({record.partition: record.offset + 1 for record in records})
         now = time.monotonic()
         if records != []:
-            self._proof_at = now
-        elif now - self._proof_at > _SILENCE_S and self._consumer.assignment() != set():
+            self._answered_at = now
+        elif now - self._answered_at > _SILENCE_S and self._consumer.assignment() != set():
             check_reachable(self._config)
             self.end_offsets(self.assigned())
-            self._proof_at = time.monotonic()
+            self._answered_at = time.monotonic()
         return records
 
     def position(self, partition: int) -> int:
-        """The offset of the next record that `poll` will return of an assigned partition."""
+        """Return the offset of the next record that `poll` returns from an assigned partition."""
         with broker_errors(self._config, f"reading {self.topic}"):
             return int(
                 self._consumer.position(
@@ -144,28 +146,28 @@ class StreamConsumer:
             )
 
     def lags(self) -> dict[int, int]:
-        """Partition to the events that wait in it, as of the last fetch; any thread may ask."""
-        found = {}
+        """Return partition to its number of unread records as of the last fetch; thread-safe."""
+        lags = {}
         for partition, following in list(self._next.items()):
             state = self._consumer._subscription.assignment.get(self._tp(partition))
             if state is not None and state.highwater is not None:
-                found[partition] = max(0, state.highwater - following)
-        return found
+                lags[partition] = max(0, state.highwater - following)
+        return lags
 
     def assigned(self) -> list[int]:
-        """The assigned partitions, ascending."""
+        """Return the assigned partitions, ascending."""
         return sorted(tp.partition for tp in self._consumer.assignment())
 
     def beginning_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Partition to the first offset in its log; {} for no partitions."""
+        """Return partition to the first offset in its log; {} for no partitions."""
         return self._offsets(self._consumer.beginning_offsets, partitions)
 
     def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Partition to the offset that the next record published will get; {} for none."""
+        """Return partition to the offset of the next record to be published; {} for none."""
         return self._offsets(self._consumer.end_offsets, partitions)
 
     def outside_log(self, offsets: Mapping[int, int]) -> tuple[OffsetOutOfLog, ...]:
-        """Those of the positions that are before the beginning or beyond the end of their log."""
+        """Return the positions that are before the beginning or beyond the end of their log."""
         beginnings = self.beginning_offsets(offsets)
         ends = self.end_offsets(offsets)
         return tuple(
@@ -175,7 +177,7 @@ class StreamConsumer:
         )
 
     def close(self) -> None:
-        """Let go of the connections; repeats do nothing."""
+        """Close the connections; repeated calls do nothing."""
         self._consumer.close(autocommit=False, timeout_ms=1000)
 
     def __enter__(self) -> Self:
@@ -189,13 +191,13 @@ class StreamConsumer:
     ) -> None:
         self.close()
 
-    def _offsets(self, ask: Any, partitions: Iterable[int]) -> dict[int, int]:
-        wanted = [self._tp(partition) for partition in partitions]
-        if wanted == []:
+    def _offsets(self, request: Any, partitions: Iterable[int]) -> dict[int, int]:
+        topic_partitions = [self._tp(partition) for partition in partitions]
+        if topic_partitions == []:
             return {}
-        with broker_errors(self._config, f"asking for the offsets of {self.topic}"):
-            found = ask(wanted, timeout_ms=int(OFFSETS_TIMEOUT_S * 1000))
-        return {tp.partition: int(offset) for tp, offset in found.items()}
+        with broker_errors(self._config, f"requesting the offsets of {self.topic}"):
+            offsets = request(topic_partitions, timeout_ms=int(OFFSETS_TIMEOUT_S * 1000))
+        return {tp.partition: int(offset) for tp, offset in offsets.items()}
 
     def _tp(self, partition: int) -> Any:
         from kafka import TopicPartition

@@ -1,7 +1,7 @@
-"""Dead letters as PostgreSQL keeps them (`lalafo.failures`), and the way back onto the topic `ads`.
+"""Query dead letters in PostgreSQL (`lalafo.failures`) and replay them to the topic `ads`.
 
-Decides what a replay is: the original bytes under the original key, acknowledged by the broker
-before the row says so. Refuses to mend anything: what was wrong must be mended first.
+A replay publishes the original bytes under the original key, and marks the row after the broker
+has acknowledged the record. It repairs nothing: fix the cause of the failure first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ _CHOSEN = (
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRecord:
-    """One record that was refused whole."""
+    """One record that was rejected as a whole."""
 
     subject: str  # stream_id/topic/partition/offset
     reason: str
@@ -46,38 +46,38 @@ class DeadLetterRecord:
     run_id: str
     replayed_at: datetime | None
     key: bytes | None
-    value: bytes | None  # None: the record had no value, and there is nothing to send again
+    value: bytes | None  # None: the record had no value and cannot be replayed
 
     @property
     def replay_headers(self) -> tuple[tuple[str, bytes], ...]:
-        """What the record carries when it is sent again."""
+        """The headers of the replayed record."""
         return ((REPLAY_HEADER, self.subject.encode()),)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which dead letters; nothing set: all of them."""
+    """A filter of dead letters; without any field set it matches all of them."""
 
     reason: str | None = None
     since: datetime | None = None  # inclusive, UTC
-    unreplayed: bool = False  # only those that nobody has sent again
+    unreplayed: bool = False  # only those that were never replayed
 
     @property
     def values(self) -> dict[str, object]:
-        """As the queries bind them."""
+        """The query parameters."""
         return {"reason": self.reason, "since": self.since, "unreplayed": self.unreplayed}
 
 
 @dataclass(slots=True)
 class Replayed:
-    """What became of a replay."""
+    """The result of a replay."""
 
     sent: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)  # subject, why
+    refused: list[tuple[str, str]] = field(default_factory=list)  # subject, reason
 
 
 def latest(database: Database, choice: Choice, limit: int) -> list[DeadLetterRecord]:
-    """The dead letters that failed last, the newest first."""
+    """Return the dead letters that failed last, newest first."""
     with database.cursor() as cursor:
         return _letters(
             cursor,
@@ -87,7 +87,7 @@ def latest(database: Database, choice: Choice, limit: int) -> list[DeadLetterRec
 
 
 def counts_by_reason(database: Database, choice: Choice) -> dict[str, int]:
-    """How many there are of each reason, the most frequent first."""
+    """Return the number of dead letters by reason, most frequent first."""
     with database.cursor() as cursor:
         cursor.execute(
             f"SELECT reason, count(*) FROM lalafo.failures WHERE {_CHOSEN} "
@@ -98,10 +98,10 @@ def counts_by_reason(database: Database, choice: Choice) -> dict[str, int]:
 
 
 def find(database: Database, name: str) -> DeadLetterRecord:
-    """The dead letter of this subject; its end, such as `ads/0/17`, is enough where it is one's.
+    """Return the dead letter with this subject, or with this unique suffix, such as `ads/0/17`.
 
     Raises:
-        ConfigurationError: there is none, or the end fits several.
+        ConfigurationError: there is none, or the suffix matches several.
     """
     with database.cursor() as cursor:
         found = _letters(
@@ -112,17 +112,19 @@ def find(database: Database, name: str) -> DeadLetterRecord:
         )
     if not found:
         raise ConfigurationError(
-            f"no dead letter {name}: `lalafo dlq list` shows those there are (they are kept for "
+            f"no dead letter {name}: `lalafo dlq list` shows those that are stored (for "
             "LALAFO_KEEP_FAILURES_DAYS)"
         )
     if len(found) > 1 and found[0].subject != name:
         several = ", ".join(letter.subject for letter in found)
-        raise ConfigurationError(f"{name} fits several dead letters, name one in full: {several}")
+        raise ConfigurationError(
+            f"{name} matches several dead letters; give the full subject of one: {several}"
+        )
     return found[0]
 
 
 def chosen(database: Database, choice: Choice) -> Iterator[list[DeadLetterRecord]]:
-    """All of them in the order in which they failed, CHUNK_LETTERS at a time."""
+    """Yield all matching dead letters in the order of their failure, CHUNK_LETTERS at a time."""
     with database.cursor() as cursor:
         cursor.execute(
             f"SELECT subject FROM lalafo.failures WHERE {_CHOSEN} ORDER BY failed_at, subject",
@@ -136,25 +138,24 @@ def chosen(database: Database, choice: Choice) -> Iterator[list[DeadLetterRecord
                 "WHERE kind = 'event' AND subject = ANY(%(subjects)s) ORDER BY failed_at, subject",
                 {"subjects": subjects[start : start + CHUNK_LETTERS]},
             )
-        yield letters  # outside the transaction: the caller may take its time
+        yield letters  # outside the transaction, because the caller may be slow
 
 
 def replay(
     database: Database, publisher: StreamPublisher, topic: str, letters: Sequence[DeadLetterRecord]
 ) -> Replayed:
-    """Send the originals again, and note it on the rows of those that were acknowledged.
+    """Publish the original records again and mark the rows of those that were acknowledged.
 
-    Sent twice, by a repeat or by a death between acknowledgement and note, a letter changes
-    nothing: its revision decides.
+    A letter may be published twice, by a repeated call or by a crash between acknowledgement and
+    mark. The second one changes nothing, because its revision is not higher.
 
     Args:
-        topic: where to; the topic `ads`.
-        letters: CHUNK_LETTERS at most; the broker answers for all of them within
-            ACKNOWLEDGED_WITHIN_S.
+        topic: the destination; the topic `ads`.
+        letters: CHUNK_LETTERS at most; the broker has ACKNOWLEDGED_WITHIN_S to acknowledge all.
 
     Raises:
-        RetryableError: the broker or PostgreSQL is away. What was acknowledged is noted; the same
-            call goes on with the rest.
+        RetryableError: the broker or PostgreSQL is unavailable. What was acknowledged is marked;
+            the same call continues with the rest.
     """
     outcome = Replayed()
     sendable = [letter for letter in letters if letter.value is not None]
@@ -165,15 +166,15 @@ def replay(
         [Outgoing(topic, it.key, it.value, it.replay_headers) for it in sendable],
         within_s=ACKNOWLEDGED_WITHIN_S,
     )
-    message = list(zip(sendable, answers, strict=True))
-    acknowledged = [letter.subject for letter, answer in message if answer is None]
+    results = list(zip(sendable, answers, strict=True))
+    acknowledged = [letter.subject for letter, answer in results if answer is None]
     _mark(database, acknowledged)
     outcome.sent = len(acknowledged)
-    for letter, answer in message:
+    for letter, answer in results:
         if isinstance(answer, RetryableError):
             raise RetryableError(
-                f"{outcome.sent} of {len(letters)} were sent and are marked so, the others wait "
-                f"for the same command again: {answer}"
+                f"{outcome.sent} of {len(letters)} dead letters were replayed and are marked; "
+                f"repeat the command for the others: {answer}"
             ) from answer
         if answer is not None:
             outcome.refused.append((letter.subject, str(answer)))

@@ -1,4 +1,4 @@
-"""The topic `ads.dlq`: records that can't be used, with their original bytes and the reason."""
+"""Publish rejected records to the topic `ads.dlq`, with their original bytes and the reason."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,19 @@ FLUSH_TIMEOUT_S = 10.0
 
 
 class DeadLetterTopic:
-    """Sends dead letters; the record's value is the original's, everything else is a header."""
+    """Publishes dead letters: key and value are the original's, everything else is a header."""
 
     def __init__(self, publisher: StreamPublisher, topic: str) -> None:
         self.publisher = publisher
         self.topic = topic
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
-        """Returns when the broker has acknowledged all; RetryableError where it did not.
+        """Publish the letters and wait until the broker has acknowledged all of them.
 
-        Called again after an error, it sends again: a letter may be there twice, never not.
+        At least once: a call that is repeated after an error publishes all of them again.
+
+        Raises:
+            RetryableError: the broker did not acknowledge all of them in FLUSH_TIMEOUT_S.
         """
         for letter in letters:
             record, failure = letter.record, letter.failure

@@ -1,8 +1,8 @@
-"""Records to Kafka, with an answer for each: acknowledged, or why not.
+"""Publish records to Kafka and return a result for each: acknowledged, or an error.
 
-Decides that one record which the broker refuses for good takes no other with it. Refuses to know
-what the records mean. The publisher's `flush` is not called: where the publisher is shared, that
-would take other people's failures from them.
+A record that the broker rejects permanently does not fail the others. Does not depend on what the
+records contain. Does not call the publisher's `flush`: with a shared publisher, that would consume
+the failures of other callers.
 """
 
 import time
@@ -15,7 +15,7 @@ from resources.kafka.topics import Publication, StreamPublisher
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be."""
+    """A record to publish."""
 
     topic: str
     key: bytes | None
@@ -26,21 +26,21 @@ class Outgoing:
 def publish_acknowledged(
     publisher: StreamPublisher, records: Sequence[Outgoing], *, within_s: float
 ) -> list[LalafoError | None]:
-    """Publish them all and wait, for `within_s` at most.
+    """Publish all records and wait for the acknowledgements, `within_s` seconds at most.
 
     Returns:
-        For each record, in input order: None where it was acknowledged; ConfigurationError where
-        it is refused for good; RetryableError where the broker is away (it may still arrive).
+        For each record, in input order: None if it was acknowledged; ConfigurationError if it is
+        rejected permanently; RetryableError if the broker is unavailable (it may still arrive).
     """
     deadline = time.monotonic() + within_s
     answers = _publish(publisher, records, deadline)
     if len(records) > 1 and any(isinstance(answer, ConfigurationError) for answer in answers):
-        # kafka-python 3.0.12 fails whatever is under way together with the one record that the
-        # broker refused: alone, each gets an answer of its own.
+        # kafka-python 3.0.12 fails all records in flight together with the one that the broker
+        # rejected. Published one by one, each gets its own result.
         for number in [n for n, answer in enumerate(answers) if answer is not None]:
             answers[number] = _publish(publisher, [records[number]], deadline)[0]
             if isinstance(answers[number], RetryableError):
-                break  # the broker is away: the others have their answer
+                break  # the broker is unavailable: the others keep their first result
     return answers
 
 
@@ -48,17 +48,17 @@ def _publish(
     publisher: StreamPublisher, records: Sequence[Outgoing], deadline: float
 ) -> list[LalafoError | None]:
     answers: list[LalafoError | None] = [None] * len(records)
-    under_way: list[tuple[int, Publication]] = []
+    in_flight: list[tuple[int, Publication]] = []
     for number, record in enumerate(records):
         try:
             publication = publisher.publish(record.topic, record.key, record.value, record.headers)
-            under_way.append((number, publication))
+            in_flight.append((number, publication))
         except ConfigurationError as error:
             answers[number] = error
-        except RetryableError as error:  # each further one would wait as long for the same answer
+        except RetryableError as error:  # each further record would wait as long for the same error
             answers[number:] = [error] * (len(records) - number)
             break
-    for number, publication in under_way:
+    for number, publication in in_flight:
         try:
             publication.result(max(0.0, deadline - time.monotonic()))
         except (ConfigurationError, RetryableError) as error:

@@ -1,7 +1,7 @@
-"""What must reach Kafka because a transaction committed: from `lalafo.outbox` to its topics.
+"""The transactional outbox: records in `lalafo.outbox` that a relay publishes to Kafka.
 
-Decides that a row goes only after its record was acknowledged, and that relays which work at once
-take different rows. Refuses to know what the records mean.
+A row is deleted only after its record was acknowledged. Relays that run at the same time take
+different rows. Does not depend on what the records contain.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ ACKNOWLEDGED_WITHIN_S = 10.0
 
 
 def put(cursor: psycopg.Cursor[Any], topic: str, key: bytes | None, value: bytes) -> None:
-    """Owe the topic a record, from the moment that the cursor's transaction commits."""
+    """Add a record to the outbox; it is pending once the cursor's transaction commits."""
     cursor.execute(
         "INSERT INTO lalafo.outbox (topic, key, value) VALUES (%s, %s, %s)", (topic, key, value)
     )
@@ -26,23 +26,23 @@ def put(cursor: psycopg.Cursor[Any], topic: str, key: bytes | None, value: bytes
 def relay(
     database: CursorSource, publisher: StreamPublisher, *, older_than_s: float, limit: int
 ) -> int:
-    """Publish the oldest rows and delete those that were acknowledged; how many.
+    """Publish the oldest rows, delete those that were acknowledged, and return their number.
 
-    At least once: a relay that dies between acknowledgement and commit leaves rows that are
-    published again. Rows that another relay is at work on are left to it. Called with nothing to
-    do, it asks PostgreSQL once and Kafka nothing.
+    Delivery is at least once: rows of a relay that dies between acknowledgement and commit are
+    published again. Rows locked by another relay are skipped. Without pending rows it costs one
+    query to PostgreSQL and no request to Kafka.
 
-    The publisher may be shared: its `flush` is not called, so that nobody else's failures are
-    taken from them.
+    The publisher may be shared: its `flush` is not called, so the failures of other callers are
+    not consumed.
 
     Args:
-        older_than_s: younger rows are left to whoever wrote them.
-        limit: rows in this transaction, at most.
+        older_than_s: seconds; newer rows are left to the process that wrote them.
+        limit: the maximum number of rows in this transaction.
 
     Raises:
-        RetryableError: PostgreSQL or the broker is away; rows not acknowledged stay.
-        ConfigurationError: the broker refuses a row for good. It stays, and a person must act;
-            the others of this call are on their topics and gone from the table.
+        RetryableError: PostgreSQL or the broker is unavailable; rows not acknowledged stay.
+        ConfigurationError: the broker rejects a row permanently. The row stays until an operator
+            acts; the other rows of this call are published and deleted.
     """
     with database.cursor() as cursor:
         cursor.execute(
@@ -62,18 +62,18 @@ def relay(
             cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (sent,))
     for error in answers:
         if isinstance(error, RetryableError):
-            raise error  # explains more than a row that the broker may not even have seen
+            raise error  # more useful than a row that the broker may not have seen
     for row, error in zip(rows, answers, strict=True):
         if error is not None:
             raise ConfigurationError(
-                f"row {row[0]} of lalafo.outbox is refused and stays there: {error} Then it goes "
-                "out by itself; or delete the row to give the record up."
+                f"row {row[0]} of lalafo.outbox is rejected and stays there: {error} The row is "
+                "published once that is fixed; or delete the row to give the record up."
             ) from error
     return len(sent)
 
 
 def waiting(database: CursorSource, *, older_than_s: float) -> int:
-    """How many rows are older than so many seconds."""
+    """Return the number of rows that are older than this many seconds."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM lalafo.outbox "

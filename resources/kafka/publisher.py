@@ -1,7 +1,7 @@
-"""Write to Kafka: acknowledged by every in-sync replica, in order, without doubles by retries.
+"""A Kafka producer: acknowledged by all in-sync replicas, in order, without duplicates by retries.
 
-Decides that nothing counts as published before `flush` or a result says so. Refuses to know what
-the bytes mean.
+A record counts as published only after `flush` or its own result confirms it. Does not depend on
+what the bytes contain.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ ADS_MAX_BYTES = 2**20
 """The largest record on any topic but `ads.dlq`, overhead included: Kafka's default limit."""
 
 DLQ_MAX_BYTES = 2 * ADS_MAX_BYTES
-"""The largest record on `ads.dlq`: the original bytes of any refused record, and its reasons."""
+"""The largest record on `ads.dlq`: the original bytes of any rejected record, and its reasons."""
 
-_OVERHEAD_BYTES = 128  # of a batch of one record (61) and of the record's own lengths
+_OVERHEAD_BYTES = 128  # the header of a batch of one record (61) and the record's length fields
 _HEADER_OVERHEAD_BYTES = 16
-_DELIVERY_S = 30.0  # after that a record that the broker never took fails
+_DELIVERY_S = 30.0  # a record that is not acknowledged by then fails
 _LINGER_MS = 2
 _BATCH_BYTES = 64 * 2**10
 
 
 class Publication:
-    """One record on its way."""
+    """One record in flight."""
 
     def __init__(self, config: StreamConfig, future: Any) -> None:
         self._config = config
@@ -39,36 +39,36 @@ class Publication:
         return bool(self._future.is_done)
 
     def result(self, timeout_s: float) -> tuple[int, int]:
-        """Wait for the acknowledgement: the record's partition and offset.
+        """Wait for the acknowledgement; return the record's partition and offset.
 
         Raises:
-            RetryableError: not acknowledged in time; it may be still.
-            ConfigurationError: the broker refuses it, for its size or the topic's rules.
+            RetryableError: not acknowledged in time; it may still be acknowledged later.
+            ConfigurationError: the broker rejects it, for its size or the topic's configuration.
         """
         with broker_errors(self._config, "publishing"):
             metadata = self._future.get(timeout_s)
         return int(metadata.partition), int(metadata.offset)
 
     def then(self, on_answer: Callable[[LalafoError | None], None]) -> None:
-        """Be called back once, from a thread of the client's: None where it was acknowledged,
-        else what `result` would raise. At once where that is known."""
+        """Call `on_answer` once, from a thread of the client: with None after the acknowledgement,
+        else with the error that `result` would raise. At once if the outcome is known already."""
 
         def failed(error: BaseException) -> None:
             try:
                 with broker_errors(self._config, "publishing"):
                     raise error
-            except LalafoError as ours:
-                on_answer(ours)
+            except LalafoError as translated:
+                on_answer(translated)
 
         self._future.add_callback(lambda _: on_answer(None))
         self._future.add_errback(failed)
 
 
 class StreamPublisher:
-    """A writer to any topic; safe to use from several threads. Close it, or use it in a `with`."""
+    """A producer for any topic; thread-safe. Close it, or use it in a `with`."""
 
     def __init__(self, config: StreamConfig) -> None:
-        """Raises RetryableError where no broker answers."""
+        """Connect; raises RetryableError where no broker answers."""
         self._config = config
         self._failures: list[BaseException] = []
         self._renewal = threading.Lock()
@@ -83,11 +83,11 @@ class StreamPublisher:
         *,
         partition: int | None = None,
     ) -> Publication:
-        """Send a record soon and return at once; records of a key stay in order.
+        """Queue a record for sending and return at once; records with the same key stay in order.
 
         Raises:
-            RetryableError: the topic's partitions can't be had, or the buffer stays full.
-            ConfigurationError: larger than the topic takes, or the topic is refused.
+            RetryableError: the topic's metadata is not available, or the buffer stays full.
+            ConfigurationError: larger than the topic's limit, or the topic is rejected.
         """
         self._check_size(topic, key, value, headers)
         with broker_errors(self._config, f"publishing to {topic}"):
@@ -98,18 +98,18 @@ class StreamPublisher:
         return Publication(self._config, future)
 
     def partitions_for(self, topic: str) -> list[int]:
-        """The topic's partitions, ascending; a broker that makes topics on first use makes it."""
-        with broker_errors(self._config, f"asking for the topic {topic}"):
+        """Return the topic's partitions, ascending; the broker may auto-create the topic."""
+        with broker_errors(self._config, f"requesting the metadata of topic {topic}"):
             return sorted(self._producer.partitions_for(topic))
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until all that was published is acknowledged; at once where nothing was.
+        """Wait until all published records are acknowledged; returns at once if there are none.
 
         Raises:
             RetryableError: a record since the last flush failed, or some are not acknowledged
-                yet. Those may still arrive: publishing them again doubles them, which revisions
-                make harmless.
-            ConfigurationError: the broker refused a record for good.
+                yet. Those may still arrive: publishing them again duplicates them, which is
+                harmless because of their revisions.
+            ConfigurationError: the broker rejected a record permanently.
         """
         with broker_errors(self._config, "publishing"):
             self._producer.flush(timeout_s)
@@ -118,12 +118,12 @@ class StreamPublisher:
                 raise failures[0]
 
     def close(self, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-        """Send what waits, then let go of the connections; repeats do nothing.
+        """Send the buffered records, then close the connections; repeated calls do nothing.
 
         Raises:
-            RetryableError: something was not acknowledged in time; it is given up.
+            RetryableError: a record was not acknowledged in time; it is dropped.
         """
-        with broker_errors(self._config, "sending what was published before closing"):
+        with broker_errors(self._config, "sending buffered records before closing"):
             _close(self._producer, timeout_s)
 
     def __enter__(self) -> Self:
@@ -135,7 +135,7 @@ class StreamPublisher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # An error on the way out says more than one about what it left unsent.
+        # The error that ended the block is more useful than one about records left unsent.
         with contextlib.suppress(*((RetryableError,) if error is not None else ())):
             self.close()
 
@@ -156,7 +156,7 @@ class StreamPublisher:
         )
 
     def _usable_producer(self) -> Any:
-        """The producer, made anew where the broker refused a record for good.
+        """Return the producer; a new one if the broker has rejected a record permanently.
 
         With idempotence, kafka-python 3.0.12 fails every later record of that producer too.
         """
@@ -165,7 +165,7 @@ class StreamPublisher:
         with self._renewal:
             state = self._producer._transaction_manager
             if state is not None and state.has_fatal_error():
-                with contextlib.suppress(KafkaError):  # what it held has failed already
+                with contextlib.suppress(KafkaError):  # its buffered records have failed already
                     _close(self._producer, 0.0)
                 self._producer = self._open()
             return self._producer
@@ -177,25 +177,26 @@ class StreamPublisher:
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
     ) -> None:
-        """Refuse here what the broker would: its refusal costs every record under way."""
+        """Reject an oversized record: a rejection by the broker would fail all records in flight."""
         limit = DLQ_MAX_BYTES if topic == self._config.dlq_topic else ADS_MAX_BYTES
         size = _OVERHEAD_BYTES + sum(len(part) for part in (key, value) if part is not None)
         size += sum(len(name.encode()) + len(v) + _HEADER_OVERHEAD_BYTES for name, v in headers)
         if size > limit:
             raise ConfigurationError(
-                f"A record of {size} bytes is larger than {topic} takes ({limit}): send less text."
+                f"A record of {size} bytes is larger than {topic} accepts ({limit} bytes): send "
+                "less text."
             )
 
 
 def _close(producer: Any, timeout_s: float) -> None:
-    """Close it, whatever is left unsent; then say so by KafkaTimeoutError."""
+    """Close the producer; raises KafkaTimeoutError if records were left unsent."""
     from kafka.errors import KafkaTimeoutError
 
     try:
         producer.close(timeout_s)
     except KafkaTimeoutError:
-        # kafka-python 3.0.12 gives up closing where its flush times out: its thread and sockets
-        # would stay, and its __del__ would raise.
+        # kafka-python 3.0.12 stops closing when its flush times out: its thread and sockets would
+        # stay open, and its __del__ would raise.
         producer._sender.force_close()
         producer._sender.join(REQUEST_TIMEOUT_S)
         producer._closed = True

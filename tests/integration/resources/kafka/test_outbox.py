@@ -1,4 +1,4 @@
-"""The outbox's relay on both brokers: at least once, never lost, and two never send the same."""
+"""The outbox relay on both brokers: at-least-once delivery, no loss, no row sent by two relays."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ def stream(broker: BrokerUnderTest) -> Iterator[AdStream]:
         yield stream
 
 
-def owe(database: Database, topic: str, *numbers: int) -> None:
+def enqueue(database: Database, topic: str, *numbers: int) -> None:
     with database.cursor() as cursor:
         for number in numbers:
             put(cursor, topic, b"kg/%d" % number, b"value %d" % number)
@@ -35,10 +35,10 @@ def pending(database: Database) -> list[bytes]:
         return [value for (value,) in cursor.fetchall()]
 
 
-def test_what_is_owed_goes_out_once_and_in_order(database: Database, stream: AdStream) -> None:
-    """Key and value as they were written, the oldest first, and nothing is left."""
+def test_pending_rows_are_published_once_and_in_order(database: Database, stream: AdStream) -> None:
+    """Keys and values are unchanged, the oldest rows go first, and no row is left."""
     topic = stream.config.scored_topic
-    owe(database, topic, 1, 2, 3)
+    enqueue(database, topic, 1, 2, 3)
     with stream.publisher() as publisher:
         assert relay(database, publisher, older_than_s=0, limit=2) == 2
         assert pending(database) == [b"value 3"]
@@ -50,10 +50,10 @@ def test_what_is_owed_goes_out_once_and_in_order(database: Database, stream: AdS
     ]
 
 
-def test_young_rows_are_left_to_their_writer(database: Database, stream: AdStream) -> None:
-    """Only what is older than asked goes out."""
+def test_recent_rows_are_left_to_their_writer(database: Database, stream: AdStream) -> None:
+    """Only rows older than `older_than_s` are published."""
     topic = stream.config.scored_topic
-    owe(database, topic, 1, 2)
+    enqueue(database, topic, 1, 2)
     with database.cursor() as cursor:
         cursor.execute(
             "UPDATE lalafo.outbox SET created_at = created_at - interval '10 seconds' "
@@ -64,10 +64,10 @@ def test_young_rows_are_left_to_their_writer(database: Database, stream: AdStrea
     assert pending(database) == [b"value 2"]
 
 
-def test_rows_of_a_transaction_that_fails_are_never_owed(
+def test_rows_of_a_failed_transaction_are_never_published(
     database: Database, stream: AdStream
 ) -> None:
-    """What did not commit does not go out."""
+    """A rolled-back row is not in the outbox."""
     with pytest.raises(ZeroDivisionError), database.cursor() as cursor:
         put(cursor, stream.config.scored_topic, None, b"never")
         raise ZeroDivisionError
@@ -76,9 +76,9 @@ def test_rows_of_a_transaction_that_fails_are_never_owed(
 
 
 def test_two_relays_at_once_lose_nothing_and_share(database: Database, stream: AdStream) -> None:
-    """300 rows, two relays side by side: each row on the topic exactly once."""
+    """300 rows, two concurrent relays: each row is on the topic exactly once."""
     topic = stream.config.scored_topic
-    owe(database, topic, *range(300))
+    enqueue(database, topic, *range(300))
 
     def work() -> int:
         total = 0
@@ -96,9 +96,9 @@ def test_two_relays_at_once_lose_nothing_and_share(database: Database, stream: A
 
 
 def test_rows_under_another_relays_lock_are_skipped(database: Database, stream: AdStream) -> None:
-    """No relay waits for another: it takes the rows that are free."""
+    """A relay does not wait for another one: it takes the rows that are not locked."""
     topic = stream.config.scored_topic
-    owe(database, topic, 1, 2, 3)
+    enqueue(database, topic, 1, 2, 3)
     with stream.publisher() as publisher:
         with database.cursor() as other:
             other.execute(
@@ -110,17 +110,17 @@ def test_rows_under_another_relays_lock_are_skipped(database: Database, stream: 
     assert len(everything_on(stream, topic)) == 3
 
 
-def test_a_row_that_is_refused_for_good_stays_and_stops_no_other(
+def test_a_permanently_rejected_row_stays_and_blocks_no_other(
     database: Database, stream: AdStream
 ) -> None:
-    """Too large for its topic: it is named, the rows behind it go out."""
+    """A row too large for its topic is named in the error; the rows after it are published."""
     topic = stream.config.scored_topic
-    owe(database, topic, 1)
+    enqueue(database, topic, 1)
     with database.cursor() as cursor:
         put(cursor, topic, None, b"x" * 2**20)
-    owe(database, topic, 2)
+    enqueue(database, topic, 2)
     with stream.publisher() as publisher:
-        with pytest.raises(ConfigurationError, match=r"row \d+ of lalafo.outbox is refused"):
+        with pytest.raises(ConfigurationError, match=r"row \d+ of lalafo.outbox is rejected"):
             relay(database, publisher, older_than_s=0, limit=10)
         assert pending(database) == [b"x" * 2**20]
     assert len(everything_on(stream, topic)) == 2
@@ -128,8 +128,8 @@ def test_a_row_that_is_refused_for_good_stays_and_stops_no_other(
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True)
-def test_what_the_broker_itself_refuses_stays(database: Database, stream: AdStream) -> None:
-    """A topic with a lower limit than ours says no; nothing is deleted, later rows go out."""
+def test_a_row_that_the_broker_rejects_stays(database: Database, stream: AdStream) -> None:
+    """A topic with a lower limit rejects it; it is not deleted, and later rows are published."""
     from kafka import KafkaAdminClient
 
     admin = KafkaAdminClient(bootstrap_servers=stream.config.bootstrap)
@@ -141,21 +141,21 @@ def test_what_the_broker_itself_refuses_stays(database: Database, stream: AdStre
     admin.close()
     with database.cursor() as cursor:
         put(cursor, small, None, b"x" * 5_000)
-    owe(database, stream.config.scored_topic, 1, 2)
+    enqueue(database, stream.config.scored_topic, 1, 2)
     with stream.publisher() as publisher:
         for _ in range(2):
             with pytest.raises(ConfigurationError, match=r"max\.message\.bytes"):
                 relay(database, publisher, older_than_s=0, limit=10)
             assert pending(database) == [b"x" * 5_000]
-            owe(database, stream.config.scored_topic, 3)
+            enqueue(database, stream.config.scored_topic, 3)
     found = {r.value for r in everything_on(stream, stream.config.scored_topic)}
     assert found == {b"value 1", b"value 2", b"value 3"}
 
 
-def test_a_broker_that_is_gone_leaves_every_row(
+def test_an_unreachable_broker_leaves_every_row(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is deleted that nobody acknowledged; the next broker gets it all."""
+    """No row is deleted without an acknowledgement; the restarted broker gets all of them."""
     server = EmbeddedBroker(tmp_path)
     server.start()
     settings = BrokerUnderTest("embedded", server.exports()).settings()
@@ -164,7 +164,7 @@ def test_a_broker_that_is_gone_leaves_every_row(
     publisher = stream.publisher()
     publisher.publish(settings.ads_topic, None, b"").result(5)
     monkeypatch.setattr(outbox, "ACKNOWLEDGED_WITHIN_S", 0.5)
-    owe(database, settings.ads_topic, 1, 2, 3)
+    enqueue(database, settings.ads_topic, 1, 2, 3)
     server.stop()
     with pytest.raises(RetryableError, match="LALAFO_KAFKA_BOOTSTRAP"):
         relay(database, publisher, older_than_s=0, limit=10)

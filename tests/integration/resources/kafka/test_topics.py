@@ -1,4 +1,4 @@
-"""One contract for the ad stream, held on librdkafka's test broker and on Apache Kafka."""
+"""The contract of AdStream, tested on librdkafka's test broker and on Apache Kafka."""
 
 import contextlib
 import itertools
@@ -43,7 +43,7 @@ def publisher(stream: AdStream) -> Iterator[StreamPublisher]:
 
 
 def read(consumer: StreamConsumer, count: int) -> list[StreamRecord]:
-    """Poll until there are `count` records, through any time in which the broker is away."""
+    """Poll until there are `count` records, also while the broker is unreachable."""
     records: list[StreamRecord] = []
     deadline = time.monotonic() + PATIENCE_S
     while len(records) < count and time.monotonic() < deadline:
@@ -57,7 +57,7 @@ def read(consumer: StreamConsumer, count: int) -> list[StreamRecord]:
 def test_records_come_back_as_they_were_published(
     stream: AdStream, publisher: StreamPublisher
 ) -> None:
-    """Key, value, headers, offset and the publisher's time survive the way through the broker."""
+    """Key, value, headers, offset and the publisher's timestamp are preserved by the broker."""
     topic = stream.config.ads_topic
     before_ms = int(time.time() * 1000)
     sent = publisher.publish(
@@ -127,24 +127,24 @@ def test_offsets_of_the_log(stream: AdStream, publisher: StreamPublisher) -> Non
     assert stream.end_offsets(stream.config.dlq_topic)[0] == 0
 
 
-def test_an_offset_beyond_the_log_is_told_and_never_reset(
+def test_an_offset_beyond_the_log_raises_and_is_never_reset(
     stream: AdStream, publisher: StreamPublisher
 ) -> None:
-    """A committed offset of another log, or of a broker that came back empty, is an incident."""
+    """A committed offset of another log, or of a broker restarted without data, is an error."""
     topic = stream.config.ads_topic
     publisher.publish(topic, None, b"x", partition=0).result(5)
     beyond = OffsetOutOfLog(topic, 0, offset=7, beginning=0, end=1)
     assert stream.outside_log({0: 7, 1: 0}) == (beyond,)
-    assert stream.outside_log({0: 1}) == ()  # the end is a position like any other
+    assert stream.outside_log({0: 1}) == ()  # the end is a valid position
     with stream.consumer() as consumer:
-        with pytest.raises(OffsetOutOfLogError) as message:
+        with pytest.raises(OffsetOutOfLogError) as error:
             consumer.assign({0: 7, 1: 0})
-        assert message.value.positions == (beyond,)
+        assert error.value.positions == (beyond,)
         assert consumer.assigned() == []
 
 
 def test_the_stream_id_names_the_log(broker: BrokerUnderTest, stream: AdStream) -> None:
-    """The same for the same topic, another for another topic; the setting wins where it is set."""
+    """Equal for the same topic, different for another topic; the setting takes precedence."""
     other = AdStream.from_settings(broker.settings())
     again = AdStream.from_settings(broker.settings(ads_topic=stream.config.ads_topic))
     with other, again:
@@ -152,10 +152,10 @@ def test_the_stream_id_names_the_log(broker: BrokerUnderTest, stream: AdStream) 
         assert again.stream_id() == stream.stream_id()
         assert (other.stream_id() == stream.stream_id()) == (broker.name == "embedded")
     named = AdStream.from_settings(broker.settings(stream_id="mine"))
-    assert named.stream_id() == "mine"  # and nothing was asked
+    assert named.stream_id() == "mine"  # without a request to the broker
 
 
-def test_topics_are_made_once_and_left_as_they_are(stream: AdStream) -> None:
+def test_topics_are_created_once_and_left_as_they_are(stream: AdStream) -> None:
     stream.ensure_topics(partitions=2)
     assert stream.partitions() == [0, 1, 2, 3]
     for topic in (stream.config.feedback_topic, stream.config.scored_topic):
@@ -174,7 +174,7 @@ def test_a_missing_topic_is_a_configuration_error(broker: BrokerUnderTest) -> No
 def test_a_dead_letter_may_be_twice_as_large_as_an_ad(
     stream: AdStream, publisher: StreamPublisher
 ) -> None:
-    """The largest record that `ads` takes fits on `ads.dlq` with its reasons."""
+    """The largest record that `ads` accepts fits on `ads.dlq` together with its reasons."""
     value = b"x" * (ADS_MAX_BYTES - 200)
     publisher.publish(stream.config.ads_topic, b"k", value).result(10)
     letter = publisher.publish(
@@ -186,15 +186,15 @@ def test_a_dead_letter_may_be_twice_as_large_as_an_ad(
         assert read(consumer, 1)[0].value == value
 
 
-def test_a_record_larger_than_its_topic_takes_is_refused(
+def test_a_record_larger_than_its_topic_accepts_is_rejected(
     stream: AdStream, publisher: StreamPublisher
 ) -> None:
-    """Here, not by the broker: its refusal would cost the records that are under way."""
+    """By the publisher: a rejection by the broker would fail the records in flight."""
     for topic, limit in (
         (stream.config.ads_topic, ADS_MAX_BYTES),
         (stream.config.dlq_topic, DLQ_MAX_BYTES),
     ):
-        with pytest.raises(ConfigurationError, match=f"larger than {topic} takes"):
+        with pytest.raises(ConfigurationError, match=f"larger than {topic} accepts"):
             publisher.publish(topic, b"k", b"x" * limit)
     publisher.publish(stream.config.ads_topic, b"k", b"x").result(5)
 
@@ -212,7 +212,7 @@ def test_group_offsets_are_written_for_lag_tools(
 
     publisher.publish(stream.config.ads_topic, None, b"x", partition=0).result(5)
     deadline = time.monotonic() + PATIENCE_S
-    while True:  # a new cluster makes its offsets topic at the first commit
+    while True:  # a new cluster creates its offsets topic at the first commit
         try:
             stream.commit_group_offsets({0: 1})
             break
@@ -229,10 +229,10 @@ def test_group_offsets_are_written_for_lag_tools(
     tool.close()
 
 
-def test_what_the_embedded_broker_trims_is_told_while_reading(
+def test_a_position_trimmed_by_the_embedded_broker_raises_while_reading(
     embedded_broker: EmbeddedBroker,
 ) -> None:
-    """It keeps 5 MiB a partition: a reader that it overtakes is told, and can go on from there."""
+    """It keeps 5 MiB a partition: the error tells an overtaken reader where it can continue."""
     settings = BrokerUnderTest("embedded", embedded_broker.exports()).settings()
     with AdStream.from_settings(settings) as stream:
         stream.ensure_topics()
@@ -242,17 +242,17 @@ def test_what_the_embedded_broker_trims_is_told_while_reading(
             for _ in range(8):
                 publisher.publish(topic, None, b"x" * 1_000_000, partition=0)
             publisher.flush(PATIENCE_S)
-            with pytest.raises(OffsetOutOfLogError) as message:
+            with pytest.raises(OffsetOutOfLogError) as error:
                 read(consumer, 1)
-            (position,) = message.value.positions
+            (position,) = error.value.positions
             assert (position.offset, position.end) == (0, 8)
             assert 0 < position.beginning < 8
             consumer.assign({0: position.beginning})
-            kept = read(consumer, 8 - position.beginning)
-            assert [r.offset for r in kept] == list(range(position.beginning, 8))
+            remaining = read(consumer, 8 - position.beginning)
+            assert [r.offset for r in remaining] == list(range(position.beginning, 8))
 
 
-# A broker that is away, broken settings ---------------------------------------------------------
+# Unreachable brokers and invalid settings -------------------------------------------------------
 
 
 def _closed_port() -> int:
@@ -260,18 +260,18 @@ def _closed_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_no_broker_at_start_is_told_at_once_by_the_settings_name() -> None:
+def test_no_broker_at_start_is_reported_at_once_with_the_settings_name() -> None:
     address = f"127.0.0.1:{_closed_port()}"
     stream = AdStream.from_settings(Settings(kafka_bootstrap=address))
     for start in (stream.consumer, stream.publisher, stream.stream_id, stream.ensure_topics):
         began = time.monotonic()
-        with pytest.raises(RetryableError, match="LALAFO_KAFKA_BOOTSTRAP") as message:
+        with pytest.raises(RetryableError, match="LALAFO_KAFKA_BOOTSTRAP") as error:
             start()
-        assert address in str(message.value)
+        assert address in str(error.value)
         assert time.monotonic() - began < 5
 
 
-def test_a_port_that_never_answers_is_told_within_seconds() -> None:
+def test_a_port_that_never_answers_is_reported_within_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         stream = AdStream.from_settings(Settings(kafka_bootstrap=address))
@@ -282,7 +282,7 @@ def test_a_port_that_never_answers_is_told_within_seconds() -> None:
 
 
 @pytest.mark.parametrize("address", ["localhost", "localhost:", ":9092", "localhost:port", "a:1,,"])
-def test_an_address_that_is_none_is_a_configuration_error(address: str) -> None:
+def test_an_invalid_address_is_a_configuration_error(address: str) -> None:
     with pytest.raises(ConfigurationError, match="LALAFO_KAFKA_BOOTSTRAP"):
         AdStream.from_settings(Settings(kafka_bootstrap=address))
 
@@ -294,7 +294,7 @@ def test_an_unset_address_and_a_wrong_version_are_configuration_errors() -> None
         AdStream.from_settings(Settings(kafka_bootstrap="localhost:1", kafka_api_version="two"))
 
 
-# What only Apache Kafka can show ----------------------------------------------------------------
+# Behaviour that only Apache Kafka has -----------------------------------------------------------
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def on_kafka(kafka_server: KafkaServer) -> Iterator[AdStream]:
 def test_a_reader_and_a_writer_go_on_after_the_brokers_restart(
     on_kafka: AdStream, kafka_server: KafkaServer
 ) -> None:
-    """Away is told to both; afterwards the same clients go on, and nothing is lost or doubled."""
+    """Both raise during the outage; then the same clients continue without loss or duplicates."""
     topic = on_kafka.config.ads_topic
     with on_kafka.consumer() as consumer, on_kafka.publisher() as publisher:
         consumer.assign({0: 0})
@@ -331,18 +331,18 @@ def test_a_reader_and_a_writer_go_on_after_the_brokers_restart(
         publisher.flush(PATIENCE_S)
         assert [r.value for r in read(consumer, 2)] == [b"meanwhile", b"after"]
 
-    def end_offsets_told() -> bool:  # a broker just back may not know itself yet: ask again
+    def end_offsets_are_known() -> bool:  # a restarted broker may not have its metadata yet
         with contextlib.suppress(RetryableError):
             assert on_kafka.end_offsets() == {0: 3}
             return True
         return False
 
-    until(end_offsets_told)
+    until(end_offsets_are_known)
 
 
 @pytest.mark.kafka
-def test_a_position_that_was_trimmed_away_is_told_while_reading(on_kafka: AdStream) -> None:
-    """Retention that overtakes a reader is an incident with its bounds, not a silent jump."""
+def test_a_trimmed_position_raises_while_reading(on_kafka: AdStream) -> None:
+    """When retention overtakes a reader, the error has the log's bounds; no silent jump."""
     from kafka import KafkaAdminClient, TopicPartition
 
     topic = on_kafka.config.ads_topic
@@ -354,16 +354,16 @@ def test_a_position_that_was_trimmed_away_is_told_while_reading(on_kafka: AdStre
         admin = KafkaAdminClient(bootstrap_servers=on_kafka.config.bootstrap)
         admin.delete_records({TopicPartition(topic, 0): 3})
         admin.close()
-        with pytest.raises(OffsetOutOfLogError) as message:
+        with pytest.raises(OffsetOutOfLogError) as error:
             read(consumer, 1)
-        assert message.value.positions == (OffsetOutOfLog(topic, 0, offset=0, beginning=3, end=5),)
-        consumer.assign({0: message.value.positions[0].beginning})
+        assert error.value.positions == (OffsetOutOfLog(topic, 0, offset=0, beginning=3, end=5),)
+        consumer.assign({0: error.value.positions[0].beginning})
         assert [r.offset for r in read(consumer, 2)] == [3, 4]
 
 
 @pytest.mark.kafka
-def test_a_publisher_goes_on_after_kafka_refused_a_record(on_kafka: AdStream) -> None:
-    """A topic with a lower limit than ours refuses for good; the records after it go through."""
+def test_a_publisher_goes_on_after_kafka_rejected_a_record(on_kafka: AdStream) -> None:
+    """A topic with a lower limit rejects it permanently; later records are published."""
     from kafka import KafkaAdminClient
 
     topic = on_kafka.config.scored_topic
@@ -381,12 +381,12 @@ def test_a_publisher_goes_on_after_kafka_refused_a_record(on_kafka: AdStream) ->
             publisher.flush(10)
         publisher.publish("small", None, b"x").result(10)
         publisher.publish(topic, None, b"x").result(10)
-        publisher.flush(10)  # a refusal is told once
+        publisher.flush(10)  # a rejection is raised once
 
 
 @pytest.mark.kafka
-def test_a_topic_made_again_has_another_stream_id(on_kafka: AdStream) -> None:
-    """Offsets of the deleted topic can't be taken for those of the new one."""
+def test_a_topic_created_again_has_another_stream_id(on_kafka: AdStream) -> None:
+    """Offsets of the deleted topic can't be mistaken for those of the new one."""
     from kafka import KafkaAdminClient
 
     before = on_kafka.stream_id()
