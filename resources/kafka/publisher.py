@@ -177,7 +177,7 @@ class StreamPublisher:
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
     ) -> None:
-        """Reject an oversized record: a rejection by the broker would fail all records in flight."""
+        """Reject an oversized record: the broker's rejection would fail all records in flight."""
         limit = DLQ_MAX_BYTES if topic == self._config.dlq_topic else ADS_MAX_BYTES
         size = _OVERHEAD_BYTES + sum(len(part) for part in (key, value) if part is not None)
         size += sum(len(name.encode()) + len(v) + _HEADER_OVERHEAD_BYTES for name, v in headers)

@@ -1,6 +1,6 @@
-"""Binary COPY into a temporary table: the fastest way for many rows into PostgreSQL.
+"""Binary COPY into a temporary table: the fastest way to load many rows into PostgreSQL.
 
-Decides how rows travel; what happens to them afterwards is the caller's SQL.
+Owns the transfer of rows; what happens to them afterwards is the caller's SQL.
 """
 
 import struct
@@ -29,13 +29,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, REAL
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-"""What binary COPY begins with, both ways: its name, no flags, no extension."""
+"""The header of binary COPY data, in both directions: signature, no flags, no extension."""
 
 TRAILER = b"\xff\xff"
-"""What it ends with."""
+"""The end of binary COPY data."""
 
 WIRE_TYPES: tuple[tuple[type[Any], str], ...] = (
-    # the narrower before the wider: SQLAlchemy's SmallInteger is an Integer
+    # subclasses first: SQLAlchemy's SmallInteger is an Integer
     (HALFVEC, "halfvec"),
     (JSONB, "jsonb"),
     (REAL, "float4"),
@@ -52,13 +52,13 @@ WIRE_TYPES: tuple[tuple[type[Any], str], ...] = (
 
 
 def wire_type(table: Table, column: str) -> str:
-    """PostgreSQL's name of a column's type, as binary COPY needs it."""
-    kind = table.c[column].type
-    return next(name for sort, name in WIRE_TYPES if isinstance(kind, sort))
+    """Return PostgreSQL's name of a column's type, as binary COPY needs it."""
+    column_type = table.c[column].type
+    return next(name for kind, name in WIRE_TYPES if isinstance(column_type, kind))
 
 
 class HalfVectorDumper(Dumper):
-    """A (D,) float16 array as halfvec's binary form: dimension, zero, big-endian halves."""
+    """Dump a (D,) float16 array in halfvec's binary form: dimension, zero, big-endian halves."""
 
     format = Format.BINARY
 
@@ -67,7 +67,7 @@ class HalfVectorDumper(Dumper):
 
 
 class HalfVectorLoader(Loader):
-    """halfvec's binary form as a (D,) float16 array."""
+    """Load halfvec's binary form as a (D,) float16 array."""
 
     format = Format.BINARY
 
@@ -76,10 +76,10 @@ class HalfVectorLoader(Loader):
 
 
 def register_halfvec(connection: psycopg.Connection[Any]) -> None:
-    """Let float16 arrays go into halfvec columns, and binary results come back as such."""
+    """Register the adapters between float16 arrays and halfvec columns, in binary format."""
     info = psycopg.types.TypeInfo.fetch(connection, "halfvec")
     if info is None:
-        return  # before the first migration; later connections find it
+        return  # before the first migration; connections opened later find the type
     info.register(connection)
     dumper = type("HalfVectorDumperWithOid", (HalfVectorDumper,), {"oid": info.oid})
     connection.adapters.register_dumper(np.ndarray, dumper)
@@ -89,12 +89,12 @@ def register_halfvec(connection: psycopg.Connection[Any]) -> None:
 def staged_binary(
     cursor: psycopg.Cursor[Any], table: Table, columns: Sequence[str], rows: bytes
 ) -> str:
-    """Copy rows into a temporary table that is emptied when the transaction ends; its name.
+    """Copy rows into a temporary table and return its name; it is emptied when the transaction
+    ends.
 
     Args:
-        rows: in binary COPY's form, without signature and trailer. Their order is the order in
-            which locks will be taken: sort them by key, so that two writers of the same rows can't
-            deadlock.
+        rows: in binary COPY format, without signature and trailer. Locks are taken in their
+            order: sort them by key, so that two writers of the same rows can't deadlock.
     """
     name = _staging_table(cursor, table, columns)
     copy_binary(cursor, name, columns, rows)
@@ -117,7 +117,7 @@ def _staging_table(cursor: psycopg.Cursor[Any], table: Table, columns: Sequence[
 def copy_binary(
     cursor: psycopg.Cursor[Any], target: str, columns: Sequence[str], rows: bytes
 ) -> None:
-    """COPY of rows that are in its binary form already, without signature and trailer."""
+    """Load rows that are already in binary COPY format, without signature and trailer."""
     names = ", ".join(f'"{column}"' for column in columns)
     with cursor.copy(f"COPY {target} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
         copy.write(SIGNATURE + rows + TRAILER)

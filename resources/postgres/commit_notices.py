@@ -1,8 +1,9 @@
-"""How those who wait for an ad learn that it was committed: a notification in PostgreSQL.
+"""PostgreSQL notifications (NOTIFY) that tell waiting requests which ads were committed.
 
-Decides the channel and what is said on it: tokens of the ads' keys, as many a message as fit. Sent
-after the commit, in a transaction of its own: a NOTIFY within would have commits wait for each
-other. One that is lost costs its waiter the answer within `?wait=`, and nothing else.
+Owns the channel and its payload: tokens of the ads' keys, as many per message as fit. They are
+sent after the commit, in a transaction of their own, because a NOTIFY inside the commit would
+serialise commits. If a notification is lost, the waiting request misses its answer within
+`?wait=`, and nothing else is affected.
 """
 
 from collections.abc import Iterable
@@ -15,22 +16,22 @@ from ops.types import AdKey
 
 CHANNEL = "lalafo_committed"
 _TOKEN_BYTES = 8
-_TOKENS_A_MESSAGE = 400  # PostgreSQL's limit is 8,000 bytes
+_TOKENS_PER_MESSAGE = 400  # PostgreSQL limits the payload to 8,000 bytes
 
 
 def token(key: AdKey) -> str:
-    """What stands for an ad on the channel: 16 hex digits."""
+    """Return the token of an ad on the channel: 16 hex digits."""
     return blake2b(str(key).encode(), digest_size=_TOKEN_BYTES).hexdigest()
 
 
 def tokens_of(payload: str) -> list[str]:
-    """The tokens in a message."""
+    """Return the tokens in a notification's payload."""
     return payload.split()
 
 
 def notify_committed(cursor: psycopg.Cursor[Any], keys: Iterable[AdKey]) -> None:
-    """Notify whoever waits for these ads, when the cursor's transaction commits."""
+    """Notify the requests that wait for these ads, when the cursor's transaction commits."""
     tokens = [token(key) for key in keys]
-    for start in range(0, len(tokens), _TOKENS_A_MESSAGE):
-        message = " ".join(tokens[start : start + _TOKENS_A_MESSAGE])
+    for start in range(0, len(tokens), _TOKENS_PER_MESSAGE):
+        message = " ".join(tokens[start : start + _TOKENS_PER_MESSAGE])
         cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))

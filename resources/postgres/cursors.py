@@ -1,4 +1,4 @@
-"""What a plain module needs of a database: transactions as cursors."""
+"""The protocol of a database for modules that need only transactions and cursors."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -7,6 +7,6 @@ import psycopg
 
 
 class CursorSource(Protocol):
-    """Transactions, whoever gives them: sessions have SQLAlchemy's connections, the gateway not."""
+    """A source of transactions: sessions use SQLAlchemy's connections, the gateway psycopg's."""
 
     def cursor(self) -> AbstractContextManager[psycopg.Cursor[Any]]: ...

@@ -1,6 +1,7 @@
-"""PostgreSQL: the engine, its errors in our words, and the migrations.
+"""PostgreSQL access: the engine, error translation to LalafoError, and migrations.
 
-Decides the driver (psycopg 3) and what an unreachable server means; knows no row.
+Owns the driver (psycopg 3) and the treatment of an unreachable server. Does not depend on the
+content of the tables.
 """
 
 import random
@@ -31,12 +32,16 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def parse_url(text: str) -> URL:
-    """The URL with our driver named; ConfigurationError for anything but PostgreSQL."""
+    """Parse a database URL and set the driver to psycopg.
+
+    Raises:
+        ConfigurationError: it is not a URL, or not one of PostgreSQL.
+    """
     try:
         url = make_url(text)
     except ArgumentError as error:
         raise ConfigurationError(
-            "LALAFO_DATABASE_URL is no database URL; expected postgresql://user@host/database"
+            "LALAFO_DATABASE_URL is not a database URL; expected postgresql://user@host/database"
         ) from error
     if url.get_backend_name() != "postgresql":
         raise ConfigurationError(
@@ -46,7 +51,7 @@ def parse_url(text: str) -> URL:
 
 
 class Database:
-    """A pool of connections to the tables' database. Opens none until one is asked for."""
+    """A connection pool to the database of the tables; connects on first use."""
 
     def __init__(self, url: str, *, application: str = "lalafo") -> None:
         self.url = parse_url(url)
@@ -59,17 +64,17 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction: committed at the end, rolled back by any error.
+        """Open a transaction: committed at the end of the block, rolled back after an error.
 
         Raises:
-            RetryableError: the server is away, or went away meanwhile.
+            RetryableError: the server is unavailable, or the connection was lost.
         """
         with self.errors(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def cursor(self) -> Iterator[psycopg.Cursor[Any]]:
-        """A transaction through the driver's own cursor, for COPY."""
+        """Open a transaction and yield the driver's cursor, for COPY and parameters in binary."""
         with self.begin() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, psycopg.Connection)
@@ -78,54 +83,60 @@ class Database:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turns connection errors, SQLAlchemy's or the driver's, into RetryableError."""
+        """Translate connection errors, SQLAlchemy's or the driver's, into RetryableError."""
         try:
             yield
         except DBAPIError as error:
             if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-                raise self._away(str(error.orig)) from error
+                raise self._unavailable(str(error.orig)) from error
             raise
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise self._away(str(error)) from error
+            raise self._unavailable(str(error)) from error
 
-    def _away(self, reason: str) -> RetryableError:
+    def _unavailable(self, reason: str) -> RetryableError:
         first_line = reason.strip().partition("\n")[0]
         return RetryableError(f"PostgreSQL at {self.shown} (LALAFO_DATABASE_URL): {first_line}")
 
     @property
     def shown(self) -> str:
-        """Where it is, without secrets."""
-        place = self.url.host or self.url.query.get("host", "localhost")
-        return f"{place}/{self.url.database}"
+        """Host and database name, without secrets."""
+        host = self.url.host or self.url.query.get("host", "localhost")
+        return f"{host}/{self.url.database}"
 
     def check(self) -> None:
-        """Raise ConfigurationError unless the server answers; for starts, never for work."""
+        """Raise ConfigurationError unless the server answers; for startup checks only."""
         try:
             with self.begin() as connection:
                 connection.execute(sa.text("SELECT 1"))
         except RetryableError as error:
             raise ConfigurationError(
-                f"{error}. Is the server running, and is LALAFO_DATABASE_URL right?"
+                f"{error}. Check that the server is running and that LALAFO_DATABASE_URL is "
+                "correct."
             ) from error
 
     def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to a revision; safe when several processes do so at once, and while
-        sessions write. Raises RetryableError where they never let it have its locks."""
+        """Upgrade the schema to a revision.
+
+        Safe when several processes do so at the same time, and while sessions write.
+
+        Raises:
+            RetryableError: the server is unavailable, or no attempt got its locks in time.
+        """
         from alembic import command
 
         self._migrate(lambda config: command.upgrade(config, revision))
 
     def downgrade(self, revision: str) -> None:
-        """Take migrations back down to a revision ("base": all of them); as `migrate`."""
+        """Downgrade the schema to a revision ("base": undo all); otherwise as `migrate`."""
         from alembic import command
 
         self._migrate(lambda config: command.downgrade(config, revision))
 
     def _migrate(self, step: Callable[["Config"], None]) -> None:
-        with self._alone():
+        with self._exclusive():
             for attempt in count(1):
                 try:
-                    with self.errors(), self._patient() as connection:
+                    with self.errors(), self._migration_connection() as connection:
                         connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
                         connection.commit()
                         step(alembic_config(connection))
@@ -136,9 +147,12 @@ class Database:
                     time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - not a secret
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Be the only one who migrates. Asks again and again: an index that is made concurrently
-        would wait for whoever waits here, and they for it."""
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the advisory lock of migrations while the block runs.
+
+        Polls for the lock. A process that blocked on it would deadlock with CREATE INDEX
+        CONCURRENTLY, which waits for all open transactions.
+        """
         engine = sa.create_engine(
             self.url,
             poolclass=sa.NullPool,  # closing the connection ends the lock
@@ -146,15 +160,18 @@ class Database:
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         )
         with self.errors(), engine.connect() as connection:
-            ask = sa.text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
-            while not connection.execute(ask).scalar_one():
+            try_lock = sa.text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
+            while not connection.execute(try_lock).scalar_one():
                 time.sleep(0.1)
             yield
 
     @contextmanager
-    def _patient(self) -> Iterator[Connection]:
-        """A connection for migrations: one that waits for a lock gives way to writers before the
-        server finds a deadlock and ends one of them (after a second, by default)."""
+    def _migration_connection(self) -> Iterator[Connection]:
+        """Open a connection with a lock timeout.
+
+        It is shorter than PostgreSQL's deadlock timeout (a second, by default), so that a migration
+        gives up its lock request before the server cancels a writer.
+        """
         options = f"-c lock_timeout={MIGRATION_LOCK_TIMEOUT_MS}"
         engine = sa.create_engine(
             self.url,
@@ -165,12 +182,12 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Close every pooled connection; the next use opens anew."""
+        """Close every pooled connection; the next use opens new ones."""
         self.engine.dispose()
 
 
 def alembic_config(connection: Connection) -> "Config":
-    """Alembic's configuration for our migrations over an open connection."""
+    """Return Alembic's configuration for the migrations over an open connection."""
     from alembic.config import Config
 
     config = Config()

@@ -1,7 +1,7 @@
-"""The tables of schema `lalafo` that the gateway writes, and the minutes that it reads.
+"""The tables of schema `lalafo` that the gateway writes, and the per-minute statistics it reads.
 
-As `tables.py`: natural keys, times in UTC. What the gateway has accepted is kept apart from `ads`,
-which sessions alone write: an ad is what was committed of it, and beside it what is still owed.
+As in `tables.py`: natural keys, times in UTC. Accepted events are stored apart from `ads`, which
+only sessions write: `ads` has what was committed, `accepted_ads` what may still be pending.
 """
 
 from sqlalchemy import (
@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 
 from resources.postgres.tables import MOMENT, key, metadata, moment
 
-# The highest revision that was accepted of an ad; upkeep removes it some time after `ads` has it.
+# The highest accepted revision of an ad; upkeep removes it some time after `ads` has it.
 accepted_ads = Table(
     "accepted_ads",
     metadata,
@@ -32,7 +32,7 @@ accepted_ads = Table(
     Index(None, "accepted_at"),
 )
 
-# One answer a key and Idempotency-Key, for a day.
+# One response per API key and Idempotency-Key, stored for a day.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -44,7 +44,7 @@ idempotency_keys = Table(
     Index(None, "created_at"),
 )
 
-# Bytes that callers sent, in the store as `uploads`, until their rendition is there.
+# Uploaded photo bytes, stored as `uploads` until their rendition exists.
 uploads = Table(
     "uploads",
     metadata,
@@ -72,8 +72,8 @@ api_keys = Table(
     Index(None, "name"),
 )
 
-# What sessions did, by minute: a row a minute and session, written once a second. Statistics read
-# these alone, however many ads there are.
+# Counts by minute: one row per minute and session, written once a second. Statistics read only
+# these rows, so their cost does not grow with the number of ads.
 stream_minutes = Table(
     "stream_minutes",
     metadata,

@@ -1,7 +1,8 @@
-"""The tables of schema `lalafo`, as SQLAlchemy knows them; the migrations make them.
+"""SQLAlchemy metadata of the tables in schema `lalafo`; the migrations create them.
 
-Natural keys throughout. A row that a model made names its release and its Dagster run. Times are
-UTC. `integration/test_database.py` holds that these tables and the migrations agree.
+All keys are natural keys. Rows computed by a model name their release and their Dagster run. Times
+are UTC. `tests/integration/resources/postgres/test_database.py` checks that this metadata, column
+comments included, equals the schema that the migrations create.
 """
 
 from typing import Any
@@ -47,12 +48,12 @@ MOMENT = DateTime(timezone=True)
 
 
 def key(name: str, kind: type[TypeEngine[Any]] | TypeEngine[Any] = Text) -> Column[Any]:
-    """A column of the primary key."""
+    """Return a column of the primary key."""
     return Column(name, kind, primary_key=True, autoincrement=False)
 
 
 def moment(name: str, *, nullable: bool = False, now: bool = False) -> Column[Any]:
-    """A moment in UTC; `now`: that of the transaction unless it is given."""
+    """Return a timestamp column in UTC; `now`: it defaults to the time of the transaction."""
     default = func.now() if now else None
     return Column(name, MOMENT, nullable=nullable, server_default=default)
 
@@ -81,9 +82,9 @@ ads = Table(
     Column("run_id", Text, nullable=False),
     moment("updated_at", now=True),
     Index(None, "day"),
-    # The latest of a catalogue, page by page.
+    # For pages of a catalogue's latest ads.
     Index(None, "catalog", "received_at", "ad_id"),
-    # What upkeep sends again: a handful of rows among millions.
+    # For the ads that upkeep requeues: a few rows among millions.
     Index(
         "ads_to_retry_idx",
         "updated_at",
@@ -106,7 +107,7 @@ photos = Table(
     Column("thumbnail_sha256", LargeBinary, comment="made off the hot path; null until then"),
     Column("run_id", Text, nullable=False),
     moment("created_at", now=True),
-    # The sweep asks whether another photo has the same rendition or thumbnail.
+    # For the photo sweep, which checks whether another photo has the same rendition or thumbnail.
     Index(None, "rendition_sha256"),
     Index(None, "thumbnail_sha256", postgresql_where=text("thumbnail_sha256 IS NOT NULL")),
 )
@@ -118,7 +119,7 @@ ad_photos = Table(
     key("ad_id"),
     key("position", SmallInteger),
     Column("url", Text),
-    # The reference locks the photo's row, so that a photo in use can't be swept away meanwhile.
+    # The foreign key locks the photo's row, so that the sweep can't delete a photo in use.
     Column("sha256", LargeBinary, ForeignKey(photos.c.sha256)),
     Column("reason", Text, comment="why there is no photo; null where there is one"),
     Column("revision", BigInteger, nullable=False),
@@ -204,8 +205,8 @@ release_changes = Table(
     ),
 )
 
-# The days that had ads when a release came in force. Ads committed since have its predictions by
-# construction: a commit is checked against the releases in force.
+# The days that had ads when a release became active. Ads committed later always have its
+# predictions, because every commit is checked against the active releases.
 release_days = Table(
     "release_days",
     metadata,
@@ -232,7 +233,7 @@ rescores = Table(
     CheckConstraint("state IN ('waiting', 'running', 'done', 'cancelled')", name="state"),
 )
 
-# What people said is right; the seller's own filing is `ads.category`.
+# Labels given by people; the seller's own category is `ads.category`.
 labels = Table(
     "labels",
     metadata,
@@ -271,7 +272,7 @@ failures = Table(
     CheckConstraint("kind IN ('event', 'photo', 'stream')", name="kind"),
     Index(None, "day"),
     Index(None, "failed_at", "kind", "subject"),
-    # For who may see some catalogues alone: others' failures are not even walked past.
+    # For API keys restricted to some catalogues: the scan skips the failures of other catalogues.
     Index(None, "catalog", "failed_at", "kind", "subject"),
     Index(None, "catalog", "ad_id"),
 )
@@ -296,7 +297,7 @@ leases = Table(
     key("partition", Integer),
     Column("epoch", BigInteger, nullable=False, comment="a commit under an older one is refused"),
     Column("run_id", Text, nullable=False),
-    # A dead holder's connection is gone at once; expiry finds the frozen ones.
+    # The connection of a dead holder closes at once; expiry detects a frozen one.
     Column("backend_pid", Integer, nullable=False),
     moment("backend_start"),
     moment("acquired_at", now=True),
@@ -329,8 +330,8 @@ sessions = Table(
     Index(None, "stream_id", "topic"),
 )
 
-# What must reach Kafka because a transaction here committed: written in it, deleted once
-# acknowledged.
+# The transactional outbox: records to publish to Kafka. Written in the transaction that they
+# announce, deleted after Kafka's acknowledgement.
 outbox = Table(
     "outbox",
     metadata,
@@ -346,7 +347,7 @@ outbox = Table(
     ),
 )
 
-# Photos that lost a reference: upkeep looks at these alone, never at the whole table.
+# Photos that lost a reference. Upkeep checks only these, not the whole table of photos.
 orphaned_photos = Table(
     "orphaned_photos",
     metadata,
@@ -382,6 +383,6 @@ stage_timings = Table(
     ),
     Column("embed_ms", REAL, nullable=False),
     Column("predict_ms", REAL, nullable=False),
-    moment("committed_at", nullable=True),  # seen after the commit, so written with the next
+    moment("committed_at", nullable=True),  # known only after the commit, so written afterwards
     Index(None, "day"),
 )

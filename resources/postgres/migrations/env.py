@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations over the connection that it is handed."""
+"""Alembic's environment: runs the migrations over the connection in its configuration."""
 
 from alembic import context
 

@@ -232,7 +232,7 @@ def test_group_offsets_are_written_for_lag_tools(
 def test_a_position_trimmed_by_the_embedded_broker_raises_while_reading(
     embedded_broker: EmbeddedBroker,
 ) -> None:
-    """It keeps 5 MiB a partition: the error tells an overtaken reader where it can continue."""
+    """It keeps 5 MiB a partition: an overtaken reader can continue at the error's `beginning`."""
     settings = BrokerUnderTest("embedded", embedded_broker.exports()).settings()
     with AdStream.from_settings(settings) as stream:
         stream.ensure_topics()

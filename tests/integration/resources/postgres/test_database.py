@@ -1,4 +1,4 @@
-"""The schema: what the migrations make is what the tables say, up and down, and errors are ours."""
+"""The schema: migrations match the metadata, work in both directions, and errors are translated."""
 
 import concurrent.futures
 
@@ -14,7 +14,7 @@ from resources.postgres.tables import SCHEMA, metadata
 
 
 def test_the_migrations_make_the_tables(database: Database) -> None:
-    """A migrated database differs in nothing from the metadata."""
+    """A migrated database is equal to the metadata."""
     with database.begin() as connection:
         context = MigrationContext.configure(
             connection,
@@ -24,7 +24,7 @@ def test_the_migrations_make_the_tables(database: Database) -> None:
 
 
 def test_migrations_go_down_and_up_again(database: Database) -> None:
-    """Every revision can be taken back, leaving nothing but the version table."""
+    """A downgrade of every revision leaves only the version table."""
     database.downgrade("base")
     with database.begin() as connection:
         assert sa.inspect(connection).get_table_names(schema=SCHEMA) == ["alembic_version"]
@@ -34,7 +34,7 @@ def test_migrations_go_down_and_up_again(database: Database) -> None:
 
 
 def test_migrating_twice_at_once_is_safe(database_url: str) -> None:
-    """Several processes start together: one migrates, the others wait and find it done."""
+    """Several processes start together: one migrates, the others wait and have nothing to do."""
     databases = [Database(database_url) for _ in range(4)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(Database.migrate, databases))
@@ -42,8 +42,8 @@ def test_migrating_twice_at_once_is_safe(database_url: str) -> None:
         database.close()
 
 
-def test_a_server_that_is_away_is_one_clear_error() -> None:
-    """No traceback of a driver's: the setting is named."""
+def test_an_unreachable_server_is_one_clear_error() -> None:
+    """The error names the setting, instead of a traceback of the driver."""
     database = Database("postgresql://nobody@127.0.0.1:9/none")
     with pytest.raises(ConfigurationError, match="LALAFO_DATABASE_URL"):
         database.check()
@@ -51,6 +51,6 @@ def test_a_server_that_is_away_is_one_clear_error() -> None:
 
 @pytest.mark.parametrize("url", ["sqlite:///x", "no url at all", ""])
 def test_another_database_is_refused(url: str) -> None:
-    """Only PostgreSQL holds what we need."""
+    """Only URLs of PostgreSQL are accepted."""
     with pytest.raises(ConfigurationError, match="LALAFO_DATABASE_URL"):
         parse_url(url)

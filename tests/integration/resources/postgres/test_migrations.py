@@ -1,7 +1,7 @@
-"""The schema changes while it is written to: every revision, up and down, with rows in the tables.
+"""Every migration, up and down, with rows in the tables and a concurrent writer.
 
-At each step the writers know the older schema alone, as those do that run when a migration is
-applied, and after a roll-back of the code.
+At each step the writer uses the older schema only, like the sessions that run while a migration is
+applied, and those that run after a rollback of the code.
 """
 
 import itertools
@@ -84,13 +84,13 @@ FIRST_ROWS = (
 
 
 def revisions() -> list[str]:
-    """Every revision, the first one first."""
+    """Return every revision, oldest first."""
     script = ScriptDirectory(str(MIGRATIONS))
     return [revision.revision for revision in script.walk_revisions()][::-1]
 
 
 class Writer:
-    """Writes one transaction after the other, as code that knows one revision does."""
+    """Writes one transaction after another, as code of one schema revision does."""
 
     numbers = iter(range(1, 1_000_000))
 
@@ -108,7 +108,7 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wait_for(self.written + 3)  # it goes on after whatever was done meanwhile
+        self.wait_for(self.written + 3)  # it continues after the migration
         self._stop.set()
         self._thread.join(20)
         assert self.error is None, self.error
@@ -120,7 +120,7 @@ class Writer:
             if self.written >= written:
                 return
             pause.wait(0.01)
-        raise AssertionError(f"stood still at {self.written}")
+        raise AssertionError(f"no progress after {self.written} transactions")
 
     def _run(self) -> None:
         try:
@@ -141,12 +141,12 @@ class Writer:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """A database with the first revision, and a release live in it."""
-    held = Database(database_url)
-    held.migrate(revisions()[0])
+    """A database at the first revision, with a live release."""
+    database = Database(database_url)
+    database.migrate(revisions()[0])
     execute(database_url, FIRST_ROWS)
-    yield held
-    held.close()
+    yield database
+    database.close()
 
 
 def execute(url: str, statements: Sequence[str]) -> None:
@@ -166,7 +166,7 @@ def rows(url: str, tables: Sequence[str]) -> dict[str, int]:
 def test_every_revision_goes_up_and_down_under_a_writer(
     database: Database, database_url: str
 ) -> None:
-    """No write of the older code fails, and no row is lost on the way."""
+    """No write of the older code fails, and no row is lost."""
     tables = ["ads", "photos", "ad_photos", "embeddings", "predictions", "failures"]
     steps, total = revisions(), 0
     for older, newer in itertools.pairwise(steps):
@@ -183,6 +183,6 @@ def test_every_revision_goes_up_and_down_under_a_writer(
 
 
 def test_every_write_is_of_a_revision(database: Database) -> None:
-    """A revision that is renamed or removed takes its writes along."""
+    """Each key of WRITES is an existing revision."""
     assert set(WRITES) <= set(revisions())
     database.migrate()
