@@ -1,13 +1,14 @@
-"""The one row that names the releases in force, and every way in which it moves.
+"""The row of active releases, and every operation that changes it.
 
-    live        what readers read, and what goes out on `ads.scored`
-    candidate   scored beside it, until it is promoted or withdrawn
-    previous    live before the last flip; scored along, so that going back is a flip as well
-    announced   not in force yet: sessions load it, so that nobody waits when it comes in force
+    live        the release that readers use, and that is published on `ads.scored`
+    candidate   also scored, until it is promoted or withdrawn
+    previous    live before the last promotion; still scored, so that a rollback is only a switch
+    announced   not active yet: sessions load it in advance, so that activation needs no pause
 
-Every commit of a session holds a shared lock on this row while it writes what all three say of its
-ads; every move takes the row exclusively. So whatever was committed after a release came in force
-has its predictions, and what it owes is the days that had ads before (`release_days.py`).
+Every commit of a session holds a shared lock on this row while it writes the predictions of all
+active releases; every change takes an exclusive lock. Therefore an ad that was committed after a
+release became active has its predictions. Only the days that had ads before that are unscored
+(`coverage.py`).
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ PROMOTED_KEY = b"release_promoted"
 
 @dataclass(frozen=True, slots=True)
 class ActiveReleases:
-    """The set that every commit is checked against."""
+    """The set of releases against which every commit is checked."""
 
     live: RegisteredRelease
     candidate: RegisteredRelease | None = None
@@ -39,13 +40,13 @@ class ActiveReleases:
 
     @property
     def all(self) -> tuple[RegisteredRelease, ...]:
-        """The live one first."""
+        """All active releases, the live one first."""
         return tuple(r for r in (self.live, self.candidate, self.previous) if r is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The row in force, as it is."""
+    """The names in the row of active releases."""
 
     live: str
     candidate: str | None
@@ -54,12 +55,12 @@ class Names:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Those in force, the live one first."""
+        """The names of all active releases, the live one first."""
         return tuple(n for n in (self.live, self.candidate, self.previous) if n is not None)
 
 
 def read_active_releases(database: Database) -> ActiveReleases:
-    """The set in force; ConfigurationError where no release is live yet."""
+    """Return the active releases; raises ConfigurationError if no release is live yet."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT r.name, r.digest, r.backbone, r.manifest, r.gate, "
@@ -69,8 +70,8 @@ def read_active_releases(database: Database) -> ActiveReleases:
         rows = cursor.fetchall()
     if not rows:
         raise ConfigurationError(
-            "no release is live: nothing can score ads. `lalafo demo` makes and installs one; "
-            "`lalafo releases install starter` installs the shipped one."
+            "no release is live, so ads cannot be scored. `lalafo demo` builds and installs one; "
+            "`lalafo releases install starter` installs the one that is shipped."
         )
     known = {row[0]: RegisteredRelease(*row[:5]) for row in rows}
     live, candidate, previous = rows[0][5:]
@@ -78,7 +79,7 @@ def read_active_releases(database: Database) -> ActiveReleases:
 
 
 def read_announced(database: Database) -> RegisteredRelease | None:
-    """The release that is to come in force soon, if any."""
+    """Return the announced release, which becomes active soon; None if there is none."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT r.name, r.digest, r.backbone, r.manifest, r.gate "
@@ -89,9 +90,13 @@ def read_announced(database: Database) -> RegisteredRelease | None:
 
 
 def activate(database: Database, name: str) -> None:
-    """Make a release live as it is, without gate, candidate or completeness.
+    """Make a release live at once, without gate, candidate or complete coverage.
 
-    For the first release of an installation. Whatever is stored is owed: `rescore` brings it up.
+    For the first release of an installation. All days with stored ads become unscored days;
+    `lalafo rescore` scores them.
+
+    Raises:
+        ConfigurationError: there is no release of that name.
     """
     with database.cursor() as cursor:
         try:
@@ -103,78 +108,86 @@ def activate(database: Database, name: str) -> None:
             )
         except psycopg.errors.ForeignKeyViolation as error:
             raise ConfigurationError(
-                f"no release named {name}; `lalafo releases` lists those that are known"
+                f"no release named {name}; `lalafo releases` lists the installed ones"
             ) from error
         open_days(cursor, name)
-        _note(cursor, "installed", name)
+        _record_change(cursor, "installed", name)
 
 
 def announce(database: Database, name: str) -> None:
-    """Ask sessions to load a release that will come in force; changes nothing else."""
+    """Ask sessions to load a release that will become active; changes nothing else."""
     with database.cursor() as cursor:
-        _locked(cursor)
+        _lock_row(cursor)
         cursor.execute("UPDATE lalafo.active_releases SET announced = %s", (name,))
 
 
 def propose(database: Database, name: str) -> None:
-    """Score a release beside the live one from now on: every ad committed after this has both.
+    """Make a release the candidate: every ad committed from now on is scored under it as well.
 
-    What was committed before is owed, day by day, and the re-score brings it. Again is a no-op.
+    The days that have ads already become unscored days, which the re-score completes. Repeating
+    the call does nothing.
 
     Raises:
-        NotReadyError: its gate has not let it through, or another candidate is in force.
+        NotReadyError: it has not passed its gate, or there is another candidate.
     """
     with database.cursor() as cursor:
-        names = _locked(cursor)
+        names = _lock_row(cursor)
         if name == names.candidate:
             return
         if name in names.all:
-            raise NotReadyError(f"{name} is in force already: it is live, or was before")
+            raise NotReadyError(
+                f"{name} is active already: it is the live release or the previous one"
+            )
         if names.candidate is not None:
             raise NotReadyError(
-                f"{names.candidate} is the candidate, and there is one at a time: promote it, or "
-                f"`lalafo releases withdraw {names.candidate}`"
+                f"{names.candidate} is the candidate, and only one is allowed at a time: promote "
+                f"it, or run `lalafo releases withdraw {names.candidate}`"
             )
         _require_passed(cursor, name, names.live)
-        ensure_partition(cursor, name)  # upkeep may have removed it
+        ensure_partition(cursor, name)  # upkeep may have dropped it
         cursor.execute(
             "UPDATE lalafo.active_releases SET candidate = %s, announced = NULL, "
             "changed_at = now()",
             (name,),
         )
         open_days(cursor, name)
-        _note(cursor, "proposed", name)
+        _record_change(cursor, "proposed", name)
 
 
 def withdraw(database: Database, name: str) -> None:
-    """Score a candidate no longer; its rows stay until upkeep removes them. Again is a no-op."""
+    """Stop scoring the candidate; its rows stay until upkeep removes them.
+
+    Also clears an announcement of the release. Repeating the call does nothing.
+    """
     with database.cursor() as cursor:
-        names = _locked(cursor)
+        names = _lock_row(cursor)
         if names.announced == name:
             cursor.execute("UPDATE lalafo.active_releases SET announced = NULL")
         if names.candidate == name:
             cursor.execute("UPDATE lalafo.active_releases SET candidate = NULL, changed_at = now()")
-            _note(cursor, "withdrawn", name)
+            _record_change(cursor, "withdrawn", name)
 
 
 def promote(
     database: Database, name: str, *, scored_topic: str, allow_partial: bool = False
 ) -> tuple[date, ...]:
-    """Flip what readers read to the candidate, in one transaction; what was live is `previous`.
+    """Make the candidate live in one transaction; the release that was live becomes `previous`.
 
-    Returns the days that were still owed; none unless `allow_partial`.
+    Returns:
+        The unscored days; none unless `allow_partial`.
 
     Raises:
-        NotReadyError: it is not the candidate, or days are owed and `allow_partial` is not set.
+        NotReadyError: it is not the candidate, or it has unscored days and `allow_partial` is not
+            set.
     """
     with database.cursor() as cursor:
-        names = _locked(cursor)
+        names = _lock_row(cursor)
         if name == names.live:
             raise NotReadyError(f"{name} is live already")
         if name != names.candidate:
             raise NotReadyError(
                 f"{name} is not the candidate ({names.candidate or 'there is none'}): "
-                f"`lalafo rescore {name}` makes it one, and scores the catalogue with it"
+                f"`lalafo rescore {name}` makes it the candidate and scores the catalogue with it"
             )
         _require_passed(cursor, name, names.live)
         unscored = _require_complete(cursor, name, allow_partial=allow_partial)
@@ -189,18 +202,20 @@ def promote(
 def rollback(
     database: Database, *, scored_topic: str, allow_partial: bool = False
 ) -> tuple[str, tuple[date, ...]]:
-    """Flip back to the release that was live before; what is live now becomes `previous`.
+    """Make the previous release live again; the one that was live becomes `previous`.
 
-    Returns the release that is live now, and the days that it owes.
+    Returns:
+        The name of the release that is live now, and its unscored days.
 
     Raises:
-        NotReadyError: there is none to go back to, or it owes days (photos were mended since).
+        NotReadyError: there is no previous release, or it has unscored days (photos were repaired
+            since) and `allow_partial` is not set.
     """
     with database.cursor() as cursor:
-        names = _locked(cursor)
+        names = _lock_row(cursor)
         if names.previous is None:
             raise NotReadyError(
-                "no release to go back to: none was live before, or upkeep has removed it "
+                "no release to roll back to: none was live before, or upkeep has retired it "
                 "(LALAFO_KEEP_SUPERSEDED_DAYS)"
             )
         unscored = _require_complete(cursor, names.previous, allow_partial=allow_partial)
@@ -212,7 +227,11 @@ def rollback(
 
 
 def retire_previous(database: Database, *, after_days: float) -> str | None:
-    """Score what was live before no longer, once its time to go back is over; its name."""
+    """Stop scoring the previous release once the time for a rollback is over; return its name.
+
+    Args:
+        after_days: days since the last switch of the live release.
+    """
     with database.cursor() as cursor:
         cursor.execute(
             "UPDATE lalafo.active_releases AS f SET previous = NULL "
@@ -226,12 +245,12 @@ def retire_previous(database: Database, *, after_days: float) -> str | None:
         row = cursor.fetchone()
         if row is None:
             return None
-        _note(cursor, "retired", row[0])
+        _record_change(cursor, "retired", row[0])
         return str(row[0])
 
 
-def _locked(cursor: Cursor) -> Names:
-    """The row, exclusively, until the transaction ends."""
+def _lock_row(cursor: Cursor) -> Names:
+    """Lock the row exclusively until the transaction ends, and return it."""
     cursor.execute(
         "SELECT live, candidate, previous, announced FROM lalafo.active_releases FOR UPDATE"
     )
@@ -248,14 +267,16 @@ def _require_passed(cursor: Cursor, name: str, live: str) -> None:
     row = cursor.fetchone()
     if row is None:
         raise ConfigurationError(
-            f"no release named {name}; `lalafo releases` lists those that are known"
+            f"no release named {name}; `lalafo releases` lists the installed ones"
         )
     if row[0] is None:
-        raise NotReadyError(f"{name} was not judged yet: `lalafo releases check {name}`")
+        raise NotReadyError(
+            f"{name} has no verdict of its gate yet: run `lalafo releases check {name}`"
+        )
     if row[0]["against"] != live:
         raise NotReadyError(
-            f"{name} was judged against {row[0]['against']}, and {live} is live: "
-            f"`lalafo releases check {name}`"
+            f"{name} was judged against {row[0]['against']}, but {live} is live: "
+            f"run `lalafo releases check {name}`"
         )
     if not row[0]["passed"]:
         raise NotReadyError(f"{name} did not pass its gate: {'; '.join(row[0]['why'])}")
@@ -266,8 +287,8 @@ def _require_complete(cursor: Cursor, name: str, *, allow_partial: bool) -> tupl
     if unscored and not allow_partial:
         first, last = unscored[0].isoformat(), unscored[-1].isoformat()
         raise NotReadyError(
-            f"{len(unscored)} days are not scored under {name} yet ({first} to {last}): "
-            f"`lalafo rescore {name}` scores them; with `--allow-partial` their ads have no values"
+            f"{len(unscored)} days are not scored under {name} yet ({first} to {last}): run "
+            f"`lalafo rescore {name}`; with `--allow-partial` their ads have no predictions"
         )
     return unscored
 
@@ -280,14 +301,14 @@ def _record_switch(
     unscored: Sequence[date],
     scored_topic: str,
 ) -> None:
-    """Note a flip, and owe its one event to whoever reads `ads.scored`."""
+    """Record a switch of the live release, and put its one event for `ads.scored` in the outbox."""
     days = [day.isoformat() for day in unscored]
-    _note(cursor, kind, name, was_live, {"unscored_days": days})
+    _record_change(cursor, kind, name, was_live, {"unscored_days": days})
     event = promoted_event(name, instead_of=was_live, unscored_days=days)
     outbox.put(cursor, scored_topic, PROMOTED_KEY, event)
 
 
-def _note(
+def _record_change(
     cursor: Cursor,
     kind: str,
     name: str,

@@ -1,9 +1,9 @@
-"""What a release owes: the days whose ads it has not all scored.
+"""Coverage of a release: the days whose ads it has scored completely, and its unscored days.
 
-When a release comes in force, every day that has ads is opened; what is committed later has its
-predictions by construction. A day is closed by `settle`, which looks at every ad of it once no
-commit is under way that could not see what the re-score wrote; a closed day stays so, unless
-somebody takes predictions away and opens it again in the same transaction.
+When a release becomes active, every day that has ads is opened; ads committed later always have
+its predictions. `settle` closes a day: it waits for the commits in progress that could not see what
+the re-score wrote, and then checks every ad of the day. A closed day stays closed, unless its
+predictions are deleted; then the same transaction opens it again.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from resources.releases.registry import RegisteredRelease
 
 Cursor = psycopg.Cursor[Any]
 
-# A walk along the index on `day`: as many steps as days, however many ads.
+# A loose index scan on `day`: its cost grows with the number of days, not of ads.
 _DAYS_WITH_ADS = (
     "WITH RECURSIVE walk (day) AS ((SELECT min(day) FROM lalafo.ads) UNION ALL "
     "SELECT (SELECT min(a.day) FROM lalafo.ads AS a WHERE a.day > walk.day) FROM walk "
@@ -28,35 +28,35 @@ _DAYS_WITH_ADS = (
 
 @dataclass(frozen=True, slots=True)
 class DayState:
-    """What a day still owes a release."""
+    """What is still missing on one day under a release."""
 
     day: date
     ads: int  # that have usable photos
-    unscored: int  # of them, without a prediction of their revision in some task
-    unembedded: int  # photos of them without an embedding under the release's backbone
+    unscored: int  # of these ads, without a prediction of their revision in at least one task
+    unembedded: int  # of their photos, without an embedding under the release's backbone
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is owed."""
+        """Whether nothing is missing."""
         return self.unscored == 0 and self.unembedded == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How far a release is."""
+    """The coverage of a release."""
 
     release: str
-    days: int  # that had ads when it came in force
-    unscored: tuple[date, ...]  # of them, ascending
+    days: int  # that had ads when it became active
+    unscored: tuple[date, ...]  # of these days, ascending
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is owed."""
+        """Whether no day is unscored."""
         return not self.unscored
 
 
 def open_days(cursor: Cursor, release: str, days: Sequence[date] | None = None) -> None:
-    """Owe days to a release: those given, or every day that has ads."""
+    """Open days of a release as unscored: the given ones, or every day that has ads."""
     source = _DAYS_WITH_ADS if days is None else "SELECT unnest(%(days)s::date[])"
     cursor.execute(
         "INSERT INTO lalafo.release_days (release, day) "
@@ -67,7 +67,7 @@ def open_days(cursor: Cursor, release: str, days: Sequence[date] | None = None) 
 
 
 def reopen_day(cursor: Cursor, day: date) -> None:
-    """Owe a day to every release in force: predictions of one of its ads were taken away."""
+    """Open a day again for every active release, because an ad of it lost its predictions."""
     cursor.execute(
         "INSERT INTO lalafo.release_days (release, day) "
         "SELECT r.name, %s FROM lalafo.active_releases AS f "
@@ -78,7 +78,7 @@ def reopen_day(cursor: Cursor, day: date) -> None:
 
 
 def unscored_days(cursor: Cursor, release: str) -> tuple[date, ...]:
-    """The days that a release owes, ascending."""
+    """Return the unscored days of a release, ascending."""
     cursor.execute(
         "SELECT day FROM lalafo.release_days WHERE release = %s AND completed_at IS NULL "
         "ORDER BY day",
@@ -88,7 +88,7 @@ def unscored_days(cursor: Cursor, release: str) -> tuple[date, ...]:
 
 
 def read_coverage(database: Database, release: str) -> Coverage:
-    """How far a release is; cheap, however large the catalogue."""
+    """Return the coverage of a release; its cost does not grow with the catalogue."""
     with database.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM lalafo.release_days WHERE release = %s", (release,))
         (count,) = cursor.fetchall()[0]
@@ -96,9 +96,9 @@ def read_coverage(database: Database, release: str) -> Coverage:
 
 
 def wait_for_commits(database: Database) -> None:
-    """Return once every commit that was under way has ended; new ones wait for an instant.
+    """Wait until every commit in progress has ended; new ones wait for a moment.
 
-    What is read afterwards sees the rows of each of them.
+    Queries that start afterwards see the rows of these commits.
     """
     with database.cursor() as cursor:
         cursor.execute("SELECT FROM lalafo.active_releases FOR UPDATE")
@@ -107,16 +107,16 @@ def wait_for_commits(database: Database) -> None:
 def settle(
     database: Database, release: RegisteredRelease, days: Sequence[date]
 ) -> tuple[DayState, ...]:
-    """Close those of the days that the release owes nothing any more; how each stands.
+    """Close those of the days that are complete under the release; return the state of each.
 
-    First removes predictions that a fresher event has overtaken while they were written. Call it
-    when a re-score of the days has written all it had.
+    First deletes predictions of ads that a newer event changed while they were written. Call it
+    after a re-score of the days has written all its predictions.
     """
     if not days:
         return ()
     wait_for_commits(database)
     with database.cursor() as cursor:
-        # Whoever opens one of these days again waits for our verdict, or we see what they did.
+        # A transaction that reopens one of these days waits for this one, or is visible to it.
         cursor.execute(
             "SELECT FROM lalafo.release_days WHERE release = %s AND day = ANY(%s) "
             "ORDER BY day FOR UPDATE",
@@ -159,7 +159,7 @@ def _state(cursor: Cursor, release: RegisteredRelease, day: date) -> DayState:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCoverage:
-    """How far a release in force is."""
+    """The coverage of an active release, with the days on both sides."""
 
     release: str
     role: str  # live, candidate, previous
@@ -168,7 +168,7 @@ class ReleaseCoverage:
 
 
 def read_scores(database: Database) -> list[ReleaseCoverage]:
-    """How far each release in force is, the live one first; none where none is live."""
+    """Return the coverage of each active release, the live one first; [] if none is live."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT r.name, r.role, "
@@ -182,9 +182,9 @@ def read_scores(database: Database) -> list[ReleaseCoverage]:
             "WHERE r.name IS NOT NULL GROUP BY 1, 2"
         )
         rows = cursor.fetchall()
-    found = [
-        ReleaseCoverage(name, role, tuple(done), tuple(unscored))
-        for name, role, done, unscored in rows
+    releases = [
+        ReleaseCoverage(name, role, tuple(complete), tuple(unscored))
+        for name, role, complete, unscored in rows
     ]
     order = ("live", "candidate", "previous")
-    return sorted(found, key=lambda coverage: order.index(coverage.role))
+    return sorted(releases, key=lambda coverage: order.index(coverage.role))

@@ -1,8 +1,9 @@
-"""What would change if one release took another's place: counted by PostgreSQL, ad by ad.
+"""Compare the predictions of two releases ad by ad, in PostgreSQL.
 
-Decides what counts as a change: another label, and, where a task names a number worth comparing
-(a price), how far it moves. Compares ads that both have scored at one revision, so that it can be
-asked before a re-score is complete; it says what is missing then. Refuses to know what is shown.
+A change is a different label and, for a task with a number to compare (a price), the relative
+change of that number. Only ads that both releases have scored at the same revision are compared, so
+the comparison also works before a re-score is complete; it then reports what is missing. Does not
+depend on the presentation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,18 +17,18 @@ from resources.postgres.database import Database
 from resources.releases.coverage import read_coverage
 
 SHIFT_BINS = 40
-"""Of the score's change, from -1 to 1."""
+"""Histogram bins of the score's change, from -1 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumberShift:
-    """How far a number in the details moves, candidate against live: shares, 0.1 is a tenth up."""
+    """The relative change of a number in the details, candidate against live; 0.1 is +10 %."""
 
-    ads: int  # that have the number under both, above zero
+    ads: int  # whose number is above zero under both releases
     p10: float
     p50: float
     p90: float
-    beyond_a_tenth: int  # ads
+    beyond_a_tenth: int  # ads whose number changes by more than 10 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +36,29 @@ class TaskDiff:
     """One task's predictions under both releases."""
 
     task: str
-    only_live: int  # ads that the live release alone has scored at their revision
+    only_live: int  # ads that only the live release has scored at their revision
     moves: Mapping[tuple[str, str], int]  # ads by (live label, candidate label), equal ones too
     shifts: NDArray[np.int64]  # (SHIFT_BINS,) ads by change of score, from -1 to 1
     number: NumberShift | None = None
 
     @property
     def ads(self) -> int:
-        """Those that both have scored."""
+        """The number of ads that both releases have scored."""
         return sum(self.moves.values())
 
     @property
     def changed(self) -> int:
-        """Of them, those whose label is another."""
+        """The number of these ads whose label differs."""
         return sum(count for (before, after), count in self.moves.items() if before != after)
 
     def top_moves(self, limit: int) -> list[tuple[str, str, int]]:
-        """The largest flows between different labels: (live, candidate, ads)."""
+        """Return the largest flows between different labels: (live, candidate, ads)."""
         flows = [(*pair, count) for pair, count in self.moves.items() if pair[0] != pair[1]]
         return sorted(flows, key=lambda flow: (-flow[2], flow[0], flow[1]))[:limit]
 
     def matrix(self, limit: int) -> tuple[list[str], NDArray[np.int64]]:
-        """The labels that take part in the largest flows, and a (C, C) matrix of ads, rows live,
-        columns candidate."""
+        """Return the labels in the largest flows, and a (C, C) matrix of ads: rows are live labels,
+        columns are candidate labels."""
         labels = sorted({name for flow in self.top_moves(limit) for name in flow[:2]})
         index = {label: position for position, label in enumerate(labels)}
         matrix = np.zeros((len(labels), len(labels)), np.int64)
@@ -69,7 +70,7 @@ class TaskDiff:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An ad whose label is another one."""
+    """An ad whose label differs between the releases."""
 
     catalog: str
     ad_id: str
@@ -81,17 +82,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseDiff:
-    """The whole comparison."""
+    """The comparison of two releases in all tasks."""
 
     live: str
     candidate: str
     days: int
-    unscored: int  # of them, not complete under the candidate
+    unscored: int  # of these days, not complete under the candidate
     tasks: tuple[TaskDiff, ...]
 
 
 def compare(database: Database, *, live: str, candidate: str, tasks: Sequence[Task]) -> ReleaseDiff:
-    """Compare two releases over every ad that both have scored."""
+    """Compare two releases on every ad that both have scored."""
     coverage = read_coverage(database, candidate)
     return ReleaseDiff(
         live=live,
@@ -147,7 +148,7 @@ def _compare(database: Database, live: str, candidate: str, task: Task) -> TaskD
 def examples(
     database: Database, *, live: str, candidate: str, task: str, limit: int
 ) -> list[Example]:
-    """Ads whose label is another, a few of each move, those of which the candidate is surest."""
+    """Return ads whose label differs, a few per move, the candidate's highest scores first."""
     with database.cursor() as cursor:
         cursor.execute(
             "WITH moved AS (SELECT l.catalog, l.ad_id, l.label AS old, c.label AS new, c.score, "

@@ -1,7 +1,7 @@
-"""The releases that PostgreSQL knows: rows, partitions of `predictions`, verdicts.
+"""The registry of releases in PostgreSQL: rows, partitions of `predictions`, gate verdicts.
 
-Decides how a release becomes known, and what is on record of it. Which of them score is
-`active_releases.py`'s; the files themselves are `release_store.py`'s.
+Owns the registration of a release and its recorded verdict. Which releases score ads is in
+`active.py`; the files are in `resources/storage/releases.py`.
 """
 
 from collections.abc import Mapping
@@ -18,22 +18,22 @@ from resources.postgres.database import Database
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRelease:
-    """A release that PostgreSQL knows."""
+    """A release that is registered in PostgreSQL."""
 
     name: str
     digest: str
     backbone: str  # the key of its embeddings
     manifest: dict[str, Any]
-    gate: dict[str, Any] | None = None  # the verdict's JSON; None until judged
+    gate: dict[str, Any] | None = None  # the verdict's JSON; None before the gate has run
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that it has a head for, sorted."""
+        """The tasks for which it has a head, sorted."""
         return tuple(sorted(self.manifest["taxonomy"]))
 
     @property
     def passed(self) -> bool:
-        """Whether its gate has let it through."""
+        """Whether it has passed its gate."""
         return self.gate is not None and bool(self.gate["passed"])
 
 
@@ -41,7 +41,7 @@ _COLUMNS = "name, digest, backbone, manifest, gate"
 
 
 def register(database: Database, release: RegisteredRelease) -> None:
-    """Make a release known, with a partition for its predictions; again is a no-op."""
+    """Register a release and create the partition of its predictions; repeats do nothing."""
     with database.cursor() as cursor:
         cursor.execute(
             "INSERT INTO lalafo.releases (name, digest, backbone, manifest) "
@@ -52,15 +52,19 @@ def register(database: Database, release: RegisteredRelease) -> None:
 
 
 def ensure_partition(cursor: psycopg.Cursor[Any], name: str) -> None:
-    """Make a release's partition of `predictions` where there is none.
+    """Create a release's partition of `predictions` if it does not exist.
 
-    Made apart and attached: `CREATE TABLE … PARTITION OF` would lock every reader and writer out.
+    It is created as a table and then attached: `CREATE TABLE … PARTITION OF` would block every
+    reader and writer.
+
+    Raises:
+        ConfigurationError: there is no release of that name.
     """
     cursor.execute("SELECT digest FROM lalafo.releases WHERE name = %s FOR UPDATE", (name,))
     row = cursor.fetchone()
     if row is None:
         raise ConfigurationError(
-            f"no release named {name}; `lalafo releases` lists those that are known"
+            f"no release named {name}; `lalafo releases` lists the installed ones"
         )
     table = sql.Identifier("lalafo", partition_name(row[0]))
     cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table.as_string(cursor),))
@@ -75,41 +79,41 @@ def ensure_partition(cursor: psycopg.Cursor[Any], name: str) -> None:
 
 
 def partition_name(digest: str) -> str:
-    """The table that holds a release's predictions."""
+    """Return the name of the table of a release's predictions."""
     return f"predictions_{digest[:16]}"
 
 
 def read_releases(database: Database) -> list[RegisteredRelease]:
-    """Every release known, the newest first."""
+    """Return every registered release, newest first."""
     with database.cursor() as cursor:
         cursor.execute(f"SELECT {_COLUMNS} FROM lalafo.releases ORDER BY created_at DESC, name")
         return [RegisteredRelease(*row) for row in cursor.fetchall()]
 
 
 def find_release(database: Database, name: str) -> RegisteredRelease:
-    """The release of that name, or the only one whose name or digest starts so.
+    """Return the release with this name, or the only one whose name or digest has this prefix.
 
     Raises:
-        ConfigurationError: none is, or several are; the message lists them.
+        ConfigurationError: no release matches, or several do; the message lists them.
     """
     known = read_releases(database)
-    found = [release for release in known if release.name == name] or [
+    matches = [release for release in known if release.name == name] or [
         release
         for release in known
         if name != "" and (release.name.startswith(name) or release.digest.startswith(name))
     ]
-    if len(found) == 1:
-        return found[0]
-    which = "no release" if not found else f"{len(found)} releases"
-    names = ", ".join(release.name for release in found or known) or "none"
+    if len(matches) == 1:
+        return matches[0]
+    which = "no release" if not matches else f"{len(matches)} releases"
+    names = ", ".join(release.name for release in matches or known) or "none"
     raise ConfigurationError(f"{which} named {name!r}; known: {names}")
 
 
 def write_verdict(database: Database, name: str, verdict: Mapping[str, Any]) -> None:
-    """Put a gate's verdict on record: JSON with `passed` (bool), in place of an earlier one."""
+    """Store a gate's verdict, JSON with `passed` (bool); replaces an earlier one."""
     with database.cursor() as cursor:
         cursor.execute(
             "UPDATE lalafo.releases SET gate = %s WHERE name = %s", (Jsonb(dict(verdict)), name)
         )
         if cursor.rowcount == 0:
-            raise ConfigurationError(f"no release named {name}: install it before it is judged")
+            raise ConfigurationError(f"no release named {name}: install it before its gate runs")

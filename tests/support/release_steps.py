@@ -1,4 +1,4 @@
-"""What the tests of releases share: install, judge, re-score, and look at what an ad has."""
+"""Steps shared by the tests of releases: install, judge, re-score, and check predictions."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -21,7 +21,7 @@ TOPIC = "ads.scored"
 
 
 def judged(database: Database, settings: Settings, release: Release, why: str = "") -> str:
-    """Install a release and put its gate's verdict on record; its name."""
+    """Install a release, store a verdict of its gate, and return its name."""
     name = install(database, ReleaseStore(settings.resolved_store_url), release).name
     against = read_active_releases(database).live.name
     verdict = {"passed": not why, "against": against, "why": [why] if why else []}
@@ -30,7 +30,7 @@ def judged(database: Database, settings: Settings, release: Release, why: str = 
 
 
 def loaded(settings: Settings, known: RegisteredRelease) -> ReadyRelease:
-    """A registered release, ready to score."""
+    """Load a registered release, ready to score."""
     release = ReleaseStore(settings.resolved_store_url).load(known.digest)
     embedder = new_embedder(release.backbone, settings)
     return ready(release.manifest, release.heads, embedder)
@@ -39,7 +39,7 @@ def loaded(settings: Settings, known: RegisteredRelease) -> ReadyRelease:
 def rescore(
     database: Database, settings: Settings, name: str, days: Sequence[date] | None = None
 ) -> tuple[DayState, ...]:
-    """Score what a release owes, as the assets do; how its days stand then."""
+    """Score a release's unscored days, as the assets do; return the state of these days."""
     known = find_release(database, name)
     unscored = read_coverage(database, name).unscored if days is None else days
     release = loaded(settings, known)
@@ -52,7 +52,7 @@ def rescore(
 
 
 def without_a_value(database: Database, name: str) -> list[tuple[str, int]]:
-    """The scored ads without exactly one prediction of their own revision under a release."""
+    """Return scored ads without exactly one prediction of their revision under a release."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT a.ad_id, a.revision FROM lalafo.ads AS a WHERE a.status = 'scored' AND "
@@ -65,7 +65,7 @@ def without_a_value(database: Database, name: str) -> list[tuple[str, int]]:
 
 
 def left_over(database: Database, name: str) -> list[tuple[str, int]]:
-    """Predictions under a release that are of no ad's present revision."""
+    """Return predictions under a release that don't belong to an ad's current revision."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT p.ad_id, p.revision FROM lalafo.predictions AS p LEFT JOIN lalafo.ads AS a "

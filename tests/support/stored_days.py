@@ -1,4 +1,4 @@
-"""A small catalogue put straight into the tables: ads of several days, each with one photo."""
+"""A small catalogue inserted directly into the tables: ads of several days, one photo each."""
 
 import hashlib
 import json
@@ -21,24 +21,24 @@ FIRST, SECOND, THIRD = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 5)
 
 
 def known(database: Database, home: Path, release: Release) -> RegisteredRelease:
-    """A release in the store below `home`, registered."""
+    """Install a release in the store below `home`, and register it."""
     return install(database, ReleaseStore(str(home / "store")), release)
 
 
 def judged(database: Database, home: Path, release: Release, why: str = "") -> RegisteredRelease:
-    """The same, with its gate's verdict against the live one."""
-    made = known(database, home, release)
+    """Install a release, with a verdict of its gate against the live one."""
+    registered = known(database, home, release)
     against = read_active_releases(database).live.name
     write_verdict(
         database,
-        made.name,
+        registered.name,
         {"passed": not why, "against": against, "why": [why] if why else [], "figures": {}},
     )
-    return made
+    return registered
 
 
 def add_ads(database: Database, release: RegisteredRelease, counts: Mapping[date, int]) -> None:
-    """So many scored ads a day, with embeddings under a release's backbone, no predictions."""
+    """Add scored ads by day, with embeddings under a release's backbone, without predictions."""
     vectors = []
     dimension = release.manifest["dimension"]
     for day, count in counts.items():
@@ -54,7 +54,7 @@ def add_ads(database: Database, release: RegisteredRelease, counts: Mapping[date
 
 
 def add_ad(database: Database, day: date, ad_id: str, sha: bytes) -> None:
-    """An ad of revision 1 with one stored photo."""
+    """Add an ad of revision 1 with one stored photo."""
     at = datetime.combine(day, time(12), UTC)
     with database.cursor() as cursor:
         cursor.execute(
@@ -86,7 +86,7 @@ def add_prediction(
     details: Mapping[str, object] | None = None,
     revision: int = 1,
 ) -> None:
-    """What a release says of an ad."""
+    """Add a release's prediction for an ad."""
     with database.cursor() as cursor:
         cursor.execute(
             "INSERT INTO lalafo.predictions (release, catalog, ad_id, task, revision, day, label, "

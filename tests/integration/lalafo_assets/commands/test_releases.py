@@ -147,7 +147,7 @@ def test_a_refused_command_says_what_to_do(
     """Without Dagster, with a release that failed the gate, with no previous release."""
     assert "--here" in refusal("rescore", second.name)
     assert latest(database, second.name) is None  # no re-score was requested
-    assert "no release to go back to" in refusal("promote", "--rollback")
+    assert "no release to roll back to" in refusal("promote", "--rollback")
     assert "no release named" in refusal("rescore", "nothing", "--here")
     assert "nothing to compare" in refusal("diff")
     bad = judged(database, home, random_release(seed=5), why="recall of 'lamp' fell")

@@ -1,4 +1,4 @@
-"""How releases come in force, are flipped and taken back: what is refused, and what is told."""
+"""Activation, promotion and rollback of releases: refusals, and what is recorded and announced."""
 
 import json
 import threading
@@ -38,11 +38,12 @@ def stored(live: Live) -> Live:
 
 
 def active(live: Live) -> tuple[str, str | None, str | None]:
-    found = read_active_releases(live.database)
+    """The names of the live, candidate and previous releases."""
+    releases = read_active_releases(live.database)
     return (
-        found.live.name,
-        found.candidate and found.candidate.name,
-        found.previous and found.previous.name,
+        releases.live.name,
+        releases.candidate and releases.candidate.name,
+        releases.previous and releases.previous.name,
     )
 
 
@@ -52,7 +53,7 @@ def promoted_events(live: Live) -> list[dict]:
 
 
 def test_a_release_that_was_not_judged_or_failed_is_no_candidate(stored: Live) -> None:
-    """The refusal says why, and what to do."""
+    """The error gives the reason and the command to run."""
     bad = judged(stored.database, stored.settings, random_release(1), why="recall of 'lamp' fell")
     with pytest.raises(NotReadyError, match="recall of 'lamp' fell"):
         propose(stored.database, bad)
@@ -64,11 +65,11 @@ def test_a_release_that_was_not_judged_or_failed_is_no_candidate(stored: Live) -
         propose(stored.database, "nothing")
 
 
-def test_a_candidate_owes_every_day_and_is_promoted_when_it_owes_none(stored: Live) -> None:
+def test_a_candidate_is_promoted_once_no_day_is_unscored(stored: Live) -> None:
     database, before = stored.database, read_active_releases(stored.database).live.name
     name = judged(database, stored.settings, random_release(1))
     propose(database, name)
-    propose(database, name)  # again is a no-op
+    propose(database, name)  # repeating it does nothing
     assert active(stored) == (before, name, None)
     coverage = read_coverage(database, name)
     assert coverage.days == len(coverage.unscored) == 1
@@ -98,7 +99,7 @@ def test_a_candidate_owes_every_day_and_is_promoted_when_it_owes_none(stored: Li
     ]
 
 
-def test_a_partial_promotion_is_asked_for_and_tells_what_is_owed(stored: Live) -> None:
+def test_a_partial_promotion_is_explicit_and_reports_the_unscored_days(stored: Live) -> None:
     name = judged(stored.database, stored.settings, random_release(1))
     propose(stored.database, name)
     (day,) = promote(stored.database, name, scored_topic=TOPIC, allow_partial=True)
@@ -108,7 +109,7 @@ def test_a_partial_promotion_is_asked_for_and_tells_what_is_owed(stored: Live) -
     assert without_a_value(stored.database, name) == []
 
 
-def test_one_candidate_at_a_time_and_a_withdrawn_one_owes_everything_again(stored: Live) -> None:
+def test_one_candidate_at_a_time_and_a_withdrawn_one_is_incomplete_again(stored: Live) -> None:
     database = stored.database
     first, second = (judged(database, stored.settings, random_release(n)) for n in (1, 2))
     propose(database, first)
@@ -120,12 +121,12 @@ def test_one_candidate_at_a_time_and_a_withdrawn_one_owes_everything_again(store
     stored.publish(ad("new", [stored.photo("n.jpg", jpeg(noisy(40, 30, 99)))]))
     stored.drain()
     propose(database, first)
-    assert not read_coverage(database, first).complete, "it was not scored meanwhile"
+    assert not read_coverage(database, first).complete, "it was not scored in between"
     with pytest.raises(NotReadyError, match="is not the candidate"):
         promote(database, second, scored_topic=TOPIC)
 
 
-def test_a_verdict_against_another_live_release_counts_no_more(stored: Live) -> None:
+def test_a_verdict_against_another_live_release_is_invalid(stored: Live) -> None:
     database = stored.database
     first, second = (judged(database, stored.settings, random_release(n)) for n in (1, 2))
     propose(database, first)
@@ -135,9 +136,9 @@ def test_a_verdict_against_another_live_release_counts_no_more(stored: Live) -> 
         propose(database, second)
 
 
-def test_there_is_a_way_back_until_it_is_retired(stored: Live) -> None:
+def test_a_rollback_is_possible_until_the_previous_release_is_retired(stored: Live) -> None:
     database = stored.database
-    with pytest.raises(NotReadyError, match="no release to go back to"):
+    with pytest.raises(NotReadyError, match="no release to roll back to"):
         rollback(database, scored_topic=TOPIC)
     before = read_active_releases(database).live.name
     name = judged(database, stored.settings, random_release(1))
@@ -167,8 +168,8 @@ def test_an_announced_release_changes_nothing_yet(stored: Live) -> None:
     assert read_announced(database) is None
 
 
-def test_settling_removes_what_was_overtaken_and_leaves_the_day_open(stored: Live) -> None:
-    """A prediction of an older revision, and one of an ad that is gone, do not survive."""
+def test_settling_deletes_superseded_predictions_and_leaves_the_day_open(stored: Live) -> None:
+    """A prediction of an older revision, and one of a deleted ad, are deleted."""
     database = stored.database
     name = judged(database, stored.settings, random_release(1))
     propose(database, name)
@@ -190,8 +191,8 @@ def test_settling_removes_what_was_overtaken_and_leaves_the_day_open(stored: Liv
     assert state.complete and without_a_value(database, name) == []
 
 
-def test_settling_waits_for_a_commit_that_is_under_way(stored: Live) -> None:
-    """What a commit wrote before it could see the re-score's rows is looked at, not missed."""
+def test_settling_waits_for_a_commit_in_progress(stored: Live) -> None:
+    """Rows of a commit that could not see the re-score's rows are checked, not missed."""
     database = stored.database
     name = judged(database, stored.settings, random_release(1))
     propose(database, name)
@@ -206,26 +207,26 @@ def test_settling_waits_for_a_commit_that_is_under_way(stored: Live) -> None:
     assert done.is_set()
 
 
-def test_putting_a_release_live_over_a_catalogue_owes_its_days(stored: Live) -> None:
+def test_activating_a_release_over_a_catalogue_leaves_its_days_unscored(stored: Live) -> None:
     name = judged(stored.database, stored.settings, random_release(1))
     activate(stored.database, name)
     assert len(read_coverage(stored.database, name).unscored) == 1
 
 
-def test_readers_see_one_release_or_the_other_through_flips(stored: Live) -> None:
-    """Never a mix, never a gap: each answer is what its release says of the ad."""
+def test_readers_see_one_release_or_the_other_during_switches(stored: Live) -> None:
+    """No mix and no gap: each query returns the predictions of one release for every ad."""
     database, names = stored.database, []
     names.append(read_active_releases(database).live.name)
     names.append(judged(database, stored.settings, random_release(1)))
     propose(database, names[1])
     rescore(database, stored.settings, names[1])
-    right = {
+    expected = {
         (release, ad_id): score
         for release, ad_id, score in stored.rows(
             "SELECT release, ad_id, score FROM lalafo.predictions"
         )
     }
-    assert len(right) == 24
+    assert len(expected) == 24
     seen: list[list[tuple]] = []
     stop = threading.Event()
 
@@ -252,4 +253,4 @@ def test_readers_see_one_release_or_the_other_through_flips(stored: Live) -> Non
     assert {release for answer in seen for release, _, _ in answer} == set(names)
     for answer in seen:
         assert len(answer) == 12 and len({release for release, _, _ in answer}) == 1
-        assert all(right[release, ad_id] == score for release, ad_id, score in answer)
+        assert all(expected[release, ad_id] == score for release, ad_id, score in answer)

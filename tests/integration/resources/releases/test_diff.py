@@ -1,4 +1,4 @@
-"""What a promotion would change: counted right, also while some of it is missing."""
+"""The comparison of two releases: correct counts, also while predictions are missing."""
 
 import hashlib
 from pathlib import Path
@@ -29,7 +29,7 @@ CATEGORY = task_by_name("category")
 def two(
     database: Database, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[RegisteredRelease, RegisteredRelease]:
-    """The live release and a candidate; five ads that both have scored, one that one has not."""
+    """The live release and a candidate: five ads scored by both, one by the live release only."""
     monkeypatch.setenv("LALAFO_DATABASE_URL", database.url.render_as_string())
     monkeypatch.setenv("LALAFO_STORE_URL", str(tmp_path / "store"))
     live = known(database, tmp_path, release)
@@ -37,18 +37,18 @@ def two(
     add_ads(database, live, {FIRST: 4, SECOND: 3})
     candidate = judged(database, tmp_path, random_release(seed=1))
     propose(database, candidate.name)
-    said = [  # ad, live, candidate
+    predictions = [  # ad, live, candidate
         ("0301-000", ("chair", 0.9), ("chair", 0.9)),
         ("0301-001", ("chair", 0.5), ("lamp", 0.9)),
         ("0301-002", ("chair", 0.6), ("lamp", 0.8)),
         ("0301-003", ("lamp", 0.7), ("shoe", 0.6)),
         ("0302-000", ("shoe", 0.8), ("shoe", 0.3)),
     ]
-    for ad_id, before, after in said:
+    for ad_id, before, after in predictions:
         add_prediction(database, live.name, ad_id, *before, {"price": 100})
         add_prediction(database, candidate.name, ad_id, *after, {"price": 120})
     add_prediction(database, live.name, "0302-001", "lamp", 0.9)
-    # of another revision: not the same ad's any more
+    # of different revisions: not comparable
     add_prediction(database, live.name, "0302-002", "lamp", 0.9)
     add_prediction(database, candidate.name, "0302-002", "shoe", 0.9, revision=2)
     return live, candidate
@@ -57,7 +57,7 @@ def two(
 def test_every_ad_is_counted_once(
     database: Database, two: tuple[RegisteredRelease, RegisteredRelease]
 ) -> None:
-    """Moves, those that stay, and those that one release alone has scored."""
+    """Ads whose label changes, ads whose label stays, and ads that one release alone has scored."""
     live, candidate = two
     found = compare(database, live=live.name, candidate=candidate.name, tasks=[CATEGORY])
     (task,) = found.tasks
@@ -74,7 +74,7 @@ def test_every_ad_is_counted_once(
     assert labels == ["chair", "lamp", "shoe"]
     assert matrix.tolist() == [[1, 2, 0], [0, 0, 1], [0, 0, 1]]
     assert task.shifts.sum() == 5
-    # 0.0, +0.4, +0.2, -0.1, -0.5 in forty bins from -1 to 1: each in the bin of its own
+    # 0.0, +0.4, +0.2, -0.1, -0.5 in forty bins from -1 to 1: each in a bin of its own
     centres = np.linspace(-0.975, 0.975, 40)
     seen = np.repeat(centres, task.shifts)
     assert np.allclose(sorted(seen), [-0.5, -0.1, 0.0, 0.2, 0.4], atol=0.051)
@@ -84,7 +84,7 @@ def test_every_ad_is_counted_once(
 def test_a_task_s_number_is_compared_as_a_share(
     database: Database, two: tuple[RegisteredRelease, RegisteredRelease]
 ) -> None:
-    """A price of 100 that becomes 120 moves by a fifth."""
+    """A price of 100 that becomes 120 changes by a fifth."""
     live, candidate = two
     priced = Task("category", "ad_categories", "", CATEGORY.predict, number="price")
     (task,) = compare(database, live=live.name, candidate=candidate.name, tasks=[priced]).tasks
@@ -93,7 +93,7 @@ def test_a_task_s_number_is_compared_as_a_share(
     assert task.number.p50 == pytest.approx(0.2)
 
 
-def test_examples_are_of_every_move_the_surest_first(
+def test_examples_cover_every_move_with_the_highest_scores_first(
     database: Database, two: tuple[RegisteredRelease, RegisteredRelease]
 ) -> None:
     live, candidate = two
@@ -108,30 +108,30 @@ def test_examples_are_of_every_move_the_surest_first(
     assert found[0].rendition_sha256 == hashlib.sha256(b"0301-001").digest()
 
 
-def test_the_asset_shows_numbers_pictures_and_what_is_owed(
+def test_the_asset_shows_numbers_pictures_and_unscored_days(
     database: Database, two: tuple[RegisteredRelease, RegisteredRelease], tmp_path: Path
 ) -> None:
-    """Materialised while incomplete; a photo that is lost from the store is left out."""
+    """Materialised while incomplete; a photo that is missing from the store is left out."""
     live, candidate = two
     store = PhotoStore(str(tmp_path / "store"), fsync=False)
     data = jpeg(noisy(60, 40, 1))
-    real = hashlib.sha256(data).digest()
-    store.put("renditions", real, data)
+    stored = hashlib.sha256(data).digest()
+    store.put("renditions", stored, data)
     with database.cursor() as cursor:
-        cursor.execute("UPDATE lalafo.photos SET rendition_sha256 = %s", (real,))
+        cursor.execute("UPDATE lalafo.photos SET rendition_sha256 = %s", (stored,))
     with dg.DagsterInstance.ephemeral() as instance:
         job = defs().get_repository_def().get_job("compare_releases")
         assert job.execute_in_process(instance=instance).success
         event = instance.get_latest_materialization_event(RELEASE_DIFF)
     assert event is not None and event.asset_materialization is not None
-    shown = event.asset_materialization.metadata
-    assert (shown["live"].value, shown["candidate"].value) == (live.name, candidate.name)
-    assert (shown["days"].value, shown["days_unscored"].value) == (2, 2)
-    assert (shown["category_ads"].value, shown["category_changed"].value) == (5, 3)
-    assert "| chair | lamp | 2 |" in str(shown["category_moves"].value)
+    metadata = event.asset_materialization.metadata
+    assert (metadata["live"].value, metadata["candidate"].value) == (live.name, candidate.name)
+    assert (metadata["days"].value, metadata["days_unscored"].value) == (2, 2)
+    assert (metadata["category_ads"].value, metadata["category_changed"].value) == (5, 3)
+    assert "| chair | lamp | 2 |" in str(metadata["category_moves"].value)
     for name in ("category_matrix", "category_score_shift"):
-        assert "data:image/png" in str(shown[name].value)
-    assert "data:image/jpeg" in str(shown["category_examples"].value)
+        assert "data:image/png" in str(metadata[name].value)
+    assert "data:image/jpeg" in str(metadata["category_examples"].value)
 
 
 def test_without_a_candidate_there_is_nothing_to_compare(
