@@ -1,12 +1,13 @@
-"""Requests to bring the catalogue to a release: one row an attempt, one Dagster backfill a row.
+"""Requests to re-score the catalogue under a release: one row per attempt, one Dagster backfill
+per row.
 
-    waiting     asked for; its time may be the off-peak window
-    running     its backfill is Dagster's
-    done        the release owed nothing any more
-    cancelled   by a person, or because it could not go on; a new request is the next attempt
+    waiting     requested; it may wait for the off-peak window
+    running     its backfill is submitted to Dagster
+    done        no day of the release is unscored any more
+    cancelled   by a person, or because it could not continue; a new request is the next attempt
 
-Decides names and states, and who is alive: a run at work holds a lock that its connection carries,
-so that one whose process was killed is known at once, on whatever machine it was. Refuses to know
+Owns the names and states of attempts, and the liveness of runs: a run holds an advisory lock on a
+connection of its own, so a killed process is detected at once, on any machine. Does not depend on
 Dagster.
 """
 
@@ -23,7 +24,7 @@ from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease
 
 RUN_LOCKS = 0x1A1AF5
-"""The first key of the advisory locks that runs hold; the second is of the run's id."""
+"""The first key of the advisory locks of runs; the second is a hash of the run's id."""
 
 _COLUMNS = (
     "release, attempt, state, backfill_id, requested_by, any_time, requested_at, started_at, "
@@ -33,7 +34,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Rescore:
-    """One attempt at bringing the catalogue to a release. Moments are UTC."""
+    """One attempt to re-score the catalogue under a release. Times are UTC."""
 
     release: str
     attempt: int
@@ -47,21 +48,25 @@ class Rescore:
 
     @property
     def unfinished(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether it is waiting or running."""
         return self.state in ("waiting", "running")
 
 
 def backfill_id(digest: str, attempt: int) -> str:
-    """The name of an attempt's backfill in Dagster: the same for ever, and short enough for it."""
+    """Return the id of an attempt's backfill in Dagster: deterministic, and short enough for it."""
     return f"rs{digest[:10]}-{attempt}"
 
 
 def request(
     database: Database, release: RegisteredRelease, *, requested_by: str, any_time: bool
 ) -> Rescore:
-    """Ask for a re-score; one that is unfinished is returned, and hurried if `any_time` is set."""
+    """Request a re-score, or return the unfinished one.
+
+    Args:
+        any_time: start it also outside the off-peak window; this also updates an unfinished one.
+    """
     with database.cursor() as cursor:
-        # The release's row is what two who ask at once wait for.
+        # The lock on the release's row serialises concurrent requests.
         cursor.execute("SELECT FROM lalafo.releases WHERE name = %s FOR UPDATE", (release.name,))
         latest = _latest(cursor, release.name)
         if latest is not None and latest.unfinished:
@@ -82,13 +87,13 @@ def request(
 
 
 def latest(database: Database, release: str) -> Rescore | None:
-    """A release's last attempt; None where none was asked for."""
+    """Return a release's last attempt; None if none was requested."""
     with database.cursor() as cursor:
         return _latest(cursor, release)
 
 
 def unfinished(database: Database) -> list[Rescore]:
-    """Those that wait or run, the oldest request first."""
+    """Return the attempts that are waiting or running, oldest request first."""
     with database.cursor() as cursor:
         cursor.execute(
             f"SELECT {_COLUMNS} FROM lalafo.rescores WHERE state IN ('waiting', 'running') "
@@ -99,19 +104,20 @@ def unfinished(database: Database) -> list[Rescore]:
 
 @contextmanager
 def starting(database: Database, row: Rescore) -> Iterator[bool]:
-    """Hold a row while its backfill is started: whether it is still wanted.
+    """Lock an attempt while its backfill is started; yield whether it is still unfinished.
 
-    It is running once the block ends without error. Another who starts it waits meanwhile.
+    Its state becomes `running` when the block ends without error. Another process that starts the
+    same attempt waits for the block to end.
     """
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT state FROM lalafo.rescores WHERE backfill_id = %s FOR UPDATE",
             (row.backfill_id,),
         )
-        found = cursor.fetchone()
-        wanted = found is not None and found[0] in ("waiting", "running")
-        yield wanted
-        if wanted:
+        stored = cursor.fetchone()
+        is_unfinished = stored is not None and stored[0] in ("waiting", "running")
+        yield is_unfinished
+        if is_unfinished:
             cursor.execute(
                 "UPDATE lalafo.rescores SET state = 'running', "
                 "started_at = coalesce(started_at, now()) WHERE backfill_id = %s",
@@ -120,19 +126,19 @@ def starting(database: Database, row: Rescore) -> Iterator[bool]:
 
 
 def mark_done(database: Database, row: Rescore) -> bool:
-    """It has brought all that was owed; whether that was news."""
+    """Mark an attempt as done; return whether this changed its state."""
     return _finish(database, row, "done")
 
 
 def mark_cancelled(database: Database, row: Rescore) -> bool:
-    """It goes on no further; whether that was news."""
+    """Mark an attempt as cancelled; return whether this changed its state."""
     return _finish(database, row, "cancelled")
 
 
 def in_window(window: str, now: datetime) -> bool:
-    """Whether a moment lies in "HH:MM-HH:MM" (UTC, the end exclusive, across midnight if it must).
+    """Whether a time is in the window "HH:MM-HH:MM" (UTC, end exclusive, may span midnight).
 
-    "" is any time; so is a window that ends when it begins.
+    "" means any time, and so does a window whose end equals its beginning.
     """
     if window == "":
         return True
@@ -144,7 +150,7 @@ def in_window(window: str, now: datetime) -> bool:
 
 
 def sessions_without(database: Database, release: str) -> int:
-    """How many sessions that read, or stand by, have not loaded a release yet."""
+    """Return the number of reading and standby sessions that have not loaded a release yet."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM lalafo.sessions WHERE state = 'ready' "
@@ -156,20 +162,20 @@ def sessions_without(database: Database, release: str) -> int:
 
 @contextmanager
 def at_work(database: Database, run_id: str) -> Iterator[None]:
-    """Be known as alive while the block lasts: by a connection that dies with this process."""
+    """Hold the run's advisory lock during the block, on a connection that ends with the process."""
     with database.errors(), database.engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         keys = {"locks": RUN_LOCKS, "run": run_id}
-        # Shared: two steps of one run may be at work at once.
+        # Shared: two steps of one run may execute at the same time.
         connection.execute(sa.text("SELECT pg_advisory_lock_shared(:locks, hashtext(:run))"), keys)
         try:
             yield
         finally:
-            connection.invalidate()  # closed, whatever state it is in: the lock goes with it
+            connection.invalidate()  # closes it in any state, which releases the lock
 
 
 def is_at_work(database: Database, run_id: str) -> bool:
-    """Whether a process of the run is alive and at work."""
+    """Whether a process of the run is alive and executing it."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted "

@@ -1,8 +1,8 @@
-"""A re-score in this process, without Dagster: for machines where no daemon runs.
+"""Run a re-score in this process, without Dagster, for machines where no daemon runs.
 
-The same functions in the same order as the assets'; a row in `rescores` all the same, so that it is
-seen, and finished or cancelled as any other. Killed, it goes on where it was when it is asked for
-again: only what is stale is touched.
+It calls the same functions in the same order as the assets. It also has a row in `rescores`, so it
+is visible, and is finished or cancelled like any other. If it is killed, the next request continues
+it, because only stale ads are scored.
 """
 
 import time
@@ -26,7 +26,7 @@ from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
 
 DAYS_AT_ONCE = 7
-"""Between two looks at how far it is."""
+"""Days that are scored between two reads of the coverage."""
 
 
 def rescore_here(
@@ -36,36 +36,36 @@ def rescore_here(
     *,
     on_progress: ProgressCallback = lambda _: None,
 ) -> None:
-    """Bring the catalogue to a release, day after day.
+    """Re-score the catalogue under a release, some days at a time.
 
     Raises:
-        NotReadyError: the release can't come in force now, or days stay owed: photos are missing
-            from the store.
+        NotReadyError: the release can't become active now, or days remain unscored because photos
+            are missing from the store.
     """
-    known = find_release(database, row.release)
-    # The sensor leaves the row alone while this holds it, and takes it over if we are killed.
+    release = find_release(database, row.release)
+    # The sensor skips the row while this lock is held, and takes it over if this process dies.
     with at_work(database, row.backfill_id):
         wait_until_candidate(database, row, on_progress=on_progress)
-        with starting(database, row) as wanted:
-            if not wanted:
+        with starting(database, row) as is_unfinished:
+            if not is_unfinished:
                 return
         run_id = f"here-{uuid.uuid4().hex[:12]}"
-        left = [
+        incomplete = [
             state
-            for days in _spans(read_coverage(database, known.name).unscored)
-            for state in _bring(
-                database, settings, known, days, run_id=run_id, on_progress=on_progress
+            for days in _spans(read_coverage(database, release.name).unscored)
+            for state in _rescore_days(
+                database, settings, release, days, run_id=run_id, on_progress=on_progress
             )
             if not state.complete
         ]
-    if left:
+    if incomplete:
         mark_cancelled(database, row)
-        unembedded = sum(state.unembedded for state in left)
+        unembedded = sum(state.unembedded for state in incomplete)
         raise NotReadyError(
-            f"{len(left)} days are still unscored under {known.name}, the first {left[0].day}: "
-            f"{sum(state.unscored for state in left)} ads not scored, {unembedded} photos not "
-            "embedded. Photos that are missing from the store must be fetched again: materialise "
-            "`ad_photos` of those days."
+            f"{len(incomplete)} days are still unscored under {release.name}, the first "
+            f"{incomplete[0].day}: {sum(state.unscored for state in incomplete)} ads not scored, "
+            f"{unembedded} photos not embedded. Photos that are missing from the store must be "
+            "fetched again: materialise `ad_photos` of those days."
         )
     mark_done(database, row)
 
@@ -73,10 +73,10 @@ def rescore_here(
 def wait_until_candidate(
     database: Database, row: Rescore, *, on_progress: ProgressCallback
 ) -> None:
-    """Announce the row's release and propose it once sessions have loaded it.
+    """Announce the attempt's release and make it the candidate once sessions have loaded it.
 
     Raises:
-        NotReadyError: its gate has not let it through, or another candidate is in force.
+        NotReadyError: it has not passed its gate, or there is another candidate.
     """
     began, last = time.monotonic(), ""
     while True:
@@ -91,10 +91,10 @@ def wait_until_candidate(
         time.sleep(0.2)
 
 
-def _bring(
+def _rescore_days(
     database: Database,
     settings: Settings,
-    known: RegisteredRelease,
+    release: RegisteredRelease,
     days: Sequence[date],
     *,
     run_id: str,
@@ -103,17 +103,17 @@ def _bring(
     """Embed, score and close some days."""
     store = ReleaseStore(settings.resolved_store_url)
     catalogue = Catalogue(database, run_id=run_id)
-    if next(catalogue.photos_to_embed(days, known.backbone, chunk=1), None) is not None:
-        ready, embedders = load_to_embed(known, store, settings)
+    if next(catalogue.photos_to_embed(days, release.backbone, chunk=1), None) is not None:
+        ready, embedders = load_to_embed(release, store, settings)
         photos = PhotoStore(settings.resolved_store_url)
         report = embed_days(catalogue, ready, embedders, photos, days, on_progress=lambda _: None)
         on_progress(f"{days[0]} to {days[-1]}: {report.embedded} photos embedded")
-    ready = load_heads(known, store)
+    ready = load_heads(release, store)
     options = ScoreOptions(rows_per_s=settings.rescore_rows_per_s)
     for task in all_tasks():
-        if task.name in known.tasks:
+        if task.name in release.tasks:
             score_days(catalogue, ready, task, days, on_progress=lambda _: None, options=options)
-    return settle(database, known, days)
+    return settle(database, release, days)
 
 
 def _spans(days: Sequence[date]) -> Iterator[Sequence[date]]:

@@ -1,7 +1,7 @@
-"""One worker's share of a re-score: read, predict and write its parts of days, chunk by chunk.
+"""One worker's share of a re-score: read, predict and write parts of days, chunk by chunk.
 
-Decides nothing about who else works; a chunk is whole once it is written, so that an end between
-two chunks, or within one, leaves only what is right.
+Does not depend on other workers. Each chunk is written in one transaction, so a worker that ends
+between two chunks or within one leaves only correct rows.
 """
 
 import threading
@@ -19,19 +19,19 @@ from resources.rescoring.prediction_writer import Target, encode, write
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What one worker is to do to each part."""
+    """The work of one worker on each part."""
 
     query: StaleQuery
     target: Target
     task: Task
     head: Head
     photos_a_chunk: int
-    rows_per_s: float  # embeddings; 0: as fast as it goes
+    rows_per_s: float  # embeddings; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What became of a chunk."""
+    """The result of a chunk."""
 
     ads: int  # whose prediction was written
     photos: int  # whose vectors were read

@@ -1,16 +1,16 @@
-"""A re-score's predictions, a chunk at a time, each in a transaction of its own.
+"""Write the predictions of a re-score, one chunk per transaction.
 
-Decides how a chunk is written and what it gives way to. Never is a fresher row overwritten:
+A newer row is never overwritten:
 
-    the release is live    readers see each row at once: the ads' rows are locked, and only those
-                           that are still at the revision that was scored get their prediction
-    it is not              COPY straight into its partition; what a commit wrote meanwhile is met
-                           as a conflict, and then only older rows are replaced. What a commit took
-                           away meanwhile is left over until `release_days.settle` removes it
+    the release is live    Readers see each row at once. The rows of the ads are locked, and only
+                           ads that still have the scored revision get their prediction.
+    it is not live         COPY directly into its partition. Rows that a commit wrote since the
+                           read cause a conflict; then only older rows are replaced. Rows of ads
+                           that a commit deleted since stay until `coverage.settle` deletes them.
 
-Which of the two is decided in the chunk's own transaction, under the lock that every flip takes
-exclusively. A chunk waits for a commit for an instant only; then it gives way and comes again, so
-that the stream is never the one that a deadlock ends.
+The chunk's own transaction chooses between the two, under the lock that every switch of the live
+release takes exclusively. A chunk waits LOCK_TIMEOUT_MS for a commit; then it rolls back and
+retries, so that PostgreSQL's deadlock detection never cancels a commit of a session.
 """
 
 import random
@@ -44,7 +44,7 @@ _JSONB_VERSION = b"\x01"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the predictions are of, and where they go."""
+    """The release and task of the predictions, and their destination."""
 
     release: str
     partition: str  # the release's table in schema lalafo
@@ -53,10 +53,10 @@ class Target:
 
 
 def encode(target: Target, keys: list[bytes], answers: Answers) -> bytes:
-    """The answers' rows in binary COPY's form, in the ads' order.
+    """Encode the predictions as rows in binary COPY format, in the order of the ads.
 
     Args:
-        keys: of each ad that was asked about: catalog, id, revision and day, in that form.
+        keys: for each scored ad its catalog, id, revision and day, in binary COPY format.
     """
     same = _FIELDS + b"".join(
         _text(value) for value in (target.release, target.task, target.run_id)
@@ -74,10 +74,10 @@ def encode(target: Target, keys: list[bytes], answers: Answers) -> bytes:
 
 
 def write(database: Database, target: Target, rows: bytes) -> int:
-    """Write a chunk; how many predictions it brought, those that were there already left out.
+    """Write a chunk; return the number of predictions written, without those that existed already.
 
     Raises:
-        RetryableError: the server is away, or held our rows locked at every attempt.
+        RetryableError: the server is unavailable, or the rows were locked at every attempt.
     """
     conflicts = False
     for attempt in range(ATTEMPTS):
@@ -88,13 +88,13 @@ def write(database: Database, target: Target, rows: bytes) -> int:
             conflicts = True
             continue
         except RetryableError as error:
-            if not isinstance(error.__cause__, _GIVES_WAY) or attempt + 1 == ATTEMPTS:
+            if not isinstance(error.__cause__, _LOCK_CONFLICTS) or attempt + 1 == ATTEMPTS:
                 raise
         time.sleep(_PAUSE_S * (1 + random.random()))  # noqa: S311 - not a secret
     raise AssertionError("unreachable")
 
 
-_GIVES_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+_LOCK_CONFLICTS = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 def _write(
@@ -109,7 +109,7 @@ def _write(
 
 
 def _lock_active_releases(cursor: psycopg.Cursor[tuple[object, ...]]) -> object:
-    """The live release, which stays so until the transaction ends; None where none is."""
+    """Return the live release, locked until the transaction ends; None if there is none."""
     cursor.execute(
         "SELECT live, set_config('lock_timeout', %s, true) "
         "FROM lalafo.active_releases FOR SHARE OF active_releases",
@@ -121,8 +121,8 @@ def _lock_active_releases(cursor: psycopg.Cursor[tuple[object, ...]]) -> object:
 
 def _upsert_guarded(cursor: psycopg.Cursor[tuple[object, ...]], rows: bytes) -> int:
     source = staged_binary(cursor, tables.predictions, COLUMNS, rows)
-    # The lock on the ad's row makes a fresher event wait, or us see it. Commits take these locks
-    # in the order of the key's text.
+    # With the lock on the ad's row, a newer event either waits or is visible here. Commits take
+    # these locks in the order of the key's text.
     return _merge(
         cursor,
         f"{source} JOIN fresh USING (catalog, ad_id, revision)",

@@ -1,7 +1,7 @@
-"""How far a re-score is, in days and ads, cheaply enough to be asked twice a second.
+"""The progress of a re-score in days and ads, cheap enough to read twice a second.
 
-Days closed are exact. Ads within the days at work are PostgreSQL's own estimate of the rows in the
-release's partition, since counting millions for a bar would slow what it shows.
+The number of closed days is exact. The number of ads in open days is PostgreSQL's estimate of the
+rows in the release's partition, because counting millions of rows would slow the re-score down.
 """
 
 from collections.abc import Sequence
@@ -14,35 +14,35 @@ from resources.releases.coverage import read_coverage
 from resources.releases.registry import RegisteredRelease, partition_name
 
 COUNTED_BYTES = 8 * 2**20
-"""A partition no larger is counted: tens of thousands of rows, a few milliseconds."""
+"""Partitions up to this size are counted exactly: tens of thousands of rows, some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A re-score now."""
+    """The progress of a re-score at one moment."""
 
-    days: int  # that were owed when the watch began
+    days: int  # that were unscored when the watch began
     days_done: int
     ads: int  # of those days
-    ads_done: int  # at least those of the days done
+    ads_done: int  # at least the ads of the days done
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One release's re-score, from a moment on."""
+    """One release's re-score, observed from a moment on."""
 
     release: RegisteredRelease
-    ads_by_day: dict[date, int]  # of the days owed at that moment
+    ads_by_day: dict[date, int]  # of the days unscored at that moment
     rows_before: int
 
     @classmethod
     def begin(cls, database: Database, release: RegisteredRelease) -> Self:
-        """Watch what is owed from now on."""
+        """Start to observe a release's unscored days."""
         unscored = read_coverage(database, release.name).unscored
         return cls(release, ads_by_day(database, unscored), estimated_rows(database, release))
 
     def read(self, database: Database) -> Progress:
-        """How far it is now."""
+        """Return the current progress."""
         unscored = set(read_coverage(database, self.release.name).unscored)
         ads = sum(self.ads_by_day.values())
         closed = sum(count for day, count in self.ads_by_day.items() if day not in unscored)
@@ -57,7 +57,7 @@ class Watch:
 
 
 def ads_by_day(database: Database, days: Sequence[date]) -> dict[date, int]:
-    """How many ads with usable photos each of the days has."""
+    """Return the number of ads with usable photos by day."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT d.day, count(a.ad_id) FROM unnest(%s::date[]) AS d (day) "
@@ -68,8 +68,11 @@ def ads_by_day(database: Database, days: Sequence[date]) -> dict[date, int]:
 
 
 def estimated_rows(database: Database, release: RegisteredRelease) -> int:
-    """How many predictions of a release are stored: counted where that is quick, else as
-    PostgreSQL's statistics estimate, which are a moment behind."""
+    """Return the number of stored predictions of a release.
+
+    Counted if the partition is small (COUNTED_BYTES), else PostgreSQL's statistics estimate, which
+    is slightly behind.
+    """
     name = partition_name(release.digest)
     with database.cursor() as cursor:
         cursor.execute(
@@ -90,7 +93,10 @@ def estimated_rows(database: Database, release: RegisteredRelease) -> int:
 
 
 def remaining_s(database: Database, release: str, since: datetime) -> float | None:
-    """Seconds until nothing is owed, at the pace since a moment; None before a day was closed."""
+    """Estimate the seconds until no day is unscored, from the rate since a moment.
+
+    Returns None before the first day is closed.
+    """
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FILTER (WHERE completed_at >= %s), "

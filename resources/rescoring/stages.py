@@ -1,8 +1,8 @@
-"""The batch lane's stages over whole days: what is stale of them, through the model, into rows.
+"""The batch stages over whole days: embed stale photos, and score stale ads with worker processes.
 
-Decides how the work is shared and ended; what is stale is `catalogue.py`'s and `stale_ads.py`'s,
-how it is written `prediction_chunks.py`'s, the work itself `ops/scoring/embed_batches.py`'s and
-the tasks'. Knows neither Dagster nor why the days were chosen.
+Owns the distribution of the work and its end. What is stale is defined in `resources/catalogue/`,
+rows are written by `prediction_writer.py`, and the computation is in `ops/scoring/embed_batches.py`
+and the tasks. Does not depend on Dagster, or on how the days were selected.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ from resources.storage.photos import PhotoStore
 
 PHOTO_CHUNK = 512
 SCORE_CHUNK = 4_000
-"""Embeddings a transaction: 20 MB of memory a worker, some 20 ms of PostgreSQL."""
+"""Embeddings per transaction: 20 MB of memory per worker, some 20 ms in PostgreSQL."""
 
 MAX_WORKERS = 8
-"""Each keeps two connections, and PostgreSQL needs cores too."""
+"""Each worker has two connections, and PostgreSQL needs cores too."""
 
 PROGRESS_EVERY_S = 2.0
 
@@ -50,7 +50,7 @@ def embed_days(
     *,
     on_progress: Callable[[str], object],
 ) -> EmbedReport:
-    """Embed the days' photos that have no vector under the release's backbone."""
+    """Embed the photos of the days that have no vector under the release's backbone."""
     from ops.models.embed import prepare
 
     def load(photo: StoredPhoto) -> NDArray[np.uint8]:
@@ -70,17 +70,17 @@ def embed_days(
 
 @dataclass(frozen=True, slots=True)
 class ScoreOptions:
-    """How a re-score goes about it."""
+    """Rate limit and parallelism of a re-score."""
 
-    rows_per_s: float = 0.0  # embeddings; 0: as fast as it goes
-    workers: int | None = None  # processes; None: one a core
-    worth_workers_ads: int = 50_000  # days with fewer ads are scored by this process
-    chunk: int = SCORE_CHUNK  # photos a transaction; less where `rows_per_s` is
+    rows_per_s: float = 0.0  # embeddings; 0: no limit
+    workers: int | None = None  # processes; None: one per core
+    worth_workers_ads: int = 50_000  # with fewer ads in total, only this process scores
+    chunk: int = SCORE_CHUNK  # photos per transaction; less if `rows_per_s` is less
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreProgress:
-    """How far a re-score is."""
+    """The progress of a re-score."""
 
     ads: int  # whose prediction was written
     photos: int  # whose vectors were read
@@ -97,53 +97,54 @@ def score_days(
     progress: Callable[[ScoreProgress], object] | None = None,
     options: ScoreOptions = ScoreOptions(),
 ) -> int:
-    """Score the days' stale ads in one task; how many predictions were written.
+    """Score the stale ads of the days in one task; return the number of predictions written.
 
-    Again it writes what is stale then: what was committed stays, however the last call ended. An
-    error of `on_progress` or `progress`, or Ctrl-C, ends it once the chunks under way are written.
+    A repeated call scores what is still stale: committed chunks stay, however the last call ended.
+    An error of `on_progress` or `progress`, or Ctrl-C, ends it once the chunks in progress are
+    written.
 
     Args:
-        told: a line at most every two seconds.
-        progress: called after each chunk, by this thread.
+        on_progress: called with a line of text, at most every two seconds.
+        progress: called after each chunk, in this thread.
 
     Raises:
-        ConfigurationError: stored embeddings are not the backbone's.
-        RetryableError: PostgreSQL is away.
+        ConfigurationError: stored embeddings don't have the backbone's dimension.
+        RetryableError: PostgreSQL is unavailable.
     """
     if task.name not in release.heads:
         return 0
     started, ads, photos = time.monotonic(), 0, 0
-    line = _Lines(on_progress)
+    lines = _ProgressLines(on_progress)
     with closing(_Run(catalogue, release, task, covered, options).chunks()) as chunks:
         for chunk in chunks:
             ads, photos = ads + chunk.ads, photos + chunk.photos
             state = ScoreProgress(ads, photos, time.monotonic() - started)
             if progress is not None:
                 progress(state)
-            line.tell(state)
+            lines.report(state)
     return ads
 
 
 def default_workers() -> int:
-    """One a core that this process may use, up to a bound."""
+    """Return the number of cores that this process may use, MAX_WORKERS at most."""
     return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
 
 
-class _Lines:
-    """What people are told, and not too often."""
+class _ProgressLines:
+    """Reports progress as text, at most every PROGRESS_EVERY_S."""
 
     def __init__(self, on_progress: Callable[[str], object]) -> None:
-        self._told, self._next_s = on_progress, PROGRESS_EVERY_S
+        self._on_progress, self._next_s = on_progress, PROGRESS_EVERY_S
 
-    def tell(self, state: ScoreProgress) -> None:
+    def report(self, state: ScoreProgress) -> None:
         if state.seconds >= self._next_s:
             self._next_s = state.seconds + PROGRESS_EVERY_S
             rate = state.photos / state.seconds
-            self._told(f"{state.ads:,} ads scored so far, {rate:,.0f} embeddings a second")
+            self._on_progress(f"{state.ads:,} ads scored so far, {rate:,.0f} embeddings a second")
 
 
 class _Run:
-    """A re-score of days by one task: shares, and whoever works at them."""
+    """A re-score of days in one task: the queue of parts, and the workers that process it."""
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class _Run:
         partition = partition_name(find_release(self.database, release.name).digest)
         self.covered = covered
         self.workers = self._workers()
-        # Of few days each is shared: they would not come out even.
+        # With few days, each day is split: whole days would not distribute evenly.
         split = self.workers if len(covered) < 4 * self.workers else 1
         self.parts = deque(Part(day, n, split) for day in covered for n in range(split))
         self.share = Assignment(
@@ -172,55 +173,55 @@ class _Run:
         )
 
     def chunks(self) -> Generator[Chunk, None, None]:
-        """What was written, chunk by chunk; closing it ends the work between two of them.
+        """Yield each written chunk; closing the generator ends the work between two chunks.
 
-        This process works as well, from the first moment: others take a second to start.
+        This process scores as well, from the start: workers take a second to start.
         """
-        said: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
+        results: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
         with ExitStack() as stack:
             others = self.workers - 1
             for _ in range(others):
                 worker = Worker(self.database, self.share)
                 stack.callback(worker.stop)
-                threading.Thread(target=self._relay, args=(worker, said), daemon=True).start()
+                threading.Thread(target=self._relay, args=(worker, results), daemon=True).start()
             stack.callback(self.parts.clear)
             with closing(
                 score_parts(self.database, self.share, self._next_parts(), threading.Event())
-            ) as mine:
-                for chunk in mine:
+            ) as own_chunks:
+                for chunk in own_chunks:
                     yield chunk
-                    while not said.empty():
-                        item = said.get()
+                    while not results.empty():
+                        item = results.get()
                         others -= item is None
                         if item is not None:
-                            yield _whole(item)
+                            yield _chunk_or_raise(item)
             while others:
-                item = said.get()
+                item = results.get()
                 others -= item is None
                 if item is not None:
-                    yield _whole(item)
+                    yield _chunk_or_raise(item)
 
     def _next_parts(self) -> Iterator[Part]:
-        """The parts that nobody has taken."""
+        """Take parts from the queue until it is empty."""
         with contextlib.suppress(IndexError):
             while True:
                 yield self.parts.popleft()
 
     def _relay(
-        self, worker: Worker, said: "queue.SimpleQueue[Chunk | BaseException | None]"
+        self, worker: Worker, results: "queue.SimpleQueue[Chunk | BaseException | None]"
     ) -> None:
         try:
             for chunk in worker.score(self._next_parts()):
-                said.put(chunk)
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits
-            said.put(error)
+                results.put(chunk)
+        except BaseException as error:  # noqa: BLE001 - `chunks` raises it again
+            results.put(error)
         else:
-            said.put(None)
+            results.put(None)
 
     def _workers(self) -> int:
-        """As many as there are cores, or this process alone where starting others takes longer."""
-        most = default_workers() if self.options.workers is None else self.options.workers
-        if most == 1:
+        """Return one per core, or 1 if there are too few ads to be worth starting processes."""
+        limit = default_workers() if self.options.workers is None else self.options.workers
+        if limit == 1:
             return 1
         with self.database.cursor() as cursor:
             cursor.execute(
@@ -228,10 +229,10 @@ class _Run:
                 (list(self.covered), self.options.worth_workers_ads),
             )
             (ads,) = cursor.fetchall()[0]
-        return most if ads >= self.options.worth_workers_ads else 1
+        return limit if ads >= self.options.worth_workers_ads else 1
 
 
-def _whole(item: Chunk | BaseException) -> Chunk:
+def _chunk_or_raise(item: Chunk | BaseException) -> Chunk:
     if isinstance(item, BaseException):
         raise item
     return item

@@ -1,4 +1,7 @@
-"""The steps of a re-score that need no Dagster: its release announced, then made the candidate."""
+"""The steps of a re-score before its backfill: announce the release, then make it the candidate.
+
+Does not depend on Dagster.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,14 +17,14 @@ from resources.rescoring.attempts import Rescore, mark_cancelled, sessions_witho
 log = structlog.get_logger()
 
 WARM_WITHIN_S = 60.0
-"""Sessions that have not loaded an announced release by then load it when they meet it."""
+"""A session that has not loaded an announced release by then loads it when it becomes active."""
 
 
 class Stage(StrEnum):
     """Where a re-score stands after a step."""
 
-    WAITS = "waits"  # for its turn: another candidate is in force
-    ANNOUNCED = "announced"  # sessions load the release
+    WAITS = "waits"  # there is another candidate
+    ANNOUNCED = "announced"  # sessions are loading the release
     RUNNING = "running"
     DONE = "done"
     CANCELLED = "cancelled"
@@ -29,14 +32,21 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step came to, and in words."""
+    """The result of a step, with a message for people."""
 
     stage: Stage
     message: str
 
 
 def make_candidate(database: Database, row: Rescore, *, announced_s: float | None) -> Step | None:
-    """Announce the row's release, then make it the candidate; None once it is in force."""
+    """Announce the attempt's release, then make it the candidate.
+
+    Args:
+        announced_s: seconds since the announcement; None if that is not known.
+
+    Returns:
+        The step that was taken; None once the release is active.
+    """
     known, active = find_release(database, row.release), read_active_releases(database)
     if known.name in [release.name for release in active.all]:
         return None
@@ -58,16 +68,16 @@ def make_candidate(database: Database, row: Rescore, *, announced_s: float | Non
     except NotReadyError as error:
         mark_cancelled(database, row)
         return Step(Stage.CANCELLED, str(error))
-    log.info("a release is the candidate", release=known.name, cold_sessions=cold)
+    log.info("release.proposed", release=known.name, cold_sessions=cold)
     return None
 
 
 def _require_gate(known: RegisteredRelease, live: str) -> None:
-    """What `propose` will ask again: told before sessions load a release for nothing."""
+    """Check what `propose` checks again, before sessions load a release in vain."""
     gate = known.gate
     if gate is None or gate["against"] != live:
         raise NotReadyError(
-            f"{known.name} was not judged against {live}: `lalafo releases check {known.name}`"
+            f"{known.name} was not judged against {live}: run `lalafo releases check {known.name}`"
         )
     if not gate["passed"]:
         raise NotReadyError(f"{known.name} did not pass its gate: {'; '.join(gate['why'])}")

@@ -1,13 +1,14 @@
-"""A process that scores parts of days, and the handle that its parent has of it.
+"""A worker process that scores parts of days, and the parent's handle of it.
 
-Decides how the two talk. What is to be done goes in through standard input, as a pickle of our own
-making, then one part of a day after the other, each when the last one is done. That pipe is the
-life line: where it closes, because the parent stops it or is gone, the process ends between two
-chunks. JSON lines come back: each chunk, each part's end, or what went wrong.
+Owns their protocol. The parent writes the assignment to the worker's standard input, as a pickle,
+and then parts of days, each after the last one is done. Standard input is also the control pipe:
+when it closes, because the parent stops the worker or has died, the worker ends between two
+chunks. The worker answers with JSON lines on standard output: each chunk, each end of a part, or
+an error.
 
-Processes and not threads: reading waits for the server a thousand times a second, and each time
-a thread waited for the interpreter's lock as well (52,000 against 92,000 embeddings a second by
-two of them on two cores).
+Workers are processes, not threads: reading waits for the server a thousand times a second, and a
+thread also waits for the interpreter's lock each time. Two threads on two cores scored 52,000
+embeddings a second, two processes 92,000.
 """
 
 import contextlib
@@ -32,11 +33,11 @@ from resources.processes.environment import TUNING
 from resources.rescoring.parts import Assignment, Chunk, score_parts
 
 _LENGTH = struct.Struct(">I")
-_END_S = 30.0  # a chunk takes a tenth of a second
+_STOP_TIMEOUT_S = 30.0  # a chunk takes a tenth of a second
 
 
 class Worker:
-    """A process at work on a share."""
+    """The parent's handle of a worker process."""
 
     def __init__(self, database: Database, share: Assignment) -> None:
         self._process = subprocess.Popen(
@@ -47,7 +48,7 @@ class Worker:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._life_line, self._answers = self._process.stdin, self._process.stdout
+        self._control, self._answers = self._process.stdin, self._process.stdout
         url = database.url.render_as_string(hide_password=False)
         self._job = pickle.dumps((url, share))
 
@@ -57,12 +58,13 @@ class Worker:
         return self._process.pid
 
     def score(self, parts: Iterable[Part]) -> Iterator[Chunk]:
-        """What it does to the parts, as it does it; it takes the next where it is done with one.
+        """Yield each chunk that the worker has written; takes the next part when one is done.
 
         Raises:
-            ConfigurationError, RetryableError: as `score_parts` does; or it was killed.
+            ConfigurationError: as raised by `score_parts` in the worker.
+            RetryableError: as raised by `score_parts` in the worker, or the worker was killed.
         """
-        # Larger than a pipe holds: this waits until the process has imported what it needs.
+        # Larger than a pipe's buffer: this blocks until the worker has finished its imports.
         self._send(_LENGTH.pack(len(self._job)) + self._job)
         for part in parts:
             self._send(_line([part.day.isoformat(), part.part, part.parts]))
@@ -70,34 +72,34 @@ class Worker:
 
     def _send(self, data: bytes) -> None:
         try:
-            self._life_line.write(data)
-            self._life_line.flush()
-        except (BrokenPipeError, ValueError):  # it ended, or it was told to
+            self._control.write(data)
+            self._control.flush()
+        except (BrokenPipeError, ValueError):  # the worker has ended, or `stop` closed the pipe
             raise self._ended() from None
 
     def _chunks_of_part(self) -> Iterator[Chunk]:
         for line in self._answers:
-            said = json.loads(line)
-            if "wrong" in said:
-                kind = RetryableError if said["retryable"] else ConfigurationError
-                raise kind(said["wrong"])
-            if "done" in said:
+            message = json.loads(line)
+            if "error" in message:
+                kind = RetryableError if message["retryable"] else ConfigurationError
+                raise kind(message["error"])
+            if "done" in message:
                 return
-            yield Chunk(said["ads"], said["photos"])
+            yield Chunk(message["ads"], message["photos"])
         raise self._ended()
 
     def _ended(self) -> RetryableError:
         return RetryableError(
-            f"a process that scores ended with status {self._process.wait()}; what it wrote "
-            "stays, the next run scores the rest"
+            f"a scoring worker ended with status {self._process.wait()}; its written predictions "
+            "stay, and the next run scores the rest"
         )
 
     def stop(self) -> None:
-        """Have it end after the chunk that it is at, and wait for that; again is a no-op."""
+        """Stop the worker after its current chunk and wait for it; repeated calls do nothing."""
         with contextlib.suppress(BrokenPipeError):
-            self._life_line.close()
+            self._control.close()
         try:
-            self._process.wait(timeout=_END_S)
+            self._process.wait(timeout=_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -105,12 +107,13 @@ class Worker:
 
 
 def main() -> None:
-    """The process: standard input is the life line, standard output the answers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then stops us
-    # Without a buffer: it would swallow parts that come with the job, and its lock outlive us.
-    with open(0, "rb", buffering=0, closefd=False) as given:
-        (size,) = _LENGTH.unpack(_exactly(given, _LENGTH.size))
-        url, share = pickle.loads(_exactly(given, size))  # noqa: S301 - our own parent's pipe
+    """Run a worker: standard input is the control pipe, standard output the answers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and stops the worker
+    # Unbuffered: a buffer would consume parts that follow the assignment, and its lock could block
+    # the interpreter's shutdown.
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        (size,) = _LENGTH.unpack(_read_exactly(stdin, _LENGTH.size))
+        url, share = pickle.loads(_read_exactly(stdin, size))  # noqa: S301 - the parent's pipe
     stop = threading.Event()
     parts: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(parts, stop), daemon=True).start()
@@ -118,39 +121,39 @@ def main() -> None:
         try:
             for part in iter(parts.get, None):
                 for chunk in score_parts(database, share, [part], stop):
-                    _say({"ads": chunk.ads, "photos": chunk.photos})
-                _say({"done": True})
+                    _send_message({"ads": chunk.ads, "photos": chunk.photos})
+                _send_message({"done": True})
         except LalafoError as error:
-            _say({"wrong": str(error), "retryable": isinstance(error, RetryableError)})
+            _send_message({"error": str(error), "retryable": isinstance(error, RetryableError)})
 
 
-def _exactly(given: RawIOBase, size: int) -> bytes:
+def _read_exactly(stdin: RawIOBase, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        more = given.read(size - len(data))
+        more = stdin.read(size - len(data))
         if not more:
-            sys.exit(0)  # the parent is gone
+            sys.exit(0)  # the parent has died
         data += more
     return data
 
 
 def _listen(parts: "queue.SimpleQueue[Part | None]", stop: threading.Event) -> None:
-    """Take parts as they come; at the end of the line, stop."""
+    """Queue parts as they arrive on standard input; set `stop` when it closes."""
     rest = b""
     while data := os.read(0, 65_536):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            day, part, of = json.loads(line)
-            parts.put(Part(date.fromisoformat(day), part, of))
+            day, part, count = json.loads(line)
+            parts.put(Part(date.fromisoformat(day), part, count))
     stop.set()
     parts.put(None)
 
 
-def _say(message: dict[str, object]) -> None:
+def _send_message(message: dict[str, object]) -> None:
     try:
         sys.stdout.buffer.write(_line(message))
         sys.stdout.flush()
-    except BrokenPipeError:  # the parent is gone
+    except BrokenPipeError:  # the parent has died
         os._exit(1)
 
 

@@ -1,7 +1,7 @@
-"""Re-scores that can be killed: one process that has imported everything forks each of them.
+"""Re-scores for tests that kill them: one process imports everything, and forks each re-score.
 
-`python -m tests.support.rescore_process URL WORKERS RATE`: for each line on standard input it
-starts one, says its process id, and says its exit status once it has ended.
+`python -m tests.support.rescore_process URL WORKERS RATE` forks a re-score for each line on
+standard input, prints its process id, and prints its exit status once it has ended.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Re-scores on real PostgreSQL and a real Dagster storage: asked for once, run once, resumed."""
+"""Re-scores on PostgreSQL and a real Dagster storage: requested once, run once, resumed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -28,9 +28,9 @@ SENSOR = REPOSITORY.get_sensor_def("releases")
 
 
 def states(database: Database) -> list[str]:
-    """Of every attempt, the oldest first."""
-    found = rows(database, "SELECT state FROM lalafo.rescores ORDER BY requested_at, attempt")
-    return [state for (state,) in found]
+    """The state of every attempt, oldest first."""
+    attempts = rows(database, "SELECT state FROM lalafo.rescores ORDER BY requested_at, attempt")
+    return [state for (state,) in attempts]
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def other() -> Release:
 def live(
     database: Database, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> RegisteredRelease:
-    """A live release, ads of three days, and the environment that a sensor reads."""
+    """A live release, ads of three days, and the environment variables that the sensor reads."""
     monkeypatch.setenv("LALAFO_DATABASE_URL", database.url.render_as_string())
     monkeypatch.setenv("LALAFO_STORE_URL", str(tmp_path / "store"))
-    made = known(database, tmp_path, release)
-    activate(database, made.name)
-    add_ads(database, made, {FIRST: 4, SECOND: 3, THIRD: 2})
-    return made
+    registered = known(database, tmp_path, release)
+    activate(database, registered.name)
+    add_ads(database, registered, {FIRST: 4, SECOND: 3, THIRD: 2})
+    return registered
 
 
 Restart = Callable[[], dg.DagsterInstance]
@@ -57,7 +57,7 @@ Restart = Callable[[], dg.DagsterInstance]
 
 @pytest.fixture
 def restart(tmp_path: Path) -> Iterator[Restart]:
-    """Opens Dagster's storage: again, as a daemon does that was started again."""
+    """Opens Dagster's storage again at each call, as a restarted daemon does."""
     opened: list[dg.DagsterInstance] = []
 
     def again() -> dg.DagsterInstance:
@@ -73,7 +73,7 @@ def restart(tmp_path: Path) -> Iterator[Restart]:
 
 
 class Sensor:
-    """The sensor, ticked by hand."""
+    """The sensor, evaluated by explicit ticks."""
 
     def __init__(self, instance: dg.DagsterInstance, cursor: str | None = None) -> None:
         self.instance, self.cursor = instance, cursor
@@ -91,11 +91,11 @@ class Sensor:
 
 
 def backfills(instance: dg.DagsterInstance) -> list[tuple[str, str]]:
-    return [(found.backfill_id, found.status.value) for found in instance.get_backfills()]
+    return [(item.backfill_id, item.status.value) for item in instance.get_backfills()]
 
 
 def close(database: Database, name: str, *days: date) -> None:
-    """As a run's end closes days."""
+    """Close days, as the end of a run does."""
     with database.cursor() as cursor:
         cursor.execute(
             "UPDATE lalafo.release_days SET completed_at = now() "
@@ -110,14 +110,16 @@ def end(instance: dg.DagsterInstance, backfill_id: str, status: BulkActionStatus
     instance.update_backfill(backfill.with_status(status))
 
 
-def test_a_request_is_one_until_it_has_ended(database: Database, live: RegisteredRelease) -> None:
-    """Asked for again it is the same, hurried where that is asked; ended, the next attempt."""
+def test_a_request_is_reused_until_it_has_ended(
+    database: Database, live: RegisteredRelease
+) -> None:
+    """A repeated request returns it, and can set `any_time`; after its end a new attempt begins."""
     first = request(database, live, requested_by="a", any_time=False)
     assert (first.attempt, first.state, first.any_time) == (1, "waiting", False)
     assert request(database, live, requested_by="b", any_time=False) == first
-    hurried = request(database, live, requested_by="b", any_time=True)
-    assert (hurried.backfill_id, hurried.any_time) == (first.backfill_id, True)
-    assert hurried.requested_by == "a"
+    updated = request(database, live, requested_by="b", any_time=True)
+    assert (updated.backfill_id, updated.any_time) == (first.backfill_id, True)
+    assert updated.requested_by == "a"
     assert mark_cancelled(database, first)
     assert not mark_cancelled(database, first)
     second = request(database, live, requested_by="c", any_time=False)
@@ -125,12 +127,12 @@ def test_a_request_is_one_until_it_has_ended(database: Database, live: Registere
     assert states(database) == ["cancelled", "waiting"]
 
 
-def test_those_who_ask_at_once_get_one_request(database: Database, live: RegisteredRelease) -> None:
-    """Never two attempts under way."""
-    found: list[int] = []
+def test_concurrent_requests_get_one_attempt(database: Database, live: RegisteredRelease) -> None:
+    """There are never two unfinished attempts."""
+    attempts: list[int] = []
     threads = [
         threading.Thread(
-            target=lambda: found.append(
+            target=lambda: attempts.append(
                 request(database, live, requested_by="x", any_time=False).attempt
             )
         )
@@ -140,13 +142,13 @@ def test_those_who_ask_at_once_get_one_request(database: Database, live: Registe
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [1] * 8
+    assert attempts == [1] * 8
 
 
 def test_a_release_that_passed_is_announced_proposed_and_run_as_one_backfill(
     database: Database, live: RegisteredRelease, other: Release, tmp_path: Path, restart: Restart
 ) -> None:
-    """However often the sensor ticks, with or without its memory, and after a restart."""
+    """However often the sensor ticks, with or without its cursor, and after a restart."""
     name = judged(database, tmp_path, other).name
     instance = restart()
     sensor = Sensor(instance)
@@ -154,9 +156,7 @@ def test_a_release_that_passed_is_announced_proposed_and_run_as_one_backfill(
     row = latest(database, name)
     assert row is not None and row.state == "waiting"
     assert rows(database, "SELECT announced FROM lalafo.active_releases") == [(name,)]
-    assert (
-        read_active_releases(database).candidate is None
-    )  # sessions first get a chance to load it
+    assert read_active_releases(database).candidate is None  # sessions may load it first
     sensor.tick()
     candidate = read_active_releases(database).candidate
     assert candidate is not None and candidate.name == name
@@ -174,10 +174,10 @@ def test_a_release_that_passed_is_announced_proposed_and_run_as_one_backfill(
         assert set(subset.get_partition_keys()) == {d.isoformat() for d in (FIRST, SECOND, THIRD)}
 
 
-def test_many_who_start_it_at_once_start_one_backfill(
+def test_concurrent_starts_create_one_backfill(
     database: Database, live: RegisteredRelease, restart: Restart
 ) -> None:
-    """A command and the sensor, say."""
+    """For example a command and the sensor."""
     instance = restart()
     row = request(database, live, requested_by="x", any_time=True)
     threads = [
@@ -195,7 +195,7 @@ def test_many_who_start_it_at_once_start_one_backfill(
 def test_a_release_that_did_not_pass_or_was_judged_against_another_is_left_alone(
     database: Database, live: RegisteredRelease, other: Release, tmp_path: Path, restart: Restart
 ) -> None:
-    """The sensor asks for nothing; asked for by hand, the row is cancelled and says why."""
+    """The sensor requests nothing; a request by hand is cancelled with the reason."""
     bad = judged(database, tmp_path, other, why="recall of 'lamp' fell")
     sensor = Sensor(restart())
     sensor.tick()
@@ -209,10 +209,10 @@ def test_a_release_that_did_not_pass_or_was_judged_against_another_is_left_alone
     assert rows(database, "SELECT announced FROM lalafo.active_releases") == [(None,)]
 
 
-def test_an_older_release_is_not_asked_for(
+def test_an_older_release_is_not_requested(
     database: Database, live: RegisteredRelease, other: Release, tmp_path: Path, restart: Restart
 ) -> None:
-    """Going back is promotion's; the sensor never re-scores for what came before the live one."""
+    """The sensor never requests a re-score for a release that is older than the live one."""
     older = judged(database, tmp_path, other)
     with database.cursor() as cursor:
         cursor.execute(
@@ -231,7 +231,7 @@ def test_it_waits_for_sessions_to_load_the_release_a_minute_at_most(
     restart: Restart,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A warm session, or a minute: then the candidate is in force."""
+    """Once every session has loaded it, or after a minute, the release is the candidate."""
     name = judged(database, tmp_path, other).name
     with database.cursor() as cursor:
         cursor.execute(
@@ -252,7 +252,7 @@ def test_it_waits_for_sessions_to_load_the_release_a_minute_at_most(
     withdraw(database, name)
     with database.cursor() as cursor:
         cursor.execute("UPDATE lalafo.sessions SET warm = '{}'")
-    sensor.tick()  # the row that ran for it is cancelled
+    sensor.tick()  # cancels its attempt
     write_verdict(database, name, {"passed": True, "against": live.name, "why": []})
     request(database, known(database, tmp_path, other), requested_by="x", any_time=True)
     sensor = Sensor(sensor.instance)
@@ -270,7 +270,7 @@ def test_outside_its_window_a_request_waits_and_is_not_skipped(
     restart: Restart,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One asked for by hand starts at once."""
+    """One requested by hand starts at once."""
     now = datetime.now(UTC)
     first, last = now + timedelta(hours=2), now + timedelta(hours=3)
     monkeypatch.setenv("LALAFO_RESCORE_WINDOW", f"{first:%H:%M}-{last:%H:%M}")
@@ -286,10 +286,10 @@ def test_outside_its_window_a_request_waits_and_is_not_skipped(
     assert backfills(instance) == [(row.backfill_id, "REQUESTED")]
 
 
-def test_a_finished_one_is_done_and_the_diff_is_asked_for_once(
+def test_a_finished_one_is_done_and_the_diff_is_requested_once(
     database: Database, live: RegisteredRelease, other: Release, tmp_path: Path, restart: Restart
 ) -> None:
-    """When nothing is owed, whatever Dagster's backfill says."""
+    """It is done when no day is unscored, whatever the status of Dagster's backfill."""
     name = judged(database, tmp_path, other).name
     sensor = Sensor(restart())
     sensor.tick()
@@ -298,18 +298,18 @@ def test_a_finished_one_is_done_and_the_diff_is_asked_for_once(
     requests, _ = sensor.tick()
     assert requests == []
     close(database, name, THIRD)
-    (asked,), _ = sensor.tick()
+    (run_request,), _ = sensor.tick()
     row = latest(database, name)
     assert row is not None and row.state == "done" and row.finished_at is not None
-    assert asked.run_key == f"diff {row.backfill_id}"
+    assert run_request.run_key == f"diff {row.backfill_id}"
     requests, message = sensor.tick()
     assert (requests, message) == ([], "nothing to do")
 
 
-def test_a_backfill_that_failed_is_told_and_goes_on_with_what_is_left(
+def test_a_failed_backfill_is_reported_and_the_next_attempt_scores_the_rest(
     database: Database, live: RegisteredRelease, other: Release, tmp_path: Path, restart: Restart
 ) -> None:
-    """The next attempt has a backfill of its own, over the days still owed."""
+    """The next attempt has a backfill of its own, over the days that are still unscored."""
     release = judged(database, tmp_path, other)
     instance = restart()
     sensor = Sensor(instance)
@@ -330,7 +330,7 @@ def test_a_backfill_that_failed_is_told_and_goes_on_with_what_is_left(
     assert backfill.description is not None and backfill.description.startswith("2 days")
 
 
-def test_what_is_withdrawn_or_cancelled_ends_its_backfill(
+def test_withdrawing_or_cancelling_ends_the_backfill(
     database: Database, live: RegisteredRelease, other: Release, tmp_path: Path, restart: Restart
 ) -> None:
     release = judged(database, tmp_path, other)
@@ -353,13 +353,13 @@ def test_what_is_withdrawn_or_cancelled_ends_its_backfill(
     assert states(database) == ["cancelled", "cancelled"]
 
 
-def test_a_killed_run_is_failed_and_one_at_work_is_not(
+def test_a_killed_run_is_failed_and_a_live_one_is_not(
     database: Database,
     live: RegisteredRelease,
     restart: Restart,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """So that Dagster retries it: a killed process tells nobody."""
+    """So that Dagster retries it: a killed process cannot report its failure."""
     with database.cursor() as cursor:
         reopen_day(cursor, FIRST)
     instance = restart()
@@ -376,12 +376,12 @@ def test_a_killed_run_is_failed_and_one_at_work_is_not(
     instance.report_engine_event("began", run)
 
     def status() -> dg.DagsterRunStatus:
-        found = instance.get_run_by_id(run.run_id)
-        assert found is not None
-        return found.status
+        current = instance.get_run_by_id(run.run_id)
+        assert current is not None
+        return current.status
 
     sensor.tick()
-    assert status() is dg.DagsterRunStatus.STARTED  # it spoke just now
+    assert status() is dg.DagsterRunStatus.STARTED  # its last event is recent
     monkeypatch.setattr("sensors.releases.SILENT_S", 0.0)
     with at_work(database, run.run_id):
         assert is_at_work(database, run.run_id) and not is_at_work(database, "another")
@@ -395,7 +395,7 @@ def test_a_killed_run_is_failed_and_one_at_work_is_not(
 def test_dagster_shows_which_days_are_behind(
     database: Database, live: RegisteredRelease, other: Release, tmp_path: Path, restart: Restart
 ) -> None:
-    """A cell a day and release; the check names the days; what is out of force goes."""
+    """One cell per day and release; the check names the days; inactive releases are removed."""
     name = judged(database, tmp_path, other).name
     instance = restart()
     sensor = Sensor(instance)
@@ -407,7 +407,7 @@ def test_dagster_shows_which_days_are_behind(
     def cells() -> set[str]:
         return {str(key) for key in instance.get_materialized_partitions(RELEASE_SCORES)}
 
-    # The live release was never brought to these days: what came after it has its values.
+    # The live release was never re-scored for these days: ads committed since have its predictions.
     assert cells() == {f"{day.isoformat()}|{name}" for day in (FIRST, THIRD)} | {
         f"{day.isoformat()}|{live.name}" for day in (FIRST, SECOND, THIRD)
     }

@@ -1,4 +1,4 @@
-"""A head-only re-score: right to the digit, never over a fresher row, and whole however it ends."""
+"""A head-only re-score: exact values, newer rows are never overwritten, and it may end anywhere."""
 
 import os
 import random
@@ -50,62 +50,63 @@ def filled(database: Database) -> Database:
 
 
 def score(database: Database, run: str = "r1", release=OTHER, task=CATEGORY, **more) -> int:
-    more = {"told": quiet, "options": SMALL, **more}
+    more = {"on_progress": quiet, "options": SMALL, **more}
     return score_days(Catalogue(database, run_id=run), release, task, DAYS, **more)
 
 
-def ask(database: Database, query: str, *values: object) -> list[tuple]:
+def fetch(database: Database, query: str, *values: object) -> list[tuple]:
     with database.cursor() as cursor:
         cursor.execute(query, values)
         return cursor.fetchall()
 
 
-def held(database: Database, release=OTHER) -> Rows:
-    """Every prediction of a release: what it says, and what tells whether it was written again."""
-    found = ask(
+def stored(database: Database, release=OTHER) -> Rows:
+    """Every prediction of a release: its values, and `xmin`, which changes with each write."""
+    rows = fetch(
         database,
         "SELECT ad_id, revision, label, score::float8, details, day, run_id, scored_at, xmin::text "
         "FROM lalafo.predictions WHERE release = %s",
         release.name,
     )
-    return {row[0]: row[1:] for row in found}
+    return {row[0]: row[1:] for row in rows}
 
 
-def said(rows: Rows) -> Rows:
+def values_of(rows: Rows) -> Rows:
+    """The rows without run, time and `xmin`."""
     return {ad: row[:5] for ad, row in rows.items()}
 
 
 def one_at_a_time(database: Database, release) -> Rows:
-    """What the stream says of each ad, alone, from the same vectors."""
-    found: dict[tuple, list] = {}
-    for ad_id, day, _, vector in ask(
+    """The stream's predictions of each ad alone, from the same vectors."""
+    vectors_by_ad: dict[tuple, list] = {}
+    for ad_id, day, _, vector in fetch(
         database,
         "SELECT ap.ad_id, a.day, ap.position, e.embedding::text FROM lalafo.ad_photos AS ap "
         "JOIN lalafo.ads AS a USING (catalog, ad_id) JOIN lalafo.embeddings AS e "
         "ON e.sha256 = ap.sha256 WHERE e.backbone = %s ORDER BY 1, 3",
         BACKBONE,
     ):
-        found.setdefault((ad_id, day), []).append(np.array(eval(vector), np.float16))
+        vectors_by_ad.setdefault((ad_id, day), []).append(np.array(eval(vector), np.float16))
     return {
-        ad: (1, made.label, made.score, made.details, day)
-        for (ad, day), vectors in found.items()
-        for made in predict_ads(release, [CATEGORY], [vectors])[0]
+        ad: (1, prediction.label, prediction.score, prediction.details, day)
+        for (ad, day), vectors in vectors_by_ad.items()
+        for prediction in predict_ads(release, [CATEGORY], [vectors])[0]
     }
 
 
 @pytest.mark.parametrize("options", [SMALL, TWO], ids=["alone", "two"])
 @pytest.mark.parametrize("release", [LIVE, OTHER], ids=["live", "other"])
-def test_says_what_the_stream_says(filled, release, options):
-    """Each ad has the stream's prediction, once, under a live release and under another."""
+def test_predictions_equal_the_streams(filled, release, options):
+    """Each ad has the stream's prediction, once, under a live release and under another one."""
     seen: list[ScoreProgress] = []
     assert score(filled, release=release, options=options, progress=seen.append) == 400
-    assert said(held(filled, release)) == one_at_a_time(filled, release)
+    assert values_of(stored(filled, release)) == one_at_a_time(filled, release)
     assert (seen[-1].ads, seen[-1].photos) == (400, 1_000)
     assert score(filled, "r2", release=release, options=options) == 0
 
 
 def test_arrays_and_objects_are_identical():
-    """`predict_many` and `predict` agree to the last digit, so a task may have either."""
+    """`predict_many` and `predict` return identical values, so a task may define either."""
     rng = np.random.default_rng(5)
     rows = rng.normal(size=(5_000, 576)).astype(np.float16) / 24
     owner = rng.integers(0, 2_000, 5_000).astype(np.int64)
@@ -120,31 +121,31 @@ def test_arrays_and_objects_are_identical():
 
 
 def odd_predict(embeddings, owner, n_ads, head):
-    """Answers with everything that JSON and COPY must carry."""
+    """Return values with characters that JSON and COPY must escape."""
     return [Prediction("category", 'a "шапка"\n', 0.5, {"ключ": ["\\", None, 1e-9]})] * n_ads
 
 
 def test_a_task_of_one_function_is_enough(filled):
-    """A task that gives objects alone is scored by the same lane, its odd letters kept."""
+    """A task that defines only `predict` is scored too, and special characters are preserved."""
     odd = Task("category", "ad_odd", "Odd.", odd_predict)
     assert score(filled, task=odd) == 400
-    assert {str(row[1:4]) for row in held(filled).values()} == {
+    assert {str(row[1:4]) for row in stored(filled).values()} == {
         str(('a "шапка"\n', 0.5, {"ключ": ["\\", None, 1e-9]}))
     }
     assert score(filled, task=replace(odd, name="unknown")) == 0
 
 
 def test_only_stale_ads_are_touched(filled):
-    """An ad of a newer revision and one whose prediction is gone are scored; no other row moves."""
+    """An ad of a newer revision and one without prediction are scored; no other row changes."""
     score(filled)
-    before = held(filled)
+    before = stored(filled)
     with filled.cursor() as cursor:
         cursor.execute("UPDATE lalafo.ads SET revision = 2 WHERE ad_id = '000000007'")
         cursor.execute("DELETE FROM lalafo.predictions WHERE ad_id = '000000009'")
         cursor.execute("UPDATE lalafo.ads SET status = 'received' WHERE ad_id = '000000011'")
         cursor.execute("DELETE FROM lalafo.predictions WHERE ad_id = '000000011'")
     assert score(filled, "r2") == 2
-    after = held(filled)
+    after = stored(filled)
     changed = {ad for ad in after if after[ad] != before.get(ad)}
     assert changed == {"000000007", "000000009"}
     assert {after[ad][5] for ad in changed} == {"r2"}
@@ -153,20 +154,20 @@ def test_only_stale_ads_are_touched(filled):
 
 
 def test_a_repeated_photo_counts_once(filled):
-    """An ad with one photo at two places is scored as if it had it once."""
-    want = one_at_a_time(filled, OTHER)["000000003"]
+    """An ad with the same photo at two positions is scored as if it had it once."""
+    expected = one_at_a_time(filled, OTHER)["000000003"]
     with filled.cursor() as cursor:
         cursor.execute(
             "INSERT INTO lalafo.ad_photos SELECT catalog, ad_id, 9, url, sha256, NULL, 1, 'r' "
             "FROM lalafo.ad_photos WHERE ad_id = '000000003' AND position = 1"
         )
     score(filled)
-    assert said(held(filled))["000000003"] == want
+    assert values_of(stored(filled))["000000003"] == expected
 
 
-def meanwhile(what: Callable[[], object]) -> Task:
-    """The category task, with something that happens once, after ads were read."""
-    todo = [what]
+def with_concurrent(action: Callable[[], object]) -> Task:
+    """The category task, which runs an action once, after ads were read and before the write."""
+    todo = [action]
 
     def predict_many(embeddings, owner, n_ads, head) -> Answers:
         while todo:
@@ -177,17 +178,17 @@ def meanwhile(what: Callable[[], object]) -> Task:
 
 
 def commit(database: Database, ads: dict[str, int], *, deleted: str, both: bool) -> None:
-    """A stream's commit: ads at a revision, one of them deleted, for the releases in force."""
-    made = []
+    """Commit as a session does: ads at a revision, one of them deleted, for the active releases."""
+    outcomes = []
     for ad, revision in ads.items():
         of = replace(event(ad, revision, photos=0 if ad == deleted else 1), key=AdKey("bench", ad))
         if ad == deleted:
             of = replace(of, kind=EventKind.DELETED)
         answer = (Prediction("category", "from the stream", 0.75, {}),)
         names = (LIVE.name, OTHER.name) if both else (LIVE.name,)
-        fresh = {} if ad == deleted else dict.fromkeys(names, answer)
-        made.append(replace(outcome(of), predictions=fresh))
-    whole = replace(batch(*made, releases=names), partitions=frozenset(), next_offsets={})
+        predictions = {} if ad == deleted else dict.fromkeys(names, answer)
+        outcomes.append(replace(outcome(of), predictions=predictions))
+    whole = replace(batch(*outcomes, releases=names), partitions=frozenset(), next_offsets={})
     writer = ResultWriter(database, Holder("stream", "s", "ads", "ads.scored"))
     assert len(writer.commit(whole, {}).accepted) == len(ads)
 
@@ -199,16 +200,16 @@ def make_candidate(database: Database) -> None:
 
 
 @pytest.mark.parametrize("release", [LIVE, OTHER], ids=["live", "candidate"])
-def test_a_fresher_event_wins(filled, release):
-    """Ads that change or go between our read and our write keep the commit's state."""
+def test_a_newer_event_wins(filled, release):
+    """Ads that are changed or deleted between the read and the write keep the commit's state."""
     make_candidate(filled)
     ads = {f"{n:09d}": 5 for n in (2, 3, 5)}
-    task = meanwhile(lambda: commit(filled, ads, deleted="000000003", both=True))
+    task = with_concurrent(lambda: commit(filled, ads, deleted="000000003", both=True))
     score(filled, release=release, task=task)
-    if release is LIVE:  # nothing overtaken is there to be read, not for a moment
+    if release is LIVE:  # readers never see a superseded prediction
         assert left_over(filled, LIVE.name) == []
     states = settle(filled, find_release(filled, release.name), DAYS)
-    rows = held(filled, release)
+    rows = stored(filled, release)
     for ad in ("000000002", "000000005"):
         assert rows[ad][:2] == (5, "from the stream")
         assert rows[ad][5] == "stream"
@@ -218,7 +219,7 @@ def test_a_fresher_event_wins(filled, release):
 
 
 def test_a_conflict_replaces_older_rows_only(filled):
-    """What another wrote since our read stays where it is as new, and goes where it is older."""
+    """Rows written since the read stay if they are as new, and are replaced if they are older."""
 
     def write_some() -> None:
         with filled.cursor() as cursor:
@@ -229,8 +230,8 @@ def test_a_conflict_replaces_older_rows_only(filled):
                 (OTHER.name,),
             )
 
-    assert score(filled, task=meanwhile(write_some)) == 397
-    rows = held(filled)
+    assert score(filled, task=with_concurrent(write_some)) == 397
+    rows = stored(filled)
     assert len(rows) == 400
     assert {ad for ad, row in rows.items() if row[5] == "other"} == {
         *("000000000", "000000002", "000000003"),
@@ -238,8 +239,8 @@ def test_a_conflict_replaces_older_rows_only(filled):
     assert rows["000000001"][0] == 1
 
 
-def test_gives_way_to_a_commit(filled):
-    """A chunk that meets a row under another's lock comes again; the other is never the victim."""
+def test_a_commit_has_priority(filled):
+    """A chunk that needs a locked row is retried; the holder of the lock is never cancelled."""
     holder = filled.engine.raw_connection()
     with holder.cursor() as cursor:
         cursor.execute(
@@ -254,11 +255,11 @@ def test_gives_way_to_a_commit(filled):
     assert score(filled) == 400
     timer.join()
     holder.close()
-    assert held(filled)["000000006"][5] == "r1"
+    assert stored(filled)["000000006"][5] == "r1"
 
 
-def test_ends_between_chunks_and_goes_on(filled):
-    """An error of who is told ends it; what was committed stays, and the rest follows."""
+def test_ends_between_chunks_and_continues_later(filled):
+    """An error of `progress` ends it; committed chunks stay, and the next call scores the rest."""
     for options in (SMALL, TWO):
         with filled.cursor() as cursor:
             cursor.execute("DELETE FROM lalafo.predictions")
@@ -269,15 +270,15 @@ def test_ends_between_chunks_and_goes_on(filled):
 
         with pytest.raises(KeyboardInterrupt):
             score(filled, progress=cancel, options=options)
-        before = held(filled)
+        before = stored(filled)
         assert 30 <= len(before) < 400
         assert score(filled, "r2", options=options) == 400 - len(before)
-        after = held(filled)
+        after = stored(filled)
         assert {ad: after[ad] for ad in before} == before
 
 
 def test_chunks_are_bounded(filled):
-    """No call of the task gets more photos than a chunk and one ad's; whole ads each time."""
+    """No call of the task gets more photos than a chunk and one more ad; ads are never split."""
     sizes: list[int] = []
 
     def predict_many(embeddings, owner, n_ads, head) -> Answers:
@@ -293,7 +294,7 @@ def test_chunks_are_bounded(filled):
 
 
 def test_embeddings_of_another_length_are_refused(filled):
-    """A vector that is not the backbone's ends the work with words, by every worker."""
+    """A vector of another dimension is an error with a clear message, from every worker."""
     with filled.cursor() as cursor:
         cursor.execute(
             "UPDATE lalafo.embeddings SET embedding = '[1,0,0]' WHERE sha256 = "
@@ -304,15 +305,15 @@ def test_embeddings_of_another_length_are_refused(filled):
             score(filled, options=options)
 
 
-def gone(database: Database) -> bool:
-    """Whether no re-score has a connection any more: what it committed is all there is."""
-    found = ask(
+def disconnected(database: Database) -> bool:
+    """Whether no re-score has a connection any more, so that it can't commit any more."""
+    count = fetch(
         database,
         "SELECT count(*) FROM pg_stat_activity WHERE application_name IN (%s, 'lalafo-rescore') "
         "AND datname = current_database()",
         APPLICATION,
     )
-    return found == [(0,)]
+    return count == [(0,)]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -324,9 +325,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize(("workers", "kills"), [(1, 10), (2, 3)])
 def test_killed_at_random_moments(filled, workers, kills):
-    """kill -9, again and again: the rows of an undisturbed pass, none committed twice."""
+    """kill -9, repeatedly: the rows equal those of an undisturbed pass, none committed twice."""
     score(filled, release=OTHER)
-    want = said(held(filled))
+    expected = values_of(stored(filled))
     with filled.cursor() as cursor:
         cursor.execute("DELETE FROM lalafo.predictions")
     chance = random.Random(4)
@@ -349,8 +350,8 @@ def test_killed_at_random_moments(filled, workers, kills):
                 os.kill(pid, signal.SIGKILL)
             status = int(zygote.stdout.readline())
             assert status == (-signal.SIGKILL if number < kills else 0)
-            wait_until(lambda: gone(filled))
-            now = held(filled)
+            wait_until(lambda: disconnected(filled))
+            now = stored(filled)
             assert {ad: now[ad] for ad in committed} == committed
             partial += len(committed) < len(now) < 400
             committed = now
@@ -358,13 +359,13 @@ def test_killed_at_random_moments(filled, workers, kills):
         zygote.stdin.close()
         zygote.wait()
         zygote.stdout.close()
-    assert said(committed) == want
+    assert values_of(committed) == expected
     assert partial >= 1  # kills between two commits of a pass, not before or after it
     assert len({row[5] for row in committed.values()}) >= 2
 
 
-def test_a_killed_worker_is_told(filled):
-    """A worker that dies takes only its chunk with it; the caller hears of it, and may go on."""
+def test_a_killed_worker_is_reported(filled):
+    """Only the chunk of a killed worker is lost; the call raises, and can be repeated."""
     killed: list[int] = []
 
     def kill_one(_: ScoreProgress) -> None:
@@ -375,6 +376,6 @@ def test_a_killed_worker_is_told(filled):
 
     with pytest.raises(RetryableError, match="status -9"):
         score(filled, progress=kill_one, options=TWO)
-    before = held(filled)
+    before = stored(filled)
     assert score(filled, "r2", options=TWO) == 400 - len(before)
-    assert {ad: row for ad, row in held(filled).items() if ad in before} == before
+    assert {ad: row for ad, row in stored(filled).items() if ad in before} == before
