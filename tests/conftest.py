@@ -1,4 +1,4 @@
-"""Servers for the tests: each is started once a test session, and each test gets names of its own.
+"""Servers for the tests: each is started once per test session; each test gets names of its own.
 
 `postgres`, `database_url`       the embedded PostgreSQL, and a fresh database for one test
 `home`                           a LALAFO_HOME where a test may start PostgreSQL itself
@@ -37,7 +37,7 @@ class BrokerUnderTest:
     environment: dict[str, str]  # the LALAFO_KAFKA_… exports
 
     def settings(self, **changes: object) -> Settings:
-        """Settings for this broker, with topics named anew at every call unless given."""
+        """Settings for this broker; topic names are new at every call unless they are given."""
         topic = f"ads-{uuid.uuid4().hex[:12]}"
         fields = {k.removeprefix("LALAFO_").lower(): v for k, v in self.environment.items()}
         return Settings.model_validate(
@@ -46,14 +46,14 @@ class BrokerUnderTest:
 
 
 def pytest_configure() -> None:
-    """A shell's background job ignores SIGINT, and with it whatever is started from here."""
+    """Restore SIGINT: a shell's background job ignores it, and child processes inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def plain_logs() -> Iterator[None]:
-    """A session that runs in here turns to JSON lines: not for the tests after it."""
+    """Reset structlog after each test, because a session configures JSON lines."""
     yield
     structlog.reset_defaults()
 
@@ -62,8 +62,8 @@ def plain_logs() -> Iterator[None]:
 def home() -> Iterator[Path]:
     """A LALAFO_HOME of the test's own, where PostgreSQL may be started.
 
-    Not below pytest's folder: every pytest session closes that to other users again, and under
-    root PostgreSQL runs as one.
+    It is not below pytest's temporary directory: every pytest session makes that inaccessible to
+    other users, and when the tests run as root, PostgreSQL runs as another user.
     """
     with tempfile.TemporaryDirectory(prefix="lalafo-test-") as folder:
         yield Path(folder)
@@ -71,8 +71,8 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """The session's PostgreSQL. Without fsync: no test here cuts the power."""
-    with tempfile.TemporaryDirectory(prefix="lalafo-test-") as folder:  # for `home`'s reason
+    """The test session's PostgreSQL. Without fsync: no test simulates a power failure."""
+    with tempfile.TemporaryDirectory(prefix="lalafo-test-") as folder:  # as for `home`
         server = EmbeddedPostgres(
             Path(folder), overrides={"fsync": "off", "shared_buffers": "64MB"}
         )
@@ -83,7 +83,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def make_database(postgres: EmbeddedPostgres) -> Callable[..., str]:
-    """A function that makes a database, from a template if named, and returns its name."""
+    """A function that creates a database from a template and returns its name."""
 
     def make(template: str = "lalafo", name: str | None = None) -> str:
         name = f"test_{os.getpid()}_{next(_counter)}" if name is None else name
@@ -104,7 +104,7 @@ def database_url(postgres: EmbeddedPostgres, make_database: Callable[..., str]) 
 
 
 def connect_args(url: str) -> dict[str, str]:
-    """psycopg's arguments for a SQLAlchemy URL."""
+    """Return psycopg's connection arguments for a SQLAlchemy URL."""
     parsed = make_url(url)
     return {
         "host": str(parsed.query["host"]),
@@ -116,7 +116,7 @@ def connect_args(url: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """The session's embedded broker."""
+    """The test session's embedded broker."""
     server = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
     server.start()
     yield server
@@ -125,7 +125,7 @@ def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """The session's Apache Kafka; skips with the reason, or fails where it is required."""
+    """The test session's Apache Kafka; if unavailable, skips the test, or fails if required."""
     reason = why_unavailable()
     if reason is not None:
         if os.environ.get("LALAFO_REQUIRE_KAFKA") == "1":
@@ -139,7 +139,7 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> BrokerUnderTest:
-    """Both brokers in turn; only the one asked for is started."""
+    """Both brokers in turn; each is started on first use."""
     if request.param == "embedded":
         embedded: EmbeddedBroker = request.getfixturevalue("embedded_broker")
         return BrokerUnderTest("embedded", embedded.exports())

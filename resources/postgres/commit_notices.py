@@ -1,4 +1,4 @@
-"""PostgreSQL notifications (NOTIFY) that tell waiting requests which ads were committed.
+"""PostgreSQL notifications (NOTIFY) that name committed ads to the requests waiting for them.
 
 Owns the channel and its payload: tokens of the ads' keys, as many per message as fit. They are
 sent after the commit, in a transaction of their own, because a NOTIFY inside the commit would

@@ -1,7 +1,7 @@
-"""What a session logs of single ads: one structured line each, with ad, offset and run.
+"""A session's log lines about single ads: one structured line each, with ad, offset and run.
 
-Decides the levels: an event that is refused is a warning, a photo that failed is information, an
-ad that was scored is for debugging. Values of ads are not logged, nor addresses of photos.
+Levels: a rejected event is a warning, a failed photo is info, and a scored ad is debug. Neither the
+content of ads nor the URLs of photos are logged.
 """
 
 import logging
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 def use_json_lines() -> None:
-    """JSON lines on standard output, from INFO on, unless somebody has chosen otherwise."""
+    """Log JSON lines to standard output from level INFO on, unless structlog is configured."""
     if structlog.is_configured():
         return
     structlog.configure(
@@ -32,9 +32,9 @@ def use_json_lines() -> None:
 
 
 def logged(committed: Committed, *, run_id: str) -> Committed:
-    """The same call, and a line for each event that it is about."""
+    """Wrap a callback for commits: call it, then log a line for each event of the commit."""
 
-    def follow(batch: Batch, result: CommitResult) -> None:
+    def call_and_log(batch: Batch, result: CommitResult) -> None:
         committed(batch, result)
         for letter in batch.dead_letters:
             failure = letter.failure
@@ -49,21 +49,21 @@ def logged(committed: Committed, *, run_id: str) -> Committed:
             if ad.event.key in result.accepted:
                 _log_ad(ad, result, run_id)
 
-    return follow
+    return call_and_log
 
 
 def _log_ad(ad: AdOutcome, result: CommitResult, run_id: str) -> None:
-    known = {"run": run_id, "ad": str(ad.event.key), "revision": ad.event.revision}
-    known |= _place(ad.receipt)
+    fields = {"run": run_id, "ad": str(ad.event.key), "revision": ad.event.revision}
+    fields |= _place(ad.receipt)
     for position, photo in enumerate(ad.photos):
         if photo.failure is not None:
-            log.info("photo.failed", position=position, reason=photo.failure.reason.value, **known)
-    waited = result.committed_at - ad.receipt.kafka_at
+            log.info("photo.failed", position=position, reason=photo.failure.reason.value, **fields)
+    latency = result.committed_at - ad.receipt.kafka_at
     log.debug(
         "ad.committed",
         status=ad.status.value,
-        latency_ms=round(waited.total_seconds() * 1e3, 1),
-        **known,
+        latency_ms=round(latency.total_seconds() * 1e3, 1),
+        **fields,
     )
 
 

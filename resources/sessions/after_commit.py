@@ -1,8 +1,8 @@
-"""What follows a commit, off its path: announcements, commit times, the minute's figures, and
-offsets for lag tools.
+"""The work after a commit, in a background thread: announcements on `ads.scored`, commit times,
+per-minute statistics, and group offsets for lag tools.
 
-A thread of its own, so that no ad waits for it. Nothing here decides what is true: a session that
-dies leaves its announcements in the outbox, where the next relay finds them.
+No ad waits for this thread. No result depends on it: a session that dies leaves its announcements
+in the outbox, where the next relay finds them.
 """
 
 import threading
@@ -26,8 +26,9 @@ from resources.postgres.commit_notices import notify_committed
 from resources.postgres.database import Database
 from resources.sessions.minutes import MinuteTally
 
-MOST_KEPT = 2_000
-"""Commits that wait here; past it the outbox alone remembers, and the relay catches up."""
+MAX_QUEUED_COMMITS = 2_000
+"""Commits in the queue; the records of further ones stay in the outbox until the relay sends them.
+"""
 
 LEFT_BEHIND_S = 5.0
 _RELAY_EVERY_S = 1.0
@@ -40,11 +41,11 @@ log = structlog.get_logger()
 
 
 class AfterCommit:
-    """Follows one session's commits; a context manager that ends with what it has done.
+    """Processes one session's commits; a context manager that finishes the queue on exit.
 
     Args:
-        publisher: the session's; shared.
-        run_id: the session's, whose figures the minutes are.
+        publisher: the session's publisher; shared with other threads.
+        run_id: the session's run, under which the per-minute statistics are stored.
     """
 
     def __init__(
@@ -77,12 +78,12 @@ class AfterCommit:
         self._thread.join()
 
     def committed(self, batch: Batch, result: CommitResult) -> None:
-        """Follow a commit; returns at once."""
+        """Queue a commit; returns at once."""
         with self._changed:
-            if len(self._commits) < MOST_KEPT:
+            if len(self._commits) < MAX_QUEUED_COMMITS:
                 self._commits.append((batch, result))
             else:
-                self._minutes.add(batch, result)  # the outbox does not remember figures
+                self._minutes.add(batch, result)  # the outbox does not store statistics
             self._changed.notify()
 
     def _run(self) -> None:
@@ -91,12 +92,12 @@ class AfterCommit:
                 self._changed.wait_for(lambda: self._commits or self._done, _RELAY_EVERY_S)
                 commits, ended = list(self._commits), self._done
                 self._commits.clear()
-            self._follow(commits, last=ended)
+            self._process(commits, last=ended)
             self._count(commits, last=ended)
             if ended:
                 return
 
-    def _follow(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
+    def _process(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
         try:
             self._announce(commits)
             self._commit_group_offsets(
@@ -106,13 +107,13 @@ class AfterCommit:
                 self._relayed_at = time.monotonic()
                 relay(self.database, self.publisher, older_than_s=LEFT_BEHIND_S, limit=_RELAY_ROWS)
         except LalafoError as error:
-            # The outbox keeps what was owed; times that were not written are times not known.
+            # Pending records stay in the outbox; commit times that were not written stay null.
             log.warning("session.publishing_failed", error=str(error))
-        except Exception as error:  # noqa: BLE001 - the thread's edge: it must go on for the others
-            log.error("session.publishing_broke", error=repr(error))
+        except Exception as error:  # noqa: BLE001 - the thread must go on with later commits
+            log.error("session.publishing_crashed", error=repr(error))
 
     def _count(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
-        """Bring the minutes' figures up to date; after the announcements, which people wait for."""
+        """Update the per-minute statistics, after the announcements, which clients wait for."""
         try:
             for batch, result in commits:
                 self._minutes.add(batch, result)
@@ -122,7 +123,7 @@ class AfterCommit:
         except LalafoError as error:
             log.warning("session.minutes_failed", error=str(error))
         except Exception as error:  # noqa: BLE001 - as above
-            log.error("session.minutes_broke", error=repr(error))
+            log.error("session.minutes_crashed", error=repr(error))
 
     def _announce(self, commits: Sequence[tuple[Batch, CommitResult]]) -> None:
         messages = [message for _, result in commits for message in result.messages]
@@ -134,28 +135,28 @@ class AfterCommit:
         ]
         if not messages and not seen:
             return
-        self._log_waiting(seen)
-        self._forget(self._publish(messages))
+        self._write_commit_times(seen)
+        self._delete_from_outbox(self._publish(messages))
 
     def _publish(self, messages: Sequence[OutboxMessage]) -> list[int]:
-        """Publish; the ids of those that were acknowledged."""
+        """Publish records; return the ids of those that were acknowledged."""
         records = [Outgoing(m.topic, m.key, m.value) for m in messages]
         answers = publish_acknowledged(self.publisher, records, within_s=_ACKNOWLEDGED_WITHIN_S)
-        refused = [error for error in answers if error is not None]
-        if refused:
-            log.warning("session.publishing_failed", records=len(refused), error=str(refused[0]))
+        errors = [error for error in answers if error is not None]
+        if errors:
+            log.warning("session.publishing_failed", records=len(errors), error=str(errors[0]))
         return [m.id for m, error in zip(messages, answers, strict=True) if error is None]
 
-    def _log_waiting(self, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
-        """Write when commits were seen, and wake those who wait: first, since people do."""
+    def _write_commit_times(self, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
+        """Write the commit times and notify waiting requests; before Kafka, as clients wait."""
         with self.database.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = off")
             write_commit_times(cursor, seen)
             notify_committed(cursor, [event.key for event, _ in seen])
 
-    def _forget(self, acknowledged: Sequence[int]) -> None:
+    def _delete_from_outbox(self, acknowledged: Sequence[int]) -> None:
         with self.database.cursor() as cursor:
-            # A crash may undo this: then announcements go out twice, and no row is wrong.
+            # A crash may undo this: then records are published twice, which is harmless.
             cursor.execute("SET LOCAL synchronous_commit = off")
             cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (list(acknowledged),))
 

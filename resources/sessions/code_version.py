@@ -1,7 +1,7 @@
-"""Which code this process runs: sessions of another version hand over to it.
+"""The version of the code that this process runs: sessions of another version hand over to it.
 
-A changed file is another version, unless the deployment names its own (LALAFO_CODE_VERSION): an
-image's tag says it better.
+It is a digest of all source files, unless the deployment sets LALAFO_CODE_VERSION, for example to
+an image's tag.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ PACKAGES = ("ops", "resources", "sensors", "lalafo_assets")
 
 
 def code_version(settings: Settings) -> str:
-    """The setting's name, else the digest of the packages' files."""
+    """Return LALAFO_CODE_VERSION if it is set, else the digest of the packages' files."""
     return settings.code_version if settings.code_version != "" else digest_of(ROOT)
 
 
 @cache
 def digest_of(root: Path) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 over the packages' paths and files.
+    """Return the first 12 hexadecimal digits of the SHA-256 over the packages' paths and files.
 
     Raises:
-        ConfigurationError: a package has no file below `root`. The digest of nothing would be the
+        ConfigurationError: a package has no file below `root`. The digest of no files would be the
             same for every version, and no session would hand over to a newer one.
     """
     digest = hashlib.sha256()
@@ -34,8 +34,8 @@ def digest_of(root: Path) -> str:
         paths = sorted((root / package).rglob("*.py"))
         if not paths:
             raise ConfigurationError(
-                f"no Python file of package {package} in {root}: set LALAFO_CODE_VERSION to name "
-                "what is deployed"
+                f"no Python file of package {package} in {root}: set LALAFO_CODE_VERSION to the "
+                "deployed version"
             )
         for path in paths:
             digest.update(str(path.relative_to(root)).encode())

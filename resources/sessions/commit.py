@@ -1,8 +1,8 @@
-"""The one transaction in which a batch becomes true: rows, predictions, failures and offsets.
+"""The transaction that commits a batch: ads, predictions, failures and offsets together.
 
-Decides what a commit checks first (the epoch of every partition, the release set in force) and
-that a lower or equal revision changes nothing. A replayed batch changes no row but the offsets.
-What must reach Kafka because of it is in the outbox, in the same transaction.
+Owns the checks before a commit (the epoch of every partition, the active releases) and the rule
+that a lower or equal revision changes nothing. A replayed batch changes only the offsets. Records
+for Kafka are written to the outbox in the same transaction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,41 +36,42 @@ from resources.postgres.row_arrays import Row, as_arrays, insert, quoted, unnest
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who commits, from which topic, and where results are announced."""
+    """The session that commits, its topic, and the topic of its announcements."""
 
     run_id: str
     stream_id: str
     topic: str
     scored_topic: str
-    freeze_s: float = 2.0  # a commit that stands still for so long is undone by the server
+    freeze_s: float = 2.0  # the server rolls back a commit whose client is silent for so long
 
 
 @dataclass(frozen=True, slots=True)
 class _Accepted:
-    """The ads whose revision is the highest: their days, and which were there before."""
+    """The ads whose revision was accepted: their days, and those that existed before."""
 
     days: Mapping[AdKey, date]
     updated: frozenset[AdKey]
 
 
 class ResultWriter:
-    """Writes batches for one holder; not shared between threads."""
+    """Writes batches for one holder; not thread-safe."""
 
     def __init__(self, database: Database, holder: Holder) -> None:
         self.database = database
         self.holder = holder
 
     def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
-        """Write a batch, all of it or nothing.
+        """Write a batch atomically.
 
         Args:
-            epochs: of each of the batch's partitions, as this session holds them.
+            epochs: partition to the epoch of this session's lease, for all partitions of the batch.
 
         Raises:
-            LeaseLostError: a partition of the batch is held under another epoch.
-            ReleaseChangedError: the batch was computed for a set that is no longer in force.
-            PhotosGoneError: a photo that the batch found stored has been swept away since.
-            RetryableError: the server went away; the same batch can be committed again.
+            LeaseLostError: the lease of a partition has another epoch.
+            ReleaseChangedError: the batch was computed for releases that are no longer the active
+                ones.
+            PhotosGoneError: a photo that was stored when the batch was loaded has been deleted.
+            RetryableError: the server became unavailable; the same batch can be committed again.
         """
         try:
             with self.database.cursor() as cursor:
@@ -87,14 +88,14 @@ class ResultWriter:
         run_id = self.holder.run_id
         insert_photos(cursor, batch.renditions, run_id)
         insert_embeddings(cursor, batch.embeddings, run_id)
-        found = self._upsert_ads(cursor, batch.ads)
-        days = found.days
+        upserted = self._upsert_ads(cursor, batch.ads)
+        days = upserted.days
         accepted = sorted(
             (ad for ad in batch.ads if ad.event.key in days), key=lambda ad: str(ad.event.key)
         )
-        gone = replace_ad_rows(cursor, accepted, days, run_id, updated=found.updated)
-        brought = {photo.photo_sha256 for photo in batch.renditions}
-        record_orphaned_photos(cursor, gone | brought, kept=accepted)
+        removed = replace_ad_rows(cursor, accepted, days, run_id, updated=upserted.updated)
+        added = {photo.photo_sha256 for photo in batch.renditions}
+        record_orphaned_photos(cursor, removed | added, kept=accepted)
         insert(cursor, tables.failures, FAILURE_COLUMNS, self._failure_rows(batch, accepted, days))
         insert(cursor, tables.stage_timings, TIMING_COLUMNS, self._timing_rows(accepted, days))
         messages = self._enqueue(cursor, accepted, batch.releases)
@@ -102,9 +103,9 @@ class ResultWriter:
         return days, messages
 
     def _check_epochs(self, cursor: Cursor, epochs: Mapping[int, int]) -> None:
-        """Every partition is still ours; the lock keeps it so until the commit."""
-        # A session that freezes in here would hold its rows against the one that takes over: the
-        # server ends the transaction of a client that says nothing for so long.
+        """Check the epoch of every lease, and lock the leases until the transaction ends."""
+        # A session that freezes inside this transaction would block its successor with its row
+        # locks. With this timeout the server ends the transaction of a silent client.
         cursor.execute(
             "SELECT partition, epoch, "
             "set_config('idle_in_transaction_session_timeout', %s, true) "
@@ -115,18 +116,18 @@ class ResultWriter:
                 *(self.holder.stream_id, self.holder.topic, sorted(epochs)),
             ),
         )
-        held = {row[0]: row[1] for row in cursor.fetchall()}
-        lost = frozenset(p for p, epoch in epochs.items() if held.get(p) != epoch)
+        current = {row[0]: row[1] for row in cursor.fetchall()}
+        lost = frozenset(p for p, epoch in epochs.items() if current.get(p) != epoch)
         if lost:
             raise LeaseLostError(
                 lost,
-                f"partitions {sorted(lost)} of {self.holder.topic} are held under epochs "
-                f"{[held.get(p) for p in sorted(lost)]}, not {[epochs[p] for p in sorted(lost)]}: "
-                "another run took them over",
+                f"the leases of partitions {sorted(lost)} of {self.holder.topic} have epochs "
+                f"{[current.get(p) for p in sorted(lost)]}, not "
+                f"{[epochs[p] for p in sorted(lost)]}: another run acquired them",
             )
 
     def _upsert_ads(self, cursor: Cursor, ads: Sequence[AdOutcome]) -> _Accepted:
-        """Write the ads whose revision is the highest seen, or is to be scored again."""
+        """Write the ads whose revision is the highest so far, or was requeued for scoring."""
         if not ads:
             return _Accepted({}, frozenset())
         rows = [self._ad_row(ad) for ad in sorted(ads, key=lambda ad: str(ad.event.key))]
@@ -144,10 +145,12 @@ class ResultWriter:
             "RETURNING catalog, ad_id, day, xmax <> 0",
             as_arrays(rows),
         )
-        found = cursor.fetchall()
+        rows_written = cursor.fetchall()
         return _Accepted(
-            {AdKey(catalog, ad_id): day for catalog, ad_id, day, _ in found},
-            frozenset(AdKey(catalog, ad_id) for catalog, ad_id, _, updated in found if updated),
+            {AdKey(catalog, ad_id): day for catalog, ad_id, day, _ in rows_written},
+            frozenset(
+                AdKey(catalog, ad_id) for catalog, ad_id, _, updated in rows_written if updated
+            ),
         )
 
     def _ad_row(self, ad: AdOutcome) -> tuple[Any, ...]:
@@ -164,11 +167,11 @@ class ResultWriter:
         stream, run_id = self.holder.stream_id, self.holder.run_id
         rows: list[Row] = []
         for letter in batch.dead_letters:
-            at, why, record = letter.receipt, letter.failure, letter.record
+            at, failure, record = letter.receipt, letter.failure, letter.record
             rows.append(
                 (
                     *("event", f"{stream}/{at.topic}/{at.partition}/{at.offset}"),
-                    *(why.reason.value, why.detail, at.day, None, None, None),
+                    *(failure.reason.value, failure.detail, at.day, None, None, None),
                     *(stream, at.topic, at.partition, at.offset, record.value, record.key, run_id),
                 )
             )
@@ -201,7 +204,7 @@ class ResultWriter:
     def _enqueue(
         self, cursor: Cursor, accepted: Sequence[AdOutcome], releases: Sequence[str]
     ) -> tuple[OutboxMessage, ...]:
-        """Owe `ads.scored` an event for each ad, from the moment that this commits."""
+        """Put an event for `ads.scored` in the outbox for each accepted ad."""
         if not accepted or not releases:
             return ()
         topic, run_id = self.holder.scored_topic, self.holder.run_id
@@ -221,7 +224,7 @@ class ResultWriter:
     def _advance(
         self, cursor: Cursor, next_offsets: Mapping[int, int], epochs: Mapping[int, int]
     ) -> None:
-        """Move the committed offsets forward, never back."""
+        """Advance the committed offsets; they never move back."""
         if not next_offsets:
             return
         partitions = sorted(next_offsets)

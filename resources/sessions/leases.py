@@ -1,8 +1,8 @@
-"""Who owns a Kafka partition: a lease with an epoch, in PostgreSQL, by PostgreSQL's clock.
+"""Leases of Kafka partitions in PostgreSQL, with epochs, by PostgreSQL's clock.
 
-Decides when a holder counts as alive: its connection is open and its lease has not expired. A
-dead process's connection closes at once; expiry finds a frozen one. A commit under an older epoch
-than the lease's is refused by `results.py`, so a holder that lost its lease harms nothing.
+Owns the liveness of a holder: its connection is open and its lease has not expired. The connection
+of a dead process closes at once; expiry detects a frozen one. `commit.py` refuses a commit under an
+epoch that is older than the lease's, so a holder that lost its lease cannot write.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,36 +20,36 @@ ALIVE = (
 )
 ME = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
 CHANNEL = "lalafo_leases"
-"""Notified when a partition is given up: whoever wants it need not wait for its next look."""
+"""Notified when a partition is released, so that a waiting session need not poll again first."""
 
 Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseState:
-    """A partition's lease, as it is now."""
+    """The current lease of a partition."""
 
     partition: int
     epoch: int
     run_id: str
     alive: bool
-    expired_s: float  # since it expired or was given up; 0 before
+    expired_s: float  # seconds since it expired or was released; 0 before
 
 
 @dataclass(frozen=True, slots=True)
 class MemberState:
-    """A session's row, as it is now."""
+    """The current row of a session."""
 
     member: Member
     alive: bool
-    expired_s: float  # since it expired or ended; 0 before
+    expired_s: float  # seconds since it expired or ended; 0 before
     host: str
     pid: int
     metrics_url: str
 
 
 def read_leases(database: Database, stream_id: str, topic: str) -> dict[int, LeaseState]:
-    """Every lease of a topic, by partition; none where no run has held one."""
+    """Return every lease of a topic, by partition; {} if there was never a holder."""
     with database.cursor() as cursor:
         cursor.execute(
             f"SELECT partition, epoch, run_id, {ALIVE}, "
@@ -61,8 +61,10 @@ def read_leases(database: Database, stream_id: str, topic: str) -> dict[int, Lea
 
 
 def read_sessions(database: Database, topic: str) -> dict[str, MemberState]:
-    """Every session of a topic that upkeep has not swept yet, by run, the living ones among
-    them; also of a topic of that name that was deleted since."""
+    """Return every session of a topic by run, alive or ended, until upkeep deletes its row.
+
+    Includes the sessions of a deleted topic of the same name.
+    """
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT run_id, state, started_at, "
@@ -75,7 +77,7 @@ def read_sessions(database: Database, topic: str) -> dict[str, MemberState]:
 
 
 def read_offsets(database: Database, stream_id: str, topic: str) -> dict[int, int]:
-    """The next offset to read, by partition; a partition never committed is missing."""
+    """Return the next offset to read, by partition, without partitions that never had a commit."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT partition, next_offset FROM lalafo.stream_offsets "
@@ -87,9 +89,9 @@ def read_offsets(database: Database, stream_id: str, topic: str) -> dict[int, in
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """One run's hands on the leases of a topic; every method takes the run's own connection.
+    """One run's operations on the leases of a topic; each takes the run's own connection.
 
-    That connection's end is how others see ours.
+    Other sessions detect the end of the run by the end of this connection.
     """
 
     stream_id: str
@@ -97,8 +99,8 @@ class Leases:
     run_id: str
     ttl_s: float
 
-    def take(self, connection: Connection, partitions: Sequence[int]) -> dict[int, int]:
-        """Take those of these that no living holder has; the epochs of what we got."""
+    def acquire(self, connection: Connection, partitions: Sequence[int]) -> dict[int, int]:
+        """Acquire those of the partitions that have no living holder; return their new epochs."""
         rows = connection.execute(
             "INSERT INTO lalafo.leases AS held (stream_id, topic, partition, epoch, run_id, "
             "backend_pid, backend_start, expires_at) "
@@ -117,25 +119,25 @@ class Leases:
         return {int(partition): int(epoch) for partition, epoch in rows}
 
     def renew(self, connection: Connection, epochs: Mapping[int, int]) -> set[int]:
-        """Keep what is ours, over this connection; the partitions that still are."""
+        """Renew the run's leases over this connection; return the partitions it still owns."""
         rows = connection.execute(
             "UPDATE lalafo.leases SET expires_at = clock_timestamp() + %s * interval '1 second', "
             f"backend_pid = pg_backend_pid(), backend_start = {ME} "
-            "FROM unnest(%s::int[], %s::bigint[]) AS ours (partition, epoch) "
+            "FROM unnest(%s::int[], %s::bigint[]) AS own (partition, epoch) "
             "WHERE leases.stream_id = %s AND leases.topic = %s "
-            "AND leases.partition = ours.partition AND leases.epoch = ours.epoch "
+            "AND leases.partition = own.partition AND leases.epoch = own.epoch "
             "RETURNING leases.partition",
             (self.ttl_s, list(epochs), list(epochs.values()), self.stream_id, self.topic),
         ).fetchall()
         return {int(row[0]) for row in rows}
 
-    def give_up(self, connection: Connection, epochs: Mapping[int, int]) -> None:
-        """Let go of these, and tell who waits; those that are no longer ours stay as they are."""
+    def release(self, connection: Connection, epochs: Mapping[int, int]) -> None:
+        """Release these leases and notify waiting sessions; leases of other epochs don't change."""
         connection.execute(
             "UPDATE lalafo.leases SET expires_at = clock_timestamp() "
-            "FROM unnest(%s::int[], %s::bigint[]) AS ours (partition, epoch) "
+            "FROM unnest(%s::int[], %s::bigint[]) AS own (partition, epoch) "
             "WHERE leases.stream_id = %s AND leases.topic = %s "
-            "AND leases.partition = ours.partition AND leases.epoch = ours.epoch",
+            "AND leases.partition = own.partition AND leases.epoch = own.epoch",
             (list(epochs), list(epochs.values()), self.stream_id, self.topic),
         )
         connection.execute(f"NOTIFY {CHANNEL}")

@@ -1,8 +1,8 @@
-"""A session put together from its real parts: Kafka, PostgreSQL, the photo store, a model.
+"""Assemble a session from its parts: Kafka, PostgreSQL, the photo store, and the models.
 
-Decides the order of a session's life: take a seat, so that others know that it is coming; load the
-releases; then be ready for partitions, since one that loads while it holds them keeps its ads
-waiting. The stages are `ops/session/pipeline.py`'s; who starts it and who is told is the caller's.
+Owns the order of a session's start: join the group, so that other sessions see it warming up; load
+the releases; then become ready for partitions, because the ads of a partition would wait while the
+model loads. The stages are in `ops/session/pipeline.py`; the caller starts the session and reports.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ from resources.storage.releases import ReleaseStore
 
 @dataclass(frozen=True, slots=True)
 class SessionParts:
-    """The outside world of one session; whoever opened a part closes it."""
+    """The external resources of one session; the caller closes what it has opened."""
 
     settings: Settings
     database: Database
@@ -52,7 +52,7 @@ class SessionParts:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """An open, warm session: run it once."""
+    """An open session with loaded models; it can be run once."""
 
     session: Session
     membership: SessionMembership
@@ -60,12 +60,12 @@ class LiveSession:
 
     @property
     def partitions(self) -> Mapping[int, int]:
-        """Those that it reads now, with their epochs; none while it stands by."""
+        """The partitions that it reads now, with their epochs; {} while it is on standby."""
         return self.session.snapshot().partitions
 
 
 def session_policy(settings: Settings) -> SessionPolicy:
-    """How a session works, by the settings."""
+    """Return the policy of a session from the settings."""
     idle_s = settings.idle_minutes * 60
     return SessionPolicy(
         max_photos=settings.in_flight_photos,
@@ -84,11 +84,11 @@ def open_session(
     policy: SessionPolicy,
     keep_going: Callable[[], bool] = lambda: True,
 ) -> Iterator[LiveSession]:
-    """Take a seat, warm up, and hand out the session; everything ends with it.
+    """Join the group, load the models, and yield the session; leaving the block closes everything.
 
     Raises:
-        ConfigurationError: no release is live, a topic is missing, a setting is wrong.
-        RetryableError: PostgreSQL or Kafka is away.
+        ConfigurationError: no release is live, a topic is missing, or a setting is invalid.
+        RetryableError: PostgreSQL or Kafka is unavailable.
     """
     settings, database, stream = parts.settings, parts.database, parts.stream
     with ExitStack() as stack:
@@ -109,7 +109,7 @@ def open_session(
             ),
             position=lambda p: starting_offsets(database, stream, [p], run_id=run_id)[p],
         )
-        # The seat goes last: its leases are free once everything else has stopped.
+        # The membership is closed last: its leases are released once everything else has stopped.
         stack.enter_context(membership)
         consumer = stack.enter_context(stream.consumer())
         publisher = stack.enter_context(stream.publisher())
@@ -155,8 +155,7 @@ def _photo_loader(parts: SessionParts) -> PhotoLoader:
 
 
 def read_stale(database: Database, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]:
-    """Of these events those that change nothing: the revision held is higher, or equal and
-    scored."""
+    """Return the events that change nothing: the stored revision is higher, or equal and scored."""
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT k.catalog, k.ad_id, k.revision FROM lalafo.ads AS a "
@@ -174,7 +173,7 @@ def read_stale(database: Database, events: Sequence[AdEvent]) -> set[tuple[AdKey
 
 @dataclass(slots=True)
 class _OwnedPartitions:
-    """The session's partitions, as the intake reads them."""
+    """The session's partitions, as the input stage of the pipeline reads them."""
 
     consumer: StreamConsumer
 

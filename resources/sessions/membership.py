@@ -1,8 +1,9 @@
-"""A session's seat among the others: its row in `sessions`, its leases, and what it does next.
+"""A session's group membership: its row in `sessions`, its leases, and its next assignment.
 
-A thread looks every tenth of a second, and at once when a partition is given up: it keeps what is
-ours alive, reads who else is there, and acts on `ops.sharing`, a decision that all sessions make
-from the same rows. The session is told by `changes`; what it works on is its own business.
+A thread polls every tenth of a second, and at once when another session releases a partition. It
+renews the session's row and leases, reads the other members, and applies the assignment of
+`ops/session/assignment.py`, which all sessions compute from the same rows. The session receives
+assigned and revoked partitions from `changes`. Does not depend on what the session does with them.
 """
 
 import os
@@ -24,16 +25,16 @@ from ops.session.ports import PartitionAssigned, PartitionRevoked
 from resources.postgres.database import Database
 from resources.sessions.leases import ALIVE, CHANNEL, ME, Connection, Leases
 
-LOOK_S = 0.1
-LONGEST_LEAD_S = 90.0
-"""So long before a session is due, its successor is asked for: it has torch to import."""
+POLL_S = 0.1
+MAX_LEAD_S = 90.0
+"""A session's successor is requested so long before its end, because it has to import torch."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class MembershipConfig:
-    """What a session says of itself, and how many there shall be."""
+    """A session's description of itself, and the target number of sessions."""
 
     run_id: str
     stream_id: str
@@ -41,27 +42,27 @@ class MembershipConfig:
     partitions: tuple[int, ...]  # of the topic
     sessions: int
     session_s: float
-    ttl_s: float  # a session that shows no life for so long is dead
+    ttl_s: float  # a session that renews nothing for so long is dead
     code_version: str
     metrics_url: str = ""
 
     @property
     def lead_s(self) -> float:
-        """How long before its end a session's successor may stand beside it."""
+        """How many seconds before the session's end its successor may run beside it."""
         return lead_s(self.session_s)
 
 
 def lead_s(session_s: float) -> float:
-    """How long before its end a session's successor is asked for."""
-    return min(LONGEST_LEAD_S, session_s / 2)
+    """Return how many seconds before its end a session's successor is requested."""
+    return min(MAX_LEAD_S, session_s / 2)
 
 
 class SessionMembership:
-    """One session's seat; a context manager. On entry others see it warming up.
+    """One session's group membership; a context manager. On entry, others see it warming up.
 
     Args:
-        position: the offset to read a partition from, once it is ours; it may raise
-            RetryableError, and is asked again.
+        position: returns the offset from which to read an acquired partition; it may raise
+            RetryableError, and is then called again.
     """
 
     def __init__(
@@ -71,18 +72,18 @@ class SessionMembership:
         self.terms = terms
         self._position = position
         self._leases = Leases(terms.stream_id, terms.topic, terms.run_id, terms.ttl_s)
-        self._epochs: dict[int, int] = {}  # of the leases that we hold
-        self._unread: set[int] = set()  # held, and the session not told yet where to read
-        self._asked: set[int] = set()
+        self._epochs: dict[int, int] = {}  # by partition, of this session's leases
+        self._unassigned: set[int] = set()  # acquired, PartitionAssigned not sent yet
+        self._revoked: set[int] = set()  # PartitionRevoked sent, not released yet
         self._changes: list[PartitionAssigned | PartitionRevoked] = []
-        self._lock = threading.Lock()  # of all the above, and of every write to our leases
+        self._lock = threading.Lock()  # guards all of the above, and every write to the leases
         self._state = "warming"
         self._leaving = threading.Event()
         self._done = threading.Event()
         self._connection: Connection | None = None
         self._error: Exception | None = None
         self._renewed_at = 0.0
-        self._keeper = threading.Thread(target=self._keep, name="session-seat", daemon=True)
+        self._keeper = threading.Thread(target=self._keep, name="session-membership", daemon=True)
 
     def __enter__(self) -> Self:
         with self.database.errors():
@@ -101,35 +102,35 @@ class SessionMembership:
         if self._connection is None:
             return
         try:
-            self._leases.give_up(self._connection, self._epochs)
+            self._leases.release(self._connection, self._epochs)
             self._connection.execute(
                 "UPDATE lalafo.sessions SET state = 'leaving', expires_at = clock_timestamp() "
                 "WHERE run_id = %s",
                 (self.terms.run_id,),
             )
         except psycopg.Error as failure:
-            # The connection closes next, and that ends the leases as well.
+            # The connection is closed next, which also ends the leases.
             log.warning("lease.release_failed", error=str(failure))
         self._connection.close()
 
     def ready(self) -> None:
-        """Warm, and able to take partitions."""
+        """Announce that the session is warm and can be assigned partitions."""
         self._set_state("ready")
 
     def warm(self, releases: Sequence[str]) -> None:
-        """Tell which releases are loaded; RetryableError where PostgreSQL is away."""
+        """Publish which releases are loaded; raises RetryableError if PostgreSQL is unavailable."""
         with self.database.cursor() as cursor:
             cursor.execute(
                 "UPDATE lalafo.sessions SET warm = %s WHERE run_id = %s",
                 (list(releases), self.terms.run_id),
             )
 
-    # --- the session's side
+    # --- called by the session
 
     def changes(self) -> list[PartitionAssigned | PartitionRevoked]:
-        """What became of our partitions since the last call, in order.
+        """Return the assigned and revoked partitions since the last call, in order.
 
-        Raises what ended the keeper: a session whose seat nobody keeps must end.
+        Raises the error that ended the membership's thread: such a session must end.
         """
         if self._error is not None:
             raise self._error
@@ -140,35 +141,36 @@ class SessionMembership:
             return changes
 
     def give_up(self, partition: int) -> None:
-        """Let go of a partition; RetryableError where PostgreSQL is away."""
+        """Release a partition; raises RetryableError if PostgreSQL is unavailable."""
         with self._lock:
             epoch = self._epochs.get(partition)
             if epoch is not None:
                 with self.database.cursor() as cursor:
                     if self.left:
-                        # In the same transaction: who wakes to take it must not count on us.
+                        # In the same transaction, so that the session that the notification wakes
+                        # no longer counts this one as a member.
                         cursor.execute(
                             "UPDATE lalafo.sessions SET state = 'leaving' WHERE run_id = %s",
                             (self.terms.run_id,),
                         )
-                    self._leases.give_up(cursor.connection, {partition: epoch})
+                    self._leases.release(cursor.connection, {partition: epoch})
                 self._forget(partition)
 
     def lose(self, partition: int) -> None:
-        """A commit found that another session has it."""
+        """Drop a partition whose commit failed because another session has its lease."""
         with self._lock:
             self._lost({partition})
 
     def leave(self) -> None:
-        """Ask the session for everything back, and take nothing more."""
+        """Revoke all partitions of the session, and acquire no more."""
         if not self._leaving.is_set():
             self._leaving.set()
             with self._lock:
-                self._ask(self._epochs)
+                self._revoke(self._epochs)
 
     @property
     def left(self) -> bool:
-        """Whether we were told, or have decided, to leave."""
+        """Whether the session is leaving, on request or because its successor is ready."""
         return self._leaving.is_set()
 
     @property
@@ -176,28 +178,28 @@ class SessionMembership:
         """warming, ready or leaving."""
         return "leaving" if self.left else self._state
 
-    # --- the keeper's thread
+    # --- the membership's thread
 
     def _keep(self) -> None:
         while not self._done.is_set():
             try:
                 with self.database.errors():
-                    self._look(self._connected())
+                    self._poll(self._connected())
             except RetryableError as error:
                 log.warning("session.membership_not_renewed", error=str(error))
-                self._done.wait(LOOK_S)
-            except Exception as error:  # noqa: BLE001 - the thread's edge; `changes` raises it
+                self._done.wait(POLL_S)
+            except Exception as error:  # noqa: BLE001 - `changes` raises it in the session
                 log.error("session.membership_failed", error=repr(error))
                 self._error = error
                 return
 
-    def _look(self, connection: Connection) -> None:
+    def _poll(self, connection: Connection) -> None:
         if time.monotonic() - self._renewed_at > self.terms.ttl_s / 4:
             self._renew(connection)
-        self._act(self._decide(connection), connection)
-        self._announce_assigned()
-        # Sleeps, and wakes as soon as somebody gives a partition up.
-        for _ in connection.notifies(timeout=LOOK_S, stop_after=1):
+        self._apply(self._compute_assignment(connection), connection)
+        self._send_assigned()
+        # Sleeps until another session releases a partition, POLL_S at most.
+        for _ in connection.notifies(timeout=POLL_S, stop_after=1):
             pass
 
     def _renew(self, connection: Connection) -> None:
@@ -219,15 +221,15 @@ class SessionMembership:
         )
         with self._lock:
             if self._epochs:
-                ours = self._leases.renew(connection, self._epochs)
-                self._lost(self._epochs.keys() - ours)
+                renewed = self._leases.renew(connection, self._epochs)
+                self._lost(self._epochs.keys() - renewed)
         self._renewed_at = time.monotonic()
 
     def _set_state(self, state: str) -> None:
         self._state = state
-        self._renewed_at = 0.0  # the next look writes it
+        self._renewed_at = 0.0  # the next poll writes it
 
-    def _decide(self, connection: Connection) -> Assignment:
+    def _compute_assignment(self, connection: Connection) -> Assignment:
         terms = self.terms
         members = connection.execute(
             "SELECT run_id, state, started_at, "
@@ -244,7 +246,8 @@ class SessionMembership:
             ).fetchall()
         )
         with self._lock:
-            # A lease of ours that ran out is renewed, not taken anew, unless another has it.
+            # An expired lease of this session is renewed, not acquired again, unless another
+            # session has acquired it.
             for partition in self._epochs:
                 if holders.get(partition) is None:
                     holders[partition] = terms.run_id
@@ -256,39 +259,39 @@ class SessionMembership:
             lead_s=terms.lead_s,
         )
 
-    def _act(self, decision: Assignment, connection: Connection) -> None:
-        if decision.leave and not self.left:
-            log.info("session.leaving", why="its successors are ready")
+    def _apply(self, assignment: Assignment, connection: Connection) -> None:
+        if assignment.leave and not self.left:
+            log.info("session.leaving", reason="its successors are ready")
             self.leave()
         if self.left:
             if self._state != "leaving":
                 self._set_state("leaving")
             return
         with self._lock:
-            self._ask({p: self._epochs[p] for p in decision.release if p in self._epochs})
-            # Asked again under the lock: `leave` may have come since, and asks once.
-            if decision.acquire and not self.left:
-                taken = self._leases.take(connection, decision.acquire)
-                self._epochs.update(taken)
-                self._unread.update(taken)
+            self._revoke({p: self._epochs[p] for p in assignment.release if p in self._epochs})
+            # Checked again under the lock: `leave` revokes once, and may have run since.
+            if assignment.acquire and not self.left:
+                acquired = self._leases.acquire(connection, assignment.acquire)
+                self._epochs.update(acquired)
+                self._unassigned.update(acquired)
 
-    def _announce_assigned(self) -> None:
-        """Tell the session where to read what was taken; a failure is tried at the next look."""
-        for partition in sorted(self._unread):
+    def _send_assigned(self) -> None:
+        """Send acquired partitions to the session with their offsets; the next poll retries."""
+        for partition in sorted(self._unassigned):
             offset = self._position(partition)
             with self._lock:
-                if partition in self._unread and partition in self._epochs:
+                if partition in self._unassigned and partition in self._epochs:
                     owner = Ownership(partition, self._epochs[partition])
                     self._changes.append(PartitionAssigned(owner, offset))
-                    self._unread.discard(partition)
+                    self._unassigned.discard(partition)
 
-    # --- under the lock
+    # --- called with the lock held
 
-    def _ask(self, epochs: Mapping[int, int]) -> None:
+    def _revoke(self, epochs: Mapping[int, int]) -> None:
         for partition in sorted(epochs):
-            if partition not in self._asked:
-                self._asked.add(partition)
-                self._unread.discard(partition)
+            if partition not in self._revoked:
+                self._revoked.add(partition)
+                self._unassigned.discard(partition)
                 self._changes.append(PartitionRevoked(partition))
 
     def _lost(self, partitions: set[int]) -> None:
@@ -299,11 +302,11 @@ class SessionMembership:
 
     def _forget(self, partition: int) -> None:
         self._epochs.pop(partition, None)
-        self._asked.discard(partition)
-        self._unread.discard(partition)
+        self._revoked.discard(partition)
+        self._unassigned.discard(partition)
 
     def _connected(self) -> psycopg.Connection[Any]:
-        """A connection of the seat's own: its end is how others see ours."""
+        """Return the membership's own connection; by its end, others detect the session's end."""
         if self._connection is None or self._connection.closed:
             url = self.database.url.set(drivername="postgresql")
             self._connection = psycopg.connect(

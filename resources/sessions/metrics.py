@@ -1,8 +1,8 @@
 """A session's Prometheus metrics, served over HTTP by the session itself.
 
-Decides names, labels and buckets. Gauges are read from the session when they are asked for;
-counters and histograms grow with each commit. One registry a session, so that two in one process
-(a test) stay apart.
+Owns names, labels and buckets. Gauges are read from the session at each scrape; counters and
+histograms are updated at each commit. Each session has its own registry, so that two sessions in
+one process (in tests) are separate.
 """
 
 import socket
@@ -36,7 +36,8 @@ Committed = Callable[[Batch, CommitResult], None]
 class SessionMetrics:
     """The metrics of one session; a context manager that serves them while it is open.
 
-    Raises ConfigurationError where LALAFO_METRICS_PORT and the 49 ports after it are taken.
+    Entering it raises ConfigurationError if LALAFO_METRICS_PORT and the 49 ports after it are in
+    use.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -53,25 +54,25 @@ class SessionMetrics:
         self.photos = Counter("lalafo_photos", "Photos of committed ads.", registry=self.registry)
         self.failures = Counter(
             "lalafo_failures",
-            "Events and photos refused, by reason.",
+            "Rejected events and failed photos, by reason.",
             ["kind", "reason"],
             registry=self.registry,
         )
         self.latency = Histogram(
             "lalafo_ad_latency_seconds",
-            "Kafka timestamp to committed row.",
+            "Time from the Kafka timestamp to the committed row.",
             buckets=_BUCKETS,
             registry=self.registry,
         )
         self.stage = Histogram(
             "lalafo_stage_seconds",
-            "An ad's time by stage.",
+            "Time of an ad in each stage.",
             ["stage"],
             buckets=_BUCKETS,
             registry=self.registry,
         )
         self.batch = Histogram(
-            "lalafo_commit_ads", "Ads in a commit.", buckets=_SIZES, registry=self.registry
+            "lalafo_commit_ads", "Ads per commit.", buckets=_SIZES, registry=self.registry
         )
         self.offset: dict[int, int] = {}  # the next offset of each partition
         self.registry.register(self)
@@ -87,8 +88,8 @@ class SessionMetrics:
             self.url = f"http://{self._host}:{port}/metrics"
             return self
         raise ConfigurationError(
-            f"LALAFO_METRICS_PORT={self._port}: that port and the {PORTS_TRIED - 1} after it are "
-            f"taken on {self._host} ({socket.gethostname()})"
+            f"LALAFO_METRICS_PORT={self._port}: this port and the {PORTS_TRIED - 1} after it are "
+            f"in use on {self._host} ({socket.gethostname()})"
         )
 
     def __exit__(
@@ -104,43 +105,47 @@ class SessionMetrics:
     def watch(
         self, snapshot: Callable[[], Snapshot], lags: Callable[[], Mapping[int, int]]
     ) -> None:
-        """Read the gauges from this session, and the events that wait from its consumer."""
+        """Read the gauges from this session, and the lag from its consumer."""
         self._snapshot, self._lags = snapshot, lags
 
     def following(self, committed: Committed) -> Committed:
-        """The same call, counted."""
+        """Wrap a callback for commits: call it, then count the commit."""
 
-        def counted(batch: Batch, result: CommitResult) -> None:
+        def call_and_count(batch: Batch, result: CommitResult) -> None:
             committed(batch, result)
             self._count(batch, result)
 
-        return counted
+        return call_and_count
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges, as prometheus_client asks for them."""
+        """Yield the gauges; prometheus_client calls this at each scrape."""
         if self._snapshot is None:
             return
         now = self._snapshot()
         owned = GaugeMetricFamily(
-            "lalafo_partition_epoch", "Partitions this session reads.", labels=["partition"]
+            "lalafo_partition_epoch",
+            "Lease epoch of each partition that this session reads.",
+            labels=["partition"],
         )
         for partition, epoch in now.partitions.items():
             owned.add_metric([str(partition)], epoch)
         yield owned
         lag = GaugeMetricFamily(
-            "lalafo_lag_events", "On the topic, not read yet.", labels=["partition"]
+            "lalafo_lag_events", "Events on the topic, not read yet.", labels=["partition"]
         )
         for partition, count in self._lags().items():
             lag.add_metric([str(partition)], count)
         yield lag
         offsets = GaugeMetricFamily(
-            "lalafo_committed_offset", "Next offset to read, committed.", labels=["partition"]
+            "lalafo_committed_offset", "Committed next offset to read.", labels=["partition"]
         )
         for partition in self.offset.keys() & now.partitions.keys():
             offset = self.offset[partition]
             offsets.add_metric([str(partition)], offset)
         yield offsets
-        queued = GaugeMetricFamily("lalafo_in_flight", "Begun, not committed.", labels=["what"])
+        queued = GaugeMetricFamily(
+            "lalafo_in_flight", "Work that is started and not committed yet.", labels=["what"]
+        )
         for what, count in (
             ("events", now.events_in_flight),
             ("photos", now.photos_in_flight),
@@ -150,16 +155,20 @@ class SessionMetrics:
         ):
             queued.add_metric([what], count)
         yield queued
-        away = GaugeMetricFamily(
-            "lalafo_waiting_seconds", "For what is away, since then.", labels=["for"]
+        unavailable = GaugeMetricFamily(
+            "lalafo_waiting_seconds", "Time waited for an unavailable service.", labels=["for"]
         )
         for what, seconds in now.waiting_for_s.items():
-            away.add_metric([what], seconds)
-        yield away
+            unavailable.add_metric([what], seconds)
+        yield unavailable
         yield GaugeMetricFamily(
-            "lalafo_resident_bytes", "Memory of the process.", psutil.Process().memory_info().rss
+            "lalafo_resident_bytes",
+            "Resident memory of the process.",
+            psutil.Process().memory_info().rss,
         )
-        yield GaugeMetricFamily("lalafo_gpu_reserved_bytes", "By torch.", _gpu_reserved_bytes())
+        yield GaugeMetricFamily(
+            "lalafo_gpu_reserved_bytes", "GPU memory reserved by torch.", _gpu_reserved_bytes()
+        )
 
     def _count(self, batch: Batch, result: CommitResult) -> None:
         self.batch.observe(len(batch.ads))
@@ -183,7 +192,7 @@ class SessionMetrics:
 
 
 def _gpu_reserved_bytes() -> int:
-    """What torch keeps of the GPU's memory; 0 without torch or a GPU."""
+    """Return the GPU memory that torch has reserved, in bytes; 0 without torch or a GPU."""
     import sys
 
     torch = sys.modules.get("torch")

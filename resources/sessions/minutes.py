@@ -1,8 +1,8 @@
-"""What a session did, by minute, for statistics that must not count ads: `lalafo.stream_minutes`.
+"""A session's counts by minute in `lalafo.stream_minutes`, so that statistics need not count ads.
 
-Decides what is counted, and that a row is written as the whole of what its session did in that
-minute: a write that is tried again doubles nothing. What a write can't tell while PostgreSQL is
-away stays here; a session that is killed loses what it did since its last write.
+Owns what is counted. A row always has the total of its session in its minute, so a retried write
+counts nothing twice. While PostgreSQL is unavailable, counts stay in memory; a session that is
+killed loses the counts since its last write.
 """
 
 import threading
@@ -18,16 +18,18 @@ from ops.outcomes import AdOutcome, Batch, CommitResult
 from ops.session.latency_histogram import bucket_of
 from resources.postgres.database import Database
 
-KEPT = timedelta(hours=1)
-"""Minutes that are written and older than this are let go: no commit is told so late."""
+MAX_AGE = timedelta(hours=1)
+"""Written minutes that are older than this are evicted: no commit is counted so late."""
 
 Counts = dict[str, Counter[Any]]
 
 
 @dataclass(slots=True)
 class Minute:
-    """One session's minute. `earlier`: whether what an earlier process of this run wrote of it
-    has been looked up and counted in."""
+    """One session's counts in one minute.
+
+    `earlier`: whether the counts of an earlier process of this run have been read and added.
+    """
 
     events: int = 0
     photos: int = 0
@@ -66,7 +68,7 @@ class Minute:
             _of(self.latencies, stage)[bucket_of(ms)] += 1
 
     def add_row(self, row: Sequence[Any]) -> None:
-        """Count in what a row holds: events, photos and the four counts, as `row` gives them."""
+        """Add the counts of a stored row: events, photos and the four counters, as in `row`."""
         events, photos, statuses, labels, failures, latencies = row
         self.events += events
         self.photos += photos
@@ -78,7 +80,7 @@ class Minute:
             _of(self.latencies, stage).update({int(b): n for b, n in counts.items()})
 
     def row(self) -> tuple[Any, ...]:
-        """The columns after the key."""
+        """Return the columns after the key."""
         return (
             *(self.events, self.photos, Jsonb(dict(self.statuses)), Jsonb(_plain(self.labels))),
             *(Jsonb(dict(self.failures)), Jsonb(_plain(self.latencies))),
@@ -86,7 +88,7 @@ class Minute:
 
 
 class MinuteTally:
-    """One session's minutes; safe from any thread."""
+    """One session's counts by minute; thread-safe."""
 
     def __init__(self, database: Database, run_id: str) -> None:
         self.database = database
@@ -96,17 +98,17 @@ class MinuteTally:
         self._lock = threading.Lock()
 
     def add(self, batch: Batch, result: CommitResult) -> None:
-        """Count a commit in its minute; writes nothing."""
+        """Count a commit in its minute, without writing."""
         minute = result.committed_at.replace(second=0, microsecond=0)
         with self._lock:
             self._minutes.setdefault(minute, Minute()).add(batch, result)
             self._unwritten.add(minute)
 
     def write(self) -> None:
-        """Write the minutes that have changed since they were written; nothing without any.
+        """Write the minutes that have changed since the last write, if there are any.
 
         Raises:
-            RetryableError: PostgreSQL is away; the next call writes them.
+            RetryableError: PostgreSQL is unavailable; the next call writes them.
         """
         with self._lock:
             minutes = sorted(self._unwritten)
@@ -114,7 +116,7 @@ class MinuteTally:
         if not minutes:
             return
         try:
-            self._look_up([minute for minute in minutes if not self._minutes[minute].earlier])
+            self._read_earlier([minute for minute in minutes if not self._minutes[minute].earlier])
             self._write(minutes)
         except BaseException:
             with self._lock:
@@ -122,10 +124,10 @@ class MinuteTally:
             raise
         self._evict()
 
-    def _look_up(self, minutes: Sequence[datetime]) -> None:
-        """Count in what is there of these minutes, before the first time that we write them.
+    def _read_earlier(self, minutes: Sequence[datetime]) -> None:
+        """Add the stored counts of these minutes, before their first write by this process.
 
-        A run whose process died may go on in another one, within the same minute.
+        A run whose process died may continue in another process within the same minute.
         """
         if not minutes:
             return
@@ -146,7 +148,7 @@ class MinuteTally:
         with self._lock:
             rows = [(minute, self.run_id, *self._minutes[minute].row()) for minute in minutes]
         with self.database.cursor() as cursor:
-            # A crash may undo the last second: of figures, not of ads.
+            # A crash may lose the last second of statistics, but no ads.
             cursor.execute("SET LOCAL synchronous_commit = off")
             cursor.executemany(
                 "INSERT INTO lalafo.stream_minutes "
@@ -161,16 +163,16 @@ class MinuteTally:
 
     def _evict(self) -> None:
         with self._lock:
-            old = max(self._minutes) - KEPT
-            for minute in [m for m in self._minutes if m < old and m not in self._unwritten]:
+            oldest = max(self._minutes) - MAX_AGE
+            for minute in [m for m in self._minutes if m < oldest and m not in self._unwritten]:
                 del self._minutes[minute]
 
 
 def _of(counts: Counts, name: str) -> Counter[Any]:
-    found = counts.get(name)
-    if found is None:
-        found = counts[name] = Counter()
-    return found
+    counter = counts.get(name)
+    if counter is None:
+        counter = counts[name] = Counter()
+    return counter
 
 
 def _plain(counts: Mapping[str, Mapping[Any, int]]) -> dict[str, dict[str, int]]:

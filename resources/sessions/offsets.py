@@ -1,8 +1,8 @@
-"""Where a session starts to read: the committed offsets, judged against the log as it is.
+"""The starting offsets of a session: the committed offsets, checked against the current log.
 
-Decides what a committed offset outside the log means: a loud, counted incident (a row in
-`failures`, an error in the log), after which reading goes on from the log's beginning. Re-reading
-is harmless, since an event whose revision is not higher changes nothing; skipping would lose.
+A committed offset outside the log is recorded as an incident (a row in `failures` and an error in
+the log), and reading continues at the log's beginning. Reading events again is harmless, because an
+event whose revision is not higher changes nothing; skipping events would lose them.
 """
 
 from collections.abc import Iterable
@@ -23,12 +23,14 @@ log = structlog.get_logger()
 def starting_offsets(
     database: Database, stream: AdStream, partitions: Iterable[int], *, run_id: str
 ) -> dict[int, int]:
-    """The next offset to read of each partition; the log's first where none was committed."""
+    """Return the next offset to read of each partition; the log's first one without a commit."""
     stream_id, topic = stream.stream_id(), stream.config.ads_topic
     committed = read_offsets(database, stream_id, topic)
-    wanted = sorted(partitions)
     beginnings = stream.beginning_offsets()
-    positions = {partition: committed.get(partition, beginnings[partition]) for partition in wanted}
+    positions = {
+        partition: committed.get(partition, beginnings[partition])
+        for partition in sorted(partitions)
+    }
     for incident in stream.outside_log(positions):
         log.error("stream.offset_out_of_log", incident=str(incident), stream_id=stream_id)
         _record(database, stream_id, topic, incident, run_id)
@@ -51,7 +53,8 @@ def _record(
         cursor.execute(
             f"INSERT INTO lalafo.failures ({quoted(FAILURE_COLUMNS)}) VALUES ({slots})", row
         )
-        # A position past the log's end would hold later commits back: offsets never move back.
+        # A commit never moves an offset back, so a position past the log's end would block all
+        # later commits of the offset.
         cursor.execute(
             "DELETE FROM lalafo.stream_offsets WHERE stream_id = %s AND topic = %s "
             "AND partition = %s",

@@ -165,7 +165,7 @@ def test_a_killed_stack_continues_from_the_last_commit(
     assert stormy.ads == calm.ads, message
     assert stormy.letters == calm.letters, message
     assert stormy.offsets == calm.offsets, message
-    assert stormy.doubled == 0, message
+    assert stormy.duplicates == 0, message
     assert all(abs(stormy.scores[key] - calm.scores[key]) <= 1e-3 for key in calm.scores), message
 
 

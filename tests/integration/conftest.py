@@ -1,4 +1,4 @@
-"""A migrated database of a test's own (a copy of one that was migrated once), and a session."""
+"""Fixtures: a migrated database per test (a copy of one that is migrated once), and a session."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -22,7 +22,7 @@ from tests.support.random_release import random_release
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres: EmbeddedPostgres, make_database: Callable[..., str]) -> str:
-    """The name of a database at the newest revision, without rows."""
+    """The name of a database at the latest schema revision, without rows."""
     name = make_database()
     database = Database(postgres.url(name))
     database.migrate()
@@ -78,7 +78,7 @@ def new_place(
     release: Release,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> NewPlace:
-    """Opens a gateway, and a session that scores what comes in through it."""
+    """Opens a gateway, and a session that scores the ads it accepts."""
 
     def new(broker: BrokerUnderTest) -> AbstractContextManager[Place]:
         home = tmp_path_factory.mktemp("place")
@@ -90,13 +90,13 @@ def new_place(
 
 @pytest.fixture(scope="module")
 def place(new_place: NewPlace, embedded_broker: EmbeddedBroker) -> Iterator[Place]:
-    """A file's gateway, on the embedded broker."""
-    with new_place(BrokerUnderTest("embedded", embedded_broker.exports())) as opened:
-        yield opened
+    """A test module's gateway, on the embedded broker."""
+    with new_place(BrokerUnderTest("embedded", embedded_broker.exports())) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
 def kafka_place(new_place: NewPlace, kafka_server: KafkaServer) -> Iterator[Place]:
-    """The same on Apache Kafka."""
-    with new_place(BrokerUnderTest("kafka", kafka_server.exports())) as opened:
-        yield opened
+    """A test module's gateway, on Apache Kafka."""
+    with new_place(BrokerUnderTest("kafka", kafka_server.exports())) as place:
+        yield place

@@ -1,8 +1,8 @@
-"""Thousands of events as a marketplace sends them on a bad day, and what must become of them.
+"""Generate thousands of realistic and faulty events, and the outcome they must have.
 
-Ads are created, changed, changed again out of order, re-delivered and deleted; every hundredth
-record is poison; some photos are missing or corrupt. What must come out is worked out here from the
-events alone, by other means than the product's.
+Ads are created, updated, updated out of order, redelivered and deleted; every hundredth record is
+invalid; some photos are missing or corrupt. The expected outcome is computed from the events alone,
+independently of the pipeline's code.
 """
 
 import json
@@ -15,7 +15,7 @@ from resources.kafka.topics import AdStream
 
 PHOTOS = 150
 MISSING = "gone.jpg"  # the host answers 404
-CORRUPT = "corrupt.jpg"  # the host serves it, but it is truncated
+CORRUPT = "corrupt.jpg"  # the host serves a truncated file
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Expected:
-    """What must be known of an ad at the end."""
+    """The expected final state of an ad."""
 
     revision: int
     status: str
@@ -38,7 +38,7 @@ class Expected:
 
 @dataclass
 class Corpus:
-    """Messages in the order of publishing, and what must become of them."""
+    """Messages in the order of publishing, and their expected outcome."""
 
     messages: list[Message] = field(default_factory=list)
 
@@ -47,20 +47,20 @@ class Corpus:
         return Counter(m.reason for m in self.messages if m.reason is not None)
 
     def expected(self) -> dict[str, Expected]:
-        """By ad: its highest revision; of equal ones, the first that was sent."""
+        """Return the expected state by ad: its highest revision; of equal ones, the first sent."""
         best: dict[str, dict] = {}
         for message in self.messages:
             if message.reason is not None:
                 continue
             event = json.loads(message.value)
-            held = best.get(event["ad_id"])
-            if held is None or event["revision"] > held["revision"]:
+            highest = best.get(event["ad_id"])
+            if highest is None or event["revision"] > highest["revision"]:
                 best[event["ad_id"]] = event
         return {ad_id: _expected(event) for ad_id, event in best.items()}
 
 
 def make_corpus(count: int, urls: Sequence[str], missing: str, corrupt: str, seed: int) -> Corpus:
-    """`count` messages over a quarter as many ads."""
+    """Generate `count` messages about a quarter as many ads."""
     rng = random.Random(seed)
     ads = [f"{number:05d}" for number in range(max(1, count // 4))]
     revisions = dict.fromkeys(ads, 0)
@@ -69,12 +69,12 @@ def make_corpus(count: int, urls: Sequence[str], missing: str, corrupt: str, see
         if number % 100 == 99:
             sent.append(_poison(rng, number))
         elif number % 10 == 7 and any(m.reason is None for m in sent[-50:]):
-            # Delivered again, as at-least-once producers do.
+            # Redelivered, as by an at-least-once producer.
             sent.append(rng.choice([m for m in sent[-50:] if m.reason is None]))
         else:
             ad_id = ads[number // 4] if rng.random() < 0.7 else rng.choice(ads[: number // 4 + 1])
             revisions[ad_id] += 1
-            # One in eight comes late: its revision is below one that was sent already.
+            # One in eight arrives late: its revision is below one that was sent before.
             late = rng.random() < 0.125
             revision = max(1, revisions[ad_id] - rng.randint(1, 3)) if late else revisions[ad_id]
             photos = [rng.choice(urls) for _ in range(rng.randint(0, 3))]
@@ -86,7 +86,7 @@ def make_corpus(count: int, urls: Sequence[str], missing: str, corrupt: str, see
 
 
 def publish(stream: AdStream, messages: Sequence[Message]) -> None:
-    """Send them in order; all are acknowledged when this returns."""
+    """Publish the messages in order, and wait until all are acknowledged."""
     with stream.publisher() as publisher:
         for message in messages:
             publisher.publish(stream.config.ads_topic, key=message.key, value=message.value)

@@ -89,7 +89,7 @@ class Labelled:
         vectors = embedded(tuple(renditions.values()))
         url = connect_args(self.database.url.render_as_string())
         with psycopg.connect(**url, autocommit=True) as connection:
-            epochs = Leases(STREAM, "ads", "run-1", 60).take(connection, [0])
+            epochs = Leases(STREAM, "ads", "run-1", 60).acquire(connection, [0])
             ResultWriter(self.database, Holder("run-1", STREAM, "ads", "ads.scored")).commit(
                 Batch(
                     releases=(self.live,),

@@ -1,4 +1,4 @@
-"""One live session for a test: a real broker, PostgreSQL, photo host, store and model."""
+"""A live session for tests, with a real broker, PostgreSQL, photo host, store and model."""
 
 import json
 import uuid
@@ -27,7 +27,7 @@ PATIENT_S = 5.0
 
 @dataclass
 class Live:
-    """The parts of a session, and hands to publish and look."""
+    """The parts of a session, with methods to publish events and to query the results."""
 
     settings: Settings
     database: Database
@@ -38,24 +38,24 @@ class Live:
     runs: int = 0
 
     def photo(self, name: str, data: bytes) -> str:
-        """The address of a photo that the host now serves."""
+        """Serve a photo from the host, and return its URL."""
         folder = Path(self.settings.home) / "photos"
         (folder / name).write_bytes(data)
         return self.host.url(name)
 
     def publish(self, *values: bytes | dict, key: bytes | None = b"") -> None:
-        """Publish records; a dict is an event, keyed as it should be unless a key is given."""
+        """Publish records; a dict is an event, with its correct key unless a key is given."""
         with self.stream.publisher() as publisher:
             for value in values:
                 body = value if isinstance(value, bytes) else json.dumps(value).encode()
-                given = key
-                if given == b"" and isinstance(value, dict):
-                    given = f"{value.get('catalog')}/{value.get('ad_id')}".encode()
-                publisher.publish(self.settings.ads_topic, key=given or None, value=body)
+                record_key = key
+                if record_key == b"" and isinstance(value, dict):
+                    record_key = f"{value.get('catalog')}/{value.get('ad_id')}".encode()
+                publisher.publish(self.settings.ads_topic, key=record_key or None, value=body)
             publisher.flush(10)
 
     def drain(self, *, run_id: str = "", idle_s: float = 0.6) -> tuple[Tally, LiveSession]:
-        """Run one session until nothing comes any more."""
+        """Run one session until no event arrives for `idle_s` seconds."""
         self.runs += 1
         run_id = run_id or f"run-{self.runs}"
         policy = SessionPolicy(idle_s=idle_s, report_every_s=0.2)
@@ -64,12 +64,12 @@ class Live:
         ) as live:
             tally = live.session.run()
         if tally.events == 0 and idle_s < PATIENT_S and self._is_behind():
-            # The broker's first answer took longer than the silence that ends a session here.
+            # The broker's first response took longer than `idle_s`.
             return self.drain(run_id=run_id, idle_s=PATIENT_S)
         return tally, live
 
     def _is_behind(self) -> bool:
-        """Whether the topic holds events that nobody has committed."""
+        """Whether the topic has events whose offsets are not committed."""
         (committed,) = self.rows(
             "SELECT coalesce(sum(next_offset), 0) FROM lalafo.stream_offsets WHERE topic = %s",
             self.settings.ads_topic,
@@ -82,7 +82,7 @@ class Live:
             return cursor.fetchall()
 
     def activate(self, release: Release) -> str:
-        """Install a release and make it live; its name."""
+        """Install a release, make it live, and return its name."""
         store = ReleaseStore(self.settings.resolved_store_url)
         name = install(self.database, store, release).name
         activate(self.database, name)
@@ -92,7 +92,7 @@ class Live:
 def make_live(
     database: Database, settings: Settings, stream: AdStream, host: PhotoHost, release: Release
 ) -> Live:
-    """Everything wired, the topics made, the release live."""
+    """Create the parts and the topics, and activate the release."""
     stream.ensure_topics(partitions=2)
     parts = SessionParts(
         settings=settings,

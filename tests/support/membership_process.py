@@ -1,8 +1,8 @@
-"""A session's seat in a process of its own, for tests that kill it or freeze it.
+"""A session's group membership in a separate process, for tests that kill it or freeze it.
 
     python -m tests.support.membership_process DATABASE_URL RUN_ID TTL_S PARTITIONS SESSIONS
 
-Prints "takes P" and "loses P" as it is told, and ends when its standard input does.
+Prints "assigned P" and "revoked P" for each change, and ends when its standard input closes.
 """
 
 import sys
@@ -35,9 +35,9 @@ def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> N
         while not ended.wait(0.02):
             for change in membership.changes():
                 if isinstance(change, PartitionAssigned):
-                    print("takes", change.owner.partition, flush=True)
+                    print("assigned", change.owner.partition, flush=True)
                 else:
-                    print("loses", change.partition, flush=True)
+                    print("revoked", change.partition, flush=True)
                     if not change.lost:
                         membership.give_up(change.partition)
 

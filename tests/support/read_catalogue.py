@@ -43,7 +43,7 @@ class Catalogue:
         self.gateway = gateway
         put_test_release(database)
         with psycopg.connect(**connect_args(database.url.render_as_string())) as connection:
-            self.epochs = Leases("stream-1", "ads", "run-1", 60).take(connection, [0])
+            self.epochs = Leases("stream-1", "ads", "run-1", 60).acquire(connection, [0])
         self.results = ResultWriter(database, Holder("run-1", "stream-1", "ads", "ads.scored"))
         self.offset = 0
         self.key = make(database, "all", scopes=["read"]).text

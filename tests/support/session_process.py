@@ -1,7 +1,7 @@
-"""Sessions as processes of their own, to be killed, frozen and replaced.
+"""Sessions in separate processes, which tests kill, freeze and replace.
 
-A fork server has imported torch once, so that a killed session is back within a second: the tests
-are about faults, not about imports. Each session is a real process with its own connections.
+A fork server imports torch once, so that a killed session is replaced within a second. Each session
+is a real process with its own connections.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _context.set_forkserver_preload(["tests.support.session_process_parts"])
 
 @dataclass
 class SessionProcess:
-    """One session in its own process and process group."""
+    """One session in a separate process and process group."""
 
     settings: Settings
     run_id: str
@@ -40,7 +40,7 @@ class SessionProcess:
         return self.process.is_alive()
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it with SIGKILL."""
         self.process.kill()
         self.process.join(10)
 
@@ -51,7 +51,7 @@ class SessionProcess:
         os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> int | None:
-        """SIGTERM, and wait; the exit status."""
+        """Send SIGTERM and wait; return the exit status."""
         if self.alive:
             self.process.terminate()
             self.process.join(20)
@@ -61,7 +61,7 @@ class SessionProcess:
 
 
 class Crew:
-    """Keeps a number of sessions running: one that ended is replaced, as the sensor does."""
+    """Keeps a number of sessions running: replaces those that end, as the sensor does."""
 
     def __init__(self, settings: Settings, size: int, name: str = "run") -> None:
         self.settings = settings
@@ -103,7 +103,7 @@ class Crew:
 
 
 def work(settings: Settings, run_id: str) -> None:
-    """What a session's process does."""
+    """Run a session; the target of its process."""
     from tests.support.session_process_parts import run_session
 
     def interrupt(_signal: int, _frame: object) -> None:
@@ -115,9 +115,9 @@ def work(settings: Settings, run_id: str) -> None:
         run_session(settings, run_id)
 
 
-def wait_for(condition: Callable[[], bool], what: Callable[[], object], timeout_s: float) -> None:
-    """Wait until a condition holds; `what` tells how things are where it never does."""
+def wait_for(condition: Callable[[], bool], state: Callable[[], object], timeout_s: float) -> None:
+    """Wait until a condition holds; AssertionError with `state` if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, what()
+        assert time.monotonic() < deadline, state()
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What a session's process needs, imported once by the fork server."""
+"""The imports and parts of a session's process; the fork server imports this module once."""
 
 from contextlib import closing
 from datetime import date
@@ -15,7 +15,7 @@ from resources.storage.releases import ReleaseStore
 
 
 def run_session(settings: Settings, run_id: str) -> None:
-    """One session, to its end."""
+    """Run one session until it ends."""
     with (
         closing(Database(settings.database_url)) as database,
         AdStream.from_settings(settings) as stream,

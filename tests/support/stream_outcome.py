@@ -1,4 +1,4 @@
-"""What a database and the topic `ads.scored` say became of a stream's events."""
+"""The outcome of a stream's events, as read from a database and from the topic `ads.scored`."""
 
 import json
 import time
@@ -18,8 +18,8 @@ TableContents = dict[str, list[tuple]]
 
 
 @dataclass(frozen=True)
-class AdTold:
-    """One ad, without who wrote it and when."""
+class StoredAd:
+    """One ad, without its run and the times of its writes."""
 
     revision: int
     status: str
@@ -32,17 +32,17 @@ class AdTold:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything that two passes over the same topic must agree on."""
+    """All results that must be equal after two passes over the same topic."""
 
-    ads: dict[str, AdTold]
+    ads: dict[str, StoredAd]
     scores: dict[tuple[str, str, str], float]  # ad, release, task
     letters: dict[tuple[int, int], str]  # partition, offset: reason
     offsets: dict[int, int]
-    doubled: int  # rows beyond one an ad, release and task, or one a photo's place
+    duplicates: int  # rows beyond one per ad, release and task, or one per photo position
 
 
 def outcome_of(database: Database) -> Outcome:
-    """Read it."""
+    """Read the outcome from a database."""
 
     def rows(query: str) -> list[tuple]:
         with database.cursor() as cursor:
@@ -50,10 +50,10 @@ def outcome_of(database: Database) -> Outcome:
             return cursor.fetchall()
 
     reasons: dict[str, list[str]] = {}
-    places = rows(
+    positions = rows(
         "SELECT ad_id, position, coalesce(reason, '') FROM lalafo.ad_photos ORDER BY 1, 2"
     )
-    for ad_id, _, reason in places:
+    for ad_id, _, reason in positions:
         reasons.setdefault(ad_id, []).append(reason)
     predictions = rows(
         "SELECT ad_id, release, task, label, score, revision FROM lalafo.predictions "
@@ -63,7 +63,7 @@ def outcome_of(database: Database) -> Outcome:
     for ad_id, release, task, label, _, _ in predictions:
         labels.setdefault(ad_id, []).append((release, task, label))
     ads = {
-        row[0]: AdTold(*row[1:], tuple(reasons.get(row[0], ())), tuple(labels.get(row[0], ())))
+        row[0]: StoredAd(*row[1:], tuple(reasons.get(row[0], ())), tuple(labels.get(row[0], ())))
         for row in rows(
             'SELECT ad_id, revision, status, title, "offset", partition FROM lalafo.ads'
         )
@@ -79,18 +79,21 @@ def outcome_of(database: Database) -> Outcome:
             )
         },
         offsets=dict(rows("SELECT partition, next_offset FROM lalafo.stream_offsets")),
-        doubled=stale
+        duplicates=stale
         + len(predictions)
         - len({row[:3] for row in predictions})
-        + len(places)
-        - len({row[:2] for row in places}),
+        + len(positions)
+        - len({row[:2] for row in positions}),
     )
 
 
 def announced(
     stream: AdStream, *, run_prefix: str, until: Collection[tuple[str, int, str]]
 ) -> set[tuple[str, int, str]]:
-    """(ad, revision, status) of every event on `ads.scored` that runs of this name wrote."""
+    """Read (ad, revision, status) of the events on `ads.scored` by runs with this prefix.
+
+    Reads until all of `until` are seen, for a minute at most.
+    """
     topic = stream.config.scored_topic
     seen: set[tuple[str, int, str]] = set()
     deadline = time.monotonic() + 60
@@ -105,8 +108,8 @@ def announced(
 
 
 def table_contents(database: Database) -> TableContents:
-    """Every row of every table, without the moments at which rows were written."""
-    found: TableContents = {}
+    """Every row of every table, without the times at which rows were written."""
+    contents: TableContents = {}
     with database.cursor() as cursor:
         for table in TABLES:
             cursor.execute(
@@ -117,5 +120,5 @@ def table_contents(database: Database) -> TableContents:
             columns = [name for (name,) in cursor.fetchall() if name not in MOMENTS]
             names = ", ".join(f'"{name}"::text' for name in columns)
             cursor.execute(f"SELECT {names} FROM lalafo.{table}")
-            found[table] = sorted(cursor.fetchall(), key=str)
-    return found
+            contents[table] = sorted(cursor.fetchall(), key=str)
+    return contents

@@ -1,4 +1,4 @@
-"""Reading a topic from its beginning to its end, for tests that look at what was published."""
+"""Read a topic from its beginning to its end, for tests that check what was published."""
 
 import time
 
@@ -9,13 +9,13 @@ PATIENCE_S = 20.0
 
 
 def everything_on(stream: AdStream, topic: str) -> list[StreamRecord]:
-    """Every record that the topic holds now, partition by partition."""
+    """Return every record that is on the topic now, ordered by partition and offset."""
     begins, ends = stream.beginning_offsets(topic), stream.end_offsets(topic)
-    wanted = sum(ends[p] - begins[p] for p in ends)
+    count = sum(ends[p] - begins[p] for p in ends)
     records: list[StreamRecord] = []
     with stream.consumer(topic) as consumer:
         consumer.assign(begins)
         deadline = time.monotonic() + PATIENCE_S
-        while len(records) < wanted and time.monotonic() < deadline:
+        while len(records) < count and time.monotonic() < deadline:
             records += consumer.poll(max_records=1_000, timeout_s=0.2)
     return sorted(records, key=lambda record: (record.partition, record.offset))

@@ -1,4 +1,4 @@
-"""Sessions at work in threads, beside a test that publishes, breaks things and looks."""
+"""Sessions that run in threads, while the test publishes, injects faults and checks results."""
 
 import threading
 import time
@@ -14,16 +14,16 @@ from tests.support.live_session import Live
 PATIENCE_S = 90.0
 
 
-def until(what: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
-    """Look until this is true; AssertionError where it never came."""
+def until(condition: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
+    """Wait until a condition is true; AssertionError if it is not in time."""
     pause, deadline = threading.Event(), time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < deadline, f"it never came within {within_s:.0f} s"
+    while not condition():
+        assert time.monotonic() < deadline, f"the condition was not true within {within_s:.0f} s"
         pause.wait(0.02)
 
 
 class Working:
-    """A session in a thread, that goes on until it is told to end, or decides to.
+    """A session in a thread, which runs until `end` is called or it ends by itself.
 
     Args:
         settings: changes to the settings of `live`.
@@ -47,7 +47,7 @@ class Working:
         self.end()
 
     def end(self) -> None:
-        """Tell it to end, and wait until it has."""
+        """End the session and wait for it."""
         self._end.set()
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the session did not end"
@@ -64,31 +64,31 @@ class Working:
             ) as opened:
                 self._opened = opened
                 self.total = opened.session.run()
-        except BaseException as error:  # noqa: BLE001 - the test's thread looks at it
+        except BaseException as error:  # noqa: BLE001 - the test's thread checks it
             self.error = error
 
     @property
     def session(self) -> LiveSession:
-        """The session, once it is warm."""
+        """The session; waits until it is warm."""
         until(lambda: self.checked()._opened is not None)
         assert self._opened is not None
         return self._opened
 
     @property
     def partitions(self) -> set[int]:
-        """Those that it reads now."""
+        """The partitions that it reads now."""
         return set(self.session.partitions)
 
     @property
     def ended(self) -> bool:
-        """Whether it ended by itself, or as told."""
+        """Whether it has ended, by itself or by `end`."""
         return not self.checked()._thread.is_alive()
 
     def checked(self) -> Self:
-        """Itself; the session's error where it has failed."""
+        """Return self; AssertionError with the session's error if it has failed."""
         assert self.error is None, self.error
         return self
 
     def wait_for(self, ads: int) -> None:
-        """Until so many ads are in PostgreSQL."""
+        """Wait until this many ads are in PostgreSQL."""
         until(lambda: self.checked().live.rows("SELECT count(*) FROM lalafo.ads") == [(ads,)])

@@ -1,6 +1,6 @@
-"""What follows a commit: announcements on `ads.scored`, commit times, offsets for lag tools.
+"""The work after a commit: announcements on `ads.scored`, commit times, offsets for lag tools.
 
-Each test commits through the real writer, and looks at the topic and the tables.
+Each test commits through the real writer, and checks the topic and the tables.
 """
 
 import json
@@ -28,11 +28,11 @@ from tests.support.working_sessions import until
 
 
 class Committer:
-    """A session that commits ads, and hands each commit to whoever follows it."""
+    """A session that commits ads and returns each commit, to be passed to AfterCommit."""
 
     def __init__(self, database: Database, connection: psycopg.Connection, stream: AdStream):
         put_test_release(database)
-        self.epochs = Leases("stream-1", "ads", "run-1", 60).take(connection, [0])
+        self.epochs = Leases("stream-1", "ads", "run-1", 60).acquire(connection, [0])
         holder = Holder("run-1", "stream-1", "ads", stream.config.scored_topic)
         self.results = ResultWriter(database, holder)
         self.offset = 0
@@ -46,8 +46,8 @@ class Committer:
             self.offset += 1
         dead = tuple(dead_letter(self.offset + n) for n in range(letters))
         self.offset += letters
-        made = batch(*ads, letters=dead)
-        return made, self.results.commit(made, self.epochs)
+        committed = batch(*ads, letters=dead)
+        return committed, self.results.commit(committed, self.epochs)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def pending(database: Database) -> int:
 
 
 def timed(database: Database) -> dict[tuple[str, int], object]:
-    """When each ad's commit was seen, by ad and revision."""
+    """The commit time of each ad, by ad and revision."""
     with database.cursor() as cursor:
         cursor.execute("SELECT ad_id, revision, committed_at FROM lalafo.stage_timings")
         return {(ad_id, revision): at for ad_id, revision, at in cursor.fetchall()}
@@ -84,22 +84,22 @@ def timed(database: Database) -> dict[tuple[str, int], object]:
 
 def announced(stream: AdStream) -> list[tuple[bytes | None, int]]:
     """Key and revision of every event on `ads.scored`."""
-    found = everything_on(stream, stream.config.scored_topic)
-    return [(record.key, json.loads(record.value or b"")["revision"]) for record in found]
+    records = everything_on(stream, stream.config.scored_topic)
+    return [(record.key, json.loads(record.value or b"")["revision"]) for record in records]
 
 
 def test_what_was_committed_is_announced_once_and_timed(
     database: Database, stream: AdStream, committer: Committer
 ) -> None:
-    """While the session goes on: on the topic, gone from the outbox, and its moment written."""
+    """While the session runs: published, deleted from the outbox, and the commit time written."""
     with (
         stream.publisher() as publisher,
         AfterCommit(database, stream, publisher, run_id="run-1") as after,
     ):
         commits = [committer.commit("1", "2"), committer.commit("3"), committer.commit("1")]
         commits.append(committer.commit("1", revision=2))
-        for made, result in commits:
-            after.committed(made, result)
+        for committed, result in commits:
+            after.committed(committed, result)
         until(lambda: pending(database) == 0)
         until(lambda: None not in timed(database).values())
     assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/1", 2), (b"kg/2", 1), (b"kg/3", 1)]
@@ -112,10 +112,10 @@ def test_what_was_committed_is_announced_once_and_timed(
     }
 
 
-def test_a_session_that_ends_leaves_nothing_owed(
+def test_a_session_that_ends_leaves_nothing_pending(
     database: Database, stream: AdStream, committer: Committer
 ) -> None:
-    """The last commits before the end go out before it."""
+    """The last commits are announced before the session ends."""
     with stream.publisher() as publisher:
         with AfterCommit(database, stream, publisher, run_id="run-1") as after:
             for n in range(30):
@@ -124,10 +124,10 @@ def test_a_session_that_ends_leaves_nothing_owed(
     assert sorted(announced(stream)) == sorted((f"kg/{n}".encode(), 1) for n in range(30))
 
 
-def test_what_a_dead_session_left_is_announced_by_the_next(
+def test_pending_records_of_a_dead_session_are_announced_by_the_next(
     database: Database, stream: AdStream, committer: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It committed and was killed before it could announce: the outbox remembers."""
+    """It committed and was killed before it could announce: the records are in the outbox."""
     monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
     committer.commit("1", "2")
     with stream.publisher() as publisher, AfterCommit(database, stream, publisher, run_id="run-1"):
@@ -135,11 +135,11 @@ def test_what_a_dead_session_left_is_announced_by_the_next(
     assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/2", 1)]
 
 
-def test_past_its_memory_the_outbox_alone_remembers(
+def test_commits_beyond_the_queue_are_announced_by_the_relay(
     database: Database, stream: AdStream, committer: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker that is slow for long must not grow the session: the relay catches up."""
-    monkeypatch.setattr(after_commit, "MOST_KEPT", 0)
+    """A slow broker must not grow the session's memory: the relay sends what the outbox has."""
+    monkeypatch.setattr(after_commit, "MAX_QUEUED_COMMITS", 0)
     monkeypatch.setattr(after_commit, "LEFT_BEHIND_S", 0.0)
     with (
         stream.publisher() as publisher,
@@ -153,7 +153,7 @@ def test_past_its_memory_the_outbox_alone_remembers(
 def test_lag_tools_see_what_is_committed(
     database: Database, stream: AdStream, committer: Committer
 ) -> None:
-    """The group's offsets follow, at the latest when the session ends."""
+    """The group's offsets are written at the latest when the session ends."""
     from kafka import KafkaConsumer, TopicPartition
 
     with stream.publisher() as publisher:
@@ -172,7 +172,7 @@ def test_lag_tools_see_what_is_committed(
 
 
 def _coordinator_answers(stream: AdStream) -> bool:
-    """A new cluster makes its offsets topic at the first commit."""
+    """A new cluster creates its offsets topic at the first commit."""
     try:
         stream.commit_group_offsets({0: 0})
     except RetryableError:
@@ -180,30 +180,30 @@ def _coordinator_answers(stream: AdStream) -> bool:
     return True
 
 
-def figures(database: Database) -> dict[str, object]:
-    """What the minutes hold together, by column; latencies as how many there are of each stage."""
-    found: dict[str, Counter[str]] = defaultdict(Counter)
+def counts_of(database: Database) -> dict[str, object]:
+    """The sums over all minutes, by column; latencies as the number of samples by stage."""
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT events, photos, statuses, labels, failures, latencies "
             "FROM lalafo.stream_minutes WHERE run_id = 'run-1'"
         )
         for events, photos, statuses, labels, failures, latencies in cursor.fetchall():
-            found["seen"].update({"events": events, "photos": photos})
-            found["statuses"].update(statuses)
-            found["failures"].update(failures)
+            sums["seen"].update({"events": events, "photos": photos})
+            sums["statuses"].update(statuses)
+            sums["failures"].update(failures)
             for task, counts in labels.items():
-                found[task].update(counts)
+                sums[task].update(counts)
             for stage, counts in latencies.items():
-                found["latencies"].update({stage: sum(counts.values())})
-    return {name: dict(counts) for name, counts in found.items()}
+                sums["latencies"].update({stage: sum(counts.values())})
+    return {name: dict(counts) for name, counts in sums.items()}
 
 
 STAGES = ("total", "fetch", "photos", "queued", "embed", "predict")
 
 
-def of(ads: int, *, photos: int = 1, failed: int = 0, letters: int = 0) -> dict[str, object]:
-    """The figures of so many scored ads and dead letters."""
+def counts(ads: int, *, photos: int = 1, failed: int = 0, letters: int = 0) -> dict[str, object]:
+    """The expected counts after this many scored ads and dead letters."""
     failures = {"fetch_timeout": failed, "event_not_json": letters}
     return {
         "seen": {"events": ads + letters, "photos": ads * photos},
@@ -214,45 +214,45 @@ def of(ads: int, *, photos: int = 1, failed: int = 0, letters: int = 0) -> dict[
     }
 
 
-def test_the_minutes_tell_what_was_committed(
+def test_the_minutes_count_what_was_committed(
     database: Database, stream: AdStream, committer: Committer
 ) -> None:
-    """While the session goes on, and whatever was written before; a replay is only seen."""
+    """While the session runs, also after earlier writes; a replay adds only events and photos."""
     with (
         stream.publisher() as publisher,
         AfterCommit(database, stream, publisher, run_id="run-1") as after,
     ):
         after.committed(*committer.commit("1", "2", photos=2, letters=1))
-        expected = of(2, photos=2, failed=2, letters=1)
-        until(lambda: figures(database) == expected)
+        expected = counts(2, photos=2, failed=2, letters=1)
+        until(lambda: counts_of(database) == expected)
         after.committed(*committer.commit("3", photos=2))
-        until(lambda: figures(database) == of(3, photos=2, failed=3, letters=1))
-        made, result = committer.commit("3")
+        until(lambda: counts_of(database) == counts(3, photos=2, failed=3, letters=1))
+        replayed, result = committer.commit("3")
         assert not result.accepted
-        after.committed(made, result)
-    expected = of(3, photos=2, failed=3, letters=1)
+        after.committed(replayed, result)
+    expected = counts(3, photos=2, failed=3, letters=1)
     expected["seen"] = {"events": 5, "photos": 6}
-    assert figures(database) == expected
+    assert counts_of(database) == expected
 
 
 def test_minutes_that_could_not_be_written_are_written_later(
     database: Database, stream: AdStream, committer: Committer
 ) -> None:
-    """And none of it twice."""
+    """And nothing is counted twice."""
     with (
         stream.publisher() as publisher,
         AfterCommit(database, stream, publisher, run_id="run-1") as after,
     ):
         after.committed(*committer.commit("1"))
-        until(lambda: figures(database) == of(1))
-        rename(database, "stream_minutes", "gone")
+        until(lambda: counts_of(database) == counts(1))
+        rename(database, "stream_minutes", "renamed")
         with capture_logs() as logs:
             after.committed(*committer.commit("2"))
-            until(lambda: "session.minutes_broke" in {line["event"] for line in logs})
-        rename(database, "gone", "stream_minutes")
-        until(lambda: figures(database) == of(2))
+            until(lambda: "session.minutes_crashed" in {line["event"] for line in logs})
+        rename(database, "renamed", "stream_minutes")
+        until(lambda: counts_of(database) == counts(2))
         after.committed(*committer.commit("3"))
-    assert figures(database) == of(3)
+    assert counts_of(database) == counts(3)
 
 
 def rename(database: Database, table: str, name: str) -> None:
@@ -260,7 +260,7 @@ def rename(database: Database, table: str, name: str) -> None:
         cursor.execute(f"ALTER TABLE lalafo.{table} RENAME TO {name}")
 
 
-def test_a_run_that_goes_on_in_another_process_adds_to_its_minutes(
+def test_a_run_that_continues_in_another_process_adds_to_its_minutes(
     database: Database, stream: AdStream, committer: Committer
 ) -> None:
     for n in range(3):
@@ -269,23 +269,23 @@ def test_a_run_that_goes_on_in_another_process_adds_to_its_minutes(
             AfterCommit(database, stream, publisher, run_id="run-1") as after,
         ):
             after.committed(*committer.commit(str(n)))
-    assert figures(database) == of(3)
+    assert counts_of(database) == counts(3)
 
 
-def test_what_is_past_its_memory_is_counted_still(
+def test_commits_beyond_the_queue_are_counted(
     database: Database, stream: AdStream, committer: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(after_commit, "MOST_KEPT", 0)
+    monkeypatch.setattr(after_commit, "MAX_QUEUED_COMMITS", 0)
     with (
         stream.publisher() as publisher,
         AfterCommit(database, stream, publisher, run_id="run-1") as after,
     ):
         after.committed(*committer.commit("1", "2"))
-    assert figures(database) == of(2)
+    assert counts_of(database) == counts(2)
 
 
 class ServiceUnavailable:
-    """A publisher whose broker is away."""
+    """A publisher whose broker is unavailable."""
 
     def publish(self, *_: object) -> None:
         raise RetryableError("no broker")
@@ -294,7 +294,7 @@ class ServiceUnavailable:
 def test_commit_times_are_written_though_nothing_can_be_announced(
     database: Database, stream: AdStream, committer: Committer
 ) -> None:
-    """One outage is not two: what PostgreSQL can be told, it is told; the rows stay owed."""
+    """An outage of Kafka does not affect writes to PostgreSQL; the records stay pending."""
     publisher: StreamPublisher = ServiceUnavailable()  # type: ignore[assignment]
     with AfterCommit(database, stream, publisher, run_id="run-1") as after:
         after.committed(*committer.commit("1"))
@@ -302,13 +302,13 @@ def test_commit_times_are_written_though_nothing_can_be_announced(
     assert pending(database) == 1
 
 
-def test_a_broker_that_is_away_costs_no_announcement(
+def test_an_unavailable_broker_loses_no_announcement(
     database: Database,
     connection: psycopg.Connection,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It goes before the announcement: the rows stay, and a later relay sends them."""
+    """It stops before the announcement: the rows stay, and a later relay publishes them."""
     monkeypatch.setattr(after_commit, "_ACKNOWLEDGED_WITHIN_S", 0.5)
     server = EmbeddedBroker(tmp_path)
     server.start()

@@ -1,4 +1,4 @@
-"""The commit: rows and offsets together, under the epoch, and never older than what is held."""
+"""The commit: rows and offsets in one transaction, under the epoch; older revisions never win."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ TABLES = (
 
 @pytest.fixture
 def connection(database: Database) -> Iterator[psycopg.Connection]:
-    """A session's own: its leases live as long as it is open."""
+    """A session's own connection: its leases are alive while it is open."""
     put_test_release(database)
     url = connect_args(database.url.render_as_string())
     with psycopg.connect(**url, autocommit=True) as opened:
@@ -45,18 +45,18 @@ def connection(database: Database) -> Iterator[psycopg.Connection]:
 
 @dataclass
 class Writer:
-    """A session that holds partitions 0 and 1, and commits under its epochs."""
+    """A session with the leases of partitions 0 and 1, which commits under their epochs."""
 
     results: ResultWriter
     epochs: dict[int, int]
 
-    def commit(self, made: Batch) -> CommitResult:
-        return self.results.commit(made, self.epochs)
+    def commit(self, batch: Batch) -> CommitResult:
+        return self.results.commit(batch, self.epochs)
 
 
 @pytest.fixture
 def writer(database: Database, connection: psycopg.Connection) -> Writer:
-    epochs = Leases(STREAM, "ads", "run-1", 60).take(connection, [0, 1])
+    epochs = Leases(STREAM, "ads", "run-1", 60).acquire(connection, [0, 1])
     assert epochs == {0: 1, 1: 1}
     holder = Holder("run-1", STREAM, "ads", "ads.scored")
     return Writer(ResultWriter(database, holder), epochs)
@@ -69,7 +69,7 @@ def rows(database: Database, query: str, *values: object) -> list[tuple]:
 
 
 def contents(database: Database) -> dict[str, list[tuple]]:
-    """Every row of every table, without the moments at which rows were written."""
+    """Every row of every table, without the times at which rows were written."""
     moments = {"updated_at", "created_at", "failed_at", "scored_at", "committed_at"}
     found = {}
     for table in TABLES:
@@ -85,7 +85,7 @@ def contents(database: Database) -> dict[str, list[tuple]]:
 
 
 def test_a_batch_becomes_rows_and_offsets(database: Database, writer: Writer) -> None:
-    """Ads, photos, failures, predictions and offsets are there, each naming its run."""
+    """Ads, photos, failures, predictions and offsets are stored, each with its run."""
     result = writer.commit(
         batch(
             outcome(event("1", photos=2), offset=4),
@@ -130,7 +130,7 @@ def test_a_replay_changes_no_row(database: Database, writer: Writer) -> None:
 
 
 def test_the_higher_revision_wins_whatever_its_offset(database: Database, writer: Writer) -> None:
-    """An older revision that comes later, or an equal one, changes nothing."""
+    """An older revision that arrives later, or an equal one, changes nothing."""
     writer.commit(batch(outcome(event("1", revision=5), offset=0, label="table")))
     before = contents(database)
     for offset, revision in ((1, 4), (2, 5)):
@@ -145,10 +145,11 @@ def test_the_higher_revision_wins_whatever_its_offset(database: Database, writer
 
 
 def test_a_delete_leaves_a_tombstone(database: Database, writer: Writer) -> None:
-    """Predictions, references and failures go; key, revision and day stay, and hold older ones."""
+    """Predictions, references and failures are deleted; key, revision and day stay, so that older
+    events are still refused."""
     writer.commit(batch(outcome(event("1", photos=2), offset=0)))
-    gone = event("1", revision=2, photos=0, kind=EventKind.DELETED)
-    writer.commit(batch(outcome(gone, offset=1, at=NOON + timedelta(days=3))))
+    deletion = event("1", revision=2, photos=0, kind=EventKind.DELETED)
+    writer.commit(batch(outcome(deletion, offset=1, at=NOON + timedelta(days=3))))
     assert rows(database, "SELECT status, revision, day FROM lalafo.ads") == [
         ("deleted", 2, NOON.date())
     ]
@@ -158,7 +159,7 @@ def test_a_delete_leaves_a_tombstone(database: Database, writer: Writer) -> None
 
 
 def test_an_ad_keeps_its_day(database: Database, writer: Writer) -> None:
-    """The day is that of the first event, in the ad's row and in its predictions."""
+    """The day is the first event's, in the ad's row and in its predictions."""
     writer.commit(batch(outcome(event("1"), offset=0)))
     later = outcome(event("1", revision=2), offset=1, at=NOON + timedelta(days=40))
     result = writer.commit(batch(later))
@@ -194,10 +195,10 @@ def test_a_lease_that_was_never_there_commits_nothing(database: Database, writer
     assert lost.value.partitions == {0}
 
 
-def test_nobody_takes_a_partition_while_its_commit_is_under_way(
+def test_no_session_acquires_a_partition_during_its_commit(
     database: Database, writer: Writer
 ) -> None:
-    """Between the check of the epoch and the end of the commit a taker waits."""
+    """Between the check of the epoch and the end of the commit, another session waits."""
     url = connect_args(database.url.render_as_string())
     with database.cursor() as committing, psycopg.connect(**url, autocommit=True) as other:
         writer.results._check_epochs(committing, writer.epochs)
@@ -209,7 +210,7 @@ def test_nobody_takes_a_partition_while_its_commit_is_under_way(
 def test_a_batch_for_another_release_set_commits_nothing(
     database: Database, writer: Writer
 ) -> None:
-    """What was computed for a release that is no longer in force must be computed again."""
+    """A batch that was computed for a release that is no longer active must be computed again."""
     rows_before = contents(database)
     put_test_release(database, "tiny-000000000002")
     with pytest.raises(ReleaseChangedError, match="tiny-000000000002"):
@@ -227,10 +228,11 @@ def test_offsets_never_move_back(database: Database, writer: Writer) -> None:
 def test_each_ad_is_announced_in_the_transaction_of_its_rows(
     database: Database, writer: Writer
 ) -> None:
-    """The outbox owes what was accepted, keyed as the ad, and hands the same out."""
-    gone = event("2", revision=4, photos=0, kind=EventKind.DELETED)
-    made = batch(outcome(event("1", photos=2), offset=0, label="lamp"), outcome(gone, offset=1))
-    result = writer.commit(made)
+    """The outbox has a record for each accepted ad, with its key; the result has the same ones."""
+    deletion = event("2", revision=4, photos=0, kind=EventKind.DELETED)
+    result = writer.commit(
+        batch(outcome(event("1", photos=2), offset=0, label="lamp"), outcome(deletion, offset=1))
+    )
     pending = rows(database, "SELECT id, topic, key, value FROM lalafo.outbox ORDER BY id")
     assert pending == [(m.id, m.topic, m.key, m.value) for m in result.messages]
     assert [(topic, key) for _, topic, key, _ in pending] == [
@@ -247,7 +249,7 @@ def test_each_ad_is_announced_in_the_transaction_of_its_rows(
 
 
 def test_what_changes_nothing_is_not_announced(database: Database, writer: Writer) -> None:
-    """A replay or an older revision owes nobody anything."""
+    """A replay or an older revision adds no pending record."""
     made = batch(outcome(event("1", revision=2), offset=0))
     writer.commit(made)
     with database.cursor() as cursor:
@@ -257,20 +259,16 @@ def test_what_changes_nothing_is_not_announced(database: Database, writer: Write
     assert rows(database, "SELECT count(*) FROM lalafo.outbox") == [(0,)]
 
 
-def test_what_a_refused_commit_would_announce_is_not_owed(
-    database: Database, writer: Writer
-) -> None:
-    """The announcement is part of the transaction, not beside it."""
+def test_a_failed_commit_leaves_no_pending_record(database: Database, writer: Writer) -> None:
+    """The announcement is part of the transaction."""
     without = replace(batch(outcome(event("1"), offset=0)), renditions=(), embeddings=())
     with pytest.raises(PhotosGoneError):
         writer.commit(without)
     assert rows(database, "SELECT count(*) FROM lalafo.outbox") == [(0,)]
 
 
-def test_a_photo_that_is_gone_is_told_and_nothing_is_written(
-    database: Database, writer: Writer
-) -> None:
-    """It was stored when the ad met it and has been swept since: load it, and commit again."""
+def test_a_deleted_photo_raises_and_nothing_is_written(database: Database, writer: Writer) -> None:
+    """It was stored when the ad was loaded, and was swept since: load it, and commit again."""
     url = "https://p.example/1/0.jpg"
     writer.commit(batch(outcome(event("1"), offset=0)))
     again = replace(event("2"), photos=event("1").photos)
@@ -285,17 +283,15 @@ def test_a_photo_that_is_gone_is_told_and_nothing_is_written(
     assert set(writer.commit(batch(outcome(again, offset=1))).accepted) == {AdKey("kg", "2")}
 
 
-def test_an_embedding_of_a_photo_that_is_gone_is_told_as_well(
-    database: Database, writer: Writer
-) -> None:
-    """A new backbone meets a known photo: only its embedding is brought, and the row has gone."""
+def test_an_embedding_of_a_deleted_photo_raises_as_well(database: Database, writer: Writer) -> None:
+    """A new backbone and a known photo: the batch has only the embedding; the row is deleted."""
     made = batch(outcome(event("1"), offset=0))
     with pytest.raises(PhotosGoneError):
         writer.commit(replace(made, renditions=()))
 
 
 def test_a_received_ad_takes_its_own_revision_once(database: Database, writer: Writer) -> None:
-    """Accepted and to be scored again: the equal revision counts, and then no more."""
+    """An ad that is requeued for scoring accepts its equal revision once."""
     writer.commit(batch(outcome(event("1", revision=3), offset=0, label="table")))
     with database.cursor() as cursor:
         cursor.execute("UPDATE lalafo.ads SET status = 'received'")
@@ -308,36 +304,36 @@ def test_a_received_ad_takes_its_own_revision_once(database: Database, writer: W
     assert rows(database, "SELECT status FROM lalafo.ads") == [("scored",)]
 
 
-def let_go(database: Database) -> set[bytes]:
+def orphaned(database: Database) -> set[bytes]:
     return {row[0] for row in rows(database, "SELECT sha256 FROM lalafo.orphaned_photos")}
 
 
-def test_photos_that_an_update_lets_go_are_noted(database: Database, writer: Writer) -> None:
-    """Those it keeps and those it brings are not; a delete lets all of them go."""
+def test_photos_that_an_update_orphans_are_recorded(database: Database, writer: Writer) -> None:
+    """Photos that it keeps or adds are not orphaned; a deletion orphans all of them."""
     url = "https://p.example/1/{}.jpg"
     first = event("1", photos=1)
-    kept, new = first.photos[0], replace(first.photos[0], url="https://p.example/new.jpg")
+    old, new = first.photos[0], replace(first.photos[0], url="https://p.example/new.jpg")
     writer.commit(batch(outcome(first, offset=0), outcome(event("2"), offset=1)))
-    assert let_go(database) == set()
-    writer.commit(batch(outcome(replace(event("1", 2), photos=(kept,)), offset=2)))
-    assert let_go(database) == set()
+    assert orphaned(database) == set()
+    writer.commit(batch(outcome(replace(event("1", 2), photos=(old,)), offset=2)))
+    assert orphaned(database) == set()
     writer.commit(batch(outcome(replace(event("1", 3), photos=(new,)), offset=3)))
-    assert let_go(database) == {sha(url.format(0))}
-    gone = event("1", revision=4, photos=0, kind=EventKind.DELETED)
-    writer.commit(batch(outcome(gone, offset=4)))
-    assert let_go(database) == {sha(url.format(0)), sha("https://p.example/new.jpg")}
+    assert orphaned(database) == {sha(url.format(0))}
+    deletion = event("1", revision=4, photos=0, kind=EventKind.DELETED)
+    writer.commit(batch(outcome(deletion, offset=4)))
+    assert orphaned(database) == {sha(url.format(0)), sha("https://p.example/new.jpg")}
 
 
-def test_a_photo_that_nobody_came_to_refer_to_is_noted(database: Database, writer: Writer) -> None:
-    """Its ad was overtaken by a higher revision: the row is there, and upkeep must find it."""
+def test_a_photo_without_any_reference_is_recorded(database: Database, writer: Writer) -> None:
+    """Its ad was superseded by a higher revision: the row exists, and upkeep must find it."""
     writer.commit(batch(outcome(event("1", revision=9, photos=0), offset=0)))
     late = event("1", revision=2, photos=1)
     assert writer.commit(batch(outcome(late, offset=1))).accepted == {}
-    assert let_go(database) == {sha("https://p.example/1/0.jpg")}
+    assert orphaned(database) == {sha("https://p.example/1/0.jpg")}
 
 
 def test_an_ads_stage_times_are_its_own(database: Database, writer: Writer) -> None:
-    """Where each ad's milliseconds went, ad by ad; when the commit was seen is not known yet."""
+    """The milliseconds of each stage are stored by ad; the commit time is not known yet."""
     times = {"1": StageTimes(1, 2, 3, 4, 5), "2": StageTimes(10, 20, 30, 40, 50)}
     ads = [
         replace(outcome(event(name), offset=n), times=of)
@@ -360,7 +356,7 @@ def test_two_sessions_that_share_photos_do_not_deadlock(
 ) -> None:
     """Each commits its own partition's ads, with the same photos in opposite order."""
     leases = Leases(STREAM, "ads", "run-1", 60)
-    epochs = leases.take(connection, [0, 1])
+    epochs = leases.acquire(connection, [0, 1])
     refs = [event(str(n)).photos[0] for n in range(20)]
 
     def work(partition: int) -> int:
@@ -375,7 +371,7 @@ def test_two_sessions_that_share_photos_do_not_deadlock(
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(work, [0, 1])) == [15, 15]
-    # `outcome` lets the second photo of every ad fail: each order leaves another one out.
+    # `outcome` fails the second photo of every ad: each order leaves out another one.
     assert rows(database, "SELECT count(*) FROM lalafo.photos") == [(20,)]
 
 
@@ -389,8 +385,8 @@ def test_photos_that_ads_share_are_written_once(database: Database, writer: Writ
     assert rows(database, "SELECT count(*) FROM lalafo.ad_photos") == [(2,)]
 
 
-def test_a_commit_that_stands_still_is_undone_by_the_server(database: Database) -> None:
-    """A session that freezes inside its commit does not hold its rows against its heir."""
+def test_a_frozen_commit_is_rolled_back_by_the_server(database: Database) -> None:
+    """A session that freezes inside its commit does not block its successor's rows."""
     put_test_release(database)
     writer = ResultWriter(database, Holder("run-1", STREAM, "ads", "ads.scored", freeze_s=0.2))
     with database.cursor() as cursor:
@@ -400,6 +396,6 @@ def test_a_commit_that_stands_still_is_undone_by_the_server(database: Database) 
         )
     with pytest.raises(RetryableError), database.cursor() as frozen:
         writer._check_epochs(frozen, {0: 1})
-        with database.cursor() as heir:  # waits for the row until the server lets go of it
-            heir.execute("UPDATE lalafo.leases SET epoch = 2, run_id = 'run-2'")
+        with database.cursor() as successor:  # waits until the server has rolled back
+            successor.execute("UPDATE lalafo.leases SET epoch = 2, run_id = 'run-2'")
         frozen.execute("SELECT 1")

@@ -1,8 +1,8 @@
-"""Ten thousand events through sessions that are killed: none lost, none doubled, none changed.
+"""Ten thousand events through sessions that are killed: none lost, duplicated or changed.
 
-One undisturbed pass over the topic is the yardstick; the same topic is then read into another
-database by sessions that are killed at random moments. `LALAFO_DRILL=1` (`make drill`) does it at
-ten times the size.
+One undisturbed pass over the topic is the reference; the same topic is then read into another
+database by sessions that are killed at random moments. `LALAFO_DRILL=1` (`make drill`) runs ten
+times as many events.
 """
 
 import os
@@ -53,7 +53,7 @@ class Place:
     database: Database
 
     def committed(self) -> int:
-        """Events stepped over so far, of all partitions."""
+        """The number of events whose offsets are committed, over all partitions."""
         with self.database.cursor() as cursor:
             cursor.execute("SELECT coalesce(sum(next_offset), 0)::int FROM lalafo.stream_offsets")
             row = cursor.fetchone()
@@ -61,7 +61,7 @@ class Place:
             return int(row[0])
 
     def unannounced(self) -> int:
-        """Outcomes that are committed and not acknowledged by `ads.scored` yet."""
+        """The number of outcomes that are committed and not acknowledged by Kafka yet."""
         with self.database.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM lalafo.outbox")
             row = cursor.fetchone()
@@ -78,7 +78,7 @@ class Place:
 
 @dataclass
 class Storm:
-    """The topic, and both passes over it."""
+    """The topic, and the results of both passes over it."""
 
     corpus: Corpus
     stream: AdStream
@@ -98,13 +98,13 @@ def places(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[list[Place]]:
     """Two databases and stores beside one topic, each with the same release live."""
-    given = {k.removeprefix("LALAFO_").lower(): v for k, v in kafka_server.exports().items()}
-    made = []
+    exports = {k.removeprefix("LALAFO_").lower(): v for k, v in kafka_server.exports().items()}
+    opened = []
     for name in ("calm", "stormy"):
         database = Database(postgres.url(make_database(template=migrated_template)))  # type: ignore[operator]
         settings = Settings.model_validate(
             {
-                **given,
+                **exports,
                 "ads_topic": f"ads-storm-{os.getpid()}",
                 "dlq_topic": f"ads-storm-{os.getpid()}.dlq",
                 "home": tmp_path_factory.mktemp(name),
@@ -116,15 +116,15 @@ def places(
         )
         store = ReleaseStore(settings.resolved_store_url)
         activate(database, install(database, store, release).name)
-        made.append(Place(settings, database))
-    yield made
-    for place in made:
+        opened.append(Place(settings, database))
+    yield opened
+    for place in opened:
         place.database.close()
 
 
 @pytest.fixture(scope="module")
 def storm(places: list[Place], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
-    """Both passes, done: first the calm one, then the one with the kills."""
+    """Run both passes: first the calm one, then the one with the kills."""
     calm, stormy = places
     folder = tmp_path_factory.mktemp("photos")
     names = [f"{number}.jpg" for number in range(PHOTOS)]
@@ -150,13 +150,13 @@ def storm(places: list[Place], tmp_path_factory: pytest.TempPathFactory) -> Iter
 def drained(place: Place) -> None:
     wait_for(
         lambda: place.committed() == EVENTS,
-        lambda: f"{place.committed()} of {EVENTS} events stepped over",
+        lambda: f"{place.committed()} of {EVENTS} events committed",
         PATIENCE_S,
     )
 
 
 def _kill_and_drain(place: Place) -> tuple[int, int]:
-    """Sessions at work, one of them killed whenever a random number of events is done."""
+    """Run sessions, and kill one of them whenever a random number of events is committed."""
     rng = random.Random(SEED)
     moments = sorted(rng.sample(range(EVENTS // 100, EVENTS - EVENTS // 20), KILLS))
     kills = 0
@@ -176,19 +176,19 @@ def _kill_and_drain(place: Place) -> tuple[int, int]:
                     member.kill()
             kills += 1
         drained(place)
-        # What the killed ones owed, the living ones relay.
+        # The living sessions relay the pending records of the killed ones.
         wait_for(
             lambda: place.unannounced() == 0,
-            lambda: f"{place.unannounced()} outcomes are still owed to ads.scored",
+            lambda: f"{place.unannounced()} outcomes are still not published to ads.scored",
             60,
         )
         return kills, crew.started
 
 
 @pytest.mark.timeout(PATIENCE_S * 3)
-def test_sessions_killed_at_random_lose_and_double_nothing(storm: Storm) -> None:
-    """Against an undisturbed pass: keys, revisions, statuses, reasons, releases and offsets are
-    equal, scores within 1e-3."""
+def test_sessions_killed_at_random_lose_and_duplicate_nothing(storm: Storm) -> None:
+    """Compared with an undisturbed pass, keys, revisions, statuses, reasons, releases and offsets
+    are equal, and scores differ by 1e-3 at most."""
     calm, stormy = outcome_of(storm.calm.database), outcome_of(storm.stormy.database)
     summary = (
         f"{EVENTS} events, {storm.kills} kills, {storm.runs} sessions: "
@@ -206,7 +206,7 @@ def test_sessions_killed_at_random_lose_and_double_nothing(storm: Storm) -> None
     assert wrong == {}, f"{len(wrong)} ads differ; {summary}"
     assert stormy.letters == calm.letters, summary
     assert stormy.offsets == calm.offsets, summary
-    assert stormy.doubled == 0, f"{stormy.doubled} rows doubled; {summary}"
+    assert stormy.duplicates == 0, f"{stormy.duplicates} duplicate rows; {summary}"
     _check_scores(calm, stormy, summary)
 
 
@@ -221,7 +221,7 @@ def _check_scores(calm: Outcome, stormy: Outcome, summary: str) -> None:
 
 
 def test_every_outcome_is_announced_at_least_once(storm: Storm) -> None:
-    """`ads.scored` holds each ad's last state, from sessions that were killed too."""
+    """`ads.scored` has each ad's last state, also those committed by killed sessions."""
     final = {
         (key, ad.revision, ad.status) for key, ad in outcome_of(storm.stormy.database).ads.items()
     }
@@ -230,25 +230,25 @@ def test_every_outcome_is_announced_at_least_once(storm: Storm) -> None:
     assert missing == set(), f"{len(missing)} of {len(final)} outcomes were never announced"
 
 
-def test_each_ad_ends_as_its_highest_revision_says(storm: Storm) -> None:
-    """Updates and deletes interleaved, late and re-delivered: worked out from the events alone."""
+def test_each_ad_ends_at_its_highest_revision(storm: Storm) -> None:
+    """With interleaved, late and redelivered updates and deletes; computed from the events."""
     expected = storm.corpus.expected()
     for place in (storm.calm, storm.stormy):
         found = {
             key: (ad.revision, ad.status, ad.reasons)
             for key, ad in outcome_of(place.database).ads.items()
         }
-        wanted = {key: (ad.revision, ad.status, ad.reasons) for key, ad in expected.items()}
+        right = {key: (ad.revision, ad.status, ad.reasons) for key, ad in expected.items()}
         wrong = {
-            key: (found.get(key), wanted.get(key))
-            for key in found.keys() | wanted.keys()
-            if found.get(key) != wanted.get(key)
+            key: (found.get(key), right.get(key))
+            for key in found.keys() | right.keys()
+            if found.get(key) != right.get(key)
         }
-        assert wrong == {}, f"{len(wrong)} of {len(wanted)} ads"
+        assert wrong == {}, f"{len(wrong)} of {len(right)} ads"
 
 
-def test_poison_among_good_stops_nothing(storm: Storm) -> None:
-    """Every bad record is a dead letter with its reason and its place; every good ad is there."""
+def test_poison_records_stop_nothing(storm: Storm) -> None:
+    """Every bad record is a dead letter with its reason and offset; every good ad is committed."""
     poison = storm.corpus.poison
     for place in (storm.calm, storm.stormy):
         letters = outcome_of(place.database).letters
@@ -258,8 +258,8 @@ def test_poison_among_good_stops_nothing(storm: Storm) -> None:
 
 
 @pytest.mark.timeout(PATIENCE_S)
-def test_a_replay_changes_not_one_row(storm: Storm) -> None:
-    """The same events again, from the first offset on: every table stays as it was."""
+def test_a_replay_changes_no_row(storm: Storm) -> None:
+    """The same events again, from the first offset: every table is unchanged."""
     before = table_contents(storm.stormy.database)
     with storm.stormy.database.cursor() as cursor:
         cursor.execute("DELETE FROM lalafo.stream_offsets")
@@ -275,8 +275,8 @@ def _changed(before: TableContents, after: TableContents) -> dict[str, int]:
     return {table: count for table, count in counts.items() if count}
 
 
-def test_the_yardstick_is_whole(storm: Storm) -> None:
-    """The undisturbed pass itself scored every ad that has a photo."""
+def test_the_reference_is_complete(storm: Storm) -> None:
+    """The undisturbed pass scored every ad that has a photo."""
     with (
         closing(Database(storm.calm.settings.database_url)) as database,
         database.cursor() as cursor,

@@ -1,4 +1,4 @@
-"""The main job on real parts: ads go in through Kafka, categories come out in PostgreSQL.
+"""A session with real parts: ads arrive through Kafka, and categories are written to PostgreSQL.
 
 Every test runs on the embedded broker and on Apache Kafka.
 """
@@ -22,7 +22,7 @@ def photo_bytes(seed: int) -> bytes:
 
 
 def test_ads_come_out_scored(live: Live) -> None:
-    """Each ad has a category of the release, each photo a unit vector, each row its run."""
+    """Each ad has a category of the release, each photo has a unit vector, each row has its run."""
     urls = [live.photo(f"{n}.jpg", photo_bytes(n)) for n in range(6)]
     live.publish(*(ad(str(n), urls[2 * n : 2 * n + 2]) for n in range(3)))
     total, _ = live.drain()
@@ -41,11 +41,11 @@ def test_ads_come_out_scored(live: Live) -> None:
     assert committed == ends
     assert not any(
         lease.alive for lease in read_leases(live.database, stream_id, topic).values()
-    ), "the session gave its leases up"
+    ), "the session released its leases"
 
 
 def test_each_bad_record_is_a_dead_letter_and_nothing_else_stops(live: Live) -> None:
-    """Poison among good: the good is scored, the bad is in `failures` and on the DLQ, whole."""
+    """Good ads are scored; bad records are in `failures` and on the DLQ, with all their bytes."""
     url = live.photo("good.jpg", photo_bytes(1))
     poison = [
         b"not json",
@@ -91,7 +91,7 @@ def test_each_bad_record_is_a_dead_letter_and_nothing_else_stops(live: Live) -> 
 
 
 def test_a_bad_photo_fails_alone(live: Live) -> None:
-    """Refused, slow, missing, huge or spoilt: a failure of that photo, the ad is scored."""
+    """A refused, slow, missing, huge or corrupt photo is one failure; its ad is scored."""
     good = live.photo("good.jpg", photo_bytes(2))
     bad = {name: live.photo(name, data) for name, data in corrupt_photos().items()}
     bad["missing"] = live.host.url("gone.jpg", path="missing")
@@ -126,8 +126,8 @@ def test_a_bad_photo_fails_alone(live: Live) -> None:
     assert live.rows("SELECT count(*) FROM lalafo.predictions") == [(len(bad),)]
 
 
-def test_a_second_session_goes_on_where_the_first_ended(live: Live) -> None:
-    """Offsets are PostgreSQL's: nothing is read twice, nothing is left out."""
+def test_a_second_session_continues_where_the_first_ended(live: Live) -> None:
+    """Offsets are stored in PostgreSQL: no event is read twice, and none is skipped."""
     url = live.photo("a.jpg", photo_bytes(3))
     live.publish(*(ad(str(n), [url]) for n in range(5)))
     first, _ = live.drain(run_id="run-1")
@@ -139,8 +139,8 @@ def test_a_second_session_goes_on_where_the_first_ended(live: Live) -> None:
     assert second.embedded == 0, "a photo that ads share is embedded once"
 
 
-def test_updates_and_deletes_end_as_the_highest_revision_says(live: Live) -> None:
-    """Interleaved, repeated and late events of one ad leave its highest revision."""
+def test_updates_and_deletes_end_at_the_highest_revision(live: Live) -> None:
+    """Interleaved, repeated and late events of one ad result in its highest revision."""
     urls = [live.photo(f"{n}.jpg", photo_bytes(n)) for n in range(4)]
     live.publish(
         ad("1", urls[:1], revision=1),
@@ -160,8 +160,8 @@ def test_updates_and_deletes_end_as_the_highest_revision_says(live: Live) -> Non
     assert live.rows("SELECT ad_id, revision FROM lalafo.predictions") == [("1", 3)]
 
 
-def test_a_photo_may_be_named_by_its_sha256(live: Live) -> None:
-    """A stored photo is used again without an address; an unknown one is a failure."""
+def test_a_photo_may_be_referenced_by_its_sha256(live: Live) -> None:
+    """A stored photo is reused without a URL; an unknown one is a failure."""
     data = photo_bytes(5)
     live.publish(ad("1", [live.photo("a.jpg", data)]))
     live.drain()
@@ -172,8 +172,8 @@ def test_a_photo_may_be_named_by_its_sha256(live: Live) -> None:
     assert found == [(None,), ("fetch_unknown_sha256",)]
 
 
-def test_a_session_follows_a_release_that_was_put_live(live: Live) -> None:
-    """What is scored after the change names the new release; the photo is embedded once."""
+def test_a_session_follows_an_activated_release(live: Live) -> None:
+    """Ads scored after the change have the new release; the photo is embedded once."""
     url = live.photo("a.jpg", photo_bytes(6))
     live.publish(ad("1", [url]))
     live.drain()
@@ -184,8 +184,8 @@ def test_a_session_follows_a_release_that_was_put_live(live: Live) -> None:
     assert live.rows("SELECT release FROM lalafo.predictions WHERE ad_id = '2'") == [(other,)]
 
 
-def test_a_session_follows_another_backbone_while_it_works(live: Live) -> None:
-    """The next model is made ready beside the one at work: no ad is lost, none is of two sets."""
+def test_a_running_session_follows_another_backbone(live: Live) -> None:
+    """The next model is loaded beside the active one: no ad is lost, none has two releases."""
     urls = [live.photo(f"{n}.jpg", photo_bytes(n)) for n in range(8)]
     (before,) = live.rows("SELECT live FROM lalafo.active_releases")
     other = random_release(backbone_seed=1)
@@ -205,8 +205,8 @@ def test_a_session_follows_another_backbone_while_it_works(live: Live) -> None:
     assert live.rows("SELECT count(*) FROM lalafo.embeddings GROUP BY backbone") == [(8,), (8,)]
 
 
-def test_an_offset_outside_the_log_is_an_incident_and_no_loss(live: Live) -> None:
-    """A log that is shorter than what was committed is read from its beginning, and told."""
+def test_an_offset_outside_the_log_is_an_incident_without_loss(live: Live) -> None:
+    """A log that ends before the committed offset is read from its beginning, and recorded."""
     url = live.photo("a.jpg", photo_bytes(7))
     live.publish(ad("1", [url]))
     partition = next(p for p, end in live.stream.end_offsets().items() if end > 0)
@@ -223,7 +223,7 @@ def test_an_offset_outside_the_log_is_an_incident_and_no_loss(live: Live) -> Non
 
 
 def test_one_session_too_many_reads_nothing_and_ends(live: Live) -> None:
-    """The living one keeps its partitions; the other finds that it is not wanted."""
+    """The first one keeps its partitions; the second one finds that it is not needed."""
     url = live.photo("a.jpg", photo_bytes(8))
     with Working(live, "one") as first:
         until(lambda: first.partitions == set(live.stream.partitions()))
@@ -237,7 +237,7 @@ def test_one_session_too_many_reads_nothing_and_ends(live: Live) -> None:
 
 
 def test_one_session_then_two_then_one(live: Live) -> None:
-    """In mid-stream they share and hand back: every ad once, none lost, by both of them."""
+    """Partitions are shared and returned mid-stream: both write ads, each ad once, none lost."""
     urls = [live.photo(f"{n}.jpg", photo_bytes(n)) for n in range(4)]
     partitions = set(live.stream.partitions())
     numbers = count()
@@ -268,10 +268,10 @@ def test_one_session_then_two_then_one(live: Live) -> None:
 
 
 @pytest.mark.parametrize("name", ["database_url", "kafka_bootstrap"])
-def test_what_is_not_set_is_named(name: str, live: Live) -> None:
-    """A missing setting is one line that names it and says what to do."""
+def test_a_missing_setting_is_named(name: str, live: Live) -> None:
+    """The error is one line that names the setting."""
     from ops.errors import ConfigurationError
 
-    bare = live.settings.model_copy(update={name: ""})
+    settings = live.settings.model_copy(update={name: ""})
     with pytest.raises(ConfigurationError, match=f"LALAFO_{name.upper()} is not set"):
-        bare.require(name)
+        settings.require(name)

@@ -1,4 +1,4 @@
-"""A live session's Prometheus metrics, scraped over HTTP as Prometheus would."""
+"""A live session's Prometheus metrics, scraped over HTTP like Prometheus does."""
 
 import socket
 import urllib.request
@@ -19,8 +19,8 @@ Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 def scrape(url: str) -> dict[Sample, float]:
     """Every sample, by name and labels."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        text = answer.read().decode()
+    with urllib.request.urlopen(url, timeout=10) as response:
+        text = response.read().decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -29,7 +29,7 @@ def scrape(url: str) -> dict[Sample, float]:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody listens on."""
+    """The first of `count` consecutive free ports."""
     for first in range(21_000, 60_000, 97):
         with ExitStack() as stack:
             try:
@@ -42,7 +42,7 @@ def free_ports(count: int) -> int:
 
 
 def test_a_scrape_shows_what_a_session_does(live: Live) -> None:
-    """Counters of what was committed, gauges of what is owned, and a histogram a stage."""
+    """Counters of committed events, gauges of owned partitions, and a histogram per stage."""
     good, bad = live.photo("good.jpg", jpeg(noisy(80, 60, 1))), live.photo("bad.jpg", b"<html>")
     partitions = live.stream.partitions()
     port = free_ports(2)
@@ -59,8 +59,8 @@ def test_a_scrape_shows_what_a_session_does(live: Live) -> None:
         one.wait_for(14)
 
         def total(name: str, **labels: str) -> float:
-            wanted = tuple(sorted(labels.items()))
-            return sum(found.get((name, wanted), 0.0) for found in map(scrape, urls))
+            key = (name, tuple(sorted(labels.items())))
+            return sum(samples.get(key, 0.0) for samples in map(scrape, urls))
 
         until(lambda: total("lalafo_ad_latency_seconds_count") == 14)
         until(lambda: total("lalafo_events_total", outcome="dead_letter") == 1)
@@ -95,13 +95,13 @@ def test_a_scrape_shows_what_a_session_does(live: Live) -> None:
 
 
 def test_without_a_port_nothing_is_served() -> None:
-    """No port is opened that nobody asked for."""
+    """With port 0, no port is opened."""
     with SessionMetrics(Settings(metrics_port=0)) as metrics:
         assert metrics.url == ""
 
 
-def test_a_setting_that_can_not_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every port tried is taken: a person must act, and is told which setting it is."""
+def test_without_a_free_port_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tried port is in use: the error names the setting to change."""
     monkeypatch.setattr("resources.sessions.metrics.PORTS_TRIED", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

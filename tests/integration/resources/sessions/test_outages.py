@@ -1,4 +1,4 @@
-"""Servers that go away while a session works: it waits, goes on, and nothing is lost or doubled."""
+"""Outages while a session runs: it waits and continues, and no ad is lost or duplicated."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from tests.support.odd_photos import jpeg, noisy
 from tests.support.working_sessions import Working, until
 
 ADS = 30
-BROKER_AWAY_S = 20
+BROKER_OUTAGE_S = 20
 
 
 def publish(live: Live, first: int, last: int) -> None:
@@ -36,11 +36,11 @@ def publish(live: Live, first: int, last: int) -> None:
 def settings_for(
     tmp_path: Path, database: Database, exports: dict[str, str], topic: str
 ) -> Settings:
-    given = {name.removeprefix("LALAFO_").lower(): value for name, value in exports.items()}
+    fields = {name.removeprefix("LALAFO_").lower(): value for name, value in exports.items()}
     (tmp_path / "photos").mkdir()
     return Settings.model_validate(
         {
-            **given,
+            **fields,
             "ads_topic": topic,
             "dlq_topic": f"{topic}.dlq",
             "home": tmp_path,
@@ -52,7 +52,7 @@ def settings_for(
 
 
 def check(live: Live, worker: Working) -> None:
-    """Each ad is there once, and every event was counted once as an ad."""
+    """Each ad is stored once, and every event is accounted for."""
     assert worker.error is None, worker.error
     assert worker.total is not None and worker.total.unaccounted == 0
     written = live.rows("SELECT count(*), count(DISTINCT ad_id) FROM lalafo.predictions")
@@ -60,11 +60,11 @@ def check(live: Live, worker: Working) -> None:
 
 
 @pytest.mark.kafka
-def test_the_broker_goes_and_comes_back(
+def test_the_broker_is_stopped_and_restarted(
     tmp_path: Path, database: Database, release: Release, kafka_server: KafkaServer
 ) -> None:
-    """Kafka stopped for 20 s and started again: the session polls on from where it was, what it
-    owes `ads.scored` goes out, and the lag drains."""
+    """Kafka is stopped for 20 s and restarted: the session polls on from the same offsets, its
+    pending records are published, and the lag drains."""
     settings = settings_for(tmp_path, database, kafka_server.exports(), "ads-broker-outage")
     with (
         PhotoHost(tmp_path / "photos") as host,
@@ -75,9 +75,9 @@ def test_the_broker_goes_and_comes_back(
             publish(live, 0, 10)
             worker.wait_for(10)
             kafka_server.stop()
-            threading.Event().wait(BROKER_AWAY_S)
+            threading.Event().wait(BROKER_OUTAGE_S)
             waiting = worker.session.session.snapshot().waiting_for_s
-            assert "kafka" in waiting, f"the outage is to be seen: {waiting}"
+            assert "kafka" in waiting, f"the outage is not reported: {waiting}"
             kafka_server.restart()
             publish(live, 10, ADS)
             worker.wait_for(ADS)
@@ -114,10 +114,10 @@ def on_own_postgres(
             yield make_live(database, settings, stream, host, release)
 
 
-def test_postgresql_goes_and_comes_back(
+def test_postgresql_is_stopped_and_restarted(
     on_own_postgres: Live, own_postgres: EmbeddedPostgres
 ) -> None:
-    """PostgreSQL stopped while events come: they wait, and each is written once."""
+    """PostgreSQL is stopped while events arrive: they wait, and each is written once."""
     live = on_own_postgres
     with Working(live) as worker:
         publish(live, 0, 10)
@@ -130,11 +130,11 @@ def test_postgresql_goes_and_comes_back(
     check(live, worker)
 
 
-def test_postgresql_is_killed_in_the_midst_of_a_commit(
+def test_postgresql_is_killed_during_a_commit(
     on_own_postgres: Live, own_postgres: EmbeddedPostgres
 ) -> None:
-    """Ads and predictions are written, the offsets are not yet, and the server is killed -9: after
-    its recovery nothing of that commit is there, and each ad is written once."""
+    """The server is killed -9 after ads and predictions are written and before the offsets: after
+    its recovery that commit is rolled back, and each ad is written once."""
     live = on_own_postgres
     with Working(live) as worker:
         publish(live, 0, 10)
@@ -156,7 +156,7 @@ def test_postgresql_is_killed_in_the_midst_of_a_commit(
 
 
 def _waits_for_a_lock(server: EmbeddedPostgres) -> bool:
-    """Whether a commit stands before `stage_timings`, its ads and predictions written."""
+    """Whether a commit waits for `stage_timings`, after writing its ads and predictions."""
     with psycopg.connect(**connect_args(server.url())) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_locks WHERE NOT granted "
@@ -165,11 +165,11 @@ def _waits_for_a_lock(server: EmbeddedPostgres) -> bool:
         return row is not None and row[0] > 0
 
 
-def test_the_photo_host_goes_and_comes_back(
+def test_the_photo_host_is_stopped_and_restarted(
     tmp_path: Path, database: Database, embedded_broker: EmbeddedBroker, release: Release
 ) -> None:
-    """Ads whose photos are out of reach hold nobody up, say why, and are scored by themselves
-    once upkeep has tried them again."""
+    """Ads whose photos are unreachable block no other ad, have the reason stored, and are scored
+    after upkeep has requeued them."""
     settings = settings_for(tmp_path, database, embedded_broker.exports(), "ads-host-outage")
     with AdStream.from_settings(settings) as stream:
         host = PhotoHost(tmp_path / "photos").start()

@@ -1,4 +1,4 @@
-"""Sessions while releases come, are promoted and go: nobody restarts, and every value is there."""
+"""Sessions while releases are proposed, promoted and rolled back: no restart, complete values."""
 
 import random
 import threading
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 
 ADS = 60
 PATIENCE_S = 60
-HELD = "SELECT partition, run_id, epoch, expires_at FROM lalafo.leases"
+LEASES = "SELECT partition, run_id, epoch, expires_at FROM lalafo.leases"
 
 
 class Feed:
-    """Publishes ads, updates and deletions until it is stopped; knows what they end as."""
+    """Publishes ads, updates and deletions until it is stopped; knows their final state."""
 
     def __init__(self, live: Live, seed: int = 1) -> None:
         self.live = live
@@ -40,13 +40,13 @@ class Feed:
         self._thread = threading.Thread(target=self._run)
 
     def some(self, count: int) -> None:
-        """Publish so many events."""
+        """Publish this many events."""
         self.live.publish(*(self._event() for _ in range(count)))
 
     def settled(self) -> bool:
-        """Whether every event published is committed."""
-        found = self.live.rows("SELECT ad_id::int, revision FROM lalafo.ads")
-        return dict(found) == self.revisions
+        """Whether every published event is committed."""
+        stored = self.live.rows("SELECT ad_id::int, revision FROM lalafo.ads")
+        return dict(stored) == self.revisions
 
     def __enter__(self) -> "Feed":
         self._thread.start()
@@ -72,32 +72,33 @@ class Feed:
         return ad(str(number), urls, revision)
 
 
-def counted(live: Live, made: list[str]) -> Callable[[FrozenBackbone], PhotoEmbedder]:
-    """The session's way to make a backbone ready; notes each."""
+def recorded(live: Live, threads: list[str]) -> Callable[[FrozenBackbone], PhotoEmbedder]:
+    """The session's factory of embedders, which also records the name of the calling thread."""
 
-    def make(frozen: FrozenBackbone) -> PhotoEmbedder:
-        made.append(threading.current_thread().name)
+    def create(frozen: FrozenBackbone) -> PhotoEmbedder:
+        threads.append(threading.current_thread().name)
         return new_embedder(frozen, live.settings)
 
-    return make
+    return create
 
 
 def committing(live: Live) -> bool:
-    """Whether a session is at work: it has committed within the last tenth of a second."""
+    """Whether a session has committed within the last tenth of a second."""
     recent = "SELECT 1 FROM lalafo.ads WHERE updated_at > clock_timestamp() - interval '0.1 s'"
     return live.rows(recent) != []
 
 
-def all_right(live: Live, *names: str) -> None:
+def check_predictions(live: Live, *names: str) -> None:
+    """Every scored ad has one prediction of its revision under each release, and no other."""
     for name in names:
         assert without_a_value(live.database, name) == []
         assert left_over(live.database, name) == []
 
 
-def test_ads_that_come_change_and_go_during_a_rescore_end_right_under_both(live: Live) -> None:
-    """The stream goes on through candidate, re-score, promotion and the way back."""
-    database, made = live.database, []
-    live.parts = replace(live.parts, embedder=counted(live, made))
+def test_ads_that_change_during_a_rescore_are_correct_under_both_releases(live: Live) -> None:
+    """The stream continues during candidate, re-score, promotion and rollback."""
+    database, threads = live.database, []
+    live.parts = replace(live.parts, embedder=recorded(live, threads))
     before = read_active_releases(database).live.name
     feed = Feed(live)
     with Working(live), feed:
@@ -114,16 +115,16 @@ def test_ads_that_come_change_and_go_during_a_rescore_end_right_under_both(live:
         time.sleep(0.3)
         feed.__exit__()
         until(feed.settled)
-    all_right(live, before, name)
-    assert len(made) == 1, "a new head on the same backbone loads no weights"
+    check_predictions(live, before, name)
+    assert len(threads) == 1, "a new head on the same backbone loads no weights"
     (count,) = live.rows("SELECT count(*) FROM lalafo.ads WHERE status = 'deleted'")
     assert count[0] == len(feed.deleted) > 0
 
 
-def test_an_announced_backbone_is_loaded_beside_the_work(live: Live) -> None:
+def test_an_announced_backbone_is_loaded_in_the_background(live: Live) -> None:
     """Another backbone is warm in the session before the first commit needs it."""
-    database, made = live.database, []
-    live.parts = replace(live.parts, embedder=counted(live, made))
+    database, threads = live.database, []
+    live.parts = replace(live.parts, embedder=recorded(live, threads))
     feed = Feed(live)
     with Working(live) as working:
         feed.some(20)
@@ -139,16 +140,16 @@ def test_an_announced_backbone_is_loaded_beside_the_work(live: Live) -> None:
         promote(database, name, scored_topic=TOPIC)
         feed.some(20)
         until(feed.settled)
-    assert made[1:] == ["release-watch"]
-    all_right(live, name)
+    assert threads[1:] == ["release-watch"]
+    check_predictions(live, name)
 
 
-def test_what_is_announced_and_cannot_be_loaded_stops_nothing(live: Live) -> None:
-    """A damaged file is told; the session goes on with what it has."""
+def test_an_announced_release_that_cannot_be_loaded_stops_nothing(live: Live) -> None:
+    """A damaged file is logged; the session continues with the loaded releases."""
     name = judged(live.database, live.settings, random_release(backbone_seed=1))
     (digest,) = live.rows("SELECT digest FROM lalafo.releases WHERE name = %s", name)[0]
     folder = f"{live.settings.resolved_store_url}/releases/{digest}"
-    with open(f"{folder}/heads.safetensors", "r+b") as file:  # noqa: PTH123 - a test's damage
+    with open(f"{folder}/heads.safetensors", "r+b") as file:  # noqa: PTH123 - damages the file
         file.write(b"x")
     feed = Feed(live)
     with Working(live) as working:
@@ -163,14 +164,14 @@ def test_what_is_announced_and_cannot_be_loaded_stops_nothing(live: Live) -> Non
 
 @pytest.mark.timeout(180)
 def test_a_session_paused_across_a_candidate_and_its_promotion(live: Live) -> None:
-    """Frozen at any moment, it commits nothing that lacks a value of the live release."""
+    """Frozen at any moment, it commits no ad without a prediction of the live release."""
     settings = live.settings.model_copy(update={"lease_ttl_s": 1.0})
     database, feed, shuffled = live.database, Feed(live), random.Random(5)
     names = [read_active_releases(database).live.name]
     with Crew(settings, size=1, name="paused") as crew:
         for number in range(1, 5):
             feed.some(60)
-            wait_for(lambda: committing(live), lambda: live.rows(HELD), PATIENCE_S)
+            wait_for(lambda: committing(live), lambda: live.rows(LEASES), PATIENCE_S)
             time.sleep(shuffled.random() * 0.2)
             paused = crew.members[0]
             paused.freeze()
@@ -182,6 +183,6 @@ def test_a_session_paused_across_a_candidate_and_its_promotion(live: Live) -> No
             paused.thaw()
             assert without_a_value(database, name) == []
         feed.some(20)
-        wait_for(feed.settled, lambda: live.rows(HELD), PATIENCE_S)
+        wait_for(feed.settled, lambda: live.rows(LEASES), PATIENCE_S)
     assert len(set(names)) == 5
-    all_right(live, names[-1], names[-2])
+    check_predictions(live, names[-1], names[-2])

@@ -1,4 +1,4 @@
-"""Several sessions, as processes of their own, on Apache Kafka: they share, hand over, freeze."""
+"""Several sessions in separate processes on Apache Kafka: sharing, handover and freezing."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ PARTITIONS = 2
 
 
 class Town:
-    """A topic, a database, a photo host, and sessions started by hand."""
+    """A topic, a database, a photo host, and sessions that the test starts."""
 
     def __init__(
         self, settings: Settings, database: Database, stream: AdStream, host: GatedHost
@@ -67,8 +67,8 @@ class Town:
         return {p: lease.run_id for p, lease in leases.items() if lease.alive}
 
     def states(self) -> dict[str, str]:
-        found = read_sessions(self.database, self.settings.ads_topic)
-        return {run: s.member.state for run, s in found.items() if s.alive}
+        sessions = read_sessions(self.database, self.settings.ads_topic)
+        return {run: s.member.state for run, s in sessions.items() if s.alive}
 
     def wait(self, condition: Callable[[], bool]) -> None:
         wait_for(
@@ -84,12 +84,12 @@ class Town:
         return int(self.rows("SELECT count(*) FROM lalafo.ads WHERE status = 'scored'")[0][0])
 
     def check_all_scored_once(self) -> None:
-        """As many ads, predictions and photo places as were sent, and every offset passed."""
-        message = self.rows(
+        """As many ads, predictions and photo rows as ads were sent, and every offset committed."""
+        counts = self.rows(
             "SELECT (SELECT count(*) FROM lalafo.ads), (SELECT count(*) FROM lalafo.predictions), "
             "(SELECT count(*) FROM lalafo.ad_photos)"
         )
-        assert message == [(self.sent, self.sent, self.sent)], f"{message} of {self.sent} sent"
+        assert counts == [(self.sent, self.sent, self.sent)], f"{counts} of {self.sent} sent"
         offsets = read_offsets(self.database, self.stream.stream_id(), self.settings.ads_topic)
         ends = self.stream.end_offsets()
         assert offsets == {p: end for p, end in ends.items() if end > 0}
@@ -110,16 +110,16 @@ def town(
     activate(database, install(database, ReleaseStore(settings.resolved_store_url), release).name)
     with GatedHost(jpeg(noisy(80, 60, 1))) as host, AdStream.from_settings(settings) as stream:
         stream.ensure_topics(PARTITIONS)
-        made = Town(settings, database, stream, host)
-        yield made
-        for session in made.sessions:
+        town = Town(settings, database, stream, host)
+        yield town
+        for session in town.sessions:
             session.thaw() if session.alive else None
             session.stop()
 
 
 def test_a_frozen_session_that_comes_back_commits_nothing(town: Town) -> None:
-    """SIGSTOP with ads in flight; another takes its partitions; SIGCONT: what it then finishes
-    first is refused by its epoch, and the other's commit stands."""
+    """SIGSTOP with ads in flight, and another session acquires its partitions. After SIGCONT, its
+    commit is refused because of the epoch, and the other session's commit stands."""
     zombie = town.start("zombie", sessions=2)
     town.wait(lambda: len(town.holders()) == PARTITIONS)
     town.publish(40)
@@ -129,8 +129,8 @@ def test_a_frozen_session_that_comes_back_commits_nothing(town: Town) -> None:
     town.wait(lambda: set(town.holders().values()) == {"heir"} and len(town.holders()) == 2)
     town.wait(lambda: town.host.requests == 80)
     zombie.thaw()
-    town.host.let_through(40)  # the zombie's own requests: it is ready to commit before the heir
-    # It has finished them once it sits there as a standby that has seen what it lost.
+    town.host.let_through(40)  # the zombie's requests: it can commit before the heir
+    # It has finished them once it is a standby, and has received the revocations.
     town.wait(lambda: town.states() == {"zombie": "ready", "heir": "ready"})
     town.host.open()
     town.wait(lambda: town.scored() == town.sent)
@@ -140,7 +140,7 @@ def test_a_frozen_session_that_comes_back_commits_nothing(town: Town) -> None:
 
 
 def test_sessions_come_and_go_in_mid_stream(town: Town) -> None:
-    """1 -> 2 -> 1: partitions are shared and given back; nothing is lost or doubled."""
+    """1 -> 2 -> 1: partitions are shared and returned; no ad is lost or duplicated."""
     town.host.open()
     first = town.start("first", sessions=2)
     town.wait(lambda: town.holders() == {0: "first", 1: "first"})
@@ -148,15 +148,15 @@ def test_sessions_come_and_go_in_mid_stream(town: Town) -> None:
     town.start("second", sessions=2)
     town.wait(lambda: sorted(town.holders().values()) == ["first", "second"])
     town.publish(150)
-    assert first.stop() == 0, "a polite stop ends well"
+    assert first.stop() == 0, "a graceful stop exits with 0"
     town.publish(150)
     town.wait(lambda: set(town.holders().values()) == {"second"} and len(town.holders()) == 2)
     town.wait(lambda: town.scored() == town.sent)
     town.check_all_scored_once()
 
 
-def test_a_killed_session_is_taken_over_by_the_one_that_stands_by(town: Town) -> None:
-    """One partition's reader is killed with ads in flight; the standby scores them."""
+def test_a_killed_session_is_replaced_by_the_other_one(town: Town) -> None:
+    """One partition's reader is killed with ads in flight; the other session scores them."""
     town.host.open()
     town.start("live", sessions=2)
     town.wait(lambda: len(town.holders()) == PARTITIONS)
@@ -172,15 +172,15 @@ def test_a_killed_session_is_taken_over_by_the_one_that_stands_by(town: Town) ->
 
 @pytest.mark.parametrize("why", ["due", "code"])
 def test_a_session_hands_over_to_its_successor(town: Town, why: str) -> None:
-    """When its time is up, or newer code is deployed: it goes on until the successor is ready,
-    then gives up its partitions and ends by itself, in mid-stream."""
+    """When its time is up, or newer code is deployed: it continues until the successor is ready,
+    then releases its partitions mid-stream and ends by itself."""
     town.host.open()
     terms: dict[str, object] = {"session_minutes": 0.02} if why == "due" else {"code_version": "1"}
     old = town.start("old", **terms)
     town.wait(lambda: town.holders() == {0: "old", 1: "old"})
     town.publish(100)
     town.wait(lambda: town.scored() >= 50)
-    assert old.alive, "without a successor it goes on, overdue or not"
+    assert old.alive, "without a successor it continues, even when it is overdue"
     town.start("new", code_version="2" if why == "code" else "")
     while old.alive:
         town.publish(20)

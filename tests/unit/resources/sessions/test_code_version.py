@@ -1,4 +1,4 @@
-"""The code version: another one for every changed, added or renamed file."""
+"""The code version: a different one for every changed, added or renamed file."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def fresh_digest(root: Path) -> str:
 
 
 def test_the_root_is_the_folder_that_holds_this_very_module():
-    """Wherever the module moves: its own file is among those that the digest covers."""
+    """Wherever the module moves, its own file is covered by the digest."""
     assert Path(module.__file__).is_relative_to(ROOT / "resources")
     for package in PACKAGES:
         assert (ROOT / package / "__init__.py").is_file()
@@ -52,6 +52,6 @@ def test_a_package_without_files_is_an_error_and_no_constant_version(root: Path,
         fresh_digest(root)
 
 
-def test_the_deployment_s_own_name_comes_first():
+def test_the_deployments_version_takes_precedence():
     assert code_version(Settings(code_version="image-7")) == "image-7"
     assert code_version(Settings(code_version="")) == fresh_digest(ROOT)
