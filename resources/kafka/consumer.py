@@ -17,7 +17,7 @@ from ops.types import StreamRecord
 from resources.kafka.connection import StreamConfig, broker_errors, check_reachable, open_client
 
 OFFSETS_TIMEOUT_S = 3.0
-_SILENCE_S = 2.0  # after so long without a record, `poll` checks that the broker answers
+_SILENCE_S = 2.0  # without a record for longer, `poll` checks that the broker answers
 _FETCH_WAIT_MS = 250
 _LATE_FETCH_WAIT_MS = 20  # librdkafka's test broker answers only after the whole wait
 _MAX_PARTITION_BYTES = 4 * 2**20  # twice the largest record, a dead letter

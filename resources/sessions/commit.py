@@ -42,7 +42,7 @@ class Holder:
     stream_id: str
     topic: str
     scored_topic: str
-    freeze_s: float = 2.0  # the server rolls back a commit whose client is silent for so long
+    freeze_s: float = 2.0  # the server rolls back a commit whose client is silent for longer
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from resources.sessions.leases import ALIVE, CHANNEL, ME, Connection, Leases
 
 POLL_S = 0.1
 MAX_LEAD_S = 90.0
-"""A session's successor is requested so long before its end, because it has to import torch."""
+"""A session's successor is requested at most this long before its end; it has to import torch."""
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ class MembershipConfig:
     partitions: tuple[int, ...]  # of the topic
     sessions: int
     session_s: float
-    ttl_s: float  # a session that renews nothing for so long is dead
+    ttl_s: float  # a session that renews nothing for longer counts as dead
     code_version: str
     metrics_url: str = ""
 
@@ -83,12 +83,12 @@ class SessionMembership:
         self._connection: Connection | None = None
         self._error: Exception | None = None
         self._renewed_at = 0.0
-        self._keeper = threading.Thread(target=self._keep, name="session-membership", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="session-membership", daemon=True)
 
     def __enter__(self) -> Self:
         with self.database.errors():
             self._renew(self._connected())
-        self._keeper.start()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -98,7 +98,7 @@ class SessionMembership:
         trace: TracebackType | None,
     ) -> None:
         self._done.set()
-        self._keeper.join()
+        self._thread.join()
         if self._connection is None:
             return
         try:
@@ -180,7 +180,7 @@ class SessionMembership:
 
     # --- the membership's thread
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         while not self._done.is_set():
             try:
                 with self.database.errors():

@@ -117,14 +117,14 @@ def test_a_batch_becomes_rows_and_offsets(database: Database, writer: Writer) ->
 
 def test_a_replay_changes_no_row(database: Database, writer: Writer) -> None:
     """The same batch again leaves every table as it was."""
-    made = batch(
+    original = batch(
         outcome(event("1", photos=3), offset=0),
         outcome(event("2"), offset=1),
         letters=(dead_letter(2),),
     )
-    writer.commit(made)
+    writer.commit(original)
     before = contents(database)
-    again = writer.commit(made)
+    again = writer.commit(original)
     assert again.accepted == {}
     assert contents(database) == before
 
@@ -250,11 +250,11 @@ def test_each_ad_is_announced_in_the_transaction_of_its_rows(
 
 def test_what_changes_nothing_is_not_announced(database: Database, writer: Writer) -> None:
     """A replay or an older revision adds no pending record."""
-    made = batch(outcome(event("1", revision=2), offset=0))
-    writer.commit(made)
+    original = batch(outcome(event("1", revision=2), offset=0))
+    writer.commit(original)
     with database.cursor() as cursor:
         cursor.execute("DELETE FROM lalafo.outbox")
-    assert writer.commit(made).messages == ()
+    assert writer.commit(original).messages == ()
     assert writer.commit(batch(outcome(event("1"), offset=1))).messages == ()
     assert rows(database, "SELECT count(*) FROM lalafo.outbox") == [(0,)]
 
@@ -285,9 +285,9 @@ def test_a_deleted_photo_raises_and_nothing_is_written(database: Database, write
 
 def test_an_embedding_of_a_deleted_photo_raises_as_well(database: Database, writer: Writer) -> None:
     """A new backbone and a known photo: the batch has only the embedding; the row is deleted."""
-    made = batch(outcome(event("1"), offset=0))
+    original = batch(outcome(event("1"), offset=0))
     with pytest.raises(PhotosGoneError):
-        writer.commit(replace(made, renditions=()))
+        writer.commit(replace(original, renditions=()))
 
 
 def test_a_received_ad_takes_its_own_revision_once(database: Database, writer: Writer) -> None:
@@ -365,8 +365,8 @@ def test_two_sessions_that_share_photos_do_not_deadlock(
         for n in range(15):
             photos = tuple(refs if partition == 0 else reversed(refs))
             of = replace(event(f"{partition}-{n}"), photos=photos)
-            made = outcome(of, offset=n, partition=partition)
-            written += len(writer.commit(batch(made), {partition: epochs[partition]}).accepted)
+            original = outcome(of, offset=n, partition=partition)
+            written += len(writer.commit(batch(original), {partition: epochs[partition]}).accepted)
         return written
 
     with ThreadPoolExecutor(2) as pool:

@@ -103,10 +103,10 @@ def test_without_a_port_nothing_is_served() -> None:
 def test_without_a_free_port_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tried port is in use: the error names the setting to change."""
     monkeypatch.setattr("resources.sessions.metrics.PORTS_TRIED", 1)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
         with (
             pytest.raises(ConfigurationError, match=f"LALAFO_METRICS_PORT={port}"),
             SessionMetrics(Settings(metrics_port=port)),
