@@ -135,7 +135,7 @@ def test_a_missing_or_ambiguous_subject_is_an_error(database: Database) -> None:
             "partition, \"offset\", run_id) VALUES ('event', 'other/ads/0/3', 'event_empty', '', "
             "now(), 'other', 'ads', 0, 3, '')"
         )
-    assert "fits several" in str(run("show", "ads/0/3").exception)
+    assert "matches several" in str(run("show", "ads/0/3").exception)
     assert run("show", "other/ads/0/3").exit_code == 0
 
 
@@ -205,7 +205,7 @@ def test_an_unacknowledged_letter_is_not_marked_as_replayed(
     refuse(database, 3)
     with stream.publisher() as publisher:
         publisher.close()
-        with pytest.raises(RetryableError, match="0 of 1 were sent"):
+        with pytest.raises(RetryableError, match="0 of 1 dead letters were replayed"):
             replay(database, publisher, "ads", next(chosen(database, Choice())))
     monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
     result = run("replay", "--all")
