@@ -301,7 +301,7 @@ def test_embeddings_of_another_length_are_refused(filled):
             "(SELECT sha256 FROM lalafo.ad_photos WHERE ad_id = '000000390' LIMIT 1)"
         )
     for options in (SMALL, TWO):
-        with pytest.raises(ConfigurationError, match="576 numbers"):
+        with pytest.raises(ConfigurationError, match="576 dimensions"):
             score(filled, options=options)
 
 
