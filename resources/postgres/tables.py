@@ -64,7 +64,9 @@ ads = Table(
     key("catalog"),
     key("ad_id"),
     Column("revision", BigInteger, nullable=False, comment="the seller system's; the higher wins"),
-    Column("day", Date, nullable=False, comment="UTC day of the first event received; for ever"),
+    Column(
+        "day", Date, nullable=False, comment="UTC day of the first event received; never changes"
+    ),
     Column("status", Text, nullable=False, comment="scored, unscored, no_photos, deleted"),
     Column("title", Text, nullable=False),
     Column("description", Text, nullable=False),
@@ -179,11 +181,11 @@ active_releases = Table(
     Column("candidate", Text, ForeignKey(releases.c.name)),
     Column(
         *("previous", Text, ForeignKey(releases.c.name)),
-        comment="live before: scored along, so that going back is a flip",
+        comment="live before the last promotion; scored too, so that a rollback is a switch",
     ),
     Column(
         *("announced", Text, ForeignKey(releases.c.name)),
-        comment="sessions load it, so that it can come in force without a pause",
+        comment="sessions load it, so that it can become active without a pause",
     ),
     moment("changed_at", now=True),
     CheckConstraint("one_row", name="single"),
@@ -214,7 +216,7 @@ release_days = Table(
     key("day", Date),
     Column(
         *("completed_at", DateTime(timezone=True)),
-        comment="every ad of the day is scored under the release; null: some are owed",
+        comment="every ad of the day is scored under the release; null: some are not",
     ),
 )
 

@@ -23,6 +23,29 @@ CONSTRAINTS = {
     ),
     "photos_let_go": ("sha256_fkey", "pkey"),
 }
+COMMENTS = {  # column: before, after
+    "ads.day": (
+        "UTC day of the first event received; for ever",
+        "UTC day of the first event received; never changes",
+    ),
+    "active_releases.previous": (
+        "live before: scored along, so that going back is a flip",
+        "live before the last promotion; scored too, so that a rollback is a switch",
+    ),
+    "active_releases.announced": (
+        "sessions load it, so that it can come in force without a pause",
+        "sessions load it, so that it can become active without a pause",
+    ),
+    "release_days.completed_at": (
+        "every ad of the day is scored under the release; null: some are owed",
+        "every ad of the day is scored under the release; null: some are not",
+    ),
+    "accepted_ads.event": ("as it was owed to the topic", "as published to the topic"),
+    "accepted_ads.digest": (
+        "SHA-256 of what the caller meant",
+        "SHA-256 of the canonical event",
+    ),
+}
 KINDS = "'installed', 'proposed', 'withdrawn', 'promoted', 'retired', 'taken_back'"
 
 
@@ -34,9 +57,13 @@ def upgrade() -> None:
     op.execute("ALTER INDEX lalafo.photos_let_go_since_idx RENAME TO orphaned_photos_since_idx")
     _allow(f"{KINDS}, 'rolled_back'")
     op.execute("UPDATE lalafo.release_changes SET kind = 'rolled_back' WHERE kind = 'taken_back'")
+    for column, (_, after) in COMMENTS.items():
+        op.execute(f"COMMENT ON COLUMN lalafo.{column} IS '{after}'")
 
 
 def downgrade() -> None:
+    for column, (before, _) in COMMENTS.items():
+        op.execute(f"COMMENT ON COLUMN lalafo.{column} IS '{before}'")
     op.execute("UPDATE lalafo.release_changes SET kind = 'taken_back' WHERE kind = 'rolled_back'")
     _allow(KINDS)
     op.execute("ALTER INDEX lalafo.orphaned_photos_since_idx RENAME TO photos_let_go_since_idx")
