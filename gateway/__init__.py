@@ -1,4 +1,4 @@
-"""The HTTP side: what marketplaces call, and the page that people look at.
+"""The HTTP gateway: the API that marketplaces call, and the web page.
 
-Knows PostgreSQL, Kafka and the photo store; refuses to know any model, torch or Dagster.
+Uses PostgreSQL, Kafka and the photo store. Does not depend on the models, torch or Dagster.
 """

@@ -1,7 +1,7 @@
-"""The HTTP application: which routes there are, under which rules.
+"""The HTTP application: its routers, middleware and error handlers.
 
-Decides versions, documentation and what a browser may do with an answer. What routes do is in the
-modules that they come from.
+Owns the order of the middleware and the application's title, version and documentation URLs. The
+routes themselves are in the modules that are included here.
 """
 
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from gateway import openapi, problems
 from gateway.edge import browsers, limits
 from gateway.edge.exposure import check_exposure
-from gateway.edge.request_context import Edge
+from gateway.edge.request_context import RequestContextMiddleware
 from gateway.intake import feedback, legacy, uploads
 from gateway.intake import routes as intake
 from gateway.monitoring import health, metrics
@@ -27,19 +27,19 @@ from gateway.statistics.cache import StatisticsCache
 from resources.settings import Settings
 
 DESCRIPTION = """
-Photo understanding for classifieds marketplaces. Post an ad with its photos; within a second its
-category (and whatever else the live release predicts) can be read here, with the Dagster run and
-the model release behind every value.
+Photo understanding for classifieds marketplaces. Post an ad with its photos. Within a second you
+can read its category, and the live release's other predictions, with the Dagster run and the model
+release that produced each value.
 
-Every error is a problem document (RFC 9457) that says what came and what is allowed.
+Every error is a problem document (RFC 9457) that says what was received and what is allowed.
 """
 
 
 def make_app(settings: Settings) -> FastAPI:
-    """The application; it opens its parts when it is started.
+    """Create the application; its services are opened at startup.
 
     Raises:
-        ConfigurationError: keys are switched off where others than this machine can connect.
+        ConfigurationError: API keys are off, and the gateway does not listen on loopback alone.
     """
 
     @asynccontextmanager
@@ -61,15 +61,15 @@ def make_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # an address that is wrong is told to be, not sent elsewhere
+        redirect_slashes=False,  # a wrong path gets 404, not a redirect
     )
-    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign] # FastAPI's own way
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign] # as FastAPI documents it
     problems.install(app)
-    # The last is the outermost: it sees a request first and its answer last.
+    # The middleware that is added last is the outermost: it handles a request first.
     limits.install(app, settings)
     browsers.install(app, settings)
     metrics.install(app)
-    app.add_middleware(Edge)
+    app.add_middleware(RequestContextMiddleware)
     api = (intake, reads, uploads, photos, feedback, statistics, legacy)
     for module in (*api, health, metrics, page):
         app.include_router(module.router)

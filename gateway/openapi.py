@@ -1,14 +1,14 @@
-"""The OpenAPI document, made true in one place: keys, and the errors that any route may answer.
+"""The OpenAPI document: FastAPI's, plus the security schemes and the errors of every route.
 
-Decides what every route below /v1 has in common, so that no route repeats it. A route's own answers
-are declared where it is.
+Owns what the routes below /v1 have in common, so that no route repeats it. A route declares only
+its own responses.
 """
 
 from typing import Any
 
 from fastapi import FastAPI, routing
 
-from gateway.edge.auth import Allowed
+from gateway.edge.auth import RequireScope
 from gateway.problems import MEDIA_TYPE
 from gateway.schemas.ads import ProblemOut
 
@@ -19,63 +19,74 @@ SECURITY_SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "lv_<id>_<secret>",
-        "description": "An API key: `lalafo keys make NAME` prints one.",
+        "description": "An API key. `lalafo keys make NAME` creates one.",
     },
-    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same API key, in a header of its own.",
+    },
 }
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
 KEY_ERRORS = {
-    "401": "No key, or one that is not valid.",
-    "403": "The key may not do this: `scopes` or `catalogs` say what it may.",
-    "429": "Too many requests of this key; Retry-After says when to come back.",
-    "503": "A server that this needs is away. Nothing was changed: send it again.",
+    "401": "The API key is missing or not valid.",
+    "403": "The key does not allow this request. `scopes` or `catalogs` lists what it allows.",
+    "429": "The key has sent too many requests. Retry after the time in `Retry-After`.",
+    "503": "A required service is unavailable. Nothing was changed; send the request again.",
 }
 BODY_ERRORS = {
     "400": "The body can't be read.",
-    "413": "The body is too large: `allowed` is how much may be sent, in bytes.",
-    "415": "The body is of another type than what is read here.",
-    "422": "A field is wrong: `errors` has a line for each.",
+    "413": "The body is too large. `allowed` is the limit in bytes.",
+    "415": "The body's format is not supported.",
+    "422": "A field is not valid. `errors` has one entry for each.",
 }
 RETRY_AFTER = {
-    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds.", "required": True}
+    "Retry-After": {
+        "schema": {"type": "integer"},
+        "description": "Seconds to wait before the next attempt.",
+        "required": True,
+    }
 }
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The document, made once."""
+    """Return the document; it is created once and cached in `app.openapi_schema`."""
     if app.openapi_schema is None:
-        app.openapi_schema = _amended(FastAPI.openapi(app), _scopes(app))
+        app.openapi_schema = _extended(FastAPI.openapi(app), _scopes(app))
     return app.openapi_schema
 
 
-def _amended(made: dict[str, Any], scopes: dict[tuple[str, str], str]) -> dict[str, Any]:
-    components = made.setdefault("components", {})
+def _extended(schema: dict[str, Any], scopes: dict[tuple[str, str], str]) -> dict[str, Any]:
+    components = schema.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["ProblemOut"] = ProblemOut.model_json_schema()
-    for framework_own in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(framework_own, None)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
     components["securitySchemes"] = SECURITY_SCHEMES
-    for path, operations in made["paths"].items():
+    for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             scope = scopes.get((path, method))
             if scope is not None:
                 operation["security"] = SECURITY
-                message = f"The key's scopes must hold `{scope}`."
+                message = f"Requires a key with the scope `{scope}`."
                 operation["description"] = (
                     f"{operation.get('description', '')}\n\n{message}".strip()
                 )
-            _declare_errors(operation, of_ours=path.startswith("/v1/"), with_key=scope is not None)
-    return made
+            _declare_errors(
+                operation, versioned=path.startswith("/v1/"), with_key=scope is not None
+            )
+    return schema
 
 
-def _declare_errors(operation: dict[str, Any], *, of_ours: bool, with_key: bool) -> None:
+def _declare_errors(operation: dict[str, Any], *, versioned: bool, with_key: bool) -> None:
     responses: dict[str, Any] = operation["responses"]
     for status, response in responses.items():
-        shape = response.get("content", {}).get("application/json", {}).get("schema", {})
-        name = shape.get("$ref", "").rpartition("/")[2]
-        if name == "HTTPValidationError" or (of_ours and status >= "4"):
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        name = schema.get("$ref", "").rpartition("/")[2]
+        if name == "HTTPValidationError" or (versioned and status >= "4"):
             responses[status] = {**response, "content": PROBLEM_CONTENT}
-    if not of_ours:  # the original's routes have a shape of their own, and declare it
+    if not versioned:  # the original API's routes declare their own error schema
         return
     common = {
         **(KEY_ERRORS if with_key else {}),
@@ -90,11 +101,11 @@ def _declare_errors(operation: dict[str, Any], *, of_ours: bool, with_key: bool)
 
 
 def _scopes(app: FastAPI) -> dict[tuple[str, str], str]:
-    """By path and method: the scope that the route's own dependency asks for."""
-    found: dict[tuple[str, str], str] = {}
+    """Map (path, method) to the scope that the route's `RequireScope` dependency requires."""
+    scopes: dict[tuple[str, str], str] = {}
     for route in routing.iter_route_contexts(app.routes):
         for dependency in getattr(getattr(route, "dependant", None), "dependencies", ()):
-            if isinstance(dependency.call, Allowed):
+            if isinstance(dependency.call, RequireScope):
                 for method in route.methods or ():
-                    found[str(route.path_format), method.lower()] = dependency.call.scope
-    return found
+                    scopes[str(route.path_format), method.lower()] = dependency.call.scope
+    return scopes

@@ -1,7 +1,7 @@
-"""Errors as callers get them: problem details (RFC 9457), one shape for every refusal.
+"""Error responses: problem details (RFC 9457), one shape for every error.
 
-Decides what a caller may read: what came, what is allowed, what to do. Never a stack trace, a
-secret or where anything is inside.
+Owns what a caller may read: what was received, what is allowed, what to do. A response never
+contains a stack trace, a secret or an internal address.
 """
 
 import json
@@ -19,22 +19,22 @@ from ops.errors import BadInputError, LalafoError, RetryableError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
-ORIGINAL = ("/classify", "/v4/")  # below these, errors have the original's shape
-_MOST_ERRORS = 20
-_MOST_SHOWN_CHARS = 80
-_MOST_TEXT_CHARS = 300
-_MOST_PATH_CHARS = 500
+ORIGINAL = ("/classify", "/v4/")  # below these paths, errors have the original API's shape
+_MAX_ERRORS = 20
+_MAX_VALUE_CHARS = 80
+_MAX_TEXT_CHARS = 300
+_MAX_PATH_CHARS = 500
 
 log = logging.getLogger(__name__)
 
 
 class Problem(Exception):
-    """A refusal. Raise it anywhere below a route.
+    """An error response. Raise it from a route or from anything that a route calls.
 
     Args:
-        kind: stable and short, for programs: the last part of the problem's `type`.
-        detail: what came, what was expected, what to do.
-        more: further members of the answer, JSON.
+        kind: a short, stable code for programs: the last part of the problem's `type`.
+        detail: what was received, what was expected, what to do.
+        more: further members of the problem document; JSON values.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Problem(Exception):
         self.more = more
 
     def body(self, instance: str) -> dict[str, Any]:
-        """The members of the answer."""
+        """The members of the problem document."""
         return {
             "type": f"urn:lalafo:problem:{self.kind}",
             "title": HTTPStatus(self.status).phrase,
@@ -66,28 +66,29 @@ class Problem(Exception):
 
 
 def unavailable(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
-    """503: something that the answer needs is away; `what` is told to the caller."""
+    """503: a required service is unavailable; `what` names it in the problem's detail."""
     return Problem(
         503,
         "unavailable",
-        f"{what} is away; nothing was changed. Send the same request again.",
+        f"{what} is unavailable; nothing was changed. Send the same request again.",
         headers={"Retry-After": str(retry_after_s)},
     )
 
 
 def broken() -> Problem:
-    """500: a bug, or a setting that is wrong; what it is stays in the log."""
-    return Problem(500, "broken", "Something is wrong here; the log says what.")
+    """500: a bug or a wrong setting; only the log says which."""
+    return Problem(500, "broken", "Internal error; the gateway's log has the details.")
 
 
-def answer(request: Request, problem: Problem) -> Response:
-    """The problem as a response; the original's routes have a shape of their own."""
+def problem_response(request: Request, problem: Problem) -> Response:
+    """The problem as a response; routes of the original API get that API's shape."""
     original = request.scope["path"].startswith(ORIGINAL)
-    body = problem.body(shown_path(request)) if not original else original_shape(problem)
+    body = problem.body(request_path(request)) if not original else original_shape(problem)
     media_type = MEDIA_TYPE if not original else "application/json"
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(
-        # What a caller sent may hold half a surrogate pair: as an escape it is JSON all the same.
+        # A value from the request may contain a lone surrogate: written as an escape, it is valid
+        # JSON.
         text.encode("utf-8", "backslashreplace"),
         status_code=problem.status,
         headers=problem.headers,
@@ -96,58 +97,65 @@ def answer(request: Request, problem: Problem) -> Response:
 
 
 def original_shape(problem: Problem) -> dict[str, Any]:
-    """The error as the original's API told it."""
+    """The error in the shape of the original API."""
     return {"Status": "Error", "Message": problem.detail}
 
 
-def shown_path(request: Request) -> str:
-    """The path as it was sent, cut; not by way of the URL, which an odd Host header breaks."""
+def request_path(request: Request) -> str:
+    """The path as it was sent, truncated.
+
+    It is read from the scope: `request.url` raises an error for a malformed Host header.
+    """
     raw = request.scope.get("raw_path") or request.scope["path"].encode("utf-8", "replace")
-    return str(raw[:_MOST_PATH_CHARS].decode("ascii", "backslashreplace"))
+    return str(raw[:_MAX_PATH_CHARS].decode("ascii", "backslashreplace"))
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error of the app's routes into a problem.
+    """Register handlers that answer every error of the app's routes with a problem document.
 
     Unexpected exceptions are handled by `gateway/edge/request_context.py`.
     """
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(LalafoError, _ours)
+    app.add_exception_handler(Problem, _handle_problem)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(LalafoError, _handle_lalafo_error)
 
 
-async def _problem(request: Request, error: Exception) -> Response:
+async def _handle_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return answer(request, error)
+    return problem_response(request, error)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _handle_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
-    if isinstance(error.body, bytes):  # it was not told to be JSON, so nobody read it
-        return answer(request, not_json_type(request.headers.get("content-type")))
+    if isinstance(error.body, bytes):  # its Content-Type is not JSON, so it was not parsed
+        problem = not_json_type(request.headers.get("content-type"))
+        return problem_response(request, problem)
     if errors and errors[0]["type"] == "json_invalid":
         at, why = errors[0]["loc"][-1], errors[0]["ctx"]["error"]
-        return answer(request, Problem(400, "not_json", f"the body is no JSON, at {at}: {why}"))
-    return answer(request, invalid(errors))
+        problem = Problem(400, "not_json", f"the body is not valid JSON, at {at}: {why}")
+        return problem_response(request, problem)
+    return problem_response(request, invalid(errors))
 
 
 def not_json_type(content_type: str | None) -> Problem:
-    """415: the body's type is not the one that is read here."""
-    came = "no Content-Type" if content_type is None else f"Content-Type {_shown(content_type)}"
-    return Problem(415, "wrong_type", f"{came}: expected application/json")
+    """415: the body's Content-Type is not JSON."""
+    received = (
+        "no Content-Type" if content_type is None else f"Content-Type {_shortened(content_type)}"
+    )
+    return Problem(415, "wrong_type", f"{received}: expected application/json")
 
 
 def invalid(errors: Sequence[Any]) -> Problem:
-    """422, with a line for each of pydantic's errors: where, what came, what is expected."""
+    """422, with an entry for each of pydantic's errors: where, what is expected, what came."""
     lines = [
         {
-            "at": _cut(".".join(str(part) for part in item["loc"])),
-            "expected": _cut(item["msg"]),
-            "came": _shown(item.get("input")),
+            "at": _truncated(".".join(str(part) for part in item["loc"])),
+            "expected": _truncated(item["msg"]),
+            "came": _shortened(item.get("input")),
         }
-        for item in errors[:_MOST_ERRORS]
+        for item in errors[:_MAX_ERRORS]
     ]
     first = lines[0] if lines else {"at": "body", "expected": "a valid request"}
     detail = f"{first['at']}: {first['expected']}"
@@ -156,31 +164,31 @@ def invalid(errors: Sequence[Any]) -> Problem:
     return Problem(422, "invalid", detail, errors=lines)
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return answer(request, _of_http(request, error))
+    return problem_response(request, _http_problem(request, error))
 
 
-def _of_http(request: Request, error: HTTPException) -> Problem:
-    """What the framework refuses by itself, in our words."""
+def _http_problem(request: Request, error: HTTPException) -> Problem:
+    """The framework's own HTTP error as a problem."""
     headers = error.headers
     match error.status_code:
         case 404:
-            detail = "there is no such path; /v1/openapi.json lists those that there are"
+            detail = "this path does not exist; /v1/openapi.json lists every path"
             return Problem(404, "no_such_path", detail, headers=headers)
         case 405:
             allowed = ", ".join(_methods(request))
-            detail = f"{request.method} is not for this path, which has {allowed}"
+            detail = f"{request.method} is not allowed for this path; allowed: {allowed}"
             return Problem(405, "method_not_allowed", detail, headers={"Allow": allowed})
         case 400:
-            detail = "the body can't be read: expected what its Content-Type says, text in UTF-8"
+            detail = "the body can't be read: expected the format of its Content-Type, in UTF-8"
             return Problem(400, "unreadable", detail, headers=headers)
         case status:
             return Problem(status, "refused", str(error.detail), headers=headers)
 
 
 def _methods(request: Request) -> list[str]:
-    """Those that the path has, of all its routes: the framework tells the first one's alone."""
+    """The methods of every route that matches the path; the framework names only the first's."""
     path = request.scope["path"]
     return sorted(
         method
@@ -190,22 +198,22 @@ def _methods(request: Request) -> list[str]:
     )
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def _handle_lalafo_error(request: Request, error: Exception) -> Response:
     if isinstance(error, BadInputError):
         problem = Problem(422, "invalid", error.detail, reason=error.reason.value)
-        return answer(request, problem)
+        return problem_response(request, problem)
     if isinstance(error, RetryableError):
-        log.warning("%s: %s", shown_path(request), error)
-        return answer(request, unavailable("a server that this needs"))
-    log.error("%s failed: %s", shown_path(request), error, exc_info=error)
-    return answer(request, broken())
+        log.warning("%s: %s", request_path(request), error)
+        return problem_response(request, unavailable("a required service"))
+    log.error("%s failed: %s", request_path(request), error, exc_info=error)
+    return problem_response(request, broken())
 
 
-def _shown(value: Any) -> str:
-    """A value as an answer may show it: short, and as it was written."""
+def _shortened(value: Any) -> str:
+    """A value's `repr`, truncated so that a response may contain it."""
     text = repr(value)
-    return text if len(text) <= _MOST_SHOWN_CHARS else f"{text[:_MOST_SHOWN_CHARS]}…"
+    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[:_MAX_VALUE_CHARS]}…"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_TEXT_CHARS else f"{text[:_MOST_TEXT_CHARS]}…"
+def _truncated(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT_CHARS else f"{text[:_MAX_TEXT_CHARS]}…"

@@ -1,6 +1,7 @@
-"""Serving: the address, the processes, the log, and a stop that lets requests end.
+"""Run the application with uvicorn: the listening socket, worker processes, logging and shutdown.
 
-Decides which server runs the application and that keys are off on loopback alone. Knows no route.
+Owns the server's configuration. API keys may be off only on loopback. Does not depend on the
+routes.
 """
 
 import gc
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-STOP_WITHIN_S = 10  # requests that still run after so long are cut off
-KEEP_ALIVE_S = 30  # longer than a client's pause between two calls, so that few meet a closed one
+STOP_WITHIN_S = 10  # requests that still run after this time are cancelled
+KEEP_ALIVE_S = 30  # longer than a usual pause between calls, so that few find a closed connection
 BACKLOG = 2048
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 
@@ -33,10 +34,10 @@ def serve(settings: Settings, *, on_progress: Callable[[str], object] = lambda _
     """Serve until SIGINT or SIGTERM; call it in the main thread.
 
     Args:
-        told: gets the address once it is ours, before the application has started.
+        on_progress: called with the URL once the socket is bound, before the application starts.
 
     Raises:
-        ConfigurationError: a setting is missing or wrong, or the address is taken.
+        ConfigurationError: a setting is missing or wrong, or the address is in use.
     """
     check_exposure(settings)
     driver_url(settings.require("database_url"))
@@ -55,13 +56,13 @@ def serve(settings: Settings, *, on_progress: Callable[[str], object] = lambda _
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket on an address; port 0 takes a free one.
+    """Bind a socket to an address; port 0 takes a free port.
 
     Raises:
-        ConfigurationError: the address is taken, or is not this machine's.
+        ConfigurationError: the address is in use, or is not an address of this machine.
     """
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
+        family, kind, protocol, _, socket_address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
@@ -69,25 +70,25 @@ def bind(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"LALAFO_GATEWAY_HOST={host}: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
+        listener.bind(socket_address)
     except OSError as error:
         listener.close()
         raise ConfigurationError(
-            f"the gateway can't listen on {host}:{port}: {error.strerror}. Name another address "
-            "with LALAFO_GATEWAY_HOST and LALAFO_GATEWAY_PORT; port 0 takes any free one."
+            f"the gateway can't listen on {host}:{port}: {error.strerror}. Set another address "
+            "with LALAFO_GATEWAY_HOST and LALAFO_GATEWAY_PORT; port 0 takes any free port."
         ) from error
     listener.set_inheritable(True)
     return listener
 
 
 def address(listener: socket.socket) -> str:
-    """Where a bound socket is reached: http://host:port."""
+    """The URL of a bound socket: http://host:port."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def server_config(application: "Callable[[], FastAPI]", *, workers: int = 1) -> "uvicorn.Config":
-    """How the application is served, the same in a test as in production."""
+    """uvicorn's configuration, the same in tests as in production."""
     import uvicorn
 
     from gateway.edge.protocol import BoundedProtocol
@@ -110,16 +111,16 @@ def server_config(application: "Callable[[], FastAPI]", *, workers: int = 1) -> 
 
 
 def configure_log(level: int = logging.INFO) -> None:
-    """One line an event on standard error, with the id of the request that it is about."""
-    from gateway.edge.request_context import WithRequestId
+    """Log one line per event to standard error, with the id of the current request."""
+    from gateway.edge.request_context import RequestIdFilter
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    handler.addFilter(WithRequestId())
+    handler.addFilter(RequestIdFilter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # kafka-python tells every attempt to connect; that the broker is away is told by us, once.
+    # kafka-python logs every connection attempt; the gateway logs an unavailable broker once.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # the same of PostgreSQL
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # for the same reason
 
 
 def _application(settings: Settings) -> "FastAPI":
@@ -128,8 +129,8 @@ def _application(settings: Settings) -> "FastAPI":
     configure_log()
     _end_with_parent()
     app = make_app(settings)
-    # What was imported stays: a full collection would go through it again and again, and a request
-    # that comes meanwhile waits for tens of milliseconds.
+    # Imported objects are never freed: without this, every full collection scans them, and a
+    # request that arrives meanwhile waits for tens of milliseconds.
     gc.freeze()
     gc.enable()
     return app
@@ -138,19 +139,20 @@ def _application(settings: Settings) -> "FastAPI":
 def _serve_here(config: "uvicorn.Config", listener: socket.socket) -> None:
     import uvicorn
 
-    # uvicorn raises the signal anew after its stop: then it is a KeyboardInterrupt either way.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # uvicorn raises the signal again after its shutdown: with this handler SIGTERM, like SIGINT,
+    # becomes a KeyboardInterrupt.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = uvicorn.Server(config)
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         return
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _end_with_parent() -> None:
-    """Let a worker stop where the process that started it was killed; nothing in the first one."""
+    """In a worker process, stop when the parent process ends; do nothing in the parent."""
     from multiprocessing import connection, parent_process
 
     parent = parent_process()

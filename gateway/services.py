@@ -1,6 +1,6 @@
-"""What a running gateway holds: opened at start, closed at the end, handed to every route.
+"""The services of one gateway process: opened at startup, closed at shutdown, shared by all routes.
 
-Decides the order in which parts open. Routes take what they need from here and open nothing.
+Owns the order in which services open. Routes get them as a dependency and open nothing themselves.
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from resources.storage.photos import PhotoStore
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of one gateway process."""
+    """The services of one gateway process."""
 
     settings: Settings
     database: GatewayDatabase
@@ -34,7 +34,7 @@ class Services:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open the parts; servers that are away are told by `/readyz`, not here.
+    """Open the services. An unreachable server is no error here: `/readyz` reports it.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
@@ -57,10 +57,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 
 async def services(request: Request) -> Services:
-    """The parts, for a route. A coroutine, since FastAPI calls anything else in a thread."""
-    held = request.app.state.services
-    assert isinstance(held, Services)
-    return held
+    """The services, as a dependency. A coroutine: FastAPI calls a plain function in a thread."""
+    opened = request.app.state.services
+    assert isinstance(opened, Services)
+    return opened
 
 
 TheServices = Annotated[Services, Depends(services)]

@@ -1,8 +1,8 @@
-"""The gateway's writer to Kafka, and whether Kafka is there: one producer, fed by one thread.
+"""The gateway's Kafka producer and the broker's state: one producer, fed by one thread.
 
-Decides when the broker counts as away: it refuses connections, a record failed, or an answer was
-late; and that any acknowledgement or a new connection heals that. Refuses to know where records
-come from, or what becomes of those that it could not send.
+The broker becomes unavailable when it refuses a connection, a record fails, or an acknowledgement
+is late; any acknowledgement or new connection makes it available again. Does not depend on where
+records come from, and does not retry those that it could not send.
 """
 
 import logging
@@ -19,7 +19,7 @@ from resources.kafka.connection import StreamConfig, check_reachable
 from resources.kafka.publisher import StreamPublisher
 
 STALE_S = 4.0
-"""A record that waited here so long is left to the relay, which takes those that are older."""
+"""A record that was queued for longer is left to the relay, which sends older rows."""
 
 CLOSE_WITHIN_S = 2.0
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PendingRecord:
-    """A row of the outbox that was just committed."""
+    """An outbox row that was just committed and is not published yet."""
 
     id: int
     topic: str
@@ -37,15 +37,16 @@ class PendingRecord:
 
 
 class Broker:
-    """Kafka, as this process reaches it.
+    """This process's connection to Kafka.
 
     Args:
-        told: called for each record that was sent, from any thread: whether it was acknowledged.
+        on_answer: called once for each record, from any thread, with the row's id and whether the
+            record was acknowledged.
     """
 
     def __init__(self, config: StreamConfig, on_answer: Callable[[int, bool], None]) -> None:
         self.config = config
-        self.state: Literal["new", "here", "unavailable"] = "new"
+        self.state: Literal["new", "available", "unavailable"] = "new"
         self._on_answer = on_answer
         self._publisher: StreamPublisher | None = None
         self._renewal = threading.Lock()
@@ -53,43 +54,47 @@ class Broker:
         self._thread = threading.Thread(target=self._run, name="gateway-publisher", daemon=True)
 
     def start(self) -> None:
-        """Begin to connect, and to send; returns at once."""
+        """Start connecting and sending in a thread; returns at once."""
         self._thread.start()
 
     def send(self, pending: PendingRecord) -> None:
-        """Send a record soon; `on_answer` says what became of it."""
+        """Queue a record; `on_answer` reports the result."""
         self._queue.put((time.monotonic(), pending))
 
-    def suspect(self, why: str) -> None:
-        """Count the broker as away, until it shows otherwise."""
+    def mark_unavailable(self, reason: str) -> None:
+        """Set the state to unavailable, until an acknowledgement or a new connection."""
         if self.state != "unavailable":
             self.state = "unavailable"
-            log.warning("Kafka counts as away: %s", why)
+            log.warning("Kafka is unavailable: %s", reason)
 
     def check(self) -> None:
-        """Look whether it is there, and connect anew where it was away; takes seconds at worst.
+        """Check that the broker is reachable; reconnect if it was not. Takes seconds at worst.
 
         Raises:
-            LalafoError: it is not; why.
+            LalafoError: the broker is not reachable.
         """
         try:
-            if self.state == "here":
+            if self.state == "available":
                 check_reachable(self.config)
             else:
                 self._connect()
         except LalafoError as error:
-            self.suspect(str(error))
+            self.mark_unavailable(str(error))
             raise
 
     def publisher(self) -> StreamPublisher:
-        """The producer, to be shared; RetryableError where there is none."""
+        """The shared producer.
+
+        Raises:
+            RetryableError: there is none, because no broker was reached yet.
+        """
         publisher = self._publisher
         if publisher is None:
             raise RetryableError("no Kafka broker was reached")
         return publisher
 
     def close(self) -> None:
-        """Send what is queued, for a short time, and let go."""
+        """Send what is queued, for at most CLOSE_WITHIN_S, and close the producer."""
         self._queue.put(None)
         self._thread.join(CLOSE_WITHIN_S)
         if self._publisher is not None:
@@ -98,49 +103,50 @@ class Broker:
 
     def _connect(self) -> None:
         with self._renewal:
-            if self.state == "here":
-                return  # the other thread was first
+            if self.state == "available":
+                return  # another thread has connected meanwhile
             old, self._publisher = self._publisher, None
             if old is not None:
-                with suppress(LalafoError):  # what it held is in the outbox
+                with suppress(LalafoError):  # its unsent records are in the outbox
                     old.close(0.0)
-            made = StreamPublisher(self.config)
+            publisher = StreamPublisher(self.config)
             try:
-                made.partitions_for(self.config.ads_topic)  # asks the broker, and warms up
+                # Connects to the broker, and caches the topic's metadata.
+                publisher.partitions_for(self.config.ads_topic)
             except BaseException:
                 with suppress(LalafoError):
-                    made.close(0.0)
+                    publisher.close(0.0)
                 raise
-            self._publisher = made
-            self._here()
+            self._publisher = publisher
+            self._mark_available()
 
-    def _here(self) -> None:
+    def _mark_available(self) -> None:
         if self.state == "unavailable":
-            log.warning("Kafka is there again")
-        self.state = "here"
+            log.warning("Kafka is available again")
+        self.state = "available"
 
     def _run(self) -> None:
         with suppress(LalafoError):
             self.check()
         while (item := self._queue.get()) is not None:
             queued_at, pending = item
-            if self.state != "here" or time.monotonic() - queued_at > STALE_S:
+            if self.state != "available" or time.monotonic() - queued_at > STALE_S:
                 self._on_answer(pending.id, False)
             else:
                 self._send(pending)
 
     def _send(self, pending: PendingRecord) -> None:
-        def answered(error: LalafoError | None) -> None:
+        def on_delivery(error: LalafoError | None) -> None:
             if error is None:
-                self._here()
+                self._mark_available()
             elif isinstance(error, RetryableError):
-                self.suspect(str(error))
+                self.mark_unavailable(str(error))
             self._on_answer(pending.id, error is None)
 
         try:
-            self.publisher().publish(pending.topic, pending.key, pending.value).then(answered)
+            self.publisher().publish(pending.topic, pending.key, pending.value).then(on_delivery)
         except LalafoError as error:
-            answered(error)
-        except Exception as error:  # noqa: BLE001 - the thread's edge: it must go on for the others
+            on_delivery(error)
+        except Exception as error:  # noqa: BLE001 - the thread must go on with the other records
             log.error("a record could not be sent: %r", error)
             self._on_answer(pending.id, False)

@@ -1,6 +1,6 @@
-"""Waits until an ad is committed: one connection listens, and wakes the requests that wait.
+"""Waiting for the commit of an ad: one connection runs LISTEN and wakes the waiting requests.
 
-Decides that nothing polls, and that a lost connection wakes everybody: they look for themselves.
+Nothing polls. A lost connection wakes every waiting request, which then reads its ad itself.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class CommitWatch:
-    """The gateway's ear for commits; `async with` it."""
+    """Listens for commits and sets the events of the waiting requests. Use with `async with`."""
 
     def __init__(self, database: GatewayDatabase) -> None:
         self._database = database
@@ -41,10 +41,10 @@ class CommitWatch:
 
     @contextmanager
     def expect(self, key: AdKey) -> Iterator[asyncio.Event]:
-        """An event that is set at each commit of the ad from now on. Expect before accepting.
+        """An event that is set at each commit of the ad from now on. Call this before accepting.
 
-        Set too where a commit may have been missed: whoever is woken looks for himself, and may
-        clear it and wait on.
+        The event is also set where a commit notice may have been missed: the caller must read the
+        ad, and may clear the event and wait again.
         """
         woken, name = asyncio.Event(), token(key)
         self._waiting[name].add(woken)
@@ -57,7 +57,7 @@ class CommitWatch:
 
     @property
     def waiters(self) -> int:
-        """How many requests wait for an ad now."""
+        """The number of requests that wait for a commit now."""
         return sum(len(waiting) for waiting in self._waiting.values())
 
     async def _listen(self) -> None:
@@ -72,8 +72,8 @@ class CommitWatch:
                     async for notice in connection.notifies():
                         self._wake(tokens_of(notice.payload))
             except (RetryableError, psycopg.Error) as error:
-                if not lost:  # once an outage
-                    log.warning("not listening for commits: %s", str(error).partition("\n")[0])
+                if not lost:  # log once per outage
+                    log.warning("commit listener disconnected: %s", str(error).partition("\n")[0])
                 lost = True
                 await asyncio.sleep(RECONNECT_S)
 

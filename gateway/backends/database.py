@@ -1,7 +1,8 @@
-"""The gateway's connections to PostgreSQL: a pool for the event loop, and its errors in our words.
+"""The gateway's PostgreSQL connections: a pool for the event loop, and one for a thread.
 
-psycopg alone: SQLAlchemy would be half of the gateway's start. Decides that a query which runs too
-long is ended by the server, so that no caller can hold a connection.
+Converts the driver's connection errors to RetryableError. A statement timeout makes the server
+cancel long queries, so that no caller can block a connection. Uses psycopg directly: importing
+SQLAlchemy would double the gateway's start time.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -19,21 +20,27 @@ POOL_TIMEOUT_S = 3.0
 
 
 def driver_url(text: str) -> str:
-    """LALAFO_DATABASE_URL as libpq reads it; ConfigurationError for anything but PostgreSQL."""
+    """Convert LALAFO_DATABASE_URL to a URL for libpq: without SQLAlchemy's driver name.
+
+    Raises:
+        ConfigurationError: it is not a PostgreSQL URL.
+    """
     scheme, separator, rest = text.partition("://")
     if separator == "" or scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise ConfigurationError(
-            "LALAFO_DATABASE_URL is no URL of a PostgreSQL; expected postgresql://user@host/database"
+            "LALAFO_DATABASE_URL is not a PostgreSQL URL; expected postgresql://user@host/database"
         )
     return f"postgresql://{rest}"
 
 
 class GatewayDatabase:
-    """A pool of autocommit connections; `async with` it. Opens in the background: a gateway starts
-    while PostgreSQL is away, and says so at `/readyz`.
+    """A pool of autocommit connections. Use with `async with`.
+
+    The pool opens in the background: a gateway also starts while PostgreSQL is unavailable, and
+    reports it at `/readyz`.
 
     Args:
-        size: connections at most.
+        size: the maximum number of connections.
     """
 
     def __init__(self, url: str, *, size: int) -> None:
@@ -44,8 +51,8 @@ class GatewayDatabase:
                 "autocommit": True,
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "lalafo-gateway",
-                # JSON that the server builds has its moments in the session's time zone; and no
-                # query here runs for long enough to be worth compiling.
+                # The server writes timestamps in JSON in the session's time zone. JIT: no query
+                # here runs long enough for compilation to pay off.
                 "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000} "
                 "-c timezone=UTC -c jit=off",
             },
@@ -64,11 +71,12 @@ class GatewayDatabase:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
-        """A connection in autocommit: a statement is a transaction, `connection.transaction()` is
-        one of several.
+        """A connection in autocommit mode: each statement is its own transaction.
+
+        Use `connection.transaction()` for a transaction of several statements.
 
         Raises:
-            RetryableError: the server is away, or every connection stays busy.
+            RetryableError: the server is unavailable, or no connection became free in time.
         """
         with self.errors():
             async with self._pool.connection() as connection:
@@ -76,7 +84,7 @@ class GatewayDatabase:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turns the driver's connection errors into RetryableError."""
+        """Convert the driver's connection errors to RetryableError."""
         try:
             yield
         except PoolTimeout as error:
@@ -92,7 +100,7 @@ class GatewayDatabase:
             raise RetryableError(f"{self.shown}: {first_line}") from error
 
     async def listener(self) -> psycopg.AsyncConnection:
-        """A connection of the caller's own, without a time limit, to listen on; it closes it."""
+        """Open a connection for LISTEN, without a statement timeout; the caller closes it."""
         with self.errors():
             return await psycopg.AsyncConnection.connect(
                 self._url,
@@ -102,18 +110,18 @@ class GatewayDatabase:
             )
 
     def blocking(self) -> "BlockingDatabase":
-        """Transactions for a thread of the caller's own."""
+        """Open a blocking connection for one thread of the caller."""
         return BlockingDatabase(self._url)
 
     @property
     def shown(self) -> str:
-        """Where it is, for logs; without secrets, and never for callers."""
+        """The server's host and database for log messages: no secrets, but not for responses."""
         parts = urlsplit(self._url)
         return f"PostgreSQL at {parts.hostname or 'its socket'}{parts.path}"
 
 
 class BlockingDatabase:
-    """One connection for one thread, opened again after it was lost."""
+    """One connection for one thread, opened again after it is lost."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -121,9 +129,10 @@ class BlockingDatabase:
 
     @contextmanager
     def cursor(self) -> Iterator[psycopg.Cursor]:
-        """A transaction: committed at the end, rolled back by any error.
+        """A transaction: committed at the end, rolled back on any error.
 
-        Raises RetryableError where the server is away, or went away meanwhile.
+        Raises:
+            RetryableError: the server is unavailable, or the connection was lost.
         """
         try:
             if self._connection is None or self._connection.closed:
@@ -139,7 +148,7 @@ class BlockingDatabase:
             raise RetryableError(f"PostgreSQL: {str(error).strip().splitlines()[0]}") from error
 
     def close(self) -> None:
-        """Let go of the connection; the next use opens it again."""
+        """Close the connection; the next use opens it again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -1,8 +1,8 @@
-"""What the gateway owes Kafka: sent right after the commit, and again until acknowledged.
+"""Publishing of the outbox: records go to Kafka after the commit, until they are acknowledged.
 
-Decides how long a request waits for the acknowledgement, and that rows which nobody sent go out
-by themselves. A row is deleted only after its record was acknowledged; what this process leaves
-behind, any other gateway or session sends.
+Owns how long a request waits for the acknowledgement, and the relay that sends rows left behind.
+A row is deleted only after its record was acknowledged. Rows that this process leaves behind are
+sent by any other gateway or session.
 """
 
 import asyncio
@@ -26,21 +26,23 @@ LEFT_BEHIND_S = 5.0
 RELAY_EVERY_S = 1.0
 RELAY_ROWS = 500
 DELETE_EVERY_S = 0.05
-MOST_COUNTED = 100_000
+MAX_COUNTED = 100_000
 
 log = logging.getLogger(__name__)
 
 
 class OutboxRelay:
-    """The gateway's way to Kafka; `async with` it. Starts, and accepts, while Kafka is away.
+    """Publishes the outbox to Kafka. Use with `async with`.
 
-    Without LALAFO_KAFKA_BOOTSTRAP nothing is sent from here: sessions relay the outbox.
+    It starts also while Kafka is unavailable, and ads are accepted meanwhile. Without
+    LALAFO_KAFKA_BOOTSTRAP it sends nothing: sessions relay the outbox.
 
-    Raises ConfigurationError if that is not set and `require_broker` is.
+    Raises:
+        ConfigurationError: LALAFO_KAFKA_BOOTSTRAP is not set, and `require_broker` is.
     """
 
     def __init__(self, settings: Settings, database: GatewayDatabase) -> None:
-        self.waiting = 0  # rows in the outbox a second ago at most, MOST_COUNTED at most
+        self.waiting = 0  # rows in the outbox, counted every second, up to MAX_COUNTED
         self._required = settings.require_broker
         self._rows = database.blocking()
         self._broker: Broker | None = None
@@ -54,7 +56,7 @@ class OutboxRelay:
     async def __aenter__(self) -> "OutboxRelay":
         self._loop = asyncio.get_running_loop()
         if self._broker is None:
-            log.warning("LALAFO_KAFKA_BOOTSTRAP is not set: sessions send what the outbox holds")
+            log.warning("LALAFO_KAFKA_BOOTSTRAP is not set: only sessions publish the outbox")
         else:
             self._broker.start()
         self._thread.start()
@@ -65,18 +67,20 @@ class OutboxRelay:
 
     @property
     def broker_unavailable(self) -> bool:
-        """Whether Kafka is known to be away, or not yet known to be there."""
-        return self._broker is None or self._broker.state != "here"
+        """Whether Kafka is unavailable, or was not reached yet."""
+        return self._broker is None or self._broker.state != "available"
 
     def require_broker(self) -> None:
-        """503 where the settings say that nothing is accepted without Kafka, and it is away."""
+        """Raise a Problem (503) if Kafka is unavailable and the setting `require_broker` is on."""
         if self._required and self.broker_unavailable:
             raise unavailable("Kafka")
 
     async def publish(self, pending: PendingRecord) -> bool:
-        """Whether Kafka acknowledged a committed row's record within ANSWER_WITHIN_S.
+        """Publish a committed row's record, and wait for its acknowledgement.
 
-        False at once while it is known to be away. Either way the record reaches its topic.
+        Returns:
+            Whether Kafka acknowledged it within ANSWER_WITHIN_S; False at once while Kafka is
+            unavailable. In either case the record reaches its topic: the relay sends it later.
         """
         broker = self._broker
         if broker is None or broker.state == "unavailable":
@@ -88,21 +92,21 @@ class OutboxRelay:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await answer
         except TimeoutError:
-            broker.suspect(f"no acknowledgement within {ANSWER_WITHIN_S} s")
+            broker.mark_unavailable(f"no acknowledgement within {ANSWER_WITHIN_S} s")
             return False
         finally:
             self._answers.pop(pending.id, None)
 
-    def _acknowledge(self, number: int, acknowledged: bool) -> None:
-        """A record's answer, in a thread of the producer's."""
+    def _acknowledge(self, row_id: int, acknowledged: bool) -> None:
+        """Handle a record's result; called in a thread of the producer."""
         if acknowledged:
-            self._acknowledged.append(number)
+            self._acknowledged.append(row_id)
             self._wake.set()
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._answer, number, acknowledged)
+            self._loop.call_soon_threadsafe(self._answer, row_id, acknowledged)
 
-    def _answer(self, number: int, acknowledged: bool) -> None:
-        answer = self._answers.get(number)
+    def _answer(self, row_id: int, acknowledged: bool) -> None:
+        answer = self._answers.get(row_id)
         if answer is not None and not answer.done():
             answer.set_result(acknowledged)
 
@@ -110,28 +114,30 @@ class OutboxRelay:
         relay_at = time.monotonic()
         while not self._closing.is_set():
             if self._wake.wait(max(0.0, relay_at - time.monotonic())):
-                self._closing.wait(DELETE_EVERY_S)  # others come meanwhile: one transaction
-            self._forget()
+                # Further acknowledgements arrive meanwhile: one transaction deletes all rows.
+                self._closing.wait(DELETE_EVERY_S)
+            self._delete_acknowledged()
             if time.monotonic() >= relay_at:
                 self._relay()
                 relay_at = time.monotonic() + RELAY_EVERY_S
-        self._forget()
+        self._delete_acknowledged()
         self._rows.close()
 
-    def _forget(self) -> None:
+    def _delete_acknowledged(self) -> None:
         """Delete the rows whose records were acknowledged."""
         self._wake.clear()
-        numbers = [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
-        if not numbers:
+        row_ids = [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
+        if not row_ids:
             return
         try:
             with self._rows.cursor() as cursor:
-                # A crash may undo this: then records go out twice, and no row is wrong.
+                # A crash may undo the deletion: then records are published twice, which is
+                # harmless.
                 cursor.execute("SET LOCAL synchronous_commit = off")
-                cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (numbers,))
+                cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (row_ids,))
         except LalafoError as error:
-            self._acknowledged.extend(numbers)
-            log.warning("rows of the outbox were not deleted: %s", error)
+            self._acknowledged.extend(row_ids)
+            log.warning("published outbox rows were not deleted: %s", error)
 
     def _relay(self) -> None:
         try:
@@ -146,20 +152,20 @@ class OutboxRelay:
                     older_than_s=LEFT_BEHIND_S,
                     limit=RELAY_ROWS,
                 )
-                self._forget()
+                self._delete_acknowledged()
                 if sent < RELAY_ROWS:
                     break
         except ConfigurationError as error:
-            log.error("the outbox is not all sent: %s", error)
+            log.error("outbox relay failed, some rows can't be sent: %s", error)
         except LalafoError as error:
-            log.info("the outbox waits: %s", error)
-        except Exception as error:  # noqa: BLE001 - the thread's edge: the next second tries again
-            log.error("relaying broke: %r", error)
+            log.info("outbox relay postponed: %s", error)
+        except Exception as error:  # noqa: BLE001 - the thread must go on: it retries in a second
+            log.error("outbox relay failed: %r", error)
 
     def _count(self) -> None:
         with self._rows.cursor() as cursor:
             cursor.execute(
-                "SELECT count(*) FROM (SELECT FROM lalafo.outbox LIMIT %s) AS rows", (MOST_COUNTED,)
+                "SELECT count(*) FROM (SELECT FROM lalafo.outbox LIMIT %s) AS rows", (MAX_COUNTED,)
             )
             ((self.waiting,),) = cursor.fetchall()
 

@@ -1,4 +1,4 @@
-"""The Python client: `LalafoClient`, and `AsyncLalafoClient`, its twin for an event loop.
+"""The Python client: `LalafoClient`, and `AsyncLalafoClient` for asyncio.
 
     from gateway.client import LalafoClient
 
@@ -6,9 +6,9 @@
         ad = client.score_ad({"catalog": "kg", "ad_id": "42"}, photos=[Path("chair.jpg")])
         print(ad.predictions["category"].label)
 
-Decides nothing: what a call asks, how its answer is read and when it is tried again is in
-`plans`, `calls` and `retry`; each twin runs those plans, one with sleeps, one
-with awaits. Needs httpx and pydantic alone. Errors: `errors`.
+Both clients run the same plans: `calls` builds requests, `plans` reads responses, `retry` has the
+retry policy, and `errors` the exceptions. The clients only do the I/O. The only packages that they
+need are httpx and pydantic.
 """
 
 from gateway.client.asynchronous import AsyncLalafoClient

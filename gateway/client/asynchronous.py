@@ -1,6 +1,6 @@
-"""The client for an event loop; `blocking.py` says what its methods promise.
+"""The client for asyncio: runs the plans of `plans.py` with awaits.
 
-Decides nothing but how a plan is run: with awaits.
+`blocking.py` documents the methods.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ import httpx
 
 from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
 from gateway.client.calls import Address, Call, Photo, ads_query, query
-from gateway.client.plans import Page, Pages, given_or_set
-from gateway.client.retry import Came, Plan
+from gateway.client.plans import Page, Pages, url_and_key
+from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
 from gateway.schemas.statistics import StatisticsOut
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class AsyncLalafoClient(BaseClient):
-    """`LalafoClient` for an event loop: the same methods with `await`, and `async for` for lists.
+    """`LalafoClient` for asyncio: the same methods with `await`, and `async for` over lists.
 
     async with AsyncLalafoClient("https://vision.example", key="lv_…") as client:
         await client.post_ad({"catalog": "kg", "ad_id": "42"})
@@ -37,7 +37,7 @@ class AsyncLalafoClient(BaseClient):
         patience_s: float = PATIENCE_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        url, key = given_or_set(url, key)
+        url, key = url_and_key(url, key)
         super().__init__(Address(url, timeout_s), patience_s)
         self._http = httpx.AsyncClient(headers=request_headers(key), transport=transport)
 
@@ -53,7 +53,7 @@ class AsyncLalafoClient(BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def post_ad(
@@ -63,7 +63,7 @@ class AsyncLalafoClient(BaseClient):
         *,
         idempotency_key: str | None = None,
     ) -> Accepted:
-        """As `LalafoClient.post_ad`."""
+        """See `LalafoClient.post_ad`."""
         return await self._run(self._plans.post_ad(ad, photos, idempotency_key))
 
     async def score_ad(
@@ -74,17 +74,17 @@ class AsyncLalafoClient(BaseClient):
         within_s: float = WITHIN_S,
         idempotency_key: str | None = None,
     ) -> AdOut:
-        """As `LalafoClient.score_ad`."""
+        """See `LalafoClient.score_ad`."""
         return await self._run(self._plans.score_ad(ad, photos, within_s, idempotency_key))
 
     async def wait_for(
         self, catalog: str, ad_id: str, revision: int, *, within_s: float = WITHIN_S
     ) -> AdOut:
-        """As `LalafoClient.wait_for`."""
+        """See `LalafoClient.wait_for`."""
         return await self._run(self._plans.wait_for(catalog, ad_id, revision, within_s))
 
     async def get_ad(self, catalog: str, ad_id: str) -> AdOut:
-        """As `LalafoClient.get_ad`."""
+        """See `LalafoClient.get_ad`."""
         return await self._run(self._plans.get_ad(catalog, ad_id))
 
     async def delete_ad(
@@ -95,7 +95,7 @@ class AsyncLalafoClient(BaseClient):
         revision: int | None = None,
         idempotency_key: str | None = None,
     ) -> Accepted:
-        """As `LalafoClient.delete_ad`."""
+        """See `LalafoClient.delete_ad`."""
         return await self._run(self._plans.delete_ad(catalog, ad_id, revision, idempotency_key))
 
     async def ads(
@@ -107,7 +107,7 @@ class AsyncLalafoClient(BaseClient):
         until: datetime | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[AdSummary]:
-        """As `LalafoClient.ads`."""
+        """See `LalafoClient.ads`."""
         filters = ads_query(catalog, status, since, until, page_size)
         async for page in self._pages(self._plans.ads(filters)):
             for ad in page.ads:
@@ -121,7 +121,7 @@ class AsyncLalafoClient(BaseClient):
         reason: str | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[FailureOut]:
-        """As `LalafoClient.failures`."""
+        """See `LalafoClient.failures`."""
         filters = query(catalog=catalog, kind=kind, reason=reason, limit=page_size)
         async for page in self._pages(self._plans.failures(filters)):
             for failure in page.failures:
@@ -137,20 +137,20 @@ class AsyncLalafoClient(BaseClient):
         task: str = "category",
         idempotency_key: str | None = None,
     ) -> FeedbackOut:
-        """As `LalafoClient.give_feedback`."""
+        """See `LalafoClient.give_feedback`."""
         feedback = {"task": task, "label": label, "given_by": given_by}
         return await self._run(self._plans.give_feedback(catalog, ad_id, feedback, idempotency_key))
 
     async def upload_photo(self, photo: Photo) -> UploadOut:
-        """As `LalafoClient.upload_photo`."""
+        """See `LalafoClient.upload_photo`."""
         return await self._run(self._plans.upload_photo(photo))
 
     async def photo(self, sha256: str, *, thumbnail: bool = False) -> bytes:
-        """As `LalafoClient.photo`."""
+        """See `LalafoClient.photo`."""
         return await self._run(self._plans.photo(sha256, thumbnail))
 
     async def statistics(self, *, minutes: int = 60) -> StatisticsOut:
-        """As `LalafoClient.statistics`."""
+        """See `LalafoClient.statistics`."""
         return await self._run(self._plans.statistics(minutes))
 
     async def _pages(self, pages: Pages[Page]) -> AsyncIterator[Page]:
@@ -162,20 +162,20 @@ class AsyncLalafoClient(BaseClient):
                 return
 
     async def _run(self, plan: Plan[T]) -> T:
-        came: Came = None
+        outcome: Outcome = None
         while True:
             try:
-                step = plan.send(came)
+                step = plan.send(outcome)
             except StopIteration as end:
-                found: T = end.value
-                return found
-            came = None
+                result: T = end.value
+                return result
+            outcome = None
             if isinstance(step, Call):
-                came = await self._send(step)
+                outcome = await self._send(step)
             else:
                 await asyncio.sleep(step.seconds)
 
-    async def _send(self, call: Call) -> Came:
+    async def _send(self, call: Call) -> Outcome:
         with call.opened() as arguments:
             try:
                 return await self._http.request(**arguments)

@@ -1,6 +1,6 @@
-"""What both clients are made of: where the gateway is, the plans, and the limits.
+"""The base class of both clients: the gateway's address, the plans, and the time limits.
 
-Decides defaults. The twins add what runs a plan.
+Owns the defaults. The subclasses run the plans.
 """
 
 import copy
@@ -19,24 +19,24 @@ USER_AGENT = "lalafo-vision-client"
 
 
 class BaseClient:
-    """What both twins hold."""
+    """The state of a client, without its connections."""
 
     def __init__(self, address: Address, patience_s: float) -> None:
         self._address = address
         self._plans = Plans(address, Policy(patience_s))
 
     def within(self, *, timeout_s: float | None = None, patience_s: float | None = None) -> Self:
-        """This client with other time limits, on the same connections: for a call or a few.
+        """Return a copy of this client with other time limits, on the same connections.
 
-        Close the client that it came from, not this one.
+        Close the original client, not the copy.
         """
-        twin = copy.copy(self)
+        other = copy.copy(self)
         address = self._address
         if timeout_s is not None:
             address = Address(address.base_url, timeout_s)
         patience_s = self._plans.policy.patience_s if patience_s is None else patience_s
-        BaseClient.__init__(twin, address, patience_s)
-        return twin
+        BaseClient.__init__(other, address, patience_s)
+        return other
 
     def __repr__(self) -> str:
         host = httpx.URL(self._address.base_url).host
@@ -44,6 +44,6 @@ class BaseClient:
 
 
 def request_headers(key: str) -> dict[str, str]:
-    """Sent with every request; "" is no key."""
+    """The headers of every request; an empty key sends no Authorization header."""
     agent = {"User-Agent": USER_AGENT}
     return agent if key == "" else {**agent, "Authorization": f"Bearer {key}"}

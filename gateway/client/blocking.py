@@ -1,4 +1,4 @@
-"""The client that waits: runs the plans of `plans.py` with sleeps."""
+"""The blocking client: runs the plans of `plans.py` with sleeps."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ import httpx
 
 from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
 from gateway.client.calls import Address, Call, Photo, ads_query, query
-from gateway.client.plans import Page, Pages, given_or_set
-from gateway.client.retry import Came, Plan
+from gateway.client.plans import Page, Pages, url_and_key
+from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
 from gateway.schemas.statistics import StatisticsOut
 
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 
 class LalafoClient(BaseClient):
-    """A gateway's API, for programs without an event loop. Threads may share one.
+    """A blocking client of a gateway's API. Threads may share an instance.
 
     Args:
-        url: the gateway's address; LALAFO_GATEWAY_URL if not given.
-        key: an API key; LALAFO_GATEWAY_KEY if not given, and "" sends none.
-        timeout_s: of one request: for a connection, and between two pieces of an answer.
-        patience_s: a call that may pass (no answer, 429, 5xx) is tried again for so long.
-        transport: instead of the network, for tests.
+        url: the gateway's URL; defaults to LALAFO_GATEWAY_URL.
+        key: an API key; defaults to LALAFO_GATEWAY_KEY. "" sends no key.
+        timeout_s: seconds that a request may take to connect, and between two reads of a response.
+        patience_s: seconds during which a call is retried after no response, 429 or 5xx.
+        transport: replaces the network in tests.
 
     Raises:
-        ConfigurationError: no address is known, or the address or the key can't be used.
+        ConfigurationError: no URL is given, or the URL or the key is not valid.
 
-    Every method raises LalafoApiError, or one of its kinds; `gateway.client.errors` draws them.
+    Every method raises LalafoApiError or a subclass; see `gateway.client.errors`.
 
     >>> with LalafoClient(url, key=key) as one:
     ...     one.get_ad("doc", "nowhere")
@@ -48,7 +48,7 @@ class LalafoClient(BaseClient):
         patience_s: float = PATIENCE_S,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        url, key = given_or_set(url, key)
+        url, key = url_and_key(url, key)
         super().__init__(Address(url, timeout_s), patience_s)
         self._http = httpx.Client(headers=request_headers(key), transport=transport)
 
@@ -64,7 +64,7 @@ class LalafoClient(BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._http.close()
 
     def post_ad(
@@ -74,14 +74,15 @@ class LalafoClient(BaseClient):
         *,
         idempotency_key: str | None = None,
     ) -> Accepted:
-        """Hand an ad over; when this returns, it can't be lost.
+        """Post an ad. When this returns, the ad is stored durably.
 
         Args:
-            photos: sent with it, after those that the ad names; files are streamed.
-            idempotency_key: made for the call if not given; the same through all of its attempts.
+            photos: photos to upload with the ad; they follow those that the ad names. Files are
+                streamed.
+            idempotency_key: defaults to a random key, which all attempts of the call share.
 
         Raises:
-            Refused: the ad is none, or its revision is taken by another content.
+            Refused: the ad is not valid, or the revision was accepted with other content.
 
         >>> accepted = client.post_ad({"catalog": "doc", "ad_id": "1", "revision": 7})
         >>> accepted.state, accepted.revision
@@ -99,10 +100,10 @@ class LalafoClient(BaseClient):
         within_s: float = WITHIN_S,
         idempotency_key: str | None = None,
     ) -> AdOut:
-        """`post_ad`, and what the ad's photos show as soon as it is committed.
+        """Post an ad, and return it with its predictions once it is committed.
 
         Raises:
-            Late: it is accepted, and was not scored within `within_s`; nothing is lost.
+            Late: the ad was accepted, but not scored within `within_s`. It will be scored later.
 
         >>> ad = client.score_ad({"catalog": "doc", "ad_id": "2"}, photos=[photo])
         >>> ad.status, [found.status for found in ad.photos]
@@ -115,10 +116,10 @@ class LalafoClient(BaseClient):
     def wait_for(
         self, catalog: str, ad_id: str, revision: int, *, within_s: float = WITHIN_S
     ) -> AdOut:
-        """The ad, once this revision of it (or a higher one) is committed.
+        """Wait until this revision of the ad, or a higher one, is committed, and return the ad.
 
         Raises:
-            Late: it is not, after `within_s`.
+            Late: it was not committed within `within_s`.
 
         >>> accepted = client.post_ad({"catalog": "doc", "ad_id": "3"}, photos=[photo])
         >>> client.wait_for("doc", "3", accepted.revision).status
@@ -127,10 +128,10 @@ class LalafoClient(BaseClient):
         return self._run(self._plans.wait_for(catalog, ad_id, revision, within_s))
 
     def get_ad(self, catalog: str, ad_id: str) -> AdOut:
-        """Everything known of an ad: the best of what is committed, and what is still waiting.
+        """Return an ad as it is committed, and its accepted revision that is not committed yet.
 
         Raises:
-            NotFound: nothing is known of it.
+            NotFound: the ad does not exist.
         """
         return self._run(self._plans.get_ad(catalog, ad_id))
 
@@ -142,7 +143,7 @@ class LalafoClient(BaseClient):
         revision: int | None = None,
         idempotency_key: str | None = None,
     ) -> Accepted:
-        """Delete an ad; lower revisions of it change nothing any more.
+        """Delete an ad. Lower revisions of it have no effect afterwards.
 
         >>> client.delete_ad("doc", "1").state
         'accepted'
@@ -158,11 +159,11 @@ class LalafoClient(BaseClient):
         until: datetime | None = None,
         page_size: int | None = None,
     ) -> Iterator[AdSummary]:
-        """Committed ads, the latest first; a page is asked for when the one before is used up.
+        """Iterate over committed ads, newest first. Pages are requested as they are needed.
 
         Args:
-            since: received then or later; with a time zone, as `until` is.
-            until: received before.
+            since: only ads received at this time or later; with a time zone.
+            until: only ads received before this time; with a time zone.
 
         >>> ids = {ad.ad_id for ad in client.ads(catalog="doc", page_size=1)}
         >>> {"2", "3"} <= ids
@@ -180,7 +181,9 @@ class LalafoClient(BaseClient):
         reason: str | None = None,
         page_size: int | None = None,
     ) -> Iterator[FailureOut]:
-        """Events and photos that could not be used, the latest first; pages as `ads` does.
+        """Iterate over events and photos that could not be processed, newest first.
+
+        Pages are requested as they are needed.
 
         >>> [failure.reason for failure in client.failures(catalog="doc")]
         []
@@ -199,7 +202,7 @@ class LalafoClient(BaseClient):
         task: str = "category",
         idempotency_key: str | None = None,
     ) -> FeedbackOut:
-        """Say what is right; the next release learns from it.
+        """Give the correct label of an ad; the next release is trained with it.
 
         >>> client.give_feedback("doc", "2", "chair", given_by="moderator-7").label
         'chair'
@@ -208,7 +211,7 @@ class LalafoClient(BaseClient):
         return self._run(self._plans.give_feedback(catalog, ad_id, feedback, idempotency_key))
 
     def upload_photo(self, photo: Photo) -> UploadOut:
-        """Send a photo that ads name by its SHA-256 afterwards.
+        """Upload a photo, which ads can then name by its SHA-256.
 
         >>> import hashlib
         >>> client.upload_photo(photo).sha256 == hashlib.sha256(photo).hexdigest()
@@ -217,13 +220,15 @@ class LalafoClient(BaseClient):
         return self._run(self._plans.upload_photo(photo))
 
     def photo(self, sha256: str, *, thumbnail: bool = False) -> bytes:
-        """The stored photo of a SHA-256 (hex): an upright JPEG, its longest side at most 640.
+        """Return a stored photo: an upright JPEG with a longest side of at most 640 pixels.
 
         Args:
-            thumbnail: a small one, where there is one already.
+            sha256: of the original photo's bytes, in hexadecimal.
+            thumbnail: return the thumbnail, if there is one already.
 
         Raises:
-            NotFound: no ad that the key may see shows it; an upload must be scored first.
+            NotFound: no ad that the key may read has the photo. An upload is available once an ad
+                with it is scored.
 
         >>> client.photo(client.get_ad("doc", "2").photos[0].sha256)[:3]
         b'\\xff\\xd8\\xff'
@@ -231,7 +236,7 @@ class LalafoClient(BaseClient):
         return self._run(self._plans.photo(sha256, thumbnail))
 
     def statistics(self, *, minutes: int = 60) -> StatisticsOut:
-        """What happened in the last minutes, and how things stand; for keys of every catalog.
+        """Return the statistics of the last minutes. Requires a key for all catalogs.
 
         >>> client.statistics(minutes=5).minutes
         5
@@ -247,20 +252,20 @@ class LalafoClient(BaseClient):
                 return
 
     def _run(self, plan: Plan[T]) -> T:
-        came: Came = None
+        outcome: Outcome = None
         while True:
             try:
-                step = plan.send(came)
+                step = plan.send(outcome)
             except StopIteration as end:
-                found: T = end.value
-                return found
-            came = None
+                result: T = end.value
+                return result
+            outcome = None
             if isinstance(step, Call):
-                came = self._send(step)
+                outcome = self._send(step)
             else:
                 time.sleep(step.seconds)
 
-    def _send(self, call: Call) -> Came:
+    def _send(self, call: Call) -> Outcome:
         with call.opened() as arguments:
             try:
                 return self._http.request(**arguments)

@@ -1,6 +1,6 @@
-"""The calls of the HTTP API, version 1: how each is asked, as data.
+"""The requests of the HTTP API, version 1, as data.
 
-Decides paths, parameters and bodies. No I/O: a driver sends a Call, and says what came.
+Owns paths, parameters and bodies. Does no I/O: a client sends a Call.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from gateway.schemas.ads import AdIn
 
 Photo: TypeAlias = Path | bytes
-"""A photo to send: a file, which is streamed, or its bytes."""
+"""A photo to upload: the path of a file, which is streamed, or the bytes."""
 
 JSON = "application/json"
 
@@ -26,7 +26,7 @@ class Call:
     """One request, which may be sent several times.
 
     Args:
-        timeout_s: for a connection, and between two pieces of the answer.
+        timeout_s: seconds to connect, and between two reads of the response.
     """
 
     method: str
@@ -40,12 +40,12 @@ class Call:
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
-        """httpx's arguments for one sending: its files are open until the block ends.
+        """The arguments of `httpx.Client.request` for one attempt; files stay open in the block.
 
         Raises:
             OSError: a photo's file can't be read.
         """
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "method": self.method,
             "url": self.url,
             "headers": dict(self.headers),
@@ -54,7 +54,7 @@ class Call:
         }
         if not self.photos:
             body = self.content.read_bytes() if isinstance(self.content, Path) else self.content
-            yield given if body is None else {**given, "content": body}
+            yield arguments if body is None else {**arguments, "content": body}
             return
         with ExitStack() as files:
             parts = [
@@ -70,22 +70,22 @@ class Call:
                 )
                 for position, photo in enumerate(self.photos)
             ]
-            yield {**given, "data": dict(self.form), "files": parts}
+            yield {**arguments, "data": dict(self.form), "files": parts}
 
 
 AD_PART, PHOTO_PART = "ad", "photo"
-"""The parts of a multipart post."""
+"""The part names of a multipart body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the gateway is, and how long one request may take there."""
+    """The gateway's URL, and the timeout of one request."""
 
     base_url: str
     timeout_s: float
 
     def call(self, method: str, path: str, **more: Any) -> Call:
-        """A request to a path below the gateway's address."""
+        """A request to a path below the gateway's URL."""
         return Call(method, f"{self.base_url}{path}", self.timeout_s, **more)
 
     def post_ad(
@@ -96,7 +96,7 @@ class Address:
         idempotency_key: str,
         wait_s: float | None,
     ) -> Call:
-        """POST /v1/ads; a `wait_s` adds to the time that the answer may take."""
+        """POST /v1/ads; `wait_s` is added to the request's timeout."""
         body = ad_json(ad)
         headers = {"Idempotency-Key": idempotency_key}
         if photos:
@@ -125,11 +125,11 @@ class Address:
         )
 
     def page(self, path: str, filters: Mapping[str, str], cursor: str | None) -> Call:
-        """GET a page of a list."""
+        """GET one page of a list."""
         return self.call("GET", path, params={**filters, **query(cursor=cursor)})
 
     def upload_photo(self, photo: Photo) -> Call:
-        """POST /v1/photos: the photo is the body, whatever it is called."""
+        """POST /v1/photos with the photo as the body."""
         headers = {"Content-Type": "application/octet-stream"}
         return self.call("POST", "/v1/photos", headers=headers, content=photo)
 
@@ -151,19 +151,19 @@ class Address:
 
 
 def ad_json(ad: AdIn | Mapping[str, Any]) -> bytes:
-    """The ad as a request has it: what was not set is not sent."""
+    """The ad as a JSON body; fields of a model that were not set are omitted."""
     if isinstance(ad, AdIn):
         return ad.model_dump_json(exclude_unset=True).encode()
     return to_json(dict(ad))
 
 
 def ad_path(catalog: str, ad_id: str) -> str:
-    """The path of an ad; whatever its key holds ends in no other path."""
+    """The path of an ad, encoded so that no key can lead to another path."""
     return f"/v1/ads/{_segment(catalog)}/{_segment(ad_id)}"
 
 
 def query(**values: object) -> dict[str, str]:
-    """The parameters that are given."""
+    """The query parameters that are not None."""
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
@@ -174,7 +174,7 @@ def ads_query(
     until: datetime | None,
     page_size: int | None,
 ) -> dict[str, str]:
-    """The filters of GET /v1/ads."""
+    """The query parameters of GET /v1/ads."""
     return query(
         catalog=catalog,
         status=status,
@@ -185,5 +185,5 @@ def ads_query(
 
 
 def _segment(text: str) -> str:
-    # Of dots alone it would mean another folder, and be folded away on the way.
+    # HTTP clients and proxies normalize the path segments "." and "..": dots alone are encoded.
     return quote(text, safe="") if text.strip(".") else "%2E" * len(text)

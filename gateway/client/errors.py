@@ -1,14 +1,14 @@
-"""What a client's call can end with, one tree:
+"""The exceptions of the client:
 
-    LalafoApiError      whatever an answer said that was not a success
-    ├── NotAllowed      401, 403: no key, or one that may not
-    ├── NotFound        404: there is no such ad, photo or path
-    ├── Refused         any other 4xx: what was sent can't be taken; the detail says why
-    ├── RateLimited     429, still so when the patience was spent
-    ├── Away            5xx or no answer at all, still so when the patience was spent
-    └── Late            `score_ad`, `wait_for`: accepted, and not scored within the time given
+    LalafoApiError          any response that is not a success
+    ├── NotAllowed          401, 403: the key is missing, not valid, or not allowed to do this
+    ├── NotFound            404: the ad, photo or path does not exist
+    ├── Refused             any other 4xx: the request is not valid; the detail says why
+    ├── RateLimited         429, still after `patience_s`
+    ├── ServiceUnavailable  5xx or no response, still after `patience_s`
+    └── Late                `score_ad`, `wait_for`: accepted, but not scored in time
 
-Decides which answer is which; refuses to know who asks again, and when.
+Owns how a response becomes an exception. The retry policy is in `retry.py`.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ import httpx
 
 from ops.errors import LalafoError
 
-_MOST_SHOWN_CHARS = 200
+_MAX_SHOWN_CHARS = 200
 
 
 class LalafoApiError(LalafoError):
-    """The root.
+    """The base class of the client's exceptions.
 
     Attributes:
-        status: of the answer; None where none came.
-        kind: stable and short, for programs: the last part of the problem's `type`.
-        detail: what came, what was expected, what to do; for people.
-        problem: the answer's members as they came; empty where it was no problem document.
+        status: the response's status; None if there was no response.
+        kind: a short, stable code for programs: the last part of the problem's `type`.
+        detail: what was received, what was expected and what to do; for people.
+        problem: the members of the problem document; empty if the response was not one.
     """
 
     def __init__(
@@ -49,61 +49,61 @@ class LalafoApiError(LalafoError):
 
 
 class NotAllowed(LalafoApiError):
-    """The key is missing, wrong, or not for this."""
+    """The key is missing, not valid, or does not allow the request."""
 
 
 class NotFound(LalafoApiError):
-    """There is no such thing."""
+    """The ad, photo or path does not exist."""
 
 
 class Refused(LalafoApiError):
-    """What was sent can't be taken; sending it again changes nothing."""
+    """The request is not valid; retrying it has no effect."""
 
 
 class RateLimited(LalafoApiError):
-    """The key's share was used up for longer than the patience."""
+    """The key exceeded its rate limit for longer than `patience_s`."""
 
 
 class ServiceUnavailable(LalafoApiError):
-    """The gateway, or something that it needs, was away for longer than the patience."""
+    """The gateway, or a service that it needs, was unavailable for longer than `patience_s`."""
 
 
 class Late(LalafoApiError):
-    """The ad is accepted and will be scored; it was not within the time that was given."""
+    """The ad was not scored in time; if it was accepted, it will be scored later."""
 
 
-def error_of(answer: httpx.Response) -> LalafoApiError:
-    """The error that an answer is; it must have been read, and be no success."""
-    problem = _problem(answer)
-    kind = str(problem.get("type", "")).rpartition(":")[2] or _phrase(answer.status_code)
+def error_of(response: httpx.Response) -> LalafoApiError:
+    """Convert a response that is not a success; its body must have been read."""
+    problem = _problem(response)
+    kind = str(problem.get("type", "")).rpartition(":")[2] or _phrase(response.status_code)
     detail = problem.get("detail")
     if not isinstance(detail, str):
-        came = answer.text[:_MOST_SHOWN_CHARS]
-        detail = f"{answer.request.url.path} answered without a problem document: {came!r}"
-    return _class_of(answer.status_code)(
-        detail, kind=kind, status=answer.status_code, problem=problem
+        body = response.text[:_MAX_SHOWN_CHARS]
+        detail = f"{response.request.url.path} returned no problem document: {body!r}"
+    return _class_of(response.status_code)(
+        detail, kind=kind, status=response.status_code, problem=problem
     )
 
 
 def no_answer(error: httpx.RequestError, url: httpx.URL) -> ServiceUnavailable:
-    """The error where a gateway did not answer."""
-    # Of the address only what has no secrets in it.
+    """The exception for a request without a response."""
+    # Only the scheme, host and port: the rest of the URL may contain secrets.
     where = f"{url.scheme}://{url.host}" + ("" if url.port is None else f":{url.port}")
     why = str(error) or type(error).__name__
-    return ServiceUnavailable(f"no answer from {where}: {why}", kind="no_answer")
+    return ServiceUnavailable(f"no response from {where}: {why}", kind="no_answer")
 
 
-def unreadable(answer: httpx.Response, why: str) -> LalafoApiError:
-    """The error where an answer is a success, and not one of this API's."""
+def unreadable(response: httpx.Response, why: str) -> LalafoApiError:
+    """The exception for a success whose body is not a response of this API."""
     return LalafoApiError(
-        f"{answer.request.url.path} is no answer of this API's version 1: {why}",
+        f"{response.request.url.path} did not return a response of API version 1: {why}",
         kind="unreadable",
-        status=answer.status_code,
+        status=response.status_code,
     )
 
 
-def may_pass(error: LalafoApiError) -> bool:
-    """Whether the same request may be answered later."""
+def is_retryable(error: LalafoApiError) -> bool:
+    """Whether the same request may succeed later."""
     return isinstance(error, ServiceUnavailable | RateLimited)
 
 
@@ -113,7 +113,7 @@ def _class_of(status: int) -> type[LalafoApiError]:
         return by_status[status]
     if 400 <= status < 500:
         return Refused
-    # 501 says "never"; 3xx and the rest are no answers of a gateway.
+    # 501 is permanent; a gateway does not send 3xx or other statuses.
     return (
         ServiceUnavailable
         if status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED
@@ -121,9 +121,9 @@ def _class_of(status: int) -> type[LalafoApiError]:
     )
 
 
-def _problem(answer: httpx.Response) -> dict[str, Any]:
+def _problem(response: httpx.Response) -> dict[str, Any]:
     try:
-        body = answer.json()
+        body = response.json()
     except ValueError:  # not JSON, or not UTF-8
         return {}
     return body if isinstance(body, dict) else {}

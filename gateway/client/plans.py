@@ -1,7 +1,7 @@
-"""What each method of a client does, from its arguments to its answer, without I/O.
+"""What each client method does, from its arguments to its result, without I/O.
 
-Decides how answers are read, which calls carry an Idempotency-Key, and how a client waits for an
-ad. Both clients run these plans, so that neither has logic of its own.
+Owns how responses are parsed, which calls send an Idempotency-Key, and how a client waits for an
+ad. Both clients run these plans, so neither has logic of its own.
 """
 
 import os
@@ -15,42 +15,45 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.client.calls import Address, Call, Photo, query
 from gateway.client.errors import Late, NotFound, unreadable
-from gateway.client.retry import Pause, Plan, Policy, persist
+from gateway.client.retry import Pause, Plan, Policy, with_retries
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdPage, FailurePage, FeedbackOut, UploadOut
 from gateway.schemas.statistics import StatisticsOut
 from ops.errors import ConfigurationError
 
 URL_VARIABLE, KEY_VARIABLE = "LALAFO_GATEWAY_URL", "LALAFO_GATEWAY_KEY"
-LONGEST_WAIT_S = 30.0
-"""The gateway's own bound of `?wait=`."""
-FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 1.0
+MAX_WAIT_S = 30.0
+"""The gateway's limit of `?wait=`."""
+FIRST_POLL_S, MAX_POLL_S = 0.05, 1.0
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def given_or_set(url: str | None, key: str | None) -> tuple[str, str]:
-    """The gateway's address and the key: what is given, else the environment's; "" is no key.
+def url_and_key(url: str | None, key: str | None) -> tuple[str, str]:
+    """The gateway's URL and the API key, from the arguments or the environment; "" is no key.
 
     Raises:
-        ConfigurationError: there is no address, or one of the two can't be used.
+        ConfigurationError: there is no URL, or the URL or the key is not valid.
     """
     url = os.environ.get(URL_VARIABLE, "") if url is None else url
     key = os.environ.get(KEY_VARIABLE, "") if key is None else key
     if url == "":
-        raise ConfigurationError(f"no gateway is named: give its address, or set {URL_VARIABLE}")
+        raise ConfigurationError(f"no gateway URL: pass `url`, or set {URL_VARIABLE}")
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ConfigurationError("the gateway's address is no URL") from error
+        raise ConfigurationError(
+            "the gateway URL is not a URL; expected http://host:port or https://host"
+        ) from error
     if parsed.scheme not in ("http", "https") or parsed.host == "" or parsed.query:
         raise ConfigurationError(
-            f"the gateway's address is {parsed.scheme or 'no'}://{parsed.host or '…'}; expected "
+            f"the gateway URL is {parsed.scheme or 'no'}://{parsed.host or '…'}; expected "
             "http://host:port or https://host"
         )
-    # A key that no header can hold would be shown by the error of the library that refuses it.
+    # httpx refuses a key that is not valid in a header, but its error message contains the key.
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise ConfigurationError(
-            "the API key holds what no header can: a blank at an end, a line break or the like"
+            "the API key contains characters that a header can't contain: expected printable ASCII "
+            "without spaces at either end"
         )
     return url.rstrip("/"), key
 
@@ -65,9 +68,11 @@ class Plans:
     def post_ad(
         self, ad: AdIn | Mapping[str, Any], photos: Sequence[Photo], idempotency_key: str | None
     ) -> Plan[Accepted]:
-        """Accepted, committed, and perhaps published."""
-        call = self.address.post_ad(ad, photos, idempotency_key=_once(idempotency_key), wait_s=None)
-        return self._asked(call, Accepted)
+        """Post an ad."""
+        call = self.address.post_ad(
+            ad, photos, idempotency_key=_key_or_random(idempotency_key), wait_s=None
+        )
+        return self._request(call, Accepted)
 
     def score_ad(
         self,
@@ -76,69 +81,68 @@ class Plans:
         within_s: float,
         idempotency_key: str | None,
     ) -> Plan[AdOut]:
-        """Post, and be told the result by the same request; if that ended early, look for it."""
+        """Post an ad and wait for its result in the same request; poll if that ends early."""
         deadline = self.policy.clock() + within_s
         call = self.address.post_ad(
             ad,
             photos,
-            idempotency_key=_once(idempotency_key),
-            wait_s=min(within_s, LONGEST_WAIT_S),
+            idempotency_key=_key_or_random(idempotency_key),
+            wait_s=min(within_s, MAX_WAIT_S),
         )
-        answer = yield from persist(call, self.policy)
-        if answer.status_code == httpx.codes.OK and "status" in _object(answer):
-            return _read(answer, AdOut)
-        accepted = _read(answer, Accepted)
-        left_s = deadline - self.policy.clock()
+        response = yield from with_retries(call, self.policy)
+        if response.status_code == httpx.codes.OK and "status" in _object(response):
+            return _read(response, AdOut)
+        accepted = _read(response, Accepted)
+        remaining_s = deadline - self.policy.clock()
         return (
             yield from self.wait_for(
-                accepted.catalog, accepted.ad_id, accepted.known_revision, max(left_s, 0.0)
+                accepted.catalog, accepted.ad_id, accepted.known_revision, max(remaining_s, 0.0)
             )
         )
 
     def wait_for(self, catalog: str, ad_id: str, revision: int, within_s: float) -> Plan[AdOut]:
-        """Look until the revision, or a higher one, is committed."""
-        deadline, pause_s = self.policy.clock() + within_s, FIRST_LOOK_S
+        """Poll until the revision, or a higher one, is committed."""
+        deadline, pause_s = self.policy.clock() + within_s, FIRST_POLL_S
         while True:
-            found: AdOut | None = None
+            ad: AdOut | None = None
             try:
-                left_s = max(0.0, deadline - self.policy.clock())
-                policy = replace(self.policy, patience_s=min(self.policy.patience_s, left_s))
-                found = yield from replace(self, policy=policy).get_ad(catalog, ad_id)
+                remaining_s = max(0.0, deadline - self.policy.clock())
+                policy = replace(self.policy, patience_s=min(self.policy.patience_s, remaining_s))
+                ad = yield from replace(self, policy=policy).get_ad(catalog, ad_id)
             except NotFound:
-                pass  # it may come through Kafka, and be read only then
-            if found is not None and found.status != "received" and found.revision >= revision:
-                return found
-            left_s = deadline - self.policy.clock()
-            if left_s <= 0:
+                pass  # an event that was sent to Kafka directly is unknown until it is committed
+            if ad is not None and ad.status != "received" and ad.revision >= revision:
+                return ad
+            remaining_s = deadline - self.policy.clock()
+            if remaining_s <= 0:
                 raise Late(
                     f"revision {revision} of {catalog}/{ad_id} is not committed after "
-                    f"{within_s:g} s; "
-                    + ("nothing is known of the ad" if found is None else _how(found)),
+                    f"{within_s:g} s; " + ("the ad is unknown" if ad is None else _state_of(ad)),
                     kind="late",
                 )
-            yield Pause(min(pause_s, left_s))
-            pause_s = min(2 * pause_s, LONGEST_LOOK_S)
+            yield Pause(min(pause_s, remaining_s))
+            pause_s = min(2 * pause_s, MAX_POLL_S)
 
     def get_ad(self, catalog: str, ad_id: str) -> Plan[AdOut]:
-        """Everything known of an ad."""
-        return self._asked(self.address.get_ad(catalog, ad_id), AdOut)
+        """Get an ad."""
+        return self._request(self.address.get_ad(catalog, ad_id), AdOut)
 
     def delete_ad(
         self, catalog: str, ad_id: str, revision: int | None, idempotency_key: str | None
     ) -> Plan[Accepted]:
-        """A tombstone, accepted as an ad is."""
+        """Delete an ad; the deletion is accepted as an ad is."""
         call = self.address.delete_ad(
-            catalog, ad_id, revision=revision, idempotency_key=_once(idempotency_key)
+            catalog, ad_id, revision=revision, idempotency_key=_key_or_random(idempotency_key)
         )
-        return self._asked(call, Accepted)
+        return self._request(call, Accepted)
 
     def ads(self, filters: Mapping[str, str]) -> "Pages[AdPage]":
-        """The pages of a list of ads."""
-        return lambda cursor: self._asked(self.address.page("/v1/ads", filters, cursor), AdPage)
+        """List ads, by page."""
+        return lambda cursor: self._request(self.address.page("/v1/ads", filters, cursor), AdPage)
 
     def failures(self, filters: Mapping[str, str]) -> "Pages[FailurePage]":
-        """The pages of a list of failures."""
-        return lambda cursor: self._asked(
+        """List failures, by page."""
+        return lambda cursor: self._request(
             self.address.page("/v1/failures", filters, cursor), FailurePage
         )
 
@@ -149,60 +153,63 @@ class Plans:
         feedback: Mapping[str, str],
         idempotency_key: str | None,
     ) -> Plan[FeedbackOut]:
-        """What is right, by whom."""
+        """Give feedback on an ad."""
         call = self.address.give_feedback(
-            catalog, ad_id, feedback, idempotency_key=_once(idempotency_key)
+            catalog, ad_id, feedback, idempotency_key=_key_or_random(idempotency_key)
         )
-        return self._asked(call, FeedbackOut)
+        return self._request(call, FeedbackOut)
 
     def photo(self, sha256: str, thumbnail: bool) -> Plan[bytes]:
-        """The stored photo's bytes."""
-        answer = yield from persist(self.address.photo(sha256, thumbnail=thumbnail), self.policy)
-        return answer.content
+        """Get the bytes of a stored photo."""
+        call = self.address.photo(sha256, thumbnail=thumbnail)
+        response = yield from with_retries(call, self.policy)
+        return response.content
 
     def upload_photo(self, photo: Photo) -> Plan[UploadOut]:
-        """Bytes that ads may name by their SHA-256 from now on."""
-        return self._asked(self.address.upload_photo(photo), UploadOut)
+        """Upload a photo, which ads can then name by its SHA-256."""
+        return self._request(self.address.upload_photo(photo), UploadOut)
 
     def statistics(self, minutes: int) -> Plan[StatisticsOut]:
-        """What happened, and how things stand."""
+        """Get the statistics."""
         call = self.address.call("GET", "/v1/statistics", params=query(minutes=minutes))
-        return self._asked(call, StatisticsOut)
+        return self._request(call, StatisticsOut)
 
-    def _asked(self, call: Call, model: type[Model]) -> Plan[Model]:
-        answer = yield from persist(call, self.policy)
-        return _read(answer, model)
+    def _request(self, call: Call, model: type[Model]) -> Plan[Model]:
+        response = yield from with_retries(call, self.policy)
+        return _read(response, model)
 
 
 Page = TypeVar("Page", AdPage, FailurePage)
 Pages = Callable[[str | None], Plan[Page]]
-"""The plan of the page at a cursor; None is the first."""
+"""Returns the plan of the page at a cursor; None: the first page."""
 
 
-def _once(idempotency_key: str | None) -> str:
-    """One key for every attempt of one call."""
+def _key_or_random(idempotency_key: str | None) -> str:
+    """The given key, or a random one that all attempts of the call share."""
     return uuid.uuid4().hex if idempotency_key is None else idempotency_key
 
 
-def _read(answer: httpx.Response, model: type[Model]) -> Model:
+def _read(response: httpx.Response, model: type[Model]) -> Model:
     try:
-        return model.model_validate_json(answer.content)
+        return model.model_validate_json(response.content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise unreadable(answer, f"{where or 'body'}: {first['msg']}") from error
+        raise unreadable(response, f"{where or 'body'}: {first['msg']}") from error
 
 
-def _object(answer: httpx.Response) -> dict[str, Any]:
+def _object(response: httpx.Response) -> dict[str, Any]:
     try:
-        body = answer.json()
+        body = response.json()
     except ValueError as error:
-        raise unreadable(answer, "no JSON") from error
+        raise unreadable(response, "the body is not JSON") from error
     if not isinstance(body, dict):
-        raise unreadable(answer, f"JSON {type(body).__name__}, expected an object")
+        raise unreadable(response, f"the body is a {type(body).__name__}, expected an object")
     return body
 
 
-def _how(ad: AdOut) -> str:
-    waiting = "" if ad.waiting is None else f", revision {ad.waiting.revision} waits"
+def _state_of(ad: AdOut) -> str:
+    waiting = (
+        "" if ad.waiting is None else f", revision {ad.waiting.revision} is accepted and waiting"
+    )
     return f"revision {ad.revision} is {ad.status}{waiting}"

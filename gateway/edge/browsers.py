@@ -1,9 +1,8 @@
-"""What a browser may do: which pages may call, how answers may be shown, whom we answer to.
+"""Protection of browsers: the content security policy, CORS, and the Host and Origin checks.
 
-Decides that nothing of another site runs in our page, that no other page may call but those that
-`cors_origins` names, and that without keys a request has to be meant for this machine: a page of
-somebody else's whose name is made to point here (DNS rebinding), or that sends a form here, is
-refused.
+The page loads nothing from other sites. Pages of other origins may call the API only if
+`cors_origins` names them. Without API keys a request must address this machine: a site whose name
+resolves to this machine (DNS rebinding), or that posts a form here, is refused.
 """
 
 from urllib.parse import urlsplit
@@ -14,10 +13,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.problems import Problem, answer
+from gateway.problems import Problem, problem_response
 from resources.settings import Settings
 
-OUR_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; connect-src 'self'; style-src 'self'; "
     "script-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -36,43 +35,44 @@ CORS_EXPOSED_HEADERS = ("Retry-After", "X-Request-Id", "Idempotency-Replayed", "
 
 
 def origins(settings: Settings) -> list[str]:
-    """The pages that may call, as `cors_origins` names them."""
+    """The origins in `cors_origins`, whose pages may call the API."""
     return [one.strip() for one in settings.cors_origins.split(",") if one.strip() != ""]
 
 
-class OnlyForUs:
-    """Middleware for a gateway without keys: the request must name this machine."""
+class LocalRequestsOnly:
+    """Middleware for a gateway without keys: the Host header must name this machine."""
 
     def __init__(self, app: ASGIApp, allowed_origins: list[str]) -> None:
         self._app = app
         self._origins = frozenset(allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it with a problem."""
+        """Pass the request on, or answer it with a problem."""
         if scope["type"] == "http":
             try:
                 self.check(Headers(scope=scope))
             except Problem as problem:
-                await answer(Request(scope), problem)(scope, receive, send)
+                await problem_response(Request(scope), problem)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     def check(self, headers: Headers) -> None:
-        """Refuse what another site's page may have sent: 421, or 403."""
+        """Raise a Problem (421 or 403) if another site's page may have sent the request."""
         host = headers.get("host", "")
-        if _hostname(f"//{host}") not in OUR_NAMES:
+        if _hostname(f"//{host}") not in LOCAL_NAMES:
             raise Problem(
                 421,
                 "wrong_host",
-                "without keys this gateway answers to localhost and 127.0.0.1 alone; the request "
-                "was for another name",
+                "with LALAFO_GATEWAY_AUTH=off this gateway accepts only the hosts localhost, "
+                "127.0.0.1 and ::1; the Host header names another one",
             )
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
             raise Problem(
                 403,
                 "other_origin",
-                "a page of another site sent this; LALAFO_CORS_ORIGINS names those that may",
+                "the request comes from a page of another origin; LALAFO_CORS_ORIGINS lists the "
+                "allowed ones",
             )
 
 
@@ -84,10 +84,10 @@ def _hostname(url: str) -> str | None:
 
 
 def install(app: FastAPI, settings: Settings) -> None:
-    """Shut the app to other sites' pages, but for those that the settings name."""
+    """Add the middleware that refuses pages of other origins, unless the settings name them."""
     allowed_origins = origins(settings)
     if settings.gateway_auth == "off":
-        app.add_middleware(OnlyForUs, allowed_origins=allowed_origins)
+        app.add_middleware(LocalRequestsOnly, allowed_origins=allowed_origins)
     if allowed_origins:
         app.add_middleware(
             CORSMiddleware,

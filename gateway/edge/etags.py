@@ -1,11 +1,11 @@
-"""Whether a caller has an answer already: `If-None-Match` against an ETag."""
+"""Conditional requests: compare `If-None-Match` with an ETag."""
 
 from fastapi import Request
 
 
 def unchanged(request: Request, etag: str) -> bool:
-    """Whether the caller has the answer of this ETag already."""
-    held = request.headers.get("if-none-match")
-    if held is None:
+    """Whether the request's `If-None-Match` contains this ETag: then the response is 304."""
+    header = request.headers.get("if-none-match")
+    if header is None:
         return False
-    return any(part.strip().removeprefix("W/") in (etag, "*") for part in held.split(","))
+    return any(part.strip().removeprefix("W/") in (etag, "*") for part in header.split(","))

@@ -1,4 +1,4 @@
-"""Keys may be off on loopback alone: the check that the server and the application share."""
+"""The check that API keys are off only on loopback; the server and the application share it."""
 
 import ipaddress
 
@@ -7,21 +7,21 @@ from resources.settings import Settings
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to serve without keys where others than this machine can connect.
+    """Check that the gateway does not serve other machines without API keys.
 
     Raises:
-        ConfigurationError: the host is no loopback address and `gateway_auth` is off.
+        ConfigurationError: the host is not a loopback address and `gateway_auth` is off.
     """
     if settings.gateway_auth == "off" and not is_loopback(settings.gateway_host):
         raise ConfigurationError(
-            f"LALAFO_GATEWAY_AUTH=off, but LALAFO_GATEWAY_HOST={settings.gateway_host} lets others "
-            "than this machine connect. Listen on 127.0.0.1, or set LALAFO_GATEWAY_AUTH=keys and "
-            "make keys with `lalafo keys make`."
+            f"LALAFO_GATEWAY_AUTH=off, but LALAFO_GATEWAY_HOST={settings.gateway_host} is not a "
+            "loopback address: other machines can connect. Listen on 127.0.0.1, or set "
+            "LALAFO_GATEWAY_AUTH=keys and create keys with `lalafo keys make`."
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine alone."""
+    """Whether a host name or address is a loopback address."""
     if host == "localhost":
         return True
     try:

@@ -1,8 +1,8 @@
-"""An API key as text, `lv_<id>_<secret>`, and what is stored of it.
+"""The text of an API key, `lv_<id>_<secret>`, and the hash that is stored.
 
-Decides that the secret is 256 random bits, so that a plain SHA-256 of it can't be guessed back (a
-slow hash protects weak secrets, and would cost every request its time), and that the id is public.
-Light: the gateway imports it. Knows no table.
+The id is public. The secret is 256 random bits, so a plain SHA-256 of it can't be reversed by
+guessing; a slow hash protects weak secrets, and would slow down every request. Does not depend on
+the database.
 """
 
 import re
@@ -24,29 +24,29 @@ _SHAPE = re.compile(rf"lv_([0-9A-Za-z]{{{ID_CHARS}}})_([0-9A-Za-z_-]{{{SECRET_CH
 
 @dataclass(frozen=True, slots=True)
 class KeyText:
-    """A key as its owner has it. Shown by `text` alone: neither `repr` nor `str` tells it."""
+    """A key with its secret. Only `text` contains the secret; `repr` and `str` do not."""
 
     id: str
     secret: str = field(repr=False)
 
     @property
     def text(self) -> str:
-        """What is sent with a request."""
+        """The text that a request sends."""
         return f"lv_{self.id}_{self.secret}"
 
     @property
     def hash(self) -> bytes:
-        """What is stored: SHA-256 of the secret, 32 bytes."""
+        """The stored hash: SHA-256 of the secret, 32 bytes."""
         return sha256(self.secret.encode()).digest()
 
 
 def new_key() -> KeyText:
-    """A key that nobody has."""
+    """Create a random key."""
     key_id = "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))
     return KeyText(key_id, secrets.token_urlsafe(SECRET_BYTES))
 
 
 def read_key(text: str) -> KeyText | None:
-    """The key in a text; None where its shape is no key's."""
+    """Parse a key; None if the text does not have the format of a key."""
     matched = _SHAPE.fullmatch(text)
     return None if matched is None else KeyText(*matched.groups())

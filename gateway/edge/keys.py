@@ -1,9 +1,8 @@
-"""API keys as rows of `lalafo.api_keys`: made, rotated, revoked, listed.
+"""API keys in `lalafo.api_keys`: create, rotate, revoke and list them.
 
-Decides that a name is whose the keys are, and that a rotation leaves the old key valid for a grace
-time, so that a caller can change over without an outage. A secret is returned once and stored
-never. Who may do what with a key is the gateway's (`gateway/edge/auth.py`), within 5 s of a change
-here.
+Keys belong to a name. A rotation leaves the old key valid for a grace period, so that a caller can
+change keys without an outage. A secret is returned once and never stored. Running gateways apply a
+change within 5 s (`gateway/edge/auth.py`).
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is told: everything but what proves it. `catalogs`: None means all."""
+    """A row of `lalafo.api_keys` without the hash. `catalogs`: None means all."""
 
     id: str
     name: str
@@ -54,37 +53,37 @@ def make(
     requests_per_s: float = 0.0,
     expires_at: datetime | None = None,
 ) -> KeyText:
-    """Make a key for a name that has none which is valid.
+    """Create a key for a name that has no valid key.
 
     Args:
-        requests_per_s: at most, in each process of the gateway; 0: as many as it likes.
+        requests_per_s: the limit in each gateway process; 0: no limit.
 
     Raises:
-        ConfigurationError: an argument is wrong, or the name has a valid key.
+        ConfigurationError: an argument is wrong, or the name already has a valid key.
     """
     _check(name, scopes, catalogs, requests_per_s, expires_at)
     with database.cursor() as cursor:
-        _only_one(cursor, name)
+        _lock_name(cursor, name)
         if _valid(cursor, name):
             raise ConfigurationError(
-                f"{name!r} has a valid key: `lalafo keys rotate {name}` replaces it, `lalafo keys "
-                "list` shows it"
+                f"{name!r} already has a valid key: `lalafo keys rotate {name}` replaces it, "
+                "`lalafo keys list` shows it"
             )
         return _insert(cursor, name, scopes, catalogs, requests_per_s, expires_at)
 
 
 def rotate(database: CursorSource, name: str, *, grace: timedelta) -> KeyText:
-    """A new key for a name, with the same rights; those before it end after the grace time.
+    """Create a new key for a name with the same rights; the old ones expire after the grace period.
 
-    The new key ends when the old one was going to: a rotation makes no right last longer.
+    The new key keeps the old one's expiry: a rotation does not extend access.
 
     Raises:
-        ConfigurationError: the name has no valid key, or the grace time is negative.
+        ConfigurationError: the name has no valid key, or the grace period is negative.
     """
     if grace < timedelta(0):
-        raise ConfigurationError(f"a grace time of {grace} is over before it begins")
+        raise ConfigurationError(f"grace period {grace}: expected 0 or more")
     with database.cursor() as cursor:
-        _only_one(cursor, name)
+        _lock_name(cursor, name)
         valid = _valid(cursor, name)
         if not valid:
             raise ConfigurationError(f"{name!r} has no valid key: {_names(cursor)}")
@@ -100,45 +99,50 @@ def rotate(database: CursorSource, name: str, *, grace: timedelta) -> KeyText:
 
 
 def revoke(database: CursorSource, name_or_id: str) -> list[ApiKey]:
-    """End every valid key of a name, or the one of an id, now; those that were ended.
+    """Revoke every valid key of a name, or the key with an id, at once.
+
+    Returns:
+        The revoked keys.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no such valid key.
     """
     with database.cursor() as cursor:
-        own = cursor.connection.cursor(row_factory=class_row(ApiKey))
-        ended = own.execute(
+        key_cursor = cursor.connection.cursor(row_factory=class_row(ApiKey))
+        revoked = key_cursor.execute(
             "UPDATE lalafo.api_keys SET revoked_at = now() WHERE (name = %(which)s OR"
             " id = %(which)s) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
             f" RETURNING {_COLUMNS}",
             {"which": name_or_id},
         ).fetchall()
-        if not ended:
-            raise ConfigurationError(f"no valid key is named {name_or_id!r}: {_names(cursor)}")
-        return ended
+        if not revoked:
+            raise ConfigurationError(
+                f"no valid key has the name or id {name_or_id!r}: {_names(cursor)}"
+            )
+        return revoked
 
 
 def keys(database: CursorSource) -> list[ApiKey]:
-    """Every key that was ever made, by name, the newest first."""
+    """Every key that was ever created, ordered by name, newest first."""
     with database.cursor() as cursor:
-        own = cursor.connection.cursor(row_factory=class_row(ApiKey))
-        return own.execute(
+        key_cursor = cursor.connection.cursor(row_factory=class_row(ApiKey))
+        return key_cursor.execute(
             f"SELECT {_COLUMNS} FROM lalafo.api_keys ORDER BY name, created_at DESC, id"
         ).fetchall()
 
 
 def _valid(cursor: psycopg.Cursor[Any], name: str) -> list[ApiKey]:
-    """The newest first: of two in the grace time of a rotation, the one that stays."""
-    own = cursor.connection.cursor(row_factory=class_row(ApiKey))
-    return own.execute(
+    """The valid keys of a name, newest first; during a grace period the first is the new key."""
+    key_cursor = cursor.connection.cursor(row_factory=class_row(ApiKey))
+    return key_cursor.execute(
         f"SELECT {_COLUMNS} FROM lalafo.api_keys WHERE name = %s AND revoked_at IS NULL"
         " AND (expires_at IS NULL OR expires_at > now()) ORDER BY created_at DESC, id",
         (name,),
     ).fetchall()
 
 
-def _only_one(cursor: psycopg.Cursor[Any], name: str) -> None:
-    """Let no two processes make keys for one name at once: each would find none."""
+def _lock_name(cursor: psycopg.Cursor[Any], name: str) -> None:
+    """Lock the name until the transaction ends: concurrent `make` calls would both find no key."""
     cursor.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('lalafo.api_keys/' || %s, 0))", (name,)
     )
@@ -175,7 +179,7 @@ def _names(cursor: psycopg.Cursor[Any]) -> str:
         " AND (expires_at IS NULL OR expires_at > now()) ORDER BY name LIMIT 20"
     )
     names = [str(name) for (name,) in cursor.fetchall()]
-    return f"there are {', '.join(names)}" if names else "there are no keys yet"
+    return f"names with valid keys: {', '.join(names)}" if names else "there are no keys yet"
 
 
 def _check(
@@ -186,7 +190,9 @@ def _check(
     expires_at: datetime | None,
 ) -> None:
     if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
-        raise ConfigurationError(f"a key's name has 1 to {MAX_NAME_CHARS} printable characters")
+        raise ConfigurationError(
+            f"key name {name!r}: expected 1 to {MAX_NAME_CHARS} printable characters"
+        )
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         raise ConfigurationError(
@@ -194,10 +200,10 @@ def _check(
         )
     if catalogs is not None and (not catalogs or any(c == "" or "/" in c for c in catalogs)):
         raise ConfigurationError(
-            f"catalogs {list(catalogs)}: expected at least one, none empty or with a slash; leave "
-            "them out for all"
+            f"catalogs {list(catalogs)}: expected at least one name, none of them empty or with a "
+            "slash; omit the option for all catalogs"
         )
     if not 0 <= requests_per_s < 1e6:
         raise ConfigurationError(f"{requests_per_s} requests a second: expected 0 to 1,000,000")
     if expires_at is not None and expires_at <= datetime.now(UTC):
-        raise ConfigurationError(f"the key would have expired already, at {expires_at:%Y-%m-%d}")
+        raise ConfigurationError(f"expiry {expires_at:%Y-%m-%d} is in the past")

@@ -1,8 +1,8 @@
-"""How much a caller may send: requests a second, requests at once, bytes a body.
+"""Limits of a caller: requests per second, concurrent requests, and bytes per body.
 
-Decides who is refused before a route, or the body, is read. What a key has used of its share is
-counted in this process alone: with N processes behind one address a key gets up to N times its
-rate. That keeps the answer within microseconds, and a limit is there to protect a process.
+A request over a limit is refused before its body is read and before a route runs. Requests are
+counted per process: with N processes behind one address a key gets up to N times its rate. That
+keeps the check within microseconds, and the limits exist to protect each process.
 """
 
 import math
@@ -17,14 +17,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.edge.auth import Caller, KeyRing
-from gateway.problems import Problem, answer
+from gateway.problems import Problem, problem_response
 from resources.settings import Settings
 
 BURST_S = 2.0
-# Whoever asks for these needs no key: the page and its parts, probes, the API's description.
+# Every other path needs no key: the page and its files, the probes.
 GUARDED = ("/v1/", "/classify", "/v4/")
 OPEN = frozenset({"/v1/openapi.json"})
-# Where bytes of photos are sent; everywhere else a body is JSON.
+# Paths that accept photos; everywhere else a body is JSON.
 UPLOADS = ("/v1/photos", "/v4/classify/add_images", "/classify")
 
 
@@ -35,7 +35,7 @@ class _Bucket:
 
 
 class Limits:
-    """What each key has used of its share, in this process. Holds an entry a key that was right.
+    """Counts each key's requests in this process. Holds one entry per valid key.
 
     Args:
         clock: seconds, monotonic.
@@ -48,28 +48,29 @@ class Limits:
         self._at_once: defaultdict[str, int] = defaultdict(int)
 
     def begin(self, caller: Caller) -> None:
-        """Take one request of the caller's share; `end` gives its place back.
+        """Count a request that begins; call `end` when it has ended.
 
         Raises:
-            Problem: 429 with Retry-After; then there is nothing to end.
+            Problem: 429 with Retry-After; the request was not counted, so don't call `end`.
         """
-        most = self.settings.requests_at_once
-        if self._at_once[caller.key_id] >= most:
+        maximum = self.settings.requests_at_once
+        if self._at_once[caller.key_id] >= maximum:
             raise Problem(
                 429,
                 "too_many_at_once",
-                f"{most} requests of this key are at work, as many as may be: wait for one to end",
+                f"{maximum} requests of this key are in progress, which is the limit: wait for one "
+                "to end",
                 headers={"Retry-After": "1"},
-                allowed=most,
+                allowed=maximum,
             )
         self._take(caller)
         self._at_once[caller.key_id] += 1
 
     def end(self, caller: Caller) -> None:
-        """A request that was begun has ended."""
-        left = self._at_once[caller.key_id] - 1
-        if left > 0:
-            self._at_once[caller.key_id] = left
+        """Count a request as ended."""
+        remaining = self._at_once[caller.key_id] - 1
+        if remaining > 0:
+            self._at_once[caller.key_id] = remaining
         else:
             del self._at_once[caller.key_id]
 
@@ -77,16 +78,16 @@ class Limits:
         rate = caller.requests_per_s
         if rate <= 0:
             return
-        now, most = self._clock(), max(1.0, rate * BURST_S)
-        bucket = self._buckets.setdefault(caller.key_id, _Bucket(most, now))
-        bucket.tokens = min(most, bucket.tokens + (now - bucket.filled_at) * rate)
+        now, capacity = self._clock(), max(1.0, rate * BURST_S)
+        bucket = self._buckets.setdefault(caller.key_id, _Bucket(capacity, now))
+        bucket.tokens = min(capacity, bucket.tokens + (now - bucket.filled_at) * rate)
         bucket.filled_at = now
         if bucket.tokens < 1:
             wait_s = math.ceil((1 - bucket.tokens) / rate)
             raise Problem(
                 429,
                 "too_many_requests",
-                f"this key may send {rate:g} requests a second, and {most:g} in a burst",
+                f"this key may send {rate:g} requests per second, and {capacity:g} in a burst",
                 headers={"Retry-After": str(wait_s)},
                 allowed=rate,
             )
@@ -94,7 +95,7 @@ class Limits:
 
 
 class Gate:
-    """Middleware: knows the caller and judges the request before its body is read."""
+    """Middleware that authenticates the caller and applies the limits before the body is read."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -102,11 +103,11 @@ class Gate:
         self._off = settings.gateway_auth == "off"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it with a problem."""
+        """Pass the request on, or answer it with a problem."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, self.most_bytes(scope))
+        body = _Body(receive, self.max_bytes(scope))
         caller: Caller | None = None
         limits: Limits | None = None
         try:
@@ -119,13 +120,13 @@ class Gate:
             body.check_length(Headers(scope=scope).get("content-length"))
             await body.pass_to(self._app, scope, send)
         except Problem as problem:
-            await answer(Request(scope), problem)(scope, receive, send)
+            await problem_response(Request(scope), problem)(scope, receive, send)
         finally:
             if limits is not None and caller is not None:
                 limits.end(caller)
 
-    def most_bytes(self, scope: Scope) -> int:
-        """How large a request's body may be."""
+    def max_bytes(self, scope: Scope) -> int:
+        """The size limit of a request's body, in bytes."""
         path: str = scope["path"]
         if path.startswith(UPLOADS):
             return self._settings.max_upload_bytes
@@ -143,33 +144,34 @@ class Gate:
 
 
 class _Body:
-    """A request's body on its way in, counted."""
+    """A request's body, counted while it is received."""
 
-    def __init__(self, receive: Receive, most_bytes: int) -> None:
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
         self._receive = receive
-        self._most = most_bytes
-        self._came = 0
-        self._over = False
+        self._max = max_bytes
+        self._received = 0
+        self._exceeded = False
 
     def check_length(self, content_length: str | None) -> None:
-        """Refuse at once what is told to be too large; 413."""
+        """Raise a Problem (413) if the Content-Length header exceeds the limit."""
         if content_length is None:
             return
         if not (content_length.isascii() and content_length.isdecimal()):
-            raise Problem(400, "bad_length", "Content-Length is no number of bytes")
-        if int(content_length[:20]) > self._most:
-            raise self._too_large(f"{content_length[:20]} bytes are announced")
+            raise Problem(400, "bad_length", "Content-Length is not a number of bytes")
+        if int(content_length[:20]) > self._max:
+            raise self._too_large(f"Content-Length is {content_length[:20]} bytes")
 
     async def pass_to(self, app: ASGIApp, scope: Scope, send: Send) -> None:
-        """Run the application; once too much came, its own answer gives way to the 413.
+        """Run the application; if the body exceeds the limit, answer 413 in its place.
 
-        Whatever it makes of the cut body: frameworks turn what a body's reader raises into theirs.
+        The application's own response is dropped, whatever it is: a framework turns an exception
+        from `receive` into an error response of its own.
         """
         started = False
 
         async def guarded_send(message: Message) -> None:
             nonlocal started
-            if self._over and not started:
+            if self._exceeded and not started:
                 return
             started = True
             await send(message)
@@ -177,30 +179,30 @@ class _Body:
         try:
             await app(scope, self.receive, guarded_send)
         except Exception:
-            if not self._over or started:
+            if not self._exceeded or started:
                 raise
-        if self._over and not started:
-            raise self._too_large(f"more than {self._most} bytes came")
+        if self._exceeded and not started:
+            raise self._too_large(f"more than {self._max} bytes were received")
 
     async def receive(self) -> Message:
-        """The next part of the body; the application's end of it."""
+        """The next part of the body; the application calls it as ASGI's `receive`."""
         message = await self._receive()
         if message["type"] == "http.request":
-            self._came += len(message.get("body", b""))
-            if self._came > self._most:
-                self._over = True
-                raise self._too_large(f"more than {self._most} bytes came")
+            self._received += len(message.get("body", b""))
+            if self._received > self._max:
+                self._exceeded = True
+                raise self._too_large(f"more than {self._max} bytes were received")
         return message
 
-    def _too_large(self, came: str) -> Problem:
+    def _too_large(self, received: str) -> Problem:
         return Problem(
             413,
             "too_large",
-            f"{came}; at most {self._most} are allowed here",
-            allowed=self._most,
+            f"{received}; at most {self._max} are allowed for this path",
+            allowed=self._max,
         )
 
 
 def install(app: FastAPI, settings: Settings) -> None:
-    """Let the app judge a request before a route reads it."""
+    """Add the middleware that authenticates callers and applies the limits."""
     app.add_middleware(Gate, settings=settings)

@@ -1,8 +1,7 @@
-"""HTTP/1.1 as it comes from a socket, with a bound on what comes before a request is known.
+"""uvicorn's HTTP/1.1 protocol with limits on the request head: its size, and the time it may take.
 
-Decides how large a request's head may be and how long it may take. uvicorn's parser keeps a head of
-any size, from callers without a key too: 100 MB of one header were kept, and answered. What a body
-may hold is `limits.py`'s.
+uvicorn's parser buffers a head of any size, also from callers without a key: it accepted a header
+of 100 MB. `limits.py` limits the body.
 """
 
 import asyncio
@@ -10,9 +9,10 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MAX_HEAD_BYTES = 64 * 1024  # one read may bring up to 256 KB more before it is noticed
+MAX_HEAD_BYTES = 64 * 1024  # one read may add up to 256 KB before the check
 HEAD_WITHIN_S = 20.0
-LINGER_S = 1.0  # closed at once, what still comes would reset the connection before it is read
+# Closed at once, bytes that still arrive would reset the connection before the caller reads 431.
+LINGER_S = 1.0
 
 _DETAIL = b"the request's head is too large: at most 65536 bytes of address and headers are allowed"
 _BODY = (
@@ -26,67 +26,67 @@ TOO_LARGE = (
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which ends connections whose request never begins."""
+    """uvicorn's protocol, closing connections whose request head is too large or too slow."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._unread = 0  # bytes that came since the parser last had a head or a part of a body
+        self._unparsed = 0  # bytes received since the parser last completed a head or a body part
         self._refused = False
-        self._head_due: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The first head is due."""
+        """Start the timer for the first head."""
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows it
-        self._expect_head()
+        self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is due any more."""
-        self._head_came()
+        """Stop the timer."""
+        self._head_complete()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse it; refuse what adds to a head that is too large already."""
+        """Parse the data; refuse the request if its head is now too large."""
         if self._refused:
             return
-        self._unread += len(data)
+        self._unparsed += len(data)
         super().data_received(data)
-        if self._unread > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._unparsed > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse()
 
     def on_message_begin(self) -> None:
-        """Its head is due."""
-        self._expect_head()
+        """Start the timer for the head of a further request."""
+        self._start_head_timer()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is here."""
-        self._head_came()
+        """Stop the timer: the head is complete."""
+        self._head_complete()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of a body, which others count."""
-        self._unread = 0
+        """Reset the count: `limits.py` counts the body."""
+        self._unparsed = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The next head begins with nothing."""
-        self._unread = 0
+        """Reset the count for the next head."""
+        self._unparsed = 0
         super().on_message_complete()
 
     def _refuse(self) -> None:
-        """Say so, unless another answer is under way, and let go of what still comes."""
+        """Answer 431, unless another response is being sent; ignore further data and close."""
         self._refused = True
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(TOO_LARGE)
             self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
-    def _expect_head(self) -> None:
-        if self._head_due is None:
-            self._head_due = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
 
-    def _head_came(self) -> None:
-        self._unread = 0
-        if self._head_due is not None:
-            self._head_due.cancel()
-            self._head_due = None
+    def _head_complete(self) -> None:
+        self._unparsed = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

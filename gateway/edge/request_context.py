@@ -1,7 +1,7 @@
-"""The outermost layer of every answer: its id, its headers, and what becomes of a bug.
+"""The outermost middleware: request ids, security headers, and unexpected exceptions.
 
-Decides that each request has an id, in the answer and in every line of the log about it, and that
-an error nobody expected is logged once, with its traceback, and answered without it.
+Each request has an id, which is in the response and in every log line about the request. An
+unexpected exception is logged once, with its traceback, and answered with a 500 without it.
 """
 
 import logging
@@ -14,28 +14,28 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.edge.browsers import HEADERS
-from gateway.problems import answer, broken
+from gateway.problems import broken, problem_response
 
 REQUEST_ID = b"x-request-id"
-_SANE_ID = re.compile(r"[0-9A-Za-z._:/+=-]{1,100}")
+_VALID_ID = re.compile(r"[0-9A-Za-z._:/+=-]{1,100}")
 
 log = logging.getLogger(__name__)
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
-class Edge:
-    """Middleware: the first that a request meets, and the last."""
+class RequestContextMiddleware:
+    """The outermost middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, whatever happens below."""
+        """Handle a request; answer 500 if the application raises an exception."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = _given_id(scope)
-        token = request_id.set(given)
+        current_id = _request_id(scope)
+        token = request_id.set(current_id)
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -43,37 +43,38 @@ class Edge:
             if message["type"] == "http.response.start":
                 started = True
                 headers = message.setdefault("headers", [])
-                there = {name for name, _ in headers}
-                headers.append((REQUEST_ID, given.encode()))
-                headers.extend(one for one in HEADERS if one[0] not in there)
+                present = {name for name, _ in headers}
+                headers.append((REQUEST_ID, current_id.encode()))
+                headers.extend(one for one in HEADERS if one[0] not in present)
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            log.info("%s %s: the client went away", scope["method"], _shown(scope["path"]))
-        except Exception:  # the process's edge: logged, counted, answered
-            log.exception("%s %s broke", scope["method"], _shown(scope["path"]))
-            if not started:  # else the server cuts the connection, which tells the caller
-                await answer(Request(scope), broken())(scope, receive, send_with_headers)
+            log.info("%s %s: client disconnected", scope["method"], _shortened(scope["path"]))
+        except Exception:  # the last handler: log the exception and answer 500
+            log.exception("%s %s: unexpected exception", scope["method"], _shortened(scope["path"]))
+            if not started:  # otherwise the server closes the connection
+                response = problem_response(Request(scope), broken())
+                await response(scope, receive, send_with_headers)
         finally:
             request_id.reset(token)
 
 
-class WithRequestId(logging.Filter):
-    """Gives each record of the log the id of the request that it is about."""
+class RequestIdFilter(logging.Filter):
+    """Adds the current request's id to each log record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always let it pass."""
+        """Add the id; every record passes."""
         record.request_id = request_id.get()
         return True
 
 
-def _given_id(scope: Scope) -> str:
-    """The caller's own id, if it is one that a log can hold; else a new one."""
-    given = Headers(scope=scope).get(REQUEST_ID.decode(), "")
-    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
+def _request_id(scope: Scope) -> str:
+    """The caller's X-Request-Id if it is valid, otherwise a new random id."""
+    header = Headers(scope=scope).get(REQUEST_ID.decode(), "")
+    return header if _VALID_ID.fullmatch(header) else secrets.token_hex(8)
 
 
-def _shown(path: str) -> str:
+def _shortened(path: str) -> str:
     return repr(path[:200])

@@ -1,7 +1,7 @@
-"""Accepts what a caller means: a row of `accepted_ads` and what the topic is owed, or neither.
+"""Accepting an ad: one transaction writes its row in `accepted_ads` and its record in the outbox.
 
-Decides which revision counts, which request is a repeat, and what is refused; one statement where
-nothing stands in the way. Refuses to know HTTP beyond its problems, and how Kafka is reached.
+Owns which revision wins, which request is a repeat, and what is refused. A new ad takes a single
+statement. Does not depend on HTTP, except for its problems, or on Kafka.
 """
 
 import json
@@ -18,7 +18,7 @@ from gateway.intake.event import check_size, content_digest
 from gateway.intake.statements import (
     ACCEPT,
     ACCEPT_WITH_UPLOADS,
-    KEEP_ANSWER,
+    STORE_RESPONSE,
     ExistingState,
     read_existing_state,
 )
@@ -35,13 +35,13 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class AcceptRequest:
-    """What is to be accepted, for whom.
+    """A validated event to accept.
 
     Args:
-        event: judged; its revision is the caller's, or a first guess where `revision_given` is
-            false.
-        idempotency_key: the caller's own name for the request.
-        uploads: photos that came along, already in the store.
+        event: its revision is the caller's, or a first guess if `revision_given` is false.
+        by: the id of the caller's API key.
+        idempotency_key: the request's Idempotency-Key.
+        uploads: the photos that were sent with the request; they are in the store already.
     """
 
     event: AdEvent
@@ -52,8 +52,8 @@ class AcceptRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What was decided. `pending`: what to publish now; None where nothing new was accepted."""
+class AcceptResponse:
+    """The response. `pending`: the record to publish now; None if nothing new was accepted."""
 
     status: int
     body: dict[str, Any]
@@ -62,45 +62,46 @@ class Answer:
 
 
 def first_revision() -> int:
-    """A revision for a caller who has none: microseconds since the epoch."""
+    """The first guess of a revision that the gateway assigns: microseconds since the epoch."""
     return time.time_ns() // 1_000
 
 
-async def accept(services: Services, request: AcceptRequest) -> Answer:
-    """Accept it, or find that it was accepted before.
+async def accept(services: Services, request: AcceptRequest) -> AcceptResponse:
+    """Accept the event, or find that it was accepted before.
 
     Raises:
-        Problem: another request has the revision or the key, or a photo is not known.
-        RetryableError: PostgreSQL is away; nothing was accepted.
+        Problem: another request has used the revision or the Idempotency-Key, or a photo is
+            unknown.
+        RetryableError: PostgreSQL is unavailable; nothing was accepted.
     """
     topic = services.settings.ads_topic
     async with services.database.connection() as connection:
         for _ in range(ATTEMPTS):
-            answer = await _accepted(connection, request, topic)
-            if answer is None:
+            response = await _try_accept(connection, request, topic)
+            if response is None:
                 existing = await read_existing_state(
                     connection, request.event, topic, request.by, request.idempotency_key
                 )
-                answer = _found(request, existing)
-                if answer is not None and not answer.replayed:
-                    await _keep(connection, request, answer)
-            if answer is not None:
-                return answer
-            request = _next(request, existing)
-    raise unavailable("a place in the queue of this ad")  # so many others accept it at this moment
+                response = _response_for(request, existing)
+                if response is not None and not response.replayed:
+                    await _store_response(connection, request, response)
+            if response is not None:
+                return response
+            request = _next_attempt(request, existing)
+    raise unavailable("a free revision of this ad")  # too many concurrent requests for one ad
 
 
-async def _accepted(
+async def _try_accept(
     connection: psycopg.AsyncConnection, request: AcceptRequest, topic: str
-) -> Answer | None:
-    """The answer, if nothing stood in the way."""
+) -> AcceptResponse | None:
+    """Insert the ad and its outbox record; None if an existing row prevented it."""
     event = request.event
     value = event_json(event)
     check_size(event, value)
     key = str(event.key).encode()
     body = _body(event, event.revision, published=False)
     uploaded = {upload.digest: upload.size for upload in request.uploads}
-    given = {
+    values = {
         "catalog": event.key.catalog,
         "ad_id": event.key.ad_id,
         "revision": event.revision,
@@ -118,61 +119,63 @@ async def _accepted(
     statement = ACCEPT
     if uploaded:
         statement = ACCEPT_WITH_UPLOADS
-        given["digests"], given["sizes"] = list(uploaded), list(uploaded.values())
+        values["digests"], values["sizes"] = list(uploaded), list(uploaded.values())
     try:
-        found = await connection.execute(statement, given, prepare=True)
-        row = await found.fetchone()
-    except psycopg.errors.UniqueViolation:  # the same Idempotency-Key, at this moment
+        cursor = await connection.execute(statement, values, prepare=True)
+        row = await cursor.fetchone()
+    except psycopg.errors.UniqueViolation:  # a concurrent request with the same Idempotency-Key
         return None
-    return None if row is None else Answer(202, body, PendingRecord(int(row[0]), topic, key, value))
+    if row is None:
+        return None
+    return AcceptResponse(202, body, PendingRecord(int(row[0]), topic, key, value))
 
 
-def _found(request: AcceptRequest, existing: ExistingState) -> Answer | None:
-    """The answer, by what was there before; None where the next attempt may succeed."""
+def _response_for(request: AcceptRequest, existing: ExistingState) -> AcceptResponse | None:
+    """The response that follows from the existing rows; None if another attempt may succeed."""
     if existing.request is not None:
         if existing.request != _digest(request):
             raise Problem(
                 422,
                 "idempotency_key_reused",
-                "this Idempotency-Key came before, with another request: take a new one for each",
+                "this Idempotency-Key was used with another request: use a new one per request",
             )
         status, body = existing.answer
-        return Answer(status, {**body, "published": not existing.pending}, replayed=True)
+        return AcceptResponse(status, {**body, "published": not existing.pending}, replayed=True)
     if existing.unknown:
         raise Problem(
             422,
             "unknown_photo",
-            f"{len(existing.unknown)} of the photos are not known by their SHA-256: send their "
-            "bytes by POST /v1/photos first, or with the ad",
+            f"{len(existing.unknown)} of the photos are unknown by their SHA-256: upload them with "
+            "POST /v1/photos first, or send them with the ad",
             sha256=[digest.hex() for digest in existing.unknown],
         )
     revision, known = request.event.revision, existing.revision
     if not request.revision_given:
         if known == MAX_REVISION:
-            raise _taken(known)
+            raise _revision_taken(known)
         return None
     if revision < known:
-        return Answer(200, {**_body(request.event, known), "state": "superseded"})
+        return AcceptResponse(200, {**_body(request.event, known), "state": "superseded"})
     if revision > known:
         return None
     if existing.digest != content_digest(request.event):
-        raise _taken(known)
-    return Answer(202, _body(request.event, known, published=not existing.pending))
+        raise _revision_taken(known)
+    return AcceptResponse(202, _body(request.event, known, published=not existing.pending))
 
 
-def _next(request: AcceptRequest, existing: ExistingState) -> AcceptRequest:
+def _next_attempt(request: AcceptRequest, existing: ExistingState) -> AcceptRequest:
     if request.revision_given:
         return request
     revision = max(existing.revision + 1, request.event.revision)
     return replace(request, event=replace(request.event, revision=revision))
 
 
-def _taken(revision: int) -> Problem:
+def _revision_taken(revision: int) -> Problem:
     return Problem(
         409,
         "revision_taken",
-        f"revision {revision} of this ad was accepted with other content: send what is new under "
-        "a higher one",
+        f"revision {revision} of this ad was accepted with other content: send the new content "
+        "with a higher revision",
         known_revision=revision,
     )
 
@@ -190,21 +193,21 @@ def _body(event: AdEvent, known: int, *, published: bool = True) -> dict[str, An
 
 
 def _digest(request: AcceptRequest) -> bytes:
-    """Of the request, for its Idempotency-Key."""
+    """SHA-256 of the request, which is stored with its Idempotency-Key."""
     event = request.event
     revision = event.revision if request.revision_given else None
-    said = json.dumps([event.key.catalog, event.key.ad_id, revision]).encode()
-    return sha256(content_digest(event) + said).digest()
+    key = json.dumps([event.key.catalog, event.key.ad_id, revision]).encode()
+    return sha256(content_digest(event) + key).digest()
 
 
-async def _keep(
-    connection: psycopg.AsyncConnection, request: AcceptRequest, answer: Answer
+async def _store_response(
+    connection: psycopg.AsyncConnection, request: AcceptRequest, response: AcceptResponse
 ) -> None:
     if request.idempotency_key is not None:
-        given = (
+        values = (
             request.by,
             request.idempotency_key,
             _digest(request),
-            json.dumps([answer.status, answer.body]),
+            json.dumps([response.status, response.body]),
         )
-        await connection.execute(KEEP_ANSWER, given)
+        await connection.execute(STORE_RESPONSE, values)

@@ -1,7 +1,7 @@
-"""What a caller means, as an event of schema 1 and as a digest of it.
+"""Conversion of a request to an event of schema 1, and the digest of an event's content.
 
-Decides which two requests mean the same: all that an event says but its id, its revision and its
-moment. The judge of an event is `ops/events/parse.py`, as for every record of the topic.
+Owns what makes two requests equal: everything in the event but its id, revision and timestamp.
+`ops/events/parse.py` validates the event, as it does for every record of the topic.
 """
 
 import json
@@ -24,15 +24,15 @@ _OVERHEAD_BYTES = 200  # of a record and its batch
 def event_of(
     ad: AdIn, revision: int, settings: Settings, *, uploaded: Sequence[bytes] = ()
 ) -> AdEvent:
-    """The event that says so; photos that came with it follow those that it names.
+    """The event of a posted ad; uploaded photos follow those that the ad names.
 
     Raises:
-        BadInputError: it is beyond the limits of an event.
+        BadInputError: it exceeds a limit of events.
     """
     photos: list[dict[str, str]] = []
     for photo in ad.photos:
-        named = {"url": photo.url, "sha256": photo.sha256}
-        photos.append({name: value for name, value in named.items() if value is not None})
+        source = {"url": photo.url, "sha256": photo.sha256}
+        photos.append({name: value for name, value in source.items() if value is not None})
     photos += [{"sha256": digest.hex()} for digest in uploaded]
     at = datetime.now(UTC) if ad.occurred_at is None else ad.occurred_at
     fields = {
@@ -43,35 +43,43 @@ def event_of(
         "currency": ad.currency,
         "photos": photos,
     }
-    return _judged(AdKey(ad.catalog, ad.ad_id), EventKind.UPSERTED, revision, at, settings, fields)
+    key = AdKey(ad.catalog, ad.ad_id)
+    return _validated(key, EventKind.UPSERTED, revision, at, settings, fields)
 
 
 def deletion_of(key: AdKey, revision: int, settings: Settings) -> AdEvent:
-    """The event that deletes an ad; BadInputError where its key is none."""
-    return _judged(key, EventKind.DELETED, revision, datetime.now(UTC), settings, {})
+    """The event that deletes an ad.
+
+    Raises:
+        BadInputError: the key is not valid.
+    """
+    return _validated(key, EventKind.DELETED, revision, datetime.now(UTC), settings, {})
 
 
 def content_digest(event: AdEvent) -> bytes:
-    """SHA-256 of what an event says."""
-    said = (event.title, event.description, event.category, str(event.price), event.currency)
-    photos = [_named(photo) for photo in event.photos]
-    text = json.dumps([event.kind.value, *said, photos], ensure_ascii=False)
+    """SHA-256 of an event's content: its kind, fields and photos."""
+    fields = (event.title, event.description, event.category, str(event.price), event.currency)
+    photos = [_source(photo) for photo in event.photos]
+    text = json.dumps([event.kind.value, *fields, photos], ensure_ascii=False)
     return sha256(text.encode()).digest()
 
 
 def check_size(event: AdEvent, value: bytes) -> None:
-    """413 for an event that no record can hold: it would be owed for ever."""
+    """Raise a Problem (413) for an event that is too large for a Kafka record.
+
+    Otherwise it would stay in the outbox permanently.
+    """
     if len(value) + len(str(event.key).encode()) + _OVERHEAD_BYTES > ADS_MAX_BYTES:
         raise Problem(
             413,
             "too_large",
-            f"the ad has {len(value)} bytes as an event of the {ADS_MAX_BYTES} that are allowed: "
-            "send less text, or shorter addresses",
+            f"the ad's event has {len(value)} bytes, but at most {ADS_MAX_BYTES} are allowed: send "
+            "less text or shorter URLs",
             allowed=ADS_MAX_BYTES,
         )
 
 
-def _judged(
+def _validated(
     key: AdKey,
     kind: EventKind,
     revision: int,
@@ -79,7 +87,7 @@ def _judged(
     settings: Settings,
     fields: dict[str, Any],
 ) -> AdEvent:
-    said = {
+    record_fields = {
         "schema": SCHEMA,
         "event_id": uuid4().hex,
         "kind": kind.value,
@@ -89,10 +97,10 @@ def _judged(
         "occurred_at": at.isoformat(),
         **fields,
     }
-    value = json.dumps(said).encode()
+    value = json.dumps(record_fields).encode()
     record = StreamRecord(settings.ads_topic, 0, 0, 0, None, value)
     return parse_event(record, settings.event_limits)
 
 
-def _named(photo: PhotoRef) -> str | None:
+def _source(photo: PhotoRef) -> str | None:
     return photo.url if photo.sha256 is None else photo.sha256.hex()

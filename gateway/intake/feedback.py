@@ -1,8 +1,8 @@
-"""What people say is right: a label of an ad in a task, for the next training set.
+"""The feedback route: a person's label of an ad in a task, for the next training set.
 
-Decides that a label is kept and the topic `<ads topic>.feedback` is owed it in one transaction, and
-that only tasks of the live release can be answered. Whether a label is one that the release knows
-is told, not demanded: taxonomies grow by labels that no release has yet.
+One transaction stores the label and an outbox record for the topic `<ads topic>.feedback`. The task
+must be one of the live release. The label need not be: new labels are how a taxonomy grows, and
+the response says whether the release knows the label.
 """
 
 import json
@@ -41,70 +41,72 @@ WITH ad AS (
     ON CONFLICT (catalog, ad_id, task) DO UPDATE
         SET label = excluded.label, given_by = excluded.given_by, given_at = excluded.given_at
     RETURNING 1
-), owed AS (
+), pending AS (
     INSERT INTO lalafo.outbox (topic, key, value)
     SELECT %(topic)s, %(key)s, %(value)s FROM labelled RETURNING id
 )
 SELECT EXISTS (SELECT FROM ad),
     ARRAY(SELECT jsonb_object_keys(taxonomy) FROM live),
     coalesce((SELECT taxonomy -> %(task)s ? %(label)s FROM live), false),
-    (SELECT id FROM owed)
+    (SELECT id FROM pending)
 """
 
 
 @router.post(
     "/v1/ads/{catalog}/{ad_id:path}/feedback",
-    summary="Say what is right",
+    summary="Give feedback on an ad",
     response_model=FeedbackOut,
-    responses={404: {"description": "No such ad."}},
+    responses={404: {"description": "The ad does not exist."}},
 )
 async def give_feedback(
     services: TheServices,
     caller: Feedback,
     catalog: Annotated[str, Path(max_length=MAX_KEY_CHARS, pattern=CATALOG)],
     ad_id: Annotated[str, Path(min_length=1, max_length=MAX_KEY_CHARS, pattern=NO_NUL)],
-    said: FeedbackIn,
+    feedback: FeedbackIn,
 ) -> JSONResponse:
-    """The last word counts, whoever says it. Training prefers it to what the seller filed."""
+    """Sets the correct label of an ad in a task. The last label replaces earlier ones, from any
+    person. Training prefers it to the seller's category.
+    """
     caller.require_catalog(catalog)
     services.outbox.require_broker()
     key = AdKey(catalog, ad_id)
     topic = feedback_topic(services.settings.ads_topic)
-    given = _given(key, said, topic)
+    values = _parameters(key, feedback, topic)
     async with services.database.connection() as connection:
-        row = await (await connection.execute(_GIVE, given, prepare=True)).fetchone()
-    assert row is not None  # a row is always there
-    ad_known, tasks, label_known, number = row
+        row = await (await connection.execute(_GIVE, values, prepare=True)).fetchone()
+    assert row is not None  # the statement always returns a row
+    ad_known, tasks, label_known, row_id = row
     if not ad_known:
         raise Problem(404, "no_such_ad", f"there is no ad {key}")
-    if number is None:
+    if row_id is None:
         raise Problem(
             422,
             "no_such_task",
-            f"the live release has no task {said.task!r}; it has {', '.join(sorted(tasks))}",
+            f"the live release has no task {feedback.task!r}; it has {', '.join(sorted(tasks))}",
             tasks=sorted(tasks),
         )
-    pending = PendingRecord(int(number), topic, given["key"], given["value"])
+    pending = PendingRecord(int(row_id), topic, values["key"], values["value"])
     return JSONResponse(
         {
             "catalog": catalog,
             "ad_id": ad_id,
-            "task": said.task,
-            "label": said.label,
+            "task": feedback.task,
+            "label": feedback.label,
             "known": label_known,
             "published": await services.outbox.publish(pending),
         }
     )
 
 
-def _given(key: AdKey, said: FeedbackIn, topic: str) -> dict[str, Any]:
-    """What the statement takes: the label's row, and the topic's record."""
+def _parameters(key: AdKey, feedback: FeedbackIn, topic: str) -> dict[str, Any]:
+    """The parameters of the statement: the label's row, and the record for Kafka."""
     label = {
         "catalog": key.catalog,
         "ad_id": key.ad_id,
-        "task": said.task,
-        "label": said.label,
-        "given_by": said.given_by,
+        "task": feedback.task,
+        "label": feedback.label,
+        "given_by": feedback.given_by,
     }
     given_at = datetime.now(UTC)
     record = {"schema": SCHEMA, **label, "given_at": given_at.isoformat()}

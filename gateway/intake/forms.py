@@ -1,7 +1,7 @@
-"""A multipart body, read as it comes: small fields into memory, photos into files.
+"""Streaming reader of multipart bodies: text fields go to memory, photos to temporary files.
 
-Decides what a form may hold; parts that nobody asked for are refused. Built on python-multipart's
-parser, which is fed chunk by chunk: starlette's own form reader keeps a megabyte of each part.
+Owns which parts a form may contain; unknown parts are refused. Uses python-multipart's parser chunk
+by chunk, because starlette's form reader buffers a megabyte of each part in memory.
 """
 
 from collections.abc import AsyncIterator
@@ -13,16 +13,16 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gateway.intake.uploads import Upload, body_of
+from gateway.intake.uploads import Upload, body_chunks
 from gateway.problems import Problem
 from resources.settings import Settings
 
-_SHOWN_CHARS = 60
+_MAX_NAME_CHARS = 60
 
 
 @dataclass(slots=True)
 class Form:
-    """What came: the last value of each field, and the photos in order."""
+    """A received form: the last value of each field, and the photos in order."""
 
     fields: dict[str, bytes] = field(default_factory=dict)
     photos: list[Upload] = field(default_factory=list)
@@ -30,11 +30,11 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class FormRules:
-    """What a form may hold.
+    """The parts that a form may contain.
 
     Args:
-        fields: names of the parts that are text, `max_field_bytes` each.
-        photos: names of the parts that are photos, `max_photos` of them in all.
+        fields: names of the text parts, of at most `max_field_bytes` each.
+        photos: names of the photo parts, at most `max_photos` in all.
     """
 
     fields: frozenset[str]
@@ -57,37 +57,37 @@ class FormRules:
 
 
 @asynccontextmanager
-async def received_form(request: Request, rules: FormRules) -> AsyncIterator[Form]:
-    """The form of a request, whole and checked; its files are gone after the `with`.
+async def receive_form(request: Request, rules: FormRules) -> AsyncIterator[Form]:
+    """Receive and check the form of a request; its files are deleted at the end of the `with`.
 
     Raises:
-        Problem: it is no form, holds what it may not, or a photo is none.
+        Problem: the body is not a form, contains an unknown part, or a photo part is not a photo.
     """
     with ExitStack() as files:
         reader = _Reader(rules, files)
         parser = _parser(request, reader)
-        came = 0
-        async for chunk in body_of(request):
-            came += len(chunk)
-            if came > rules.max_bytes:
+        received = 0
+        async for chunk in body_chunks(request):
+            received += len(chunk)
+            if received > rules.max_bytes:
                 raise Problem(
                     413,
                     "too_large",
-                    f"more than {rules.max_bytes} bytes came, which are allowed for a form",
+                    f"the form has more than the {rules.max_bytes} bytes that are allowed",
                     allowed=rules.max_bytes,
                 )
             try:
                 parser.write(chunk)
             except FormParserError as error:
                 raise _not_a_form(str(error)) from error
-            await reader.work()
+            await reader.process()
         if not reader.ended:
             raise _not_a_form("it ends before its last boundary")
         yield reader.form
 
 
 def is_form(request: Request) -> bool:
-    """Whether the request says that its body is multipart."""
+    """Whether the request's Content-Type is multipart."""
     return request.headers.get("content-type", "").lower().startswith("multipart/")
 
 
@@ -95,26 +95,26 @@ def _parser(request: Request, reader: "_Reader") -> MultipartParser:
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if not boundary:
-        raise _not_a_form("its content type names no boundary")
+        raise _not_a_form("its Content-Type has no boundary")
     try:
-        return MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type] # a TypedDict of all of them
+        return MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type] # expects a TypedDict
     except FormParserError as error:
         raise _not_a_form(str(error)) from error
 
 
 def _not_a_form(why: str) -> Problem:
-    return Problem(400, "not_multipart", f"the body is no multipart/form-data: {why}")
+    return Problem(400, "not_multipart", f"the body is not valid multipart/form-data: {why}")
 
 
 class _Reader:
-    """Turns the parser's callbacks into the form; `work` does what takes time."""
+    """Collects the parser's callbacks, which can't await; `process` turns them into the form."""
 
     def __init__(self, rules: FormRules, files: ExitStack) -> None:
         self.form = Form()
         self.ended = False
         self._rules = rules
         self._files = files
-        self._to_do: list[tuple[str, bytes]] = []  # what, data
+        self._tokens: list[tuple[str, bytes]] = []  # kind, data
         self._header = [b"", b""]
         self._disposition = b""
         self._field: str | None = None
@@ -123,24 +123,24 @@ class _Reader:
     def callbacks(self) -> dict[str, Any]:
         return {
             "on_part_begin": self._begin,
-            "on_part_data": lambda data, start, end: self._to_do.append(("data", data[start:end])),
-            "on_part_end": lambda: self._to_do.append(("end", b"")),
+            "on_part_data": lambda data, start, end: self._tokens.append(("data", data[start:end])),
+            "on_part_end": lambda: self._tokens.append(("end", b"")),
             "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
             "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
             "on_header_end": self._end_header,
-            "on_headers_finished": lambda: self._to_do.append(("part", self._disposition)),
+            "on_headers_finished": lambda: self._tokens.append(("part", self._disposition)),
             "on_end": self._end,
         }
 
-    async def work(self) -> None:
-        """Do what the parser found in the last chunk."""
-        to_do, self._to_do = self._to_do, []
-        for what, data in to_do:
-            if what == "part":
+    async def process(self) -> None:
+        """Process the tokens that the parser found in the last chunk."""
+        tokens, self._tokens = self._tokens, []
+        for kind, data in tokens:
+            if kind == "part":
                 self._open(data)
             elif self._field is not None:
-                self._fill(self._field, data, ended=what == "end")
-            elif what == "data":
+                self._fill(self._field, data, ended=kind == "end")
+            elif kind == "data":
                 await self.form.photos[-1].add(data)
             else:
                 await self.form.photos[-1].finish()
@@ -173,7 +173,7 @@ class _Reader:
             raise Problem(
                 422,
                 "unknown_part",
-                f"there is a part named {name[:_SHOWN_CHARS]!r}; expected are {known}",
+                f"unknown part {name[:_MAX_NAME_CHARS]!r}; expected: {known}",
             )
 
     def _open_photo(self, name: str) -> None:
@@ -182,7 +182,7 @@ class _Reader:
             raise Problem(
                 422,
                 "too_many_photos",
-                f"more than {number} photos came, which an ad may have",
+                f"the form has more than {number} photos, which is the limit of an ad",
                 allowed=number,
             )
         upload = Upload(f"{name}[{number}]", self._rules.max_photo_bytes)

@@ -1,7 +1,7 @@
-"""The original's routes, with its JSON: for marketplaces that called it and need not change.
+"""The routes of the original API, with its JSON, for marketplaces that still use it.
 
-Decides what the original's requests mean today: an ad of the catalog `legacy`, accepted as any
-other, its result waited for. Errors have the original's shape too (`gateway/problems.py`).
+A request becomes an ad of the catalog `legacy`, which is accepted like any other, and the route
+waits for its result. Errors have the original API's shape too (`gateway/problems.py`).
 """
 
 import json
@@ -16,9 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gateway.edge.auth import Ingest, Read
 from gateway.intake.accept import AcceptRequest
 from gateway.intake.event import event_of
-from gateway.intake.forms import FormRules, is_form, received_form
-from gateway.intake.responses import published, scored_ad
-from gateway.intake.routes import inlined, wanted_ad
+from gateway.intake.forms import FormRules, is_form, receive_form
+from gateway.intake.responses import accept_and_publish, scored_ad
+from gateway.intake.routes import accept_request, inlined
 from gateway.intake.statements import read_known
 from gateway.intake.uploads import Upload, store_uploads
 from gateway.problems import Problem, invalid
@@ -37,7 +37,7 @@ router = APIRouter(tags=["original"])
 
 
 class OriginalAd(BaseModel):
-    """An ad as the original took it; what else came with it is let through."""
+    """An ad as the original API accepted it. Unknown fields are ignored."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -51,23 +51,25 @@ class OriginalAd(BaseModel):
             lambda v: str(v) if type(v) is int else v, json_schema_input_type=AdId | int
         ),
     ]
-    images: list[str] = Field(default_factory=list, description="Addresses of its photos.")
+    images: list[str] = Field(default_factory=list, description="URLs of the ad's photos.")
     catalog: Catalog = CATALOG_NAME
     title: Annotated[str, Field(pattern=NO_NUL)] = ""
 
 
 class OriginalResult(BaseModel):
-    """What the original said of an ad."""
+    """The category of an ad, as the original API returned it."""
 
     ad_id: str
     category: str | None
     score: float | None
-    top: list[tuple[str, float]] = Field(description="Labels with their shares, the best first.")
+    top: list[tuple[str, float]] = Field(
+        description="The most probable labels with their scores, best first."
+    )
     status: str
 
 
 class OriginalAnswer(BaseModel):
-    """`results` is null while the ad is being processed: ask again."""
+    """The result. `results` is null while the ad is being processed; request it again then."""
 
     status: Literal["Success", "Processing"]
     results: OriginalResult | None
@@ -115,11 +117,11 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     responses=_ERRORS,
 )
 async def classify(request: Request, services: TheServices, caller: Ingest) -> dict[str, Any]:
-    """Replaces what is known of the ad; waits 5 s for its category."""
+    """Creates or replaces the ad, and waits up to 5 s for its category."""
     services.outbox.require_broker()
-    async with _received(request, services) as (ad, photos):
-        wanted = await wanted_ad(services, caller, _ad(ad), None, photos)
-    return await _result(services, wanted) or _PROCESSING
+    async with _receive(request, services) as (ad, photos):
+        to_accept = await accept_request(services, caller, _ad(ad), None, photos)
+    return await _result(services, to_accept) or _PROCESSING
 
 
 @router.post(
@@ -130,29 +132,33 @@ async def classify(request: Request, services: TheServices, caller: Ingest) -> d
     responses=_ERRORS,
 )
 async def add_images(request: Request, services: TheServices, caller: Ingest) -> dict[str, Any]:
-    """Those that the ad has already are not added twice; an ad that is not there is made."""
+    """Adds photos to the ad, or creates the ad if it does not exist. Photos that the ad already has
+    are not added again.
+    """
     services.outbox.require_broker()
-    async with _received(request, services) as (ad, photos):
+    async with _receive(request, services) as (ad, photos):
         caller.require_catalog(ad.catalog)
         await store_uploads(services, photos)
     for _ in range(ATTEMPTS):
         event = await _with_photos(services, ad, [photo.digest for photo in photos])
         try:
-            message = await _result(
+            result = await _result(
                 services, AcceptRequest(event, True, caller.key_id, uploads=photos)
             )
-        except Problem as problem:  # somebody else changed it since it was read
+        except Problem as problem:  # another request changed the ad since it was read
             if problem.kind != "revision_taken":
                 raise
         else:
-            if message is not None:
-                return message
-    raise Problem(409, "busy", f"ad {ad.ad_id} is changed by many at once: send it again")
+            if result is not None:
+                return result
+    raise Problem(
+        409, "busy", f"too many concurrent requests change ad {ad.ad_id}: send the request again"
+    )
 
 
 @router.get(
     "/classify/results",
-    summary="The category of an ad",
+    summary="Get the category of an ad",
     response_model=OriginalAnswer,
     responses=_ERRORS,
 )
@@ -162,7 +168,7 @@ async def results(
     ad_id: Annotated[str, Query(min_length=1, max_length=MAX_KEY_CHARS, pattern=NO_NUL)],
     catalog: Annotated[str, Query(max_length=MAX_KEY_CHARS, pattern=CATALOG)] = CATALOG_NAME,
 ) -> dict[str, Any]:
-    """What is known now."""
+    """Returns the ad's category, without waiting."""
     caller.require_catalog(catalog)
     ad = await read_ad(services, AdKey(catalog, ad_id))
     if ad is None:
@@ -174,16 +180,16 @@ _PROCESSING: dict[str, Any] = {"status": "Processing", "results": None}
 
 
 @asynccontextmanager
-async def _received(
+async def _receive(
     request: Request, services: Services
 ) -> AsyncIterator[tuple[OriginalAd, list[Upload]]]:
-    """The ad in a body, JSON or multipart, and the photos that came along."""
+    """Receive the ad from a JSON or multipart body, and the uploaded photos."""
     if not is_form(request):
         body = await request.body()
         yield _parsed(lambda: OriginalAd.model_validate_json(body)), []
         return
     rules = FormRules.of(services.settings, fields={"ad_id", "catalog", "title"}, photos={"images"})
-    async with received_form(request, rules) as form:
+    async with receive_form(request, rules) as form:
         fields = {name: value.decode("utf-8", "replace") for name, value in form.fields.items()}
         yield _parsed(lambda: OriginalAd.model_validate(fields)), form.photos
 
@@ -196,7 +202,7 @@ def _parsed(parse: Callable[[], OriginalAd]) -> OriginalAd:
 
 
 def _ad(ad: OriginalAd) -> AdIn:
-    """As `POST /v1/ads` would have it; the gateway gives the revision."""
+    """The ad as `POST /v1/ads` accepts it; the gateway assigns the revision."""
     try:
         return AdIn(
             catalog=ad.catalog,
@@ -209,26 +215,32 @@ def _ad(ad: OriginalAd) -> AdIn:
 
 
 async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]) -> AdEvent:
-    """The revision after the one that is known, with these photos behind its own: if another came
-    between, it has taken that revision."""
+    """The ad's next revision, with these photos after the existing ones.
+
+    A concurrent change takes the same revision first: then accepting this one fails.
+    """
     added = event_of(_ad(ad), FIRST_REVISION, services.settings, uploaded=uploaded)
     async with services.database.connection() as connection:
         known = await read_known(connection, added.key, services.settings)
     if known is None:
         return added
     if known.revision == MAX_REVISION:
-        raise Problem(409, "revision_taken_for_good", f"ad {ad.ad_id} has the highest revision")
+        raise Problem(
+            409,
+            "revision_taken_for_good",
+            f"ad {ad.ad_id} has the highest possible revision and can't be changed any more",
+        )
     if known.kind is EventKind.DELETED:
         return replace(added, revision=known.revision + 1)
     photos = dict.fromkeys((*known.photos, *added.photos))
     photos.pop(PhotoRef(), None)
-    most = services.settings.max_photos_per_ad
-    if len(photos) > most:
+    max_photos = services.settings.max_photos_per_ad
+    if len(photos) > max_photos:
         raise Problem(
             422,
             "too_many_photos",
-            f"the ad would have {len(photos)} photos of {most} allowed",
-            allowed=most,
+            f"the ad would have {len(photos)} photos; at most {max_photos} are allowed",
+            allowed=max_photos,
         )
     return replace(
         added,
@@ -242,36 +254,36 @@ async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]
     )
 
 
-async def _result(services: Services, wanted: AcceptRequest) -> dict[str, Any] | None:
-    """Accept it and wait for its category; None where a higher revision is known."""
-    key = wanted.event.key
+async def _result(services: Services, request: AcceptRequest) -> dict[str, Any] | None:
+    """Accept an event and wait for the ad's category; None if a higher revision is known."""
+    key = request.event.key
     with services.commits.expect(key) as committed:
-        answer = await published(services, wanted)
-        if answer.body["state"] == "superseded":
+        response = await accept_and_publish(services, request)
+        if response.body["state"] == "superseded":
             return None
         ad = await scored_ad(
             services,
             key,
-            answer.body["revision"],
+            response.body["revision"],
             committed,
             within_s=min(WAIT_S, services.settings.max_wait_s),
-            look_first=answer.pending is None,
+            read_first=response.pending is None,
         )
     return _PROCESSING if ad is None else _legacy_result(json.loads(ad))
 
 
 def _legacy_result(ad: dict[str, Any]) -> dict[str, Any]:
-    """An ad as GET /v1/ads/… has it, in the original's words."""
+    """Convert an ad, as GET /v1/ads/… returns it, to the original API's result."""
     if ad["run"] is None or ad["status"] == "received":
         return _PROCESSING
-    said = ad["predictions"].get("category")
+    prediction = ad["predictions"].get("category")
     return {
         "status": "Success",
         "results": {
             "ad_id": ad["ad_id"],
-            "category": None if said is None else said["label"],
-            "score": None if said is None else said["score"],
-            "top": [] if said is None else said["details"].get("top", []),
+            "category": None if prediction is None else prediction["label"],
+            "score": None if prediction is None else prediction["score"],
+            "top": [] if prediction is None else prediction["details"].get("top", []),
             "status": ad["status"],
         },
     }

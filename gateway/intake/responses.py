@@ -1,7 +1,7 @@
-"""Answers to what was accepted: at once, when Kafka has it, or when it is scored.
+"""Responses to accepted ads: after publishing, or after waiting for the ad to be scored.
 
-Decides that an accepted ad is never answered by an error, whatever goes away while its result is
-waited for.
+An accepted ad is never answered with an error, even if a service fails while the request waits for
+its result.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 
 from fastapi.responses import Response
 
-from gateway.intake.accept import AcceptRequest, Answer, accept
+from gateway.intake.accept import AcceptRequest, AcceptResponse, accept
 from gateway.reads.ad import read_ad_json
 from gateway.services import Services
 from ops.errors import RetryableError
@@ -19,34 +19,36 @@ from ops.types import AdKey
 log = logging.getLogger(__name__)
 
 
-async def answered(services: Services, request: AcceptRequest, wait_s: float | None) -> Response:
-    """Accept it, and answer when it is published, or scored."""
+async def accept_and_respond(
+    services: Services, request: AcceptRequest, wait_s: float | None
+) -> Response:
+    """Accept and publish an event; with `wait_s` wait until the ad is scored."""
     key = request.event.key
     if wait_s is None:
-        return _response(await published(services, request))
+        return _accepted(await accept_and_publish(services, request))
     with services.commits.expect(key) as committed:
-        answer = await published(services, request)
-        if answer.body["state"] == "superseded":
-            return _response(answer)
+        response = await accept_and_publish(services, request)
+        if response.body["state"] == "superseded":
+            return _accepted(response)
         ad = await scored_ad(
             services,
             key,
-            answer.body["revision"],
+            response.body["revision"],
             committed,
             within_s=wait_s,
-            look_first=answer.pending is None,
+            read_first=response.pending is None,
         )
     if ad is None:
-        return _response(answer)
-    return Response(ad, media_type="application/json", headers=_headers(answer))
+        return _accepted(response)
+    return Response(ad, media_type="application/json", headers=_headers(response))
 
 
-async def published(services: Services, request: AcceptRequest) -> Answer:
-    """Accept it, and tell Kafka."""
-    answer = await accept(services, request)
-    if answer.pending is not None:
-        answer.body["published"] = await services.outbox.publish(answer.pending)
-    return answer
+async def accept_and_publish(services: Services, request: AcceptRequest) -> AcceptResponse:
+    """Accept an event and publish its record to Kafka."""
+    response = await accept(services, request)
+    if response.pending is not None:
+        response.body["published"] = await services.outbox.publish(response.pending)
+    return response
 
 
 async def scored_ad(
@@ -56,16 +58,20 @@ async def scored_ad(
     committed: asyncio.Event,
     *,
     within_s: float,
-    look_first: bool,
+    read_first: bool,
 ) -> bytes | None:
-    """The ad's JSON once this revision, or a higher one, is committed; None where it is not within
-    so many seconds, or can't be read: it is accepted all the same.
+    """Wait until this revision, or a higher one, is committed, and return the ad's JSON.
 
     Args:
-        look_first: it may be committed already; else only a commit from now on counts.
+        committed: the event of `CommitWatch.expect`.
+        within_s: seconds to wait at most.
+        read_first: read the ad before waiting: the revision may be committed already.
+
+    Returns:
+        None if it is not committed in time or the ad can't be read; it is accepted nevertheless.
     """
     try:
-        if look_first and (ad := await _committed(services, key, revision)) is not None:
+        if read_first and (ad := await _committed(services, key, revision)) is not None:
             return ad
         try:
             async with asyncio.timeout(within_s):
@@ -74,10 +80,10 @@ async def scored_ad(
                     committed.clear()
                     if (ad := await _committed(services, key, revision)) is not None:
                         return ad
-        except TimeoutError:  # its notice may have been lost
+        except TimeoutError:  # the commit notice may have been lost
             return await _committed(services, key, revision)
     except RetryableError as error:
-        log.warning("an accepted ad can't be read: %s", error)
+        log.warning("an accepted ad could not be read: %s", error)
         return None
 
 
@@ -88,17 +94,17 @@ async def _committed(services: Services, key: AdKey, revision: int) -> bytes | N
     return text if done else None
 
 
-def _headers(answer: Answer) -> dict[str, str]:
-    headers = {"Location": answer.body["links"]["self"]}
-    if answer.replayed:
+def _headers(response: AcceptResponse) -> dict[str, str]:
+    headers = {"Location": response.body["links"]["self"]}
+    if response.replayed:
         headers["Idempotency-Replayed"] = "true"
     return headers
 
 
-def _response(answer: Answer) -> Response:
+def _accepted(response: AcceptResponse) -> Response:
     return Response(
-        json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode(),
-        status_code=answer.status,
-        headers=_headers(answer),
+        json.dumps(response.body, ensure_ascii=False, separators=(",", ":")).encode(),
+        status_code=response.status,
+        headers=_headers(response),
         media_type="application/json",
     )

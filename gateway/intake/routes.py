@@ -1,7 +1,6 @@
-"""Routes by which ads come and go: POST and DELETE, answered once PostgreSQL has them.
+"""The routes that post and delete ads; they respond once PostgreSQL has committed the ad.
 
-Decides what a request looks like, and how long an answer is waited for. What is accepted, and under
-which revision, is `gateway/intake/accept.py`'s.
+Owns the request's parameters and body. `gateway/intake/accept.py` handles revisions.
 """
 
 from typing import Annotated, Any
@@ -13,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from gateway.edge.auth import Caller, Ingest
 from gateway.intake.accept import AcceptRequest, first_revision
 from gateway.intake.event import deletion_of, event_of
-from gateway.intake.forms import FormRules, is_form, received_form
-from gateway.intake.responses import answered
+from gateway.intake.forms import FormRules, is_form, receive_form
+from gateway.intake.responses import accept_and_respond
 from gateway.intake.uploads import Upload, store_uploads
 from gateway.problems import Problem, invalid
 from gateway.schemas.ads import EXAMPLE_AD, Accepted, AdIn, AdOut
@@ -33,8 +32,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x20-\x7e]+$",
-        description="Your own name for this request: sent again under it, it is not done again, "
-        "and the answer is the first one's.",
+        description="A unique key that you choose for this request. If the request is sent again "
+        "with the same key, it is not repeated, and the response is the first one's.",
     ),
 ]
 Wait = Annotated[
@@ -42,8 +41,8 @@ Wait = Annotated[
     Query(
         ge=0,
         allow_inf_nan=False,
-        description="Seconds to wait for the result, LALAFO_MAX_WAIT_S (30) at most: then 200 with "
-        "the ad as GET has it, else 202.",
+        description="Seconds to wait until the ad is scored, at most LALAFO_MAX_WAIT_S (30). The "
+        "response is 200 with the ad, as GET returns it, or 202 if the time is over.",
     ),
 ]
 CatalogPath = Annotated[str, Path(min_length=1, max_length=MAX_KEY_CHARS)]
@@ -51,7 +50,7 @@ AdIdPath = Annotated[str, Path(min_length=1, max_length=MAX_KEY_CHARS)]
 
 
 def inlined(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's JSON schema without references, for a body that is not read by the framework."""
+    """A model's JSON schema without references, for a body that FastAPI does not parse."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
 
@@ -62,8 +61,8 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
             return {name: inline(value) for name, value in part.items()}
         return [inline(item) for item in part] if isinstance(part, list) else part
 
-    found: dict[str, Any] = inline(schema)
-    return found
+    inlined_schema: dict[str, Any] = inline(schema)
+    return inlined_schema
 
 
 _POST_BODY = {
@@ -80,7 +79,7 @@ _POST_BODY = {
                         PHOTO_PART: {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "Photos, in order; they follow those that the ad names.",
+                            "description": "Photos, in order. They follow the ad's own `photos`.",
                         },
                     },
                 },
@@ -89,26 +88,31 @@ _POST_BODY = {
         },
     }
 }
-_LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The ad's path."}}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    202: {"model": Accepted, "description": "The ad and its event are safe.", "headers": _LOCATION},
-    409: {"description": "This revision was accepted with other content."},
+_LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The path of the ad."}}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": Accepted,
+        "description": "Accepted: the ad and its event are stored durably.",
+        "headers": _LOCATION,
+    },
+    409: {"description": "The revision was already accepted with other content."},
 }
 
 
 @router.post(
     "/v1/ads",
-    summary="Accept an ad",
+    summary="Post an ad",
     status_code=202,
     response_model=None,
     openapi_extra=_POST_BODY,
     responses={
-        **_ANSWERS,
+        **_RESPONSES,
         200: {
             "model": AdOut | Accepted,
-            "description": "With `wait`: the ad, scored. Or a revision that was overtaken.",
+            "description": "With `wait`: the scored ad. Without: the revision is superseded by a "
+            "higher one.",
         },
-        408: {"description": "The body stalled."},
+        408: {"description": "No data was received for 30 s."},
     },
 )
 async def post_ad(
@@ -118,22 +122,23 @@ async def post_ad(
     wait: Wait = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """JSON with addresses of photos, or multipart: a part `ad` with the JSON, parts `photo` with
-    the photos' bytes. 202 once ad and event are committed; Kafka has the event if `published`.
+    """Creates or replaces an ad. Send JSON with the URLs of photos, or a multipart form: a part
+    `ad` with the JSON, and parts `photo` with the bytes of photos. The response is 202 once the ad
+    and its event are committed; `published` says whether Kafka has acknowledged the event.
     """
     wait_s = _wait_s(services, wait)
     services.outbox.require_broker()
     if is_form(request):
         rules = FormRules.of(services.settings, fields={AD_PART}, photos={PHOTO_PART})
-        async with received_form(request, rules) as form:
+        async with receive_form(request, rules) as form:
             if AD_PART not in form.fields:
-                raise Problem(422, "no_ad", "there is no part named ad; it has the ad as JSON")
-            ad = parsed(form.fields[AD_PART])
-            wanted = await wanted_ad(services, caller, ad, idempotency_key, form.photos)
+                raise Problem(422, "no_ad", "there is no part named ad; expected the ad as JSON")
+            ad = parse_ad(form.fields[AD_PART])
+            to_accept = await accept_request(services, caller, ad, idempotency_key, form.photos)
     else:
-        ad = parsed(await request.body())
-        wanted = await wanted_ad(services, caller, ad, idempotency_key)
-    return await answered(services, wanted, wait_s)
+        ad = parse_ad(await request.body())
+        to_accept = await accept_request(services, caller, ad, idempotency_key)
+    return await accept_and_respond(services, to_accept, wait_s)
 
 
 @router.delete(
@@ -142,8 +147,8 @@ async def post_ad(
     status_code=202,
     response_model=None,
     responses={
-        **_ANSWERS,
-        200: {"model": Accepted, "description": "A revision that was overtaken."},
+        **_RESPONSES,
+        200: {"model": Accepted, "description": "The revision is superseded by a higher one."},
     },
 )
 async def delete_ad(
@@ -152,37 +157,48 @@ async def delete_ad(
     catalog: CatalogPath,
     ad_id: AdIdPath,
     revision: Annotated[
-        int | None, Query(ge=0, description="As that of a POST: the higher one wins.")
+        int | None,
+        Query(
+            ge=0,
+            description="The revision of the deletion; the highest revision of an ad wins. If "
+            "omitted, the gateway assigns the next one.",
+        ),
     ] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """A tombstone is left, so that an older revision that comes later changes nothing."""
+    """Deletes an ad. A tombstone remains, so that a lower revision that arrives later has no
+    effect.
+    """
     caller.require_catalog(catalog)
     services.outbox.require_broker()
-    given = first_revision() if revision is None else revision
-    event = deletion_of(AdKey(catalog, ad_id), given, services.settings)
-    return await answered(
+    event_revision = first_revision() if revision is None else revision
+    event = deletion_of(AdKey(catalog, ad_id), event_revision, services.settings)
+    return await accept_and_respond(
         services, AcceptRequest(event, revision is not None, caller.key_id, idempotency_key), None
     )
 
 
-def parsed(body: bytes) -> AdIn:
-    """The ad in a body; Problem where there is none."""
+def parse_ad(body: bytes) -> AdIn:
+    """Parse and validate the ad in a body.
+
+    Raises:
+        Problem: 422, the body is not a valid ad.
+    """
     try:
         return AdIn.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        raise invalid([{**item, "loc": ("body", *item["loc"])} for item in found]) from error
+        errors = error.errors(include_url=False, include_context=False)
+        raise invalid([{**item, "loc": ("body", *item["loc"])} for item in errors]) from error
 
 
-async def wanted_ad(
+async def accept_request(
     services: Services,
     caller: Caller,
     ad: AdIn,
     idempotency_key: str | None,
     photos: list[Upload] | None = None,
 ) -> AcceptRequest:
-    """What to accept, judged, its photos in the store."""
+    """Validate an ad and store its uploaded photos."""
     caller.require_catalog(ad.catalog)
     uploads = [] if photos is None else photos
     revision = first_revision() if ad.revision is None else ad.revision
@@ -194,5 +210,5 @@ async def wanted_ad(
 
 
 def _wait_s(services: Services, wait: float | None) -> float | None:
-    """As long as is asked for, and no longer than the settings allow."""
+    """The requested wait in seconds, limited by LALAFO_MAX_WAIT_S; None: don't wait."""
     return None if wait is None else min(wait, services.settings.max_wait_s)

@@ -1,7 +1,7 @@
-"""The statements that accept an ad, and that find what stood in the way.
+"""The statements that accept an ad, and that read the existing rows when accepting fails.
 
-Decides how both become one round trip each. A statement is a transaction: an ad's row, its record
-for the topic and the answer to its Idempotency-Key are there together or not at all.
+Each is one round trip. Accepting is one statement and thus one transaction: the ad's row, its
+outbox record and the response for its Idempotency-Key are written together or not at all.
 """
 
 import json
@@ -21,9 +21,9 @@ _UNKNOWN = """
     AND NOT EXISTS (SELECT FROM lalafo.uploads AS u WHERE u.sha256 = n.sha256)
 """
 
-# Two at once: the second waits for the first's row, or for its Idempotency-Key, and then finds that
-# it was second: no row, or a unique violation that takes the whole statement back.
-_TAKEN = f"""
+# Of two concurrent statements the second waits for the first one's row or Idempotency-Key. It then
+# returns no row, or fails with a unique violation, which rolls the whole statement back.
+_INSERT_AD = f"""
 taken AS (
     INSERT INTO lalafo.accepted_ads AS a
         (catalog, ad_id, revision, event, digest, accepted_by)
@@ -46,12 +46,12 @@ taken AS (
     FROM taken WHERE %(idempotency_key)s::text IS NOT NULL
 )
 """
-_OWED = """
+_INSERT_RECORD = """
 INSERT INTO lalafo.outbox (topic, key, value)
 SELECT %(topic)s, %(key)s, %(value)s FROM taken RETURNING id
 """
-# Whatever becomes of the ad: the bytes are in the store, and by this row upkeep finds them.
-_UPLOADS = """
+# Written even if the ad is not accepted: the files are in the store, and upkeep finds them by it.
+_INSERT_UPLOADS = """
 uploaded AS (
     INSERT INTO lalafo.uploads (sha256, bytes, uploaded_by)
     SELECT n.sha256, n.bytes, %(by)s
@@ -60,15 +60,15 @@ uploaded AS (
 )
 """
 
-ACCEPT = f"WITH {_TAKEN} {_OWED}"
-ACCEPT_WITH_UPLOADS = f"WITH {_UPLOADS}, {_TAKEN} {_OWED}"
+ACCEPT = f"WITH {_INSERT_AD} {_INSERT_RECORD}"
+ACCEPT_WITH_UPLOADS = f"WITH {_INSERT_UPLOADS}, {_INSERT_AD} {_INSERT_RECORD}"
 
-KEEP_ANSWER = """
+STORE_RESPONSE = """
 INSERT INTO lalafo.idempotency_keys (api_key, idempotency_key, digest, answer)
 VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
 
-_HELD = f"""
+_EXISTING_STATE = f"""
 SELECT w.revision, w.digest, a.revision, i.digest, i.answer,
     ARRAY({_UNKNOWN}),
     EXISTS (SELECT FROM lalafo.outbox AS o WHERE o.topic = %(topic)s AND o.key = %(key)s)
@@ -97,11 +97,15 @@ FROM lalafo.ads AS a WHERE a.catalog = %s AND a.ad_id = %s
 
 @dataclass(frozen=True, slots=True)
 class ExistingState:
-    """What is known already of an ad and of a request.
+    """The existing rows of an ad and of an Idempotency-Key.
 
-    `revision`: the highest, -1 where there is none; `digest`: what that revision means, None where
-    that can't be told any more. `request`, `answer`: of the Idempotency-Key, where it came before.
-    `unknown`: photos that the ad names and nobody has. `pending`: whether the topic still is.
+    Args:
+        revision: the ad's highest known revision; -1: the ad is unknown.
+        digest: the content digest of that revision; None if it can't be determined any more.
+        request: the digest of the first request with the Idempotency-Key; None: there is none.
+        answer: the status and body of the response to that request.
+        unknown: the SHA-256 of photos that the ad names and that are neither stored nor uploaded.
+        pending: whether the outbox holds a record of the ad that is not published yet.
     """
 
     revision: int
@@ -119,8 +123,12 @@ async def read_existing_state(
     by: str,
     idempotency_key: str | None,
 ) -> ExistingState:
-    """What is known of an event's ad. RetryableError where PostgreSQL is away."""
-    given = {
+    """Read the existing rows of an event's ad and of an Idempotency-Key.
+
+    Raises:
+        RetryableError: PostgreSQL is unavailable.
+    """
+    values = {
         "catalog": event.key.catalog,
         "ad_id": event.key.ad_id,
         "named": [photo.sha256 for photo in event.photos if photo.sha256 is not None],
@@ -129,11 +137,11 @@ async def read_existing_state(
         "topic": topic,
         "key": str(event.key).encode(),
     }
-    found = await (await connection.execute(_HELD, given)).fetchone()
-    assert found is not None  # a row is always there
-    accepted, digest, committed, request, answer, unknown, pending = found
+    row = await (await connection.execute(_EXISTING_STATE, values)).fetchone()
+    assert row is not None  # the statement always returns a row
+    accepted, digest, committed, request, answer, unknown, pending = row
     revision = max(-1 if r is None else int(r) for r in (accepted, committed))
-    if revision != accepted:  # its row of `accepted_ads` has gone, or never was
+    if revision != accepted:  # `accepted_ads` has no row of this revision, or no longer has it
         stored = await _read_committed(connection, event.key)
         digest = None if stored is None or stored.revision != revision else content_digest(stored)
     return ExistingState(revision, digest, request, tuple(answer or (0, {})), unknown, pending)
@@ -142,9 +150,8 @@ async def read_existing_state(
 async def read_known(
     connection: psycopg.AsyncConnection, key: AdKey, settings: Settings
 ) -> AdEvent | None:
-    """The highest revision that is known of an ad, as an event; None where there is no ad."""
-    given = (key.catalog, key.ad_id)
-    accepted = await (await connection.execute(_ACCEPTED, given)).fetchone()
+    """Read the highest known revision of an ad as an event; None if the ad is unknown."""
+    accepted = await (await connection.execute(_ACCEPTED, (key.catalog, key.ad_id))).fetchone()
     if accepted is not None:
         value = json.dumps(accepted[0]).encode()
         return parse_event(
@@ -154,12 +161,14 @@ async def read_known(
 
 
 async def _read_committed(connection: psycopg.AsyncConnection, key: AdKey) -> AdEvent | None:
-    """What is committed of an ad, by its own rows. A photo that was named by its SHA-256, and
-    never known, is PhotoRef()."""
-    found = await (await connection.execute(_COMMITTED, (key.catalog, key.ad_id))).fetchone()
-    if found is None:
+    """Rebuild the event of the committed revision from its rows; None if there is none.
+
+    A photo that was named by an unknown SHA-256 becomes PhotoRef().
+    """
+    row = await (await connection.execute(_COMMITTED, (key.catalog, key.ad_id))).fetchone()
+    if row is None:
         return None
-    revision, status, title, description, category, price, currency, event_id, at, *photos = found
+    revision, status, title, description, category, price, currency, event_id, at, *photos = row
     refs = tuple(
         PhotoRef(url=url) if url is not None else PhotoRef(sha256=digest)
         for url, digest in zip(*photos, strict=True)

@@ -1,9 +1,8 @@
-"""Photos as callers send them: bytes go to a temporary file as they come, and from there into the
-store under their SHA-256.
+"""Uploaded photos: written to a temporary file while they are received, then to the photo store.
 
-Decides that no photo is ever held whole in memory, that its first bytes say what it is, and that a
-file of this machine has no name while it is written: whatever happens, nothing is left behind.
-Refuses to decode: whether a photo can be used is the sessions' to say.
+A photo is never completely in memory, and its format is detected by its first bytes. The temporary
+file has no name, so it disappears in any case. In the store a photo is named by its SHA-256.
+Photos are not decoded here: sessions decide whether a photo can be used.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from ops.photos.formats import sniff
 from resources.settings import Settings
 
 CHUNK_WITHIN_S = 30.0
-"""A body whose next bytes take longer is given up: it holds a file and a place."""
+"""A body that sends nothing for longer is aborted: it uses a file and one of the key's requests."""
 
 WRITE_BYTES = 2**18
 _SNIFFED_BYTES = 32
@@ -46,10 +45,10 @@ router = APIRouter(tags=["photos"])
 
 
 class Upload:
-    """One photo on its way in; close it.
+    """A photo that is being received. Call `close` at the end.
 
     Args:
-        name: what the caller calls it, for errors.
+        name: the photo's name in error messages.
     """
 
     def __init__(self, name: str, max_bytes: int) -> None:
@@ -62,7 +61,11 @@ class Upload:
         self._sniffed = False
 
     async def add(self, data: bytes) -> None:
-        """Take its next bytes; Problem where it is no photo, or too large."""
+        """Add received bytes.
+
+        Raises:
+            Problem: the photo is too large, or its format is not supported.
+        """
         self.size += len(data)
         if self.size > self._max:
             raise Problem(
@@ -78,33 +81,37 @@ class Upload:
             await self._write()
 
     async def finish(self) -> None:
-        """Write the rest; Problem where nothing came, or no photo."""
+        """Write the remaining bytes.
+
+        Raises:
+            Problem: the photo is empty, or its format is not supported.
+        """
         if self.size == 0:
-            raise Problem(422, "photo_empty", f"{self.name} has no bytes; a photo is expected")
+            raise Problem(422, "photo_empty", f"{self.name} has no bytes; expected a photo")
         if not self._sniffed:
             self._sniff()
         await self._write()
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of what was written."""
+        """SHA-256 of the bytes that were written."""
         return self._sha256.digest()
 
     def close(self) -> None:
-        """The file has no name: it is gone."""
+        """Close the temporary file, which deletes it."""
         self.file.close()
 
     def _sniff(self) -> None:
         head = bytes(self._pending[:_SNIFFED_BYTES])
         if sniff(head) is None:
-            came = next((name for magic, name in _KNOWN if head.startswith(magic)), None)
-            if came is None:
-                came = "HEIC, or a video" if head[4:8] == b"ftyp" else "an unknown format"
+            detected = next((name for magic, name in _KNOWN if head.startswith(magic)), None)
+            if detected is None:
+                detected = "HEIC, or a video" if head[4:8] == b"ftyp" else "an unknown format"
             raise Problem(
                 415,
                 "not_a_photo",
-                f"{self.name} is {came}, by its first bytes; JPEG, PNG, WebP, GIF or AVIF is "
-                "expected",
+                f"{self.name} is {detected}, by its first bytes; expected JPEG, PNG, WebP, GIF or "
+                "AVIF",
                 part=self.name,
             )
         self._sniffed = True
@@ -120,18 +127,26 @@ class Upload:
             rest = rest[self.file.write(rest) :]
 
 
-async def body_of(request: Request) -> AsyncIterator[bytes]:
-    """The request's body as it comes; Problem where the caller went away or stalls."""
+async def body_chunks(request: Request) -> AsyncIterator[bytes]:
+    """Iterate over the chunks of the request's body.
+
+    Raises:
+        Problem: the client disconnected, or sent nothing for CHUNK_WITHIN_S.
+    """
     stream = request.stream()
     while True:
         try:
             async with asyncio.timeout(CHUNK_WITHIN_S):
                 chunk = await anext(stream, None)
         except ClientDisconnect as error:
-            raise Problem(400, "cut_short", "the body ended before its end") from error
+            raise Problem(
+                400, "cut_short", "the client disconnected before the body's end"
+            ) from error
         except TimeoutError as error:
             raise Problem(
-                408, "too_slow", f"nothing came for {CHUNK_WITHIN_S:.0f} s; nothing was changed"
+                408,
+                "too_slow",
+                f"no data was received for {CHUNK_WITHIN_S:.0f} s; nothing was changed",
             ) from error
         if chunk is None:
             return
@@ -140,11 +155,11 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def received_photo(request: Request, settings: Settings) -> AsyncIterator[Upload]:
-    """A body that is one photo's bytes, until the end of the `with`."""
+async def receive_photo(request: Request, settings: Settings) -> AsyncIterator[Upload]:
+    """Receive a body that is a photo; its file is deleted at the end of the `with`."""
     upload = Upload("the body", settings.max_photo_bytes)
     try:
-        async for chunk in body_of(request):
+        async for chunk in body_chunks(request):
             await upload.add(chunk)
         await upload.finish()
         yield upload
@@ -153,20 +168,21 @@ async def received_photo(request: Request, settings: Settings) -> AsyncIterator[
 
 
 async def store_uploads(services: Services, uploads: Sequence[Upload]) -> None:
-    """Put them into the store: on disk when this returns.
+    """Write the photos to the store; they are on disk when this returns.
 
     Raises:
-        RetryableError: the store is away or full; some may be there, and are put again at no cost.
+        RetryableError: the store is unavailable or full. Some photos may be stored; writing them
+            again is harmless.
     """
-    one_each = {upload.digest: upload for upload in uploads}
-    put = [
+    unique = {upload.digest: upload for upload in uploads}
+    writes = [
         asyncio.to_thread(services.store.put_file, "uploads", digest, upload.file)
-        for digest, upload in one_each.items()
+        for digest, upload in unique.items()
     ]
-    answers = await asyncio.gather(*put, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 _PHOTO_BODY = {
@@ -182,15 +198,17 @@ _PHOTO_BODY = {
 
 @router.post(
     "/v1/photos",
-    summary="Send a photo, to be named by its SHA-256 in an ad",
+    summary="Upload a photo",
     status_code=201,
     response_model=UploadOut,
     openapi_extra=_PHOTO_BODY,
-    responses={408: {"description": "The body stalled."}},
+    responses={408: {"description": "No data was received for 30 s."}},
 )
 async def post_photo(request: Request, services: TheServices, caller: Ingest) -> JSONResponse:
-    """The body is the photo's bytes; its first bytes say its format, whatever the headers do."""
-    async with received_photo(request, services.settings) as upload:
+    """Stores a photo, which ads can then name by its SHA-256. The body is the photo's bytes; the
+    format is detected by its first bytes, not by `Content-Type`.
+    """
+    async with receive_photo(request, services.settings) as upload:
         await store_uploads(services, [upload])
     async with services.database.connection() as connection:
         await connection.execute(

@@ -1,8 +1,8 @@
-"""Probes: whether the process lives, and whether it can do its work.
+"""Liveness and readiness probes.
 
-Decides what "ready" needs: PostgreSQL, with the tables that this code was written for. Kafka may be
-away, since accepted events wait in the outbox, unless `require_broker` says otherwise. Answers name
-no server.
+The gateway is ready when PostgreSQL responds and its schema has the expected revision. Kafka may be
+unavailable, since the outbox stores accepted events, unless `require_broker` is on. Responses do
+not contain addresses of servers.
 """
 
 import logging
@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from gateway.services import Services, TheServices
 from ops.errors import RetryableError
 
-EXPECTED_REVISION = "0005"  # of the migrations; a test compares it with their head
+EXPECTED_REVISION = "0005"  # the migrations' head; a test compares the two
 
 log = logging.getLogger(__name__)
 router = APIRouter(include_in_schema=False)
@@ -23,13 +23,13 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/healthz")
 async def healthz() -> JSONResponse:
-    """The process answers."""
+    """Liveness: the process responds."""
     return JSONResponse({"status": "ok"})
 
 
 @router.get("/readyz")
 async def readyz(services: TheServices) -> JSONResponse:
-    """200 where requests will be answered, else 503; each check says what it found."""
+    """Readiness: 200 if every required check passes, else 503, with the result of each check."""
     checks = {"postgresql": await _postgresql(services), "broker": _broker(services)}
     ready = all(check["ok"] or not check["required"] for check in checks.values())
     return JSONResponse(
@@ -46,24 +46,26 @@ async def _postgresql(services: Services) -> dict[str, Any]:
             row = await rows.fetchone()
     except RetryableError as error:
         log.warning("not ready: %s", error)
-        return _check(False, "does not answer")
+        return _check(False, "does not respond")
     except psycopg.errors.UndefinedTable:
         row = None
-    found = None if row is None else str(row[0])
-    if found == EXPECTED_REVISION:
-        return _check(True, f"answers; its tables are at revision {found}")
+    revision = None if row is None else str(row[0])
+    if revision == EXPECTED_REVISION:
+        return _check(True, f"responds; the schema is at revision {revision}")
     return _check(
         False,
-        f"its tables are at revision {found}, this gateway is for {EXPECTED_REVISION}: "
-        "`lalafo up` migrates, or deploy the same version of both",
+        f"the schema is at revision {revision}, this gateway expects {EXPECTED_REVISION}: migrate "
+        "with `lalafo up`, or deploy the same version of both",
     )
 
 
 def _broker(services: Services) -> dict[str, Any]:
     required = services.settings.require_broker
     if services.outbox.broker_unavailable:
-        return _check(False, "away: what is accepted waits in PostgreSQL", required=required)
-    return _check(True, "not known to be away", required=required)
+        return _check(
+            False, "unavailable: accepted events are stored in PostgreSQL", required=required
+        )
+    return _check(True, "available", required=required)
 
 
 def _check(ok: bool, found: str, *, required: bool = True) -> dict[str, Any]:

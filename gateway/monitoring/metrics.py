@@ -1,8 +1,9 @@
 """Prometheus metrics of one gateway process, at /metrics.
 
-Decides names, labels and buckets, and who may read them: this machine, or a key with the scope
-admin. Labels come from our own routes, never from what a caller sends: their number is bounded.
-One registry an application, so that two in one process (a test) stay apart.
+Owns the metrics' names, labels and buckets, and who may read them: this machine, or a key with the
+scope `admin`. Label values come from the application's routes, never from a caller's input, so
+their number is bounded. Each application has its own registry, so that two applications in one
+process (a test) do not mix.
 """
 
 import time
@@ -34,7 +35,7 @@ router = APIRouter(include_in_schema=False)
 
 
 class GatewayMetrics:
-    """What one application has served."""
+    """The metrics of one application."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client's own
@@ -42,65 +43,65 @@ class GatewayMetrics:
         self._services: Services | None = None
         self._requests = Counter(
             "lalafo_gateway_requests",
-            "Requests that were answered.",
+            "Number of requests that were answered.",
             ["route", "method", "status"],
             registry=self.registry,
         )
         self._seconds = Histogram(
             "lalafo_gateway_request_seconds",
-            "From the request's head to the answer's end; what waits with ?wait= included.",
+            "Seconds from the request's head to the response's end, including waits by ?wait=.",
             ["route", "method"],
             buckets=BUCKETS,
             registry=self.registry,
         )
         self.in_flight = Gauge(
-            "lalafo_gateway_in_flight", "Requests at work.", registry=self.registry
+            "lalafo_gateway_in_flight", "Requests in progress.", registry=self.registry
         )
         self.registry.register(self)
 
-    def served(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request was answered; of an unknown method, as any other unknown one."""
+    def record(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one answered request; all unknown methods share the label `other`."""
         known = method if method in METHODS else "other"
         self._requests.labels(route, known, status).inc()
         self._seconds.labels(route, known).observe(seconds)
 
     def text(self, services: Services) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         self._services = services
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """What the parts know now; asked for by the registry."""
+        """The current values of the services; the registry calls this."""
         if self._services is None:
             return
         outbox, commits = self._services.outbox, self._services.commits
         for name, help_text, value in (
-            ("outbox_waiting", "Events that Kafka has not acknowledged.", outbox.waiting),
+            ("outbox_waiting", "Records that Kafka has not acknowledged yet.", outbox.waiting),
             (
                 "broker_unavailable",
-                "1 while Kafka is not known to be there.",
+                "1 while Kafka is unavailable or was not reached yet, else 0.",
                 int(outbox.broker_unavailable),
             ),
-            ("waiters", "Requests that wait for an ad's commit.", commits.waiters),
+            ("waiters", "Requests that wait for the commit of an ad.", commits.waiters),
         ):
             yield GaugeMetricFamily(f"lalafo_gateway_{name}", help_text, value)
 
 
-class Measured:
-    """Middleware: counts and times every request."""
+class MetricsMiddleware:
+    """Counts and times every request."""
 
     def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass."""
+        """Pass a request on, and record it when it has ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status, began = 500, time.perf_counter()
+        status, started_at = 500, time.perf_counter()
 
-        async def noted_send(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -108,34 +109,36 @@ class Measured:
 
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, noted_send)
+            await self._app(scope, receive, recording_send)
         finally:
             self._metrics.in_flight.dec()
             route = getattr(scope.get("route"), "path", NO_ROUTE)
-            seconds = time.perf_counter() - began
-            self._metrics.served(route, scope["method"], status, seconds)
+            seconds = time.perf_counter() - started_at
+            self._metrics.record(route, scope["method"], status, seconds)
 
 
 def install(app: FastAPI) -> None:
-    """Count and time every request."""
+    """Add the middleware that counts and times every request."""
     app.state.metrics = GatewayMetrics()
-    app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format."""
+    """The metrics in Prometheus' text format."""
     services: Services = request.app.state.services
     if not from_this_machine(request):
         caller = await services.keys.caller(request.headers)
         if "admin" not in caller.scopes:
-            raise Problem(403, "scope", "metrics are for keys with the scope admin", needed="admin")
+            raise Problem(
+                403, "scope", "metrics require a key with the scope admin", needed="admin"
+            )
     text: Callable[[Services], bytes] = request.app.state.metrics.text
     return Response(text(services), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
 def from_this_machine(request: Request) -> bool:
-    """Whether the caller itself is on loopback: not somebody behind a proxy that is."""
+    """Whether the caller connects from loopback, and not through a proxy on this machine."""
     from gateway.edge.exposure import is_loopback
 
     if any(name in request.headers for name in FORWARDED):

@@ -1,7 +1,7 @@
-"""Serves the page: files of this package, told by name and nothing else.
+"""Serves the web page: the static files of this package.
 
-Decides that no name becomes a path, and that a browser asks each time whether a file is newer.
-Refuses to know what the page shows; that is between its modules and the API.
+Files are looked up by name in a fixed table, so no request becomes a path in the file system. The
+browser revalidates a file each time it uses it. Does not depend on what the page shows.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-HEADERS = {"Cache-Control": "no-cache"}  # asked after each time, and answered 304 by its ETag
+HEADERS = {"Cache-Control": "no-cache"}  # revalidated each time: 304 if the ETag matches
 
 router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """One file, as it is sent."""
+    """A static file."""
 
     data: bytes
     media_type: str
@@ -38,36 +38,36 @@ class PageFile:
 
 @cache
 def page_files() -> dict[str, PageFile]:
-    """The page's files by name, read once a process."""
+    """The page's files by name, read once per process."""
     return {path.name: _read(path) for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 def index(request: Request) -> Response:
-    """The page itself."""
-    return _sent(request, "index.html")
+    """Serve the page."""
+    return _response(request, "index.html")
 
 
 @router.api_route("/docs", methods=["GET", "HEAD"])
 def documentation(request: Request) -> Response:
-    """The API's documentation, drawn from /v1/openapi.json."""
-    return _sent(request, "docs.html")
+    """Serve the API documentation, which is rendered from /v1/openapi.json."""
+    return _response(request, "docs.html")
 
 
 @router.api_route("/page/{name}", methods=["GET", "HEAD"])
 def file(request: Request, name: str) -> Response:
-    """A stylesheet, a module or a picture of the page."""
-    return _sent(request, name)
+    """Serve a stylesheet, module or image of the page."""
+    return _response(request, name)
 
 
-def _sent(request: Request, name: str) -> Response:
-    found = page_files().get(name)
-    if found is None:
+def _response(request: Request, name: str) -> Response:
+    page_file = page_files().get(name)
+    if page_file is None:
         raise Problem(404, "no_such_path", "the page has no such file")
-    headers = {**HEADERS, "ETag": found.etag}
-    if unchanged(request, found.etag):
+    headers = {**HEADERS, "ETag": page_file.etag}
+    if unchanged(request, page_file.etag):
         return Response(status_code=304, headers=headers)
-    return Response(found.data, media_type=found.media_type, headers=headers)
+    return Response(page_file.data, media_type=page_file.media_type, headers=headers)
 
 
 def _read(path: Path) -> PageFile:

@@ -1,9 +1,9 @@
-"""Everything known of one ad, by one statement: what was committed, and what is still owed.
+"""Reading one ad with a single statement: what is committed, and what is accepted and pending.
 
-Decides how `ads`, which sessions write, and `accepted_ads`, which the gateway writes, become one
-answer. PostgreSQL builds the JSON, which the route sends as it comes.
-Every table is looked up by its primary key, so the catalogue's size does not matter, and one
-statement sees one moment: predictions are all of the release that is live then.
+Combines `ads`, which sessions write, with `accepted_ads`, which the gateway writes. PostgreSQL
+builds the JSON, and the route sends it unchanged. Every table is looked up by its primary key, so
+the cost does not depend on the catalogue's size. One statement sees one snapshot, so all
+predictions belong to the release that is live in it.
 """
 
 import json
@@ -34,7 +34,7 @@ _PHOTOS = """
     WHERE p.catalog = k.catalog AND p.ad_id = k.ad_id AND a.status <> 'deleted'
 """
 
-# Of an ad that no session has committed yet, as its event names them.
+# The photos of an ad that no session has committed yet, from its event.
 _PHOTOS_TO_COME = """
     SELECT json_agg(json_build_object(
         'position', e.number - 1,
@@ -46,7 +46,7 @@ _PHOTOS_TO_COME = """
     FROM jsonb_array_elements(w.event -> 'photos') WITH ORDINALITY AS e (photo, number)
 """
 
-# A re-score may have said something of a revision that has been overtaken since.
+# A re-score may have left predictions of a revision that has been superseded since.
 _PREDICTIONS = """
     SELECT json_object_agg(p.task, json_build_object(
         'label', p.label,
@@ -121,12 +121,12 @@ _READ_AD = f"""
     WHERE a.revision IS NOT NULL OR w.revision IS NOT NULL
 """
 
-# On one line: psycopg 3.3 reads a statement of more than 4,096 characters anew at every call.
+# On one line: psycopg 3.3 parses a statement of more than 4,096 characters again at every call.
 READ_AD = " ".join(_READ_AD.split())
 
 
 def parameters(key: AdKey, dagster_url: str) -> dict[str, str | None]:
-    """What READ_AD takes."""
+    """The parameters of READ_AD."""
     return {
         "catalog": key.catalog,
         "ad_id": key.ad_id,
@@ -137,27 +137,27 @@ def parameters(key: AdKey, dagster_url: str) -> dict[str, str | None]:
 
 
 async def read_ad_json(services: Services, key: AdKey) -> bytes | None:
-    """The JSON of `schemas.AdOut`, in one round trip; None where no ad of this key is known.
+    """Read an ad as the JSON of `schemas.ads.AdOut`, in one round trip; None if it is unknown.
 
-    A deleted ad is its tombstone: no photos, no predictions.
+    A deleted ad is returned as its tombstone: without photos and predictions.
 
     Raises:
-        RetryableError: PostgreSQL is away.
+        RetryableError: PostgreSQL is unavailable.
     """
-    given = parameters(key, services.settings.dagster_url)
+    values = parameters(key, services.settings.dagster_url)
     async with services.database.connection() as connection:
-        row = await _read(connection, given)
+        row = await _read(connection, values)
     return None if row is None else row[0].encode()
 
 
 async def read_ad(services: Services, key: AdKey) -> dict[str, Any] | None:
-    """The same as an object; for a route that sends it as it is, `read_ad_json` is cheaper."""
+    """Read an ad as an object; a route that sends it unchanged uses `read_ad_json`."""
     text = await read_ad_json(services, key)
     return None if text is None else json.loads(text)
 
 
 async def _read(
-    connection: psycopg.AsyncConnection, given: dict[str, str | None]
+    connection: psycopg.AsyncConnection, values: dict[str, str | None]
 ) -> tuple[Any, ...] | None:
-    cursor = await connection.execute(READ_AD, given, prepare=True)
+    cursor = await connection.execute(READ_AD, values, prepare=True)
     return await cursor.fetchone()

@@ -1,7 +1,7 @@
-"""Cursors of lists: the place of a row in its order, as text that fits into an address.
+"""Pagination cursors: the position of a row in a list's order, as URL-safe text.
 
-Decides their form, which callers hand back as it came. One that was made up, or is of another list,
-is refused; one that was changed by hand shows nothing that the caller could not ask for otherwise.
+Owns their format; callers send a cursor back unchanged. An invalid cursor, or one of another list,
+is refused. A modified cursor gives no access to rows that the caller could not read otherwise.
 """
 
 import json
@@ -19,48 +19,56 @@ _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def cursor_after(kind: str, moment: datetime, *texts: str) -> str:
-    """The place after a row.
+    """Encode the position after a row.
 
     Args:
-        kind: of the list; a cursor of another kind is refused.
-        texts: what tells rows of one moment apart.
+        kind: the kind of list; a cursor of another kind is refused.
+        texts: further sort columns, which order rows with equal timestamps.
     """
-    place = [kind, (moment - _EPOCH) // _MICROSECOND, *texts]
-    packed = json.dumps(place, ensure_ascii=False, separators=(",", ":")).encode()
-    return urlsafe_b64encode(packed).rstrip(b"=").decode()
+    position = [kind, (moment - _EPOCH) // _MICROSECOND, *texts]
+    encoded = json.dumps(position, ensure_ascii=False, separators=(",", ":")).encode()
+    return urlsafe_b64encode(encoded).rstrip(b"=").decode()
 
 
-def place_of(kind: str, cursor: str, *, texts: int) -> tuple[datetime, tuple[str, ...]]:
-    """The moment and the texts in a cursor; a Problem (422) where it is none of this kind."""
+def position_of(kind: str, cursor: str, *, texts: int) -> tuple[datetime, tuple[str, ...]]:
+    """Decode a cursor into its timestamp and texts.
+
+    Args:
+        texts: the expected number of texts.
+
+    Raises:
+        Problem: 422, it is not a cursor of this kind.
+    """
     try:
-        packed = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        found, micros, *message = json.loads(packed)
+        encoded = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        cursor_kind, micros, *values = json.loads(encoded)
     except (ValueError, TypeError, RecursionError) as error:
-        raise _wrong(cursor) from error
+        raise _invalid(cursor) from error
     if (
-        found != kind
+        cursor_kind != kind
         or type(micros) is not int
         or not 0 <= micros <= _LAST
-        or len(message) != texts
-        or not all(isinstance(text, str) and _storable(text) for text in message)
+        or len(values) != texts
+        or not all(isinstance(text, str) and _is_storable(text) for text in values)
     ):
-        raise _wrong(cursor)
-    return _EPOCH + micros * _MICROSECOND, tuple(message)
+        raise _invalid(cursor)
+    return _EPOCH + micros * _MICROSECOND, tuple(values)
 
 
-def _storable(text: str) -> bool:
-    """Whether PostgreSQL can compare with it."""
+def _is_storable(text: str) -> bool:
+    """Whether PostgreSQL accepts the text as a parameter."""
     try:
         text.encode()
-    except UnicodeEncodeError:  # JSON can spell lone surrogates
+    except UnicodeEncodeError:  # JSON can contain lone surrogates
         return False
     return "\x00" not in text
 
 
-def _wrong(cursor: str) -> Problem:
+def _invalid(cursor: str) -> Problem:
     shown = cursor if len(cursor) <= 40 else f"{cursor[:40]}…"
     return Problem(
         422,
         "bad_cursor",
-        f"{shown!r} is no cursor of this list; give `next` of a page as it came, or nothing",
+        f"{shown!r} is not a cursor of this list; send `next` of the previous page unchanged, or "
+        "omit the cursor",
     )

@@ -1,8 +1,9 @@
-"""Pages of ads and of failures, newest first: a page costs the same wherever it is.
+"""Pages of ads and of failures, newest first, by keyset pagination.
 
-Decides that a page looks at so many rows and no more. Both lists walk an index from the cursor's
-place on; what no index knows (a status, a reason) is judged row by row, so such a page may hold
-fewer rows than were asked for, or none, and still have a next one.
+A page scans a limited number of rows, so its cost does not depend on its position. Both lists scan
+an index from the cursor's position. Filters without an index (status, kind, reason) are applied to
+the scanned rows, so a filtered page may contain fewer rows than requested, or none, and still have
+a next page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,16 +14,16 @@ from typing import Any
 import psycopg
 
 from gateway.backends.database import GatewayDatabase
-from gateway.reads.cursors import cursor_after, place_of
+from gateway.reads.cursors import cursor_after, position_of
 from gateway.schemas.links import ad_links, run_prefix
 from ops.types import AdKey
 
-MOST_ROWS = 200  # of one page
-SEEN_ROWS = 1_000  # that one page looks at where a filter may drop them
+MAX_ROWS = 200  # of one page
+MAX_SCANNED_ROWS = 1_000  # that a page with a filter scans
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
-# The catalogs that have ads: as many steps along the primary key as there are catalogs.
+# The catalogs that have ads, by a loose index scan: one step in the primary key for each catalog.
 _EVERY_CATALOG = """
     walk (catalog) AS (
         (SELECT min(catalog) FROM lalafo.ads)
@@ -33,8 +34,9 @@ _EVERY_CATALOG = """
     catalogs (catalog) AS (SELECT catalog FROM walk WHERE catalog IS NOT NULL)"""
 _THESE_CATALOGS = "catalogs (catalog) AS (SELECT unnest(%(catalogs)s::text[]))"
 
-# Each catalog's newest, and of these the newest: the index on (catalog, received_at, ad_id) gives
-# both. The cursor's own row comes first in its catalog's walk, and is left out.
+# The newest ads of each catalog, and of these the newest overall: the index on (catalog,
+# received_at, ad_id) supports both. The cursor's own row is the first in its catalog's scan, and is
+# excluded.
 _ADS = """
     WITH RECURSIVE {catalogs},
     seen AS MATERIALIZED (
@@ -105,13 +107,13 @@ _FAILURES = """
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page of a list.
+    """The page of a list to read.
 
     Args:
-        catalogs: those whose rows it holds; None: all there are.
-        filters: by column, that no index knows; None: any.
-        since: inclusive; of ads.
-        until: exclusive; of ads.
+        catalogs: the catalogs whose rows to return; None: all.
+        filters: required values of columns without an index, by column; None: any value.
+        since: lower bound of `received_at`, inclusive; for ads only.
+        until: upper bound of `received_at`, exclusive; for ads only.
     """
 
     catalogs: Sequence[str] | None
@@ -123,24 +125,28 @@ class PageRequest:
 
     @property
     def seen(self) -> int:
-        """The rows that it looks at, at most."""
+        """The maximum number of rows to scan."""
         filtered = any(value is not None for value in self.filters.values())
-        return max(SEEN_ROWS, self.limit + 1) if filtered else self.limit + 1
+        return max(MAX_SCANNED_ROWS, self.limit + 1) if filtered else self.limit + 1
 
     def values(self) -> dict[str, Any]:
-        """What both statements take."""
-        given = {"limit": self.limit, "seen": self.seen, **self.filters}
-        return given if self.catalogs is None else {**given, "catalogs": list(self.catalogs)}
+        """The parameters that both statements have in common."""
+        common = {"limit": self.limit, "seen": self.seen, **self.filters}
+        return common if self.catalogs is None else {**common, "catalogs": list(self.catalogs)}
 
 
 def ads_query(page: PageRequest) -> tuple[str, dict[str, Any]]:
-    """The statement of a page of ads; Problem (422) for a wrong cursor."""
+    """The statement and parameters of a page of ads.
+
+    Raises:
+        Problem: 422, the cursor is not valid.
+    """
     at, ad_id, catalog = _LAST if page.until is None else page.until, "", ""
     if page.cursor is not None:
-        place, texts = place_of("ads", page.cursor, texts=2)
-        # One upper bound, not two: given both, PostgreSQL 18 begins its walk at the wrong one.
-        if (place, texts[0]) < (at, ad_id):
-            at, (ad_id, catalog) = place, texts
+        moment, texts = position_of("ads", page.cursor, texts=2)
+        # One upper bound, not two: with both, PostgreSQL 18 starts the scan at the wrong one.
+        if (moment, texts[0]) < (at, ad_id):
+            at, (ad_id, catalog) = moment, texts
     values = {
         **page.values(),
         **{"at": at, "ad_id": ad_id, "catalog": catalog},
@@ -151,34 +157,41 @@ def ads_query(page: PageRequest) -> tuple[str, dict[str, Any]]:
 
 
 def failures_query(page: PageRequest) -> tuple[str, dict[str, Any]]:
-    """The statement of a page of failures; Problem (422) for a wrong cursor."""
+    """The statement and parameters of a page of failures.
+
+    Raises:
+        Problem: 422, the cursor is not valid.
+    """
     at, (kind, subject) = _LAST, ("", "")
     if page.cursor is not None:
-        at, (kind, subject) = place_of("failures", page.cursor, texts=2)
+        at, (kind, subject) = position_of("failures", page.cursor, texts=2)
     values = {**page.values(), "at": at, "from_kind": kind, "subject": subject}
     seen = _EVERY_FAILURE if page.catalogs is None else _FAILURES_OF_CATALOGS
     return _FAILURES.format(seen=seen), values
 
 
 async def list_ads(database: GatewayDatabase, page: PageRequest) -> dict[str, Any]:
-    """A page of committed ads, as `schemas.AdPage` has it."""
-    rows, following = await _page(database, "ads", *ads_query(page), page)
-    return {"ads": [_summary(row) for row in rows], "next": following}
+    """Read a page of committed ads, in the shape of `schemas.ads.AdPage`."""
+    rows, next_cursor = await _page(database, "ads", *ads_query(page), page)
+    return {"ads": [_summary(row) for row in rows], "next": next_cursor}
 
 
 async def list_failures(
     database: GatewayDatabase, page: PageRequest, *, dagster_url: str
 ) -> dict[str, Any]:
-    """A page of failures, as `schemas.FailurePage` has it; never the bytes that were refused."""
+    """Read a page of failures, in the shape of `schemas.ads.FailurePage`.
+
+    It does not contain the bytes of invalid records.
+    """
     runs = run_prefix(dagster_url)
-    rows, following = await _page(database, "failures", *failures_query(page), page)
-    return {"failures": [_failure(row, runs) for row in rows], "next": following}
+    rows, next_cursor = await _page(database, "failures", *failures_query(page), page)
+    return {"failures": [_failure(row, runs) for row in rows], "next": next_cursor}
 
 
 async def _page(
     database: GatewayDatabase, kind: str, query: str, values: Mapping[str, Any], page: PageRequest
 ) -> tuple[list[tuple[Any, ...]], str | None]:
-    """The rows of a page, and the cursor of the next one."""
+    """The rows of a page, and the cursor of the next page."""
     async with database.connection() as connection:
         found = await _rows(connection, query, values)
     seen, *last = found[0][:4]

@@ -1,7 +1,8 @@
-"""Photos as they are stored: what the model has seen, for whoever may see an ad that shows it.
+"""The photo route: stored photos, for callers that may read an ad with the photo.
 
-Decides who gets a photo and for how long it may be kept. A photo never changes: its name is of its
-bytes. What a caller sent and no session has read yet is not given out: nobody has checked it.
+Owns who may read a photo, and how long it may be cached: a photo never changes, since it is named
+by the hash of its bytes. An upload that no session has processed is not returned, because it is not
+checked yet.
 """
 
 import asyncio
@@ -28,8 +29,8 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Content-Disposition": "inline",
 }
-# An upload that the stream has not reached has no row in `photos`, one that no ad shows any more
-# none in `ad_photos`.
+# An upload that no session has processed has no row in `photos`; a photo that no ad has any more
+# has no row in `ad_photos`.
 _FIND = """
     SELECT p.rendition_sha256, p.thumbnail_sha256 FROM lalafo.photos AS p
     WHERE p.sha256 = %(sha256)s::bytea AND EXISTS (
@@ -41,7 +42,7 @@ _FIND = """
 
 @dataclass(frozen=True, slots=True)
 class StoredPhoto:
-    """Where a photo's bytes are."""
+    """The key of a photo in the store."""
 
     kind: Kind
     sha256: bytes
@@ -49,14 +50,15 @@ class StoredPhoto:
 
 @router.get(
     "/v1/photos/{sha256}",
-    summary="A photo",
-    description="As it was stored and scored: an upright JPEG without metadata, its longest side "
-    "640 pixels at most. Named by the SHA-256 of the photo's own bytes, as ads name it.",
+    summary="Get a photo",
+    description="Returns the photo as it was stored and scored: an upright JPEG without metadata, "
+    "with a longest side of at most 640 pixels. `sha256` is the SHA-256 of the original photo's "
+    "bytes, as in ads.",
     response_class=Response,
     responses={
-        404: {"description": "No such photo, or it is lost."},
+        404: {"description": "The photo does not exist, or the stored file is lost."},
         200: {"description": "The photo.", "content": {"image/jpeg": {}}},
-        304: {"description": "You have it: photos never change."},
+        304: {"description": "Not modified. Photos never change."},
     },
 )
 async def photo(
@@ -66,22 +68,24 @@ async def photo(
     sha256: Sha256,
     thumbnail: Annotated[
         Literal["", "1", "true"] | None,
-        Query(description="The thumbnail, or the photo itself until there is one."),
+        Query(
+            description="Return the thumbnail. While there is none, the photo itself is returned."
+        ),
     ] = None,
 ) -> Response:
-    """A photo's bytes."""
+    """Return a photo's bytes."""
     stored = await _find(services, caller, bytes.fromhex(sha256), small=thumbnail is not None)
     if stored is None:
-        raise Problem(404, "no_such_photo", f"no ad that this key may see shows a photo {sha256}")
+        raise Problem(404, "no_such_photo", f"no ad that this key may read has the photo {sha256}")
     headers = {**_HEADERS, "ETag": f'"{stored.sha256.hex()}"'}
     if unchanged(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     try:
         data = await asyncio.to_thread(services.store.get, stored.kind, stored.sha256)
     except StoredObjectError as error:
-        log.error("a photo is lost: %s", error)
+        log.error("a stored photo is missing or corrupt: %s", error)
         raise Problem(
-            404, "photo_lost", f"the stored photo {sha256} is missing or damaged; send its ad again"
+            404, "photo_lost", f"the stored photo {sha256} is missing or corrupt; send its ad again"
         ) from error
     return Response(data, media_type="image/jpeg", headers=headers)
 
@@ -89,16 +93,16 @@ async def photo(
 async def _find(
     services: Services, caller: Caller, sha256: bytes, *, small: bool
 ) -> StoredPhoto | None:
-    given = {
+    values = {
         "sha256": sha256,
         "catalogs": None if caller.catalogs is None else sorted(caller.catalogs),
     }
     async with services.database.connection() as connection:
-        cursor = await connection.execute(_FIND, given, prepare=True)
+        cursor = await connection.execute(_FIND, values, prepare=True)
         row = await cursor.fetchone()
     if row is None:
         return None
-    rendition, tiny = row
-    if small and tiny is not None:
-        return StoredPhoto("thumbnails", tiny)
+    rendition, thumbnail = row
+    if small and thumbnail is not None:
+        return StoredPhoto("thumbnails", thumbnail)
     return StoredPhoto("renditions", rendition)

@@ -1,7 +1,6 @@
-"""The routes that read: an ad, the latest ads, the failures.
+"""The read routes: one ad, the list of ads, the list of failures.
 
-Decides what may be asked for, and who sees which catalogs. What is looked up, and how, is
-`reading.py`'s and `listing.py`'s.
+Owns the parameters, and which catalogs a caller may read. `ad.py` and `pages.py` run the queries.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from gateway.edge.etags import unchanged
 from gateway.problems import Problem
 from gateway.reads.ad import read_ad_json
 from gateway.reads.cursors import MAX_CHARS, PATTERN
-from gateway.reads.pages import MOST_ROWS, PageRequest, list_ads, list_failures
+from gateway.reads.pages import MAX_ROWS, PageRequest, list_ads, list_failures
 from gateway.schemas.ads import AdId, AdOut, AdPage, Catalog, FailurePage
 from gateway.services import TheServices
 from ops.types import AdKey
@@ -29,29 +28,29 @@ Kind = Literal["event", "photo", "stream"]
 ReasonCode = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
 
 
-def _written_out(value: Any) -> Any:
+def _not_a_number(value: Any) -> Any:
     if isinstance(value, str) and value.replace(".", "", 1).lstrip("+-").isdigit():
-        raise ValueError("a moment is expected, such as 2026-05-01T12:00:00Z")
+        raise ValueError("expected a date and time, such as 2026-05-01T12:00:00Z")
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
-Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows of a page, at most.")]
+Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
+Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="Maximum number of rows per page.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=MAX_CHARS, pattern=PATTERN, description="`next` of the page before."),
+    Query(max_length=MAX_CHARS, pattern=PATTERN, description="`next` of the previous page."),
 ]
 
-_A_PAGE = (
-    " With a filter that no index knows (status; kind, reason) a page looks at 1,000 rows and no "
-    "more: it may hold fewer than `limit`, or none, and still have a `next`."
+_FILTERED_PAGES = (
+    " With the filter `status`, `kind` or `reason` a page scans at most 1,000 rows: it may contain "
+    "fewer than `limit` rows, or none, and still have a `next`."
 )
 
 
 @router.get(
     "/v1/ads",
-    summary="The latest ads",
-    description="Committed ads, those that were received last first." + _A_PAGE,
+    summary="List ads",
+    description="Returns committed ads, most recently received first." + _FILTERED_PAGES,
     response_model=AdPage,
 )
 async def latest(
@@ -59,12 +58,16 @@ async def latest(
     services: TheServices,
     catalog: Catalog | None = None,
     status: Status | None = None,
-    since: Annotated[Moment | None, Query(description="Received then or later.")] = None,
-    until: Annotated[Moment | None, Query(description="Received before.")] = None,
+    since: Annotated[
+        Moment | None, Query(description="Only ads received at this time or later.")
+    ] = None,
+    until: Annotated[
+        Moment | None, Query(description="Only ads received before this time.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """A page of ads."""
+    """Return a page of ads."""
     page = PageRequest(
         catalogs=visible(caller, catalog),
         limit=limit,
@@ -78,24 +81,25 @@ async def latest(
 
 @router.get(
     "/v1/ads/{catalog}/{ad_id:path}",
-    summary="Everything known of an ad",
-    description="What was committed of it, with the Dagster run and the release behind each "
-    "value; and under `waiting` what was accepted and is not committed yet. A deleted ad stays as "
-    "its tombstone. Send the ETag that came as If-None-Match: 304 while nothing has changed.",
+    summary="Get an ad",
+    description="Returns the committed ad, with the Dagster run and the release that produced each "
+    "value. `waiting` describes a revision that was accepted and is not committed yet. A deleted "
+    "ad is returned as a tombstone. Send the response's `ETag` as `If-None-Match` to get 304 while "
+    "nothing has changed.",
     response_model=AdOut,
     responses={
-        404: {"description": "No such ad."},
-        304: {"description": "Nothing has changed since the answer with this ETag."},
+        404: {"description": "The ad does not exist."},
+        304: {"description": "Not modified since the response with this ETag."},
     },
 )
 async def one(
     caller: Read, services: TheServices, request: Request, catalog: Catalog, ad_id: AdId
 ) -> Response:
-    """One ad."""
+    """Return one ad."""
     caller.require_catalog(catalog)
     body = await read_ad_json(services, AdKey(catalog, ad_id))
     if body is None:
-        raise Problem(404, "no_such_ad", f"no ad {ad_id!r} is known in the catalog {catalog!r}")
+        raise Problem(404, "no_such_ad", f"there is no ad {ad_id!r} in the catalog {catalog!r}")
     etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if unchanged(request, etag):
@@ -105,9 +109,10 @@ async def one(
 
 @router.get(
     "/v1/failures",
-    summary="Events and photos that could not be used",
-    description="The latest first. Failures of whole events and of the stream belong to no "
-    "catalog: a key for some catalogs does not see them." + _A_PAGE,
+    summary="List failures",
+    description="Returns events and photos that could not be processed, newest first. Failures of "
+    "whole events and of the stream belong to no catalog: a key that is limited to some catalogs "
+    "does not get them." + _FILTERED_PAGES,
     response_model=FailurePage,
 )
 async def failures(
@@ -119,7 +124,7 @@ async def failures(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """A page of failures."""
+    """Return a page of failures."""
     page = PageRequest(
         catalogs=visible(caller, catalog),
         limit=limit,
@@ -131,8 +136,14 @@ async def failures(
 
 
 def visible(caller: Caller, catalog: str | None) -> Sequence[str] | None:
-    """The catalogs that a list is of: the one asked for, or all that the caller may see (None:
-    every one). A Problem (403) for one that is not the caller's."""
+    """The catalogs of a list: the requested one, or all that the caller may access.
+
+    Returns:
+        The catalogs; None: every catalog.
+
+    Raises:
+        Problem: 403, the caller may not access the requested catalog.
+    """
     if catalog is not None:
         caller.require_catalog(catalog)
         return (catalog,)

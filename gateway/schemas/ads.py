@@ -1,8 +1,8 @@
-"""The shapes of requests and answers, version 1: what the OpenAPI document says.
+"""Request and response models of version 1, as the OpenAPI document describes them.
 
-Decides names, limits and examples; the limits of an ad are those of the topic's events
-(`ops/events/parse.py`), which judges what comes through here once more. A task's answer is the
-same shape whatever the task is: a new one needs no edit here.
+Owns names, limits and examples. The limits of an ad are those of the topic's events
+(`ops/events/parse.py`), which validates each ad again. A prediction has the same shape for every
+task, so a new task needs no change here.
 """
 
 from datetime import date, datetime
@@ -38,33 +38,35 @@ EXAMPLE_AD: dict[str, JsonValue] = {
 }
 
 
-class Request(BaseModel):
-    """What comes in: a misspelt field is refused, not ignored."""
+class RequestModel(BaseModel):
+    """Base of request bodies: an unknown field is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Answer(BaseModel):
-    """What goes out."""
+class ResponseModel(BaseModel):
+    """Base of responses."""
 
     model_config = ConfigDict(frozen=True)
 
 
 def _not_boolean(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("a number is expected, or its text")
+        raise ValueError("expected a number, or a string that contains one")
     return value
 
 
-class PhotoIn(Request):
-    """Where a photo is: an address that sessions fetch, or one whose bytes were sent before."""
+class PhotoIn(RequestModel):
+    """A photo: the URL that sessions fetch it from, or the SHA-256 of an uploaded photo."""
 
     url: Annotated[str, StringConstraints(max_length=MAX_URL_CHARS, pattern=NO_NUL)] | None = None
-    sha256: Sha256 | None = Field(default=None, description="Of the photo's own bytes, hex.")
+    sha256: Sha256 | None = Field(
+        default=None, description="SHA-256 of the uploaded photo's bytes, in hexadecimal."
+    )
 
 
-class AdIn(Request):
-    """An ad, all of it: what is left out is empty from this revision on."""
+class AdIn(RequestModel):
+    """A complete ad. A field that is omitted is empty from this revision on."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_AD]})
 
@@ -72,22 +74,23 @@ class AdIn(Request):
     ad_id: AdId
     revision: Revision | None = Field(
         default=None,
-        description="The seller system's; the higher wins, whatever comes first. Without one, the "
-        "gateway gives the next: then give none for this ad ever.",
+        description="The revision of the ad in your system. The highest revision wins, in whatever "
+        "order revisions arrive. If omitted, the gateway assigns the next one; then omit it in "
+        "every request for this ad.",
     )
     occurred_at: datetime | None = Field(
-        default=None, description="With a time zone; now, if not given."
+        default=None, description="When the ad changed, with a time zone. Defaults to now."
     )
     title: Annotated[str, StringConstraints(pattern=NO_NUL)] = ""
     description: Annotated[str, StringConstraints(pattern=NO_NUL)] = ""
-    category: Label | None = Field(default=None, description="As the seller filed it: a label.")
+    category: Label | None = Field(default=None, description="The category the seller chose.")
     price: Annotated[Decimal, BeforeValidator(_not_boolean), Field(ge=0, lt=10**15)] | None = None
     currency: Annotated[str, StringConstraints(max_length=8, pattern=NO_NUL)] | None = None
     photos: list[PhotoIn] = Field(default_factory=list)
 
 
-class FeedbackIn(Request):
-    """What is right, by whom."""
+class FeedbackIn(RequestModel):
+    """The correct label of an ad in a task, and who gave it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -101,68 +104,78 @@ class FeedbackIn(Request):
     label: Label
     given_by: Annotated[
         str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS, pattern=r"^[^\x00]+$")
-    ] = Field(description="A person or a system, by the caller's own name for it.")
+    ] = Field(description="The person or system that gave the label, by your own name for it.")
 
 
-class Links(Answer):
-    """Paths below the gateway's own address."""
+class Links(ResponseModel):
+    """Paths below the gateway's address."""
 
     self: str
     feedback: str
 
 
-class Accepted(Answer):
-    """An ad was accepted: it is in PostgreSQL, and what the topic is owed with it."""
+class Accepted(ResponseModel):
+    """An accepted ad: PostgreSQL has stored the ad and its event for Kafka."""
 
     catalog: str
     ad_id: str
     revision: int
     state: Literal["accepted", "superseded"] = Field(
-        description="superseded: a higher revision is known already, so this one changes nothing."
+        description="`superseded`: a higher revision is already known, so this one has no effect."
     )
-    known_revision: int = Field(description="The highest that is known, this one included.")
+    known_revision: int = Field(
+        description="The highest known revision of the ad, including this one."
+    )
     published: bool = Field(
-        description="Kafka has acknowledged the event. If not yet, the outbox keeps it until then."
+        description="Whether Kafka has acknowledged the event. If not, the event is stored in "
+        "PostgreSQL and published later."
     )
     links: Links
 
 
-class Source(Answer):
-    """What made a value: with a link into Dagster's UI where LALAFO_DAGSTER_URL is set."""
+class Source(ResponseModel):
+    """The Dagster run or the release that produced a value.
+
+    `url` links to Dagster's UI if LALAFO_DAGSTER_URL is set.
+    """
 
     id: str
     url: str | None = None
 
 
-class PhotoOut(Answer):
+class PhotoOut(ResponseModel):
     position: int
     status: Literal["ok", "failed", "waiting"]
-    url: str | None = Field(description="As the ad gave it.")
+    url: str | None = Field(description="The photo's URL in the ad.")
     sha256: str | None
-    width: int | None = Field(default=None, description="Of what is stored, pixels.")
-    height: int | None = None
-    reason: str | None = Field(default=None, description="Why there is no photo: a stable code.")
+    width: int | None = Field(default=None, description="Width of the stored photo in pixels.")
+    height: int | None = Field(default=None, description="Height of the stored photo in pixels.")
+    reason: str | None = Field(
+        default=None, description="Why the photo failed: a stable code, or null."
+    )
     detail: str | None = None
-    image: str | None = Field(default=None, description="Its path here.")
+    image: str | None = Field(default=None, description="Path of the stored photo in this API.")
 
 
-class PredictionOut(Answer):
-    """One task's answer. `details` are the task's own; a page draws those whose key it knows."""
+class PredictionOut(ResponseModel):
+    """The prediction of one task. The content of `details` depends on the task."""
 
     label: str
-    score: float = Field(description="In [0, 1].")
+    score: float = Field(description="Confidence in the label, in [0, 1].")
     details: dict[str, Any]
-    revision: int = Field(description="Of the ad, that this was said of.")
+    revision: int = Field(description="The revision of the ad that was scored.")
     release: Source
     run: Source
     scored_at: datetime
 
 
-class Timings(Answer):
-    """Where the milliseconds went; `total_ms`: from Kafka's timestamp to the committed row."""
+class Timings(ResponseModel):
+    """How long each stage took. `total_ms`: from Kafka's timestamp to the committed row."""
 
     kafka_at: datetime
-    polled_at: datetime | None = Field(default=None, description="A session read it from Kafka.")
+    polled_at: datetime | None = Field(
+        default=None, description="When a session read the event from Kafka."
+    )
     committed_at: datetime | None
     total_ms: float | None
     fetch_ms: float
@@ -172,44 +185,46 @@ class Timings(Answer):
     predict_ms: float
 
 
-class LabelOut(Answer):
+class LabelOut(ResponseModel):
     label: str
     given_by: str
     given_at: datetime
 
 
-class WaitingOut(Answer):
-    """What was accepted of an ad and is not committed yet."""
+class WaitingOut(ResponseModel):
+    """A revision that was accepted and is not committed yet."""
 
     revision: int
     kind: Literal["upserted", "deleted"]
     accepted_at: datetime
 
 
-class AdOut(Answer):
-    """Everything known of an ad."""
+class AdOut(ResponseModel):
+    """An ad with its photos, predictions, labels and timings."""
 
     catalog: str
     ad_id: str
     revision: int
     status: Literal["received", "scored", "unscored", "no_photos", "deleted"]
-    day: date | None = Field(description="UTC day of its first event, for ever.")
+    day: date | None = Field(description="UTC day of the ad's first event. It never changes.")
     title: str
     description: str
-    category: str | None = Field(description="As the seller filed it.")
+    category: str | None = Field(description="The category the seller chose.")
     price: Decimal | None
     currency: str | None
     received_at: datetime
     photos: list[PhotoOut]
-    predictions: dict[str, PredictionOut] = Field(description="By task; of the live release.")
-    labels: dict[str, LabelOut] = Field(description="By task; what people said is right.")
+    predictions: dict[str, PredictionOut] = Field(
+        description="Predictions of the live release, by task."
+    )
+    labels: dict[str, LabelOut] = Field(description="Labels from feedback, by task.")
     timings: Timings | None
-    run: Source | None = Field(description="The session run that committed it.")
+    run: Source | None = Field(description="The Dagster run of the session that committed the ad.")
     waiting: WaitingOut | None
     links: Links
 
 
-class AdSummary(Answer):
+class AdSummary(ResponseModel):
     """An ad in a list."""
 
     catalog: str
@@ -219,18 +234,20 @@ class AdSummary(Answer):
     title: str
     category: str | None
     received_at: datetime
-    sha256: str | None = Field(description="Of its first usable photo.")
-    predictions: dict[str, dict[str, Any]] = Field(description="By task: label and score.")
+    sha256: str | None = Field(description="SHA-256 of the ad's first usable photo.")
+    predictions: dict[str, dict[str, Any]] = Field(
+        description="Label and score of the live release, by task."
+    )
     links: Links
 
 
-class AdPage(Answer):
+class AdPage(ResponseModel):
     ads: list[AdSummary]
-    next: str | None = Field(description="The cursor of the next page; null on the last.")
+    next: str | None = Field(description="The cursor of the next page; null on the last page.")
 
 
-class FailureOut(Answer):
-    """An event or a photo that could not be used."""
+class FailureOut(ResponseModel):
+    """An event or a photo that could not be processed."""
 
     kind: Literal["event", "photo", "stream"]
     subject: str
@@ -243,27 +260,30 @@ class FailureOut(Answer):
     run: Source
 
 
-class FailurePage(Answer):
+class FailurePage(ResponseModel):
     failures: list[FailureOut]
-    next: str | None
+    next: str | None = Field(description="The cursor of the next page; null on the last page.")
 
 
-class FeedbackOut(Answer):
+class FeedbackOut(ResponseModel):
     catalog: str
     ad_id: str
     task: str
     label: str
-    known: bool = Field(description="Whether the live release can answer this label at all.")
-    published: bool
+    known: bool = Field(description="Whether the live release can predict this label.")
+    published: bool = Field(
+        description="Whether Kafka has acknowledged the feedback's record. If not, the record is "
+        "stored in PostgreSQL and published later."
+    )
 
 
-class UploadOut(Answer):
+class UploadOut(ResponseModel):
     sha256: str
     bytes: int
 
 
 class ProblemOut(BaseModel):
-    """Problem details, RFC 9457."""
+    """An error: problem details, RFC 9457."""
 
     model_config = ConfigDict(extra="allow")
 

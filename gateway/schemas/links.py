@@ -1,6 +1,7 @@
-"""Where things are found: paths below the gateway's own address, and pages of Dagster's UI.
+"""Links in responses: paths below the gateway's address, and pages of Dagster's UI.
 
-Decides how a key becomes part of a path. A path is the same whoever asks, so answers may be kept.
+Owns how an ad's key is encoded in a path. Paths do not depend on the caller, so responses can be
+cached.
 """
 
 from urllib.parse import quote
@@ -9,21 +10,21 @@ from ops.types import AdKey
 
 
 def ad_path(key: AdKey) -> str:
-    """An ad's path; '/' in its id stays, since the route takes the rest of the path."""
+    """The path of an ad; a '/' in its id is not encoded, since the route takes the whole rest."""
     return f"/v1/ads/{quote(key.catalog, safe='')}/{quote(key.ad_id)}"
 
 
 def ad_links(key: AdKey) -> dict[str, str]:
-    """What `schemas.Links` holds."""
+    """The fields of `schemas.ads.Links`."""
     path = ad_path(key)
     return {"self": path, "feedback": f"{path}/feedback"}
 
 
 def run_prefix(dagster_url: str) -> str | None:
-    """What a run's id is put behind to get its page in Dagster; None without Dagster's address."""
+    """The prefix of a run's page in Dagster's UI, before the run id; None without a Dagster URL."""
     return f"{dagster_url.rstrip('/')}/runs/" if dagster_url else None
 
 
 def release_page(dagster_url: str) -> str | None:
-    """Where Dagster shows the releases; None without Dagster's address."""
+    """The page of the releases in Dagster's UI; None without a Dagster URL."""
     return f"{dagster_url.rstrip('/')}/assets/model_release" if dagster_url else None

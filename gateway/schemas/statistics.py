@@ -1,36 +1,46 @@
-"""The shape of the statistics, version 1. Decides names and units; what is counted, and how, is
-`statistics_reading.py`'s."""
+"""Response models of the statistics, version 1.
+
+Owns names and units; `gateway/statistics/queries.py` computes the values.
+"""
 
 from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from gateway.schemas.ads import Answer, Source
+from gateway.schemas.ads import ResponseModel, Source
 
 Counts = dict[str, int]
 
 
-class Totals(Answer):
+class Totals(ResponseModel):
     """Sums over the window."""
 
-    events: int = Field(description="Records that were read: ads, replays and refused ones.")
-    ads: int = Field(description="Ads that were committed, whatever their status.")
+    events: int = Field(
+        description="Records that were read from Kafka: ads, repeated records and invalid ones."
+    )
+    ads: int = Field(description="Ads that were committed, with any status.")
     photos: int
-    failures: int = Field(description="Events and photos that could not be used.")
+    failures: int = Field(description="Events and photos that could not be processed.")
 
 
 class MinuteOut(Totals):
-    """One minute; of those in which nothing happened, zeros."""
+    """The figures of one minute; zeros if nothing happened."""
 
-    minute: datetime = Field(description="Its begin.")
-    p50_ms: float | None = Field(description="From Kafka's timestamp to the committed row.")
-    p99_ms: float | None
+    minute: datetime = Field(description="The start of the minute.")
+    p50_ms: float | None = Field(
+        description="Median latency from Kafka's timestamp to the committed row; null without ads."
+    )
+    p99_ms: float | None = Field(
+        description="99th percentile of the same latency; null without ads."
+    )
 
 
-class StageOut(Answer):
-    """How long a stage took, over the window. Read from buckets that are 12 % wide: a figure is off
-    by less than that, or by 1 ms."""
+class StageOut(ResponseModel):
+    """Latency of a stage over the window.
+
+    Percentiles come from a histogram whose buckets are 12 % wide: the error is below 12 % or 1 ms.
+    """
 
     ads: int
     p50_ms: float
@@ -38,83 +48,94 @@ class StageOut(Answer):
     p99_ms: float
 
 
-class PartitionLag(Answer):
+class PartitionLag(ResponseModel):
     partition: int
-    committed: int | None = Field(description="The next offset to be committed; null: none yet.")
-    end: int = Field(description="The next offset that Kafka will give.")
+    committed: int | None = Field(
+        description="The offset after the last committed event; null: nothing is committed yet."
+    )
+    end: int = Field(description="The end offset: the offset of the next record in Kafka.")
     lag: int
 
 
-class LagOut(Answer):
+class LagOut(ResponseModel):
     """Events in Kafka that are not committed yet."""
 
     events: int
-    asked_at: datetime = Field(description="When Kafka was asked; committed offsets are of now.")
+    asked_at: datetime = Field(
+        description="When the end offsets were read from Kafka; committed offsets are current."
+    )
     partitions: list[PartitionLag]
 
 
-class Backlog(Answer):
-    """What waits."""
+class Backlog(ResponseModel):
+    """The number and age of waiting rows."""
 
     waiting: int
-    at_least: bool = Field(description="There may be more: no more than these were looked at.")
-    oldest_s: float | None = Field(description="How long the oldest of them has waited.")
+    at_least: bool = Field(
+        description="Whether there may be more: counting stops at a maximum number of rows."
+    )
+    oldest_s: float | None = Field(description="Age of the oldest waiting row in seconds.")
 
 
-class SessionOut(Answer):
-    """A session that is alive."""
+class SessionOut(ResponseModel):
+    """A running session."""
 
     run: Source
     state: Literal["warming", "ready", "leaving"]
-    partitions: int = Field(description="That it reads now; 0: it stands by.")
+    partitions: int = Field(description="Number of partitions it reads now; 0: it is on standby.")
     started_at: datetime
-    due_at: datetime = Field(description="When the next one takes over.")
-    releases: list[str] = Field(description="Those that it has loaded.")
+    due_at: datetime = Field(description="When the next session takes over.")
+    releases: list[str] = Field(description="The releases that it has loaded.")
 
 
-class RescoreOut(Answer):
-    """The last re-score that was asked for."""
+class RescoreOut(ResponseModel):
+    """The last requested re-score of a release."""
 
     state: Literal["waiting", "running", "done", "cancelled"]
     attempt: int
     requested_at: datetime
     started_at: datetime | None
-    days_done: int = Field(description="Days that were completed since it has started.")
+    days_done: int = Field(description="Days that were completed since the re-score started.")
     remaining_s: float | None = Field(
-        description="At the pace since it has started; null before a day was completed."
+        description="Estimated seconds to the end, at the pace since the start; null before the "
+        "first day is completed."
     )
 
 
-class ReleaseOut(Answer):
+class ReleaseOut(ResponseModel):
     """A release, and how much of the catalogue it has scored."""
 
     role: Literal["live", "candidate", "previous", "announced"]
     release: Source
-    days: int = Field(description="Days that had ads when it came in force.")
-    days_unscored: int = Field(description="Of them, those with ads that it has not scored.")
+    days: int = Field(description="Days that had ads when the release became active.")
+    days_unscored: int = Field(description="Those of `days` with ads that it has not scored.")
     rescore: RescoreOut | None
 
 
-class StatisticsOut(Answer):
-    """What happened in the last minutes, and how things stand."""
+class StatisticsOut(ResponseModel):
+    """Figures of the last minutes, and the current state of sessions, releases and backlogs."""
 
     at: datetime
-    minutes: int = Field(description="The window, the present minute included.")
+    minutes: int = Field(
+        description="The length of the window in minutes, including the current one."
+    )
     totals: Totals
-    series: list[MinuteOut] = Field(description="Every minute of the window, the oldest first.")
+    series: list[MinuteOut] = Field(description="Every minute of the window, oldest first.")
     latencies: dict[str, StageOut] = Field(
-        description="By stage: total (from Kafka's timestamp to the committed row), fetch, photos, "
-        "queued, embed, predict. A stage that no ad went through is missing."
+        description="Latency by stage: `total` (from Kafka's timestamp to the committed row), "
+        "`fetch`, `photos`, `queued`, `embed`, `predict`. Stages without ads are omitted."
     )
-    statuses: Counts = Field(description="Committed ads by status; the most first.")
+    statuses: Counts = Field(description="Committed ads by status, most frequent first.")
     labels: dict[str, Counts] = Field(
-        description="By task: the live release's 20 most frequent labels, the most first."
+        description="The live release's 20 most frequent labels by task, most frequent first."
     )
-    failures: Counts = Field(description="By reason; the most first.")
-    lag: LagOut | None = Field(description="null while Kafka is away.")
-    outbox: Backlog = Field(description="Events that Kafka has not acknowledged yet.")
+    failures: Counts = Field(description="Failures by reason, most frequent first.")
+    lag: LagOut | None = Field(
+        description="Events in Kafka that are not committed yet; null while Kafka is unavailable."
+    )
+    outbox: Backlog = Field(description="Records that Kafka has not acknowledged yet.")
     accepted: Backlog = Field(
-        description="Of the latest 1,000 accepted ads those that are not committed yet."
+        description="Those of the latest 1,000 accepted ads that are not committed yet."
     )
     sessions: list[SessionOut]
     releases: list[ReleaseOut]

@@ -1,7 +1,7 @@
-"""Statistics for whoever asks, read once for all of them.
+"""A cache of the statistics: all callers share the result of one query.
 
-Decides that PostgreSQL is asked once a second at most however many look, and a long window less
-often, by a thread: no other request waits while figures are added up.
+PostgreSQL is queried at most once per second, and less often for a long window, in a thread: other
+requests do not wait for the query.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ from gateway.statistics.lag import LogWatch
 from gateway.statistics.queries import read_statistics
 from resources.settings import Settings
 
-KEPT_S = 1.0
-KEPT_S_PER_MINUTE = 1 / 60
-"""Of the window: a day's figures take a tenth of a second to add up, and move slowly."""
+TTL_S = 1.0
+TTL_S_PER_MINUTE = 1 / 60
+"""Per minute of the window: a day's query takes a tenth of a second, and its result changes slowly.
+"""
 
 
 class StatisticsCache:
-    """What the statistics' route answers; `async with` it."""
+    """Responses of the statistics route, by window. Use with `async with`."""
 
     def __init__(self, settings: Settings, database: GatewayDatabase) -> None:
         self._topic = settings.ads_topic
@@ -31,7 +32,8 @@ class StatisticsCache:
         self._log = LogWatch(settings)
         self._answers: dict[int, tuple[float, bytes]] = {}
         self._reading = asyncio.Lock()
-        self._connection = threading.Lock()  # a request that is given up leaves its thread behind
+        # A cancelled request leaves its thread running: the lock keeps others off its connection.
+        self._connection = threading.Lock()
 
     async def __aenter__(self) -> "StatisticsCache":
         return self
@@ -41,25 +43,26 @@ class StatisticsCache:
             await asyncio.to_thread(self._close)
 
     async def json(self, minutes: int) -> bytes:
-        """The JSON of `StatisticsOut` for a window, a second old at most (a long window's: a
-        second for each hour).
+        """The JSON of `StatisticsOut` for a window.
+
+        It is at most one second old, or one second per hour of a long window.
 
         Raises:
-            RetryableError: PostgreSQL is away.
+            RetryableError: PostgreSQL is unavailable.
         """
         async with self._reading:
-            found = self._answers.get(minutes)
+            cached = self._answers.get(minutes)
             now = time.monotonic()
-            if found is None or now - found[0] >= max(KEPT_S, minutes * KEPT_S_PER_MINUTE):
+            if cached is None or now - cached[0] >= max(TTL_S, minutes * TTL_S_PER_MINUTE):
                 self._answers = {m: a for m, a in self._answers.items() if now - a[0] < m + 60}
-                found = now, await asyncio.to_thread(self._read, minutes)
-                self._answers[minutes] = found
-            return found[1]
+                cached = now, await asyncio.to_thread(self._read, minutes)
+                self._answers[minutes] = cached
+            return cached[1]
 
     def _read(self, minutes: int) -> bytes:
         log = self._log.ends()
         with self._connection, self._database.cursor() as cursor:
-            found = read_statistics(
+            statistics = read_statistics(
                 cursor,
                 minutes=minutes,
                 topic=self._topic,
@@ -67,7 +70,7 @@ class StatisticsCache:
                 run=self._run,
                 release=self._release,
             )
-        return found.model_dump_json().encode()
+        return statistics.model_dump_json().encode()
 
     def _run(self, run_id: str) -> Source:
         return Source(id=run_id, url=None if self._runs is None else self._runs + run_id)

@@ -1,9 +1,9 @@
-"""Figures of the last minutes, and how things stand, in a few statements.
+"""The queries of the statistics: figures of the last minutes, and the current state.
 
-Decides that ads are never counted: sessions keep their minutes in `stream_minutes`, and everything
-else that is read here is small, or read from its end for so many rows. So the cost is that of the
-window, however many ads there are; `tests/integration/gateway/statistics/test_statistics.py` holds
-the plans.
+Ads are never counted: sessions write their figures per minute to `stream_minutes`, and every other
+table that is read here is small, or is read only up to a maximum number of rows. The cost depends
+on the window and not on the number of ads; the query plans are checked in
+`tests/integration/gateway/statistics/test_statistics.py`.
 """
 
 from collections import Counter
@@ -31,9 +31,9 @@ from gateway.schemas.statistics import (
 from gateway.statistics.lag import LogEnds
 from ops.session.latency_histogram import percentile
 
-MOST_LABELS = 20
-MOST_WAITING = 10_000  # rows of the outbox that are counted
-MOST_ACCEPTED = 1_000  # accepted ads that are looked at
+MAX_LABELS = 20
+MAX_WAITING = 10_000  # outbox rows to count
+MAX_ACCEPTED = 1_000  # accepted ads to check
 STATEMENT_TIMEOUT_S = 5
 
 Cursor = psycopg.Cursor[Any]
@@ -48,7 +48,7 @@ OFFSETS = """
 OUTBOX = """
     SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at))::float8
     FROM (SELECT created_at FROM lalafo.outbox ORDER BY id LIMIT %(most)s) AS waiting"""
-# The subquery is a look-up by primary key whatever the planner thinks of the tables' sizes.
+# A correlated subquery is a look-up by primary key, whatever the planner's estimates are.
 ACCEPTED = """
     SELECT count(*), extract(epoch FROM clock_timestamp() - min(w.accepted_at))::float8
     FROM (SELECT catalog, ad_id, revision, accepted_at FROM lalafo.accepted_ads
@@ -62,7 +62,7 @@ SESSIONS = """
     FROM lalafo.sessions AS s
     WHERE s.topic = %(topic)s AND s.expires_at > clock_timestamp() ORDER BY s.started_at"""
 RELEASES = """
-    SELECT f.role, f.name, d.days, d.owed,
+    SELECT f.role, f.name, d.days, d.unscored,
         r.state, r.attempt, r.requested_at, r.started_at, d.closed
     FROM (SELECT unnest(ARRAY['live', 'candidate', 'previous', 'announced']) AS role,
         unnest(ARRAY[live, candidate, previous, announced]) AS name
@@ -70,7 +70,7 @@ RELEASES = """
     LEFT JOIN LATERAL (SELECT * FROM lalafo.rescores AS r WHERE r.release = f.name
         ORDER BY r.attempt DESC LIMIT 1) AS r ON true
     CROSS JOIN LATERAL (SELECT count(*) AS days,
-        count(*) FILTER (WHERE d.completed_at IS NULL) AS owed,
+        count(*) FILTER (WHERE d.completed_at IS NULL) AS unscored,
         count(*) FILTER (WHERE d.completed_at >= r.started_at) AS closed
         FROM lalafo.release_days AS d WHERE d.release = f.name) AS d
     WHERE f.name IS NOT NULL"""
@@ -78,7 +78,7 @@ RELEASES = """
 
 @dataclass(slots=True)
 class _Figures:
-    """Sums of rows of `stream_minutes`."""
+    """Sums over rows of `stream_minutes`."""
 
     events: int = 0
     photos: int = 0
@@ -103,9 +103,9 @@ class _Figures:
         for task, counts in labels.items():
             self.labels.setdefault(task, Counter()).update(counts)
         for stage, buckets in latencies.items():
-            found = self.latencies.setdefault(stage, Counter())
+            histogram = self.latencies.setdefault(stage, Counter())
             for bucket, count in buckets.items():
-                found[int(bucket)] += count
+                histogram[int(bucket)] += count
 
     @property
     def totals(self) -> dict[str, int]:
@@ -120,12 +120,12 @@ class _Figures:
 def read_statistics(
     cursor: Cursor, *, minutes: int, topic: str, log: LogEnds | None, run: RunPage, release: RunPage
 ) -> StatisticsOut:
-    """The statistics of a window that ends now.
+    """Read the statistics of a window that ends now.
 
     Args:
-        log: what Kafka says of the topic; None while it says nothing.
-        run: a run's page.
-        release: a release's page.
+        log: the topic's offsets in Kafka; None while Kafka is unavailable.
+        run: returns the link of a run.
+        release: returns the link of a release.
     """
     cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_S * 1000}")
     now = datetime.now(UTC)
@@ -137,11 +137,11 @@ def read_statistics(
         series=[_minute(at, figures) for at, figures in by_minute.items()],
         latencies={stage: _stage(buckets) for stage, buckets in whole.latencies.items()},
         statuses=_most(whole.statuses),
-        labels={task: _most(whole.labels[task], MOST_LABELS) for task in sorted(whole.labels)},
+        labels={task: _most(whole.labels[task], MAX_LABELS) for task in sorted(whole.labels)},
         failures=_most(whole.failures),
         lag=None if log is None else _read_lag(cursor, topic, log),
-        outbox=read_backlog(cursor, OUTBOX, MOST_WAITING),
-        accepted=read_backlog(cursor, ACCEPTED, MOST_ACCEPTED),
+        outbox=read_backlog(cursor, OUTBOX, MAX_WAITING),
+        accepted=read_backlog(cursor, ACCEPTED, MAX_ACCEPTED),
         sessions=_read_sessions(cursor, topic, run),
         releases=_read_releases(cursor, now, release),
     )
@@ -150,7 +150,7 @@ def read_statistics(
 def _read_minutes(
     cursor: Cursor, now: datetime, minutes: int
 ) -> tuple[_Figures, dict[datetime, _Figures]]:
-    """The sums of the window, and of each of its minutes."""
+    """Sum the figures of the window, and of each of its minutes."""
     last = now.replace(second=0, microsecond=0)
     moments = [last - timedelta(minutes=back) for back in reversed(range(minutes))]
     whole, by_minute = _Figures(), {moment: _Figures() for moment in moments}
@@ -181,7 +181,7 @@ def _rounded(ms: float | None) -> float | None:
 
 
 def _most(counts: Mapping[str, int], limit: int | None = None) -> Counts:
-    """The most frequent first, those of one count by name."""
+    """Sort by count, highest first; equal counts by name."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit])
 
 
@@ -193,7 +193,7 @@ def _read_lag(cursor: Cursor, topic: str, log: LogEnds) -> LagOut:
             partition=partition,
             committed=committed.get(partition),
             end=end,
-            # Kafka was asked some seconds before: what was committed since may be past its end.
+            # The end offset may be seconds old: offsets committed since then can be higher.
             lag=max(0, end - max(committed.get(partition, 0), log.begins[partition])),
         )
         for partition, end in sorted(log.ends.items())
@@ -203,12 +203,12 @@ def _read_lag(cursor: Cursor, topic: str, log: LogEnds) -> LagOut:
     )
 
 
-def read_backlog(cursor: Cursor, query: str, most: int) -> Backlog:
-    """What waits, as OUTBOX or ACCEPTED counts it, of so many rows at most."""
-    cursor.execute(query, {"most": most})
+def read_backlog(cursor: Cursor, query: str, max_rows: int) -> Backlog:
+    """Count waiting rows with OUTBOX or ACCEPTED, looking at no more than `max_rows` rows."""
+    cursor.execute(query, {"most": max_rows})
     ((waiting, oldest_s),) = cursor.fetchall()
-    shown = None if oldest_s is None else round(max(0.0, oldest_s), 3)
-    return Backlog(waiting=waiting, at_least=waiting == most, oldest_s=shown)
+    age_s = None if oldest_s is None else round(max(0.0, oldest_s), 3)
+    return Backlog(waiting=waiting, at_least=waiting == max_rows, oldest_s=age_s)
 
 
 def _read_sessions(cursor: Cursor, topic: str, run: RunPage) -> list[SessionOut]:

@@ -1,4 +1,4 @@
-"""The route of the statistics."""
+"""The statistics route."""
 
 from typing import Annotated
 
@@ -9,30 +9,34 @@ from gateway.problems import Problem
 from gateway.schemas.statistics import StatisticsOut
 from gateway.statistics.cache import StatisticsCache
 
-MOST_MINUTES = 1_440
+MAX_MINUTES = 1_440
 
 router = APIRouter(tags=["read"])
 
 
 @router.get(
     "/v1/statistics",
-    summary="What happened in the last minutes, and how things stand",
-    description="Ads, photos and failures by minute, latencies by stage, what waits, which "
-    "sessions work, how far releases are. An answer is a second old at most; of a long window a "
-    "second for each hour. The figures are of every catalog: a key for some catalogs gets 403.",
+    summary="Get statistics",
+    description="Returns ads, photos and failures by minute, latencies by stage, backlogs, the "
+    "running sessions, and the progress of releases. The response is at most one second old, or "
+    "one second per hour of a long window. Figures cover all catalogs: a key that is limited to "
+    "some catalogs gets 403.",
     response_model=StatisticsOut,
 )
 async def statistics(
     caller: Read,
     request: Request,
     minutes: Annotated[
-        int, Query(ge=1, le=MOST_MINUTES, description="The window, up to now.")
+        int,
+        Query(ge=1, le=MAX_MINUTES, description="Length of the window in minutes, up to now."),
     ] = 60,
 ) -> Response:
-    """The statistics of a window."""
+    """Return the statistics of a window."""
     if caller.catalogs is not None:
         raise Problem(
-            403, "other_catalog", "statistics are of every catalog, and this key is for some"
+            403,
+            "other_catalog",
+            "statistics cover all catalogs, but this key is limited to some of them",
         )
     cache = request.app.state.statistics
     assert isinstance(cache, StatisticsCache)

@@ -1,4 +1,4 @@
-"""The gateway as its image has it: the dependency group `gateway` and this package, no more."""
+"""The gateway as in its image: only the dependency group `gateway` and this package."""
 
 import json
 import os
@@ -31,22 +31,20 @@ START_WITHIN_S = 60
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment with the group, and the package without its own."""
+    """The interpreter of a fresh environment with the group, and the package without dependencies."""
     folder = tmp_path_factory.mktemp("image")
     uv = uv_program()
-    found = folder / "venv" / "bin" / "python"
+    interpreter = folder / "venv" / "bin" / "python"
     if uv is None:
-        done([sys.executable, "-m", "venv", str(folder / "venv")])
-        install = [str(found), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run([sys.executable, "-m", "venv", str(folder / "venv")])
+        pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     else:
-        done([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")])
-        install = [uv, "pip", "install", "--quiet", "--python", str(found)]
+        run([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")])
+        pip = [uv, "pip", "install", "--quiet", "--python", str(interpreter)]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    installed(
-        [*install, "-c", str(ROOT / "constraints.txt"), *project["dependency-groups"]["gateway"]]
-    )
-    installed([*install, "--no-deps", str(sources(folder / "sources"))])
-    return found
+    install([*pip, "-c", str(ROOT / "constraints.txt"), *project["dependency-groups"]["gateway"]])
+    install([*pip, "--no-deps", str(sources(folder / "sources"))])
+    return interpreter
 
 
 def uv_program() -> str | None:
@@ -55,7 +53,7 @@ def uv_program() -> str | None:
 
 
 def sources(folder: Path) -> Path:
-    """A copy of what is built: building writes beside its sources."""
+    """A copy of the sources: a build writes files next to them."""
     folder.mkdir()
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, folder)
@@ -66,17 +64,17 @@ def sources(folder: Path) -> Path:
     return folder
 
 
-def done(command: list[str]) -> None:
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+def run(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
-def installed(command: list[str]) -> None:
-    """Install; skip only where the registry can't be reached."""
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode != 0 and NO_NETWORK.search(ended.stderr):
-        pytest.skip("no package registry can be reached from here")
-    assert ended.returncode == 0, ended.stderr
+def install(command: list[str]) -> None:
+    """Install packages; skip the tests only if the registry can't be reached."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0 and NO_NETWORK.search(result.stderr):
+        pytest.skip("the package registry can't be reached")
+    assert result.returncode == 0, result.stderr
 
 
 def test_nothing_of_the_models_is_installed(python: Path):
@@ -93,19 +91,19 @@ def test_it_serves(
 ):
     with closing(Database(database_url)) as database:
         database.migrate()
-    kept = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("LALAFO_", "PYTHON", "VIRTUAL_ENV"))
     }
-    given = {"LALAFO_DATABASE_URL": database_url, "LALAFO_HOME": str(tmp_path)}
-    given["LALAFO_GATEWAY_AUTH"] = "off"
+    settings = {"LALAFO_DATABASE_URL": database_url, "LALAFO_HOME": str(tmp_path)}
+    settings["LALAFO_GATEWAY_AUTH"] = "off"
     log = tmp_path / "gateway.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [python, "-m", "gateway", "--port", "0"],
-            env={**kept, **embedded_broker.exports(), **given},
-            cwd=tmp_path,  # not the checkout: what is imported is what was installed
+            env={**inherited, **embedded_broker.exports(), **settings},
+            cwd=tmp_path,  # not the checkout, so that the installed package is imported
             stdout=subprocess.PIPE,
             stderr=out,
             text=True,

@@ -1,4 +1,4 @@
-"""Debian's chromium, headless, to look at pages with."""
+"""Debian's headless Chromium, for tests of web pages."""
 
 import os
 import shutil
@@ -20,13 +20,13 @@ ARGUMENTS = [
 
 
 def why_no_browser() -> str | None:
-    """Why pages can't be looked at here; None where they can."""
+    """Why no browser can be started; None if one can."""
     return None if shutil.which("chromium") else "no chromium: apt-get install chromium"
 
 
 @contextmanager
 def open_browser(profile: Path, *, width: int = 1600, height: int = 1000) -> Iterator[Any]:
-    """A page of a browser with an empty profile."""
+    """A page of a browser with an empty profile in `profile`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -43,9 +43,9 @@ def open_browser(profile: Path, *, width: int = 1600, height: int = 1000) -> Ite
 
 
 def screenshot(page: Any, name: str, folder: Path) -> Path:
-    """Save what the page shows; LALAFO_SCREENSHOTS names a folder that outlives the test."""
-    kept = Path(os.environ.get("LALAFO_SCREENSHOTS", folder))
-    kept.mkdir(parents=True, exist_ok=True)
-    path = kept / f"{name}.png"
+    """Save a screenshot in `folder`, or in the folder LALAFO_SCREENSHOTS if that is set."""
+    target = Path(os.environ.get("LALAFO_SCREENSHOTS", folder))
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / f"{name}.png"
     page.screenshot(path=str(path))
     return path

@@ -1,4 +1,4 @@
-"""A live gateway for a test: the real server on a free port of loopback, in a thread of its own."""
+"""A live gateway for tests: the real server on a free loopback port, in a thread."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ STOP_WITHIN_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class LiveGateway:
-    """A gateway that answers. `app.state.services`: its parts, which its own loop's thread uses."""
+    """A running gateway. `app.state.services` belongs to the event loop of the server's thread."""
 
     url: str
     app: FastAPI
@@ -30,7 +30,7 @@ class LiveGateway:
 def live_gateway(settings: Settings) -> Iterator[LiveGateway]:
     """Serve the application as `python -m gateway` does, and stop it at the end.
 
-    Settings that leave `gateway_auth` at "keys" need keys (`gateway.edge.keys.make`).
+    If `gateway_auth` is "keys", which is the default, create keys with `gateway.edge.keys.make`.
     """
     check_exposure(settings)
     app = make_app(settings)
@@ -41,7 +41,7 @@ def live_gateway(settings: Settings) -> Iterator[LiveGateway]:
     def run() -> None:
         try:
             server.run(sockets=[listener])
-        except BaseException as error:  # noqa: BLE001 - told in the test's own thread
+        except BaseException as error:  # noqa: BLE001 - raised in the test's thread
             failed.append(error)
 
     thread = threading.Thread(target=run, name="live gateway")

@@ -1,4 +1,4 @@
-"""A gateway with all that is behind it: broker, PostgreSQL, photo host, a session at work."""
+"""A gateway with its environment: broker, PostgreSQL, photo host and a running session."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from tests.support.working_sessions import Working
 
 @dataclass(frozen=True)
 class Place:
-    """A gateway, and a session that scores what comes in through it."""
+    """A gateway, and a session that scores the ads posted to it."""
 
     live: Live
     broker: BrokerUnderTest
@@ -33,7 +33,7 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For a process of the gateway's own."""
+        """The environment of a gateway in a separate process."""
         settings = self.live.settings
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith("LALAFO_")},

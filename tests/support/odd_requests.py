@@ -1,7 +1,7 @@
-"""Ten thousand odd requests, the same for the same seed, each with the statuses that are right.
+"""Thousands of malformed or unusual requests, each with the statuses that are correct for it.
 
-One function a kind of oddity; each says in its own words what must come back. Valid ones are among
-them: ids such as `../../etc/passwd` are ids like any other.
+The same seed gives the same requests. There is one function per kind of request. Some requests are
+valid: an id such as `../../etc/passwd` is an id like any other.
 """
 
 import json
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 PHOTO = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00" + bytes(200)
 MAX_JSON_BYTES = 1_000_000
 
-UNCLOSED = 0  # an expected "status": the connection ends without an answer
+UNCLOSED = 0  # an expected "status": the connection ends without a response
 
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """A request, and the statuses of which one must come back."""
+    """A request, and the statuses that are allowed in response."""
 
     kind: str
     expected: frozenset[int]
@@ -25,12 +25,12 @@ class Odd:
     path: str = "/v1/ads"
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
-    raw_length: bool = True  # a Content-Length of the body's own
+    raw_length: bool = True  # add the correct Content-Length
     with_key: bool = True
-    cut: bool = False  # the connection is closed before the body's end
+    cut: bool = False  # the client closes the connection before the body's end
 
     def wire(self, key: str) -> bytes:
-        """As it is sent."""
+        """The request as bytes."""
         lines = [f"{self.method} {self.path} HTTP/1.1", "Host: gateway"]
         if self.with_key:
             lines.append(f"Authorization: Bearer {key}")
@@ -40,8 +40,8 @@ class Odd:
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + self.body
 
 
-Dice = random.Random
-Kind = Callable[[Dice], Odd]
+Random = random.Random
+Kind = Callable[[Random], Odd]
 
 WRONG: dict[str, list[object]] = {
     "catalog": [None, 5, 1.5, True, [], {}, ["kg"], "", "a/b", "x" * 201],
@@ -65,11 +65,11 @@ WRONG: dict[str, list[object]] = {
 TEXTS = ("catalog", "ad_id", "title", "description", "category", "currency")
 
 
-def good(dice: Dice, **changes: object) -> dict[str, object]:
-    """An ad that is valid."""
+def good(rng: Random, **changes: object) -> dict[str, object]:
+    """A valid ad."""
     return {
         "catalog": "kg",
-        "ad_id": f"odd-{dice.randrange(10**9)}",
+        "ad_id": f"odd-{rng.randrange(10**9)}",
         "title": "A blue chair",
         "category": "chair",
         "price": "1200.00",
@@ -79,110 +79,108 @@ def good(dice: Dice, **changes: object) -> dict[str, object]:
 
 
 def body(ad: object) -> bytes:
-    """Its JSON."""
+    """The ad as JSON."""
     return json.dumps(ad).encode()
 
 
 def one_of(*statuses: int) -> frozenset[int]:
-    """What may come back."""
+    """The allowed statuses."""
     return frozenset(statuses)
 
 
-def valid(dice: Dice) -> Odd:
-    return Odd("valid", one_of(202), body=body(good(dice)))
+def valid(rng: Random) -> Odd:
+    return Odd("valid", one_of(202), body=body(good(rng)))
 
 
-def odd_but_valid(dice: Dice) -> Odd:
-    """Ids are text, whatever they look like."""
+def odd_but_valid(rng: Random) -> Odd:
+    """Ids are arbitrary text."""
     ids = ["../../etc/passwd", "..", "%2f%00", "a/b/../c", "C:\\x", "' OR 1=1 --", "\u202e", "💺"]
-    ad_id = f"{dice.choice(ids)}{dice.randrange(10**9)}"
-    return Odd("odd but valid", one_of(202), body=body(good(dice, ad_id=ad_id)))
+    ad_id = f"{rng.choice(ids)}{rng.randrange(10**9)}"
+    return Odd("odd but valid", one_of(202), body=body(good(rng, ad_id=ad_id)))
 
 
-def truncated(dice: Dice) -> Odd:
-    whole = body(good(dice))
-    return Odd("truncated", one_of(422), body=whole[: dice.randrange(len(whole))])
+def truncated(rng: Random) -> Odd:
+    whole = body(good(rng))
+    return Odd("truncated", one_of(422), body=whole[: rng.randrange(len(whole))])
 
 
-def wrong_type(dice: Dice) -> Odd:
-    name = dice.choice(list(WRONG))
-    ad = good(dice, **{name: dice.choice(WRONG[name])})
+def wrong_type(rng: Random) -> Odd:
+    name = rng.choice(list(WRONG))
+    ad = good(rng, **{name: rng.choice(WRONG[name])})
     return Odd(f"wrong {name}", one_of(422), body=body(ad))
 
 
-def missing(dice: Dice) -> Odd:
-    ad = good(dice)
-    del ad[dice.choice(["catalog", "ad_id"])]
+def missing(rng: Random) -> Odd:
+    ad = good(rng)
+    del ad[rng.choice(["catalog", "ad_id"])]
     return Odd("missing", one_of(422), body=body(ad))
 
 
-def no_object(dice: Dice) -> Odd:
-    return Odd("no object", one_of(422), body=body(dice.choice([None, 1, "x", [], [{}], True])))
+def no_object(rng: Random) -> Odd:
+    return Odd("no object", one_of(422), body=body(rng.choice([None, 1, "x", [], [{}], True])))
 
 
-def odd_number(dice: Dice) -> Odd:
-    """Numbers beyond every type, written where numbers belong and where not."""
-    number = dice.choice(
+def odd_number(rng: Random) -> Odd:
+    """Numbers beyond every type, in numeric fields and in others."""
+    number = rng.choice(
         ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1e999999999", "9" * 5_000, "-" * 3]
     )
-    name = dice.choice(["revision", "price", "title", "photos"])
-    text = json.dumps(good(dice, **{name: "@"})).replace('"@"', number)
+    name = rng.choice(["revision", "price", "title", "photos"])
+    text = json.dumps(good(rng, **{name: "@"})).replace('"@"', number)
     return Odd("odd number", one_of(422), body=text.encode())
 
 
-def tiny_price(dice: Dice) -> Odd:
-    """Valid: it is rounded to 0.00."""
-    text = json.dumps(good(dice, price="@")).replace('"@"', "1e-400")
+def tiny_price(rng: Random) -> Odd:
+    """A valid price that is rounded to 0.00."""
+    text = json.dumps(good(rng, price="@")).replace('"@"', "1e-400")
     return Odd("tiny price", one_of(202), body=text.encode())
 
 
-def nested(dice: Dice) -> Odd:
-    deep = dice.choice([100, 1_000, 20_000])
-    opened, closed = dice.choice([("[", "]"), ('{"a":', "}"), ('{"photos":[', "]}")])
-    end = closed * deep if dice.random() < 0.5 else ""
+def nested(rng: Random) -> Odd:
+    deep = rng.choice([100, 1_000, 20_000])
+    opened, closed = rng.choice([("[", "]"), ('{"a":', "}"), ('{"photos":[', "]}")])
+    end = closed * deep if rng.random() < 0.5 else ""
     return Odd("nested", one_of(422), body=(opened * deep + "1" + end).encode())
 
 
-def invalid_utf8(dice: Dice) -> Odd:
-    text = body(good(dice, title="@")).replace(
-        b"@", dice.choice([b"\xff", b"\xc3", b"\xed\xa0\x80"])
-    )
+def invalid_utf8(rng: Random) -> Odd:
+    text = body(good(rng, title="@")).replace(b"@", rng.choice([b"\xff", b"\xc3", b"\xed\xa0\x80"]))
     return Odd("invalid UTF-8", one_of(422), body=text)
 
 
-def noise(dice: Dice) -> Odd:
-    return Odd("noise", one_of(422), body=dice.randbytes(dice.randrange(1, 400)))
+def noise(rng: Random) -> Odd:
+    return Odd("noise", one_of(422), body=rng.randbytes(rng.randrange(1, 400)))
 
 
-def nul(dice: Dice) -> Odd:
-    return Odd("NUL", one_of(422), body=body(good(dice, **{dice.choice(TEXTS): "a\x00b"})))
+def nul(rng: Random) -> Odd:
+    return Odd("NUL", one_of(422), body=body(good(rng, **{rng.choice(TEXTS): "a\x00b"})))
 
 
-def raw_nul(dice: Dice) -> Odd:
-    whole = bytearray(body(good(dice)))
-    whole.insert(dice.randrange(len(whole)), 0)
+def raw_nul(rng: Random) -> Odd:
+    whole = bytearray(body(good(rng)))
+    whole.insert(rng.randrange(len(whole)), 0)
     return Odd("raw NUL", one_of(422), body=bytes(whole))
 
 
-def surrogate(dice: Dice) -> Odd:
-    half = dice.choice(["\ud800", "\udfff", "\udc00\ud800"])
-    return Odd("surrogate", one_of(422), body=body(good(dice, **{dice.choice(TEXTS): half})))
+def surrogate(rng: Random) -> Odd:
+    half = rng.choice(["\ud800", "\udfff", "\udc00\ud800"])
+    return Odd("surrogate", one_of(422), body=body(good(rng, **{rng.choice(TEXTS): half})))
 
 
-def giant_key(dice: Dice) -> Odd:
-    ad = good(dice, **{"k" * dice.choice([1_000, 100_000]): 1})
+def giant_key(rng: Random) -> Odd:
+    ad = good(rng, **{"k" * rng.choice([1_000, 100_000]): 1})
     return Odd("giant key", one_of(422), body=body(ad))
 
 
-def many_keys(dice: Dice) -> Odd:
-    more: dict[str, object] = {f"k{n}": n for n in range(dice.choice([100, 3_000]))}
-    return Odd("many keys", one_of(422), body=body(good(dice, **more)))
+def many_keys(rng: Random) -> Odd:
+    more: dict[str, object] = {f"k{n}": n for n in range(rng.choice([100, 3_000]))}
+    return Odd("many keys", one_of(422), body=body(good(rng, **more)))
 
 
-def too_large(dice: Dice) -> Odd:
-    """Told by its length, or found while it comes: then the connection may end with it."""
-    large = b" " * (MAX_JSON_BYTES + dice.randrange(1, 1_000))
-    if dice.random() < 0.5:
+def too_large(rng: Random) -> Odd:
+    """Detected by Content-Length, or while it is received; then the connection may end too."""
+    large = b" " * (MAX_JSON_BYTES + rng.randrange(1, 1_000))
+    if rng.random() < 0.5:
         return Odd("too large", one_of(413), body=large)
     chunks = b"%x\r\n" % len(large) + large + b"\r\n0\r\n\r\n"
     return Odd("too large in chunks", one_of(413), body=chunks, headers=CHUNKED, raw_length=False)
@@ -191,17 +189,17 @@ def too_large(dice: Dice) -> Odd:
 CHUNKED = (("Content-Type", "application/json"), ("Transfer-Encoding", "chunked"))
 
 
-def other_type(dice: Dice) -> Odd:
-    """What is sent is judged, not what it is called: JSON is read whatever its type says."""
+def other_type(rng: Random) -> Odd:
+    """The Content-Type is ignored: the body is parsed as JSON."""
     kinds = ["text/plain", "application/xml", "", "image/jpeg", "application/x-www-form-urlencoded"]
-    headers = (("Content-Type", dice.choice(kinds)),)
-    return Odd("other type", one_of(202), body=body(good(dice)), headers=headers)
+    headers = (("Content-Type", rng.choice(kinds)),)
+    return Odd("other type", one_of(202), body=body(good(rng)), headers=headers)
 
 
-def broken_form(dice: Dice) -> Odd:
-    """Boundaries that are missing, wrong, or never come again."""
-    part = b'--x\r\nContent-Disposition: form-data; name="ad"\r\n\r\n' + body(good(dice))
-    boundary, data = dice.choice(
+def broken_form(rng: Random) -> Odd:
+    """Boundaries that are missing or wrong, and bodies without the final one."""
+    part = b'--x\r\nContent-Disposition: form-data; name="ad"\r\n\r\n' + body(good(rng))
+    boundary, data = rng.choice(
         [
             ("", part + b"\r\n--x--\r\n"),
             ("; boundary=", part + b"\r\n--x--\r\n"),
@@ -210,20 +208,20 @@ def broken_form(dice: Dice) -> Odd:
             ("; boundary=x", part + b"\r\n--x"),
             ("; boundary=x", b""),
             ("; boundary=x", b"--x\r\nno header at all\r\n\r\n\r\n--x--\r\n"),
-            ("; boundary=x", b"--x\r\n" + bytes([dice.randrange(1, 32)]) * 9 + b": 1\r\n\r\n"),
+            ("; boundary=x", b"--x\r\n" + bytes([rng.randrange(1, 32)]) * 9 + b": 1\r\n\r\n"),
         ]
     )
     headers = (("Content-Type", f"multipart/form-data{boundary}"),)
     return Odd("broken form", one_of(400), body=data, headers=headers)
 
 
-def form(dice: Dice) -> Odd:
-    """Whole forms with odd parts, and good ones."""
-    ad = body(good(dice))
-    parts, expected = dice.choice(
+def form(rng: Random) -> Odd:
+    """Complete forms with unusual parts, and valid ones."""
+    ad = body(good(rng))
+    parts, expected = rng.choice(
         [
             ([("ad", ad)], 202),
-            ([("ad", ad), ("photo", PHOTO + dice.randbytes(4))], 202),
+            ([("ad", ad), ("photo", PHOTO + rng.randbytes(4))], 202),
             ([("ad", b"")], 422),
             ([("ad", ad[:-1])], 422),
             ([("ad", ad), ("photo", b"")], 422),
@@ -233,7 +231,7 @@ def form(dice: Dice) -> Odd:
             ([("ad", ad), ("photo", b"<html>")], 415),
         ]
     )
-    name = dice.choice(["1.jpg", "../../../etc/passwd", "%00.jpg", "x" * 500])
+    name = rng.choice(["1.jpg", "../../../etc/passwd", "%00.jpg", "x" * 500])
     data = b"".join(
         f'--x\r\nContent-Disposition: form-data; name="{part}"; filename="{name}"\r\n\r\n'.encode()
         + value
@@ -244,9 +242,9 @@ def form(dice: Dice) -> Odd:
     return Odd(f"form {expected}", one_of(expected), body=data + b"--x--\r\n", headers=headers)
 
 
-def path_trick(dice: Dice) -> Odd:
-    """Names that would leave a folder, if any name became a path."""
-    path, *expected = dice.choice(
+def path_trick(rng: Random) -> Odd:
+    """Names that would leave a folder if they were used as a path."""
+    path, *expected = rng.choice(
         [
             ("/v1/ads/kg/../../../../etc/passwd", 404),
             ("/v1/ads/kg/..%2f..%2f..%2fetc%2fpasswd", 404),
@@ -272,8 +270,8 @@ def path_trick(dice: Dice) -> Odd:
     return Odd("path trick", one_of(*expected), method="GET", path=path, headers=())
 
 
-def odd_query(dice: Dice) -> Odd:
-    path = dice.choice(
+def odd_query(rng: Random) -> Odd:
+    path = rng.choice(
         [
             *("/v1/ads?limit=0", "/v1/ads?limit=-1", "/v1/ads?limit=x", "/v1/ads?limit=1e9"),
             *("/v1/ads?cursor=%00", "/v1/ads?cursor=AAAA", "/v1/ads?cursor=" + "A" * 3_000),
@@ -285,36 +283,36 @@ def odd_query(dice: Dice) -> Odd:
     return Odd("odd query", one_of(422), method="GET", path=path, headers=())
 
 
-def odd_wait(dice: Dice) -> Odd:
-    given = dice.choice(["-1", "nan", "inf", "1e999", "x", "", "0x1", "%00"])
-    return Odd("odd wait", one_of(422), path=f"/v1/ads?wait={given}", body=body(good(dice)))
+def odd_wait(rng: Random) -> Odd:
+    wait = rng.choice(["-1", "nan", "inf", "1e999", "x", "", "0x1", "%00"])
+    return Odd("odd wait", one_of(422), path=f"/v1/ads?wait={wait}", body=body(good(rng)))
 
 
-def odd_feedback(dice: Dice) -> Odd:
-    said: dict[str, object] = {"label": "chair", "given_by": "me"}
-    said[dice.choice(list(said))] = dice.choice([None, 5, [], {}, "", "x" * 201, "\x00"])
-    path = f"/v1/ads/kg/odd-{dice.randrange(99)}/feedback"
-    return Odd("odd feedback", one_of(422), path=path, body=body(said))
+def odd_feedback(rng: Random) -> Odd:
+    feedback: dict[str, object] = {"label": "chair", "given_by": "me"}
+    feedback[rng.choice(list(feedback))] = rng.choice([None, 5, [], {}, "", "x" * 201, "\x00"])
+    path = f"/v1/ads/kg/odd-{rng.randrange(99)}/feedback"
+    return Odd("odd feedback", one_of(422), path=path, body=body(feedback))
 
 
-def original(dice: Dice) -> Odd:
-    """The original's routes, with what it never took."""
-    asked = dice.choice([{}, [], None, {"ad_id": []}, {"ad_id": "1", "images": 5}, {"ad_id": ""}])
-    path = dice.choice(["/classify", "/v4/classify/add_images"])
-    return Odd("original", one_of(422), path=path, body=body(asked))
+def original(rng: Random) -> Odd:
+    """The original API's routes, with bodies that it never accepted."""
+    content = rng.choice([{}, [], None, {"ad_id": []}, {"ad_id": "1", "images": 5}, {"ad_id": ""}])
+    path = rng.choice(["/classify", "/v4/classify/add_images"])
+    return Odd("original", one_of(422), path=path, body=body(content))
 
 
-def odd_upload(dice: Dice) -> Odd:
-    data, expected = dice.choice(
-        [(b"", 422), (b"GIF", 415), (b"<svg/>", 415), (dice.randbytes(300), 415), (b"MZ" * 99, 415)]
+def odd_upload(rng: Random) -> Odd:
+    data, expected = rng.choice(
+        [(b"", 422), (b"GIF", 415), (b"<svg/>", 415), (rng.randbytes(300), 415), (b"MZ" * 99, 415)]
     )
-    headers = (("Content-Type", dice.choice(["image/jpeg", "text/html", "x"])),)
+    headers = (("Content-Type", rng.choice(["image/jpeg", "text/html", "x"])),)
     return Odd("odd upload", one_of(expected), path="/v1/photos", body=data, headers=headers)
 
 
-def odd_header(dice: Dice) -> Odd:
-    """Headers that say nonsense."""
-    header, *expected = dice.choice(
+def odd_header(rng: Random) -> Odd:
+    """Headers with unusual or invalid values."""
+    header, *expected = rng.choice(
         [
             (("Idempotency-Key", ""), 422),
             (("Idempotency-Key", "x" * 201), 422),
@@ -334,12 +332,12 @@ def odd_header(dice: Dice) -> Odd:
         ]
     )
     headers = (("Content-Type", "application/json"), header)
-    return Odd(f"header {header[0]}", one_of(*expected), body=body(good(dice)), headers=headers)
+    return Odd(f"header {header[0]}", one_of(*expected), body=body(good(rng)), headers=headers)
 
 
-def odd_key(dice: Dice) -> Odd:
-    """Keys that are none: refused before the body is looked at."""
-    key = dice.choice(
+def odd_key(rng: Random) -> Odd:
+    """Invalid keys, which are refused before the body is read."""
+    key = rng.choice(
         [
             *("Bearer", "Bearer ", "Bearer x", "Bearer lv_a_b", "Basic YTpi", "bearer \xff"),
             "Bearer lv_000000000000_" + "x" * 43,
@@ -347,26 +345,26 @@ def odd_key(dice: Dice) -> Odd:
         ]
     )
     headers = (("Content-Type", "application/json"), ("Authorization", key))
-    sent = body(good(dice))
+    sent = body(good(rng))
     return Odd("odd key", one_of(401), body=sent, headers=headers, with_key=False)
 
 
-def other_method(dice: Dice) -> Odd:
-    method = dice.choice(["PUT", "PATCH", "TRACE", "OPTIONS"])
-    path = dice.choice(["/v1/ads", "/v1/photos", "/v1/failures", "/healthz"])
+def other_method(rng: Random) -> Odd:
+    method = rng.choice(["PUT", "PATCH", "TRACE", "OPTIONS"])
+    path = rng.choice(["/v1/ads", "/v1/photos", "/v1/failures", "/healthz"])
     return Odd("other method", one_of(405), method=method, path=path, body=b"{}")
 
 
-def no_http(dice: Dice) -> Odd:
-    method = dice.choice(["GE\x01T", "", "POST /v1/ads HTTP/9.9\r\nX:", "\x16\x03\x01"])
+def no_http(rng: Random) -> Odd:
+    method = rng.choice(["GE\x01T", "", "POST /v1/ads HTTP/9.9\r\nX:", "\x16\x03\x01"])
     return Odd("no HTTP", one_of(400), method=method, body=b"{}")
 
 
-def cut_off(dice: Dice) -> Odd:
-    """Bodies whose end never comes: nobody is there to be answered."""
-    whole = body(good(dice))
-    part = whole[: dice.randrange(1, len(whole))]
-    kind = dice.choice(["length", "chunk", "chunks"])
+def cut_off(rng: Random) -> Odd:
+    """Bodies that the client does not complete: it disconnects, so there is no response."""
+    whole = body(good(rng))
+    part = whole[: rng.randrange(1, len(whole))]
+    kind = rng.choice(["length", "chunk", "chunks"])
     if kind == "length":
         headers = (("Content-Type", "application/json"), ("Content-Length", str(len(whole))))
         sent = part
@@ -392,7 +390,7 @@ KINDS: tuple[Kind, ...] = (
 
 
 def odd_requests(count: int, *, seed: int) -> Iterator[Odd]:
-    """`count` of all kinds, mixed; a hundredth of them too large."""
-    dice = random.Random(seed)
+    """Generate `count` requests of random kinds; every hundredth has a body that is too large."""
+    rng = random.Random(seed)
     for number in range(count):
-        yield too_large(dice) if number % 100 == 99 else dice.choice(KINDS)(dice)
+        yield too_large(rng) if number % 100 == 99 else rng.choice(KINDS)(rng)

@@ -1,6 +1,6 @@
-"""A small catalogue with a gateway before it, for tests of what the gateway tells.
+"""A small catalogue with a gateway, for tests of the read routes.
 
-The tables are as sessions leave them: written by their own writer.
+The tables are written by the sessions' own writer.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ DAGSTER = "http://dagster.example"
 
 
 class Catalogue:
-    """A session's hands on the tables, a gateway before them, and keys to ask with."""
+    """A session's writer, a gateway that reads the same tables, and an API key."""
 
     def __init__(self, database: Database, settings: Settings, gateway: LiveGateway) -> None:
         self.database = database
@@ -49,7 +49,7 @@ class Catalogue:
         self.key = make(database, "all", scopes=["read"]).text
 
     def commit(self, *ads: AdOutcome, letters: int = 0) -> None:
-        """As a session does."""
+        """Commit ads and dead letters as a session does."""
         placed = []
         for ad in ads:
             placed.append(replace(ad, receipt=replace(ad.receipt, offset=self.offset)))
@@ -58,14 +58,13 @@ class Catalogue:
         for _ in range(letters):
             dead.append(dead_letter(self.offset))
             self.offset += 1
-        made = batch(*placed, letters=tuple(dead))
-        result = self.results.commit(made, self.epochs)
+        result = self.results.commit(batch(*placed, letters=tuple(dead)), self.epochs)
         with self.database.cursor() as cursor:
-            seen = [(ad.event, result.committed_at) for ad in placed]
-            write_commit_times(cursor, seen)
+            committed = [(ad.event, result.committed_at) for ad in placed]
+            write_commit_times(cursor, committed)
 
     def accept(self, event: AdEvent) -> None:
-        """As the gateway does, but for the outbox."""
+        """Accept an event as the gateway does, without the outbox."""
         with self.database.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO lalafo.accepted_ads "
@@ -87,20 +86,20 @@ class Catalogue:
         return httpx.get(f"{self.gateway.url}{path}", headers=headers, **more)
 
     def ad(self, ad_id: str, catalog: str = "kg") -> dict[str, Any]:
-        """What is told of an ad; its shape is judged too."""
+        """Get an ad from the gateway, and validate its shape."""
         answer = self.get(f"/v1/ads/{quote(catalog, safe='')}/{quote(ad_id)}")
         assert answer.status_code == 200, answer.text
         AdOut.model_validate_json(answer.content)
         return answer.json()
 
     def pages(self, path: str, **query: object) -> Iterator[list[dict[str, Any]]]:
-        """Every page of a list."""
+        """Get every page of a list."""
         cursor: dict[str, str] = {}
         while True:
             answer = self.get(path, params={**query, **cursor})
             assert answer.status_code == 200, answer.text
-            shape = AdPage if path == "/v1/ads" else FailurePage
-            shape.model_validate_json(answer.content)
+            model = AdPage if path == "/v1/ads" else FailurePage
+            model.model_validate_json(answer.content)
             page = answer.json()
             yield page["ads" if path == "/v1/ads" else "failures"]
             if page["next"] is None:
@@ -108,7 +107,7 @@ class Catalogue:
             cursor = {"cursor": page["next"]}
 
     def listed(self, path: str = "/v1/ads", **query: object) -> list[str]:
-        """What a list names, all of its pages together."""
+        """The names of all rows of a list, from all of its pages."""
         return [
             row["subject"] if "subject" in row else f"{row['catalog']}/{row['ad_id']}"
             for page in self.pages(path, **query)
@@ -118,7 +117,7 @@ class Catalogue:
 
 @contextmanager
 def read_catalogue(database: Database, home: Path) -> Iterator[Catalogue]:
-    """Tables to fill and a gateway before them; no broker, since reading needs none."""
+    """Empty tables and a gateway; no broker, since reading needs none."""
     settings = Settings(
         home=home,
         database_url=database.url.render_as_string(),
@@ -130,7 +129,7 @@ def read_catalogue(database: Database, home: Path) -> Iterator[Catalogue]:
 
 
 def of(catalog: str, ad_id: str, **changes: object) -> AdEvent:
-    """An event of any catalog."""
+    """An event of the given catalog."""
     return replace(event(ad_id), key=AdKey(catalog, ad_id), **changes)
 
 
@@ -142,7 +141,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 def predict(
     catalogue: Catalogue, release: str, ad_id: str, task: str, label: str, revision: int = 1
 ) -> None:
-    """What a release says of an ad, as a re-score writes it."""
+    """Write a release's prediction of an ad, as a re-score does."""
     catalogue.execute(
         "INSERT INTO lalafo.predictions (release, catalog, ad_id, task, revision, day, label, "
         "score, details, run_id) VALUES (%s, 'kg', %s, %s, %s, '2026-05-01', %s, 0.5, %s, 'r-2')",
@@ -151,12 +150,12 @@ def predict(
 
 
 def store(catalogue: Catalogue, *photos: str) -> dict[str, bytes]:
-    """Store what stands for these photos' renditions, and name it in their rows; by photo."""
-    held = PhotoStore(catalogue.settings.resolved_store_url, fsync=False)
+    """Store placeholder renditions of these photos and set them in their rows; by photo."""
+    photo_store = PhotoStore(catalogue.settings.resolved_store_url, fsync=False)
     stored = {}
     for photo in photos:
         data = f"the rendition of {photo}".encode()
-        held.put("renditions", hashlib.sha256(data).digest(), data)
+        photo_store.put("renditions", hashlib.sha256(data).digest(), data)
         catalogue.execute(
             "UPDATE lalafo.photos SET rendition_sha256 = %s WHERE sha256 = %s",
             hashlib.sha256(data).digest(),

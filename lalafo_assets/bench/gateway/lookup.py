@@ -16,7 +16,7 @@ import psycopg
 
 from gateway.reads.ad import READ_AD, parameters
 from gateway.reads.pages import PageRequest, ads_query, failures_query
-from gateway.statistics.queries import ACCEPTED, MINUTES, MOST_ACCEPTED, MOST_WAITING, OUTBOX
+from gateway.statistics.queries import ACCEPTED, MAX_ACCEPTED, MAX_WAITING, MINUTES, OUTBOX
 from lalafo_assets.bench.gateway.fill import DAYS, FIRST, ad_id
 from lalafo_assets.bench.gateway.place import Servers
 from lalafo_assets.bench.gateway.wrk_requests import CATALOG
@@ -120,8 +120,8 @@ def _measure_others(connection: psycopg.Connection[Any]) -> dict[str, float]:
         "list_middle": ads_query(middle),
         "list_failures": failures_query(failed),
         "statistics_minutes": (MINUTES, {"since": until - timedelta(minutes=60), "until": until}),
-        "statistics_outbox": (OUTBOX, {"most": MOST_WAITING}),
-        "statistics_accepted": (ACCEPTED, {"most": MOST_ACCEPTED}),
+        "statistics_outbox": (OUTBOX, {"most": MAX_WAITING}),
+        "statistics_accepted": (ACCEPTED, {"most": MAX_ACCEPTED}),
     }
     medians: dict[str, float] = {}
     for name, (statement, values) in statements.items():

@@ -1,4 +1,4 @@
-"""When the client asks again: after which pauses, and when it gives up."""
+"""The client's retries: which errors, after which pauses, and for how long."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,38 +15,41 @@ from gateway.client.errors import (
     Refused,
     ServiceUnavailable,
 )
-from gateway.client.retry import LONGEST_PAUSE_S, Pause, Policy, persist, retry_after_s
+from gateway.client.retry import MAX_PAUSE_S, Pause, Policy, retry_after_s, with_retries
 
 CALL = Address("http://gateway.example", 1.0).get_ad("kg", "1")
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 class World:
-    """A clock that only pauses move, and a server that gives the answers of a list."""
+    """A clock that only pauses advance, and a server that returns outcomes from a list.
 
-    def __init__(self, *answers: httpx.Response | httpx.RequestError, dice: float = 0.5) -> None:
+    The last outcome is repeated.
+    """
+
+    def __init__(self, *outcomes: httpx.Response | httpx.RequestError, jitter: float = 0.5) -> None:
         self.now = 100.0
-        self.answers = list(answers)
-        self.asked: list[Call] = []
+        self.outcomes = list(outcomes)
+        self.calls: list[Call] = []
         self.pauses: list[float] = []
-        self.dice = dice
+        self.jitter = jitter
 
     def run(self, *, patience_s: float = 30.0) -> httpx.Response:
-        policy = Policy(patience_s, clock=lambda: self.now, dice=lambda: self.dice)
-        plan = persist(CALL, policy)
-        came = None
+        policy = Policy(patience_s, clock=lambda: self.now, jitter=lambda: self.jitter)
+        plan = with_retries(CALL, policy)
+        outcome = None
         while True:
             try:
-                step = plan.send(came)
+                step = plan.send(outcome)
             except StopIteration as end:
                 return end.value
             if isinstance(step, Pause):
                 self.pauses.append(step.seconds)
                 self.now += step.seconds
-                came = None
+                outcome = None
             else:
-                self.asked.append(step)
-                came = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+                self.calls.append(step)
+                outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
 
 
 def answer(status: int, headers: dict[str, str] | None = None, **problem: object) -> httpx.Response:
@@ -55,11 +58,11 @@ def answer(status: int, headers: dict[str, str] | None = None, **problem: object
     return httpx.Response(status, headers=headers, json=body, request=request)
 
 
-def test_a_success_is_asked_for_once() -> None:
-    """Nothing is tried again without need."""
+def test_a_success_is_not_retried() -> None:
+    """A success takes one request and no pause."""
     world = World(answer(200))
     assert world.run().status_code == 200
-    assert (len(world.asked), world.pauses) == (1, [])
+    assert (len(world.calls), world.pauses) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -74,11 +77,11 @@ def test_a_success_is_asked_for_once() -> None:
         answer(503),
     ],
 )
-def test_what_may_pass_is_tried_again(first: httpx.Response | httpx.RequestError) -> None:
-    """The very same call is sent again: with its Idempotency-Key, where it has one."""
+def test_a_temporary_error_is_retried(first: httpx.Response | httpx.RequestError) -> None:
+    """The same call is sent again, with its Idempotency-Key if it has one."""
     world = World(first, first, answer(200))
     assert world.run().status_code == 200
-    assert world.asked == [CALL] * 3
+    assert world.calls == [CALL] * 3
     assert world.pauses == [0.05, 0.1], "half of spans that double"
 
 
@@ -96,15 +99,15 @@ def test_what_may_pass_is_tried_again(first: httpx.Response | httpx.RequestError
         (501, LalafoApiError),
     ],
 )
-def test_what_stays_is_said_at_once(status: int, error: type[LalafoApiError]) -> None:
-    """One attempt; the error has the problem's members."""
+def test_a_permanent_error_is_raised_at_once(status: int, error: type[LalafoApiError]) -> None:
+    """There is one attempt, and the exception has the problem's members."""
     world = World(answer(status, reason="event_bad_revision"))
     with pytest.raises(error) as found:
         world.run()
     assert type(found.value) is error
     assert (found.value.status, found.value.kind, found.value.detail) == (status, "test", "because")
     assert found.value.problem["reason"] == "event_bad_revision"
-    assert len(world.asked) == 1
+    assert len(world.calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -118,27 +121,27 @@ def test_what_stays_is_said_at_once(status: int, error: type[LalafoApiError]) ->
 def test_patience_ends(
     last: httpx.Response | httpx.RequestError, error: type[LalafoApiError], status: int | None
 ) -> None:
-    """No pause goes past it, and the last answer is the error."""
-    world = World(last, dice=1.0)
+    """No pause exceeds `patience_s`, and the exception is the last outcome."""
+    world = World(last, jitter=1.0)
     with pytest.raises(error) as found:
         world.run(patience_s=20)
     assert type(found.value) is error
     assert found.value.status == status
     assert 10 < sum(world.pauses) <= 20
-    assert max(world.pauses) == LONGEST_PAUSE_S
-    assert len(world.asked) == len(world.pauses) + 1
+    assert max(world.pauses) == MAX_PAUSE_S
+    assert len(world.calls) == len(world.pauses) + 1
 
 
 def test_no_patience_is_one_attempt() -> None:
-    """patience_s=0 tries nothing again."""
+    """patience_s=0 turns retries off."""
     world = World(answer(503))
     with pytest.raises(ServiceUnavailable):
         world.run(patience_s=0)
-    assert len(world.asked) == 1
+    assert len(world.calls) == 1
 
 
-def test_what_the_server_says_is_kept() -> None:
-    """Never before Retry-After, and not at all where that is past the patience."""
+def test_retry_after_is_respected() -> None:
+    """No retry starts before Retry-After, and there is none if that exceeds `patience_s`."""
     world = World(answer(429, {"Retry-After": "7"}), answer(200))
     world.run()
     assert len(world.pauses) == 1
@@ -146,7 +149,7 @@ def test_what_the_server_says_is_kept() -> None:
     late = World(answer(429, {"Retry-After": "31"}))
     with pytest.raises(RateLimited):
         late.run(patience_s=30)
-    assert (len(late.asked), late.pauses) == (1, [])
+    assert (len(late.calls), late.pauses) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -164,14 +167,14 @@ def test_what_the_server_says_is_kept() -> None:
     ],
 )
 def test_retry_after_is_a_number_or_a_date(headers: dict[str, str], expected: float | None) -> None:
-    """By the answer's own clock."""
+    """A date is compared with the response's own Date header."""
     dated = {"Date": format_datetime(NOW, usegmt=True), **headers}
     raw = [(name.encode(), value.encode()) for name, value in dated.items()]
     assert retry_after_s(httpx.Response(429, headers=raw)) == expected
 
 
 def test_an_answer_without_a_problem_is_still_an_error() -> None:
-    """A proxy's page: its status counts, and its text is shown, cut."""
+    """For a proxy's page the status decides, and the text is in the message, truncated."""
     page = httpx.Response(404, text="<html>" + "x" * 5_000, request=httpx.Request("GET", CALL.url))
     with pytest.raises(NotFound) as found:
         World(page).run()
