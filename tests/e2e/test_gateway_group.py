@@ -31,7 +31,7 @@ START_WITHIN_S = 60
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment with the group, and the package without dependencies."""
+    """The interpreter of a fresh environment with the group's packages and this package."""
     folder = tmp_path_factory.mktemp("image")
     uv = uv_program()
     interpreter = folder / "venv" / "bin" / "python"

@@ -1,7 +1,7 @@
-"""What the OpenAPI document says is what the gateway does: schemathesis asks every operation.
+"""The gateway behaves as its OpenAPI document says: schemathesis tests every operation.
 
-With a key of all scopes: whatever is sent, valid or not, no 5xx, and every answer has a status, a
-content type, headers and a shape that the document names. Without a key: 401, and nothing else.
+With a key of all scopes, valid and invalid requests get no 5xx, and every response has a status, a
+content type, headers and a schema that the document declares. Without a key every response is 401.
 """
 
 import json
@@ -25,16 +25,16 @@ from resources.storage.photos import PhotoStore
 from tests.conftest import BrokerUnderTest
 from tests.support.gateway_live import live_gateway
 
-EXAMPLES = 25  # an operation, of each kind; beside them every limit of every field
+EXAMPLES = 25  # per operation and kind, in addition to the limits of every field
 ROWS = 1_000
 
-# What is not asked of us, each with its reason.
+# The checks that are turned off, each with its reason.
 CONFIG = """
 [checks]
-# What only PostgreSQL or a setting can judge is refused by 422: a cursor of another list, a reused
-# Idempotency-Key, more seconds than LALAFO_MAX_WAIT_S.
+# Some input that matches the schema is refused with 422 because of the database or a setting: a
+# cursor of another list, a reused Idempotency-Key, more seconds than LALAFO_MAX_WAIT_S.
 positive_data_acceptance.enabled = false
-# A deleted ad stays as its tombstone.
+# A deleted ad can still be read, as a tombstone.
 use_after_free.enabled = false
 
 # An ad's id may end in "/feedback": that path has the methods of an ad too.
@@ -50,17 +50,17 @@ allow_header_conformance.enabled = false
 def gateway_url(
     database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
 ) -> Iterator[str]:
-    """A gateway that asks for keys, on a database with ads of every kind."""
+    """A gateway with keys, on a database with ads of every kind."""
     fill(database, rows=ROWS, on_progress=lambda *_: None)
     photo = next(generate(1, 5)).data
     digest = sha256(photo).digest()
-    with database.cursor() as cursor:  # one picture stands for all, so that photos can be read
+    with database.cursor() as cursor:  # all photos get the same rendition, so that they can be read
         cursor.execute("UPDATE lalafo.photos SET rendition_sha256 = %s", (digest,))
     settings = BrokerUnderTest("embedded", embedded_broker.exports()).settings(
         home=tmp_path,
         database_url=database.url.render_as_string(),
         dagster_url="http://dagster.example",
-        max_wait_s=0.01,  # nothing is ever scored here: waiting would be all that is measured
+        max_wait_s=0.01,  # there is no session, so waiting would only make the test slow
     )
     PhotoStore(settings.resolved_store_url).put("renditions", digest, photo)
     with AdStream.from_settings(settings) as stream:
@@ -69,10 +69,10 @@ def gateway_url(
         yield gateway.url
 
 
-def test_every_answer_is_one_that_the_document_names(
+def test_every_response_is_declared_in_the_document(
     gateway_url: str, database: Database, tmp_path: Path
 ):
-    """Every check of schemathesis but those that CONFIG gives up, in all its phases."""
+    """All phases of schemathesis, with every check except those that CONFIG turns off."""
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
     key = make(database, "all", scopes=SCOPES).text
@@ -94,8 +94,8 @@ def test_every_answer_is_one_that_the_document_names(
         check=False,
     )
     assert done.returncode == 0, done.stdout.partition("= FAILURES =")[2] + done.stderr
-    asked = operations(gateway_url)
-    assert f"{len(asked)} selected / {len(asked)} total" in done.stdout
+    count = len(operations(gateway_url))
+    assert f"{count} selected / {count} total" in done.stdout
     with httpx.Client(base_url=gateway_url, headers={"X-API-Key": key}) as client:
         assert client.get("/v1/ads").status_code == 200, "it still answers"
 
@@ -111,7 +111,7 @@ def test_every_answer_is_one_that_the_document_names(
     ids=["none", "unknown", "basic", "cut short"],
 )
 def test_without_a_key_there_is_only_401(gateway_url: str, headers: dict[str, str]):
-    """Every operation, with a good body and with a bad one."""
+    """Every operation, without a body, with a valid one and with an invalid one."""
     bodies: tuple[bytes | None, ...] = (None, json.dumps(EXAMPLE_AD).encode(), b"\x00")
     with httpx.Client(base_url=gateway_url, headers=headers) as client:
         for method, path in operations(gateway_url):
@@ -122,11 +122,11 @@ def test_without_a_key_there_is_only_401(gateway_url: str, headers: dict[str, st
                 assert "www-authenticate" in answer.headers
 
 
-JSON = "application/json"  # of the original's routes, whose errors have a shape of their own
+JSON = "application/json"  # the error type of the original API's routes
 
 
 def operations(url: str) -> list[tuple[str, str]]:
-    """Methods with paths, as the document has them, filled in with an ad that exists."""
+    """The methods and paths of the document, filled in with the key of an existing ad."""
     document = httpx.get(f"{url}/v1/openapi.json").raise_for_status().json()
     known = {"catalog": "bench", "ad_id": "000000001", "sha256": "0" * 64}
     return [

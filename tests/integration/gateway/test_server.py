@@ -1,4 +1,4 @@
-"""`python -m gateway`: what it needs, what it refuses, when it is ready, and how it stops."""
+"""`python -m gateway`: its settings, readiness and shutdown."""
 
 import os
 import re
@@ -33,13 +33,13 @@ WITHIN_S = 20
 
 
 def environment(url: str, home: Path, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LALAFO_")}
-    return {**kept, "LALAFO_DATABASE_URL": url, "LALAFO_HOME": str(home), **more}
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith("LALAFO_")}
+    return {**inherited, "LALAFO_DATABASE_URL": url, "LALAFO_HOME": str(home), **more}
 
 
 @contextmanager
 def served(env: dict[str, str], *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A gateway's process and its address; ended at the end, whatever it does."""
+    """Start a gateway process and yield it with its URL; kill it at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway", "--port", "0", *arguments],
         env=env,
@@ -59,60 +59,60 @@ def served(env: dict[str, str], *arguments: str) -> Iterator[tuple[subprocess.Po
         process.stderr.close()
 
 
-def until_it_answers(url: str) -> None:
+def wait_until_it_responds(url: str) -> None:
     deadline = time.monotonic() + WITHIN_S
     while True:
         try:
             assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
             return
         except httpx.TransportError:
-            assert time.monotonic() < deadline, "it did not answer in time"
+            assert time.monotonic() < deadline, "it did not respond in time"
             time.sleep(0.02)
 
 
-def test_it_prints_its_address_answers_and_ends_with_the_requests_it_has_begun(
+def test_it_prints_its_url_and_finishes_requests_before_it_stops(
     database: Database, tmp_path: Path
 ):
     url = database.url.render_as_string(hide_password=False)
     env = environment(url, tmp_path, LALAFO_GATEWAY_AUTH="off")
     with served(env) as (process, address):
-        until_it_answers(address)
-        begun, got = threading.Event(), []
+        wait_until_it_responds(address)
+        started, statuses = threading.Event(), []
 
         def slow_body() -> Iterator[bytes]:
             yield b'{"task": "category", '
-            begun.set()
-            time.sleep(0.3)  # the stop comes meanwhile
+            started.set()
+            time.sleep(0.3)  # SIGTERM is sent meanwhile
             yield b'"label": "chair", "given_by": "me"}'
 
-        def ask() -> None:
+        def post() -> None:
             path = f"{address}/v1/ads/kg/none/feedback"
             headers = {"Content-Type": "application/json"}
-            got.append(httpx.post(path, content=slow_body(), headers=headers).status_code)
+            statuses.append(httpx.post(path, content=slow_body(), headers=headers).status_code)
 
-        asking = threading.Thread(target=ask)
-        asking.start()
-        assert begun.wait(WITHIN_S)
+        thread = threading.Thread(target=post)
+        thread.start()
+        assert started.wait(WITHIN_S)
         process.send_signal(signal.SIGTERM)
-        asking.join(WITHIN_S)
-        assert got == [404]
+        thread.join(WITHIN_S)
+        assert statuses == [404]
         assert process.wait(WITHIN_S) == 0
 
 
-def test_its_workers_end_with_the_process_that_started_them(database: Database, tmp_path: Path):
+def test_its_workers_stop_with_the_process_that_started_them(database: Database, tmp_path: Path):
     url = database.url.render_as_string(hide_password=False)
     with served(environment(url, tmp_path), "--workers", "2") as (process, address):
-        until_it_answers(address)
+        wait_until_it_responds(address)
         workers = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        gone, alive = psutil.wait_procs(workers, timeout=WITHIN_S)
-        for left in alive:
-            left.kill()
-    assert (len(alive), len(gone) >= 2) == (0, True)
+        stopped, alive = psutil.wait_procs(workers, timeout=WITHIN_S)
+        for worker in alive:
+            worker.kill()
+    assert (len(alive), len(stopped) >= 2) == (0, True)
 
 
 @pytest.mark.parametrize(
-    ("changes", "arguments", "expected_text"),
+    ("changes", "arguments", "expected"),
     [
         ({"LALAFO_GATEWAY_AUTH": "off"}, ["--host", "0.0.0.0"], "lalafo keys make"),
         ({"LALAFO_GATEWAY_AUTH": "off"}, ["--host", "::"], "LALAFO_GATEWAY_AUTH=keys"),
@@ -122,10 +122,10 @@ def test_its_workers_end_with_the_process_that_started_them(database: Database, 
         ({}, ["--host", "no.such.host.invalid"], "LALAFO_GATEWAY_HOST"),
     ],
 )
-def test_what_is_set_wrong_is_told_at_once(
+def test_a_wrong_setting_is_reported_at_once(
     changes: dict[str, str],
     arguments: list[str],
-    expected_text: str,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
@@ -134,12 +134,12 @@ def test_what_is_set_wrong_is_told_at_once(
     for name, value in {"LALAFO_DATABASE_URL": "postgresql://u@h/d", **changes}.items():
         monkeypatch.setenv(name, value)
     assert main(arguments) == 1
-    told_of = capsys.readouterr().err
-    assert expected_text in told_of
-    assert "hunter2" not in told_of
+    error = capsys.readouterr().err
+    assert expected in error
+    assert "hunter2" not in error
 
 
-def test_an_address_that_is_taken_is_told(
+def test_an_address_in_use_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("LALAFO_DATABASE_URL", "postgresql://u@h/d")
@@ -148,21 +148,21 @@ def test_an_address_that_is_taken_is_told(
     assert "LALAFO_GATEWAY_PORT" in capsys.readouterr().err
 
 
-def test_its_help_teaches(capsys: pytest.CaptureFixture[str]):
+def test_its_help_names_settings_and_endpoints(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
-    expected_text = capsys.readouterr().out
+    output = capsys.readouterr().out
     for word in ("LALAFO_DATABASE_URL", "LALAFO_GATEWAY_AUTH", "lalafo keys make", "/readyz"):
-        assert word in expected_text
+        assert word in output
 
 
-def test_only_loopback_is_this_machine_alone():
+def test_loopback_hosts_are_recognized():
     assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.com", "")))
 
 
-def test_its_tables_are_those_of_the_newest_migration():
+def test_the_expected_revision_is_the_migrations_head():
     assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == health.EXPECTED_REVISION
 
 
@@ -183,7 +183,7 @@ def test_it_is_ready_once_postgresql_has_the_tables(
     status, checks = ready(settings(database.url.render_as_string(hide_password=False)))
     assert (status, checks["postgresql"]["ok"]) == (200, True)
     assert (checks["broker"]["ok"], checks["broker"]["required"]) == (False, False)
-    status, checks = ready(settings(database_url))  # without a table
+    status, checks = ready(settings(database_url))  # without tables
     assert (status, checks["postgresql"]["ok"]) == (503, False)
     assert health.EXPECTED_REVISION in checks["postgresql"]["found"]
     database.downgrade("0004")
@@ -192,16 +192,16 @@ def test_it_is_ready_once_postgresql_has_the_tables(
     assert "0004" in checks["postgresql"]["found"]
 
 
-def test_without_postgresql_it_lives_and_is_not_ready(tmp_path: Path):
-    nowhere = "postgresql://nobody@127.0.0.1:1/none"
-    status, checks = ready(Settings(home=tmp_path, database_url=nowhere, kafka_bootstrap=""))
+def test_without_postgresql_it_is_alive_and_not_ready(tmp_path: Path):
+    unreachable = "postgresql://nobody@127.0.0.1:1/none"
+    status, checks = ready(Settings(home=tmp_path, database_url=unreachable, kafka_bootstrap=""))
     assert (status, checks["postgresql"]) == (
         503,
-        {"ok": False, "required": True, "found": "does not answer"},
+        {"ok": False, "required": True, "found": "does not respond"},
     )
 
 
-def test_where_the_broker_is_required_it_is_not_ready_without_it(
+def test_without_a_required_broker_it_is_not_ready(
     database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
 ):
     fields = {
@@ -211,8 +211,8 @@ def test_where_the_broker_is_required_it_is_not_ready_without_it(
     }
     status, checks = ready(Settings(**fields, kafka_bootstrap="127.0.0.1:1"))
     assert (status, checks["broker"]["ok"]) == (503, False)
-    there = {k.removeprefix("LALAFO_").lower(): v for k, v in embedded_broker.exports().items()}
-    with live_gateway(Settings.model_validate({**fields, **there})) as gateway:
+    broker = {k.removeprefix("LALAFO_").lower(): v for k, v in embedded_broker.exports().items()}
+    with live_gateway(Settings.model_validate({**fields, **broker})) as gateway:
         deadline = time.monotonic() + WITHIN_S
         while httpx.get(f"{gateway.url}/readyz").status_code != 200:
             assert time.monotonic() < deadline, "Kafka was not found"

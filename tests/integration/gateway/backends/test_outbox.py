@@ -1,4 +1,4 @@
-"""What is accepted reaches Kafka, whatever happens to it: never lost, doubled without harm."""
+"""Accepted events reach Kafka through outages: none is lost, and duplicates are harmless."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ ADS = 1_000
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    """A broker that a test may stop. It forgets its topics, so it is started once."""
+    """A broker that a test may stop. It loses its topics then, so it is started only once."""
     server = EmbeddedBroker(tmp_path / "broker")
     yield server
     server.stop()
@@ -53,8 +53,8 @@ def pending(database: Database) -> int:
         return int(cursor.fetchall()[0][0])
 
 
-def owe(database: Database, topic: str, count: int) -> None:
-    """Rows that a gateway left behind some time ago."""
+def leave_rows(database: Database, topic: str, count: int) -> None:
+    """Write outbox rows that a gateway left behind some time ago."""
     with database.cursor() as cursor:
         cursor.execute(
             "INSERT INTO lalafo.outbox (topic, key, value, created_at) "
@@ -64,24 +64,25 @@ def owe(database: Database, topic: str, count: int) -> None:
         )
 
 
-def test_what_was_left_goes_out_at_start(
+def test_rows_that_were_left_behind_are_published_at_start(
     database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    """Two gateways over one table, 3,000 rows: each record once on the topic, none left."""
+    """Two gateways share one table with 3,000 rows: each record is published once, and no row is
+    left."""
     settings = settings_of(database, embedded_broker, tmp_path)
     with AdStream.from_settings(settings) as stream:
         stream.ensure_topics()
-        owe(database, settings.ads_topic, 3_000)
+        leave_rows(database, settings.ads_topic, 3_000)
         with live_gateway(settings), live_gateway(settings):
             until(lambda: pending(database) == 0)
         found = [record.value for record in everything_on(stream, settings.ads_topic)]
     assert (len(found), len(set(found))) == (3_000, 3_000)
 
 
-def test_a_broker_that_is_away_at_start_and_comes(
+def test_a_broker_that_is_unavailable_at_start(
     database: Database, own_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    """Ads are accepted, not published, and readable; once it is there they go out by themselves."""
+    """Ads are accepted and readable, but not published; their records stay in the outbox."""
     own_broker.start()
     settings = settings_of(database, own_broker, tmp_path)
     own_broker.stop()
@@ -96,10 +97,10 @@ def test_a_broker_that_is_away_at_start_and_comes(
         assert outbox.broker_unavailable
 
 
-def test_required_means_refused_while_it_is_away(
+def test_ads_are_refused_while_a_required_broker_is_unavailable(
     database: Database, own_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    """503 with Retry-After and nothing written; 202 while it is there, before and after."""
+    """202 while it is available; then 503 with Retry-After, and nothing is written."""
     own_broker.start()
     settings = settings_of(database, own_broker, tmp_path, require_broker=True)
     body = {"catalog": "kg", "ad_id": "1"}
@@ -115,8 +116,8 @@ def test_required_means_refused_while_it_is_away(
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
         assert "Kafka" in refused.json()["detail"] and "127.0.0.1" not in refused.text
         assert client.delete("/v1/ads/kg/1").status_code == 503
-        said = {"label": "chair", "given_by": "m"}
-        assert client.post("/v1/ads/kg/1/feedback", json=said).status_code == 503
+        feedback = {"label": "chair", "given_by": "m"}
+        assert client.post("/v1/ads/kg/1/feedback", json=feedback).status_code == 503
         assert client.get("/v1/ads/kg/1").status_code == 404
     with database.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM lalafo.accepted_ads")
@@ -127,7 +128,7 @@ def test_required_means_refused_while_it_is_away(
 def test_a_thousand_ads_while_the_broker_stops_and_starts(
     tmp_path: Path, database: Database, release: Release, kafka_server: KafkaServer
 ) -> None:
-    """Each is scored, none lost, none twice; an event that came twice changed nothing."""
+    """Each ad is scored exactly once; an event that was published twice has no further effect."""
     settings = settings_for(tmp_path, database, kafka_server.exports(), "ads-gateway-outage")
     settings = settings.model_copy(update={"gateway_auth": "off"})
     photos = [jpeg(noisy(80, 60, seed)) for seed in range(2)]
@@ -161,12 +162,12 @@ def test_a_thousand_ads_while_the_broker_stops_and_starts(
                 for _ in range(300):
                     posted.acquire()
                 kafka_server.start()
-                message = Counter(one.result() for one in posts)
+                published = Counter(one.result() for one in posts)
             worker.wait_for(ADS)
             until(lambda: pending(database) == 0)
         assert worker.error is None, worker.error
         assert worker.total is not None and worker.total.unaccounted == 0
-        assert message[True] > 0 and message[False] > 0, f"published: {message}"
+        assert published[True] > 0 and published[False] > 0, f"published: {published}"
         written = live.rows(
             "SELECT count(*), count(DISTINCT a.ad_id), count(p.ad_id) FROM lalafo.ads AS a "
             "LEFT JOIN lalafo.predictions AS p USING (catalog, ad_id, revision) "
@@ -174,7 +175,7 @@ def test_a_thousand_ads_while_the_broker_stops_and_starts(
         )
         assert written == [(ADS, ADS, ADS)]
         assert live.rows("SELECT count(*) FROM lalafo.failures") == [(0,)]
-        # Doubled events are told apart by their revision: one announcement an ad.
+        # A duplicate event has the same revision and is not announced again.
         scored = Counter(r.key for r in everything_on(stream, stream.config.scored_topic))
         assert len(scored) == ADS
         events = [json.loads(r.value or b"") for r in everything_on(stream, settings.ads_topic)]

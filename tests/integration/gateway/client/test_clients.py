@@ -1,4 +1,4 @@
-"""Both clients against a live gateway, with a real broker, PostgreSQL and a session at work."""
+"""Both clients against a live gateway, with a real broker, PostgreSQL and a running session."""
 
 import asyncio
 import doctest
@@ -38,7 +38,7 @@ def photo_bytes(seed: int) -> bytes:
 
 
 class Blocking:
-    """The async twin as the other is called: each call is run to its end."""
+    """The asyncio client behind the blocking client's interface: each call is run to its end."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         self._runner = asyncio.Runner()
@@ -58,10 +58,10 @@ class Blocking:
         method = getattr(self._client, name)
 
         def call(*arguments: Any, **more: Any) -> Any:
-            found = method(*arguments, **more)
-            if isinstance(found, AsyncIterator):
-                return self._runner.run(_all(found))
-            return self._runner.run(_awaited(found))
+            result = method(*arguments, **more)
+            if isinstance(result, AsyncIterator):
+                return self._runner.run(_all(result))
+            return self._runner.run(_awaited(result))
 
         return call
 
@@ -74,23 +74,23 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-@pytest.fixture(params=["client", "twin"])
+@pytest.fixture(params=["blocking", "asyncio"])
 def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """How a test opens a client: the blocking one, and its twin, in turn."""
-    return LalafoClient if request.param == "client" else Blocking
+    """How a test opens a client: the blocking and the asyncio one, in turn."""
+    return LalafoClient if request.param == "blocking" else Blocking
 
 
 class Watched(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """The network, and when each request went out with what came of it."""
+    """The network, which records each request's time and response; None: there was none."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[float, httpx.Response | None]] = []
-        self._one, self._other = httpx.HTTPTransport(), httpx.AsyncHTTPTransport()
+        self._blocking, self._async = httpx.HTTPTransport(), httpx.AsyncHTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         began = time.monotonic()
         try:
-            answer = self._one.handle_request(request)
+            answer = self._blocking.handle_request(request)
         except httpx.TransportError:
             self.sent.append((began, None))
             raise
@@ -100,7 +100,7 @@ class Watched(httpx.BaseTransport, httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         began = time.monotonic()
         try:
-            answer = await self._other.handle_async_request(request)
+            answer = await self._async.handle_async_request(request)
         except httpx.TransportError:
             self.sent.append((began, None))
             raise
@@ -108,17 +108,17 @@ class Watched(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return answer
 
     def close(self) -> None:
-        self._one.close()
+        self._blocking.close()
 
     async def aclose(self) -> None:
-        await self._other.aclose()
+        await self._async.aclose()
 
 
 @pytest.mark.parametrize("where", ["place", pytest.param("kafka_place", marks=pytest.mark.kafka)])
 def test_an_ad_goes_all_the_way(
     where: str, connect: Callable[..., Any], request: pytest.FixtureRequest
 ) -> None:
-    """By addresses and by uploads: posted, scored, read, corrected, deleted."""
+    """With URLs and with uploads: posted, scored, read, corrected by feedback, and deleted."""
     place: Place = request.getfixturevalue(where)
     file = Path(place.live.settings.home) / f"{connect.__name__}.jpg"
     file.write_bytes(photo_bytes(11))
@@ -139,16 +139,16 @@ def test_an_ad_goes_all_the_way(
         assert client.photo(expected[1])[:3] == b"\xff\xd8\xff"
         assert client.photo(expected[1], thumbnail=True)[:3] == b"\xff\xd8\xff"
         assert client.get_ad(catalog, "a/b").photos == ad.photos
-        message = client.give_feedback(catalog, "a/b", LABELS[0], given_by="someone")
-        assert (message.label, message.known) == (LABELS[0], True)
-        gone = client.delete_ad(catalog, "a/b")
-        assert gone.revision > ad.revision
-        ended = client.wait_for(catalog, "a/b", gone.revision, within_s=WITHIN_S)
-        assert (ended.status, ended.photos) == ("deleted", [])
+        feedback = client.give_feedback(catalog, "a/b", LABELS[0], given_by="someone")
+        assert (feedback.label, feedback.known) == (LABELS[0], True)
+        deletion = client.delete_ad(catalog, "a/b")
+        assert deletion.revision > ad.revision
+        deleted = client.wait_for(catalog, "a/b", deletion.revision, within_s=WITHIN_S)
+        assert (deleted.status, deleted.photos) == ("deleted", [])
 
 
 def test_a_photo_may_be_sent_before_its_ads(place: Place, connect: Callable[..., Any]) -> None:
-    """An upload is named by its SHA-256 in any ad after it."""
+    """Any later ad can name an upload by its SHA-256."""
     data = photo_bytes(21)
     with connect(place.url, place.key) as client:
         sent = client.upload_photo(data)
@@ -165,7 +165,7 @@ def test_a_photo_may_be_sent_before_its_ads(place: Place, connect: Callable[...,
 
 
 def test_lists_go_over_all_their_pages(place: Place, connect: Callable[..., Any]) -> None:
-    """Every ad and every failure once, over more than two pages; filters are applied."""
+    """More than two pages contain every ad and every failure once; filters are applied."""
     catalog = f"list-{connect.__name__}"
     missing = place.live.host.url("gone.jpg", path="missing")
     with connect(place.url, place.key) as client:
@@ -184,8 +184,8 @@ def test_lists_go_over_all_their_pages(place: Place, connect: Callable[..., Any]
         assert client.statistics(minutes=1_440).sessions != []
 
 
-def test_pages_are_asked_for_when_they_are_needed(place: Place) -> None:
-    """An iterator that is left early has asked for no more than was used."""
+def test_pages_are_requested_when_they_are_needed(place: Place) -> None:
+    """An iterator that is abandoned early has requested only the pages that were used."""
     watched = Watched()
     with LalafoClient(place.url, place.key, transport=watched) as client:
         for number in range(3):
@@ -198,8 +198,8 @@ def test_pages_are_asked_for_when_they_are_needed(place: Place) -> None:
         assert len(watched.sent) == 1
 
 
-def test_what_is_refused_is_an_error_of_its_kind(place: Place, connect: Callable[..., Any]) -> None:
-    """Unknown ads, wrong keys, other catalogs, bad ads, taken revisions; each with its reason."""
+def test_each_refusal_raises_its_own_exception(place: Place, connect: Callable[..., Any]) -> None:
+    """Unknown ads, wrong keys, other catalogs, invalid ads, used revisions; each with its kind."""
     catalog = f"no-{connect.__name__}"
     with connect(place.url, place.key) as client:
         with pytest.raises(NotFound) as absent:
@@ -234,7 +234,7 @@ def test_what_is_refused_is_an_error_of_its_kind(place: Place, connect: Callable
 
 
 def test_a_key_s_rate_is_kept_by_waiting(place: Place, connect: Callable[..., Any]) -> None:
-    """429 with Retry-After: asked again after that time; without patience an error."""
+    """After 429 the client waits for Retry-After; with patience_s=0 it raises the error."""
     slow = place.new_key(f"slow-{connect.__name__}", requests_per_s=2)
     watched = Watched()
     with connect(place.url, slow, transport=watched) as client:
@@ -256,10 +256,10 @@ def test_a_key_s_rate_is_kept_by_waiting(place: Place, connect: Callable[..., An
 def test_an_ad_that_is_not_scored_in_time_is_late(
     place: Place, connect: Callable[..., Any]
 ) -> None:
-    """The error says how things are; the ad stays accepted."""
+    """The exception contains the ad's current state; the ad stays accepted."""
     with connect(place.url, place.key) as client, pytest.raises(Late) as late:
         client.wait_for("kg", "never-posted", 1, within_s=0.2)
-    assert "nothing is known of the ad" in str(late.value)
+    assert "the ad is unknown" in str(late.value)
     drips = place.live.host.url("drips.jpg", path="slow")
     place.live.photo("drips.jpg", photo_bytes(41))
     ad_id = f"late-{connect.__name__}"
@@ -279,12 +279,12 @@ def free_port() -> int:
 
 
 def test_a_gateway_that_comes_back_is_waited_for(place: Place, connect: Callable[..., Any]) -> None:
-    """Down at the first attempt, up within the patience: one call, and one ad."""
+    """It is down at the first attempt and up within patience_s: the call succeeds once."""
     port, watched = free_port(), Watched()
     url = f"http://127.0.0.1:{port}"
-    with connect(url, place.key, patience_s=0) as client, pytest.raises(ServiceUnavailable) as away:
+    with connect(url, place.key, patience_s=0) as client, pytest.raises(ServiceUnavailable) as down:
         client.get_ad("kg", "1")
-    assert (away.value.status, away.value.kind) == (None, "no_answer")
+    assert (down.value.status, down.value.kind) == (None, "no_answer")
     server = subprocess.Popen(
         [sys.executable, "-m", "gateway", "--port", str(port)],
         env=place.environment,
@@ -302,8 +302,8 @@ def test_a_gateway_that_comes_back_is_waited_for(place: Place, connect: Callable
 
 
 def test_the_examples_of_the_documentation_are_true(place: Place) -> None:
-    """Every doctest of the client, in the order in which it is read."""
-    # The session at work here logs to standard output, which doctest compares.
+    """Run every doctest of the client, in the order of the source."""
+    # The session in this process logs to standard output, which doctest compares.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     finder = doctest.DocTestFinder(recurse=True)
     with LalafoClient(place.url, place.key) as client:
@@ -314,9 +314,9 @@ def test_the_examples_of_the_documentation_are_true(place: Place) -> None:
         found = finder.find(
             LalafoClient, "LalafoClient", module=gateway.client.blocking, globs=globs
         )
-        said: list[str] = []
+        output: list[str] = []
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
         for test in sorted(found, key=lambda test: test.lineno or 0):
-            runner.run(test, out=said.append, clear_globs=False)
-    assert runner.failures == 0, "".join(said)
+            runner.run(test, out=output.append, clear_globs=False)
+    assert runner.failures == 0, "".join(output)
     assert runner.tries > 15

@@ -1,4 +1,4 @@
-"""Who may call a live gateway: keys as PostgreSQL has them, through HTTP."""
+"""API keys of a live gateway, over HTTP and in PostgreSQL."""
 
 import asyncio
 import logging
@@ -58,7 +58,9 @@ def status_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, kind
 
 
-def test_without_a_key_nobody_is_let_in_and_the_answer_says_how(gateway: LiveGateway):
+def test_a_request_without_a_key_is_refused_and_the_answer_says_how_to_send_one(
+    gateway: LiveGateway,
+):
     answer = httpx.get(gateway.url + ANY)
     assert status_of(answer) == (401, "no_key")
     assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -75,7 +77,7 @@ def test_a_key_is_known_in_either_header(gateway: LiveGateway, database: Databas
 @pytest.mark.parametrize(
     "authorization",
     [
-        f"Bearer {new_key().text}",  # nobody's
+        f"Bearer {new_key().text}",  # unknown
         "Bearer lv_short_key",
         "Bearer",
         "Bearer \xff\xfe",
@@ -83,7 +85,7 @@ def test_a_key_is_known_in_either_header(gateway: LiveGateway, database: Databas
         "nothing",
     ],
 )
-def test_a_wrong_key_is_refused_and_not_told_back(gateway: LiveGateway, authorization: str):
+def test_a_wrong_key_is_refused_and_not_repeated(gateway: LiveGateway, authorization: str):
     answer = httpx.get(
         gateway.url + ANY, headers=[(b"authorization", authorization.encode("latin-1"))]
     )
@@ -104,11 +106,11 @@ def test_the_right_id_with_another_secret_reads_as_an_unknown_id(
     assert wrong["status"] == 401
 
 
-def test_a_revoked_key_ends_within_the_time_that_is_promised(database: Database):
+def test_a_revoked_key_stops_working_within_the_documented_time(database: Database):
     clock = SimpleNamespace(now=1000.0)
     key = keys.make(database, "shop")
 
-    async def story() -> list[str]:
+    async def scenario() -> list[str]:
         seen = []
         async with key_ring(database, lambda: clock.now) as ring:
             for later_s in (0.0, auth.FRESH_S - 0.1, auth.TRUSTED_S):
@@ -122,13 +124,13 @@ def test_a_revoked_key_ends_within_the_time_that_is_promised(database: Database)
         return seen
 
     assert auth.TRUSTED_S <= 5
-    assert asyncio.run(story()) == ["shop", "shop", "revoked_key"]
+    assert asyncio.run(scenario()) == ["shop", "shop", "revoked_key"]
 
 
-def test_an_expired_key_is_refused_though_it_is_trusted(database: Database):
+def test_an_expired_key_is_refused_though_it_is_cached(database: Database):
     key = keys.make(database, "shop", expires_at=datetime.now(UTC) + timedelta(hours=1))
 
-    async def story() -> str:
+    async def scenario() -> str:
         async with key_ring(database) as ring:
             assert (await ring.caller({"x-api-key": key.text})).name == "shop"
             (trusted,) = ring._trusted.values()
@@ -137,13 +139,13 @@ def test_an_expired_key_is_refused_though_it_is_trusted(database: Database):
                 await ring.caller({"x-api-key": key.text})
         return refused.value.kind
 
-    assert asyncio.run(story()) == "expired_key"
+    assert asyncio.run(scenario()) == "expired_key"
 
 
-def test_guesses_fill_nothing(database: Database):
+def test_guesses_use_no_memory(database: Database):
     key = keys.make(database, "shop")
 
-    async def story() -> int:
+    async def scenario() -> int:
         async with key_ring(database) as ring:
             await ring.caller({"x-api-key": key.text})
             for _ in range(50):
@@ -152,7 +154,7 @@ def test_guesses_fill_nothing(database: Database):
                         await ring.caller({"x-api-key": guess.text})
             return len(ring._trusted) + len(ring._used)
 
-    assert asyncio.run(story()) == 2
+    assert asyncio.run(scenario()) == 2
 
 
 def test_every_secret_is_compared_in_constant_time_known_id_or_not(
@@ -166,17 +168,17 @@ def test_every_secret_is_compared_in_constant_time_known_id_or_not(
         SimpleNamespace(compare_digest=lambda a, b: compared.append(a) or compare(a, b)),
     )
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with key_ring(database) as ring:
             for guess in (new_key(), KeyText(key.id, new_key().secret)):
                 with pytest.raises(Problem):
                     await ring.caller({"x-api-key": guess.text})
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert compared == [bytes(32), key.hash]
 
 
-def test_a_key_may_what_its_scopes_say(gateway: LiveGateway, database: Database):
+def test_a_key_may_do_what_its_scopes_allow(gateway: LiveGateway, database: Database):
     reads = keys.make(database, "reads", scopes=["read"])
     ingests = keys.make(database, "ingests", scopes=["ingest"])
     admin = keys.make(database, "admin", scopes=["admin"])
@@ -188,7 +190,7 @@ def test_a_key_may_what_its_scopes_say(gateway: LiveGateway, database: Database)
     assert httpx.get(gateway.url + ANY, headers=bearer(admin)).status_code == 404
 
 
-def test_a_key_sees_its_own_catalogs(gateway: LiveGateway, database: Database):
+def test_a_key_may_access_only_its_own_catalogs(gateway: LiveGateway, database: Database):
     key = keys.make(database, "shop", scopes=["read"], catalogs=["kg"])
     other = httpx.get(f"{gateway.url}/v1/ads/kz/1", headers=bearer(key))
     assert status_of(other) == (403, "other_catalog")
@@ -196,7 +198,7 @@ def test_a_key_sees_its_own_catalogs(gateway: LiveGateway, database: Database):
     assert httpx.get(f"{gateway.url}/v1/ads/kg/1", headers=bearer(key)).status_code == 404
 
 
-def test_after_a_rotation_both_keys_are_valid_until_the_grace_time_is_over(
+def test_after_a_rotation_both_keys_are_valid_during_the_grace_period(
     gateway: LiveGateway, database: Database
 ):
     old = keys.make(database, "shop", scopes=["read"], catalogs=["kg"], requests_per_s=7)
@@ -231,7 +233,7 @@ def test_when_a_key_was_used_is_written_once(gateway: LiveGateway, database: Dat
         httpx.get(gateway.url + ANY, headers=bearer(key))
     (ring,) = [gateway.app.state.services.keys]
     for _ in range(200):
-        if not ring._notes:
+        if not ring._usage_writes:
             break
         asyncio.run(asyncio.sleep(0.01))
     (row,) = keys.keys(database)
@@ -244,21 +246,22 @@ def test_no_secret_is_in_the_log_or_an_answer(
 ):
     caplog.set_level(logging.DEBUG)
     key = keys.make(database, "shop")
-    message = ""
+    responses = ""
     for headers in (bearer(key), bearer(new_key()), {"Authorization": key.text}):
         for path in (ANY, "/v1/ads", "/v1/nothing", "/healthz", f"/v1/ads/{'x' * 300}/1"):
             answer = httpx.post(gateway.url + path, headers=headers, content=b"{")
-            message += answer.text + str(answer.headers)
-    assert key.secret not in message
-    ours = [r for r in caplog.records if not r.name.startswith(("httpx", "httpcore"))]
-    assert key.secret not in "".join(record.getMessage() for record in ours)
+            responses += answer.text + str(answer.headers)
+    assert key.secret not in responses
+    # httpx logs this test's own requests.
+    records = [r for r in caplog.records if not r.name.startswith(("httpx", "httpcore"))]
+    assert key.secret not in "".join(record.getMessage() for record in records)
 
 
-def test_while_postgresql_is_away_a_key_can_not_be_told_from_another(tmp_path):
-    nowhere = Settings(
+def test_while_postgresql_is_unavailable_keys_can_not_be_checked(tmp_path):
+    unreachable = Settings(
         home=tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none", kafka_bootstrap=""
     )
-    with live_gateway(nowhere) as gateway:
+    with live_gateway(unreachable) as gateway:
         answer = httpx.get(gateway.url + ANY, headers=bearer(new_key()), timeout=20)
     assert status_of(answer) == (503, "unavailable")
     assert "127.0.0.1" not in answer.text
@@ -278,7 +281,7 @@ def test_while_postgresql_is_away_a_key_can_not_be_told_from_another(tmp_path):
         {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)},
     ],
 )
-def test_a_key_that_makes_no_sense_is_not_made(database: Database, wrong: dict):
+def test_a_key_with_invalid_arguments_is_not_created(database: Database, wrong: dict):
     with pytest.raises(ConfigurationError):
         keys.make(database, **{"name": "shop", **wrong})
     assert keys.keys(database) == []
@@ -290,10 +293,10 @@ def test_the_command_prints_the_key_alone_and_once(
     monkeypatch.setenv("LALAFO_DATABASE_URL", settings_of(database).database_url)
     monkeypatch.setenv("LALAFO_HOME", str(tmp_path))
     run = CliRunner().invoke
-    made = run(app, ["keys", "make", "shop", "--scopes", "ingest, read", "--catalogs", "kg"])
-    key = read_key(made.stdout.strip())
-    assert key is not None, made.output
-    assert made.stdout.count("\n") == 1
+    created = run(app, ["keys", "make", "shop", "--scopes", "ingest, read", "--catalogs", "kg"])
+    key = read_key(created.stdout.strip())
+    assert key is not None, created.output
+    assert created.stdout.count("\n") == 1
     again = run(app, ["keys", "make", "shop"])
     assert isinstance(again.exception, ConfigurationError)
     assert "rotate shop" in str(again.exception)

@@ -1,4 +1,4 @@
-"""What a live gateway refuses before a route, or the body, is read; and how every answer looks."""
+"""A live gateway's limits, its Host and Origin checks, its headers and its error responses."""
 
 import asyncio
 import http.client
@@ -21,7 +21,7 @@ from resources.postgres.database import Database
 from resources.settings import Settings
 from tests.support.gateway_live import LiveGateway, live_gateway
 
-MOST_JSON, MOST_UPLOAD = 2_000, 5_000
+MAX_JSON, MAX_UPLOAD = 2_000, 5_000
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def settings(database: Database, tmp_path) -> Settings:
         database_url=database.url.render_as_string(hide_password=False),
         kafka_bootstrap="",
         gateway_auth="off",
-        max_json_bytes=MOST_JSON,
-        max_upload_bytes=MOST_UPLOAD,
+        max_json_bytes=MAX_JSON,
+        max_upload_bytes=MAX_UPLOAD,
         requests_at_once=2,
     )
 
@@ -47,8 +47,8 @@ def with_keys(settings: Settings, **changes: object) -> Settings:
     return settings.model_copy(update={"gateway_auth": "keys", **changes})
 
 
-def spoken(gateway: LiveGateway, head: bytes, *parts: bytes) -> tuple[int, dict]:
-    """Speak HTTP by hand: status and JSON of the answer."""
+def raw_request(gateway: LiveGateway, head: bytes, *parts: bytes) -> tuple[int, dict]:
+    """Send bytes over a socket; return the status and JSON of the response."""
     place = urlsplit(gateway.url)
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=10)
     connection.connect()
@@ -63,24 +63,26 @@ def spoken(gateway: LiveGateway, head: bytes, *parts: bytes) -> tuple[int, dict]
         connection.close()
 
 
-def test_a_body_that_is_told_to_be_too_large_is_refused_before_it_is_sent(gateway: LiveGateway):
-    status, body = spoken(
+def test_a_content_length_that_is_too_large_is_refused_before_the_body_is_sent(
+    gateway: LiveGateway,
+):
+    status, body = raw_request(
         gateway,
         b"POST /v1/ads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: 1000000000000\r\n\r\n",
     )
-    assert (status, body["allowed"]) == (413, MOST_JSON)
+    assert (status, body["allowed"]) == (413, MAX_JSON)
     assert "1000000000000 bytes" in body["detail"]
 
 
-def test_a_body_of_no_told_length_is_counted_while_it_comes(gateway: LiveGateway):
+def test_a_body_without_a_content_length_is_counted_while_it_is_received(gateway: LiveGateway):
     head = (
         b"POST /v1/ads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"
     )
     chunk = b"3e8\r\n" + b"1" * 1000 + b"\r\n"
-    status, body = spoken(gateway, head, *[chunk] * 3)  # and it does not end
-    assert (status, body["allowed"]) == (413, MOST_JSON)
+    status, body = raw_request(gateway, head, *[chunk] * 3)  # and it does not end
+    assert (status, body["allowed"]) == (413, MAX_JSON)
     assert body["type"].endswith(":too_large")
 
 
@@ -90,17 +92,15 @@ def test_uploads_may_be_larger_than_json(gateway: LiveGateway):
         return httpx.post(gateway.url + path, content=b"x" * size, headers=headers).status_code
 
     form = "multipart/form-data; boundary=b"
-    assert status("/v1/ads", MOST_JSON + 1, "application/json") == 413
-    assert status("/v1/ads", MOST_JSON + 1, form) != 413
-    assert status("/v1/ads", MOST_UPLOAD + 1, form) == 413
-    assert status("/v1/photos", MOST_JSON + 1, "image/jpeg") != 413
-    assert status("/v1/photos", MOST_UPLOAD + 1, "image/jpeg") == 413
-    assert status("/v1/ads/kg/1/feedback", MOST_JSON + 1, form) == 413
+    assert status("/v1/ads", MAX_JSON + 1, "application/json") == 413
+    assert status("/v1/ads", MAX_JSON + 1, form) != 413
+    assert status("/v1/ads", MAX_UPLOAD + 1, form) == 413
+    assert status("/v1/photos", MAX_JSON + 1, "image/jpeg") != 413
+    assert status("/v1/photos", MAX_UPLOAD + 1, "image/jpeg") == 413
+    assert status("/v1/ads/kg/1/feedback", MAX_JSON + 1, form) == 413
 
 
-def test_a_key_that_sends_too_fast_is_told_when_to_come_back(
-    settings: Settings, database: Database
-):
+def test_a_key_over_its_rate_gets_a_retry_after(settings: Settings, database: Database):
     slow = keys.make(database, "slow", scopes=["read"], requests_per_s=0.5)
     quick = keys.make(database, "quick", scopes=["read"])
     with live_gateway(with_keys(settings)) as gateway:
@@ -116,20 +116,20 @@ def test_a_key_that_sends_too_fast_is_told_when_to_come_back(
     assert other.status_code == 404
 
 
-def test_a_share_fills_up_again_with_time_up_to_a_burst(settings: Settings):
+def test_a_rate_limit_refills_with_time_up_to_a_burst(settings: Settings):
     clock = SimpleNamespace(now=0.0)
     limits = Limits(settings, clock=lambda: clock.now)
     caller = Caller("id", "name", frozenset(), None, requests_per_s=2.0)
 
-    def passed(most: int = 20) -> int:
-        for count in range(most):
+    def passed(attempts: int = 20) -> int:
+        for count in range(attempts):
             try:
                 limits.begin(caller)
             except Problem as problem:
                 assert problem.status == 429
                 return count
             limits.end(caller)
-        return most
+        return attempts
 
     assert passed() == 4  # two seconds' worth
     clock.now = 1.0
@@ -138,23 +138,21 @@ def test_a_share_fills_up_again_with_time_up_to_a_burst(settings: Settings):
     assert passed() == 4
 
 
-def test_a_key_has_so_many_requests_at_work_at_once(settings: Settings):
+def test_concurrent_requests_of_a_key_are_limited(settings: Settings):
     limits = Limits(settings)
-    mine = Caller("mine", "name", frozenset(), None, 0.0)
+    first = Caller("first", "name", frozenset(), None, 0.0)
     other = Caller("other", "name", frozenset(), None, 0.0)
-    limits.begin(mine)
-    limits.begin(mine)
+    limits.begin(first)
+    limits.begin(first)
     with pytest.raises(Problem) as refused:
-        limits.begin(mine)
+        limits.begin(first)
     assert (refused.value.kind, refused.value.more["allowed"]) == ("too_many_at_once", 2)
     limits.begin(other)
-    limits.end(mine)
-    limits.begin(mine)
+    limits.end(first)
+    limits.begin(first)
 
 
-def test_a_place_is_given_back_whatever_becomes_of_the_request(
-    settings: Settings, database: Database
-):
+def test_every_request_is_counted_as_ended(settings: Settings, database: Database):
     key = keys.make(database, "shop", scopes=["read"])
     headers = {"X-API-Key": key.text}
     with live_gateway(with_keys(settings)) as gateway:
@@ -164,7 +162,7 @@ def test_a_place_is_given_back_whatever_becomes_of_the_request(
         assert not gateway.app.state.services.limits._at_once
 
 
-def test_without_keys_only_this_machine_s_names_are_answered(gateway: LiveGateway):
+def test_without_keys_only_hosts_of_this_machine_are_accepted(gateway: LiveGateway):
     def status(host: str, **more: str) -> int:
         headers = {"Host": host, **more}
         return httpx.get(f"{gateway.url}/healthz", headers=headers).status_code
@@ -178,25 +176,25 @@ def test_without_keys_only_this_machine_s_names_are_answered(gateway: LiveGatewa
     assert status(here, Origin="null") == 403
 
 
-def test_with_keys_a_gateway_has_whatever_name_its_proxy_gives_it(settings: Settings):
+def test_with_keys_any_host_is_accepted(settings: Settings):
     with live_gateway(with_keys(settings)) as gateway:
         answer = httpx.get(f"{gateway.url}/healthz", headers={"Host": "api.shop.example"})
     assert answer.status_code == 200
 
 
-def test_other_pages_may_call_only_where_they_are_named(settings: Settings):
-    asked = {
+def test_pages_of_other_origins_may_call_only_if_the_settings_name_them(settings: Settings):
+    preflight = {
         "Origin": "https://shop.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization",
     }
     allowed = "access-control-allow-origin"
     with live_gateway(with_keys(settings)) as gateway:
-        shut = httpx.options(f"{gateway.url}/v1/ads", headers=asked)
-    assert allowed not in shut.headers
+        unnamed = httpx.options(f"{gateway.url}/v1/ads", headers=preflight)
+    assert allowed not in unnamed.headers
     named = with_keys(settings, cors_origins="https://shop.example, https://other.example")
     with live_gateway(named) as gateway:
-        opened = httpx.options(f"{gateway.url}/v1/ads", headers=asked)
+        opened = httpx.options(f"{gateway.url}/v1/ads", headers=preflight)
         refused = httpx.get(f"{gateway.url}/v1/ads", headers={"Origin": "https://shop.example"})
         evil = httpx.get(f"{gateway.url}/v1/ads", headers={"Origin": "https://evil.example"})
     assert opened.headers[allowed] == "https://shop.example"
@@ -205,7 +203,7 @@ def test_other_pages_may_call_only_where_they_are_named(settings: Settings):
     assert allowed not in evil.headers
 
 
-def test_every_answer_has_an_id_and_what_a_browser_needs_to_be_safe(gateway: LiveGateway):
+def test_every_response_has_an_id_and_security_headers(gateway: LiveGateway):
     for path in ("/healthz", "/nothing", "/v1/openapi.json"):
         headers = httpx.get(gateway.url + path).headers
         assert len(headers["x-request-id"]) == 16
@@ -215,11 +213,11 @@ def test_every_answer_has_an_id_and_what_a_browser_needs_to_be_safe(gateway: Liv
         assert "server" not in headers
     given = httpx.get(f"{gateway.url}/healthz", headers={"X-Request-Id": "shop-17"})
     assert given.headers["x-request-id"] == "shop-17"
-    bent = httpx.get(f"{gateway.url}/healthz", headers={"X-Request-Id": "a b\tc" * 99})
-    assert len(bent.headers["x-request-id"]) == 16
+    invalid = httpx.get(f"{gateway.url}/healthz", headers={"X-Request-Id": "a b\tc" * 99})
+    assert len(invalid.headers["x-request-id"]) == 16
 
 
-def test_a_bug_is_logged_once_and_answered_without_its_words(
+def test_a_bug_is_logged_once_and_its_message_is_not_in_the_response(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ):
     async def broken() -> None:
@@ -232,9 +230,9 @@ def test_a_bug_is_logged_once_and_answered_without_its_words(
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert "hunter2" not in answer.text and "Traceback" not in answer.text
-    message = [record for record in caplog.records if record.exc_info is not None]
-    assert len(message) == 1
-    assert "hunter2" in logging.Formatter().format(message[0])
+    logged = [record for record in caplog.records if record.exc_info is not None]
+    assert len(logged) == 1
+    assert "hunter2" in logging.Formatter().format(logged[0])
     assert answer.headers["x-request-id"] == "bug-1"
 
 
@@ -248,7 +246,7 @@ def test_a_bug_is_logged_once_and_answered_without_its_words(
         (b'{"label": "a", "given_by": "b", "\\ud800": 1}', "application/json", 422, "invalid"),
     ],
 )
-def test_a_body_that_can_not_be_read_is_told_so(
+def test_a_body_that_can_not_be_read_gets_its_own_problem(
     gateway: LiveGateway, content: bytes, content_type: str, status: int, kind: str
 ):
     answer = httpx.post(
@@ -261,14 +259,14 @@ def test_a_body_that_can_not_be_read_is_told_so(
     assert answer.json()["instance"] == "/v1/ads/kg/1/feedback"
 
 
-def test_an_odd_host_or_path_breaks_nothing(settings: Settings):
+def test_a_malformed_host_or_path_gets_404(settings: Settings):
     with live_gateway(with_keys(settings)) as gateway:
         odd = [httpx.get(f"{gateway.url}/{'%ff' * 9}", headers={"Host": "[::1"}).status_code]
         odd.append(httpx.get(f"{gateway.url}/{'a' * 5000}", headers={"Host": "a b"}).status_code)
     assert odd == [404, 404]
 
 
-def test_the_original_s_routes_tell_refusals_in_the_original_s_shape(settings: Settings):
+def test_the_original_api_s_routes_keep_its_error_shape(settings: Settings):
     with live_gateway(with_keys(settings)) as gateway:
         answer = httpx.post(f"{gateway.url}/classify", json={})
     assert answer.status_code == 401
@@ -276,7 +274,7 @@ def test_the_original_s_routes_tell_refusals_in_the_original_s_shape(settings: S
     assert "API key" in answer.json()["Message"]
 
 
-def test_a_caller_who_goes_away_leaves_the_gateway_as_it_was(
+def test_a_client_that_disconnects_causes_no_error(
     gateway: LiveGateway, caplog: pytest.LogCaptureFixture
 ):
     place = urlsplit(gateway.url)
@@ -291,7 +289,9 @@ def test_a_caller_who_goes_away_leaves_the_gateway_as_it_was(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_metrics_are_for_this_machine_and_for_admins(settings: Settings, database: Database):
+def test_metrics_may_be_read_from_this_machine_and_by_admins(
+    settings: Settings, database: Database
+):
     reads = keys.make(database, "reads", scopes=["read"])
     admin = keys.make(database, "admin", scopes=["admin"])
     proxied = {"X-Forwarded-For": "203.0.113.9"}
@@ -313,14 +313,14 @@ def test_metrics_are_for_this_machine_and_for_admins(settings: Settings, databas
         assert any(line.startswith(f"lalafo_gateway_{name} ") for line in lines)
 
 
-def test_many_at_once_are_refused_through_http_too(settings: Settings, database: Database):
+def test_too_many_concurrent_requests_are_refused_over_http(settings: Settings, database: Database):
     key = keys.make(database, "shop", scopes=["read"])
     headers = {"X-API-Key": key.text}
     with live_gateway(with_keys(settings)) as gateway:
-        held, release = threading.Event(), threading.Event()
+        started, release = threading.Event(), threading.Event()
 
         async def slow() -> None:
-            held.set()
+            started.set()
             await asyncio.to_thread(release.wait, 10)
 
         gateway.app.add_api_route("/v1/slow", slow)
@@ -335,7 +335,7 @@ def test_many_at_once_are_refused_through_http_too(settings: Settings, database:
         ]
         for thread in threads:
             thread.start()
-        assert held.wait(10)
+        assert started.wait(10)
         for _ in range(1000):
             if sum(limits._at_once.values()) == 2:
                 break

@@ -1,7 +1,7 @@
-"""Ten thousand odd requests over real sockets: each gets the right refusal, and the gateway stays.
+"""Ten thousand malformed requests over real sockets: each gets the right refusal.
 
-The gateway is a process of its own, with keys. No 5xx, no growth, nothing written but what was
-accepted, and a good request is answered as before.
+The gateway runs in a separate process, with keys. It returns no 5xx, its memory does not grow, it
+writes only what it accepted, and it still answers a valid request.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from tests.support.odd_requests import UNCLOSED, Odd, odd_requests
 COUNT, WARM = 10_000, 2_000
 CONNECTIONS = 16
 ANSWER_WITHIN_S = 20.0
-MOST_GROWTH_MB = 30.0
-SHOWN = 8
+MAX_GROWTH_MB = 30.0
+MAX_SHOWN = 8
 
 UPLOAD = re.compile(r"store/uploads/[0-9a-f/]+/([0-9a-f]{64})(\.\w+)?$")
 
 
 @dataclass
 class Seen:
-    """What came back."""
+    """The statuses, the kinds of requests, and a line for each wrong response."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ class Seen:
 def served(
     database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
 ) -> Iterator[tuple[RunningGateway, Path]]:
-    """A gateway on a home of its own, below a folder that nobody else writes to."""
+    """A gateway with its own home, in a folder that nothing else writes to."""
     broker = BrokerUnderTest("embedded", embedded_broker.exports())
     settings = broker.settings(home=tmp_path / "home")
     with AdStream.from_settings(settings) as stream:
@@ -59,14 +59,14 @@ def served(
         "LALAFO_DATABASE_URL": database.url.render_as_string(),
         "LALAFO_ADS_TOPIC": settings.ads_topic,
         "LALAFO_DLQ_TOPIC": settings.dlq_topic,
-        "LALAFO_MAX_WAIT_S": "0.01",  # no session runs: the original's routes would wait for 5 s
+        "LALAFO_MAX_WAIT_S": "0.01",  # no session runs: the original API's routes would wait 5 s
     }
     with run_gateway(environment, tmp_path / "gateway.log") as gateway:
         yield gateway, tmp_path
 
 
 def test_ten_thousand_odd_requests(served: tuple[RunningGateway, Path], database: Database):
-    """The right refusal each, flat memory, and nothing left behind."""
+    """Each gets the right response, memory stays flat, and no file or row is left behind."""
     gateway, folder = served
     key = make(database, "odd", scopes=("ingest", "read", "feedback")).text
     seen = Seen()
@@ -74,11 +74,11 @@ def test_ten_thousand_odd_requests(served: tuple[RunningGateway, Path], database
     asyncio.run(send_all(gateway.url, key, [next(requests) for _ in range(WARM)], seen))
     warm_mb = gateway.rss_mb
     asyncio.run(send_all(gateway.url, key, list(requests), seen))
-    message = "\n".join(seen.wrong[:SHOWN])
-    assert not seen.wrong, f"{len(seen.wrong)} wrong of {COUNT}; {seen.statuses}\n{message}"
+    examples = "\n".join(seen.wrong[:MAX_SHOWN])
+    assert not seen.wrong, f"{len(seen.wrong)} wrong of {COUNT}; {seen.statuses}\n{examples}"
     assert sum(seen.kinds.values()) == COUNT
     assert min(seen.kinds.values()) >= 5, "every kind was sent"
-    assert gateway.rss_mb - warm_mb < MOST_GROWTH_MB
+    assert gateway.rss_mb - warm_mb < MAX_GROWTH_MB
     check_files(folder)
     check_rows(database, seen)
     last = Seen()
@@ -99,7 +99,7 @@ def test_ten_thousand_odd_requests(served: tuple[RunningGateway, Path], database
 def test_a_head_without_end_is_refused(
     served: tuple[RunningGateway, Path], start: bytes, more: bytes
 ):
-    """From anybody, key or not: what comes before a request is known is not kept."""
+    """With or without a key: the gateway does not buffer an unlimited request head."""
     gateway, _ = served
     before_mb = gateway.rss_mb
     answer = asyncio.run(pour(gateway.url, start, more))
@@ -111,20 +111,21 @@ def test_a_head_without_end_is_refused(
 def test_a_head_that_never_comes_ends_its_connection(
     database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch
 ):
-    """Silent from the start, or in the middle of a header; one that was answered stays."""
+    """Silent from the start, or in the middle of a header; an idle connection after a response is
+    kept open."""
     monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 0.3)
     settings = BrokerUnderTest("embedded", embedded_broker.exports()).settings(
         home=tmp_path, database_url=database.url.render_as_string()
     )
     request = b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n"
     with live_gateway(settings) as gateway:
-        for said in (b"", request[:9]):
-            assert asyncio.run(pour(gateway.url, said, b"")) == b""
+        for start in (b"", request[:9]):
+            assert asyncio.run(pour(gateway.url, start, b"")) == b""
         assert asyncio.run(ask_twice(gateway.url, request, pause_s=0.6)) == 2
 
 
 async def pour(url: str, first: bytes, more: bytes) -> bytes:
-    """All that comes back until the other side ends the connection."""
+    """Send bytes; return everything received until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
     async with asyncio.timeout(ANSWER_WITHIN_S):
         writer.write(first)
@@ -134,12 +135,12 @@ async def pour(url: str, first: bytes, more: bytes) -> bytes:
             if reader.at_eof():
                 break
         answer = await reader.read()
-    writer.transport.abort()  # what it could not send any more is not waited for
+    writer.transport.abort()  # don't wait for unsent data
     return answer
 
 
 async def ask_twice(url: str, request: bytes, *, pause_s: float) -> int:
-    """How many of two requests on one connection were answered, with a pause between them."""
+    """Send two requests on one connection with a pause between them; count the responses."""
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
     answered = 0
     for _ in range(2):
@@ -152,7 +153,7 @@ async def ask_twice(url: str, request: bytes, *, pause_s: float) -> int:
 
 
 async def send_all(url: str, key: str, requests: list[Odd], seen: Seen) -> None:
-    """Over some connections at once, each kept as long as the gateway keeps it."""
+    """Send the requests over several connections, reusing each until the gateway closes it."""
     queue = iter(requests)
 
     async def worker() -> None:
@@ -166,7 +167,7 @@ async def send_all(url: str, key: str, requests: list[Odd], seen: Seen) -> None:
 
 
 def judge(odd: Odd, status: int, body: bytes, seen: Seen) -> None:
-    """Note what came; what is wrong with it, in a line."""
+    """Record a response, and a line about it if it is wrong."""
     seen.statuses[status] += 1
     seen.kinds[odd.kind] += 1
     why = None
@@ -182,25 +183,25 @@ def judge(odd: Odd, status: int, body: bytes, seen: Seen) -> None:
 
 
 def not_a_refusal(odd: Odd, status: int, body: bytes) -> str | None:
-    """Why an answer is no refusal as callers are promised; None where it is one."""
+    """Why an error response does not have the documented shape; None if it has."""
     if body == b"Invalid HTTP request received.":
-        return None  # the server's own, before there is a request
+        return None  # uvicorn's own response, before there is a request
     try:
-        message = json.loads(body)
+        problem = json.loads(body)
     except ValueError:
-        return "a refusal that is no JSON"
+        return "the error is not JSON"
     if b"Traceback" in body or b"/gateway/" in body or b"postgresql" in body:
-        return "tells of the inside"
+        return "the error contains internal details"
     if odd.path.startswith(("/classify", "/v4/")):
-        return None if message.get("Status") == "Error" and message.get("Message") else "no error"
+        return None if problem.get("Status") == "Error" and problem.get("Message") else "no error"
     members = {"type", "title", "status", "detail", "instance"}
     return (
-        None if members <= set(message) and message["status"] == status else "no problem document"
+        None if members <= set(problem) and problem["status"] == status else "no problem document"
     )
 
 
 class Connection:
-    """One that stays until the other side ends it; then the next request opens another."""
+    """A connection that is reused until the server closes it, and then opened again."""
 
     def __init__(self, url: str) -> None:
         self._port = urlsplit(url).port
@@ -208,7 +209,7 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
 
     async def send(self, odd: Odd, key: str) -> tuple[int, bytes]:
-        """The status and the body; UNCLOSED where no answer came."""
+        """Send a request; return the status and body, or UNCLOSED if there was no response."""
         async with asyncio.timeout(ANSWER_WITHIN_S):
             if self._reader is None or self._reader.at_eof():
                 self.close()
@@ -241,24 +242,24 @@ class Connection:
         return int(status.split(" ")[1]), body
 
     def close(self) -> None:
-        """Let go of it; repeats do nothing."""
+        """Close the connection; closing it again does nothing."""
         if self._writer is not None:
-            self._writer.transport.abort()  # what it could not send any more is not waited for
+            self._writer.transport.abort()  # don't wait for unsent data
         self._reader = self._writer = None
 
 
 def check_files(folder: Path) -> None:
-    """Beside the log there are uploads, named by digests, and nothing else."""
+    """Besides the log there are only uploads, named by their digests."""
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert "gateway.log" in files
-    strange = [name for name in files - {"gateway.log"} if UPLOAD.search(name) is None]
-    assert strange == []
+    unexpected = [name for name in files - {"gateway.log"} if UPLOAD.search(name) is None]
+    assert unexpected == []
     log = (folder / "gateway.log").read_text()
     assert "Traceback" not in log
 
 
 def check_rows(database: Database, seen: Seen) -> None:
-    """What was accepted is what is there: each with its event, none twice."""
+    """The database holds one row for each accepted ad, and no others."""
     with database.cursor() as cursor:
         cursor.execute("SELECT count(*), count(DISTINCT (catalog, ad_id)) FROM lalafo.accepted_ads")
         rows, distinct = cursor.fetchall()[0]

@@ -1,4 +1,4 @@
-"""Accepting ads: one event for what was meant once, whoever sends it how often, or none at all."""
+"""Accepting ads: equal requests produce one event, however often they are sent."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def client(gateway: LiveGateway) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def events(settings: Settings) -> Iterator[Callable[[], list[dict]]]:
-    """What is on the topic, in order of partition and offset."""
+    """The events on the topic, in order of partition and offset."""
     with AdStream.from_settings(settings) as stream:
         yield lambda: [json.loads(r.value) for r in everything_on(stream, settings.ads_topic)]
 
@@ -58,10 +58,10 @@ def rows(database: Database, query: str) -> list[tuple]:
         return cursor.fetchall()
 
 
-def test_an_accepted_ad_is_on_the_topic_as_it_was_meant(
+def test_an_accepted_ad_is_published_to_the_topic(
     client: httpx.Client, events: Callable[[], list[dict]], database: Database
 ) -> None:
-    """202 with links and published; the event under its key; nothing is owed any more."""
+    """202 with links and `published`; the event has the ad's key; the outbox is empty again."""
     answer = client.post("/v1/ads", json={**AD, "revision": 7})
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == "/v1/ads/kg/a/1"
@@ -77,11 +77,11 @@ def test_an_accepted_ad_is_on_the_topic_as_it_was_meant(
     assert client.get("/v1/ads/kg/a/1").json()["waiting"]["revision"] == 7
 
 
-def test_a_repeat_is_no_second_event(
+def test_a_repeat_does_not_create_a_second_event(
     client: httpx.Client, events: Callable[[], list[dict]]
 ) -> None:
-    """The same revision with the same content is the same 202; with other content it is 409; a
-    lower one is told that it changes nothing."""
+    """The same revision with the same content gets the same 202, with other content 409; a lower
+    revision is `superseded`."""
     for _ in range(3):
         answer = client.post("/v1/ads", json={**AD, "revision": 7})
         assert (answer.status_code, answer.json()["state"]) == (202, "accepted")
@@ -96,10 +96,10 @@ def test_a_repeat_is_no_second_event(
     assert [event["revision"] for event in events()] == [7, 8]
 
 
-def test_a_repeat_is_known_by_what_was_committed(
+def test_a_repeat_is_recognized_by_the_committed_rows(
     client: httpx.Client, database: Database, events: Callable[[], list[dict]]
 ) -> None:
-    """Also after the accepted row has gone: the ad's own rows tell whether it is the same."""
+    """After the row in `accepted_ads` is deleted, the ad's committed rows are compared."""
     photo = {"url": "https://p.example/1.jpg"}
     ad = {**AD, "revision": 7, "currency": "KGS", "photos": [photo]}
     with database.cursor() as cursor:
@@ -121,10 +121,10 @@ def test_a_repeat_is_known_by_what_was_committed(
     assert unnumbered["state"] == "accepted" and unnumbered["revision"] > 1_700_000_000_000_000
 
 
-def test_without_a_revision_each_is_the_next(
+def test_without_a_revision_each_request_gets_the_next_one(
     client: httpx.Client, events: Callable[[], list[dict]], database: Database
 ) -> None:
-    """Even where the known one is ahead of the clock, and where many come at once."""
+    """Also if the known revision is ahead of the clock, and for concurrent requests."""
     ahead = 2**62
     assert client.post("/v1/ads", json={**AD, "revision": ahead}).status_code == 202
     answer = client.post("/v1/ads", json={**AD, "title": "next"})
@@ -142,11 +142,11 @@ def test_without_a_revision_each_is_the_next(
     assert rows(database, "SELECT revision FROM lalafo.accepted_ads") == [(highest,)]
 
 
-def test_a_key_of_the_callers_is_answered_once(
+def test_an_idempotency_key_is_accepted_once(
     client: httpx.Client, events: Callable[[], list[dict]], database: Database
 ) -> None:
-    """The same answer and no second event, also of requests side by side; another request under
-    the same key is refused."""
+    """Repeats, also concurrent ones, get the same response and create no second event; another
+    request with the same key is refused."""
     headers = {"Idempotency-Key": "order 66"}
 
     def post(_: int) -> httpx.Response:
@@ -176,10 +176,10 @@ def test_a_key_of_the_callers_is_answered_once(
 
 
 def test_a_deletion_is_an_event(client: httpx.Client, events: Callable[[], list[dict]]) -> None:
-    """Of an ad that is known, or not: what comes late under a lower revision changes nothing."""
+    """Of a known or an unknown ad; a lower revision that arrives later has no effect."""
     assert client.post("/v1/ads", json={**AD, "revision": 3}).status_code == 202
-    gone = client.delete("/v1/ads/kg/a/1", params={"revision": 4})
-    assert (gone.status_code, gone.json()["revision"]) == (202, 4), gone.text
+    deleted = client.delete("/v1/ads/kg/a/1", params={"revision": 4})
+    assert (deleted.status_code, deleted.json()["revision"]) == (202, 4), deleted.text
     assert client.delete("/v1/ads/kg/a/1?revision=4").status_code == 202
     assert client.post("/v1/ads", json={**AD, "revision": 4}).status_code == 409
     assert client.delete("/v1/ads/kg/unknown").json()["state"] == "accepted"
@@ -191,7 +191,7 @@ def test_a_deletion_is_an_event(client: httpx.Client, events: Callable[[], list[
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "field"),
     [
         (b"{", "body"),
         (b"[]", "body"),
@@ -210,19 +210,21 @@ def test_a_deletion_is_an_event(client: httpx.Client, events: Callable[[], list[
         (json.dumps({**AD, "photos": [{"url": "http://p.example/"}] * 51}).encode(), "51 photos"),
     ],
 )
-def test_what_is_no_ad_is_refused_by_name(
-    client: httpx.Client, database: Database, body: bytes, said: str
+def test_an_invalid_ad_is_refused_by_field(
+    client: httpx.Client, database: Database, body: bytes, field: str
 ) -> None:
     """422 that names the field; nothing is written."""
     answer = client.post("/v1/ads", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
-    assert said in answer.text
+    assert field in answer.text
     assert rows(database, "SELECT count(*) FROM lalafo.accepted_ads") == [(0,)]
 
 
-def test_an_event_that_no_record_holds_is_refused(settings: Settings, database: Database) -> None:
-    """Each field within its limit, and too large as a whole: it would be owed for ever."""
+def test_an_event_that_is_too_large_for_a_record_is_refused(
+    settings: Settings, database: Database
+) -> None:
+    """Each field is within its limit, but the whole event would stay in the outbox permanently."""
     photos = [{"url": f"http://p.example/{number}" + "\x01" * 4_000} for number in range(50)]
     wide = settings.model_copy(update={"max_json_bytes": 3_000_000})
     with live_gateway(wide) as gateway, httpx.Client(base_url=gateway.url, timeout=20) as client:
@@ -232,20 +234,22 @@ def test_an_event_that_no_record_holds_is_refused(settings: Settings, database: 
     assert rows(database, "SELECT count(*) FROM lalafo.accepted_ads") == [(1,)]
 
 
-def test_an_answer_is_waited_for_and_not_longer(
+def test_wait_is_limited(
     client: httpx.Client, gateway: LiveGateway, database: Database, settings: Settings
 ) -> None:
-    """Without a session: 202 after the time; more than the most is refused."""
+    """Without a session: 202 after the requested time, and after max_wait_s at most."""
     answer = client.post("/v1/ads?wait=0.2", json=AD)
     assert (answer.status_code, answer.json()["state"]) == (202, "accepted")
     assert client.post("/v1/ads?wait=1e9", json=AD).status_code == 202  # max_wait_s later
     assert client.post("/v1/ads?wait=nan", json=AD).status_code == 422
 
 
-def test_no_postgresql_no_promise(settings: Settings, events: Callable[[], list[dict]]) -> None:
+def test_nothing_is_accepted_without_postgresql(
+    settings: Settings, events: Callable[[], list[dict]]
+) -> None:
     """503 with Retry-After, and nothing on the topic."""
-    gone = settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:9/nothing"})
-    with live_gateway(gone) as gateway, httpx.Client(base_url=gateway.url, timeout=20) as client:
+    down = settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:9/nothing"})
+    with live_gateway(down) as gateway, httpx.Client(base_url=gateway.url, timeout=20) as client:
         answer = client.post("/v1/ads", json=AD)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2"), answer.text
         assert "127.0.0.1" not in answer.text and "nothing" not in answer.json().get("title", "")
@@ -256,16 +260,16 @@ def test_no_postgresql_no_promise(settings: Settings, events: Callable[[], list[
 def test_accepting_is_one_statement_by_primary_keys(
     client: httpx.Client, database: Database
 ) -> None:
-    """Its plan touches no table but by an index, however many rows there are."""
+    """Its plan uses an index for every table, however many rows there are."""
     from gateway.intake.statements import ACCEPT
 
-    given = {
+    values = {
         **{"catalog": "kg", "ad_id": "x", "revision": 1, "event": "{}", "digest": b"", "by": "k"},
         **{"idempotency_key": "i", "request": b"", "answer": "[]", "named": [b"1" * 32]},
         **{"topic": "t", "key": b"", "value": b""},
     }
     with database.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")  # small tables would be scanned
-        cursor.execute("EXPLAIN (FORMAT JSON) " + ACCEPT, given)
+        cursor.execute("EXPLAIN (FORMAT JSON) " + ACCEPT, values)
         plan = json.dumps(cursor.fetchall()[0][0])
     assert "Seq Scan" not in plan

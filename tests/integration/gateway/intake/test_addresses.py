@@ -1,8 +1,8 @@
-"""Photo addresses that callers give: none leads behind our walls, and every ad is accounted for.
+"""Photo URLs from callers: none reaches a private address, and every ad is accounted for.
 
-A canary listens on loopback and counts who connects to it. The whole list of tricks is posted
-through the gateway to a session that fetches as in production; then the same canary is reached
-where private addresses are allowed, so that it is known to count.
+A canary server on loopback counts connections. All the tricks are posted through the gateway to a
+session that fetches as in production. A control test then reaches the same canary with private
+addresses allowed, which shows that it counts.
 """
 
 import socket
@@ -28,13 +28,13 @@ pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 
 PHOTO = jpeg(noisy(80, 60, 1))
 OPEN_ADDRESS = "127.0.0.2"
-"""Counts as public here: redirects need a host that is let through."""
+"""Counts as public here: tests of redirects need a host that is allowed."""
 
 REASONS = {Reason.FETCH_ADDRESS_REFUSED, Reason.FETCH_BAD_URL, Reason.FETCH_UNREACHABLE}
-"""Unreachable: a name, or a spelling, that the resolver of this machine does not know."""
+"""Unreachable: a host name or notation that this machine's resolver does not know."""
 
-# PORT stands for the canary's. OPEN is that of a host which may be fetched from, and which sends
-# elsewhere: wherever its query says.
+# PORT is replaced with the canary's port. OPEN is replaced with the port of an allowed host, which
+# redirects to the URL in its query.
 TRICKS = [
     "http://127.0.0.1:PORT/a.jpg",
     "http://127.0.0.1.:PORT/a.jpg",
@@ -121,7 +121,7 @@ NAMES = {
 
 
 class Host:
-    """A server on one loopback address that counts connections; sends where the query says."""
+    """A server on a loopback address that counts connections and redirects to its query's URL."""
 
     def __init__(self, address: str) -> None:
         self.hits: list[str] = []
@@ -129,16 +129,16 @@ class Host:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                _, _, elsewhere = self.path.partition("?")
-                self.send_response(302 if elsewhere else 200)
-                if elsewhere:
-                    self.send_header("Location", elsewhere)
-                self.send_header("Content-Length", "0" if elsewhere else str(len(PHOTO)))
+                _, _, target = self.path.partition("?")
+                self.send_response(302 if target else 200)
+                if target:
+                    self.send_header("Location", target)
+                self.send_header("Content-Length", "0" if target else str(len(PHOTO)))
                 self.end_headers()
-                self.wfile.write(b"" if elsewhere else PHOTO)
+                self.wfile.write(b"" if target else PHOTO)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         class Server(ThreadingHTTPServer):
             def verify_request(self, request: object, client_address: object) -> bool:
@@ -157,19 +157,19 @@ class Host:
 
 
 class Names(AbstractResolver):
-    """Names that lead to this machine; one leads elsewhere at first, and here the second time."""
+    """Resolves names to this machine; `rebound.example` only from the second time on."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.resolved: list[str] = []
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        self.asked.append(host)
+        self.resolved.append(host)
         addresses = NAMES.get(host)
         if host == "rebound.example":
-            addresses = ["127.0.0.1" if self.asked.count(host) > 1 else OPEN_ADDRESS]
-        if addresses is None:  # as the system's own: it reads odd spellings of addresses too
+            addresses = ["127.0.0.1" if self.resolved.count(host) > 1 else OPEN_ADDRESS]
+        if addresses is None:  # the system's resolver, which accepts unusual notations of addresses
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             addresses = [str(one[4][0]) for one in found]
         return [
@@ -185,25 +185,25 @@ class Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to close."""
 
 
 @pytest.fixture
 def canary() -> Iterator[Host]:
-    made = Host("127.0.0.1")
-    yield made
-    made.close()
+    host = Host("127.0.0.1")
+    yield host
+    host.close()
 
 
 @pytest.fixture
 def open_host() -> Iterator[Host]:
-    made = Host(OPEN_ADDRESS)
-    yield made
-    made.close()
+    host = Host(OPEN_ADDRESS)
+    yield host
+    host.close()
 
 
 def fetching(live: Live, *, allow_private: bool) -> Live:
-    """The same, with a session that fetches as in production but for the names above."""
+    """The same, with a session that fetches as in production, except for the names above."""
     limits = FetchLimits(
         timeout_s=2.0,
         max_bytes=1_000_000,
@@ -235,8 +235,8 @@ def post_all(live: Live, urls: list[str]) -> None:
 
 
 def test_no_address_reaches_the_canary(live: Live, canary: Host, open_host: Host) -> None:
-    """Each photo failed with its reason, each ad is accounted for, and nobody came to the canary;
-    answers and reasons name no address of ours."""
+    """Each photo fails with its reason, each ad is accounted for, and the canary gets no
+    connection."""
     urls = [
         u.replace("PORT", str(canary.port)).replace("OPEN", str(open_host.port)) for u in TRICKS
     ]
@@ -250,20 +250,22 @@ def test_no_address_reaches_the_canary(live: Live, canary: Host, open_host: Host
     }
     assert canary.hits == []
     assert sorted(found) == list(range(len(urls)))
-    odd = {urls[n]: message for n, message in found.items() if message[0] not in REASONS}
-    assert odd == {}
+    unexpected = {urls[n]: failure for n, failure in found.items() if failure[0] not in REASONS}
+    assert unexpected == {}
     assert live.rows("SELECT status, count(*) FROM lalafo.ads GROUP BY 1") == [
         ("unscored", len(urls))
     ]
-    assert len(open_host.hits) >= 5, "redirects were followed to where they lead"
+    assert len(open_host.hits) >= 5, "redirects were followed"
     refused = Counter(reason for reason, _ in found.values())
     assert refused[Reason.FETCH_ADDRESS_REFUSED] >= 20, refused
 
 
-def test_the_canary_is_reached_where_it_may_be(live: Live, canary: Host, open_host: Host) -> None:
-    """The control: with private addresses allowed the same ways lead there."""
+def test_the_canary_is_reached_if_private_addresses_are_allowed(
+    live: Live, canary: Host, open_host: Host
+) -> None:
+    """The control: with private addresses allowed, the same URLs reach it."""
     plain = [f"http://127.0.0.1:{canary.port}/a.jpg", f"http://private.example:{canary.port}/a.jpg"]
-    ways = [*plain, f"http://open.example:{open_host.port}/?{plain[0]}"]
-    post_all(fetching(live, allow_private=True), ways)
+    urls = [*plain, f"http://open.example:{open_host.port}/?{plain[0]}"]
+    post_all(fetching(live, allow_private=True), urls)
     assert live.rows("SELECT status, count(*) FROM lalafo.ads GROUP BY 1") == [("scored", 3)]
     assert len(canary.hits) >= 2

@@ -1,4 +1,4 @@
-"""Feedback goes the whole way round: from a person to the topic, the labels, a training set."""
+"""Feedback from end to end: from a person to the topic, the labels and a training set."""
 
 import json
 from collections.abc import Iterator
@@ -34,11 +34,11 @@ def settings(database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
 
 @pytest.fixture
 def catalogue(database: Database, settings: Settings) -> Labelled:
-    """Twelve ads of three categories, scored; the live release guesses."""
-    made = Labelled(database, settings)
-    made.activate(guessing_release())
-    made.commit(goods(4, photos=1))
-    return made
+    """Twelve scored ads of three categories; the live release guesses."""
+    labelled = Labelled(database, settings)
+    labelled.activate(guessing_release())
+    labelled.commit(goods(4, photos=1))
+    return labelled
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ def client(settings: Settings, stream: AdStream) -> Iterator[httpx.Client]:
 
 
 def pending(catalogue: Labelled) -> int:
-    """Records that the feedback topic is owed; sessions owe others."""
+    """The number of unpublished feedback records; sessions have other records in the outbox."""
     query = "SELECT count(*) FROM lalafo.outbox WHERE topic LIKE '%%.feedback'"
     return int(catalogue.rows(query)[0][0])
 
 
-def test_feedback_goes_the_whole_way_round(
+def test_feedback_reaches_the_topic_the_labels_and_a_training_set(
     catalogue: Labelled, client: httpx.Client, stream: AdStream
 ) -> None:
-    """A correction is on `ads.feedback` under the ad's key, among the labels as a person's, and in
-    the next training set in the place of what the seller filed."""
-    said = {"task": "category", "label": "lamp", "given_by": "moderator-7"}
-    answer = client.post("/v1/ads/kg/chair-00/feedback", json=said)
+    """A correction is published to `ads.feedback` with the ad's key, is a person's label, and
+    replaces the seller's category in the next training set."""
+    feedback = {"task": "category", "label": "lamp", "given_by": "moderator-7"}
+    answer = client.post("/v1/ads/kg/chair-00/feedback", json=feedback)
     assert answer.status_code == 200, answer.text
     assert answer.json() == {
         **{"catalog": "kg", "ad_id": "chair-00", "task": "category", "label": "lamp"},
@@ -74,13 +74,13 @@ def test_feedback_goes_the_whole_way_round(
     }
     (record,) = everything_on(stream, stream.config.feedback_topic)
     assert record.key == b"kg/chair-00" and record.value is not None
-    message = json.loads(record.value)
-    assert message.pop("given_at").endswith("+00:00")
-    assert message == {"schema": 1, "catalog": "kg", "ad_id": "chair-00", **said}
+    value = json.loads(record.value)
+    assert value.pop("given_at").endswith("+00:00")
+    assert value == {"schema": 1, "catalog": "kg", "ad_id": "chair-00", **feedback}
     ((backbone,),) = catalogue.rows("SELECT backbone FROM lalafo.releases")
     labelled = read_labelled(catalogue.database, ["category"], backbone, most=1_000)
-    of_it = [(p.label, p.source) for p in labelled if p.ad_id == "chair-00"]
-    assert of_it == [("lamp", "person")]
+    labels = [(p.label, p.source) for p in labelled if p.ad_id == "chair-00"]
+    assert labels == [("lamp", "person")]
     frozen = freeze_training_set(catalogue.database, catalogue.stores, catalogue.settings)
     by_ad = {e.photo.ad_id: (e.photo.label, e.photo.source) for e in frozen.content.examples}
     assert by_ad["chair-00"] == ("lamp", "person")
@@ -88,39 +88,40 @@ def test_feedback_goes_the_whole_way_round(
     until(lambda: pending(catalogue) == 0)
 
 
-def test_the_last_word_counts(catalogue: Labelled, client: httpx.Client) -> None:
-    """One label an ad and task; one that the release can't say yet is kept, and told to be new."""
+def test_the_last_label_replaces_earlier_ones(catalogue: Labelled, client: httpx.Client) -> None:
+    """There is one label per ad and task; one that the release can't predict is stored too, with
+    `known` false."""
     for label, known in (("lamp", True), ("armchair", False)):
-        said = {"label": label, "given_by": label}
-        answer = client.post("/v1/ads/kg/chair-00/feedback", json=said)
+        feedback = {"label": label, "given_by": label}
+        answer = client.post("/v1/ads/kg/chair-00/feedback", json=feedback)
         assert (answer.status_code, answer.json()["known"]) == (200, known)
     rows = catalogue.rows("SELECT ad_id, task, label, given_by FROM lalafo.labels")
     assert rows == [("chair-00", "category", "armchair", "armchair")]
 
 
-def test_feedback_on_what_is_not_there_changes_nothing(
+def test_feedback_on_an_unknown_ad_or_task_changes_nothing(
     catalogue: Labelled, client: httpx.Client
 ) -> None:
-    """No such ad: 404. No such task: 422 with those that there are."""
-    said = {"label": "lamp", "given_by": "m"}
-    answer = client.post("/v1/ads/kg/nobody/feedback", json=said)
+    """Unknown ad: 404. Unknown task: 422 with the known ones."""
+    feedback = {"label": "lamp", "given_by": "m"}
+    answer = client.post("/v1/ads/kg/nobody/feedback", json=feedback)
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:lalafo:problem:no_such_ad")
-    answer = client.post("/v1/ads/kg/chair-00/feedback", json={**said, "task": "price"})
+    answer = client.post("/v1/ads/kg/chair-00/feedback", json={**feedback, "task": "price"})
     assert answer.status_code == 422 and answer.json()["tasks"] == ["category"]
-    answer = client.post("/v1/ads/kg/chair-00/feedback", json={**said, "task": "a\x00"})
+    answer = client.post("/v1/ads/kg/chair-00/feedback", json={**feedback, "task": "a\x00"})
     assert answer.status_code == 422
-    assert client.post("/v1/ads/kg/%00/feedback", json=said).status_code == 422
+    assert client.post("/v1/ads/kg/%00/feedback", json=feedback).status_code == 422
     assert catalogue.rows("SELECT count(*) FROM lalafo.labels") == [(0,)]
     assert pending(catalogue) == 0
 
 
-def test_an_ad_that_waits_to_be_scored_takes_feedback(
+def test_an_ad_that_is_not_scored_yet_accepts_feedback(
     catalogue: Labelled, client: httpx.Client
 ) -> None:
-    """Accepted is known; and an id may hold '/', and end as the route does."""
+    """An accepted ad is known; and an id may contain '/', and end like the route's path."""
     for ad_id in ("new/1", "new/feedback"):
         assert client.post("/v1/ads", json={"catalog": "kg", "ad_id": ad_id}).status_code == 202
-        said = {"label": "lamp", "given_by": "m"}
-        assert client.post(f"/v1/ads/kg/{ad_id}/feedback", json=said).status_code == 200
+        feedback = {"label": "lamp", "given_by": "m"}
+        assert client.post(f"/v1/ads/kg/{ad_id}/feedback", json=feedback).status_code == 200
     labels = catalogue.rows("SELECT ad_id FROM lalafo.labels ORDER BY 1")
     assert labels == [("new/1",), ("new/feedback",)]

@@ -1,4 +1,4 @@
-"""The original's API: its routes, its JSON, its errors, over a live session."""
+"""The original API: its routes, its JSON and its errors, with a live session."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,39 +32,39 @@ def photos_of(live: Live, ad_id: str) -> list[tuple]:
     )
 
 
-def test_an_ad_is_classified_and_asked_for(live: Live, client: httpx.Client) -> None:
-    """By addresses and by files: the category comes with the answer, and again when asked for."""
+def test_an_ad_is_classified_and_its_result_can_be_read(live: Live, client: httpx.Client) -> None:
+    """With URLs and with files: the response has the category, and /classify/results too."""
     url = live.photo("one.jpg", ONE)
     with Working(live) as worker:
         until(lambda: worker.partitions)
         answer = client.post("/classify", json={"ad_id": 42, "images": [url], "title": "A chair"})
         assert answer.status_code == 200, answer.text
-        message = answer.json()
-        assert message["status"] == "Success"
-        found = message["results"]
-        assert (found["ad_id"], found["status"]) == ("42", "scored")
-        assert found["top"][0] == [found["category"], pytest.approx(found["score"], abs=1e-6)]
-        assert client.get("/classify/results", params={"ad_id": "42"}).json() == message
+        body = answer.json()
+        assert body["status"] == "Success"
+        result = body["results"]
+        assert (result["ad_id"], result["status"]) == ("42", "scored")
+        assert result["top"][0] == [result["category"], pytest.approx(result["score"], abs=1e-6)]
+        assert client.get("/classify/results", params={"ad_id": "42"}).json() == body
         sent = client.post(
             "/classify",
             data={"ad_id": "files", "catalog": "kg"},
             files=[("images", ("a.jpg", ONE)), ("images", ("b.jpg", TWO))],
         )
         assert sent.json()["results"]["status"] == "scored", sent.text
-        asked = client.get("/classify/results", params={"ad_id": "files", "catalog": "kg"})
-        assert asked.json() == sent.json()
+        read = client.get("/classify/results", params={"ad_id": "files", "catalog": "kg"})
+        assert read.json() == sent.json()
     rows = live.rows("SELECT catalog, ad_id, status FROM lalafo.ads ORDER BY 1, 2")
     assert rows == [("kg", "files", "scored"), ("legacy", "42", "scored")]
 
 
-def test_images_are_added_to_what_is_there(live: Live, client: httpx.Client) -> None:
-    """Old and new photos in a new revision, none twice; before and after it is committed."""
+def test_images_are_added_to_the_existing_ones(live: Live, client: httpx.Client) -> None:
+    """A new revision has the old and the new photos, none of them twice."""
     first, second = live.photo("one.jpg", ONE), live.photo("two.jpg", TWO)
-    made = {"ad_id": "7", "images": [first]}
+    ad = {"ad_id": "7", "images": [first]}
     add = "/v4/classify/add_images"
     with Working(live) as worker:
         until(lambda: worker.partitions)
-        assert client.post(add, json=made).json()["status"] == "Success"
+        assert client.post(add, json=ad).json()["status"] == "Success"
         assert photos_of(live, "7") == [(first, True)]
         more = client.post(add, json={"ad_id": "7", "images": [first, second]})
         assert more.json()["status"] == "Success"
@@ -75,9 +75,9 @@ def test_images_are_added_to_what_is_there(live: Live, client: httpx.Client) -> 
     assert live.rows("SELECT count(*) FROM lalafo.failures") == [(0,)]
 
 
-def test_who_adds_at_once_adds_all(live: Live) -> None:
-    """Four at the same moment, without a session: nobody's photo is lost, whoever read what
-    before; the answer says to ask later."""
+def test_concurrent_requests_add_all_their_photos(live: Live) -> None:
+    """Four concurrent requests, without a session: no photo is lost, and the response says
+    Processing."""
     settings = live.settings.model_copy(update={"gateway_auth": "off", "max_wait_s": 0.0})
     urls = [f"https://p.example/{number}.jpg" for number in range(4)]
     with live_gateway(settings) as gateway, httpx.Client(base_url=gateway.url) as client:
@@ -94,8 +94,8 @@ def test_who_adds_at_once_adds_all(live: Live) -> None:
     assert sorted(photo["url"] for photo in photos) == urls
 
 
-def test_errors_are_told_as_the_original_did(live: Live, client: httpx.Client) -> None:
-    """The right status, and its two words: from the route, the framework and the limits alike."""
+def test_errors_have_the_shape_of_the_original_api(live: Live, client: httpx.Client) -> None:
+    """The right status and the two members, for errors of the route, the framework and limits."""
     cases = [
         (client.get("/classify/results?ad_id=nobody"), 404),
         (client.get("/classify/results"), 422),

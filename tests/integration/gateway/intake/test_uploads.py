@@ -1,4 +1,4 @@
-"""Photos that callers send: in files as they come, checked by their bytes, scored as any other."""
+"""Uploaded photos: streamed to files, checked by their bytes, and scored like any other photo."""
 
 import io
 import json
@@ -27,7 +27,7 @@ AD = {"catalog": "kg", "ad_id": "1", "revision": 1}
 
 @pytest.fixture
 def settings(database: Database, tmp_path: Path) -> Settings:
-    """Without Kafka: what is accepted waits in the outbox."""
+    """Without Kafka: accepted events stay in the outbox."""
     return Settings(
         home=tmp_path,
         database_url=database.url.render_as_string(),
@@ -66,7 +66,7 @@ def post(client: httpx.Client, *photos: bytes, **ad: object) -> httpx.Response:
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 def test_photos_that_were_sent_are_scored(live: Live) -> None:
-    """With the ad, and before it by POST /v1/photos: in order, behind those that the ad names."""
+    """Sent with the ad, or before it by POST /v1/photos: in order, after those that it names."""
     settings = live.settings.model_copy(update={"gateway_auth": "off"})
     with (
         live_gateway(settings) as gateway,
@@ -93,10 +93,10 @@ def test_photos_that_were_sent_are_scored(live: Live) -> None:
     assert live.rows("SELECT count(*) FROM lalafo.failures") == [(0,)]
 
 
-def test_what_came_is_stored_as_it_came(
+def test_uploads_are_stored_unchanged(
     client: httpx.Client, database: Database, settings: Settings
 ) -> None:
-    """In the store under its SHA-256, with a row; twice the same photo is one object."""
+    """Each is in the store under its SHA-256, with a row; equal photos are one object."""
     answer = post(client, PHOTO, OTHER, PHOTO)
     assert answer.status_code == 202, answer.text
     assert answer.json()["published"] is False
@@ -111,7 +111,7 @@ def test_what_came_is_stored_as_it_came(
     assert event["photos"] == [{"sha256": digest} for digest in digests]
 
 
-def test_a_photo_that_nobody_knows_is_named(client: httpx.Client, database: Database) -> None:
+def test_an_unknown_photo_is_named(client: httpx.Client, database: Database) -> None:
     """422 with its SHA-256; nothing is accepted."""
     known = client.post("/v1/photos", content=PHOTO).json()["sha256"]
     unknown = sha256(b"nobody has this").hexdigest()
@@ -124,10 +124,10 @@ def test_a_photo_that_nobody_knows_is_named(client: httpx.Client, database: Data
     assert client.post("/v1/ads", json={**AD, "photos": [{"sha256": known}]}).status_code == 202
 
 
-def test_what_is_no_photo_is_refused(
+def test_a_file_that_is_not_a_photo_is_refused(
     client: httpx.Client, database: Database, settings: Settings
 ) -> None:
-    """By its bytes, whatever it is called; the part is named; nothing is stored."""
+    """It is detected by its bytes, not its name; the error names the part; nothing is stored."""
     cases = [
         (
             post(client, PHOTO, b"%PDF-1.7 and so on, and so forth, for long"),
@@ -151,9 +151,9 @@ def test_what_is_no_photo_is_refused(
             "x",
         ),
     ]
-    for answer, status, said in cases:
+    for answer, status, expected in cases:
         assert answer.status_code == status, answer.text
-        assert said in answer.json()["detail"], answer.text
+        assert expected in answer.json()["detail"], answer.text
     store = Path(settings.resolved_store_url)
     assert not [path for path in store.rglob("*") if path.is_file()]
     assert rows(database, "SELECT count(*) FROM lalafo.uploads") == [(0,)]
@@ -178,17 +178,17 @@ def test_what_is_no_photo_is_refused(
         ("multipart/form-data; boundary=" + "b" * 1_000, b"--b\r\n"),
     ],
 )
-def test_what_is_no_form_is_refused(client: httpx.Client, content_type: str, body: bytes) -> None:
-    """4xx that says so, never a 500."""
+def test_a_malformed_form_is_refused(client: httpx.Client, content_type: str, body: bytes) -> None:
+    """400 or 422, never a 500."""
     answer = client.post("/v1/ads", content=body, headers={"Content-Type": content_type})
     assert answer.status_code in (400, 422), answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_caller_that_goes_away_half_way_leaves_nothing(
+def test_a_client_that_disconnects_half_way_leaves_nothing_behind(
     gateway: LiveGateway, client: httpx.Client, database: Database, settings: Settings
 ) -> None:
-    """No file, no row, no object; the gateway goes on."""
+    """No file, row or object is left, and the gateway goes on."""
     host, _, port = gateway.url.removeprefix("http://").partition(":")
     head = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="a"\r\n\r\n'
     before = _open_deleted_files()  # pytest's own
@@ -205,19 +205,19 @@ def test_a_caller_that_goes_away_half_way_leaves_nothing(
 
 
 def _open_deleted_files() -> int:
-    """Of this process: temporary files without a name."""
-    found = 0
+    """The number of this process's open temporary files without a name."""
+    count = 0
     for link in Path("/proc/self/fd").iterdir():
         try:
             target = str(link.readlink())
         except FileNotFoundError:
             continue
-        found += target.startswith("/tmp/") and "deleted" in target
-    return found
+        count += target.startswith("/tmp/") and "deleted" in target
+    return count
 
 
-def test_a_photo_is_never_whole_in_memory(client: httpx.Client, gateway: LiveGateway) -> None:
-    """15 MB are taken with far less: Python's peak grows by chunks, not by the photo."""
+def test_a_photo_is_never_completely_in_memory(client: httpx.Client, gateway: LiveGateway) -> None:
+    """For a photo of 15 MB the peak of Python's memory grows by chunks, not by the photo."""
     large = PHOTO + bytes(15_000_000 - len(PHOTO))
     boundary = b'--b\r\nContent-Disposition: form-data; name="ad"\r\n\r\n'
     head = boundary + json.dumps(AD).encode() + b"\r\n"

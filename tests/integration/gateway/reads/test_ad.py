@@ -1,4 +1,4 @@
-"""What the gateway tells of an ad, over HTTP: all that is known, and nothing that is not."""
+"""GET /v1/ads/{catalog}/{ad_id}: committed ads, accepted ads, tombstones and predictions."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,12 +24,12 @@ from tests.support.release_steps import TOPIC, judged, rescore
 
 @pytest.fixture
 def catalogue(database: Database, tmp_path: Path) -> Iterator[Catalogue]:
-    with read_catalogue(database, tmp_path) as made:
-        yield made
+    with read_catalogue(database, tmp_path) as catalogue:
+        yield catalogue
 
 
-def test_everything_known_of_an_ad_is_told(catalogue: Catalogue) -> None:
-    """With what made each value, and where Dagster shows that."""
+def test_a_committed_ad_is_returned_completely(catalogue: Catalogue) -> None:
+    """With the run and release that produced each value, and their links to Dagster."""
     sent = event("1", photos=3, description="as new", price="1200.50", currency="KGS")
     catalogue.commit(outcome(sent))
     catalogue.execute(
@@ -109,8 +109,8 @@ def test_everything_known_of_an_ad_is_told(catalogue: Catalogue) -> None:
     }
 
 
-def test_an_accepted_ad_is_told_before_it_is_committed(catalogue: Catalogue) -> None:
-    """Its facts are the event's; what is not known yet is empty."""
+def test_an_accepted_ad_is_returned_before_it_is_committed(catalogue: Catalogue) -> None:
+    """Its fields come from the event; everything else is empty."""
     photos = (PhotoRef(url="https://p.example/1.jpg"), PhotoRef(sha256=sha("upload")))
     catalogue.accept(replace(event("new", 5), photos=photos, category=None))
     found = catalogue.ad("new")
@@ -125,8 +125,8 @@ def test_an_accepted_ad_is_told_before_it_is_committed(catalogue: Catalogue) -> 
     assert found["predictions"] == found["labels"] == {}
 
 
-def test_a_newer_revision_waits_beside_what_is_committed(catalogue: Catalogue) -> None:
-    """Until it is committed itself; one that is not newer is nothing to wait for."""
+def test_a_newer_accepted_revision_is_returned_as_waiting(catalogue: Catalogue) -> None:
+    """Beside the committed one; an accepted revision that is not newer is not returned."""
     catalogue.commit(outcome(event("1", 3)))
     catalogue.accept(event("1", 3))
     assert catalogue.ad("1")["waiting"] is None
@@ -137,11 +137,11 @@ def test_a_newer_revision_waits_beside_what_is_committed(catalogue: Catalogue) -
     assert len(found["photos"]) == 1 and found["predictions"]["category"]["revision"] == 3
 
 
-def test_a_deleted_ad_is_told_as_its_tombstone(catalogue: Catalogue) -> None:
-    """Also where a re-score left a value behind: nobody sees it."""
+def test_a_deleted_ad_is_returned_as_its_tombstone(catalogue: Catalogue) -> None:
+    """A prediction that a re-score left behind is not returned."""
     catalogue.commit(outcome(event("1")))
-    gone = event("1", 2, photos=0, kind=EventKind.DELETED)
-    catalogue.commit(outcome(gone))
+    deletion = event("1", 2, photos=0, kind=EventKind.DELETED)
+    catalogue.commit(outcome(deletion))
     predict(catalogue, RELEASE, "1", "category", "chair", revision=2)
     found = catalogue.ad("1")
     assert (found["status"], found["revision"]) == ("deleted", 2)
@@ -150,8 +150,8 @@ def test_a_deleted_ad_is_told_as_its_tombstone(catalogue: Catalogue) -> None:
     assert (row["status"], row["sha256"], row["predictions"]) == ("deleted", None, {})
 
 
-def test_a_task_that_nobody_knew_is_told_too(catalogue: Catalogue) -> None:
-    """Whatever it is called, and whatever its details are."""
+def test_predictions_of_a_new_task_are_returned(catalogue: Catalogue) -> None:
+    """With any name and any details."""
     catalogue.commit(outcome(event("1")))
     predict(catalogue, RELEASE, "1", "mood of the room", "calm")
     found = catalogue.ad("1")["predictions"]
@@ -164,8 +164,8 @@ def test_a_task_that_nobody_knew_is_told_too(catalogue: Catalogue) -> None:
     }
 
 
-def test_what_is_told_is_of_the_live_release_alone(catalogue: Catalogue) -> None:
-    """A promotion flips every answer; a value of an older revision is told by neither."""
+def test_only_predictions_of_the_live_release_are_returned(catalogue: Catalogue) -> None:
+    """A promotion changes every response; a prediction of an older revision is never returned."""
     catalogue.commit(outcome(event("1")), outcome(event("2")))
     put_test_release(catalogue.database, "tiny-000000000002")
     activate(catalogue.database, RELEASE)
@@ -189,7 +189,7 @@ def test_what_is_told_is_of_the_live_release_alone(catalogue: Catalogue) -> None
 
 @pytest.mark.parametrize("ad_id", ["a/b/c", "два слова", "50%?#&", "x/feedback"])
 def test_any_key_finds_its_ad(catalogue: Catalogue, ad_id: str) -> None:
-    """By the link that the answer gives, too."""
+    """The link in the response works too."""
     catalogue.commit(outcome(event(ad_id)))
     (row,) = next(catalogue.pages("/v1/ads"))
     for path in (row["links"]["self"], "/v1/ads/kg/" + quote(ad_id, safe="")):
@@ -199,18 +199,18 @@ def test_any_key_finds_its_ad(catalogue: Catalogue, ad_id: str) -> None:
 
 
 def raw_get(catalogue: Catalogue, path: str) -> httpx.Response:
-    """A path as it is written: httpx would resolve its dots."""
+    """Request a path unchanged: httpx would normalize its dots."""
     url = httpx.URL(catalogue.gateway.url).copy_with(raw_path=path.encode())
     return httpx.get(url, headers={"Authorization": f"Bearer {catalogue.key}"})
 
 
-def test_an_ad_that_is_not_known_is_a_problem(catalogue: Catalogue) -> None:
+def test_an_unknown_ad_is_a_problem(catalogue: Catalogue) -> None:
     assert problem(catalogue.get("/v1/ads/kg/nothing")) == (404, "no_such_ad")
     assert problem(catalogue.get("/v1/ads/kg/%00")) == (422, "invalid")
     assert problem(catalogue.get("/v1/ads/kg/" + "x" * 201)) == (422, "invalid")
 
 
-def test_an_answer_is_sent_again_only_when_it_changed(catalogue: Catalogue) -> None:
+def test_a_matching_etag_gets_304_until_the_ad_changes(catalogue: Catalogue) -> None:
     catalogue.commit(outcome(event("1")))
     first = catalogue.get("/v1/ads/kg/1")
     same = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
@@ -224,15 +224,15 @@ def test_an_answer_is_sent_again_only_when_it_changed(catalogue: Catalogue) -> N
 @pytest.mark.parametrize(
     "path", ["/v1/ads", "/v1/ads/kg/1", "/v1/failures", f"/v1/photos/{'0' * 64}"]
 )
-def test_reading_needs_a_key_that_may_read(catalogue: Catalogue, path: str) -> None:
+def test_reading_requires_the_scope_read(catalogue: Catalogue, path: str) -> None:
     key = make(catalogue.database, "writer", scopes=["ingest"]).text
     assert catalogue.get(path, key=key).status_code == 403
     assert httpx.get(catalogue.gateway.url + path).status_code == 401
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
-def test_a_promotion_flips_what_is_told(live: Live) -> None:
-    """Each answer is wholly of the one release or of the other; going back is a flip too."""
+def test_a_promotion_and_a_rollback_switch_the_predictions(live: Live) -> None:
+    """Each response contains predictions of one release only, before and after each switch."""
     live.publish(ad("1", [live.photo("1.jpg", jpeg(noisy(40, 30, 1)))]))
     live.drain()
     before = read_active_releases(live.database).live.name
@@ -242,12 +242,12 @@ def test_a_promotion_flips_what_is_told(live: Live) -> None:
     settings = live.settings.model_copy(update={"gateway_auth": "off"})
     with live_gateway(settings) as gateway:
 
-        def sent() -> tuple[str, str]:
-            answer = httpx.get(f"{gateway.url}/v1/ads/kg/1").json()["predictions"]["category"]
-            return answer["release"]["id"], answer["run"]["id"]
+        def source() -> tuple[str, str]:
+            prediction = httpx.get(f"{gateway.url}/v1/ads/kg/1").json()["predictions"]["category"]
+            return prediction["release"]["id"], prediction["run"]["id"]
 
-        assert sent() == (before, "run-1")
+        assert source() == (before, "run-1")
         promote(live.database, after, scored_topic=TOPIC)
-        assert sent() == (after, f"rescore-{after}")
+        assert source() == (after, f"rescore-{after}")
         rollback(live.database, scored_topic=TOPIC)
-        assert sent() == (before, "run-1")
+        assert source() == (before, "run-1")

@@ -1,4 +1,4 @@
-"""Pages of ads and failures over HTTP: complete, in order, and only what a key may see."""
+"""Pages of ads and failures over HTTP: complete, in order, and limited to the key's catalogs."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from tests.support.read_catalogue import DAGSTER, Catalogue, of, problem, read_c
 
 @pytest.fixture
 def catalogue(database: Database, tmp_path: Path) -> Iterator[Catalogue]:
-    with read_catalogue(database, tmp_path) as made:
-        yield made
+    with read_catalogue(database, tmp_path) as catalogue:
+        yield catalogue
 
 
 def at(second: int) -> datetime:
@@ -27,7 +27,7 @@ def at(second: int) -> datetime:
 
 
 def test_lists_page_through_every_ad_once_the_newest_first(catalogue: Catalogue) -> None:
-    """Whatever the catalogs, and where moments are equal; whatever the size of a page."""
+    """For any catalogs and page size, also if timestamps are equal."""
     rows = [
         (catalog, f"{number:02}", at(number // 3))
         for number in range(12)
@@ -47,11 +47,11 @@ def test_lists_page_through_every_ad_once_the_newest_first(catalogue: Catalogue)
     assert catalogue.listed(limit=4, **span) == within and len(within) == 18
 
 
-def test_a_filter_looks_at_so_many_rows_and_no_more(
+def test_a_filtered_page_scans_a_limited_number_of_rows(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page may then be short, or empty, with a next one; all of them together are complete."""
-    monkeypatch.setattr(pages, "SEEN_ROWS", 5)
+    """A page may then be short or empty and have a next one; all pages together are complete."""
+    monkeypatch.setattr(pages, "MAX_SCANNED_ROWS", 5)
     unscored = {3, 4, 17}
     catalogue.commit(
         *(
@@ -67,8 +67,8 @@ def test_a_filter_looks_at_so_many_rows_and_no_more(
     assert len(catalogue.listed(status="scored", limit=3)) == 17
 
 
-def test_failures_are_listed_the_latest_first(catalogue: Catalogue) -> None:
-    """Photos' and whole events'; never the bytes that were refused."""
+def test_failures_are_listed_newest_first(catalogue: Catalogue) -> None:
+    """Of photos and of whole events, without the bytes of invalid records."""
     of_kz = of("kz", "2", photos=event("2", photos=2).photos)
     catalogue.commit(outcome(event("1", photos=2)), outcome(of_kz))
     catalogue.commit(letters=2)
@@ -98,8 +98,8 @@ def test_failures_are_listed_the_latest_first(catalogue: Catalogue) -> None:
     assert "nonsense" not in catalogue.get("/v1/failures").text
 
 
-def test_a_key_for_some_catalogs_sees_those_alone(catalogue: Catalogue) -> None:
-    """In lists, of photos, and in where its cursors lead."""
+def test_a_key_for_some_catalogs_reads_only_those(catalogue: Catalogue) -> None:
+    """In lists, for photos, and with any cursor."""
     for number, catalog in enumerate(("kg", "kz", "kg", "uz")):
         two = event(str(number), photos=2).photos
         catalogue.commit(outcome(of(catalog, str(number), photos=two), at=at(number)))
@@ -122,8 +122,8 @@ def test_a_key_for_some_catalogs_sees_those_alone(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/ads", "/v1/failures"])
-def test_a_cursor_that_is_none_is_refused(catalogue: Catalogue, path: str) -> None:
-    """Made up, cut short, of another list, or with what PostgreSQL can't hold."""
+def test_an_invalid_cursor_is_refused(catalogue: Catalogue, path: str) -> None:
+    """Invented, truncated, of another list, or with text that PostgreSQL can't store."""
     catalogue.commit(outcome(event("1", photos=2)), outcome(event("2", photos=2)))
     other = {"/v1/ads": "/v1/failures", "/v1/failures": "/v1/ads"}[path]
     own, of_other = (catalogue.get(p, params={"limit": 1}).json()["next"] for p in (path, other))

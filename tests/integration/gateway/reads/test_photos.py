@@ -1,4 +1,4 @@
-"""Photos over HTTP: who gets them, what exactly, and for how long they may be kept."""
+"""Photos over HTTP: who may read them, their content, and how long they may be cached."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from tests.support.read_catalogue import Catalogue, problem, read_catalogue, sto
 
 @pytest.fixture
 def catalogue(database: Database, tmp_path: Path) -> Iterator[Catalogue]:
-    with read_catalogue(database, tmp_path) as made:
-        yield made
+    with read_catalogue(database, tmp_path) as catalogue:
+        yield catalogue
 
 
-def test_a_photo_is_its_rendition_and_may_be_kept(catalogue: Catalogue) -> None:
+def test_a_photo_is_its_rendition_and_may_be_cached(catalogue: Catalogue) -> None:
     catalogue.commit(outcome(event("1")))
     photo = catalogue.ad("1")["photos"][0]
     stored = store(catalogue, photo["sha256"])
@@ -32,23 +32,23 @@ def test_a_photo_is_its_rendition_and_may_be_kept(catalogue: Catalogue) -> None:
     assert catalogue.get(photo["image"], headers=etag).status_code == 304
 
 
-def test_a_thumbnail_is_given_once_there_is_one(catalogue: Catalogue) -> None:
+def test_a_thumbnail_is_returned_once_there_is_one(catalogue: Catalogue) -> None:
     catalogue.commit(outcome(event("1")))
     photo = catalogue.ad("1")["photos"][0]
     stored = store(catalogue, photo["sha256"])
     small = photo["image"] + "?thumbnail"
     whole = catalogue.get(small)
     assert whole.content == stored[photo["sha256"]]
-    tiny = hashlib.sha256(b"tiny").digest()
-    PhotoStore(catalogue.settings.resolved_store_url).put("thumbnails", tiny, b"tiny")
-    catalogue.execute("UPDATE lalafo.photos SET thumbnail_sha256 = %s", tiny)
+    thumbnail = hashlib.sha256(b"tiny").digest()
+    PhotoStore(catalogue.settings.resolved_store_url).put("thumbnails", thumbnail, b"tiny")
+    catalogue.execute("UPDATE lalafo.photos SET thumbnail_sha256 = %s", thumbnail)
     after = catalogue.get(small, headers={"If-None-Match": whole.headers["etag"]})
     assert (after.status_code, after.content) == (200, b"tiny")
     assert catalogue.get(photo["image"]).content == stored[photo["sha256"]]
 
 
-def test_no_photo_is_given_that_no_ad_shows(catalogue: Catalogue) -> None:
-    """An upload that nobody has scored, a photo whose ad is gone, one that was never there."""
+def test_a_photo_that_no_ad_has_is_not_returned(catalogue: Catalogue) -> None:
+    """An upload that is not scored, a photo of a deleted ad, and one that never existed."""
     data = b"<script>alert(1)</script>"
     digest = hashlib.sha256(data).digest()
     PhotoStore(catalogue.settings.resolved_store_url).put("uploads", digest, data)
@@ -68,7 +68,7 @@ def test_no_photo_is_given_that_no_ad_shows(catalogue: Catalogue) -> None:
 def test_a_photo_that_the_store_lost_is_a_problem(
     catalogue: Catalogue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The caller is not told where it was; the log is."""
+    """The log contains the path in the store; the response does not."""
     catalogue.commit(outcome(event("1")))
     image = catalogue.ad("1")["photos"][0]["image"]
     answer = catalogue.get(image)

@@ -1,7 +1,7 @@
-"""How PostgreSQL answers what the gateway reads: by keys, and as many rows as are shown.
+"""Query plans of the read routes: look-ups by index, reading only as many rows as are returned.
 
-So an answer costs the same at ten million ads. To look at a plan, `EXPLAIN (ANALYZE, BUFFERS)` one
-of the statements of `gateway/reads/ad.py` or `gateway/reads/pages.py` in psql.
+The cost is therefore the same with ten million ads. To see a plan, run `EXPLAIN (ANALYZE, BUFFERS)`
+with a statement of `gateway/reads/ad.py` or `gateway/reads/pages.py` in psql.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from tests.support.read_catalogue import DAGSTER
 
 @pytest.fixture
 def many(database: Database) -> Database:
-    """Twenty thousand ads of three catalogs, with everything that an answer looks up."""
+    """Twenty thousand ads of three catalogs, with rows in every table that a response reads."""
     put_test_release(database)
     put_test_release(database, "tiny-000000000002")
     activate(database, RELEASE)
@@ -82,43 +82,43 @@ AD = {
 }
 
 
-def looked_at(
+def executed_scans(
     database: Database, query: str, values: dict[str, Any], mode: str
 ) -> tuple[set[Scan], float]:
-    """The tables that a query's plan really read, each with its index, and how many rows in all.
+    """Run a query; return the tables that it read, each with its index, and the number of rows.
 
     Args:
         mode: "custom", as for the first calls of a statement, or "generic", as later.
     """
-    found = list(scans(explained(database, query, values, mode)))
-    return {(table, index) for table, index, _ in found}, sum(rows for _, _, rows in found)
+    executed = list(scans(explained(database, query, values, mode)))
+    return {(table, index) for table, index, _ in executed}, sum(rows for _, _, rows in executed)
 
 
 def blocks(database: Database, query: str, values: dict[str, Any], mode: str) -> int:
-    """How many blocks a query's plan really read."""
+    """Run a query; return the number of blocks that it read."""
     plan = explained(database, query, values, mode)
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
 def explained(database: Database, query: str, values: dict[str, Any], mode: str) -> dict[str, Any]:
-    """A query's plan, after it was run."""
-    given = {name: value for name, value in values.items() if f"%({name})s" in query}
-    numbers = {name: f"${number}" for number, name in enumerate(given, 1)}
-    numbered = re.sub(r"%\((\w+)\)s", lambda found: numbers[found[1]], query)
+    """Run a query and return its plan."""
+    used = {name: value for name, value in values.items() if f"%({name})s" in query}
+    numbers = {name: f"${number}" for number, name in enumerate(used, 1)}
+    numbered = re.sub(r"%\((\w+)\)s", lambda match: numbers[match[1]], query)
     with database.cursor() as cursor:
         cursor.execute(f"SET LOCAL plan_cache_mode = force_{mode}_plan")
-        cursor.execute(f"PREPARE looked_at AS {numbered}", prepare=False)
-        literals = ", ".join(sql.Literal(value).as_string(cursor) for value in given.values())
+        cursor.execute(f"PREPARE explained AS {numbered}", prepare=False)
+        literals = ", ".join(sql.Literal(value).as_string(cursor) for value in used.values())
         explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
-        cursor.execute(f"{explain} EXECUTE looked_at({literals})")
+        cursor.execute(f"{explain} EXECUTE explained({literals})")
         ((plan,),) = cursor.fetchall()
-        cursor.execute("DEALLOCATE looked_at")
-    found: dict[str, Any] = plan[0]["Plan"]
-    return found
+        cursor.execute("DEALLOCATE explained")
+    root: dict[str, Any] = plan[0]["Plan"]
+    return root
 
 
 def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """What a plan that was run has read; an index is named without its partition."""
+    """The scans of an executed plan; the name of an index is without its partition."""
     if "Relation Name" in plan and plan["Actual Loops"] > 0:
         index = re.sub(r"_[0-9a-f]{16}_", "_", plan.get("Index Name", ""))
         dropped = plan.get("Rows Removed by Filter", 0)
@@ -137,8 +137,10 @@ def live_partition(name: str = RELEASE) -> str:
 
 @pytest.mark.parametrize("mode", ["custom", "generic"])
 def test_an_ad_is_looked_up_by_primary_keys_alone(many: Database, mode: str) -> None:
-    """Of the predictions only the live release's are touched."""
-    found, rows = looked_at(many, ad.READ_AD, ad.parameters(AdKey("kg", "9999"), DAGSTER), mode)
+    """Of the predictions only the live release's partition is read."""
+    found, rows = executed_scans(
+        many, ad.READ_AD, ad.parameters(AdKey("kg", "9999"), DAGSTER), mode
+    )
     partition = live_partition()
     small = {scan for scan in found if scan[0] == "active_releases"}
     assert found - small == AD | {(partition, "predictions_pkey")}
@@ -147,14 +149,14 @@ def test_an_ad_is_looked_up_by_primary_keys_alone(many: Database, mode: str) -> 
 
 @pytest.mark.parametrize("mode", ["custom", "generic"])
 @pytest.mark.parametrize("catalogs", [None, ("kg", "uz")])
-def test_a_page_reads_as_many_rows_as_it_shows(
+def test_a_page_reads_as_many_rows_as_it_returns(
     many: Database, catalogs: tuple[str, ...] | None, mode: str
 ) -> None:
-    """From each catalog, by its index; wherever the page is."""
+    """From each catalog by the index, at any position."""
     cursors = [None, cursor_after("ads", NOON, "10000", "kg")]
     for cursor in cursors:
         query, values = pages.ads_query(PageRequest(catalogs, 10, cursor, {"status": None}))
-        found, rows = looked_at(many, query, values, mode)
+        found, rows = executed_scans(many, query, values, mode)
         allowed = {
             ("ads", "ads_pkey"),
             ("ads", "ads_catalog_received_at_ad_id_idx"),
@@ -169,17 +171,17 @@ def test_a_page_reads_as_many_rows_as_it_shows(
 
 @pytest.mark.parametrize("mode", ["custom", "generic"])
 @pytest.mark.parametrize("catalogs", [None, ("kg", "uz")])
-def test_a_page_of_failures_reads_as_many_rows_as_it_may(
+def test_a_page_of_failures_reads_a_limited_number_of_rows(
     many: Database, catalogs: tuple[str, ...] | None, mode: str
 ) -> None:
-    """Also where a filter drops them all."""
-    for reason, most in ((None, 11), ("photo_empty", pages.SEEN_ROWS)):
-        asked = PageRequest(catalogs, 10, None, {"kind": None, "reason": reason})
-        query, values = pages.failures_query(asked)
-        found, rows = looked_at(many, query, values, mode)
+    """Also if a filter excludes all of them."""
+    for reason, max_rows in ((None, 11), ("photo_empty", pages.MAX_SCANNED_ROWS)):
+        page = PageRequest(catalogs, 10, None, {"kind": None, "reason": reason})
+        query, values = pages.failures_query(page)
+        found, rows = executed_scans(many, query, values, mode)
         prefix = "failures_" if catalogs is None else "failures_catalog_"
         assert found == {("failures", f"{prefix}failed_at_kind_subject_idx")}
-        assert rows <= most * len(catalogs or ("all",))
+        assert rows <= max_rows * len(catalogs or ("all",))
 
 
 @pytest.mark.parametrize("mode", ["custom", "generic"])
@@ -187,14 +189,14 @@ def test_a_page_of_failures_reads_as_many_rows_as_it_may(
 def test_a_page_far_from_the_newest_reads_as_few_blocks(
     many: Database, mode: str, catalogs: tuple[str, ...] | None
 ) -> None:
-    """The walk begins at the cursor: rows before it are not even passed in the index."""
+    """The index scan starts at the cursor: rows before it are not read."""
     first = PageRequest(catalogs, 10, None, {"status": None})
-    with many.cursor() as held:
-        held.execute("SELECT min(received_at), max(received_at) FROM lalafo.ads")
-        ((oldest, newest),) = held.fetchall()
+    with many.cursor() as cursor:
+        cursor.execute("SELECT min(received_at), max(received_at) FROM lalafo.ads")
+        ((oldest, newest),) = cursor.fetchall()
     at = oldest + (newest - oldest) / 2
     middle = PageRequest(catalogs, 10, cursor_after("ads", at, "5000", "kg"), {"status": None})
     earlier = PageRequest(catalogs, 10, None, {"status": None}, until=at)
     few = blocks(many, *pages.ads_query(first), mode)
-    for asked in (middle, earlier):
-        assert blocks(many, *pages.ads_query(asked), mode) <= few + 20
+    for page in (middle, earlier):
+        assert blocks(many, *pages.ads_query(page), mode) <= few + 20

@@ -1,6 +1,6 @@
-"""The statistics over HTTP: true of what real sessions did, and read from small tables alone.
+"""The statistics over HTTP: they match what real sessions wrote, and read only small tables.
 
-The plans are asserted here; to look at one, `EXPLAIN (ANALYZE, BUFFERS)` any of the statements of
+The query plans are checked here. To see one, run `EXPLAIN (ANALYZE, BUFFERS)` with a statement of
 `gateway/statistics/queries.py` in psql.
 """
 
@@ -49,7 +49,7 @@ def statistics(gateway: LiveGateway, minutes: int = 10) -> dict[str, Any]:
 
 
 def publish(live: Live) -> None:
-    """Fourteen ads: scored, without a usable photo, without photos, deleted; and dead letters."""
+    """Publish 14 ads: scored, without a usable photo, without photos, deleted; and dead letters."""
     urls = [live.photo(f"{n}.jpg", jpeg(noisy(40, 30, n))) for n in range(4)]
     live.publish(*(ad(f"{n:02}", urls[n % 3 : n % 3 + 2]) for n in range(10)))
     live.publish(ad("bad", [live.host.url("missing.jpg"), urls[0]]))
@@ -58,8 +58,8 @@ def publish(live: Live) -> None:
     live.publish(b"nonsense", b'{"schema": 2}', key=None)
 
 
-def test_the_figures_are_those_of_the_tables(live: Live, gateway: LiveGateway) -> None:
-    """Counts are equal; percentiles lie within the width of a bucket."""
+def test_the_figures_match_the_tables(live: Live, gateway: LiveGateway) -> None:
+    """Counts are equal, and percentiles are within the width of a bucket."""
     publish(live)
     live.drain()
     live.publish(ad("late", [live.photo("late.jpg", jpeg(noisy(40, 30, 9)))]))
@@ -86,12 +86,12 @@ def test_the_figures_are_those_of_the_tables(live: Live, gateway: LiveGateway) -
         shown = found["latencies"][stage]
         assert shown["ads"] == len(timings)
         for name, share in (("p50_ms", 50), ("p90_ms", 90), ("p99_ms", 99)):
-            right = float(np.percentile(exact, share))
-            assert abs(shown[name] - right) <= (RATIO - 1) * right + 1.01, (stage, name)
+            expected = float(np.percentile(exact, share))
+            assert abs(shown[name] - expected) <= (RATIO - 1) * expected + 1.01, (stage, name)
 
 
-def test_every_minute_of_the_window_is_told(live: Live, gateway: LiveGateway) -> None:
-    """Those in which nothing happened too; those before it are not."""
+def test_the_series_has_every_minute_of_the_window(live: Live, gateway: LiveGateway) -> None:
+    """Including minutes without ads, and none before the window."""
     add_minute(live.database, ago=2, scored=3)
     add_minute(live.database, ago=2, scored=4, run_id="other")
     add_minute(live.database, ago=9, scored=100)
@@ -109,7 +109,7 @@ def test_every_minute_of_the_window_is_told(live: Live, gateway: LiveGateway) ->
 
 
 def add_minute(database: Database, *, ago: int, scored: int, run_id: str = "run") -> None:
-    """A minute in which so many ads were scored, at 100 ms each."""
+    """Write the figures of a minute with `scored` ads, at 100 ms each."""
     with database.cursor() as cursor:
         cursor.execute(
             "INSERT INTO lalafo.stream_minutes "
@@ -121,8 +121,8 @@ def add_minute(database: Database, *, ago: int, scored: int, run_id: str = "run"
         )
 
 
-def test_only_the_most_frequent_labels_are_told(live: Live, gateway: LiveGateway) -> None:
-    """Whatever the task: one that nobody knew here yet has its own."""
+def test_only_the_most_frequent_labels_are_returned(live: Live, gateway: LiveGateway) -> None:
+    """For every task, also for one that the code does not know."""
     with live.database.cursor() as cursor:
         cursor.execute(
             "INSERT INTO lalafo.stream_minutes "
@@ -135,8 +135,8 @@ def test_only_the_most_frequent_labels_are_told(live: Live, gateway: LiveGateway
     assert list(labels.items()) == [(f"m{n}", n) for n in range(30, 10, -1)]
 
 
-def test_what_waits_is_told(live: Live, gateway: LiveGateway) -> None:
-    """In Kafka, in the outbox, and of what was accepted."""
+def test_backlogs_are_returned(live: Live, gateway: LiveGateway) -> None:
+    """Events in Kafka, records in the outbox, and accepted ads."""
     publish(live)
     until(lambda: (statistics(gateway)["lag"] or {}).get("events") == 17)
     with live.database.cursor() as cursor:
@@ -151,7 +151,7 @@ def test_what_waits_is_told(live: Live, gateway: LiveGateway) -> None:
             "AS v (id, revision)"
         )
     live.drain()
-    # The relay may have sent the two by now: then nothing waits.
+    # The relay may have published the two rows already.
     until(lambda: (statistics(gateway)["lag"] or {}).get("events") == 0)
     found = statistics(gateway)
     assert {one["partition"] for one in found["lag"]["partitions"]} == {0, 1, 2, 3}
@@ -161,8 +161,8 @@ def test_what_waits_is_told(live: Live, gateway: LiveGateway) -> None:
     assert found["outbox"]["waiting"] in (0, 2)
 
 
-def test_the_outbox_is_counted_only_so_far(live: Live) -> None:
-    """An outage of hours must not make the statistics slow as well."""
+def test_the_outbox_is_counted_up_to_a_maximum(live: Live) -> None:
+    """An outage of hours must not make the statistics slow too."""
     database = live.database
     with database.cursor() as cursor:
         cursor.execute(
@@ -177,8 +177,8 @@ def test_the_outbox_is_counted_only_so_far(live: Live) -> None:
     assert few.oldest_s is not None and few.oldest_s == pytest.approx(99, abs=5)
 
 
-def test_sessions_and_releases_are_told(live: Live, gateway: LiveGateway) -> None:
-    """Who works, on what, and how far the next release is."""
+def test_sessions_and_releases_are_returned(live: Live, gateway: LiveGateway) -> None:
+    """The running sessions, their partitions, and the progress of the next release."""
     live.publish(*(ad(f"{n:02}", [live.photo(f"{n}.jpg", jpeg(noisy(40, 30, n)))]) for n in (1, 2)))
     with Working(live, run_id="at-work") as working:
         working.wait_for(2)
@@ -205,7 +205,7 @@ def test_sessions_and_releases_are_told(live: Live, gateway: LiveGateway) -> Non
     assert statistics(gateway)["sessions"] == []
 
 
-def test_without_a_broker_everything_else_is_told(live: Live) -> None:
+def test_without_a_broker_only_the_lag_is_missing(live: Live) -> None:
     changes = {"gateway_auth": "off", "kafka_bootstrap": "127.0.0.1:9"}
     with live_gateway(live.settings.model_copy(update=changes)) as gateway:
         found = statistics(gateway)
@@ -233,7 +233,7 @@ def test_a_window_has_limits(live: Live, gateway: LiveGateway, minutes: str) -> 
 
 
 def test_the_cost_does_not_grow_with_the_ads(live: Live) -> None:
-    """Every table that grows with them is looked up by key, for so many rows, or not at all."""
+    """Tables that grow with the ads are read by key for a limited number of rows, or not at all."""
     with live.database.cursor() as cursor:
         many_ads(cursor, 20_000)
         cursor.execute("ANALYZE lalafo.ads, lalafo.accepted_ads")
@@ -246,12 +246,12 @@ def test_the_cost_does_not_grow_with_the_ads(live: Live) -> None:
             "SESSIONS": {"topic": "ads"},
             "RELEASES": {},
         }
-        touched = {}
-        for name, given in values.items():
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(queries, name)}", given)
+        executed = {}
+        for name, parameters in values.items():
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(queries, name)}", parameters)
             ((plan,),) = cursor.fetchall()
-            touched[name] = list(scans(plan[0]["Plan"]))
-    tables = {name: {table for table, _, _ in of} for name, of in touched.items()}
+            executed[name] = list(scans(plan[0]["Plan"]))
+    tables = {name: {table for table, _, _ in rows} for name, rows in executed.items()}
     assert tables == {
         "MINUTES": {"stream_minutes"},
         "OFFSETS": {"stream_offsets"},
@@ -260,14 +260,14 @@ def test_the_cost_does_not_grow_with_the_ads(live: Live) -> None:
         "SESSIONS": {"sessions", "leases"},
         "RELEASES": {"active_releases", "rescores", "release_days"},
     }
-    assert sorted(touched["ACCEPTED"]) == [
+    assert sorted(executed["ACCEPTED"]) == [
         ("accepted_ads", "accepted_ads_accepted_at_idx", 1_000),
         ("ads", "ads_pkey", 1_000),
     ]
 
 
 def many_ads(cursor: psycopg.Cursor, count: int) -> None:
-    """So many committed ads, each accepted before."""
+    """Write `count` committed ads, each with its row in `accepted_ads`."""
     cursor.execute(
         "INSERT INTO lalafo.ads (catalog, ad_id, revision, day, status, title, description, "
         "event_id, occurred_at, kafka_at, received_at, stream_id, topic, partition, "
@@ -283,7 +283,7 @@ def many_ads(cursor: psycopg.Cursor, count: int) -> None:
 
 
 def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """The tables of a plan that was run: by which index (empty: none), and how many rows."""
+    """The scans of an executed plan: table, index (empty: none) and number of rows."""
     if "Relation Name" in plan:
         rows = plan["Actual Rows"] * plan["Actual Loops"]
         yield plan["Relation Name"], plan.get("Index Name", ""), rows
