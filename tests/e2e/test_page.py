@@ -1,4 +1,4 @@
-"""The page in a real browser, against a live gateway, PostgreSQL, a broker and a session."""
+"""The page in a real browser, with a live gateway, PostgreSQL, a broker and a session."""
 
 import base64
 import re
@@ -72,28 +72,28 @@ LEAST_CONTRAST = """() => {
 
 @dataclass
 class Stand:
-    """What the page talks to, and the browser that shows it."""
+    """A gateway with its database and key, and a browser."""
 
     url: str
     key: str
     database: Database
     browser: Any
     folder: Path
-    complaints: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
 
     @contextmanager
     def page(self, path: str = "/", *, key: str | None = None, **context: Any) -> Iterator[Any]:
-        """A page of a fresh context with a key (None: the stand's own, "": none)."""
-        given = self.key if key is None else key
+        """A page of a fresh browser context with a key (None: the stand's own key, "": none)."""
+        page_key = self.key if key is None else key
         fresh = self.browser.new_context(**context)
         fresh.set_default_timeout(WITHIN_MS)
-        if given:
-            fresh.add_init_script(f"sessionStorage['lalafo-key'] ??= '{given}'")
+        if page_key:
+            fresh.add_init_script(f"sessionStorage['lalafo-key'] ??= '{page_key}'")
         page = fresh.new_page()
         page.on("console", lambda message: self._console(message.type, message.text))
-        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        # From the start: Playwright asks for choosers without waiting until it gets them, and a key
-        # pressed at once would open the browser's own (9 of 30 times).
+        page.on("pageerror", lambda error: self.console_errors.append(f"error: {error}"))
+        # Registered before any key is pressed: Playwright starts intercepting file choosers without
+        # waiting for it, and a key pressed right after opened the browser's own (9 of 30 times).
         page.on("filechooser", lambda _: None)
         try:
             page.goto(f"{self.url}{path}")
@@ -103,7 +103,7 @@ class Stand:
 
     def _console(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):
-            self.complaints.append(f"{kind}: {text}")
+            self.console_errors.append(f"{kind}: {text}")
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"})
@@ -157,10 +157,10 @@ def standing(
 
 @pytest.fixture
 def stand(standing: Stand) -> Iterator[Stand]:
-    """The stand; a test ends with nothing in the browser's console."""
-    standing.complaints.clear()
+    """The stand; a test fails if the browser's console has errors or warnings."""
+    standing.console_errors.clear()
     yield standing
-    assert standing.complaints == []
+    assert standing.console_errors == []
 
 
 @pytest.fixture(scope="module")
@@ -171,16 +171,16 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ad_shown(page: Any) -> tuple[str, str]:
-    """The catalog and the id of the ad that the hash names."""
+    """The catalog and id of the ad in the page's hash."""
     catalog, ad_id = re.fullmatch(r".*#/look/([^/]+)/([^/?]+)", page.url).groups()
     return catalog, ad_id
 
 
-def photo_is_seen(page: Any) -> None:
-    """Wait for the first photo's pixels. Not by `wait_for_function`: its eval is what our policy
-    refuses."""
+def wait_for_photo(page: Any) -> None:
+    """Wait until the first photo is loaded. `wait_for_function` can't be used: it needs eval, which
+    the content security policy forbids."""
     width = "document.querySelector('.photo img').naturalWidth"
-    wait_for(lambda: page.evaluate(width) > 0, lambda: "the photo was never shown", 20)
+    wait_for(lambda: page.evaluate(width) > 0, lambda: "the photo was never loaded", 20)
 
 
 def labels_of(stand: Stand, ad_id: str) -> list[tuple]:
@@ -189,7 +189,7 @@ def labels_of(stand: Stand, ad_id: str) -> list[tuple]:
 
 
 def post_ads(stand: Stand, catalog: str, many: int) -> None:
-    """Ads without photos, committed."""
+    """Post ads without photos, and wait until they are committed."""
     with stand.client() as client:
         for number in range(many):
             ad = {
@@ -203,8 +203,8 @@ def post_ads(stand: Stand, catalog: str, many: int) -> None:
     wait_for(lambda: stand.rows(query, catalog)[0][0] == many, lambda: "not committed", 20)
 
 
-def test_a_dropped_photo_is_answered(stand: Stand, photo: Path) -> None:
-    """Its category as bars, its photo, where the milliseconds went, and what made each value."""
+def test_a_dropped_photo_is_scored(stand: Stand, photo: Path) -> None:
+    """The page shows the category as bars, the photo, the timings, and each value's run."""
     with stand.page() as page:
         page.wait_for_selector(".drop")
         dropped = base64.b64encode(photo.read_bytes()).decode()
@@ -224,7 +224,7 @@ def test_a_dropped_photo_is_answered(stand: Stand, photo: Path) -> None:
         widths = bars.locator(".fill").evaluate_all("all => all.map((e) => e.style.width)")
         shares = [share for _, share in details["top"]]
         assert [float(w[:-1]) / 100 for w in widths] == pytest.approx(shares, abs=1e-3)
-        photo_is_seen(page)
+        wait_for_photo(page)
         page.wait_for_selector(".times tr:nth-child(7)")
         stages = page.locator(".times th").all_inner_texts()
         assert [stage.split()[0] for stage in stages] == [
@@ -239,17 +239,17 @@ def test_a_dropped_photo_is_answered(stand: Stand, photo: Path) -> None:
 def test_feedback_becomes_a_label(stand: Stand, photo: Path) -> None:
     with stand.page() as page:
         page.set_input_files("#choose", photo)
-        page.get_by_label("Right category").fill("armchair")
-        page.get_by_label("Said by").fill("a moderator")
+        page.get_by_label("Correct category").fill("armchair")
+        page.get_by_label("Given by").fill("a moderator")
         page.get_by_role("button", name="Send").click()
-        page.wait_for_selector("text=Thank you: armchair")
+        page.wait_for_selector("text=Label saved: armchair")
         assert labels_of(stand, ad_shown(page)[1]) == [("armchair", "a moderator")]
         suggested = page.locator("#labels option").evaluate_all("all => all.map((o) => o.value)")
         assert set(LABELS) <= set(suggested)
 
 
 def test_the_keyboard_is_enough(stand: Stand, photo: Path) -> None:
-    """Choose a photo, see its answer, say what is right, and go to another tab and back."""
+    """Choose a photo, see its prediction, give feedback, go to another tab and back."""
     with stand.page() as page:
         page.wait_for_selector(".drop")
         tab_to(page, "Choose photos")
@@ -263,7 +263,7 @@ def test_the_keyboard_is_enough(stand: Stand, photo: Path) -> None:
         tab_to(page, "given-by")
         page.keyboard.type("by keys")
         page.keyboard.press("Enter")
-        page.wait_for_selector("text=Thank you: lamp")
+        page.wait_for_selector("text=Label saved: lamp")
         assert labels_of(stand, ad_id) == [("lamp", "by keys")]
         page.focus("#tab-look")
         page.keyboard.press("ArrowRight")
@@ -274,20 +274,20 @@ def test_the_keyboard_is_enough(stand: Stand, photo: Path) -> None:
 
 
 def tab_to(page: Any, name: str) -> None:
-    """Press Tab until what has this id or these words is focused, and its focus can be seen."""
+    """Press Tab until the element with this id or text has the focus, and its focus is visible."""
     for _ in range(60):
         page.keyboard.press("Tab")
-        id_, words, outline = page.evaluate(
+        id_, text, outline = page.evaluate(
             "(() => { const e = document.activeElement;"
             " return [e.id, e.textContent.trim(), getComputedStyle(e).outlineStyle]; })()"
         )
-        if name in (id_, words):
+        if name in (id_, text):
             assert outline != "none"
             return
-    raise AssertionError(f"no {name!r} by Tab")
+    raise AssertionError(f"{name!r} can't be reached with Tab")
 
 
-def test_a_failed_photo_says_why_and_what_to_do(stand: Stand) -> None:
+def test_a_failed_photo_shows_the_reason_and_what_to_do(stand: Stand) -> None:
     ad = {
         "catalog": "kg",
         "ad_id": "odd/1",
@@ -298,27 +298,29 @@ def test_a_failed_photo_says_why_and_what_to_do(stand: Stand) -> None:
         answer = client.post("/v1/ads", params={"wait": 10}, json=ad)
         assert answer.status_code == 200, answer.text
     with stand.page("/#/look/kg/odd%2F1") as page:
-        trouble = page.locator("figure.failed")
-        trouble.wait_for()
-        assert "fetch_address_refused" in trouble.inner_text()
-        assert "Use a public address" in trouble.inner_text()
+        failed = page.locator("figure.failed")
+        failed.wait_for()
+        assert "fetch_address_refused" in failed.inner_text()
+        assert "Use a public address" in failed.inner_text()
         assert page.locator(".facts dd").first.inner_text() == ad["title"]
         assert page.locator(".result img").count() == 0
 
 
-def test_what_is_no_photo_is_refused_in_words(stand: Stand, tmp_path: Path) -> None:
-    letter = tmp_path / "letter.jpg"
-    letter.write_bytes(b"Dear sir or madam, " * 100)
+def test_a_file_that_is_not_a_photo_is_refused_with_a_message(
+    stand: Stand, tmp_path: Path
+) -> None:
+    text = tmp_path / "letter.jpg"
+    text.write_bytes(b"Dear sir or madam, " * 100)
     with stand.page() as page:
-        page.set_input_files("#choose", letter)
+        page.set_input_files("#choose", text)
         page.wait_for_selector(".notice.bad")
         assert page.get_by_role("alert").count() == 1
         assert page.get_by_role("button", name="Try again").count() == 0  # it would not help
-    stand.complaints[:] = [one for one in stand.complaints if "status of 4" not in one]
+    stand.console_errors[:] = [one for one in stand.console_errors if "status of 4" not in one]
 
 
 def test_the_live_tab_draws(stand: Stand, photo: Path) -> None:
-    """Lines by minute, bars by stage and category; the arrow keys read a minute's values."""
+    """Lines by minute, bars by stage and category; the arrow keys select a minute."""
     with stand.page() as page:
         page.set_input_files("#choose", photo)
         page.wait_for_selector(".result .chip.good")
@@ -351,7 +353,7 @@ def test_the_ads_tab_pages_filters_and_opens(stand: Stand) -> None:
         page.wait_for_selector("a[rel=next]")
         assert rows.count() == 25
         page.click("a[rel=next]")
-        page.wait_for_selector("text=The last page.")
+        page.wait_for_selector("text=This is the last page.")
         assert rows.count() == 5
         page.go_back()
         page.wait_for_selector("a[rel=next]")
@@ -377,7 +379,7 @@ def test_failures_are_listed(stand: Stand) -> None:
 
 
 def test_a_wrong_key_asks_for_another(stand: Stand) -> None:
-    """The key is in sessionStorage alone, and what was asked for goes on with the new one."""
+    """The key is stored only in sessionStorage, and the request is sent again with the new one."""
     with stand.page("/#/ads", key="lv_nobody_nothing") as page:
         page.wait_for_selector("dialog[open]")
         assert "lalafo keys make" in page.locator("dialog").inner_text()
@@ -388,19 +390,19 @@ def test_a_wrong_key_asks_for_another(stand: Stand) -> None:
         assert page.evaluate("sessionStorage['lalafo-key']") == stand.key
         assert page.evaluate("localStorage.length") == 0
         assert "lv_" not in page.url
-    stand.complaints[:] = [one for one in stand.complaints if "401" not in one]
+    stand.console_errors[:] = [one for one in stand.console_errors if "401" not in one]
 
 
-def test_a_network_that_is_away_can_be_tried_again(stand: Stand) -> None:
+def test_a_request_can_be_tried_again_after_a_network_error(stand: Stand) -> None:
     with stand.page() as page:
         page.wait_for_selector(".drop")
         page.route("**/v1/ads**", lambda route: route.abort())
         page.click("#tab-ads")
-        page.wait_for_selector("text=Nobody answered")
+        page.wait_for_selector("text=No response")
         page.unroute("**/v1/ads**")
         page.get_by_role("button", name="Try again").click()
         page.wait_for_selector("#panel-ads :is(.list li, .empty)")
-    stand.complaints[:] = [one for one in stand.complaints if "ERR_FAILED" not in one]
+    stand.console_errors[:] = [one for one in stand.console_errors if "ERR_FAILED" not in one]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -410,7 +412,7 @@ def test_it_fits_a_phone_and_can_be_read(stand: Stand, photo: Path, scheme: str)
     with stand.page(viewport=size, color_scheme=scheme, has_touch=True, is_mobile=True) as page:
         page.set_input_files("#choose", photo)
         page.wait_for_selector(".result .chip.good")
-        photo_is_seen(page)
+        wait_for_photo(page)
         for tab in TABS:
             page.click(f"#tab-{tab}")
             page.wait_for_selector(f"#panel-{tab} :is(.result, .plot .line-0, .list li)")
@@ -426,11 +428,11 @@ def test_it_fits_a_phone_and_can_be_read(stand: Stand, photo: Path, scheme: str)
 def test_the_api_is_documented_without_a_network(stand: Stand) -> None:
     with stand.page("/docs") as page:
         page.wait_for_selector(".route:has-text('/v1/ads/{catalog}/{ad_id}')")
-        asked = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
-        assert all(address.startswith(stand.url) for address in asked)
+        loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+        assert all(url.startswith(stand.url) for url in loaded)
 
 
-def test_files_are_told_by_name_and_asked_after(stand: Stand) -> None:
+def test_files_are_looked_up_by_name_and_revalidated(stand: Stand) -> None:
     with stand.client() as client:
         first = client.get("/")
         again = client.get("/", headers={"If-None-Match": first.headers["etag"]})

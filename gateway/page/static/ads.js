@@ -1,4 +1,4 @@
-// The tab Ads: recent ads and failures, a page at a time; what is shown is in the hash.
+// The tab Ads: lists of ads and failures, by page; the hash has the list, its filters and the page.
 
 import { call, photoPath } from "/page/api.js";
 import { el, fill, link } from "/page/dom.js";
@@ -30,13 +30,13 @@ export function adsView(panel) {
     drawFilters(filters, list, query);
     out.setAttribute("aria-busy", "true");
     try {
-      const wanted = {
+      const parameters = {
         limit: PAGE,
         catalog: query.catalog,
         status: list === "ads" ? query.status : "",
         cursor: query.cursor,
       };
-      const { body } = await call(LISTS[list].path, { query: wanted, signal });
+      const { body } = await call(LISTS[list].path, { query: parameters, signal });
       pictures.release();
       pictures = new Pictures();
       fill(out, listed(list, body, query, pictures));
@@ -55,7 +55,7 @@ export function adsView(panel) {
 }
 
 function drawFilters(form, list, query) {
-  if (form.contains(document.activeElement) && form.dataset.list === list) return; // not under a hand
+  if (form.contains(document.activeElement) && form.dataset.list === list) return; // don't replace a focused field
   form.dataset.list = list;
   const catalog = el("input", {
     id: "by-catalog",
@@ -119,29 +119,29 @@ function listed(list, body, query, pictures) {
           { class: `card list ${list}`, "aria-label": list === "ads" ? "Ads" : "Failures" },
           rows,
         )
-      : el("p", { class: "card empty" }, "None among the rows of this page; older ones may fit."),
+      : el("p", { class: "card empty" }, "No match on this page; older rows may match."),
     el(
       "nav",
       { class: "paging row", "aria-label": "Pages" },
       first && el("a", { class: "button", href: first }, "First page"),
       next
         ? el("a", { class: "button", href: next, rel: "next" }, "Next page")
-        : el("span", { class: "hint" }, "The last page."),
+        : el("span", { class: "hint" }, "This is the last page."),
     ),
   ];
 }
 
 function nothing(list, query) {
-  if (query.catalog || query.status) return "Nothing fits: choose another catalog or status.";
+  if (query.catalog || query.status) return "No matches. Choose another catalog or status.";
   return list === "ads"
-    ? "No ads yet: drop a photo in Look, or post one to /v1/ads."
-    : "No failures. Good.";
+    ? "No ads yet. Drop a photo in the tab Score, or post an ad to /v1/ads."
+    : "No failures.";
 }
 
 function adRow(ad, pictures) {
   const box = el("span", { class: "thumb" });
   if (ad.sha256) box.append(pictures.show(photoPath(ad.sha256), ""));
-  const said = ad.predictions.category;
+  const category = ad.predictions.category;
   const others = Object.entries(ad.predictions).filter(([task]) => task !== "category");
   return el(
     "li",
@@ -152,16 +152,16 @@ function adRow(ad, pictures) {
       box,
       el(
         "span",
-        { class: "said" },
-        said ? el("strong", {}, said.label) : el("span", { class: "hint" }, "no category"),
-        said && el("span", { class: "hint" }, share(said.score)),
+        { class: "predicted" },
+        category ? el("strong", {}, category.label) : el("span", { class: "hint" }, "no category"),
+        category && el("span", { class: "hint" }, share(category.score)),
         others.map(([task, one]) => el("span", { class: "hint" }, `${task}: ${one.label}`)),
       ),
       el(
         "span",
         { class: "title" },
-        ad.title || el("span", { class: "hint" }, "without title"),
-        ad.category && el("span", { class: "hint" }, ` filed as ${ad.category}`),
+        ad.title || el("span", { class: "hint" }, "no title"),
+        ad.category && el("span", { class: "hint" }, ` seller's category: ${ad.category}`),
       ),
       el("span", { class: "mono id" }, `${ad.catalog}/${ad.ad_id}`),
       el("span", { class: `chip ${chip(ad.status)}` }, ad.status.replace("_", " ")),

@@ -1,4 +1,5 @@
-// A task's answer, drawn by the keys of its details: no task is known here by name.
+// The card of a task's prediction. The keys of `details` choose the drawing, so that a new task
+// needs no change here.
 
 import { adPath, call, photoPath } from "/page/api.js";
 import { bars } from "/page/bars.js";
@@ -8,30 +9,31 @@ import { adHash } from "/page/route.js";
 
 const DRAWN = { top, range, ads, regions };
 
-/** One task's card: label, score, details, and what made it. */
+/** A task's card: label, score, details, and the release and run that produced them. */
 export function answerCard(task, ad, context) {
-  const said = ad.predictions[task];
-  const keys = Object.keys(said.details);
-  const drawn = keys.filter((key) => key in DRAWN && fits(key, said.details[key]));
+  const prediction = ad.predictions[task];
+  const { details } = prediction;
+  const keys = Object.keys(details);
+  const drawn = keys.filter((key) => key in DRAWN && fits(key, details[key]));
   const rest = Object.fromEntries(
-    keys.filter((key) => !drawn.includes(key)).map((key) => [key, said.details[key]]),
+    keys.filter((key) => !drawn.includes(key)).map((key) => [key, details[key]]),
   );
   return el(
     "section",
-    { class: "card answer", "aria-label": `Answer: ${task}` },
+    { class: "card answer", "aria-label": `Prediction: ${task}` },
     el(
       "header",
       {},
       el("h2", {}, titled(task)),
-      el("strong", { class: "verdict" }, said.label),
-      el("span", { class: "hint" }, share(said.score)),
+      el("strong", { class: "verdict" }, prediction.label),
+      el("span", { class: "hint" }, share(prediction.score)),
     ),
     el(
       "div",
       { class: "body" },
-      drawn.map((key) => DRAWN[key](said.details[key], { ...context, ad, task })),
+      drawn.map((key) => DRAWN[key](details[key], { ...context, ad, task })),
       Object.keys(rest).length > 0 && table(rest),
-      source(said, ad),
+      source(prediction, ad),
     ),
   );
 }
@@ -42,15 +44,15 @@ function fits(key, value) {
 
 function top(pairs) {
   const rows = pairs.map(([label, value]) => ({ label, value, text: share(value) }));
-  return bars(rows, { most: 1, name: "Best categories" });
+  return bars(rows, { max: 1, name: "Best categories" });
 }
 
-/** From low to high, the middle marked; where the ad has a price in that currency, it too. */
+/** A price range with its median marked, and the ad's own price if it has the same currency. */
 function range(found, { ad }) {
   const { low, middle, high, currency } = found;
-  const asked =
+  const price =
     ad.price !== null && (!currency || ad.currency === currency) ? Number(ad.price) : null;
-  const values = [low, middle, high, asked].filter(
+  const values = [low, middle, high, price].filter(
     (value) => value !== null && value !== undefined,
   );
   const least = Math.min(...values);
@@ -58,7 +60,7 @@ function range(found, { ad }) {
   const room = (most - least || Math.abs(most) || 1) * 0.12;
   const at = (value) => `${((value - least + room) / (most - least + 2 * room)) * 100}%`;
   const unit = currency ?? "";
-  const words = `${number(low)} to ${number(high)} ${unit}, most likely ${number(middle)}${asked === null ? "" : `; asked ${number(asked)}`}`;
+  const words = `${number(low)} to ${number(high)} ${unit}, most likely ${number(middle)}${price === null ? "" : `; asking price ${number(price)}`}`;
   const between = `calc(${at(high)} - ${at(low)})`;
   return el(
     "div",
@@ -68,7 +70,7 @@ function range(found, { ad }) {
       { class: "track" },
       el("span", { class: "between", style: { left: at(low), width: between } }),
       el("span", { class: "mark", style: { left: at(middle) } }),
-      asked !== null && el("span", { class: "asked", style: { left: at(asked) } }),
+      price !== null && el("span", { class: "price", style: { left: at(price) } }),
     ),
     el(
       "div",
@@ -77,7 +79,7 @@ function range(found, { ad }) {
         ["low", low],
         ["most likely", middle],
         ["high", high],
-        ["asked", asked],
+        ["asking price", price],
       ]
         .filter(([, v]) => v != null)
         .map(([name, v]) =>
@@ -118,7 +120,7 @@ async function thumbnail(other, box, pictures) {
     const sha256 = other.sha256 ?? (await firstPhoto(other));
     if (sha256) box.append(pictures.show(photoPath(sha256), ""));
   } catch {
-    // it may be deleted, or not this key's: its name is there
+    // The ad may be deleted, or in a catalog that the key may not read: its id is shown anyway.
   }
 }
 
@@ -127,7 +129,7 @@ async function firstPhoto(other) {
   return body.photos.find((photo) => photo.status === "ok")?.sha256;
 }
 
-/** What was found where: drawn over the photos, and as a list. */
+/** Detected regions: drawn over the photos, and as a list. */
 function regions(found, { photos }) {
   photos.mark(found);
   const rows = found.map((region) => ({
@@ -135,23 +137,23 @@ function regions(found, { photos }) {
     value: region.score,
     text: share(region.score),
   }));
-  return bars(rows, { most: 1, name: "Found on the photos" });
+  return bars(rows, { max: 1, name: "Found on the photos" });
 }
 
-/** Whatever has no drawing: names and values. */
+/** Details without a drawing: names and values. */
 function table(details) {
   const rows = Object.entries(details).map(([name, value]) =>
     el(
       "tr",
       {},
       el("th", { scope: "row" }, name.replaceAll("_", " ")),
-      el("td", {}, written(value)),
+      el("td", {}, formatted(value)),
     ),
   );
   return el("table", { class: "details" }, el("tbody", {}, rows));
 }
 
-function written(value) {
+function formatted(value) {
   if (typeof value === "number")
     return Number.isInteger(value) ? String(value) : value.toPrecision(4);
   if (typeof value === "string") return value;
@@ -159,9 +161,10 @@ function written(value) {
   return text.length > 300 ? `${text.slice(0, 300)}…` : text;
 }
 
-function source(said, ad) {
+function source(prediction, ad) {
+  const { release, run, revision } = prediction;
   const older =
-    said.revision !== ad.revision && el("span", { class: "chip" }, `of revision ${said.revision}`);
+    revision !== ad.revision && el("span", { class: "chip" }, `of revision ${revision}`);
   return el(
     "p",
     { class: "source hint" },
@@ -169,18 +172,18 @@ function source(said, ad) {
       "span",
       {},
       "Release ",
-      link(shortId(said.release.id, 40), said.release.url, {
+      link(shortId(release.id, 40), release.url, {
         class: "mono",
-        title: said.release.id,
+        title: release.id,
       }),
     ),
     el(
       "span",
       {},
       "Run ",
-      link(shortId(said.run.id), said.run.url, { class: "mono", title: said.run.id }),
+      link(shortId(run.id), run.url, { class: "mono", title: run.id }),
     ),
-    el("span", {}, moment(said.scored_at)),
+    el("span", {}, moment(prediction.scored_at)),
     older,
   );
 }

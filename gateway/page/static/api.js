@@ -1,12 +1,12 @@
-// Calls the API. Decides which answers are errors, and that a 401 asks for a key and goes on.
+// Calls the API: turns error responses into CallError, and asks for a key after 401.
 
 import { askForKey, key } from "/page/key.js";
 
-/** A refusal that the API explained (problem details), or something between here and it. */
+/** An error response of the API (problem details) or of a proxy, or no response at all. */
 export class CallError extends Error {
   constructor(status, problem, retryAfterS) {
     super(problem.detail ?? problem.title ?? `HTTP ${status}`);
-    this.status = status; // 0: nobody answered
+    this.status = status; // 0: no response
     this.problem = problem;
     this.kind = String(problem.type ?? "")
       .split(":")
@@ -20,34 +20,34 @@ export const adPath = (catalog, adId) =>
 
 export const photoPath = (sha256) => `/v1/photos/${sha256}`;
 
-/** The JSON of an answer, with its status: {status, body}. Throws CallError. */
+/** Calls the API; returns the response's status and JSON: {status, body}. Throws CallError. */
 export async function call(path, { method = "GET", query = {}, json, form, signal } = {}) {
-  const response = await asked(path, { method, query, json, form, signal });
-  const body = response.status === 204 ? null : await readable(response);
+  const response = await request(path, { method, query, json, form, signal });
+  const body = response.status === 204 ? null : await parsed(response);
   return { status: response.status, body };
 }
 
-/** The bytes of an answer. */
+/** The bytes of a response. */
 export async function bytesOf(path, signal) {
-  const response = await asked(path, { signal });
+  const response = await request(path, { signal });
   return response.blob();
 }
 
-async function asked(path, options) {
+async function request(path, options) {
   for (;;) {
     const sentKey = key();
-    const response = await sent(path, options, sentKey);
+    const response = await send(path, options, sentKey);
     if (response.ok) return response;
-    const error = await refusal(response);
+    const error = await errorOf(response);
     if (response.status !== 401) throw error;
-    const changed = key() !== sentKey; // somebody else was asked meanwhile
+    const changed = key() !== sentKey; // another call has asked for a key meanwhile
     if (!changed && !(await askForKey(error.message))) throw error;
   }
 }
 
-async function sent(path, { method = "GET", query = {}, json, form, signal }, sentKey) {
-  const given = Object.entries(query).filter(([, value]) => value !== "" && value != null);
-  const text = new URLSearchParams(given).toString();
+async function send(path, { method = "GET", query = {}, json, form, signal }, sentKey) {
+  const present = Object.entries(query).filter(([, value]) => value !== "" && value != null);
+  const text = new URLSearchParams(present).toString();
   const headers = { Accept: "application/json" };
   if (sentKey) headers.Authorization = `Bearer ${sentKey}`;
   if (json !== undefined) headers["Content-Type"] = "application/json";
@@ -67,11 +67,11 @@ async function sent(path, { method = "GET", query = {}, json, form, signal }, se
 }
 
 function unreachable() {
-  const detail = "The gateway did not answer. Is it running, and is the network there?";
-  return new CallError(0, { title: "Nobody answered", detail }, null);
+  const detail = "The gateway did not respond. Check that it is running, and check the network.";
+  return new CallError(0, { title: "No response", detail }, null);
 }
 
-async function readable(response) {
+async function parsed(response) {
   try {
     return await response.json();
   } catch (error) {
@@ -80,7 +80,7 @@ async function readable(response) {
   }
 }
 
-async function refusal(response) {
+async function errorOf(response) {
   const after = Number.parseFloat(response.headers.get("Retry-After") ?? "");
   let problem = {};
   try {
@@ -88,7 +88,7 @@ async function refusal(response) {
   } catch {
     problem = {
       title: response.statusText,
-      detail: `HTTP ${response.status}, and nothing that explains it`,
+      detail: `HTTP ${response.status}, without a problem document`,
     };
   }
   return new CallError(response.status, problem, Number.isFinite(after) ? after : null);

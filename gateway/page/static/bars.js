@@ -1,10 +1,10 @@
-// Bars: a name, a bar and a number a row. A list to those who can't see them.
+// A bar chart: a name, a bar and a number per row. Screen readers get a list.
 
 import { el } from "/page/dom.js";
 
-/** Rows of {label, value, text, kind?}; `most`: the value of a full bar. */
-export function bars(rows, { most = null, name }) {
-  const full = most ?? Math.max(...rows.map((row) => row.value), 0);
+/** Rows of {label, value, text, kind?}; `max`: the value of a full bar. */
+export function bars(rows, { max = null, name }) {
+  const full = max ?? Math.max(...rows.map((row) => row.value), 0);
   return el(
     "ul",
     { class: "bars", "aria-label": name },

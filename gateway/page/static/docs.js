@@ -1,11 +1,11 @@
-// Draws /v1/openapi.json: routes, parameters, bodies, answers, examples.
+// Renders /v1/openapi.json: routes, parameters, bodies, responses, examples.
 
 import { call } from "/page/api.js";
 import { add, el, fill } from "/page/dom.js";
 import { errorNotice } from "/page/notices.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
-const DEEPEST = 4;
+const MAX_DEPTH = 4;
 
 async function load() {
   const routes = document.getElementById("routes");
@@ -18,7 +18,7 @@ async function load() {
 }
 
 function draw(spec) {
-  const found = Object.entries(spec.paths).flatMap(([path, item]) =>
+  const routes = Object.entries(spec.paths).flatMap(([path, item]) =>
     METHODS.filter((method) => item[method]).map((method) => ({
       path,
       method,
@@ -31,7 +31,7 @@ function draw(spec) {
     el(
       "ul",
       {},
-      found.map((route) =>
+      routes.map((route) =>
         el(
           "li",
           {},
@@ -61,7 +61,7 @@ function draw(spec) {
   fill(
     document.getElementById("routes"),
     about,
-    found.map((route) => routeCard(route, spec)),
+    routes.map((route) => routeCard(route, spec)),
   );
 }
 
@@ -80,20 +80,20 @@ function routeCard(route, spec) {
     ),
   );
   const body = el("div", { class: "body" });
-  const words = operation.description ?? operation.summary;
+  const description = operation.description ?? operation.summary;
   add(body, [
-    words && el("p", {}, worded(words)),
+    description && el("p", {}, withCode(description)),
     parameters([...route.shared, ...(operation.parameters ?? [])], spec),
     operation.requestBody && bodies(resolved(operation.requestBody, spec), spec),
-    answers(operation.responses ?? {}, spec),
+    responseList(operation.responses ?? {}, spec),
   ]);
   node.append(body);
   return node;
 }
 
-function parameters(given, spec) {
-  if (!given.length) return null;
-  const rows = given
+function parameters(declared, spec) {
+  if (!declared.length) return null;
+  const rows = declared
     .map((one) => resolved(one, spec))
     .map((one) =>
       row(
@@ -122,7 +122,7 @@ function bodies(body, spec) {
   });
 }
 
-function answers(responses, spec) {
+function responseList(responses, spec) {
   return Object.entries(responses)
     .filter(([status]) => status < "300")
     .map(([status, response]) => {
@@ -142,10 +142,10 @@ function answers(responses, spec) {
           el("pre", { tabindex: 0, "aria-label": "Example" }, JSON.stringify(example, null, 2)),
       );
     })
-    .concat(refusals(responses, spec));
+    .concat(errorList(responses, spec));
 }
 
-function refusals(responses, spec) {
+function errorList(responses, spec) {
   const rows = Object.entries(responses)
     .filter(([status]) => status >= "300")
     .map(([status, response]) =>
@@ -161,7 +161,7 @@ function refusals(responses, spec) {
         el(
           "details",
           {},
-          el("summary", {}, "Refusals"),
+          el("summary", {}, "Other responses"),
           el("table", { class: "params" }, el("tbody", {}, rows)),
         ),
       ]
@@ -190,7 +190,7 @@ const header = (first) =>
     el(
       "tr",
       {},
-      [first, "", "Type", "Meaning"].map((text) => el("th", { scope: "col" }, text)),
+      [first, "", "Type", "Description"].map((text) => el("th", { scope: "col" }, text)),
     ),
   );
 
@@ -201,16 +201,16 @@ const row = (name, how, type, meaning) =>
     el("td", { class: "name" }, name),
     el("td", { class: "hint how" }, how),
     el("td", { class: "mono" }, type),
-    el("td", {}, worded(meaning ?? "")),
+    el("td", {}, withCode(meaning ?? "")),
   );
 
-/** A text whose `names` are set as such. */
-function worded(text) {
+/** A text whose parts in backticks are shown as code. */
+function withCode(text) {
   return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 }
 
 function resolved(schema, spec, depth = 0) {
-  if (!schema.$ref || depth > DEEPEST) return schema;
+  if (!schema.$ref || depth > MAX_DEPTH) return schema;
   const found = schema.$ref
     .replace("#/", "")
     .split("/")
@@ -218,16 +218,16 @@ function resolved(schema, spec, depth = 0) {
   return resolved(found ?? {}, spec, depth + 1);
 }
 
-/** A type in a few words, with its bounds. */
+/** A short name of a type, with its bounds. */
 function typed(schema, spec, depth = 0) {
-  if (depth > DEEPEST) return "…";
+  if (depth > MAX_DEPTH) return "…";
   const name = schema.$ref?.split("/").pop();
   const one = resolved(schema, spec);
   const either = one.anyOf ?? one.oneOf;
   if (either) {
-    const told = new Set(either.map((option) => typed(option, spec, depth + 1)));
-    if (told.size > 1) told.delete("null"); // left out, it is not sent
-    return [...told].join(" or ");
+    const names = new Set(either.map((option) => typed(option, spec, depth + 1)));
+    if (names.size > 1) names.delete("null"); // an optional value is omitted rather than null
+    return [...names].join(" or ");
   }
   if (one.const !== undefined) return JSON.stringify(one.const);
   if (one.enum) return one.enum.map((value) => JSON.stringify(value)).join(" or ");

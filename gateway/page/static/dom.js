@@ -1,8 +1,8 @@
-// Builds elements. Data reaches the document as text and attributes, never as markup.
+// Creates elements. Data is inserted as text and attributes, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element; `on…` are listeners, null and false attributes are left out, `style` goes by CSSOM. */
+/** An element. `on…` adds a listener, null and false omit an attribute, `style` is set by CSSOM. */
 export function el(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -23,20 +23,20 @@ function filled(node, attributes, children) {
   return node;
 }
 
-/** Append; arrays are flattened, null and false are nothing. */
+/** Append children; arrays are flattened, null and false are skipped. */
 export function add(node, children) {
   for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined && child !== false) node.append(child);
   }
 }
 
-/** Put these in place of whatever a node holds. */
+/** Replace a node's children. */
 export function fill(node, ...children) {
   node.replaceChildren();
   add(node, children);
 }
 
-/** A titled box. `aside`: what stands at the right of its title. */
+/** A box with a title. `aside`: shown at the right of the title. */
 export function card(title, aside, ...children) {
   return el(
     "section",
@@ -46,30 +46,30 @@ export function card(title, aside, ...children) {
   );
 }
 
-/** A card whose body changes: `tell(data, nodes)` draws it anew where the data differ. */
-export function livingCard(title, aside = null) {
+/** A card whose body changes: `update(data, draw)` draws it again if the data differ. */
+export function liveCard(title, aside = null) {
   const node = card(title, aside);
   const body = node.querySelector(".body");
-  let told = null;
-  const tell = (data, draw) => {
+  let current = null;
+  const update = (data, draw) => {
     const text = JSON.stringify(data);
-    if (text === told) return; // what is the same keeps its focus
-    told = text;
+    if (text === current) return; // an unchanged body keeps its focus
+    current = text;
     fill(body, draw(data));
   };
-  return { node, tell };
+  return { node, update };
 }
 
-/** A labelled field: its label above it. */
+/** A form field with its label above it. */
 export function field(label, input) {
   return el("div", { class: "field" }, el("label", { for: input.id }, label), input);
 }
 
-/** A link if there is somewhere to go, plain text if not; outside links open beside this page. */
+/** A link, or plain text without a href; links to other sites open in a new tab. */
 export function link(text, href, attributes = {}) {
   if (!href) return el("span", attributes, text);
   const outside = /^https?:\/\//.test(href);
-  if (!outside && !/^[#/]/.test(href)) return el("span", attributes, text); // javascript: and kin
-  const beside = outside ? { target: "_blank", rel: "noopener noreferrer" } : {};
-  return el("a", { href, ...beside, ...attributes }, text);
+  if (!outside && !/^[#/]/.test(href)) return el("span", attributes, text); // such as javascript:
+  const newTab = outside ? { target: "_blank", rel: "noopener noreferrer" } : {};
+  return el("a", { href, ...newTab, ...attributes }, text);
 }

@@ -1,30 +1,30 @@
-// The form that says what is right: it becomes a label, and with it the next training set.
+// The feedback form: its label is stored and used in the next training set.
 
 import { adPath, call } from "/page/api.js";
 import { card, el, field, fill } from "/page/dom.js";
-import { labelsSeen, sawLabels } from "/page/labels.js";
+import { addLabels, knownLabels } from "/page/labels.js";
 import { errorNotice, notice } from "/page/notices.js";
 
 const BY = "lalafo-given-by";
 
-/** The form of one ad; `given_by` is remembered in this tab. */
+/** The form of an ad; `given_by` is stored in this tab's sessionStorage. */
 export function feedbackForm(ad) {
   const tasks = Object.keys(ad.predictions);
   if (!tasks.includes("category")) tasks.unshift("category");
-  for (const [label] of ad.predictions.category?.details.top ?? []) sawLabels([label]);
+  for (const [label] of ad.predictions.category?.details.top ?? []) addLabels([label]);
   const task = el(
     "select",
     { id: "task" },
     tasks.map((name) => el("option", { value: name }, name)),
   );
-  const known = el("datalist", { id: "labels" });
+  const suggestions = el("datalist", { id: "labels" });
   const label = el("input", {
     id: "label",
     required: true,
     maxlength: 200,
     list: "labels",
     autocomplete: "off",
-    onfocus: () => suggest(known),
+    onfocus: () => suggest(suggestions),
   });
   const by = el("input", {
     id: "given-by",
@@ -32,9 +32,9 @@ export function feedbackForm(ad) {
     maxlength: 200,
     value: sessionStorage.getItem(BY) ?? "",
   });
-  const said = el("div", { class: "told" });
+  const response = el("div", { class: "response" });
   const submit = el("button", { type: "submit", class: "main" }, "Send");
-  suggest(known);
+  suggest(suggestions);
   const send = async () => {
     submit.disabled = true;
     sessionStorage.setItem(BY, by.value.trim());
@@ -44,10 +44,10 @@ export function feedbackForm(ad) {
         method: "POST",
         json,
       });
-      fill(said, thanks(body));
-      sawLabels([json.label]);
+      fill(response, saved(body));
+      addLabels([json.label]);
     } catch (error) {
-      fill(said, errorNotice(error, send));
+      fill(response, errorNotice(error, send));
     } finally {
       submit.disabled = false;
     }
@@ -62,27 +62,27 @@ export function feedbackForm(ad) {
       },
     },
     tasks.length > 1 ? field("Task", task) : null,
-    field(tasks.length > 1 ? "Right answer" : "Right category", label),
-    field("Said by", by),
+    field(tasks.length > 1 ? "Correct label" : "Correct category", label),
+    field("Given by", by),
     submit,
-    known,
+    suggestions,
   );
-  return card("What is right?", "becomes a label for training", form, said);
+  return card("Feedback", "used as a label for training", form, response);
 }
 
-function thanks(body) {
+function saved(body) {
   const unknown = body.known
     ? ""
-    : " The live release does not know it yet: the next training set will.";
-  const way = body.published
-    ? "It is a label now."
-    : "It is a label now; its record goes to Kafka once Kafka is back.";
-  return notice(`Thank you: ${body.label}`, way + unknown);
+    : " The live release can't predict this label yet; it is in the next training set.";
+  const stored = body.published
+    ? "The label is stored."
+    : "The label is stored; it is published to Kafka once Kafka is available.";
+  return notice(`Label saved: ${body.label}`, stored + unknown);
 }
 
 function suggest(list) {
   fill(
     list,
-    labelsSeen().map((label) => el("option", { value: label })),
+    knownLabels().map((label) => el("option", { value: label })),
   );
 }

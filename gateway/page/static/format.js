@@ -1,4 +1,4 @@
-// Numbers and moments as people read them: fixed places, units, the reader's own time zone.
+// Formats numbers and times: fixed decimals, units, the browser's time zone.
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -22,7 +22,7 @@ export function duration(ms) {
   return span(ms / 1000);
 }
 
-/** Seconds, where minutes and hours matter. */
+/** Seconds as a duration of up to days. */
 export function span(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
   if (seconds < 60) return `${Math.round(seconds)} s`;
@@ -32,7 +32,7 @@ export function span(seconds) {
   return `${Math.floor(seconds / 86_400)} d ${Math.round((seconds % 86_400) / 3600)} h`;
 }
 
-/** A share of one: 93.4 %. */
+/** A fraction as a percentage: 93.4 %. */
 export function share(value) {
   if (value === null || value === undefined) return "–";
   if (value > 0 && value < 0.0005) return "<0.1 %";
@@ -53,7 +53,7 @@ export function clock(moment, seconds = true) {
   return seconds ? `${hours}:${two(at.getSeconds())}` : hours;
 }
 
-/** Today's moments by their clock, others with their day. */
+/** A time of today without its date, any other with it. */
 export function moment(text) {
   const at = new Date(text);
   const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
@@ -61,16 +61,16 @@ export function moment(text) {
   return at.toDateString() === now.toDateString() ? clock(at) : `${day} ${clock(at, false)}`;
 }
 
-/** What identifies a release or a run, short: the start of its id. */
-export function shortId(id, most = 13) {
-  return id.length > most ? `${id.slice(0, most - 1)}…` : id;
+/** The start of the id of a release or run. */
+export function shortId(id, maxChars = 13) {
+  return id.length > maxChars ? `${id.slice(0, maxChars - 1)}…` : id;
 }
 
 export function plural(many, one, more = `${one}s`) {
   return `${count(many)} ${many === 1 ? one : more}`;
 }
 
-/** A name of the API as a title: find_similar is Find similar. */
+/** A name of the API as a title: find_similar becomes Find similar. */
 export function titled(name) {
   return (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
 }

@@ -1,4 +1,4 @@
-// How an ad gets into tab Look: photos dropped, chosen or taken, or an ad that is there already.
+// The left side of the tab Score: send photos as a new ad, or open an existing ad.
 
 import { call } from "/page/api.js";
 import { card, el, field, fill, link } from "/page/dom.js";
@@ -7,7 +7,7 @@ import { adHash } from "/page/route.js";
 
 const RECENT = 8;
 
-/** {node, refresh}. `drop(files, catalog)` and `pick(catalog, adId)` are called. */
+/** Returns {node, refresh}; calls `drop(files, catalog)` and `pick(catalog, adId)`. */
 export function intake({ drop, pick }) {
   const catalog = el("input", {
     id: "into",
@@ -33,7 +33,7 @@ export function intake({ drop, pick }) {
         { class: "body" },
         pickForm(pick),
         el("hr"),
-        field("Photos go into the catalog", catalog),
+        field("Catalog of new ads", catalog),
       ),
     ),
     card("Recent ads", link("All", "#/ads"), recent),
@@ -42,21 +42,21 @@ export function intake({ drop, pick }) {
 }
 
 function dropZone(take) {
-  const chosen = el("input", {
+  const filePicker = el("input", {
     type: "file",
     id: "choose",
     accept: "image/*",
     multiple: true,
     class: "unseen",
   });
-  const taken = el("input", {
+  const camera = el("input", {
     type: "file",
     id: "take",
     accept: "image/*",
     capture: "environment",
     class: "unseen",
   });
-  for (const input of [chosen, taken]) {
+  for (const input of [filePicker, camera]) {
     input.tabIndex = -1;
     input.setAttribute("aria-hidden", "true");
     input.addEventListener("change", () => {
@@ -73,20 +73,20 @@ function dropZone(take) {
       { class: "row" },
       el(
         "button",
-        { type: "button", class: "main", onclick: () => chosen.click() },
+        { type: "button", class: "main", onclick: () => filePicker.click() },
         "Choose photos",
       ),
-      el("button", { type: "button", class: "camera", onclick: () => taken.click() }, "Take one"),
+      el("button", { type: "button", class: "camera", onclick: () => camera.click() }, "Take a photo"),
     ),
-    el("p", { class: "hint" }, "JPEG, PNG, WebP, GIF or AVIF. Sent as they are."),
-    chosen,
-    taken,
+    el("p", { class: "hint" }, "JPEG, PNG, WebP, GIF or AVIF. Files are sent unchanged."),
+    filePicker,
+    camera,
   );
   listen(zone, take);
   return zone;
 }
 
-/** The whole window takes what is dropped, so that a near miss does not leave the page. */
+/** The whole window accepts dropped files: a drop beside the zone would open the file instead. */
 function listen(zone, take) {
   const files = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   window.addEventListener("dragover", (event) => {
@@ -128,8 +128,8 @@ function pickForm(pick) {
   return el(
     "form",
     { class: "pick", onsubmit: submit },
-    el("label", { for: "pick" }, "An ad that is there already"),
-    el("p", { class: "row" }, input, el("button", { type: "submit" }, "Look")),
+    el("label", { for: "pick" }, "Open an existing ad"),
+    el("p", { class: "row" }, input, el("button", { type: "submit" }, "Open")),
   );
 }
 
@@ -137,21 +137,21 @@ async function refreshRecent(list) {
   try {
     const { body } = await call("/v1/ads", { query: { limit: RECENT } });
     fill(list, body.ads.map(recentRow));
-    if (!body.ads.length) fill(list, el("li", { class: "hint" }, "None yet."));
+    if (!body.ads.length) fill(list, el("li", { class: "hint" }, "No ads yet."));
   } catch {
-    fill(list, el("li", { class: "hint" }, "Can't be read now."));
+    fill(list, el("li", { class: "hint" }, "Recent ads can't be loaded."));
   }
 }
 
 function recentRow(ad) {
-  const said = ad.predictions.category?.label ?? ad.status.replace("_", " ");
+  const text = ad.predictions.category?.label ?? ad.status.replace("_", " ");
   return el(
     "li",
     {},
     el(
       "a",
       { href: adHash(ad.catalog, ad.ad_id) },
-      el("span", { class: "what" }, said),
+      el("span", { class: "what" }, text),
       el("span", { class: "id mono" }, `${ad.catalog}/${ad.ad_id}`),
       el("span", { class: "when" }, moment(ad.received_at)),
     ),

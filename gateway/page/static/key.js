@@ -1,4 +1,4 @@
-// The API key: in this tab's sessionStorage alone, asked for when the API says 401.
+// The API key: stored in this tab's sessionStorage, asked for when the API returns 401.
 
 const NAME = "lalafo-key";
 let asking = null;
@@ -7,7 +7,7 @@ export function key() {
   return sessionStorage.getItem(NAME);
 }
 
-/** Ask for a key; whether one was given. Those who ask meanwhile share the dialog. */
+/** Ask for a key; returns whether one was entered. Concurrent calls share the dialog. */
 export function askForKey(why) {
   asking ??= ask(why).finally(() => {
     asking = null;
@@ -19,18 +19,18 @@ function ask(why) {
   const dialog = document.getElementById("key-dialog");
   const form = document.getElementById("key-form");
   const input = document.getElementById("key-input");
-  const back = document.activeElement;
+  const previous = document.activeElement;
   document.getElementById("key-why").textContent = why;
   input.value = "";
   dialog.showModal();
   input.focus();
   return new Promise((resolve) => {
-    const done = (given) => {
+    const done = (entered) => {
       form.removeEventListener("submit", submit);
       dialog.removeEventListener("close", close);
       dialog.close();
-      back?.focus?.();
-      resolve(given);
+      previous?.focus?.();
+      resolve(entered);
     };
     const submit = (event) => {
       event.preventDefault();
@@ -43,13 +43,13 @@ function ask(why) {
   });
 }
 
-/** The button that sets or changes the key by hand. */
+/** Handle the button that sets or changes the key; `changed` is called afterwards. */
 export function watchKeyButton(changed) {
   document.getElementById("key-cancel").addEventListener("click", () => {
     document.getElementById("key-dialog").close();
   });
   document.getElementById("key-button").addEventListener("click", async () => {
-    const why = key() ? "A key is set; another one takes its place." : "No key is set.";
+    const why = key() ? "A key is set. A new key replaces it." : "No key is set.";
     if (await askForKey(why)) changed();
   });
 }

@@ -1,26 +1,26 @@
-// Labels that were seen, to suggest: in answers, and among the statistics' categories.
+// Labels to suggest: from predictions, and from the categories in the statistics.
 
 import { call } from "/page/api.js";
 
-const seen = new Set();
-let asked = false;
+const known = new Set();
+let requested = false;
 
-export function sawLabels(labels) {
-  for (const label of labels) seen.add(label);
+export function addLabels(labels) {
+  for (const label of labels) known.add(label);
 }
 
-export function labelsSeen() {
-  if (!asked) {
-    asked = true;
+export function knownLabels() {
+  if (!requested) {
+    requested = true;
     call("/v1/statistics").then(
-      ({ body }) => sawLabels(labelsOf(body)),
+      ({ body }) => addLabels(labelsOf(body)),
       () => {},
     );
   }
-  return [...seen].sort((a, b) => a.localeCompare(b));
+  return [...known].sort((a, b) => a.localeCompare(b));
 }
 
-/** The labels in a statistics answer. */
+/** The category labels in a response of the statistics. */
 export function labelsOf(statistics) {
   return Object.keys(statistics.labels.category ?? {});
 }

@@ -1,14 +1,14 @@
-// The tab Live: what the statistics say, every two seconds while somebody can see it.
+// The tab Live: the statistics, requested every two seconds while the tab is visible.
 
 import { call } from "/page/api.js";
 import { bars } from "/page/bars.js";
-import { el, fill, livingCard } from "/page/dom.js";
+import { el, fill, liveCard } from "/page/dom.js";
 import { count, duration, span, titled } from "/page/format.js";
-import { labelsOf, sawLabels } from "/page/labels.js";
+import { addLabels, labelsOf } from "/page/labels.js";
 import { errorNotice } from "/page/notices.js";
 import { LinePlot } from "/page/plots.js";
 import { reason } from "/page/reasons.js";
-import { releasesDrawn, sessionsDrawn } from "/page/running.js";
+import { releaseList, sessionTable } from "/page/running.js";
 
 const EVERY_MS = 2000;
 const SPANS = [
@@ -17,7 +17,7 @@ const SPANS = [
   [360, "6 hours"],
   [1440, "24 hours"],
 ];
-const MOST_BARS = 10;
+const MAX_BARS = 10;
 const LATE_S = 10;
 const STAGES = [
   ["total", "Kafka to committed"],
@@ -29,22 +29,22 @@ const STAGES = [
 ];
 
 export function liveView(panel) {
-  const wanted = el(
+  const period = el(
     "select",
-    { id: "span", "aria-label": "Time shown", onchange: () => look() },
+    { id: "span", "aria-label": "Period", onchange: () => look() },
     SPANS.map(([minutes, text]) =>
       el("option", { value: minutes, selected: minutes === 30 }, `Last ${text}`),
     ),
   );
-  const told = el("span", { role: "status" }, "Reading");
+  const message = el("span", { role: "status" }, "Loading");
   const state = el(
     "p",
     { class: "state" },
     el("span", { class: "dot-live", "aria-hidden": "true" }),
-    told,
-    wanted,
+    message,
+    period,
   );
-  const trouble = el("div", {});
+  const errors = el("div", {});
   const numbers = el("dl", { class: "figures whole" });
   const rate = new LinePlot("Ads and photos a minute", count, { area: true });
   const latency = new LinePlot("Kafka to committed", duration);
@@ -57,10 +57,10 @@ export function liveView(panel) {
     latency.node,
     cards.node,
   );
-  fill(panel, state, trouble, body);
+  fill(panel, state, errors, body);
   let timer = 0;
   let stop = new AbortController();
-  let here = false;
+  let visible = false;
 
   async function look() {
     clearTimeout(timer);
@@ -68,43 +68,43 @@ export function liveView(panel) {
     stop = new AbortController();
     const { signal } = stop;
     try {
-      const answer = await call("/v1/statistics", { query: { minutes: wanted.value }, signal });
+      const answer = await call("/v1/statistics", { query: { minutes: period.value }, signal });
       if (signal.aborted) return;
       draw(answer.body);
-      fill(trouble);
-      say("Live, every 2 s", false);
+      fill(errors);
+      say("Updated every 2 s", false);
     } catch (error) {
       if (signal.aborted) return;
-      if (!trouble.firstChild || error.status !== 0) fill(trouble, errorNotice(error, look));
-      say("Not live", true);
+      if (!errors.firstChild || error.status !== 0) fill(errors, errorNotice(error, look));
+      say("Not updating", true);
       if (error.status === 401 || error.status === 403) return;
     }
-    if (here && !document.hidden) timer = setTimeout(look, EVERY_MS);
+    if (visible && !document.hidden) timer = setTimeout(look, EVERY_MS);
   }
 
   function say(text, stale) {
-    if (told.textContent !== text) told.textContent = text; // only a change is told aloud
+    if (message.textContent !== text) message.textContent = text; // screen readers read changes
     state.classList.toggle("stale", stale);
   }
 
-  function draw(found) {
+  function draw(statistics) {
     body.hidden = false;
-    const times = found.series.map((one) => new Date(one.minute));
-    const line = (name, key) => ({ name, values: found.series.map((one) => one[key]) });
+    const times = statistics.series.map((one) => new Date(one.minute));
+    const line = (name, key) => ({ name, values: statistics.series.map((one) => one[key]) });
     fill(
       numbers,
-      numbersOf(found).map(([name, value, bad]) =>
+      numbersOf(statistics).map(([name, value, bad]) =>
         el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value)),
       ),
     );
     rate.update(times, [line("ads", "ads"), line("photos", "photos")]);
     latency.update(times, [line("p50", "p50_ms"), line("p99", "p99_ms")]);
-    cards.draw(found);
-    sawLabels(labelsOf(found));
+    cards.draw(statistics);
+    addLabels(labelsOf(statistics));
   }
 
   document.addEventListener("visibilitychange", () => {
-    if (!here) return;
+    if (!visible) return;
     if (document.hidden) pause("Paused");
     else look();
   });
@@ -117,32 +117,28 @@ export function liveView(panel) {
 
   return {
     show() {
-      here = true;
+      visible = true;
       look();
     },
     hide() {
-      here = false;
+      visible = false;
       pause("Paused");
     },
   };
 }
 
-function numbersOf(found) {
-  const full = found.series.at(-2); // the last one has only begun
-  const ready = found.sessions.filter((one) => one.state === "ready").length;
-  const total = found.latencies.total;
+function numbersOf({ series, sessions, latencies, lag, outbox }) {
+  const full = series.at(-2); // the last minute is not complete
+  const ready = sessions.filter((one) => one.state === "ready").length;
+  const total = latencies.total;
   return [
     ["Ads, last full minute", count(full?.ads)],
     ["Photos, last full minute", count(full?.photos)],
-    ["p50, whole time", duration(total?.p50_ms)],
-    ["p99, whole time", duration(total?.p99_ms)],
-    [
-      "Waiting in Kafka",
-      found.lag === null ? "Kafka is away" : count(found.lag.events),
-      found.lag === null,
-    ],
-    ["Owed to Kafka", backlog(found.outbox), found.outbox.oldest_s > LATE_S],
-    ["Sessions ready", `${ready} of ${found.sessions.length}`, ready === 0],
+    ["p50, whole period", duration(total?.p50_ms)],
+    ["p99, whole period", duration(total?.p99_ms)],
+    ["Waiting in Kafka", lag === null ? "Kafka unavailable" : count(lag.events), lag === null],
+    ["Unpublished (outbox)", backlog(outbox), outbox.oldest_s > LATE_S],
+    ["Sessions ready", `${ready} of ${sessions.length}`, ready === 0],
   ];
 }
 
@@ -151,37 +147,37 @@ function backlog({ waiting, at_least: atLeast, oldest_s: oldestS }) {
   return waiting && oldestS >= 1 ? `${many}, ${span(oldestS)}` : many;
 }
 
-/** The cards under the plots; one for the labels of each task, as tasks appear. */
+/** The cards below the plots; the card of a task's labels is added when the task appears. */
 function cardsBelow() {
-  const stages = livingCard("Latency by stage", "p50 · p99");
-  const failures = livingCard(
+  const stages = liveCard("Latency by stage", "p50 · p99");
+  const failures = liveCard(
     "Failures by reason",
-    el("a", { href: "#/ads?list=failures" }, "Look at them"),
+    el("a", { href: "#/ads?list=failures" }, "Show them"),
   );
-  const sessions = livingCard("Sessions");
-  const releases = livingCard("Releases");
+  const sessions = liveCard("Sessions");
+  const releases = liveCard("Releases");
   const tasks = new Map();
   const left = el("div", { class: "column" }, stages.node, failures.node, releases.node);
   const right = el("div", { class: "column" }, sessions.node);
   const node = el("div", { class: "live whole" }, left, right);
-  const draw = (found) => {
-    stages.tell(found.latencies, stagesDrawn);
-    failures.tell(found.failures, failuresDrawn);
-    sessions.tell(found.sessions, sessionsDrawn);
-    releases.tell(found.releases, releasesDrawn);
-    for (const [task, counts] of Object.entries(found.labels)) {
+  const draw = (statistics) => {
+    stages.update(statistics.latencies, stageBars);
+    failures.update(statistics.failures, failureBars);
+    sessions.update(statistics.sessions, sessionTable);
+    releases.update(statistics.releases, releaseList);
+    for (const [task, counts] of Object.entries(statistics.labels)) {
       const title = task === "category" ? "Categories" : titled(task);
       if (!tasks.has(task)) {
-        tasks.set(task, livingCard(title, "ads in this time"));
+        tasks.set(task, liveCard(title, "ads in this period"));
         sessions.node.before(tasks.get(task).node);
       }
-      tasks.get(task).tell(counts, (now) => labelsDrawn(now, title));
+      tasks.get(task).update(counts, (now) => labelBars(now, title));
     }
   };
   return { node, draw };
 }
 
-function stagesDrawn(latencies) {
+function stageBars(latencies) {
   const rows = STAGES.filter(([name]) => name in latencies).map(([name, title]) => {
     const one = latencies[name];
     return {
@@ -193,21 +189,21 @@ function stagesDrawn(latencies) {
   return rows.length ? bars(rows, { name: "Latency by stage" }) : nothing();
 }
 
-/** What the live release said most. */
-function labelsDrawn(counts, title) {
+/** The live release's most frequent labels. */
+function labelBars(counts, title) {
   const rows = Object.entries(counts)
-    .slice(0, MOST_BARS)
+    .slice(0, MAX_BARS)
     .map(([label, value]) => ({ label, value, text: count(value) }));
   return rows.length ? bars(rows, { name: title }) : nothing();
 }
 
-function failuresDrawn(counts) {
+function failureBars(counts) {
   const rows = Object.entries(counts)
-    .slice(0, MOST_BARS)
+    .slice(0, MAX_BARS)
     .map(([code, value]) => ({ label: reason(code).what, value, text: count(value), kind: "bad" }));
   return rows.length
     ? bars(rows, { name: "Failures by reason" })
-    : el("p", { class: "hint" }, "None in this time.");
+    : el("p", { class: "hint" }, "None in this period.");
 }
 
-const nothing = () => el("p", { class: "hint" }, "Nothing in this time.");
+const nothing = () => el("p", { class: "hint" }, "No data in this period.");

@@ -1,4 +1,4 @@
-// The tab Look: an ad comes in at the left, what became of it stands at the right.
+// The tab Score (#/look): the forms at the left, the ad and its predictions at the right.
 
 import { adPath, call } from "/page/api.js";
 import { el, fill } from "/page/dom.js";
@@ -7,7 +7,7 @@ import { intake } from "/page/intake.js";
 import { errorNotice, notice } from "/page/notices.js";
 import { Pictures } from "/page/pictures.js";
 import { result } from "/page/result.js";
-import { adHash, sayWhere } from "/page/route.js";
+import { adHash, pushHash } from "/page/route.js";
 
 const WAIT_S = 5;
 const PATIENCE_S = 30;
@@ -22,13 +22,13 @@ export function lookView(panel) {
   const left = intake({
     drop: (files, catalog) => send(files, catalog),
     pick: (catalog, adId) => {
-      sayWhere(adHash(catalog, adId));
+      pushHash(adHash(catalog, adId));
       look(catalog, adId);
     },
   });
   fill(panel, el("div", { class: "look" }, left.node, out));
 
-  /** Begin something new: what went on before is dropped, its photos let go. */
+  /** Start a new task: abort the previous one and revoke its photos' URLs. */
   function begin() {
     stop.abort();
     stop = new AbortController();
@@ -42,11 +42,11 @@ export function lookView(panel) {
     const signal = begin();
     const adId = `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
     const previews = files.map((file) => pictures.showFile(file, `Sent: ${file.name}`));
-    const told = waitingBox(
-      `Sending ${files.length === 1 ? "the photo" : `${files.length} photos`}, and waiting for the answer`,
+    const progress = waitingBox(
+      `Sending ${files.length === 1 ? "the photo" : `${files.length} photos`} and waiting for the result`,
       signal,
     );
-    fill(out, told.node, el("div", { class: "previews" }, previews));
+    fill(out, progress.node, el("div", { class: "previews" }, previews));
     const form = new FormData();
     form.append("ad", JSON.stringify({ catalog, ad_id: adId, title: files[0].name }));
     for (const file of files) form.append("photo", file);
@@ -59,9 +59,9 @@ export function lookView(panel) {
         const answer = await call("/v1/ads", { method: "POST", form, query, signal });
         const ad = answer.body.status
           ? answer.body
-          : await waited(catalog, adId, told, answer.body, signal);
+          : await poll(catalog, adId, progress, answer.body, signal);
         const tookMs = performance.now() - began;
-        sayWhere(adHash(catalog, adId));
+        pushHash(adHash(catalog, adId));
         draw(ad, tookMs);
         left.refresh();
       },
@@ -70,15 +70,15 @@ export function lookView(panel) {
 
   async function look(catalog, adId) {
     const signal = begin();
-    const told = waitingBox("Reading the ad", signal);
-    fill(out, told.node);
+    const progress = waitingBox("Loading the ad", signal);
+    fill(out, progress.node);
     await attempt(
       signal,
       () => look(catalog, adId),
       async () => {
         const { body } = await call(adPath(catalog, adId), { signal });
         draw(body);
-        if (body.waiting) draw(await waited(catalog, adId, null, null, signal));
+        if (body.waiting) draw(await poll(catalog, adId, null, null, signal));
       },
     );
   }
@@ -91,9 +91,9 @@ export function lookView(panel) {
     }
   }
 
-  /** Ask each second until nothing of the ad waits any more. */
-  async function waited(catalog, adId, told, accepted, signal) {
-    if (accepted) told?.say("Accepted, and not scored yet", whyNotYet(accepted));
+  /** Request the ad every second until no revision of it is waiting, for PATIENCE_S at most. */
+  async function poll(catalog, adId, progress, accepted, signal) {
+    if (accepted) progress?.update("Accepted, not scored yet", whyNotYet(accepted));
     const until = performance.now() + PATIENCE_S * SECOND_MS;
     for (;;) {
       const { body } = await call(adPath(catalog, adId), { signal });
@@ -112,7 +112,7 @@ export function lookView(panel) {
     if (ad.timings && ad.timings.total_ms === null) complete(ad, tookMs, 3);
   }
 
-  /** The moment of the commit is written after it: it comes a little later than the ad. */
+  /** The commit time is written after the commit, so it is available a little later than the ad. */
   async function complete(ad, tookMs, tries) {
     const signal = stop.signal;
     try {
@@ -122,7 +122,7 @@ export function lookView(panel) {
       if (body.timings?.total_ms != null) out.querySelector(".outcome > *")?.retime?.(body, tookMs);
       else if (tries > 1) await complete(ad, tookMs, tries - 1);
     } catch {
-      // what is shown stays as it is
+      // the timings stay incomplete
     }
   }
 
@@ -141,8 +141,8 @@ export function lookView(panel) {
 
 function whyNotYet(accepted) {
   return accepted.published
-    ? "It is in PostgreSQL and in Kafka; no session has scored it yet. Is one running? Still waiting."
-    : "It is in PostgreSQL, and Kafka has not acknowledged it: the outbox sends it as soon as Kafka is back. Still waiting.";
+    ? "The ad is stored and published to Kafka, but no session has scored it yet. Check that a session is running. Still waiting."
+    : "The ad is stored, but Kafka has not acknowledged it yet. It is published as soon as Kafka is available. Still waiting.";
 }
 
 function nothingYet() {
@@ -152,12 +152,12 @@ function nothingYet() {
     el(
       "p",
       {},
-      "Drop a photo, or pick an ad: its answers, their sources and where the time went appear here.",
+      "Drop a photo or open an ad to see its predictions, their sources and the time of each stage.",
     ),
   );
 }
 
-/** What goes on, and for how long. */
+/** A notice of what is in progress, and for how long. */
 function waitingBox(title, signal) {
   const node = notice(title, "");
   node.classList.add("busy");
@@ -171,9 +171,9 @@ function waitingBox(title, signal) {
   }, 200);
   return {
     node,
-    say(what, more) {
-      strong.textContent = what;
-      text.textContent = more;
+    update(newTitle, newText) {
+      strong.textContent = newTitle;
+      text.textContent = newText;
     },
   };
 }

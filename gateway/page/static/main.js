@@ -1,4 +1,4 @@
-// Starts the page: tabs, the hash, and one view at a time.
+// Starts the page: the tabs, the hash, and the view of the current tab.
 
 import { adsView } from "/page/ads.js";
 import { watchKeyButton } from "/page/key.js";
@@ -23,10 +23,10 @@ function show() {
   last[route.tab] = location.hash || "#/look";
   if (shown && shown !== route.tab) views[shown].hide();
   for (const name of names) {
-    const here = name === route.tab;
-    panels[name].hidden = !here;
-    tabs[name].setAttribute("aria-selected", String(here));
-    tabs[name].tabIndex = here ? 0 : -1;
+    const selected = name === route.tab;
+    panels[name].hidden = !selected;
+    tabs[name].setAttribute("aria-selected", String(selected));
+    tabs[name].tabIndex = selected ? 0 : -1;
   }
   shown = route.tab;
   document.title = `${tabs[shown].textContent} · Lalafo Vision`;
@@ -49,7 +49,7 @@ for (const name of names) {
   tabs[name].addEventListener("keydown", step);
 }
 document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // its hash would lead elsewhere
+  event.preventDefault(); // the link's hash is not one of the tabs
   document.getElementById("panels").focus();
 });
 window.addEventListener("hashchange", show);

@@ -1,54 +1,56 @@
-// Errors as people read them: what happened, what to do, and a button that does it.
+// Notices of errors: what happened, what to do, and a button to try again.
 
 import { el } from "/page/dom.js";
 import { bytes } from "/page/format.js";
 
 const TITLES = {
-  0: "Nobody answered",
-  400: "The request was refused",
-  401: "No valid key",
-  403: "This key may not do that",
-  404: "There is no such thing",
-  409: "Somebody else was first",
+  0: "No response",
+  400: "The request is not valid",
+  401: "API key required",
+  403: "Not allowed with this key",
+  404: "Not found",
+  409: "Conflict with another request",
   413: "Too large",
-  415: "Not a photo that can be read",
-  422: "The request was refused",
+  415: "Unsupported photo format",
+  422: "The request is not valid",
   429: "Too many requests",
-  503: "Something is away",
+  503: "Service unavailable",
 };
 
-/** What to do about an error, in a sentence; empty where the API's own words say it. */
+/** What to do about an error, in a sentence; empty where the API's message says it. */
 function advice(error) {
   if (error.status === 401)
-    return "Press Key above and give a valid one; lalafo keys make prints one.";
+    return "Press Key above and enter a valid key. lalafo keys make creates one.";
   if (error.status === 403)
-    return "Press Key above for another one, or have one made with that scope.";
+    return "Press Key above and enter a key that has the required scope and catalog.";
   if (error.status === 413) return tooLarge(error);
-  if (error.status >= 500 && error.status !== 503) return "The gateway's log says what broke.";
+  if (error.status >= 500 && error.status !== 503) return "See the gateway's log for the cause.";
   return "";
 }
 
 function tooLarge({ kind, problem }) {
-  const most = problem.allowed;
-  if (kind === "photo_too_large" && Number.isFinite(most)) {
-    return `A photo may have ${bytes(most)} at most: save it smaller, and send it again.`;
+  const max = problem.allowed;
+  if (kind === "photo_too_large" && Number.isFinite(max)) {
+    return `A photo may have at most ${bytes(max)}. Save a smaller file and send it again.`;
   }
-  return Number.isFinite(most)
-    ? `At most ${bytes(most)} can be sent at once: send fewer photos, or smaller ones.`
-    : "Send fewer photos, or smaller ones.";
+  return Number.isFinite(max)
+    ? `A request may have at most ${bytes(max)}. Send fewer or smaller photos.`
+    : "Send fewer or smaller photos.";
 }
 
 /**
- * A box that tells an error. With `retry` it has a button; where the answer said when to come back,
- * it does so by itself after that long.
+ * A box with an error. With `retry` it has a button; if the response has a Retry-After, it retries
+ * automatically after that time.
  */
 export function errorNotice(error, retry) {
   const known = error.status !== undefined;
   if (!known) console.error(error);
   const title = known
-    ? (TITLES[error.status] ?? error.problem.title ?? "It did not work")
-    : "This page broke";
-  const what = known ? error.message : `${error.message}. Reload the page; if it stays, report it.`;
+    ? (TITLES[error.status] ?? error.problem.title ?? "The request failed")
+    : "Error in this page";
+  const what = known
+    ? error.message
+    : `${error.message}. Reload the page; if the error remains, report it.`;
   const box = el(
     "div",
     { class: "notice bad", role: "alert" },
@@ -63,36 +65,36 @@ const sentence = (text) => (/[.!?…]$/.test(text) ? text : `${text}.`);
 
 function retryRow(error, retry) {
   const button = el("button", { type: "button", onclick: () => go() }, "Try again");
-  const told = el("span", { class: "hint" });
-  const row = el("p", { class: "row" }, button, told);
-  let left = error.retryAfterS ?? 0;
+  const countdown = el("span", { class: "hint" });
+  const row = el("p", { class: "row" }, button, countdown);
+  let remaining = error.retryAfterS ?? 0;
   let timer = 0;
   const go = () => {
     clearInterval(timer);
     button.disabled = true;
     retry();
   };
-  if (left > 0) {
-    const tell = () => {
-      told.textContent = `by itself in ${Math.ceil(left)} s`;
+  if (remaining > 0) {
+    const update = () => {
+      countdown.textContent = `automatically in ${Math.ceil(remaining)} s`;
     };
-    tell();
+    update();
     timer = setInterval(() => {
-      left -= 1;
+      remaining -= 1;
       if (!row.isConnected) clearInterval(timer);
-      else if (left <= 0) go();
-      else tell();
+      else if (remaining <= 0) go();
+      else update();
     }, 1000);
   }
   return row;
 }
 
-/** Whether the same request may do better: what was judged by its content won't. */
+/** Whether the same request may succeed later: not if its content was refused. */
 function mayWork({ status }) {
   return status === undefined || ![400, 409, 413, 415, 422].includes(status);
 }
 
-/** A box that tells how things are; screen readers hear it. */
+/** A box with a status; screen readers announce it. */
 export function notice(title, text) {
   return el(
     "div",

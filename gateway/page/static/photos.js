@@ -1,11 +1,11 @@
-// An ad's photos with the status of each, and what tasks found on them, drawn over them.
+// An ad's photos with their statuses, and the regions that tasks found, drawn over the photos.
 
 import { photoPath } from "/page/api.js";
 import { card, el, fill } from "/page/dom.js";
 import { plural, share } from "/page/format.js";
 import { reason } from "/page/reasons.js";
 
-/** {node, mark}: `mark(regions)` draws frames, `[]` takes them away. */
+/** Returns {node, mark}: `mark(regions)` draws frames, `mark([])` removes them. */
 export function photosCard(ad, pictures) {
   const layers = new Map();
   const figures = ad.photos.map((photo) => figure(photo, pictures, layers));
@@ -29,7 +29,7 @@ export function photosCard(ad, pictures) {
 
 function figure(photo, pictures, layers) {
   const name = `Photo ${photo.position + 1}`;
-  if (photo.status !== "ok") return trouble(photo, name);
+  if (photo.status !== "ok") return placeholder(photo, name);
   const path = photo.image ?? photoPath(photo.sha256);
   const layer = el("span", { class: "layer", "aria-hidden": "true" });
   layers.set(photo.position, layer);
@@ -49,10 +49,10 @@ function figure(photo, pictures, layers) {
   );
 }
 
-function trouble(photo, name) {
+function placeholder(photo, name) {
   if (photo.status === "waiting") {
-    const said = el("p", { class: "why" }, el("span", {}, "Not looked at yet"));
-    return el("figure", { class: "trouble" }, said, el("figcaption", {}, el("span", {}, name)));
+    const why = el("p", { class: "why" }, el("span", {}, "Not processed yet"));
+    return el("figure", { class: "trouble" }, why, el("figcaption", {}, el("span", {}, name)));
   }
   const { what, todo } = reason(photo.reason ?? "unknown");
   return el(
@@ -75,7 +75,7 @@ function trouble(photo, name) {
   );
 }
 
-/** A region as a frame: its box is [x, y, width, height] in shares of the photo. */
+/** The frame of a region: its box is [x, y, width, height] in fractions of the photo's size. */
 function frame(region) {
   const [x, y, width, height] = region.box.map((value) => `${value * 100}%`);
   return el(

@@ -1,4 +1,4 @@
-// Photos, fetched with the key and shown as blob URLs. A view holds them, and lets them all go.
+// Loads photos with the API key and shows them as blob URLs; a view releases all of them together.
 
 import { bytesOf } from "/page/api.js";
 import { el } from "/page/dom.js";
@@ -11,7 +11,7 @@ export class Pictures {
   #queue = [];
   #busy = 0;
 
-  /** An <img> that fills once its bytes are here; `path` is the API's. */
+  /** An <img> that is shown once its bytes are loaded; `path` is a path of the API. */
   show(path, alt, attributes = {}) {
     const image = el("img", { alt, ...attributes });
     this.#queue.push({ path, image, tries: 2 });
@@ -19,12 +19,12 @@ export class Pictures {
     return image;
   }
 
-  /** An <img> of a file that is at hand already. */
+  /** An <img> of a local file. */
   showFile(file, alt, attributes = {}) {
     return el("img", { alt, src: this.#url(file), ...attributes });
   }
 
-  /** Revoke every URL, and fetch no more. */
+  /** Revoke every URL, and stop loading. */
   release() {
     this.#stop.abort();
     this.#queue = [];
@@ -48,25 +48,25 @@ export class Pictures {
     }
   }
 
-  async #load(wanted) {
+  async #load(item) {
     const signal = this.#stop.signal;
     try {
-      const blob = await bytesOf(wanted.path, signal);
+      const blob = await bytesOf(item.path, signal);
       if (signal.aborted) return;
-      wanted.image.src = this.#url(blob);
-      wanted.image.classList.add("here");
+      item.image.src = this.#url(blob);
+      item.image.classList.add("loaded");
     } catch (error) {
       if (signal.aborted) return;
-      if (error.retryAfterS && wanted.tries > 0) {
-        setTimeout(() => this.#again(wanted), error.retryAfterS * 1000);
-      } else wanted.image.classList.add("gone");
+      if (error.retryAfterS && item.tries > 0) {
+        setTimeout(() => this.#again(item), error.retryAfterS * 1000);
+      } else item.image.classList.add("missing");
     }
   }
 
-  #again(wanted) {
+  #again(item) {
     if (this.#stop.signal.aborted) return;
-    wanted.tries -= 1;
-    this.#queue.push(wanted);
+    item.tries -= 1;
+    this.#queue.push(item);
     this.#next();
   }
 }

@@ -1,34 +1,34 @@
-// A line plot in SVG: axes, areas, and a crosshair for pointer and keyboard. Knows no API.
+// A line plot in SVG: axes, areas, and a crosshair for pointer and keyboard. Makes no API calls.
 
 import { el, fill, svg } from "/page/dom.js";
 import { clock } from "/page/format.js";
 
 const HEIGHT = 148;
 const EDGE = { top: 8, right: 8, bottom: 20, left: 46 };
-const LINES_WANTED = 4;
+const GRID_LINES = 4;
 const LABEL_WIDTH = 64;
 
-/** Steps of 1, 2 or 5 times a power of ten, from 0 past the most. */
-export function ticks(most) {
-  if (!(most > 0)) return [0, 1];
-  const rough = most / LINES_WANTED;
+/** Ticks in steps of 1, 2 or 5 times a power of ten, from 0 to the first one at or above `max`. */
+export function ticks(max) {
+  if (!(max > 0)) return [0, 1];
+  const rough = max / GRID_LINES;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10]
     .map((factor) => factor * power)
     .find((candidate) => candidate >= rough);
   const marks = [];
-  for (let at = 0; at < most + step; at += step) marks.push(at);
+  for (let at = 0; at < max + step; at += step) marks.push(at);
   return marks;
 }
 
 /**
- * A plot of values by time. `update(times, series)`: times are Dates, ascending; a series is
- * {name, values}, null where nothing is known. The crosshair stays where it was.
+ * A plot of values over time. `update(times, series)`: times are ascending Dates; a series is
+ * {name, values}, and an unknown value is null. The crosshair keeps its position.
  */
 export class LinePlot {
   #times = [];
   #series = [];
-  #at = null; // the place of the crosshair; null: none
+  #at = null; // index of the crosshair; null: none
   #width = 0;
 
   constructor(title, format, { area = false } = {}) {
@@ -40,10 +40,10 @@ export class LinePlot {
       class: "chart",
       tabindex: 0,
       role: "slider",
-      "aria-label": `${title}: a moment`,
+      "aria-label": `${title}: time`,
       "aria-valuemin": 0,
     });
-    this.empty = el("p", { class: "hint none" }, "Nothing in this time.");
+    this.empty = el("p", { class: "hint none" }, "No data in this period.");
     this.node = el(
       "figure",
       { class: "card plot" },
@@ -103,14 +103,14 @@ export class LinePlot {
     const known = this.#series.some((one) => one.values.some((value) => value !== null));
     this.empty.hidden = known;
     this.chart.toggleAttribute("hidden", !known);
-    this.#tell();
+    this.#updateReadout();
     if (!known || !this.node.clientWidth) return;
     this.#width = this.chart.clientWidth || this.node.clientWidth;
-    const most = Math.max(
+    const max = Math.max(
       0,
       ...this.#series.flatMap((one) => one.values.map((value) => value ?? 0)),
     );
-    const marks = ticks(most);
+    const marks = ticks(max);
     const scale = this.#scale(marks.at(-1));
     this.chart.setAttribute("viewBox", `0 0 ${this.#width} ${HEIGHT}`);
     this.chart.setAttribute("height", HEIGHT);
@@ -123,13 +123,13 @@ export class LinePlot {
     );
   }
 
-  #scale(most) {
+  #scale(max) {
     const wide = this.#width - EDGE.left - EDGE.right;
     const high = HEIGHT - EDGE.top - EDGE.bottom;
     const last = Math.max(1, this.#times.length - 1);
     return {
       x: (index) => EDGE.left + (wide * index) / last,
-      y: (value) => EDGE.top + high * (1 - value / most),
+      y: (value) => EDGE.top + high * (1 - value / max),
     };
   }
 
@@ -211,8 +211,8 @@ export class LinePlot {
     ];
   }
 
-  /** The values at the crosshair; without one, the latest. */
-  #tell() {
+  /** Show the values at the crosshair, or the latest ones. */
+  #updateReadout() {
     const at = this.#at ?? this.#times.length - 1;
     const time = this.#times[at];
     if (!time) {

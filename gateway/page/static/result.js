@@ -1,4 +1,4 @@
-// One ad, drawn: its photos, each task's answer, where the time went, and a form for what is right.
+// One ad: its photos, predictions, timings and the feedback form.
 
 import { answerCard } from "/page/answers.js";
 import { card, el, link } from "/page/dom.js";
@@ -12,15 +12,15 @@ const STATUS = {
   received: ["accepted, not scored yet", "busy"],
   scored: ["scored", "good"],
   unscored: ["no photo could be used", "bad"],
-  no_photos: ["without photos", ""],
+  no_photos: ["no photos", ""],
   deleted: ["deleted", ""],
 };
 
-/** The whole of an ad. `tookMs`: from this browser's request to its answer, where it asked. */
+/** The view of an ad. `tookMs`: from this browser's request to the response, if it sent the ad. */
 export function result(ad, { pictures, tookMs, again }) {
   const photos = photosCard(ad, pictures);
   let times = timingsCard(ad, tookMs);
-  const said = answers(ad, photos, pictures);
+  const predictions = predictionCards(ad, photos, pictures);
   const node = el(
     "article",
     { class: "result", "aria-label": `Ad ${ad.catalog}/${ad.ad_id}` },
@@ -30,7 +30,7 @@ export function result(ad, { pictures, tookMs, again }) {
       "div",
       { class: "columns" },
       el("div", { class: "column" }, photos.node, facts(ad)),
-      el("div", { class: "column" }, said.slice(0, 1), times, feedbackForm(ad), said.slice(1)),
+      el("div", { class: "column" }, predictions.slice(0, 1), times, feedbackForm(ad), predictions.slice(1)),
     ),
   );
   node.retime = (newer, took) => {
@@ -48,7 +48,7 @@ function head(ad, again) {
     { class: "head" },
     el("h1", {}, el("span", { class: "mono" }, `${ad.catalog}/${ad.ad_id}`)),
     el("span", { class: `chip ${kind}`, role: "status" }, words),
-    el("button", { type: "button", class: "quiet", onclick: again }, "Look again"),
+    el("button", { type: "button", class: "quiet", onclick: again }, "Reload"),
   );
 }
 
@@ -56,25 +56,29 @@ function waitingNotice(ad) {
   const what =
     ad.waiting.kind === "deleted" ? "A deletion was accepted" : "A newer revision was accepted";
   return notice(
-    ad.status === "received" ? "Accepted, and not scored yet" : what,
-    `Revision ${ad.waiting.revision}, accepted ${moment(ad.waiting.accepted_at)}; no session has committed it yet. This page goes on looking for 30 s; then press Look again, and see Live whether a session runs.`,
+    ad.status === "received" ? "Accepted, not scored yet" : what,
+    `Revision ${ad.waiting.revision}, accepted ${moment(ad.waiting.accepted_at)}, is not committed yet. This page checks for 30 s. After that press Reload, and check in the tab Live that a session is running.`,
   );
 }
 
-function answers(ad, photos, pictures) {
+function predictionCards(ad, photos, pictures) {
   const tasks = Object.keys(ad.predictions).sort(categoryFirst);
   if (tasks.length) return tasks.map((task) => answerCard(task, ad, { photos, pictures }));
   const why = {
     received: "No session has scored this ad yet.",
-    unscored: "None of its photos could be used: see why beside each.",
-    no_photos: "Without photos there is nothing to judge.",
+    unscored: "No photo of the ad could be used; the reason is shown with each photo.",
+    no_photos: "The ad has no photos to score.",
     deleted: "The ad was deleted.",
   };
   return [
     card(
-      "Answers",
+      "Predictions",
       null,
-      el("p", { class: "hint" }, why[ad.status] ?? "The live release has none for this ad."),
+      el(
+        "p",
+        { class: "hint" },
+        why[ad.status] ?? "The live release has no predictions for this ad.",
+      ),
     ),
   ];
 }
@@ -86,7 +90,7 @@ function categoryFirst(a, b) {
 function facts(ad) {
   const rows = [
     ["Title", ad.title],
-    ["Filed by the seller as", ad.category],
+    ["Seller's category", ad.category],
     ["Price", ad.price === null ? null : `${number(Number(ad.price))} ${ad.currency ?? ""}`],
     ["Description", ad.description],
     ["Revision", String(ad.revision)],
@@ -94,8 +98,8 @@ function facts(ad) {
     ["Day (UTC)", ad.day],
     ["Committed by run", ad.run && link(ad.run.id, ad.run.url, { class: "mono" })],
   ].filter(([, value]) => value);
-  for (const [task, said] of Object.entries(ad.labels)) {
-    rows.push([`Right ${task}`, `${said.label}, said ${said.given_by} ${moment(said.given_at)}`]);
+  for (const [task, { label, given_by: by, given_at: at }] of Object.entries(ad.labels)) {
+    rows.push([`Correct ${task}`, `${label}, given by ${by}, ${moment(at)}`]);
   }
   const node = card(
     "The ad",

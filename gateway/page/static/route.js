@@ -1,8 +1,8 @@
-// Where the page is, as its hash says: #/look/kg/42, #/live, #/ads?list=failures. Links and Back work.
+// Routing by the URL's hash: #/look/kg/42, #/live, #/ads?list=failures.
 
 const TABS = ["look", "live", "ads"];
 
-/** {tab, parts, query} of a hash; what is unknown leads to the first tab. */
+/** Parses a hash to {tab, parts, query}; an unknown tab becomes the first one. */
 export function parsed(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [tab, ...parts] = path.split("/").map(decoded);
@@ -22,8 +22,8 @@ function decoded(text) {
 }
 
 export function hashOf(tab, parts = [], query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== "" && value != null);
-  const text = new URLSearchParams(given).toString();
+  const present = Object.entries(query).filter(([, value]) => value !== "" && value != null);
+  const text = new URLSearchParams(present).toString();
   return `#/${[tab, ...parts].map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;
 }
 
@@ -33,7 +33,7 @@ export function go(hash) {
   location.hash = hash;
 }
 
-/** Say where the page is without going there: what is shown is shown already. */
-export function sayWhere(hash) {
+/** Set the hash without a hashchange event: the page shows that content already. */
+export function pushHash(hash) {
   if (location.hash !== hash) history.pushState(null, "", hash);
 }

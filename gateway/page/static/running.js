@@ -1,9 +1,9 @@
-// What is at work: sessions, and how far releases have come.
+// The running sessions, and the progress of the releases.
 
 import { el, link } from "/page/dom.js";
 import { count, moment, plural, share, shortId, span } from "/page/format.js";
 
-export function sessionsDrawn(sessions) {
+export function sessionTable(sessions) {
   const head = ["Run", "State", "Since", "Partitions"].map((text, index) =>
     el("th", { scope: "col", class: index === 3 ? "num" : null }, text),
   );
@@ -17,25 +17,25 @@ export function sessionsDrawn(sessions) {
         {},
         el("span", { class: `chip ${one.state === "ready" ? "good" : "busy"}` }, one.state),
       ),
-      el("td", { title: `the next one takes over: ${moment(one.due_at)}` }, moment(one.started_at)),
+      el("td", { title: `next session takes over: ${moment(one.due_at)}` }, moment(one.started_at)),
       el("td", { class: "num" }, one.partitions ? count(one.partitions) : "standby"),
     ),
   );
   const none = el(
     "p",
     { class: "hint" },
-    "None runs, so nothing is scored. Dagster's sensor new_ads starts them: is it on?",
+    "No session is running, so nothing is scored. Check that Dagster's sensor new_ads is on: it starts sessions.",
   );
   return rows.length
     ? el("table", { class: "plain" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))
     : none;
 }
 
-export function releasesDrawn(releases) {
+export function releaseList(releases) {
   const none = el(
     "p",
     { class: "hint" },
-    "No release is in force, so nothing is scored: see lalafo releases.",
+    "There is no live release, so nothing is scored. See lalafo releases.",
   );
   return releases.length ? releases.map(release) : none;
 }
@@ -80,6 +80,6 @@ function days(one, done, part) {
 
 function rescored(rescore) {
   if (rescore === null || rescore.state === "done" || rescore.state === "cancelled") return "";
-  if (rescore.state === "waiting") return "re-score waits";
-  return rescore.remaining_s === null ? "re-score runs" : `${span(rescore.remaining_s)} left`;
+  if (rescore.state === "waiting") return "re-score waiting";
+  return rescore.remaining_s === null ? "re-score running" : `${span(rescore.remaining_s)} left`;
 }

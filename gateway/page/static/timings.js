@@ -1,19 +1,19 @@
-// Where the milliseconds of an ad went: a stacked bar and its numbers.
+// The timings of an ad by stage: a stacked bar and a table.
 
 import { card, el } from "/page/dom.js";
 import { duration, share } from "/page/format.js";
 
 const STAGES = [
-  ["kafka", "Waiting in Kafka", "until a session had read it"],
-  ["fetch", "Fetch", "until the last photo's bytes were there"],
+  ["kafka", "Waiting in Kafka", "until a session has read the event"],
+  ["fetch", "Fetch", "until all photos are downloaded"],
   ["photos", "Photos", "check, rendition, store, decode"],
-  ["queued", "Queued", "ready, and the model was busy"],
+  ["queued", "Queued", "until the model is free"],
   ["embed", "Embed", "the backbone"],
   ["predict", "Predict", "the heads"],
-  ["commit", "Commit", "and what lies between the stages"],
+  ["commit", "Commit", "and the time between the stages"],
 ];
 
-/** {stage: ms}, those that are known; what no stage accounts for is the commit's. */
+/** Returns {stage: ms}, null if unknown; the time of no other stage counts as the commit's. */
 export function stages(timings) {
   const found = {
     kafka: timings.polled_at ? new Date(timings.polled_at) - new Date(timings.kafka_at) : null,
@@ -23,7 +23,7 @@ export function stages(timings) {
     embed: timings.embed_ms,
     predict: timings.predict_ms,
   };
-  if (found.kafka !== null) found.kafka = Math.max(0, found.kafka); // two clocks
+  if (found.kafka !== null) found.kafka = Math.max(0, found.kafka); // the two clocks differ
   const known = Object.values(found).reduce((sum, ms) => sum + (ms ?? 0), 0);
   found.commit = timings.total_ms === null ? null : Math.max(0, timings.total_ms - known);
   return found;
@@ -62,9 +62,9 @@ export function timingsCard(ad, tookMs) {
       el("td", { class: "hint" }, share(sum ? found[name] / sum : 0)),
     ),
   );
-  const aside = tookMs === null ? null : `here after ${duration(tookMs)}`;
+  const aside = tookMs === null ? null : `received after ${duration(tookMs)}`;
   return card(
-    "Where the time went",
+    "Timings",
     aside,
     el(
       "p",
@@ -74,7 +74,7 @@ export function timingsCard(ad, tookMs) {
         "span",
         { class: "hint" },
         ad.timings.total_ms === null
-          ? " so far; the commit's moment comes after it"
+          ? " so far; the commit time is not recorded yet"
           : " from Kafka to the committed row",
       ),
     ),
@@ -85,8 +85,8 @@ export function timingsCard(ad, tookMs) {
 
 function noTimes() {
   return card(
-    "Where the time went",
+    "Timings",
     null,
-    el("p", { class: "hint" }, "Known once a session has committed the ad; kept for some days."),
+    el("p", { class: "hint" }, "Available once a session has committed the ad, and for some days after that."),
   );
 }
