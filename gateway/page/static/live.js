@@ -46,7 +46,7 @@ export function liveView(panel) {
   );
   const errors = el("div", {});
   const numbers = el("dl", { class: "figures whole" });
-  const rate = new LinePlot("Ads and photos a minute", count, { area: true });
+  const rate = new LinePlot("Ads and photos per minute", count, { area: true });
   const latency = new LinePlot("Kafka to committed", duration);
   const cards = cardsBelow();
   const body = el(
