@@ -14,7 +14,7 @@ HEAD_WITHIN_S = 20.0
 # Closed at once, bytes that still arrive would reset the connection before the caller reads 431.
 LINGER_S = 1.0
 
-_DETAIL = b"the request's head is too large: at most 65536 bytes of address and headers are allowed"
+_DETAIL = b"the request's head is too large: at most 65536 bytes of URL and headers are allowed"
 _BODY = (
     b'{"type":"urn:lalafo:problem:head_too_large","title":"Request Header Fields Too Large",'
     b'"status":431,"detail":"' + _DETAIL + b'","instance":"","allowed":65536}'

@@ -24,7 +24,7 @@ from ops.photos.formats import sniff
 from resources.settings import Settings
 
 CHUNK_WITHIN_S = 30.0
-"""A body that sends nothing for longer is aborted: it uses a file and one of the key's requests."""
+"""A body that sends nothing for longer is aborted: it uses a file and a concurrent request."""
 
 WRITE_BYTES = 2**18
 _SNIFFED_BYTES = 32
