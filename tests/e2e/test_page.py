@@ -306,9 +306,7 @@ def test_a_failed_photo_shows_the_reason_and_what_to_do(stand: Stand) -> None:
         assert page.locator(".result img").count() == 0
 
 
-def test_a_file_that_is_not_a_photo_is_refused_with_a_message(
-    stand: Stand, tmp_path: Path
-) -> None:
+def test_a_file_that_is_not_a_photo_is_refused_with_a_message(stand: Stand, tmp_path: Path) -> None:
     text = tmp_path / "letter.jpg"
     text.write_bytes(b"Dear sir or madam, " * 100)
     with stand.page() as page:

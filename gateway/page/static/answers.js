@@ -177,12 +177,7 @@ function source(prediction, ad) {
         title: release.id,
       }),
     ),
-    el(
-      "span",
-      {},
-      "Run ",
-      link(shortId(run.id), run.url, { class: "mono", title: run.id }),
-    ),
+    el("span", {}, "Run ", link(shortId(run.id), run.url, { class: "mono", title: run.id })),
     el("span", {}, moment(prediction.scored_at)),
     older,
   );

@@ -28,13 +28,7 @@ export function intake({ drop, pick }) {
     el(
       "div",
       { class: "card" },
-      el(
-        "div",
-        { class: "body" },
-        pickForm(pick),
-        el("hr"),
-        field("Catalog of new ads", catalog),
-      ),
+      el("div", { class: "body" }, pickForm(pick), el("hr"), field("Catalog of new ads", catalog)),
     ),
     card("Recent ads", link("All", "#/ads"), recent),
   );
@@ -76,7 +70,11 @@ function dropZone(take) {
         { type: "button", class: "main", onclick: () => filePicker.click() },
         "Choose photos",
       ),
-      el("button", { type: "button", class: "camera", onclick: () => camera.click() }, "Take a photo"),
+      el(
+        "button",
+        { type: "button", class: "camera", onclick: () => camera.click() },
+        "Take a photo",
+      ),
     ),
     el("p", { class: "hint" }, "JPEG, PNG, WebP, GIF or AVIF. Files are sent unchanged."),
     filePicker,

@@ -17,7 +17,10 @@ const REASONS = {
     "Increase the topic's retention, and send the lost ads again.",
   ],
   fetch_bad_url: ["The URL is not valid", "Send a complete http or https URL."],
-  fetch_address_refused: ["The URL leads to an address that is not allowed", "Use a public address."],
+  fetch_address_refused: [
+    "The URL leads to an address that is not allowed",
+    "Use a public address.",
+  ],
   fetch_unreachable: [
     "The photo's host can't be reached",
     "Check the host, then post the ad again.",

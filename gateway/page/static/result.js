@@ -30,7 +30,14 @@ export function result(ad, { pictures, tookMs, again }) {
       "div",
       { class: "columns" },
       el("div", { class: "column" }, photos.node, facts(ad)),
-      el("div", { class: "column" }, predictions.slice(0, 1), times, feedbackForm(ad), predictions.slice(1)),
+      el(
+        "div",
+        { class: "column" },
+        predictions.slice(0, 1),
+        times,
+        feedbackForm(ad),
+        predictions.slice(1),
+      ),
     ),
   );
   node.retime = (newer, took) => {

@@ -87,6 +87,10 @@ function noTimes() {
   return card(
     "Timings",
     null,
-    el("p", { class: "hint" }, "Available once a session has committed the ad, and for some days after that."),
+    el(
+      "p",
+      { class: "hint" },
+      "Available once a session has committed the ad, and for some days after that.",
+    ),
   );
 }

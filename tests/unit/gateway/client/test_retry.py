@@ -174,7 +174,7 @@ def test_retry_after_is_a_number_or_a_date(headers: dict[str, str], expected: fl
 
 
 def test_an_answer_without_a_problem_is_still_an_error() -> None:
-    """For a proxy's page the status decides, and the text is in the message, truncated."""
+    """The status of a proxy's page selects the exception; its text is in the message, truncated."""
     page = httpx.Response(404, text="<html>" + "x" * 5_000, request=httpx.Request("GET", CALL.url))
     with pytest.raises(NotFound) as found:
         World(page).run()
