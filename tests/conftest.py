@@ -46,7 +46,21 @@ class BrokerUnderTest:
 
 
 def pytest_configure() -> None:
-    """Restore SIGINT: a shell's background job ignores it, and child processes inherit that."""
+    """Set up the process before any test.
+
+    Restore SIGINT: a shell's background job ignores it, and child processes inherit that.
+
+    Let OpenMP threads that wait for each other sleep, here and in child processes. By default they
+    spin, and each small step of a model takes ten times as long beside other work on the cores.
+
+    Hypothesis checks results only, and never how fast this machine runs its examples.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `TUNING` has it
+    hypothesis.settings.register_profile(
+        "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any speed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
