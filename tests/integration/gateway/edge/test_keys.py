@@ -77,7 +77,7 @@ def test_a_key_is_known_in_either_header(gateway: LiveGateway, database: Databas
 @pytest.mark.parametrize(
     "authorization",
     [
-        f"Bearer {new_key().text}",  # unknown
+        pytest.param(f"Bearer {new_key().text}", id="unknown key"),
         "Bearer lv_short_key",
         "Bearer",
         "Bearer \xff\xfe",
