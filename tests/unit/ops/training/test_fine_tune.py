@@ -250,9 +250,9 @@ def test_majority():
 @pytest.mark.slow
 def test_backbone_learns_from_random_weights():
     """After training, the features distinguish the patterns."""
-    photos, labels = drawn_photos(180)
+    photos, labels = drawn_photos(120)
     steps = []
-    plan = TrainingPlan(phases=(Phase(32),), epochs=20, batch=32, learning_rate=4e-3, seed=1)
+    plan = TrainingPlan(phases=(Phase(32),), epochs=16, batch=32, learning_rate=4e-3, seed=1)
     trained = train_backbone(
         "mobilenet_v3_small", photos, labels, plan=plan, preprocessing=SMALL, progress=steps.append
     )
