@@ -19,14 +19,14 @@ help:
 	@echo "make demo    everything on this machine, 200 ads through Kafka; Ctrl-C ends it"
 	@echo "             PHOTOS=DIR your own photos (one folder a class), ADS=N, EXIT=1, FINETUNE=1,"
 	@echo "             WEIGHTS=auto|starter|pretrained|file:PATH, PORT=N"
-	@echo "make unit    the tests that need no server: within a minute"
-	@echo "make test    every test that this machine can run"
+	@echo "make unit    the tests that need no server, in less than a minute"
+	@echo "make test    every test that this machine can run, in WORKERS=2 processes"
 	@echo "make drill   the fault proofs at ten times the size: about an hour"
 	@echo "make lint    lint-style, lint-page, lint-layers, lint-types: Python's lint and format, the"
 	@echo "             page's files (with node and npm), layers, types"
 	@echo "make check   lint and test: what CI runs"
-	@echo "             ARGS='…' goes to pytest: make unit ARGS='-k release -x'"
-	@echo "make bench   the asset path, the stream and the gateway, each beside a bare loop or a peer"
+	@echo "             ARGS='…' goes to pytest: make test ARGS='-k release -x' runs those alone"
+	@echo "make bench   the asset path, the stream and the gateway, each beside a baseline or a peer"
 	@echo "make clean-venv   remove .venv, so that the next command makes it anew"
 
 # The environment, whole or not at all: the stamp is written last.
@@ -43,8 +43,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@$(BIN)/lalafo demo $(DEMO_FLAGS)
 
+# All tests run in WORKERS processes side by side; those that ARGS picks out, or debugs, in one.
+WORKERS ?= 2
+PICKED := $(filter -k% -m% -n% -p% -x --lf --last-failed --ff --sw --pdb -s --co tests/%,$(ARGS))
+
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(PICKED),,-n $(WORKERS)) $(ARGS)
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest tests/unit -m "not slow" $(ARGS)
@@ -77,8 +81,9 @@ lint-types: $(STAMP)
 
 # The fault proofs at ten times the size: about an hour.
 drill: $(STAMP)
-	LALAFO_DRILL=1 LALAFO_REQUIRE_KAFKA=1 $(BIN)/python -m pytest tests/integration/resources/sessions/test_faults.py \
-		tests/integration/resources/sessions/test_several_sessions.py tests/integration/resources/sessions/test_outages.py \
+	LALAFO_DRILL=1 LALAFO_REQUIRE_KAFKA=1 $(BIN)/python -m pytest \
+		$(addprefix tests/integration/resources/sessions/, \
+			test_faults.py test_several_sessions.py test_outages.py) \
 		tests/e2e/test_stack_faults.py $(ARGS)
 
 check: lint test

@@ -1,5 +1,7 @@
 """Servers for the tests: each is started once per test session; each test gets names of its own.
 
+`make test` runs two such sessions side by side (pytest-xdist): each has its own servers.
+
 `postgres`, `database_url`       the embedded PostgreSQL, and a fresh database for one test
 `home`                           a LALAFO_HOME where a test may start PostgreSQL itself
 `embedded_broker`                librdkafka's test broker in its own process
@@ -14,7 +16,9 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg
@@ -56,6 +60,8 @@ def pytest_configure() -> None:
 
     Hypothesis checks results only, and never how fast this machine runs its examples.
     """
+    for name in ("COLUMNS", "LINES"):  # readline's, by which processes side by side are told them
+        os.environ.pop(name, None)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `TUNING` has it
     hypothesis.settings.register_profile(
@@ -64,6 +70,24 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("any speed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """A file stays whole, and whole stacks come one after the other; in the order collected."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FileByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "stacks" if starts_stacks(file) else file
+
+    @cache
+    def starts_stacks(file: str) -> bool:  # who shares the tests out collects none: no marks here
+        return "pytest.mark.stack" in (config.rootpath / file).read_text(encoding="utf-8")
+
+    config.option.loadscopereorder = False
+    return FileByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

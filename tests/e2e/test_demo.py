@@ -17,6 +17,8 @@ import pytest
 from resources.processes.child import STACK_MARK, mark_of
 from tests.support.browser import open_browser, screenshot, why_no_browser
 
+pytestmark = pytest.mark.stack
+
 ADS = 16
 START_TIMEOUT_S = 240
 LALAFO = [sys.executable, "-m", "lalafo_assets.cli"]

@@ -37,7 +37,7 @@ from tests.support.random_release import random_release
 from tests.support.session_process import Crew, wait_for
 from tests.support.stream_outcome import Outcome, outcome_of
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.stack]
 
 EVENTS = 2_000
 NOW = "clock_timestamp()"

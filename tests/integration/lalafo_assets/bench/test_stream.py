@@ -13,7 +13,7 @@ import pytest
 
 from lalafo_assets.bench.kafka.server import KafkaServer
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.stack, pytest.mark.timeout(300)]
 
 RATE, SECONDS, PHOTOS_PER_AD = 5, 4, 2.5
 KEYS = {
