@@ -60,7 +60,7 @@ def pytest_configure() -> None:
 
     Hypothesis checks results only, and never how fast this machine runs its examples.
     """
-    for name in ("COLUMNS", "LINES"):  # readline's, by which processes side by side are told them
+    for name in ("COLUMNS", "LINES"):  # readline exports them to the second process: tables fold
         os.environ.pop(name, None)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `TUNING` has it
@@ -74,7 +74,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """A file stays whole, and whole stacks come one after the other; in the order collected."""
+    """Keep a file's tests in one process, and all files that start whole stacks in the same one."""
     from xdist.scheduler import LoadFileScheduling
 
     class FileByFile(LoadFileScheduling):
@@ -83,7 +83,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
             return "stacks" if starts_stacks(file) else file
 
     @cache
-    def starts_stacks(file: str) -> bool:  # who shares the tests out collects none: no marks here
+    def starts_stacks(file: str) -> bool:  # the scheduler collects nothing, so it knows no marks
         return "pytest.mark.stack" in (config.rootpath / file).read_text(encoding="utf-8")
 
     config.option.loadscopereorder = False
