@@ -77,7 +77,7 @@ def unavailable(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
 
 def broken() -> Problem:
     """500: a bug or a wrong setting; only the log says which."""
-    return Problem(500, "broken", "Internal error; the gateway's log has the details.")
+    return Problem(500, "internal_error", "Internal error; the gateway's log has the details.")
 
 
 def problem_response(request: Request, problem: Problem) -> Response:

@@ -63,4 +63,4 @@ async def services(request: Request) -> Services:
     return opened
 
 
-TheServices = Annotated[Services, Depends(services)]
+ServicesDep = Annotated[Services, Depends(services)]

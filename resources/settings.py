@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         default=30,
         ge=1,
         description="Days after which Dagster's finished runs and their event logs are deleted. A "
-        "run with the last materialisation of a partition stays.",
+        "run with the last materialization of a partition stays.",
     )
     keep_failures_days: int = Field(
         default=90,

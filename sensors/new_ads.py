@@ -16,8 +16,9 @@ from resources.dagster.partitions import key_of, today
 from resources.dagster.resources import AdStreamResource, DatabaseResource
 from resources.postgres.database import Database
 from resources.sessions.code_version import code_version
-from resources.sessions.leases import read_offsets, read_sessions
+from resources.sessions.leases import read_sessions
 from resources.sessions.membership import lead_s
+from resources.sessions.offsets import read_offsets
 from resources.settings import load_settings
 from sensors.session_plan import (
     FinishedRun,

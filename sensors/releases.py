@@ -19,11 +19,11 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from ops.errors import LalafoError
 from resources.dagster.backfills import advance, check_progress
 from resources.dagster.names import POOL_BACKFILL, RESCORE_TAG
-from resources.dagster.release_scores import show_scores
+from resources.dagster.release_scores import report_coverage
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
-from resources.releases.coverage import ReleaseCoverage, read_scores
+from resources.releases.coverage import ReleaseCoverage, read_release_coverage
 from resources.releases.registry import RegisteredRelease, read_releases
 from resources.rescoring.attempts import Rescore, in_window, is_at_work, latest, request, unfinished
 from resources.rescoring.steps import Stage
@@ -39,7 +39,7 @@ POOL_REPORT_S = 400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class SensorCursor:
     """The state between ticks, stored in the sensor's cursor."""
 
     announced: str = ""
@@ -47,7 +47,7 @@ class Memory:
     shown: str = ""  # digest of the scores last shown in Dagster
 
     @classmethod
-    def read(cls, cursor: str | None) -> "Memory":
+    def read(cls, cursor: str | None) -> "SensorCursor":
         """Parse a cursor; None and "" give an empty state."""
         return cls() if not cursor else cls(**json.loads(cursor))
 
@@ -73,7 +73,7 @@ def releases(diff: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     def releases(
         context: dg.SensorEvaluationContext, database: DatabaseResource
     ) -> dg.SensorResult | dg.SkipReason:
-        memory = Memory.read(context.cursor)
+        memory = SensorCursor.read(context.cursor)
         messages: list[str] = []
         try:
             with closing(database.open()) as opened:
@@ -96,8 +96,8 @@ def releases(diff: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
 
 
 def _tick(
-    instance: dg.DagsterInstance, database: Database, memory: Memory, messages: list[str]
-) -> tuple[Memory, list[dg.RunRequest]]:
+    instance: dg.DagsterInstance, database: Database, memory: SensorCursor, messages: list[str]
+) -> tuple[SensorCursor, list[dg.RunRequest]]:
     requests: list[dg.RunRequest] = []
     if load_settings().rescore_automatically:
         messages += _request_passed(database)
@@ -122,16 +122,16 @@ def _advance(
     instance: dg.DagsterInstance,
     database: Database,
     row: Rescore,
-    memory: Memory,
+    memory: SensorCursor,
     messages: list[str],
-) -> Memory:
+) -> SensorCursor:
     """Take one step of a waiting re-score; the memory has the time of the announcement."""
     is_known = memory.announced == row.release
     announced_s = time.time() - memory.announced_at if is_known else None
     step = advance(instance, database, row, announced_s=announced_s)
     messages.append(step.message)
     if step.stage is Stage.ANNOUNCED and not is_known:
-        return Memory(row.release, time.time(), memory.shown)
+        return SensorCursor(row.release, time.time(), memory.shown)
     return memory
 
 
@@ -182,13 +182,13 @@ def _fail_dead(instance: dg.DagsterInstance, database: Database, row: Rescore) -
             yield f"failed run {run.run_id}: {why}"
 
 
-def _show(instance: dg.DagsterInstance, database: Database, memory: Memory) -> Memory:
+def _show(instance: dg.DagsterInstance, database: Database, memory: SensorCursor) -> SensorCursor:
     """Show the scores in Dagster if they have changed."""
-    scores = read_scores(database)
+    scores = read_release_coverage(database)
     digest = _digest(scores)
     if digest != memory.shown:
-        show_scores(instance, scores)
-    return Memory(memory.announced, memory.announced_at, digest)
+        report_coverage(instance, scores)
+    return SensorCursor(memory.announced, memory.announced_at, digest)
 
 
 def _digest(scores: Sequence[ReleaseCoverage]) -> str:

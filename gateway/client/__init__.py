@@ -15,11 +15,11 @@ from gateway.client.asynchronous import AsyncLalafoClient
 from gateway.client.blocking import LalafoClient
 from gateway.client.errors import (
     LalafoApiError,
-    Late,
     NotAllowed,
     NotFound,
     RateLimited,
     Refused,
+    ScoringTimeout,
     ServiceUnavailable,
 )
 from gateway.schemas.ads import (
@@ -44,12 +44,12 @@ __all__ = [
     "FeedbackOut",
     "LalafoApiError",
     "LalafoClient",
-    "Late",
     "NotAllowed",
     "NotFound",
     "PhotoIn",
     "RateLimited",
     "Refused",
+    "ScoringTimeout",
     "ServiceUnavailable",
     "StatisticsOut",
     "UploadOut",

@@ -68,7 +68,7 @@ class ServiceUnavailable(LalafoApiError):
     """The gateway, or a service that it needs, was unavailable for longer than `patience_s`."""
 
 
-class Late(LalafoApiError):
+class ScoringTimeout(LalafoApiError):
     """The ad was not scored in time; if it was accepted, it will be scored later."""
 
 

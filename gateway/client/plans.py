@@ -14,7 +14,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from gateway.client.calls import Address, Call, Photo, query
-from gateway.client.errors import Late, NotFound, unreadable
+from gateway.client.errors import NotFound, ScoringTimeout, unreadable
 from gateway.client.retry import Pause, Plan, Policy, with_retries
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdPage, FailurePage, FeedbackOut, UploadOut
 from gateway.schemas.statistics import StatisticsOut
@@ -115,7 +115,7 @@ class Plans:
                 return ad
             remaining_s = deadline - self.policy.clock()
             if remaining_s <= 0:
-                raise Late(
+                raise ScoringTimeout(
                     f"revision {revision} of {catalog}/{ad_id} is not committed after "
                     f"{within_s:g} s; " + ("the ad is unknown" if ad is None else _state_of(ad)),
                     kind="late",

@@ -16,7 +16,7 @@ from gateway.backends.outbox import PendingRecord
 from gateway.edge.auth import Feedback
 from gateway.problems import Problem
 from gateway.schemas.ads import CATALOG, NO_NUL, FeedbackIn, FeedbackOut
-from gateway.services import TheServices
+from gateway.services import ServicesDep
 from ops.events.parse import MAX_KEY_CHARS
 from ops.types import AdKey
 from resources.kafka.connection import feedback_topic
@@ -59,7 +59,7 @@ SELECT EXISTS (SELECT FROM ad),
     responses={404: {"description": "The ad does not exist."}},
 )
 async def give_feedback(
-    services: TheServices,
+    services: ServicesDep,
     caller: Feedback,
     catalog: Annotated[str, Path(max_length=MAX_KEY_CHARS, pattern=CATALOG)],
     ad_id: Annotated[str, Path(min_length=1, max_length=MAX_KEY_CHARS, pattern=NO_NUL)],

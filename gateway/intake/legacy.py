@@ -24,7 +24,7 @@ from gateway.intake.uploads import Upload, store_uploads
 from gateway.problems import Problem, invalid
 from gateway.reads.ad import read_ad
 from gateway.schemas.ads import CATALOG, NO_NUL, AdId, AdIn, Catalog, PhotoIn
-from gateway.services import Services, TheServices
+from gateway.services import Services, ServicesDep
 from ops.events.parse import MAX_KEY_CHARS, MAX_REVISION
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef
 
@@ -116,7 +116,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     openapi_extra=_BODY,
     responses=_ERRORS,
 )
-async def classify(request: Request, services: TheServices, caller: Ingest) -> dict[str, Any]:
+async def classify(request: Request, services: ServicesDep, caller: Ingest) -> dict[str, Any]:
     """Creates or replaces the ad, and waits up to 5 s for its category."""
     services.outbox.require_broker()
     async with _receive(request, services) as (ad, photos):
@@ -131,7 +131,7 @@ async def classify(request: Request, services: TheServices, caller: Ingest) -> d
     openapi_extra=_BODY,
     responses=_ERRORS,
 )
-async def add_images(request: Request, services: TheServices, caller: Ingest) -> dict[str, Any]:
+async def add_images(request: Request, services: ServicesDep, caller: Ingest) -> dict[str, Any]:
     """Adds photos to the ad, or creates the ad if it does not exist. Photos that the ad already has
     are not added again.
     """
@@ -163,7 +163,7 @@ async def add_images(request: Request, services: TheServices, caller: Ingest) ->
     responses=_ERRORS,
 )
 async def results(
-    services: TheServices,
+    services: ServicesDep,
     caller: Read,
     ad_id: Annotated[str, Query(min_length=1, max_length=MAX_KEY_CHARS, pattern=NO_NUL)],
     catalog: Annotated[str, Query(max_length=MAX_KEY_CHARS, pattern=CATALOG)] = CATALOG_NAME,
@@ -227,7 +227,7 @@ async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]
     if known.revision == MAX_REVISION:
         raise Problem(
             409,
-            "revision_taken_for_good",
+            "revision_exhausted",
             f"ad {ad.ad_id} has the highest possible revision and can't be changed any more",
         )
     if known.kind is EventKind.DELETED:

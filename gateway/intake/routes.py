@@ -17,7 +17,7 @@ from gateway.intake.responses import accept_and_respond
 from gateway.intake.uploads import Upload, store_uploads
 from gateway.problems import Problem, invalid
 from gateway.schemas.ads import EXAMPLE_AD, Accepted, AdIn, AdOut
-from gateway.services import Services, TheServices
+from gateway.services import Services, ServicesDep
 from ops.events.parse import MAX_KEY_CHARS
 from ops.types import AdKey
 
@@ -117,7 +117,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 )
 async def post_ad(
     request: Request,
-    services: TheServices,
+    services: ServicesDep,
     caller: Ingest,
     wait: Wait = None,
     idempotency_key: IdempotencyKey = None,
@@ -152,7 +152,7 @@ async def post_ad(
     },
 )
 async def delete_ad(
-    services: TheServices,
+    services: ServicesDep,
     caller: Ingest,
     catalog: CatalogPath,
     ad_id: AdIdPath,

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from gateway.edge.auth import Ingest
 from gateway.problems import Problem
 from gateway.schemas.ads import UploadOut
-from gateway.services import Services, TheServices
+from gateway.services import Services, ServicesDep
 from ops.photos.formats import sniff
 from resources.settings import Settings
 
@@ -204,7 +204,7 @@ _PHOTO_BODY = {
     openapi_extra=_PHOTO_BODY,
     responses={408: {"description": "No data was received for 30 s."}},
 )
-async def post_photo(request: Request, services: TheServices, caller: Ingest) -> JSONResponse:
+async def post_photo(request: Request, services: ServicesDep, caller: Ingest) -> JSONResponse:
     """Stores a photo, which ads can then name by its SHA-256. The body is the photo's bytes; the
     format is detected by its first bytes, not by `Content-Type`.
     """

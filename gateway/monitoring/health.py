@@ -12,7 +12,7 @@ import psycopg
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from gateway.services import Services, TheServices
+from gateway.services import Services, ServicesDep
 from ops.errors import RetryableError
 
 EXPECTED_REVISION = "0006"  # the migrations' head; a test compares the two
@@ -28,7 +28,7 @@ async def healthz() -> JSONResponse:
 
 
 @router.get("/readyz")
-async def readyz(services: TheServices) -> JSONResponse:
+async def readyz(services: ServicesDep) -> JSONResponse:
     """Readiness: 200 if every required check passes, else 503, with the result of each check."""
     checks = {"postgresql": await _postgresql(services), "broker": _broker(services)}
     ready = all(check["ok"] or not check["required"] for check in checks.values())

@@ -16,7 +16,7 @@ from gateway.edge.auth import Caller, Read
 from gateway.edge.etags import unchanged
 from gateway.problems import Problem
 from gateway.schemas.ads import Sha256
-from gateway.services import Services, TheServices
+from gateway.services import Services, ServicesDep
 from ops.errors import StoredObjectError
 from resources.storage.photos import Kind
 
@@ -63,7 +63,7 @@ class StoredPhoto:
 )
 async def photo(
     caller: Read,
-    services: TheServices,
+    services: ServicesDep,
     request: Request,
     sha256: Sha256,
     thumbnail: Annotated[

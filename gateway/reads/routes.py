@@ -18,7 +18,7 @@ from gateway.reads.ad import read_ad_json
 from gateway.reads.cursors import MAX_CHARS, PATTERN
 from gateway.reads.pages import MAX_ROWS, PageRequest, list_ads, list_failures
 from gateway.schemas.ads import AdId, AdOut, AdPage, Catalog, FailurePage
-from gateway.services import TheServices
+from gateway.services import ServicesDep
 from ops.types import AdKey
 
 router = APIRouter(tags=["read"])
@@ -55,7 +55,7 @@ _FILTERED_PAGES = (
 )
 async def latest(
     caller: Read,
-    services: TheServices,
+    services: ServicesDep,
     catalog: Catalog | None = None,
     status: Status | None = None,
     since: Annotated[
@@ -93,7 +93,7 @@ async def latest(
     },
 )
 async def one(
-    caller: Read, services: TheServices, request: Request, catalog: Catalog, ad_id: AdId
+    caller: Read, services: ServicesDep, request: Request, catalog: Catalog, ad_id: AdId
 ) -> Response:
     """Return one ad."""
     caller.require_catalog(catalog)
@@ -117,7 +117,7 @@ async def one(
 )
 async def failures(
     caller: Read,
-    services: TheServices,
+    services: ServicesDep,
     catalog: Catalog | None = None,
     kind: Kind | None = None,
     reason: ReasonCode | None = None,

@@ -24,7 +24,7 @@ from resources.dagster.resources import DatabaseResource, ModelsResource, Photos
 from resources.postgres import tables
 from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import at_work
-from resources.rescoring.stages import embed_days
+from resources.rescoring.embed_and_score import embed_days
 
 
 @dg.asset(

@@ -24,7 +24,7 @@ from resources.dagster.partitions import DAYS_A_RUN, days, days_of
 from resources.dagster.resources import DatabaseResource, ModelsResource
 from resources.postgres import tables
 from resources.rescoring.attempts import at_work
-from resources.rescoring.stages import ScoreOptions, score_days
+from resources.rescoring.embed_and_score import ScoreOptions, score_days
 from resources.settings import load_settings
 
 

@@ -1,7 +1,7 @@
 """The asset `release_diff`: what a promotion would change, in numbers and pictures.
 
 Owns what a person sees before a promotion; `resources/releases/diff.py` computes the numbers. The
-asset can be materialised at any time: while days are unscored, it reports how many and compares the
+asset can be materialized at any time: while days are unscored, it reports how many and compares the
 ads that both releases have scored.
 """
 

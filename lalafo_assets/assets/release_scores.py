@@ -1,11 +1,11 @@
 """The asset `release_scores`: which days are scored under which release, as Dagster shows it.
 
-A materialised partition means that every ad of that day is scored under that release. Its days are
+A materialized partition means that every ad of that day is scored under that release. Its days are
 those that already had ads when a release became active; an ad that is committed later is scored
 under every active release in the same commit.
 
-PostgreSQL is the source; `show_scores` copies its state to Dagster. It is idempotent and may be
-called at any time by any process. Dagster 1.13 can't remove a partition's materialisation (its open
+PostgreSQL is the source; `report_coverage` copies its state to Dagster. It is idempotent and may be
+called at any time by any process. Dagster 1.13 can't remove a partition's materialization (its open
 storage does not support wiping partitions). So when a day becomes unscored again, because a photo
 of it was repaired, the check `no_day_is_behind` names that day, and Dagster marks its assets as
 stale.
@@ -23,14 +23,14 @@ from resources.dagster.names import OWNERS, RELEASE_SCORES
 from resources.dagster.release_scores import (
     BEHIND_CHECK,
     check_result,
+    report_coverage,
     scored_days,
     scored_releases,
-    show_scores,
 )
 from resources.dagster.resources import DatabaseResource
 from resources.postgres import tables
 from resources.postgres.database import Database
-from resources.releases.coverage import DayState, read_scores, settle
+from resources.releases.coverage import DayState, close_complete_days, read_release_coverage
 from resources.releases.registry import RegisteredRelease
 
 release_scores = dg.AssetSpec(
@@ -41,7 +41,7 @@ release_scores = dg.AssetSpec(
     owners=OWNERS,
     metadata=table_metadata(tables.release_days),
     description=(
-        "A materialised partition means that every ad of that day is scored under that release. A "
+        "A materialized partition means that every ad of that day is scored under that release. A "
         "missing one is a day that a re-score still has to score. Releases that are no longer "
         "active are left out."
     ),
@@ -56,7 +56,7 @@ release_scores = dg.AssetSpec(
 def no_day_is_behind(database: DatabaseResource) -> dg.AssetCheckResult:
     """Query PostgreSQL for unscored days."""
     with plain_failures(), closing(database.open()) as db:
-        return check_result(read_scores(db))
+        return check_result(read_release_coverage(db))
 
 
 def settle_days(
@@ -70,9 +70,9 @@ def settle_days(
     Returns:
         The metadata entries `days` (a table), `days_complete` and `days_unscored`.
     """
-    states = settle(database, release, covered)
-    scores = read_scores(database)
-    show_scores(instance, scores)
+    states = close_complete_days(database, release, covered)
+    scores = read_release_coverage(database)
+    report_coverage(instance, scores)
     coverages = [coverage for coverage in scores if coverage.release == release.name]
     metadata: dict[str, dg.MetadataValue] = {"days": dg.MetadataValue.md(_table(states))}
     for coverage in coverages:

@@ -167,12 +167,12 @@ def gate(
 
 
 def _latest(instance: dg.DagsterInstance, asset: dg.AssetKey, entry: str) -> str:
-    """Return a metadata entry of the asset's latest materialisation."""
+    """Return a metadata entry of the asset's latest materialization."""
     event = instance.get_latest_materialization_event(asset)
     latest = None if event is None else event.asset_materialization
     if latest is None or entry not in latest.metadata:
         name = asset.to_user_string()
-        raise NotReadyError(f"{name} was never materialised: materialise it first")
+        raise NotReadyError(f"{name} was never materialized: materialize it first")
     return str(latest.metadata[entry].value)
 
 

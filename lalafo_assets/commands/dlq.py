@@ -16,7 +16,7 @@ from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open
 from ops.errors import ConfigurationError, Reason
 
 if TYPE_CHECKING:
-    from resources.kafka.dead_letter_replay import Choice, DeadLetterRecord
+    from resources.kafka.dead_letter_replay import DeadLetterFilter, DeadLetterRecord
     from resources.postgres.database import Database
 
 dlq = typer.Typer(
@@ -184,12 +184,14 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
         raise typer.Exit(1)
 
 
-def _choice(reason: str | None, since: str | None, *, unreplayed: bool = False) -> "Choice":
+def _choice(
+    reason: str | None, since: str | None, *, unreplayed: bool = False
+) -> "DeadLetterFilter":
     from lalafo_assets.commands.dlq_view import moment_of
-    from resources.kafka.dead_letter_replay import Choice
+    from resources.kafka.dead_letter_replay import DeadLetterFilter
 
     known = [name for name in Reason if name.startswith("event_")]
     if reason is not None and reason not in known:
         raise ConfigurationError(f"--reason {reason}: expected one of {', '.join(known)}")
     moment = None if since is None else moment_of(since, datetime.now(UTC))
-    return Choice(reason, moment, unreplayed)
+    return DeadLetterFilter(reason, moment, unreplayed)

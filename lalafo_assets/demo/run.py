@@ -31,7 +31,7 @@ from lalafo_assets.demo.outcome import Watch, outcome_table
 from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.demo.release import DemoRelease, make_release
 from lalafo_assets.demo.release_tour import run_release_tour
-from lalafo_assets.reports.release import materialisation
+from lalafo_assets.reports.release import materialization
 from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
 from resources.kafka.topics import AdStream
@@ -157,13 +157,13 @@ def _make_live(
 ) -> None:
     """Save and register the release, make it live, and report it to Dagster."""
     from resources.inference.loading import install
-    from resources.releases.active import activate
+    from resources.releases.promotion import make_live
     from resources.storage.releases import ReleaseStore
 
     known = install(database, ReleaseStore(settings.resolved_store_url), release.release)
-    activate(database, known.name)
+    make_live(database, known.name)
     with dg.DagsterInstance.get() as instance:
-        instance.report_runless_asset_event(materialisation(release.release.manifest, live=True))
+        instance.report_runless_asset_event(materialization(release.release.manifest, live=True))
     console.print(f"release [bold]{known.name}[/] is live; weights: {release.weights}")
 
 

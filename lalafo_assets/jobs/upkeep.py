@@ -179,7 +179,7 @@ def remove_releases(context: dg.OpExecutionContext, database: DatabaseResource) 
 
 @dg.op(description="Deletes old finished runs of Dagster, with their event logs.")
 def delete_runs(context: dg.OpExecutionContext, config: RunsConfig) -> None:
-    """Delete old runs, except those with the latest materialisation of a partition."""
+    """Delete old runs, except those with the latest materialization of a partition."""
     pruned = prune_runs(
         context.instance,
         keep_days=load_settings().keep_runs_days,

@@ -1,7 +1,7 @@
-"""A model release as a materialisation of the asset `model_release`.
+"""A model release as a materialization of the asset `model_release`.
 
-A run of `assets/training.py` materialises the asset itself. A release that is installed from
-elsewhere is reported as a materialisation too, so that the lineage includes it.
+A run of `assets/training.py` materializes the asset itself. A release that is installed from
+elsewhere is reported as a materialization too, so that the lineage includes it.
 """
 
 import dagster as dg
@@ -10,8 +10,8 @@ from ops.models.release import Manifest
 from resources.dagster.names import MODEL_RELEASE
 
 
-def materialisation(manifest: Manifest, *, live: bool) -> dg.AssetMaterialization:
-    """Return the materialisation event of a release."""
+def materialization(manifest: Manifest, *, live: bool) -> dg.AssetMaterialization:
+    """Return the materialization event of a release."""
     return dg.AssetMaterialization(
         MODEL_RELEASE,
         metadata={

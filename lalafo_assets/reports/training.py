@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from lalafo_assets.reports.metadata import Metadata, as_metadata
-from lalafo_assets.reports.release import materialisation
+from lalafo_assets.reports.release import materialization
 from ops.training.gate import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
 from resources.dagster.names import MODEL_RELEASE
 from resources.storage.photos import PhotoStore
@@ -78,7 +78,7 @@ def release_metadata(trained: Trained, store: PhotoStore, *, live: bool) -> Meta
     It adds measures on held-out photos, baselines and pictures to the metadata of any release.
     """
     manifest = trained.made.release.manifest
-    known: Mapping[str, dg.MetadataValue] = materialisation(manifest, live=live).metadata
+    known: Mapping[str, dg.MetadataValue] = materialization(manifest, live=live).metadata
     figures: Metadata = {}
     for task, judged in trained.made.tasks.items():
         figures[f"{task}_accuracy"] = dg.MetadataValue.float(judged.held_out["accuracy"])

@@ -22,7 +22,7 @@ def session_job(executor: Kind, *, gpus: int = 1) -> dg.JobDefinition:
         tags=dict(pod_tags(executor, gpus=gpus, memory="4Gi")),
         description=(
             "Runs one session. It consumes its share of the topic `ads`, or stands by, and "
-            "materialises ad_photos, photo_embeddings and ad_categories of every day that it "
+            "materializes ad_photos, photo_embeddings and ad_categories of every day that it "
             "writes to. The sensor `new_ads` starts sessions, and replaces those that end or run "
             "an older code version."
         ),

@@ -1,6 +1,6 @@
 """The session as a Dagster op, and its reports to Dagster while it runs.
 
-Owns what a session run shows: its role and partitions in the log and in tags, materialisations of
+Owns what a session run shows: its role and partitions in the log and in tags, materializations of
 each asset and day about every ten seconds, pictures every ten minutes, and checks at the end. The
 loop is in `ops/session/pipeline.py`; `resources/sessions/live.py` assembles its parts.
 """
@@ -21,11 +21,11 @@ from lalafo_assets.assets.checks import check_days
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.session.pictures import PictureProcess, read_picture
 from lalafo_assets.session.reports import (
-    REST_EVERY,
+    EMBEDDINGS_EVERY,
+    embedding_events,
     picture_events,
     report_events,
     report_interval_s,
-    rest_events,
     summary,
 )
 from ops.session.ports import SessionPolicy
@@ -143,7 +143,7 @@ class _SessionRun:
         self._pictures_embedded = False
         self._reported_at = time.monotonic()
         self._reports = 0
-        self._rest = Tally()  # since the last report by `rest_events`
+        self._rest = Tally()  # since the last report by `embedding_events`
         self._quiet_until = 0.0
         self._waiting: set[str] = set()
 
@@ -244,15 +244,15 @@ class _SessionRun:
             self._reported_at = now
             for event in report_events(tally, over_s=now - since):
                 self.context.log_event(event)
-            if self._reports % REST_EVERY == 0:
-                self._report_rest()
+            if self._reports % EMBEDDINGS_EVERY == 0:
+                self._report_embeddings()
             self._reports += 1
         if time.monotonic() >= self._pictures_due:
             self._pictures_due = time.monotonic() + self.config.pictures_every_s
             self._pictures.start(self.total)
 
-    def _report_rest(self) -> None:
-        for event in rest_events(self._rest):
+    def _report_embeddings(self) -> None:
+        for event in embedding_events(self._rest):
             self.context.log_event(event)
         self._rest = Tally()
 
@@ -277,7 +277,7 @@ class _SessionRun:
                 f"{self.total.unaccounted} consumed events are neither ads nor dead letters: this "
                 "is a bug"
             )
-        self._report_rest()
+        self._report_embeddings()
         self._pictures.collect(wait=True)
         self._pictures.start(self.total)
         self._show_pictures(embed=not self._pictures_embedded)

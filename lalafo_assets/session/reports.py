@@ -1,4 +1,4 @@
-"""A session's reports to Dagster: a tally as materialisations, observations and pictures.
+"""A session's reports to Dagster: a tally as materializations, observations and pictures.
 
 Owns the metadata. Does not depend on how the session works. Every report has numbers; pictures are
 rare and mostly links, since embedded images would make the event log grow quickly.
@@ -17,12 +17,12 @@ from resources.dagster.names import AD_PHOTOS, ADS_TOPIC, PHOTO_EMBEDDINGS
 
 TOP_LABELS = 8
 
-REST_EVERY = 3
+EMBEDDINGS_EVERY = 3
 """Embeddings and predictions are reported with every third report."""
 
 
 def report_events(tally: Tally, *, over_s: float) -> Iterator[dg.AssetMaterialization]:
-    """Yield the materialisation of `ad_photos` for each day: counts, failures and latencies.
+    """Yield the materialization of `ad_photos` for each day: counts, failures and latencies.
 
     Numbers worth a plot are entries of their own; the rest is one JSON entry, since each entry
     adds a hundred bytes to the event log every ten seconds.
@@ -42,8 +42,8 @@ def report_events(tally: Tally, *, over_s: float) -> Iterator[dg.AssetMaterializ
         yield dg.AssetMaterialization(AD_PHOTOS, partition=day.isoformat(), metadata=metadata)
 
 
-def rest_events(tally: Tally) -> Iterator[dg.AssetMaterialization]:
-    """Yield the materialisations of `photo_embeddings` and the tasks' assets for each day."""
+def embedding_events(tally: Tally) -> Iterator[dg.AssetMaterialization]:
+    """Yield the materializations of `photo_embeddings` and the tasks' assets for each day."""
     embedded: Metadata = {"photos_embedded": dg.MetadataValue.int(tally.embedded)}
     predicted: Metadata = {
         "predictions": dg.MetadataValue.int(tally.predictions),
@@ -99,8 +99,10 @@ def report_interval_s(base_s: float, *, sessions: int) -> float:
     The interval grows with the number of sessions and tasks, so that all sessions together write as
     many events as one session with one task that reports every `base_s`.
     """
-    events_a_report = 2 + (1 + len(all_tasks())) / REST_EVERY  # a log line and ad_photos; the rest
-    return base_s * sessions * events_a_report / (2 + 2 / REST_EVERY)
+    events_a_report = (
+        2 + (1 + len(all_tasks())) / EMBEDDINGS_EVERY
+    )  # a log line and ad_photos; the rest
+    return base_s * sessions * events_a_report / (2 + 2 / EMBEDDINGS_EVERY)
 
 
 def _details(tally: Tally) -> dict[str, object]:

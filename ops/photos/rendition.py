@@ -9,39 +9,34 @@ and since training uses the same renditions, it makes no difference to the model
 composited over white, the background of listings.
 """
 
-import re
-import threading
-from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from typing import NamedTuple
 
 import simplejpeg
-from PIL import features
 
 from ops.errors import BadInputError, Reason
-from ops.photos.formats import UPRIGHT, broken, exif_orientation, open_container, sniff, truncated
-from ops.photos.jpeg import JpegLayout, read_jpeg
-from ops.photos.pixels import Pixels, encode_jpeg, fit, open_image, resize, shrunk_rgb, upright
+from ops.photos.decode import (
+    check_size,
+    check_support,
+    decode_container,
+    decode_jpeg,
+    decoder_failure,
+    is_padding,
+    jpeg_colours,
+)
+from ops.photos.formats import UPRIGHT, exif_orientation, open_container, sniff
+from ops.photos.jpeg_markers import JpegLayout, read_jpeg
+from ops.photos.pixels import Pixels, encode_jpeg, fit, resize, upright
 from ops.types import Rendition
 
 LONGEST_SIDE = 640
 THUMBNAIL_SIDE = 160
-SMALLEST_SIDE = 16
 MAX_KEPT_BYTES = 1_000_000
 """A 640x640 JPEG of pure noise at quality 100 is about this large; a larger one has useless data
 and is encoded again."""
 
 _QUALITY = 90
 _THUMBNAIL_QUALITY = 80
-
-_HEAVY_PIXELS = 8_000_000
-_heavy_decode = threading.Lock()
-"""Limits full-size decoding of large pictures to one at a time: it takes up to 16 bytes for each
-pixel (WebP)."""
-
-_PADDED_END = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_MAX_PADDING = 64
-"""Bytes that some cameras leave before the end marker; the picture before them is complete."""
 
 
 class _Jpeg(NamedTuple):
@@ -89,7 +84,7 @@ def make_rendition(data: bytes, *, max_pixels: int, verify: bool = True) -> Rend
             Reason.PHOTO_TOO_LARGE, f"{photo_format}: decoding ran out of memory"
         ) from error
     except Exception as error:
-        raise _decoder_failure(photo_format, error) from error
+        raise decoder_failure(photo_format, error) from error
     return Rendition(
         photo_sha256=sha256(data).digest(),
         sha256=sha256(jpeg.data).digest(),
@@ -114,35 +109,27 @@ def make_thumbnail(rendition_data: bytes) -> bytes:
         size = fit(width, height, THUMBNAIL_SIDE)
         pixels = simplejpeg.decode_jpeg(rendition_data, min_width=size[0], min_height=size[1])
     except (ValueError, KeyError) as error:
-        raise _decoder_failure("jpeg", error) from error
+        raise decoder_failure("jpeg", error) from error
     return encode_jpeg(resize(pixels, size), _THUMBNAIL_QUALITY)
 
 
 def _from_jpeg(data: bytes, max_pixels: int, *, verify: bool) -> _Jpeg:
     layout = read_jpeg(data)
     source_size = (layout.width, layout.height)
-    _check_size("jpeg", source_size, max_pixels)
+    check_size("jpeg", source_size, max_pixels)
     stripped = _without_reencoding(data, layout, verify=verify)
     if stripped is not None:
         return _Jpeg(stripped, source_size, source_size)
-    with _decode_slot(source_size) if layout.progressive else nullcontext():
-        pixels = _decode_jpeg(data, layout)
+    pixels = decode_jpeg(data, layout, longest=LONGEST_SIDE)
     return _encoded(pixels, source_size, layout.orientation)
 
 
 def _from_container(data: bytes, photo_format: str, max_pixels: int) -> _Jpeg:
-    if photo_format == "avif" and not features.check("avif"):
-        raise BadInputError(
-            Reason.PHOTO_UNKNOWN_FORMAT, "avif: the installed Pillow was built without AVIF"
-        )
+    check_support(photo_format)
     container = open_container(data, photo_format)
-    if container.size is not None:
-        _check_size(photo_format, container.size, max_pixels)
-    with _decode_slot(container.size), open_image(container.data, photo_format) as image:
-        _check_size(photo_format, image.size, max_pixels)
-        source_size = image.size
-        pixels = shrunk_rgb(image, LONGEST_SIDE)
-        exif = image.info.get("exif", b"")
+    pixels, source_size, exif = decode_container(
+        container, photo_format, longest=LONGEST_SIDE, max_pixels=max_pixels
+    )
     orientation = container.orientation
     return _encoded(
         pixels, source_size, exif_orientation(exif) if orientation is None else orientation
@@ -164,7 +151,7 @@ def _without_reencoding(data: bytes, layout: JpegLayout, *, verify: bool) -> byt
     small = max(layout.width, layout.height) <= LONGEST_SIDE
     if not (small and layout.plain and layout.orientation == UPRIGHT):
         return None
-    if _colours(data, layout) not in ("Gray", "YCbCr"):
+    if jpeg_colours(data, layout) not in ("Gray", "YCbCr"):
         return None
     stripped = layout.without_metadata(data)
     if len(stripped) > MAX_KEPT_BYTES:
@@ -175,67 +162,7 @@ def _without_reencoding(data: bytes, layout: JpegLayout, *, verify: bool) -> byt
         # Grey at 1/8 runs the whole entropy decoder, which detects damage, in half the time.
         simplejpeg.decode_jpeg(stripped, colorspace="GRAY", min_width=1, min_height=1, min_factor=8)
     except ValueError as error:
-        if _is_padding(error):
+        if is_padding(error):
             return None
         raise
     return stripped
-
-
-def _decode_jpeg(data: bytes, layout: JpegLayout) -> Pixels:
-    """Decode at the smallest scale that still covers the rendition."""
-    if layout.components in (1, 3) and _colours(data, layout) is None:
-        # Pillow supports rare subsampling (3x1, 4x4). Metadata is removed to avoid its warnings.
-        with open_image(layout.without_metadata(data), "jpeg") as image:
-            return shrunk_rgb(image, LONGEST_SIDE)
-    width, height = fit(layout.width, layout.height, LONGEST_SIDE)
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, min_width=width, min_height=height)
-    except ValueError as error:
-        if not _is_padding(error):
-            raise
-        pixels = simplejpeg.decode_jpeg(data, min_width=width, min_height=height, strict=False)
-    return pixels
-
-
-def _colours(data: bytes, layout: JpegLayout) -> str | None:
-    """The JPEG's colour space; None where the fast decoder does not support its subsampling."""
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except (ValueError, KeyError):
-        return None
-    if (width, height) != (layout.width, layout.height):
-        raise broken("jpeg", "two parsers read different sizes from its markers")
-    return str(colours)
-
-
-def _is_padding(error: ValueError) -> bool:
-    """Whether the decoder's first warning comes after the last block was decoded."""
-    padding = _PADDED_END.search(str(error))
-    return padding is not None and int(padding[1]) <= _MAX_PADDING
-
-
-def _decode_slot(size: tuple[int, int] | None) -> AbstractContextManager[object]:
-    """Serialize the decoding of large pictures, and of those of unknown size (AVIF)."""
-    small = size is not None and size[0] * size[1] <= _HEAVY_PIXELS
-    return nullcontext() if small else _heavy_decode
-
-
-def _check_size(photo_format: str, size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise BadInputError(
-            Reason.PHOTO_TOO_LARGE,
-            f"{photo_format}: {width}x{height} pixels, expected at most {max_pixels} in all",
-        )
-    if min(width, height) < SMALLEST_SIDE:
-        raise BadInputError(
-            Reason.PHOTO_TOO_SMALL,
-            f"{photo_format}: {width}x{height} pixels, expected sides of at least {SMALLEST_SIDE}",
-        )
-
-
-def _decoder_failure(photo_format: str, error: Exception) -> BadInputError:
-    """The BadInputError for a decoder's error, with a reason by the decoder's message."""
-    message = " ".join(str(error).split())[:200] or type(error).__name__
-    early = any(word in message.lower() for word in ("truncated", "premature end"))
-    return (truncated if early else broken)(photo_format, message)

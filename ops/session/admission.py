@@ -119,19 +119,19 @@ class Admission:
         with self._changed:
             return {partition: log.owner.epoch for partition, log in self._logs.items()}
 
-    def own(self, owner: Ownership) -> list[AdWork]:
+    def add_partition(self, owner: Ownership) -> list[AdWork]:
         """Add an acquired partition; work read from it under an earlier epoch becomes stale.
 
         Returns:
-            The same as `disown`: the partition may have been lost and acquired again since the
-            session last followed its membership.
+            The same as `remove_partition`: the partition may have been lost and acquired again
+            since the session last followed its membership.
         """
         with self._changed:
-            unblocked = self.disown(owner.partition)
+            unblocked = self.remove_partition(owner.partition)
             self._logs[owner.partition] = _Log(owner)
             return unblocked
 
-    def disown(self, partition: int) -> list[AdWork]:
+    def remove_partition(self, partition: int) -> list[AdWork]:
         """Remove a partition; work read from it becomes stale. A repeated call does nothing.
 
         Returns:

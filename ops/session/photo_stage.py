@@ -16,7 +16,7 @@ from ops.session.admission import AdWork
 from ops.session.state import LoadedWork, SessionState
 
 
-class Photos:
+class PhotoStage:
     """Loads the photos of the started ads concurrently on an event loop."""
 
     def __init__(self, state: SessionState) -> None:

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ops.session.photo_stage import Photos
+from ops.session.photo_stage import PhotoStage
 from ops.session.ports import SessionPolicy, SessionPorts
-from ops.session.stages import Commit, Intake, Model
+from ops.session.stages import CommitStage, IntakeStage, ModelStage
 from ops.session.state import SessionState
 from ops.session.tally import Tally
 
@@ -61,7 +61,7 @@ class Session:
         self.state = SessionState(ports, policy, ports.scorer())
         self._report = report
         self._keep_going = keep_going
-        self._photos = Photos(self.state)
+        self._photos = PhotoStage(self.state)
 
     def run(self) -> Tally:
         """Run until the session leaves, then shut down gracefully.
@@ -78,9 +78,9 @@ class Session:
         state, begin = self.state, self._photos.begin
         stages = {
             "photos": self._photos.run,
-            "intake": Intake(state, begin, self._photos.drop_stale).run,
-            "model": Model(state, begin).run,
-            "commit": Commit(state, begin).run,
+            "intake": IntakeStage(state, begin, self._photos.drop_stale).run,
+            "model": ModelStage(state, begin).run,
+            "commit": CommitStage(state, begin).run,
         }
         threads = [
             threading.Thread(target=self._run_stage, args=(run,), name=f"session-{name}")

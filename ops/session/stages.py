@@ -23,7 +23,7 @@ log = structlog.get_logger()
 Begin = Callable[[Iterable[AdWork]], None]
 
 
-class Intake:
+class IntakeStage:
     """Polls the session's partitions, parses events, and admits them while there is room."""
 
     def __init__(self, state: SessionState, begin: Begin, drop_stale: Callable[[], None]) -> None:
@@ -56,7 +56,7 @@ class Intake:
             return
         for change in changes:
             if isinstance(change, PartitionAssigned):
-                self._begin(self.state.admission.own(change.owner))
+                self._begin(self.state.admission.add_partition(change.owner))
                 self._drop_stale()
                 self._positions[change.owner.partition] = change.offset
                 self.state.last_seen = time.monotonic()
@@ -72,7 +72,7 @@ class Intake:
             for work in self._pending
             if work.owner.partition in self._positions and not self.state.admission.is_stale(work)
         )
-        self.state.persist("kafka", self.state.ports.stream.assign, dict(self._positions))
+        self.state.retry("kafka", self.state.ports.stream.assign, dict(self._positions))
 
     def _release_revoked(self) -> None:
         """Release revoked partitions once their work is committed or the grace period is over."""
@@ -81,16 +81,16 @@ class Intake:
             if admission.busy(partition) and time.monotonic() < deadline:
                 continue
             del self._revoked[partition]
-            self._begin(admission.disown(partition))
+            self._begin(admission.remove_partition(partition))
             self._drop_stale()
-            self.state.persist("leases", self.state.ports.membership.give_up, partition)
+            self.state.retry("leases", self.state.ports.membership.give_up, partition)
 
     def _poll(self) -> None:
         policy = self.state.policy
         if not self._positions:
             self.state.ended.wait(policy.poll_timeout_s / 5)
             return
-        records = self.state.persist(
+        records = self.state.retry(
             "kafka",
             self.state.ports.stream.poll,
             max_records=policy.max_records,
@@ -106,7 +106,7 @@ class Intake:
         ports, now = self.state.ports, datetime.now(UTC)
         read = [(record, ports.reader.read(record, now)) for record in records]
         events = [item[0] for _, item in read if not isinstance(item, DeadLetter)]
-        stale = self.state.persist("revisions", ports.revisions, events) if events else set()
+        stale = self.state.retry("revisions", ports.revisions, events) if events else set()
         works: list[Work] = []
         for record, item in read:
             owner = self.state.admission.owner(record.partition)
@@ -131,7 +131,7 @@ class Intake:
                 self._begin([ready])
 
 
-class Model:
+class ModelStage:
     """Embeds and predicts the queued ads, up to a batch at a time."""
 
     def __init__(self, state: SessionState, begin: Begin) -> None:
@@ -154,7 +154,7 @@ class Model:
                 state.scored.put(ScoredWork(fit, scored, scorer.names))
 
 
-class Commit:
+class CommitStage:
     """Commits what has queued: dead letters first, then rows and offsets in one transaction."""
 
     def __init__(self, state: SessionState, begin: Begin) -> None:
@@ -171,22 +171,22 @@ class Commit:
         items = self._current(items)
         letters = [w.letter for w in items if isinstance(w, SettledWork) and w.letter is not None]
         if letters:
-            state.persist("dead letters", ports.dead_letters.send, letters)
+            state.retry("dead letters", ports.dead_letters.send, letters)
         while True:
             works, batch = self._batch(items)
             if not works:
                 return
             epochs = {work.owner.partition: work.owner.epoch for work in works}
             try:
-                result = state.persist("commit", ports.results.commit, batch, epochs)
+                result = state.retry("commit", ports.results.commit, batch, epochs)
             except LeaseLostError as error:
                 log.warning("session.lease_lost", partitions=sorted(error.partitions))
                 for partition in error.partitions:
-                    self._begin(state.admission.disown(partition))
+                    self._begin(state.admission.remove_partition(partition))
                     ports.membership.lose(partition)
             except ReleaseChangedError as error:
                 log.info("session.release_changed", change=str(error))
-                state.scorer = state.persist("releases", ports.scorer)
+                state.scorer = state.retry("releases", ports.scorer)
                 return self._requeue(items, load=False)
             except PhotosGoneError as error:
                 log.info("session.photos_deleted", photos=str(error))

@@ -92,7 +92,7 @@ class SessionState:
         """The counts of the whole session; read it once the stages have ended."""
         return self._total
 
-    def persist(self, what: str, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def retry(self, what: str, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `act` until it succeeds, with back-off after each RetryableError.
 
         Args:

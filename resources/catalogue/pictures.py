@@ -1,6 +1,6 @@
 """Creates pictures of days, from their stored photos and predictions.
 
-Sessions show them at their end, and assets when they are materialised.
+Sessions show them at their end, and assets when they are materialized.
 """
 
 from collections.abc import Sequence

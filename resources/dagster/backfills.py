@@ -30,7 +30,7 @@ from resources.rescoring.steps import Stage, Step, make_candidate
 from resources.settings import load_settings
 
 RUN_RETRIES = 3
-IN_PROCESS = "`lalafo rescore --here` is running it, without Dagster"
+IN_PROCESS = "`lalafo rescore --in-process` is running it, without Dagster"
 log = structlog.get_logger()
 
 

@@ -16,10 +16,10 @@ scored_releases = dg.DynamicPartitionsDefinition(name=RELEASES)
 scored_days = dg.DynamicPartitionsDefinition(name=DAYS)
 
 
-def show_scores(instance: dg.DagsterInstance, scores: Sequence[ReleaseCoverage]) -> int:
-    """Update the asset's partitions, materialisations and check.
+def report_coverage(instance: dg.DagsterInstance, scores: Sequence[ReleaseCoverage]) -> int:
+    """Update the asset's partitions, materializations and check.
 
-    Returns: the number of new materialisations.
+    Returns: the number of new materializations.
     """
     names = {coverage.release for coverage in scores}
     days = {

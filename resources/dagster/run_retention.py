@@ -3,11 +3,11 @@
 Owns which runs may be deleted. Ticks are pruned by Dagster: see `retention` in `dagster.yaml`.
 
 What `delete_run` does in Dagster 1.13 (storage/event_log/sql_event_log.py, the same on PostgreSQL):
-it deletes the run, all its rows of `event_logs`, materialisations and observations included, and
-their `asset_event_tags`. `asset_keys` keeps an asset's last materialisation, but whether a
-*partition* is materialised, and under which data version, is read from `event_logs`: a day whose
-last materialisation is deleted would be missing, and its downstream assets stale. So a run with the
-last materialisation of any partition is kept, and gets a tag with the reason. Results of asset
+it deletes the run, all its rows of `event_logs`, materializations and observations included, and
+their `asset_event_tags`. `asset_keys` keeps an asset's last materialization, but whether a
+*partition* is materialized, and under which data version, is read from `event_logs`: a day whose
+last materialization is deleted would be missing, and its downstream assets stale. So a run with the
+last materialization of any partition is kept, and gets a tag with the reason. Results of asset
 checks have their own table and are not deleted. Observations older than the setting are deleted:
 they contain pictures. Dagster stores a sensor's run keys in the runs' tags, so a key can be used
 again once its run is deleted; the sensors' keys name earlier runs or backfills, which do not
@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 KEPT_TAG = "lalafo/kept"
-KEPT_WHY = "holds the last materialisation of a partition"
+KEPT_WHY = "holds the last materialization of a partition"
 FINISHED = [
     dg.DagsterRunStatus.SUCCESS,
     dg.DagsterRunStatus.FAILURE,
@@ -36,7 +36,7 @@ class RunsPruned:
     """The counts of one call."""
 
     deleted: int = 0
-    kept: int = 0  # each has the last materialisation of a partition
+    kept: int = 0  # each has the last materialization of a partition
 
 
 def prune_runs(
@@ -76,7 +76,7 @@ def prune_runs(
 
 
 def _prune(instance: dg.DagsterInstance, run_id: str, pruned: RunsPruned) -> None:
-    if _has_last_materialisation(instance, run_id):
+    if _has_last_materialization(instance, run_id):
         instance.add_run_tags(run_id, {KEPT_TAG: KEPT_WHY})
         pruned.kept += 1
         return
@@ -86,10 +86,10 @@ def _prune(instance: dg.DagsterInstance, run_id: str, pruned: RunsPruned) -> Non
     pruned.deleted += 1
 
 
-def _has_last_materialisation(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether the run has the last materialisation of a partition or an unpartitioned asset."""
+def _has_last_materialization(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the run has the last materialization of a partition or an unpartitioned asset."""
     storage_ids: dict[dg.AssetKey, dict[str | None, int]] = defaultdict(dict)
-    for key, partition, storage_id in _materialisations(instance, run_id):
+    for key, partition, storage_id in _materializations(instance, run_id):
         storage_ids[key][partition] = storage_id
     for key, of_asset in storage_ids.items():
         partitions = {partition for partition in of_asset if partition is not None}
@@ -106,10 +106,10 @@ def _has_last_materialisation(instance: dg.DagsterInstance, run_id: str) -> bool
     return False
 
 
-def _materialisations(
+def _materializations(
     instance: dg.DagsterInstance, run_id: str
 ) -> Iterable[tuple[dg.AssetKey, str | None, int]]:
-    """(asset, partition, storage id) of each materialisation, in the order of storage."""
+    """(asset, partition, storage id) of each materialization, in the order of storage."""
     cursor, more = None, True
     while more:
         page = instance.get_records_for_run(

@@ -55,7 +55,7 @@ class DeadLetterRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DeadLetterFilter:
     """A filter of dead letters; without any field set it matches all of them."""
 
     reason: str | None = None
@@ -76,7 +76,7 @@ class Replayed:
     refused: list[tuple[str, str]] = field(default_factory=list)  # subject, reason
 
 
-def latest(database: Database, choice: Choice, limit: int) -> list[DeadLetterRecord]:
+def latest(database: Database, choice: DeadLetterFilter, limit: int) -> list[DeadLetterRecord]:
     """Return the dead letters that failed last, newest first."""
     with database.cursor() as cursor:
         return _letters(
@@ -86,7 +86,7 @@ def latest(database: Database, choice: Choice, limit: int) -> list[DeadLetterRec
         )
 
 
-def counts_by_reason(database: Database, choice: Choice) -> dict[str, int]:
+def counts_by_reason(database: Database, choice: DeadLetterFilter) -> dict[str, int]:
     """Return the number of dead letters by reason, most frequent first."""
     with database.cursor() as cursor:
         cursor.execute(
@@ -123,7 +123,7 @@ def find(database: Database, name: str) -> DeadLetterRecord:
     return found[0]
 
 
-def chosen(database: Database, choice: Choice) -> Iterator[list[DeadLetterRecord]]:
+def chosen(database: Database, choice: DeadLetterFilter) -> Iterator[list[DeadLetterRecord]]:
     """Yield all matching dead letters in the order of their failure, CHUNK_LETTERS at a time."""
     with database.cursor() as cursor:
         cursor.execute(

@@ -1,9 +1,9 @@
 """Coverage of a release: the days whose ads it has scored completely, and its unscored days.
 
 When a release becomes active, every day that has ads is opened; ads committed later always have
-its predictions. `settle` closes a day: it waits for the commits in progress that could not see what
-the re-score wrote, and then checks every ad of the day. A closed day stays closed, unless its
-predictions are deleted; then the same transaction opens it again.
+its predictions. `close_complete_days` closes a day: it waits for the commits in progress that
+could not see what the re-score wrote, and then checks every ad of the day. A closed day stays
+closed, unless its predictions are deleted; then the same transaction opens it again.
 """
 
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ def wait_for_commits(database: Database) -> None:
         cursor.execute("SELECT FROM lalafo.active_releases FOR UPDATE")
 
 
-def settle(
+def close_complete_days(
     database: Database, release: RegisteredRelease, days: Sequence[date]
 ) -> tuple[DayState, ...]:
     """Close those of the days that are complete under the release; return the state of each.
@@ -167,7 +167,7 @@ class ReleaseCoverage:
     unscored: tuple[date, ...]
 
 
-def read_scores(database: Database) -> list[ReleaseCoverage]:
+def read_release_coverage(database: Database) -> list[ReleaseCoverage]:
     """Return the coverage of each active release, the live one first; [] if none is live."""
     with database.cursor() as cursor:
         cursor.execute(

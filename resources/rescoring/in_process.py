@@ -16,10 +16,10 @@ from ops.types import ProgressCallback
 from resources.catalogue.stale_photos import Catalogue
 from resources.inference.batch_release import load_heads, load_to_embed
 from resources.postgres.database import Database
-from resources.releases.coverage import DayState, read_coverage, settle
+from resources.releases.coverage import DayState, close_complete_days, read_coverage
 from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, at_work, mark_cancelled, mark_done, starting
-from resources.rescoring.stages import ScoreOptions, embed_days, score_days
+from resources.rescoring.embed_and_score import ScoreOptions, embed_days, score_days
 from resources.rescoring.steps import WARM_WITHIN_S, Stage, make_candidate
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
@@ -29,7 +29,7 @@ DAYS_AT_ONCE = 7
 """Days that are scored between two reads of the coverage."""
 
 
-def rescore_here(
+def rescore_in_process(
     database: Database,
     settings: Settings,
     row: Rescore,
@@ -65,7 +65,7 @@ def rescore_here(
             f"{len(incomplete)} days are still unscored under {release.name}, the first "
             f"{incomplete[0].day}: {sum(state.unscored for state in incomplete)} ads not scored, "
             f"{unembedded} photos not embedded. Photos that are missing from the store must be "
-            "fetched again: materialise `ad_photos` of those days."
+            "fetched again: materialize `ad_photos` of those days."
         )
     mark_done(database, row)
 
@@ -113,7 +113,7 @@ def _rescore_days(
     for task in all_tasks():
         if task.name in release.tasks:
             score_days(catalogue, ready, task, days, on_progress=lambda _: None, options=options)
-    return settle(database, release, days)
+    return close_complete_days(database, release, days)
 
 
 def _spans(days: Sequence[date]) -> Iterator[Sequence[date]]:

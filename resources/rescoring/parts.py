@@ -18,7 +18,7 @@ from resources.rescoring.prediction_writer import Target, encode, write
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class ScoringJob:
     """The work of one worker on each part."""
 
     query: StaleQuery
@@ -38,7 +38,7 @@ class Chunk:
 
 
 def score_parts(
-    database: Database, share: Assignment, parts: Iterable[Part], stop: threading.Event
+    database: Database, share: ScoringJob, parts: Iterable[Part], stop: threading.Event
 ) -> Generator[Chunk, None, None]:
     """Score parts of days, a chunk at each step, until there are no more or `stop` is set."""
     limiter = RateLimiter(share.rows_per_s, sleep=stop.wait)

@@ -6,7 +6,8 @@ A newer row is never overwritten:
                            ads that still have the scored revision get their prediction.
     it is not live         COPY directly into its partition. Rows that a commit wrote since the
                            read cause a conflict; then only older rows are replaced. Rows of ads
-                           that a commit deleted since stay until `coverage.settle` deletes them.
+                           that a commit deleted since stay until `coverage.close_complete_days`
+                           deletes them.
 
 The chunk's own transaction chooses between the two, under the lock that every switch of the live
 release takes exclusively. A chunk waits LOCK_TIMEOUT_MS for a commit; then it rolls back and

@@ -10,7 +10,8 @@ import structlog
 
 from ops.errors import NotReadyError
 from resources.postgres.database import Database
-from resources.releases.active import announce, propose, read_active_releases, read_announced
+from resources.releases.active import read_active_releases, read_announced
+from resources.releases.promotion import announce, propose
 from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, mark_cancelled, sessions_without
 
@@ -61,14 +62,14 @@ def make_candidate(database: Database, row: Rescore, *, announced_s: float | Non
             _require_gate(known, active.live.name)
             announce(database, known.name)
             return Step(Stage.ANNOUNCED, f"{known.name} is announced: sessions load it")
-        cold = sessions_without(database, known.name)
-        if cold > 0 and (announced_s is None or announced_s < WARM_WITHIN_S):
-            return Step(Stage.ANNOUNCED, f"{cold} sessions are still loading {known.name}")
+        not_loaded = sessions_without(database, known.name)
+        if not_loaded > 0 and (announced_s is None or announced_s < WARM_WITHIN_S):
+            return Step(Stage.ANNOUNCED, f"{not_loaded} sessions are still loading {known.name}")
         propose(database, known.name)
     except NotReadyError as error:
         mark_cancelled(database, row)
         return Step(Stage.CANCELLED, str(error))
-    log.info("release.proposed", release=known.name, cold_sessions=cold)
+    log.info("release.proposed", release=known.name, cold_sessions=not_loaded)
     return None
 
 

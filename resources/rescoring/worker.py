@@ -30,7 +30,7 @@ from ops.errors import ConfigurationError, LalafoError, RetryableError
 from resources.catalogue.stale_ads import Part
 from resources.postgres.database import Database
 from resources.processes.environment import TUNING
-from resources.rescoring.parts import Assignment, Chunk, score_parts
+from resources.rescoring.parts import Chunk, ScoringJob, score_parts
 
 _LENGTH = struct.Struct(">I")
 _STOP_TIMEOUT_S = 30.0  # a chunk takes a tenth of a second
@@ -39,7 +39,7 @@ _STOP_TIMEOUT_S = 30.0  # a chunk takes a tenth of a second
 class Worker:
     """The parent's handle of a worker process."""
 
-    def __init__(self, database: Database, share: Assignment) -> None:
+    def __init__(self, database: Database, share: ScoringJob) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,

@@ -32,6 +32,7 @@ from resources.catalogue.rows import (
 from resources.postgres import tables
 from resources.postgres.database import Database
 from resources.postgres.row_arrays import Row, as_arrays, insert, quoted, unnested
+from resources.sessions.offsets import commit_offsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,14 @@ class ResultWriter:
         insert(cursor, tables.failures, FAILURE_COLUMNS, self._failure_rows(batch, accepted, days))
         insert(cursor, tables.stage_timings, TIMING_COLUMNS, self._timing_rows(accepted, days))
         messages = self._enqueue(cursor, accepted, batch.releases)
-        self._advance(cursor, batch.next_offsets, epochs)
+        commit_offsets(
+            cursor,
+            stream_id=self.holder.stream_id,
+            topic=self.holder.topic,
+            run_id=self.holder.run_id,
+            next_offsets=batch.next_offsets,
+            epochs=epochs,
+        )
         return days, messages
 
     def _check_epochs(self, cursor: Cursor, epochs: Mapping[int, int]) -> None:
@@ -219,27 +227,4 @@ class ResultWriter:
         return tuple(
             OutboxMessage(id_, topic, key, value)
             for id_, key, value in zip(ids, keys, values, strict=True)
-        )
-
-    def _advance(
-        self, cursor: Cursor, next_offsets: Mapping[int, int], epochs: Mapping[int, int]
-    ) -> None:
-        """Advance the committed offsets; they never move back."""
-        if not next_offsets:
-            return
-        partitions = sorted(next_offsets)
-        cursor.execute(
-            "INSERT INTO lalafo.stream_offsets AS held "
-            "(stream_id, topic, partition, next_offset, epoch, run_id) "
-            "SELECT %s, %s, moved.*, %s "
-            "FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) AS moved "
-            "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
-            "next_offset = EXCLUDED.next_offset, epoch = EXCLUDED.epoch, "
-            "run_id = EXCLUDED.run_id, updated_at = now() "
-            "WHERE held.next_offset < EXCLUDED.next_offset",
-            (
-                *(self.holder.stream_id, self.holder.topic, self.holder.run_id, partitions),
-                [next_offsets[p] for p in partitions],
-                [epochs[p] for p in partitions],
-            ),
         )

@@ -76,17 +76,6 @@ def read_sessions(database: Database, topic: str) -> dict[str, MemberState]:
         return {row[0]: MemberState(Member(*row[:5]), *row[5:]) for row in cursor.fetchall()}
 
 
-def read_offsets(database: Database, stream_id: str, topic: str) -> dict[int, int]:
-    """Return the next offset to read, by partition, without partitions that never had a commit."""
-    with database.cursor() as cursor:
-        cursor.execute(
-            "SELECT partition, next_offset FROM lalafo.stream_offsets "
-            "WHERE stream_id = %s AND topic = %s",
-            (stream_id, topic),
-        )
-        return dict(cursor.fetchall())
-
-
 @dataclass(frozen=True, slots=True)
 class Leases:
     """One run's operations on the leases of a topic; each takes the run's own connection.

@@ -30,7 +30,7 @@ from resources.sessions.code_version import code_version
 from resources.sessions.commit import Holder, ResultWriter
 from resources.sessions.membership import MembershipConfig, SessionMembership
 from resources.sessions.metrics import SessionMetrics
-from resources.sessions.offsets import starting_offsets
+from resources.sessions.starting_offsets import starting_offsets
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
@@ -119,7 +119,7 @@ def open_session(
             stream=_OwnedPartitions(consumer),
             membership=membership,
             reader=RecordReader(settings.event_limits, ReceiptRule(parts.first_day)),
-            revisions=lambda events: read_stale(database, events),
+            revisions=lambda events: find_outdated_events(database, events),
             photos=_photo_loader(parts),
             scorer=lambda: AdScorer(loaded.active(), tuple(all_tasks())),
             dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
@@ -154,7 +154,7 @@ def _photo_loader(parts: SessionParts) -> PhotoLoader:
     )
 
 
-def read_stale(database: Database, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]:
+def find_outdated_events(database: Database, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]:
     """Return the events that change nothing: the stored revision is higher, or equal and scored."""
     with database.cursor() as cursor:
         cursor.execute(

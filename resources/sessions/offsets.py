@@ -1,62 +1,60 @@
-"""The starting offsets of a session: the committed offsets, checked against the current log.
+"""The committed offsets of a topic's partitions, in PostgreSQL.
 
-A committed offset outside the log is recorded as an incident (a row in `failures` and an error in
-the log), and reading continues at the log's beginning. Reading events again is harmless, because an
-event whose revision is not higher changes nothing; skipping events would lose them.
+A committed offset is the first event that is not done (a low-water mark). It is written in the
+transaction of the rows that it stands for (`commit.py`) and never moves back.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from typing import Any
 
-import structlog
+import psycopg
 
-from ops.errors import Reason
-from resources.catalogue.rows import FAILURE_COLUMNS
-from resources.kafka.topics import AdStream, OffsetOutOfLog
 from resources.postgres.database import Database
-from resources.postgres.row_arrays import quoted
-from resources.sessions.leases import read_offsets
 
-log = structlog.get_logger()
+Cursor = psycopg.Cursor[Any]
 
 
-def starting_offsets(
-    database: Database, stream: AdStream, partitions: Iterable[int], *, run_id: str
-) -> dict[int, int]:
-    """Return the next offset to read of each partition; the log's first one without a commit."""
-    stream_id, topic = stream.stream_id(), stream.config.ads_topic
-    committed = read_offsets(database, stream_id, topic)
-    beginnings = stream.beginning_offsets()
-    positions = {
-        partition: committed.get(partition, beginnings[partition])
-        for partition in sorted(partitions)
-    }
-    for incident in stream.outside_log(positions):
-        log.error("stream.offset_out_of_log", incident=str(incident), stream_id=stream_id)
-        _record(database, stream_id, topic, incident, run_id)
-        positions[incident.partition] = beginnings[incident.partition]
-    return positions
-
-
-def _record(
-    database: Database, stream_id: str, topic: str, incident: OffsetOutOfLog, run_id: str
-) -> None:
-    now = datetime.now(UTC)
-    subject = f"{stream_id}/{topic}/{incident.partition}/{incident.offset}@{now.isoformat()}"
-    row = (
-        *("stream", subject, Reason.STREAM_OFFSET_OUT_OF_LOG.value, str(incident)),
-        *(now.date(), None, None, None, stream_id, topic, incident.partition, incident.offset),
-        *(None, None, run_id),
-    )
-    slots = ", ".join(["%s"] * len(row))
+def read_offsets(database: Database, stream_id: str, topic: str) -> dict[int, int]:
+    """Return the next offset to read, by partition, without partitions that never had a commit."""
     with database.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO lalafo.failures ({quoted(FAILURE_COLUMNS)}) VALUES ({slots})", row
+            "SELECT partition, next_offset FROM lalafo.stream_offsets "
+            "WHERE stream_id = %s AND topic = %s",
+            (stream_id, topic),
         )
-        # A commit never moves an offset back, so a position past the log's end would block all
-        # later commits of the offset.
-        cursor.execute(
-            "DELETE FROM lalafo.stream_offsets WHERE stream_id = %s AND topic = %s "
-            "AND partition = %s",
-            (stream_id, topic, incident.partition),
-        )
+        return dict(cursor.fetchall())
+
+
+def commit_offsets(
+    cursor: Cursor,
+    *,
+    stream_id: str,
+    topic: str,
+    run_id: str,
+    next_offsets: Mapping[int, int],
+    epochs: Mapping[int, int],
+) -> None:
+    """Advance the committed offsets in the cursor's transaction; they never move back.
+
+    Args:
+        next_offsets: by partition, the first offset that is not done.
+        epochs: by partition, the epoch that the run holds.
+    """
+    if not next_offsets:
+        return
+    partitions = sorted(next_offsets)
+    cursor.execute(
+        "INSERT INTO lalafo.stream_offsets AS held "
+        "(stream_id, topic, partition, next_offset, epoch, run_id) "
+        "SELECT %s, %s, moved.*, %s "
+        "FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) AS moved "
+        "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
+        "next_offset = EXCLUDED.next_offset, epoch = EXCLUDED.epoch, "
+        "run_id = EXCLUDED.run_id, updated_at = now() "
+        "WHERE held.next_offset < EXCLUDED.next_offset",
+        (
+            *(stream_id, topic, run_id, partitions),
+            [next_offsets[p] for p in partitions],
+            [epochs[p] for p in partitions],
+        ),
+    )

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from ops.errors import RetryableError
 from resources.postgres.database import Database
-from resources.releases.active import retire_previous
+from resources.releases.promotion import retire_previous
 from resources.releases.registry import RegisteredRelease, partition_name, read_releases
 
 CHUNK_ROWS = 10_000

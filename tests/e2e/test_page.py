@@ -19,7 +19,7 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.storage.releases import ReleaseStore
 from tests.conftest import BrokerUnderTest
 from tests.support.browser import ARGUMENTS, screenshot, why_no_browser
@@ -137,7 +137,7 @@ def standing(
     with AdStream.from_settings(settings) as stream:
         stream.ensure_topics(partitions=2)
     name = install(database, ReleaseStore(settings.resolved_store_url), random_release()).name
-    activate(database, name)
+    make_live(database, name)
     key = keys.make(database, "the page").text
     with ExitStack() as opened:
         opened.callback(database.close)

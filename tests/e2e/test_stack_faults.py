@@ -28,7 +28,7 @@ from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.processes.child import STACK_MARK, mark_of
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
 from tests.support.event_corpus import CORRUPT, MISSING, Message, make_corpus, publish
@@ -125,7 +125,7 @@ def session_pid(database: Database) -> int:
 
 def activate_release(settings: Settings, database: Database, release: Release) -> None:
     store = ReleaseStore(settings.resolved_store_url)
-    activate(database, install(database, store, release).name)
+    make_live(database, install(database, store, release).name)
 
 
 @pytest.mark.timeout(PATIENCE_S * 5)

@@ -16,7 +16,7 @@ from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest, connect_args
 from tests.support.gateway_place import NewPlace, Place, open_place
-from tests.support.live_session import Live, make_live
+from tests.support.live_session import Live, live_parts
 from tests.support.random_release import random_release
 
 
@@ -67,7 +67,7 @@ def live(
         PhotoHost(tmp_path / "photos", drip_pause_s=0.2) as host,
         AdStream.from_settings(settings) as stream,
     ):
-        yield make_live(database, settings, stream, host, release)
+        yield live_parts(database, settings, stream, host, release)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from ops.types import (
     StreamRecord,
 )
 from resources.postgres.database import Database
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.releases.registry import RegisteredRelease, register
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -33,7 +33,7 @@ def put_test_release(database: Database, name: str = RELEASE) -> None:
     """Register and activate a release without files, for tests that only commit."""
     digest = hashlib.sha256(name.encode()).hexdigest()
     register(database, RegisteredRelease(name, digest, BACKBONE, {"metrics": {}}))
-    activate(database, name)
+    make_live(database, name)
 
 
 def receipt(offset: int = 0, partition: int = 0, at: datetime = NOON) -> Receipt:

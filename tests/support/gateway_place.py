@@ -15,7 +15,7 @@ from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest
 from tests.support.gateway_live import live_gateway
-from tests.support.live_session import Live, make_live
+from tests.support.live_session import Live, live_parts
 from tests.support.working_sessions import Working
 
 
@@ -61,7 +61,7 @@ def open_place(
         )
         host = opened.enter_context(PhotoHost(home / "photos"))
         stream = opened.enter_context(AdStream.from_settings(settings))
-        live = make_live(data, settings, stream, host, release)
+        live = live_parts(data, settings, stream, host, release)
         opened.enter_context(Working(live))
         served = opened.enter_context(live_gateway(settings))
         yield Place(live, broker, served.url, keys.make(data, "tests").text)

@@ -23,7 +23,7 @@ from ops.photos.rendition import make_rendition
 from ops.types import AdStatus, PhotoRef, Rendition
 from resources.inference.loading import install
 from resources.postgres.database import Database
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.sessions.commit import Holder, ResultWriter
 from resources.sessions.leases import Leases
 from resources.settings import Settings
@@ -70,9 +70,9 @@ class Labelled:
     def install(self, release: Release) -> str:
         return install(self.database, self.stores.releases, release).name
 
-    def activate(self, release: Release) -> str:
+    def make_live(self, release: Release) -> str:
         self.live = self.install(release)
-        activate(self.database, self.live)
+        make_live(self.database, self.live)
         return self.live
 
     def commit(self, ads: Sequence[Ad]) -> None:

@@ -15,7 +15,7 @@ from resources.inference.loading import install, new_embedder
 from resources.kafka.topics import AdStream
 from resources.photos.fetch import PhotoFetcher
 from resources.postgres.database import Database
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.sessions.live import LiveSession, SessionParts, open_session
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
@@ -81,15 +81,15 @@ class Live:
             cursor.execute(query, values)
             return cursor.fetchall()
 
-    def activate(self, release: Release) -> str:
+    def make_live(self, release: Release) -> str:
         """Install a release, make it live, and return its name."""
         store = ReleaseStore(self.settings.resolved_store_url)
         name = install(self.database, store, release).name
-        activate(self.database, name)
+        make_live(self.database, name)
         return name
 
 
-def make_live(
+def live_parts(
     database: Database, settings: Settings, stream: AdStream, host: PhotoHost, release: Release
 ) -> Live:
     """Create the parts and the topics, and activate the release."""
@@ -105,7 +105,7 @@ def make_live(
         first_day=FIRST_DAY,
     )
     live = Live(settings, database, stream, host, parts)
-    live.activate(release)
+    live.make_live(release)
     return live
 
 

@@ -10,9 +10,9 @@ from resources.catalogue.stale_photos import Catalogue
 from resources.inference.loading import install, new_embedder, ready
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
-from resources.releases.coverage import DayState, read_coverage, settle
+from resources.releases.coverage import DayState, close_complete_days, read_coverage
 from resources.releases.registry import RegisteredRelease, find_release, write_verdict
-from resources.rescoring.stages import embed_days, score_days
+from resources.rescoring.embed_and_score import embed_days, score_days
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
@@ -48,7 +48,7 @@ def rescore(
     embed_days(catalogue, release, [release.embedder], store, unscored, on_progress=lambda _: None)
     for task in all_tasks():
         score_days(catalogue, release, task, list(unscored), on_progress=lambda _: None)
-    return settle(database, known, unscored)
+    return close_complete_days(database, known, unscored)
 
 
 def without_a_value(database: Database, name: str) -> list[tuple[str, int]]:

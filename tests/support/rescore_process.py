@@ -12,7 +12,7 @@ from lalafo_assets.bench.rescore.fill import DAYS, bench_release
 from ops.tasks import task_by_name
 from resources.catalogue.stale_photos import Catalogue
 from resources.postgres.database import Database
-from resources.rescoring.stages import ScoreOptions, score_days
+from resources.rescoring.embed_and_score import ScoreOptions, score_days
 
 APPLICATION = "rescore-to-kill"
 

@@ -60,13 +60,13 @@ def _prepare(database: Database, home: Path, photos: Path | None, count: int) ->
     from lalafo_assets.bench.batch.worker import store_photos
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
-    from resources.releases.active import activate
+    from resources.releases.promotion import make_live
     from resources.storage.releases import ReleaseStore
 
     database.migrate()
     store_url = str(home / "store")
     release = install(database, ReleaseStore(store_url), load_starter())
-    activate(database, release.name)
+    make_live(database, release.name)
     store_photos(database, store_url, bench_photos(count, folder=photos))
 
 

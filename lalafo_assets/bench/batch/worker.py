@@ -63,7 +63,7 @@ def asset_path() -> dict[str, Any]:
     from resources.catalogue.stale_photos import Catalogue
     from resources.inference.batch_release import load_to_embed
     from resources.releases.active import read_active_releases
-    from resources.rescoring.stages import embed_days, score_days
+    from resources.rescoring.embed_and_score import embed_days, score_days
     from resources.storage.releases import ReleaseStore
 
     settings = load_settings()

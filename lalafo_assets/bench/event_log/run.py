@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from lalafo_assets.session.reports import REST_EVERY, report_events, rest_events, summary
+from lalafo_assets.session.reports import EMBEDDINGS_EVERY, embedding_events, report_events, summary
 from ops.session.tally import Tally
 from resources.dagster.partitions import days
 from resources.embedded.postgres import EmbeddedPostgres
@@ -52,8 +52,8 @@ def _measure(folder: Path, url: str) -> dict[str, Any]:
             context.log.info(summary(tally))
             for event in report_events(tally, over_s=10):
                 context.log_event(event)
-            if number % REST_EVERY == 0:
-                for event in rest_events(tally):
+            if number % EMBEDDINGS_EVERY == 0:
+                for event in embedding_events(tally):
                     context.log_event(event)
 
     @dg.job(partitions_def=days)

@@ -19,7 +19,7 @@ from lalafo_assets.bench.gateway.wrk_requests import CATALOG
 from lalafo_assets.bench.rescore.fill import BACKBONE, bench_release
 from ops.errors import ConfigurationError
 from resources.postgres.database import Database
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.releases.registry import RegisteredRelease, register
 
 BYTES_AN_AD = 2_100  # measured with 200,000 ads, indexes included, write-ahead log not included
@@ -132,7 +132,7 @@ def fill(database: Database, *, rows: int, on_progress: Callable[[str, int, int]
     release = bench_release(0)
     manifest = {"taxonomy": {task: list(head.labels) for task, head in release.heads.items()}}
     register(database, RegisteredRelease(release.name, "0" * 64, BACKBONE, manifest))
-    activate(database, release.name)
+    make_live(database, release.name)
     values = {
         "catalog": CATALOG,
         "first": FIRST,

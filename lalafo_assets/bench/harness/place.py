@@ -191,9 +191,9 @@ def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterato
 def _install_release(database: Database, settings: Settings) -> str:
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
-    from resources.releases.active import activate
+    from resources.releases.promotion import make_live
     from resources.storage.releases import ReleaseStore
 
     release = install(database, ReleaseStore(settings.resolved_store_url), load_starter())
-    activate(database, release.name)
+    make_live(database, release.name)
     return release.name

@@ -16,7 +16,7 @@ from ops.models.release import Head, Preprocessing
 from ops.scoring.ready_release import ReadyRelease
 from ops.vectors import Embeddings
 from resources.postgres.database import Database
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.releases.registry import RegisteredRelease, partition_name, register
 
 DIMENSION = 576  # of mobilenet_v3_small
@@ -95,7 +95,7 @@ def fill(
         )
         _copy_references(cursor, owners, positions)
         _copy_embeddings(cursor, rows, on_progress)
-    activate(database, bench_release(0).name)
+    make_live(database, bench_release(0).name)
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM (ANALYZE)")
         connection.exec_driver_sql("CHECKPOINT")

@@ -20,7 +20,7 @@ from ops.tasks import task_by_name
 from resources.catalogue.stale_photos import Catalogue
 from resources.postgres.binary_copy import SIGNATURE, TRAILER
 from resources.postgres.database import Database
-from resources.rescoring.stages import ScoreProgress, default_workers, score_days
+from resources.rescoring.embed_and_score import ScoreProgress, default_workers, score_days
 from resources.settings import load_settings
 
 BASELINE_PROCESSES = 2

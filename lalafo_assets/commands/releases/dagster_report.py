@@ -19,25 +19,25 @@ def has_dagster() -> bool:
 
 
 def report_live(known: "RegisteredRelease") -> None:
-    """Report a materialisation of `model_release`, so that Dagster marks downstream as stale."""
+    """Report a materialization of `model_release`, so that Dagster marks downstream as stale."""
     if not has_dagster():
         return
     import dagster as dg
 
-    from lalafo_assets.reports.release import materialisation
+    from lalafo_assets.reports.release import materialization
     from resources.settings import load_settings
     from resources.storage.releases import ReleaseStore
 
     try:
         manifest = ReleaseStore(load_settings().resolved_store_url).manifest(known.digest)
         with dg.DagsterInstance.get() as instance:
-            instance.report_runless_asset_event(materialisation(manifest, live=True))
+            instance.report_runless_asset_event(materialization(manifest, live=True))
     except (LalafoError, OSError) as error:
         say(f"Could not report to Dagster that {known.name} is live: {error}")
 
 
 def report_diff(database: "Database", diff: "ReleaseDiff") -> None:
-    """Report a materialisation of `release_diff` with the comparison and its pictures."""
+    """Report a materialization of `release_diff` with the comparison and its pictures."""
     if not has_dagster():
         return
     import dagster as dg

@@ -60,7 +60,8 @@ def install_release(
     """Copy a release into the store and register it. The first release becomes live."""
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
-    from resources.releases.active import activate, read_active_releases
+    from resources.releases.active import read_active_releases
+    from resources.releases.promotion import make_live
     from resources.settings import load_settings
     from resources.storage.releases import ReleaseStore
 
@@ -71,7 +72,7 @@ def install_release(
         with suppress(ConfigurationError):
             before = read_active_releases(database).live.name
         if before is None or (live and before != known.name):
-            activate(database, known.name)
+            make_live(database, known.name)
             report_live(known)
             say(f"{known.name} is live")
         elif before == known.name:
@@ -88,7 +89,8 @@ def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
 
     Cancels its re-score. The job `upkeep` removes its predictions later.
     """
-    from resources.releases.active import read_active_releases, read_announced, withdraw
+    from resources.releases.active import read_active_releases, read_announced
+    from resources.releases.promotion import withdraw
     from resources.releases.registry import find_release
     from resources.rescoring.attempts import latest
 

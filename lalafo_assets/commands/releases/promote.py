@@ -55,7 +55,8 @@ def promote(
 ) -> None:
     """Make the candidate the live release, for all readers at once, in one transaction."""
     from resources.dagster.release_scores import ranges
-    from resources.releases import active
+    from resources.releases import promotion
+    from resources.releases.active import read_active_releases
     from resources.releases.registry import find_release
     from resources.settings import load_settings
 
@@ -63,14 +64,14 @@ def promote(
         raise typer.BadParameter("expected either the name of the candidate or --rollback")
     with closing(open_database(home)) as database:
         topic = f"{load_settings().ads_topic}.scored"
-        before = active.read_active_releases(database).live
+        before = read_active_releases(database).live
         if name is None:
-            live, unscored = active.rollback(
+            live, unscored = promotion.rollback(
                 database, scored_topic=topic, allow_partial=allow_partial
             )
         else:
             live = find_release(database, name).name
-            unscored = active.promote(
+            unscored = promotion.promote(
                 database, live, scored_topic=topic, allow_partial=allow_partial
             )
         say(f"{before.name} was live; [bold]{live}[/] is live now")

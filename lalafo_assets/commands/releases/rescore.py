@@ -32,7 +32,7 @@ def rescore(
         bool, typer.Option("--detach", help="Start the re-score and return at once.")
     ] = False,
     here: Annotated[
-        bool, typer.Option("--here", help="Run it in this process, without Dagster's daemon.")
+        bool, typer.Option("--in-process", help="Run it in this process, without Dagster's daemon.")
     ] = False,
     cancel: Annotated[
         bool,
@@ -50,7 +50,7 @@ def rescore(
     from resources.rescoring.attempts import latest, request
 
     if sum((detach, here, cancel)) > 1:
-        raise typer.BadParameter("expected at most one of --detach, --here and --cancel")
+        raise typer.BadParameter("expected at most one of --detach, --in-process and --cancel")
     with closing(open_database(home)) as database:
         known = _to_rescore(database, name)
         if cancel:
@@ -66,7 +66,7 @@ def rescore(
         if _is_complete(database, known):
             say(f"every day is scored under {known.name}: nothing to do")
             return
-        requested_by = "lalafo rescore --here" if here else "lalafo rescore"
+        requested_by = "lalafo rescore --in-process" if here else "lalafo rescore"
         if not here:
             _require_daemon()
         row = request(database, known, requested_by=requested_by, any_time=True)
@@ -98,12 +98,12 @@ def _is_complete(database: "Database", known: "RegisteredRelease") -> bool:
 def _here(database: "Database", known: "RegisteredRelease", row: "Rescore") -> None:
     """Re-score in this process, while a thread draws the progress bars."""
     from lalafo_assets.commands.releases.rescore_follow import bars_beside
-    from resources.rescoring.in_process import rescore_here, wait_until_candidate
+    from resources.rescoring.in_process import rescore_in_process, wait_until_candidate
     from resources.settings import load_settings
 
     wait_until_candidate(database, row, on_progress=say)
     with bars_beside(console, database, known):
-        rescore_here(database, load_settings(), row)
+        rescore_in_process(database, load_settings(), row)
     _finished(database, known)
 
 
@@ -142,7 +142,7 @@ def _require_daemon() -> None:
     if not has_dagster():
         raise NotReadyError(
             "DAGSTER_HOME is not set: start the stack with `lalafo up`, or run "
-            "`lalafo rescore --here`"
+            "`lalafo rescore --in-process`"
         )
     import dagster as dg
 
@@ -151,5 +151,5 @@ def _require_daemon() -> None:
         if not statuses["BACKFILL"].healthy:
             raise NotReadyError(
                 "Dagster's daemon is not running, so no backfill would start: start the stack with "
-                "`lalafo up`, or run `lalafo rescore --here`"
+                "`lalafo up`, or run `lalafo rescore --in-process`"
             )

@@ -20,7 +20,7 @@ from resources.settings import Settings
 from tests.conftest import BrokerUnderTest
 from tests.integration.resources.sessions.test_outages import settings_for
 from tests.support.gateway_live import live_gateway
-from tests.support.live_session import ad, make_live
+from tests.support.live_session import ad, live_parts
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.topic_records import everything_on
 from tests.support.working_sessions import Working, until
@@ -136,7 +136,7 @@ def test_a_thousand_ads_while_the_broker_stops_and_starts(
         PhotoHost(tmp_path / "photos") as host,
         AdStream.from_settings(settings) as stream,
     ):
-        live = make_live(database, settings, stream, host, release)
+        live = live_parts(database, settings, stream, host, release)
         with (
             live_gateway(settings) as gateway,
             httpx.Client(base_url=gateway.url, timeout=30) as client,

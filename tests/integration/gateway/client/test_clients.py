@@ -19,11 +19,11 @@ import gateway.client.blocking
 from gateway.client import (
     AsyncLalafoClient,
     LalafoClient,
-    Late,
     NotAllowed,
     NotFound,
     RateLimited,
     Refused,
+    ScoringTimeout,
     ServiceUnavailable,
 )
 from tests.support.gateway_place import Place
@@ -257,14 +257,14 @@ def test_an_ad_that_is_not_scored_in_time_is_late(
     place: Place, connect: Callable[..., Any]
 ) -> None:
     """The exception contains the ad's current state; the ad stays accepted."""
-    with connect(place.url, place.key) as client, pytest.raises(Late) as late:
+    with connect(place.url, place.key) as client, pytest.raises(ScoringTimeout) as late:
         client.wait_for("kg", "never-posted", 1, within_s=0.2)
     assert "the ad is unknown" in str(late.value)
     drips = place.live.host.url("drips.jpg", path="slow")
     place.live.photo("drips.jpg", photo_bytes(41))
     ad_id = f"late-{connect.__name__}"
     with connect(place.url, place.key) as client:
-        with pytest.raises(Late) as late:
+        with pytest.raises(ScoringTimeout) as late:
             client.score_ad(
                 {"catalog": "kg", "ad_id": ad_id, "photos": [{"url": drips}]}, within_s=0.2
             )

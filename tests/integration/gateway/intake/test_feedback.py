@@ -36,7 +36,7 @@ def settings(database: Database, embedded_broker: EmbeddedBroker, tmp_path: Path
 def catalogue(database: Database, settings: Settings) -> Labelled:
     """Twelve scored ads of three categories; the live release guesses."""
     labelled = Labelled(database, settings)
-    labelled.activate(guessing_release())
+    labelled.make_live(guessing_release())
     labelled.commit(goods(4, photos=1))
     return labelled
 

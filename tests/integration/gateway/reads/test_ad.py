@@ -12,7 +12,8 @@ import pytest
 from gateway.edge.keys import make
 from ops.types import EventKind, PhotoRef
 from resources.postgres.database import Database
-from resources.releases.active import activate, promote, propose, read_active_releases, rollback
+from resources.releases.active import read_active_releases
+from resources.releases.promotion import make_live, promote, propose, rollback
 from tests.support.batches import NOON, RELEASE, event, outcome, put_test_release, sha
 from tests.support.gateway_live import live_gateway
 from tests.support.live_session import Live, ad
@@ -168,7 +169,7 @@ def test_only_predictions_of_the_live_release_are_returned(catalogue: Catalogue)
     """A promotion changes every response; a prediction of an older revision is never returned."""
     catalogue.commit(outcome(event("1")), outcome(event("2")))
     put_test_release(catalogue.database, "tiny-000000000002")
-    activate(catalogue.database, RELEASE)
+    make_live(catalogue.database, RELEASE)
     predict(catalogue, "tiny-000000000002", "1", "category", "stool")
     predict(catalogue, "tiny-000000000002", "2", "category", "stool", revision=0)
 
@@ -181,7 +182,7 @@ def test_only_predictions_of_the_live_release_are_returned(catalogue: Catalogue)
         )
 
     assert labels() == (["chair", "chair"], ["chair", "chair"])
-    activate(catalogue.database, "tiny-000000000002")
+    make_live(catalogue.database, "tiny-000000000002")
     assert labels() == (["stool", None], ["stool", None])
     release = catalogue.ad("1")["predictions"]["category"]["release"]["id"]
     assert release == "tiny-000000000002"

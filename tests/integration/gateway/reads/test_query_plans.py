@@ -17,7 +17,7 @@ from gateway.reads.cursors import cursor_after
 from gateway.reads.pages import PageRequest
 from ops.types import AdKey
 from resources.postgres.database import Database
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.releases.registry import partition_name
 from tests.support.batches import NOON, RELEASE, put_test_release
 from tests.support.read_catalogue import DAGSTER
@@ -28,7 +28,7 @@ def many(database: Database) -> Database:
     """Twenty thousand ads of three catalogs, with rows in every table that a response reads."""
     put_test_release(database)
     put_test_release(database, "tiny-000000000002")
-    activate(database, RELEASE)
+    make_live(database, RELEASE)
     rows = "generate_series(1, 20000) AS n"
     key = "('{kg,kz,uz}'::text[])[1 + n % 3], n::text"
     photo = "sha256(n::text::bytea)"

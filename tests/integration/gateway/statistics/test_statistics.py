@@ -19,7 +19,7 @@ from gateway.schemas.statistics import StatisticsOut
 from gateway.statistics import queries
 from ops.session.latency_histogram import RATIO
 from resources.postgres.database import Database
-from resources.releases.active import propose
+from resources.releases.promotion import propose
 from resources.releases.registry import find_release
 from resources.rescoring.attempts import request, starting
 from tests.support.gateway_live import LiveGateway, live_gateway

@@ -10,8 +10,8 @@ import pytest
 from lalafo_assets.definitions import defs
 from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, SESSION_JOB
 from resources.inference.loading import install
-from resources.releases.active import propose
 from resources.releases.coverage import read_coverage
+from resources.releases.promotion import propose
 from resources.releases.registry import write_verdict
 from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
@@ -75,10 +75,10 @@ def test_loading_the_definitions_loads_no_model_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_session_run_materialises_every_asset_of_the_day(
+def test_a_session_run_materializes_every_asset_of_the_day(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """One run: materialisations of three assets for today, passed checks, and pictures."""
+    """One run: materializations of three assets for today, passed checks, and pictures."""
     urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(4)]
     environment.publish(
         *(ad(str(n), [urls[n], environment.host.url("x", path="missing")]) for n in range(4))
@@ -135,7 +135,7 @@ def test_only_stale_rows_are_updated(environment: Live, instance: dg.DagsterInst
     environment.drain()
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT DISTINCT run_id FROM lalafo.predictions") == [("run-1",)]
-    other = environment.activate(random_release(seed=2))
+    other = environment.make_live(random_release(seed=2))
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT DISTINCT run_id FROM lalafo.embeddings") == [("run-1",)]
     assert [row[0] for row in environment.rows(SCORES, other)] == ["1"]
@@ -144,7 +144,7 @@ def test_only_stale_rows_are_updated(environment: Live, instance: dg.DagsterInst
 def test_a_run_scores_for_the_release_that_its_tag_names(
     environment: Live, instance: dg.DagsterInstance
 ) -> None:
-    """A candidate's rows are stored beside the live ones; its day is closed and materialised."""
+    """A candidate's rows are stored beside the live ones; its day is closed and materialized."""
     urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(3)]
     environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
     environment.drain()

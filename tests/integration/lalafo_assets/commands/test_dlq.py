@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from lalafo_assets.cli import app
 from lalafo_assets.commands.dlq_view import moment_of, safe_text
 from ops.errors import ConfigurationError, RetryableError
-from resources.kafka.dead_letter_replay import Choice, chosen, replay
+from resources.kafka.dead_letter_replay import DeadLetterFilter, chosen, replay
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from tests.conftest import BrokerUnderTest
@@ -206,7 +206,7 @@ def test_an_unacknowledged_letter_is_not_marked_as_replayed(
     with stream.publisher() as publisher:
         publisher.close()
         with pytest.raises(RetryableError, match="0 of 1 dead letters were replayed"):
-            replay(database, publisher, "ads", next(chosen(database, Choice())))
+            replay(database, publisher, "ads", next(chosen(database, DeadLetterFilter())))
     monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
     result = run("replay", "--all")
     assert isinstance(result.exception, RetryableError)

@@ -10,8 +10,9 @@ from lalafo_assets.cli import app
 from ops.errors import LalafoError
 from ops.models.release import Release
 from resources.postgres.database import Database
-from resources.releases.active import propose, read_active_releases
+from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
+from resources.releases.promotion import propose
 from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import latest, request
 from resources.storage.releases import ReleaseStore
@@ -91,19 +92,22 @@ def test_a_release_is_rescored_compared_promoted_and_rolled_back(
     home: Path, database: Database, first: RegisteredRelease, second: RegisteredRelease
 ) -> None:
     """The whole lifecycle, without Dagster; each command prints the next step."""
-    assert "every day is scored" in lalafo("rescore", "--here")  # live: no day was opened
+    assert "every day is scored" in lalafo("rescore", "--in-process")  # live: no day was opened
     with database.cursor() as cursor:
         from resources.releases.coverage import open_days
 
         open_days(cursor, first.name)
-    assert "every day is scored" in lalafo("rescore", first.name, "--here")
+    assert "every day is scored" in lalafo("rescore", first.name, "--in-process")
     assert rows(database, "SELECT count(*) FROM lalafo.predictions") == [(9,)]
 
-    output = lalafo("rescore", second.name[:24], "--here")
+    output = lalafo("rescore", second.name[:24], "--in-process")
     assert f"lalafo promote {second.name}" in output
     assert read_coverage(database, second.name).complete
     row = latest(database, second.name)
-    assert row is not None and (row.state, row.requested_by) == ("done", "lalafo rescore --here")
+    assert row is not None and (row.state, row.requested_by) == (
+        "done",
+        "lalafo rescore --in-process",
+    )
     assert "nothing to do" in lalafo("rescore")  # the candidate by default
 
     comparison = lalafo("diff")
@@ -145,13 +149,13 @@ def test_a_refused_command_says_what_to_do(
     home: Path, database: Database, first: RegisteredRelease, second: RegisteredRelease
 ) -> None:
     """Without Dagster, with a release that failed the gate, with no previous release."""
-    assert "--here" in refusal("rescore", second.name)
+    assert "--in-process" in refusal("rescore", second.name)
     assert latest(database, second.name) is None  # no re-score was requested
     assert "no release to roll back to" in refusal("promote", "--rollback")
-    assert "no release named" in refusal("rescore", "nothing", "--here")
+    assert "no release named" in refusal("rescore", "nothing", "--in-process")
     assert "nothing to compare" in refusal("diff")
     bad = judged(database, home, random_release(seed=5), why="recall of 'lamp' fell")
-    assert "recall of 'lamp' fell" in refusal("rescore", bad.name, "--here")
+    assert "recall of 'lamp' fell" in refusal("rescore", bad.name, "--in-process")
     row = latest(database, bad.name)
     assert row is not None and row.state == "cancelled"
     assert "no re-score" in refusal("rescore", second.name, "--cancel")
@@ -210,7 +214,7 @@ def test_a_photo_missing_from_the_store_is_reported(
             "DELETE FROM lalafo.embeddings WHERE sha256 IN "
             "(SELECT sha256 FROM lalafo.ad_photos WHERE ad_id = '0302-000')"
         )
-    why = refusal("rescore", second.name, "--here")
+    why = refusal("rescore", second.name, "--in-process")
     assert "1 days are still unscored" in why and "2026-03-02" in why and "1 photos" in why
     row = latest(database, second.name)
     assert row is not None and row.state == "cancelled"

@@ -114,10 +114,10 @@ def test_a_run_that_has_not_finished_is_never_deleted(
     assert instance.get_runs_count() == 1
 
 
-def test_a_partitions_last_materialisation_stays(
+def test_a_partitions_last_materialization_stays(
     instance: dg.DagsterInstance, database_url: str
 ) -> None:
-    """Days stay materialised by the same events; superseded runs are deleted."""
+    """Days stay materialized by the same events; superseded runs are deleted."""
     superseded = run(instance, "1", "2")
     last_of_one = run(instance, "1", "1")
     last_of_two = run(instance, "2", "3")
@@ -133,7 +133,7 @@ def test_a_partitions_last_materialisation_stays(
     # Their timestamps are new: they are not checked again at every call.
     assert prune_runs(instance, keep_days=30) == RunsPruned()
     kept = instance.get_run_by_id(last_of_two)
-    assert kept is not None and "last materialisation" in kept.tags[KEPT_TAG]
+    assert kept is not None and "last materialization" in kept.tags[KEPT_TAG]
     run(instance, "1")
     make_older(database_url, 31, last_of_one, last_of_two, last_of_three)
     assert prune_runs(instance, keep_days=30) == RunsPruned(deleted=1, kept=2)
@@ -150,7 +150,7 @@ def test_deleting_the_run_itself_would_lose_the_day(
     assert instance.get_materialized_partitions(ASSET) == set()
 
 
-def test_an_unpartitioned_assets_last_materialisation_stays(
+def test_an_unpartitioned_assets_last_materialization_stays(
     instance: dg.DagsterInstance, database_url: str
 ) -> None:
     """`model_release` has no days."""

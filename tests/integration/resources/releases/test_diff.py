@@ -14,8 +14,8 @@ from ops.models.release import Release
 from ops.tasks import Task, task_by_name
 from resources.dagster.names import RELEASE_DIFF
 from resources.postgres.database import Database
-from resources.releases.active import activate, propose
 from resources.releases.diff import compare, examples
+from resources.releases.promotion import make_live, propose
 from resources.releases.registry import RegisteredRelease
 from resources.storage.photos import PhotoStore
 from tests.support.odd_photos import jpeg, noisy
@@ -33,7 +33,7 @@ def two(
     monkeypatch.setenv("LALAFO_DATABASE_URL", database.url.render_as_string())
     monkeypatch.setenv("LALAFO_STORE_URL", str(tmp_path / "store"))
     live = known(database, tmp_path, release)
-    activate(database, live.name)
+    make_live(database, live.name)
     add_ads(database, live, {FIRST: 4, SECOND: 3})
     candidate = judged(database, tmp_path, random_release(seed=1))
     propose(database, candidate.name)
@@ -111,7 +111,7 @@ def test_examples_cover_every_move_with_the_highest_scores_first(
 def test_the_asset_shows_numbers_pictures_and_unscored_days(
     database: Database, two: tuple[RegisteredRelease, RegisteredRelease], tmp_path: Path
 ) -> None:
-    """Materialised while incomplete; a photo that is missing from the store is left out."""
+    """Materialized while incomplete; a photo that is missing from the store is left out."""
     live, candidate = two
     store = PhotoStore(str(tmp_path / "store"), fsync=False)
     data = jpeg(noisy(60, 40, 1))
@@ -141,7 +141,7 @@ def test_without_a_candidate_there_is_nothing_to_compare(
     lines = summary(read_diff(database))
     assert lines[0].startswith("category: 3 of 5 ads change their label (60.0%)")
     assert lines[1] == f"not complete: 2 of 2 days are unscored under {candidate.name}"
-    activate(database, live.name)
+    make_live(database, live.name)
     with pytest.raises(NotReadyError, match="only active release"):
         read_diff(database)
     assert rows(database, "SELECT candidate FROM lalafo.active_releases") == [(None,)]

@@ -16,8 +16,9 @@ from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, RESCORE_TAG
 from resources.dagster.release_scores import BEHIND_CHECK
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
-from resources.releases.active import activate, propose, read_active_releases, withdraw
+from resources.releases.active import read_active_releases
 from resources.releases.coverage import open_days, reopen_day
+from resources.releases.promotion import make_live, propose, withdraw
 from resources.releases.registry import RegisteredRelease, write_verdict
 from resources.rescoring.attempts import at_work, is_at_work, latest, mark_cancelled, request
 from tests.support.random_release import random_release
@@ -47,7 +48,7 @@ def live(
     monkeypatch.setenv("LALAFO_DATABASE_URL", database.url.render_as_string())
     monkeypatch.setenv("LALAFO_STORE_URL", str(tmp_path / "store"))
     registered = known(database, tmp_path, release)
-    activate(database, registered.name)
+    make_live(database, registered.name)
     add_ads(database, registered, {FIRST: 4, SECOND: 3, THIRD: 2})
     return registered
 

@@ -21,7 +21,7 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
-from resources.releases.active import activate
+from resources.releases.promotion import make_live
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
 from tests.support.event_corpus import CORRUPT, MISSING, PHOTOS, Corpus, make_corpus, publish
@@ -115,7 +115,7 @@ def places(
             }
         )
         store = ReleaseStore(settings.resolved_store_url)
-        activate(database, install(database, store, release).name)
+        make_live(database, install(database, store, release).name)
         opened.append(Place(settings, database))
     yield opened
     for place in opened:

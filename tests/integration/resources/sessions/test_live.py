@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from lalafo_assets.demo.bad_photos import corrupt_photos
-from resources.sessions.leases import read_leases, read_offsets
+from resources.sessions.leases import read_leases
+from resources.sessions.offsets import read_offsets
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.random_release import LABELS, random_release
@@ -177,7 +178,7 @@ def test_a_session_follows_an_activated_release(live: Live) -> None:
     url = live.photo("a.jpg", photo_bytes(6))
     live.publish(ad("1", [url]))
     live.drain()
-    other = live.activate(random_release(seed=1))
+    other = live.make_live(random_release(seed=1))
     live.publish(ad("2", [url]))
     total, _ = live.drain(run_id="run-2")
     assert total.embedded == 0, "a head-only release shares its backbone's embeddings"
@@ -193,7 +194,7 @@ def test_a_running_session_follows_another_backbone(live: Live) -> None:
         live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(40)))
         worker.wait_for(40)
         live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(40, 240)))
-        after = live.activate(other)
+        after = live.make_live(other)
         live.publish(*(ad(str(n), [urls[n % 8]]) for n in range(240, 300)))
         worker.wait_for(300)
     assert worker.error is None, worker.error

@@ -20,7 +20,7 @@ from resources.postgres.database import Database
 from resources.settings import Settings
 from resources.upkeep.requeue import requeue_ads
 from tests.conftest import connect_args
-from tests.support.live_session import Live, ad, make_live
+from tests.support.live_session import Live, ad, live_parts
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.working_sessions import Working, until
 
@@ -70,7 +70,7 @@ def test_the_broker_is_stopped_and_restarted(
         PhotoHost(tmp_path / "photos") as host,
         AdStream.from_settings(settings) as stream,
     ):
-        live = make_live(database, settings, stream, host, release)
+        live = live_parts(database, settings, stream, host, release)
         with Working(live) as worker:
             publish(live, 0, 10)
             worker.wait_for(10)
@@ -111,7 +111,7 @@ def on_own_postgres(
             PhotoHost(tmp_path / "photos") as host,
             AdStream.from_settings(settings) as stream,
         ):
-            yield make_live(database, settings, stream, host, release)
+            yield live_parts(database, settings, stream, host, release)
 
 
 def test_postgresql_is_stopped_and_restarted(
@@ -173,7 +173,7 @@ def test_the_photo_host_is_stopped_and_restarted(
     settings = settings_for(tmp_path, database, embedded_broker.exports(), "ads-host-outage")
     with AdStream.from_settings(settings) as stream:
         host = PhotoHost(tmp_path / "photos").start()
-        live = make_live(database, settings, stream, host, release)
+        live = live_parts(database, settings, stream, host, release)
         url = live.photo("a.jpg", jpeg(noisy(80, 60, 1)))
         with Working(live) as worker:
             host.stop()

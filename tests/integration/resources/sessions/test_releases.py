@@ -11,8 +11,9 @@ import pytest
 from ops.models.release import FrozenBackbone
 from ops.scoring.ready_release import PhotoEmbedder
 from resources.inference.loading import new_embedder
-from resources.releases.active import announce, promote, propose, read_active_releases, rollback
+from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
+from resources.releases.promotion import announce, promote, propose, rollback
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.random_release import random_release

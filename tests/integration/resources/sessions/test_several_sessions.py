@@ -10,8 +10,9 @@ from ops.models.release import Release
 from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
-from resources.releases.active import activate
-from resources.sessions.leases import read_leases, read_offsets, read_sessions
+from resources.releases.promotion import make_live
+from resources.sessions.leases import read_leases, read_sessions
+from resources.sessions.offsets import read_offsets
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
 from tests.conftest import BrokerUnderTest
@@ -107,7 +108,7 @@ def town(
         fetch_timeout_s=60,
         model_mode="eager",
     )
-    activate(database, install(database, ReleaseStore(settings.resolved_store_url), release).name)
+    make_live(database, install(database, ReleaseStore(settings.resolved_store_url), release).name)
     with GatedHost(jpeg(noisy(80, 60, 1))) as host, AdStream.from_settings(settings) as stream:
         stream.ensure_topics(PARTITIONS)
         town = Town(settings, database, stream, host)

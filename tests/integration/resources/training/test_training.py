@@ -13,7 +13,8 @@ from ops.errors import ConfigurationError, NotReadyError
 from ops.training.dataset import SplitRule
 from ops.types import AdStatus
 from resources.postgres.database import Database
-from resources.releases.active import propose, read_active_releases
+from resources.releases.active import read_active_releases
+from resources.releases.promotion import propose
 from resources.settings import Settings
 from resources.training.gate import check_release
 from resources.training.train import Trained, TrainingOptions, freeze_training_set, train_release
@@ -47,7 +48,7 @@ def catalogue(database: Database, tmp_path: Path) -> Labelled:
         gate_min_photos=5,
     )
     filled = Labelled(database, settings)
-    filled.activate(guessing_release())
+    filled.make_live(guessing_release())
     filled.commit(goods(20))
     return filled
 
@@ -201,7 +202,7 @@ def test_a_refused_candidate_fails_its_run(
 def test_a_sabotaged_candidate_is_refused(catalogue: Labelled) -> None:
     """Against a good live release, confident wrong predictions fail, category by category."""
     good = trained(catalogue)
-    catalogue.activate(good.made.release)
+    catalogue.make_live(good.made.release)
     bad = catalogue.install(sabotaged(good.made.release))
     verdict = check(catalogue, bad)
     assert not verdict.passed
@@ -216,7 +217,7 @@ def test_a_sabotaged_candidate_is_refused(catalogue: Labelled) -> None:
 
 def test_a_release_from_elsewhere_is_judged_on_stored_photos(catalogue: Labelled) -> None:
     """With another backbone, renditions are embedded and the cost is measured; it is refused."""
-    catalogue.activate(trained(catalogue).made.release)
+    catalogue.make_live(trained(catalogue).made.release)
     foreign = catalogue.install(random_release(backbone_seed=4))
     verdict = check(catalogue, foreign)
     assert not verdict.passed
@@ -228,7 +229,7 @@ def test_a_release_from_elsewhere_is_judged_on_stored_photos(catalogue: Labelled
 
 def test_photos_of_the_live_release_s_training_are_left_out(catalogue: Labelled) -> None:
     """After another split only photos that neither was trained on remain; a note says so."""
-    catalogue.activate(trained(catalogue).made.release)
+    catalogue.make_live(trained(catalogue).made.release)
     other = freeze_training_set(
         catalogue.database, catalogue.stores, catalogue.settings, rule=SplitRule(seed=9)
     )
@@ -274,7 +275,7 @@ def test_each_missing_input_has_its_error(database: Database, tmp_path: Path) ->
     empty = Labelled(database, settings)
     with pytest.raises(ConfigurationError, match="no release is live"):
         freeze_training_set(database, empty.stores, settings)
-    empty.activate(guessing_release())
+    empty.make_live(guessing_release())
     with pytest.raises(NotReadyError, match="no scored ad has a label"):
         freeze_training_set(database, empty.stores, settings)
     with pytest.raises(ConfigurationError, match="not in the store"):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from resources.releases.active import promote, propose, read_active_releases, withdraw
+from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
+from resources.releases.promotion import promote, propose, withdraw
 from resources.upkeep.releases import RemovedReleases, remove_superseded
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy

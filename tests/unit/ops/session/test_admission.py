@@ -17,7 +17,7 @@ def owning(max_photos: int = 1_000, *owners: Ownership) -> Admission:
     """An admission that owns these partitions."""
     admission = Admission(max_photos)
     for owner in owners or (OWNER, OTHER):
-        admission.own(owner)
+        admission.add_partition(owner)
     return admission
 
 
@@ -196,7 +196,7 @@ def test_work_of_a_partition_is_stale_once_it_is_lost() -> None:
     behind = ad("1", 1, 2)  # on the lost partition, behind an event of the other one
     for work in (current, lost, waiting, behind):
         admission.admit(work)
-    assert admission.disown(0) == [waiting]
+    assert admission.remove_partition(0) == [waiting]
     assert admission.is_stale(lost) and admission.is_stale(behind)
     assert not admission.is_stale(current) and not admission.is_stale(waiting)
     assert admission.owned() == {1: 1}
@@ -205,7 +205,7 @@ def test_work_of_a_partition_is_stale_once_it_is_lost() -> None:
     assert admission.finish([current]) == [], "the event behind it is stale"
     admission.finish([waiting])
     assert (admission.events, admission.photos) == (0, 0)
-    assert admission.disown(0) == [], "a repeated call does nothing"
+    assert admission.remove_partition(0) == [], "a repeated call does nothing"
 
 
 def test_a_partition_that_was_lost_and_acquired_again_starts_afresh() -> None:
@@ -216,7 +216,7 @@ def test_a_partition_that_was_lost_and_acquired_again_starts_afresh() -> None:
     admission.admit(behind)
     other = ad("1", 5, 3, owner=OTHER)
     admission.admit(other)
-    assert admission.own(Ownership(0, 2)) == [other]
+    assert admission.add_partition(Ownership(0, 2)) == [other]
     assert admission.is_stale(old) and admission.is_stale(behind)
     again = ad("1", 0, owner=Ownership(0, 2))
     assert admission.admit(again) is None, "it waits for the other partition's"
@@ -229,9 +229,9 @@ def test_a_partition_that_was_lost_and_acquired_again_starts_afresh() -> None:
 def test_work_read_before_a_partition_was_lost_is_not_admitted() -> None:
     """A commit may find the partition lost between poll and admission."""
     admission = owning()
-    admission.disown(0)
+    admission.remove_partition(0)
     assert admission.admit(ad("1", 0)) is None
     assert admission.admit(settled(1)) is None
-    admission.own(Ownership(0, 2))
+    admission.add_partition(Ownership(0, 2))
     assert admission.admit(ad("1", 0)) is None, "read under the earlier epoch"
     assert (admission.events, admission.photos) == (0, 0)

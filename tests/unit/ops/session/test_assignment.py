@@ -200,7 +200,7 @@ class Simulation:
         if self.members[name].state == "leaving" and name not in self.leases.values():
             self.die(name)
 
-    def settle(self, dice: random.Random) -> int:
+    def close_complete_days(self, dice: random.Random) -> int:
         """Let all sessions look and act until nothing changes; returns the partitions released."""
         moved = 0
         for _ in range(200):
@@ -255,7 +255,7 @@ def test_any_history_settles(sessions: int, partitions: int, steps: list[str], s
     for name, each in list(simulation.members.items()):
         if each.state == "warming":
             simulation.change(name, state="ready")
-    simulation.settle(dice)
+    simulation.close_complete_days(dice)
     simulation.check_settled()
     ranks = rank(list(simulation.members.values()), lead_s=LEAD_S)
     assert len(ranks.fresh) <= sessions
@@ -284,7 +284,7 @@ def test_as_few_partitions_move_as_possible(
     for name, count in zip(simulation.members, counts, strict=False):
         simulation.leases.update({next(shuffled): name for _ in range(count)})
     least = fewest_moves([*counts, *[0] * joining], simulation.partitions)
-    moved = simulation.settle(dice)
+    moved = simulation.close_complete_days(dice)
     simulation.check_settled()
     assert moved == least, f"{moved} partitions moved, {least} had to"
 
@@ -306,12 +306,12 @@ def test_handover_after_handover_every_partition_is_read(seed: int, partitions: 
     for _ in range(5):
         for name in simulation.members:
             simulation.change(name, due_in_s=-1.0)
-        simulation.settle(dice)
+        simulation.close_complete_days(dice)
         simulation.check_settled()
         simulation.join()
         newest = f"s{simulation.started}"
-        simulation.settle(dice)
+        simulation.close_complete_days(dice)
         simulation.change(newest, state="ready")
-        simulation.settle(dice)
+        simulation.close_complete_days(dice)
         simulation.check_settled()
         assert set(simulation.members) == {newest}

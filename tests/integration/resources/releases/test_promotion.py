@@ -7,18 +7,17 @@ import time
 import pytest
 
 from ops.errors import ConfigurationError, NotReadyError
-from resources.releases.active import (
-    activate,
+from resources.releases.active import read_active_releases, read_announced
+from resources.releases.coverage import close_complete_days, read_coverage
+from resources.releases.promotion import (
     announce,
+    make_live,
     promote,
     propose,
-    read_active_releases,
-    read_announced,
     retire_previous,
     rollback,
     withdraw,
 )
-from resources.releases.coverage import read_coverage, settle
 from resources.releases.registry import find_release
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
@@ -183,7 +182,7 @@ def test_settling_deletes_superseded_predictions_and_leaves_the_day_open(stored:
         cursor.execute("UPDATE lalafo.release_days SET completed_at = NULL")
     assert left_over(database, name) == [("03", 0), ("04", 1)]
     known = find_release(database, name)
-    (state,) = settle(database, known, read_coverage(database, name).unscored)
+    (state,) = close_complete_days(database, known, read_coverage(database, name).unscored)
     assert (state.ads, state.unscored, state.complete) == (11, 1, False)
     assert left_over(database, name) == []
     assert not read_coverage(database, name).complete
@@ -200,7 +199,9 @@ def test_settling_waits_for_a_commit_in_progress(stored: Live) -> None:
     done = threading.Event()
     with database.begin() as connection:
         connection.exec_driver_sql("SELECT FROM lalafo.active_releases FOR SHARE")
-        thread = threading.Thread(target=lambda: (settle(database, known, days), done.set()))
+        thread = threading.Thread(
+            target=lambda: (close_complete_days(database, known, days), done.set())
+        )
         thread.start()
         assert not done.wait(0.3)
     thread.join(10)
@@ -209,7 +210,7 @@ def test_settling_waits_for_a_commit_in_progress(stored: Live) -> None:
 
 def test_activating_a_release_over_a_catalogue_leaves_its_days_unscored(stored: Live) -> None:
     name = judged(stored.database, stored.settings, random_release(1))
-    activate(stored.database, name)
+    make_live(stored.database, name)
     assert len(read_coverage(stored.database, name).unscored) == 1
 
 

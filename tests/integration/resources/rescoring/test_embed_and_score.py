@@ -22,10 +22,10 @@ from ops.tasks import Answers, Task, task_by_name
 from ops.types import AdKey, EventKind, Prediction
 from resources.catalogue.stale_photos import Catalogue
 from resources.postgres.database import Database
-from resources.releases.active import propose
-from resources.releases.coverage import settle
+from resources.releases.coverage import close_complete_days
+from resources.releases.promotion import propose
 from resources.releases.registry import find_release, write_verdict
-from resources.rescoring.stages import ScoreOptions, ScoreProgress, score_days
+from resources.rescoring.embed_and_score import ScoreOptions, ScoreProgress, score_days
 from resources.sessions.commit import Holder, ResultWriter
 from tests.support.batches import batch, event, outcome
 from tests.support.release_steps import left_over
@@ -208,7 +208,7 @@ def test_a_newer_event_wins(filled, release):
     score(filled, release=release, task=task)
     if release is LIVE:  # readers never see a superseded prediction
         assert left_over(filled, LIVE.name) == []
-    states = settle(filled, find_release(filled, release.name), DAYS)
+    states = close_complete_days(filled, find_release(filled, release.name), DAYS)
     rows = stored(filled, release)
     for ad in ("000000002", "000000005"):
         assert rows[ad][:2] == (5, "from the stream")

@@ -26,7 +26,7 @@ from ops.tasks import Task
 from resources.catalogue.stale_ads import Part, StaleQuery
 from resources.catalogue.stale_photos import Catalogue, StoredPhoto
 from resources.releases.registry import find_release, partition_name
-from resources.rescoring.parts import Assignment, Chunk, score_parts
+from resources.rescoring.parts import Chunk, ScoringJob, score_parts
 from resources.rescoring.prediction_writer import Target
 from resources.rescoring.worker import Worker
 from resources.storage.photos import PhotoStore
@@ -163,7 +163,7 @@ class _Run:
         # With few days, each day is split: whole days would not distribute evenly.
         split = self.workers if len(covered) < 4 * self.workers else 1
         self.parts = deque(Part(day, n, split) for day in covered for n in range(split))
-        self.share = Assignment(
+        self.share = ScoringJob(
             query=StaleQuery(release.name, task.name, release.backbone, head.dimension),
             target=Target(release.name, partition, task.name, catalogue.run_id),
             task=task,
