@@ -50,10 +50,10 @@ class Membership(Protocol):
     def changes(self) -> Sequence[PartitionAssigned | PartitionRevoked]:
         """The changes of the session's partitions since the last call, in order."""
 
-    def give_up(self, partition: int) -> None:
+    def release(self, partition: int) -> None:
         """Release a partition whose work is committed or stale. RetryableError: call again."""
 
-    def lose(self, partition: int) -> None:
+    def mark_lost(self, partition: int) -> None:
         """Record that another session owns the partition, as a commit found."""
 
     def leave(self) -> None:

@@ -83,7 +83,7 @@ class IntakeStage:
             del self._revoked[partition]
             self._begin(admission.remove_partition(partition))
             self._drop_stale()
-            self.state.retry("leases", self.state.ports.membership.give_up, partition)
+            self.state.retry("leases", self.state.ports.membership.release, partition)
 
     def _poll(self) -> None:
         policy = self.state.policy
@@ -183,7 +183,7 @@ class CommitStage:
                 log.warning("session.lease_lost", partitions=sorted(error.partitions))
                 for partition in error.partitions:
                     self._begin(state.admission.remove_partition(partition))
-                    ports.membership.lose(partition)
+                    ports.membership.mark_lost(partition)
             except ReleaseChangedError as error:
                 log.info("session.release_changed", change=str(error))
                 state.scorer = state.retry("releases", ports.scorer)

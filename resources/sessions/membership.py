@@ -66,12 +66,12 @@ class SessionMembership:
     """
 
     def __init__(
-        self, database: Database, terms: MembershipConfig, *, position: Callable[[int], int]
+        self, database: Database, config: MembershipConfig, *, position: Callable[[int], int]
     ) -> None:
         self.database = database
-        self.terms = terms
+        self.config = config
         self._position = position
-        self._leases = Leases(terms.stream_id, terms.topic, terms.run_id, terms.ttl_s)
+        self._leases = Leases(config.stream_id, config.topic, config.run_id, config.ttl_s)
         self._epochs: dict[int, int] = {}  # by partition, of this session's leases
         self._unassigned: set[int] = set()  # acquired, PartitionAssigned not sent yet
         self._revoked: set[int] = set()  # PartitionRevoked sent, not released yet
@@ -106,7 +106,7 @@ class SessionMembership:
             self._connection.execute(
                 "UPDATE lalafo.sessions SET state = 'leaving', expires_at = clock_timestamp() "
                 "WHERE run_id = %s",
-                (self.terms.run_id,),
+                (self.config.run_id,),
             )
         except psycopg.Error as failure:
             # The connection is closed next, which also ends the leases.
@@ -122,7 +122,7 @@ class SessionMembership:
         with self.database.cursor() as cursor:
             cursor.execute(
                 "UPDATE lalafo.sessions SET warm = %s WHERE run_id = %s",
-                (list(releases), self.terms.run_id),
+                (list(releases), self.config.run_id),
             )
 
     # --- called by the session
@@ -140,7 +140,7 @@ class SessionMembership:
             changes, self._changes = self._changes, []
             return changes
 
-    def give_up(self, partition: int) -> None:
+    def release(self, partition: int) -> None:
         """Release a partition; raises RetryableError if PostgreSQL is unavailable."""
         with self._lock:
             epoch = self._epochs.get(partition)
@@ -151,12 +151,12 @@ class SessionMembership:
                         # no longer counts this one as a member.
                         cursor.execute(
                             "UPDATE lalafo.sessions SET state = 'leaving' WHERE run_id = %s",
-                            (self.terms.run_id,),
+                            (self.config.run_id,),
                         )
                     self._leases.release(cursor.connection, {partition: epoch})
                 self._forget(partition)
 
-    def lose(self, partition: int) -> None:
+    def mark_lost(self, partition: int) -> None:
         """Drop a partition whose commit failed because another session has its lease."""
         with self._lock:
             self._lost({partition})
@@ -194,7 +194,7 @@ class SessionMembership:
                 return
 
     def _poll(self, connection: Connection) -> None:
-        if time.monotonic() - self._renewed_at > self.terms.ttl_s / 4:
+        if time.monotonic() - self._renewed_at > self.config.ttl_s / 4:
             self._renew(connection)
         self._apply(self._compute_assignment(connection), connection)
         self._send_assigned()
@@ -203,7 +203,7 @@ class SessionMembership:
             pass
 
     def _renew(self, connection: Connection) -> None:
-        terms = self.terms
+        config = self.config
         connection.execute(
             "INSERT INTO lalafo.sessions AS held (run_id, stream_id, topic, state, code_version, "
             "host, pid, metrics_url, backend_pid, backend_start, due_at, expires_at) "
@@ -214,9 +214,9 @@ class SessionMembership:
             "backend_pid = EXCLUDED.backend_pid, backend_start = EXCLUDED.backend_start, "
             "expires_at = EXCLUDED.expires_at",
             (
-                *(terms.run_id, terms.stream_id, terms.topic, self.state, terms.code_version),
-                *(socket.gethostname(), os.getpid(), terms.metrics_url),
-                *(terms.session_s, terms.ttl_s),
+                *(config.run_id, config.stream_id, config.topic, self.state, config.code_version),
+                *(socket.gethostname(), os.getpid(), config.metrics_url),
+                *(config.session_s, config.ttl_s),
             ),
         )
         with self._lock:
@@ -230,19 +230,19 @@ class SessionMembership:
         self._renewed_at = 0.0  # the next poll writes it
 
     def _compute_assignment(self, connection: Connection) -> Assignment:
-        terms = self.terms
+        config = self.config
         members = connection.execute(
             "SELECT run_id, state, started_at, "
             "extract(epoch FROM due_at - clock_timestamp())::float8, code_version "
             f"FROM lalafo.sessions WHERE stream_id = %s AND topic = %s AND {ALIVE}",
-            (terms.stream_id, terms.topic),
+            (config.stream_id, config.topic),
         ).fetchall()
-        holders: dict[int, str | None] = dict.fromkeys(terms.partitions)
+        holders: dict[int, str | None] = dict.fromkeys(config.partitions)
         holders.update(
             connection.execute(
                 "SELECT partition, run_id FROM lalafo.leases "
                 f"WHERE stream_id = %s AND topic = %s AND {ALIVE}",
-                (terms.stream_id, terms.topic),
+                (config.stream_id, config.topic),
             ).fetchall()
         )
         with self._lock:
@@ -250,13 +250,13 @@ class SessionMembership:
             # session has acquired it.
             for partition in self._epochs:
                 if holders.get(partition) is None:
-                    holders[partition] = terms.run_id
+                    holders[partition] = config.run_id
         return decide_assignment(
-            terms.run_id,
+            config.run_id,
             [Member(*row) for row in members],
             holders,
-            sessions=terms.sessions,
-            lead_s=terms.lead_s,
+            sessions=config.sessions,
+            lead_s=config.lead_s,
         )
 
     def _apply(self, assignment: Assignment, connection: Connection) -> None:

@@ -15,7 +15,7 @@ from resources.sessions.membership import MembershipConfig, SessionMembership
 
 
 def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> None:
-    terms = MembershipConfig(
+    config = MembershipConfig(
         run_id=run_id,
         stream_id="stream-1",
         topic="ads",
@@ -29,7 +29,7 @@ def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> N
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     with (
         closing(Database(url)) as database,
-        SessionMembership(database, terms, position=int) as membership,
+        SessionMembership(database, config, position=int) as membership,
     ):
         membership.ready()
         while not ended.wait(0.02):
@@ -39,7 +39,7 @@ def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> N
                 else:
                     print("revoked", change.partition, flush=True)
                     if not change.lost:
-                        membership.give_up(change.partition)
+                        membership.release(change.partition)
 
 
 if __name__ == "__main__":

@@ -265,14 +265,14 @@ class WorldMembership:
             changes, self._changes = self._changes, []
             return changes
 
-    def give_up(self, partition: int) -> None:
+    def release(self, partition: int) -> None:
         self.world.act("give up")
         with self.world.changed:
             if self.owned.pop(partition, None) is not None:
                 self.released.append(partition)
             self.world.changed.notify_all()
 
-    def lose(self, partition: int) -> None:
+    def mark_lost(self, partition: int) -> None:
         self.notify_lost(partition)
 
     def leave(self) -> None:

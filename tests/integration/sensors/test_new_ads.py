@@ -66,7 +66,7 @@ def session(
     live: Live, run_id: str = "one", *, session_s: float = 3_600, code: str = "v1"
 ) -> Iterator[SessionMembership]:
     """A live session: it is a member, and ready."""
-    terms = MembershipConfig(
+    config = MembershipConfig(
         run_id=run_id,
         stream_id=live.stream.stream_id(),
         topic=live.settings.ads_topic,
@@ -76,11 +76,11 @@ def session(
         ttl_s=60,
         code_version=code,
     )
-    with SessionMembership(live.database, terms, position=lambda _: 0) as membership:
+    with SessionMembership(live.database, config, position=lambda _: 0) as membership:
         membership.ready()
 
         def is_seen() -> bool:
-            sessions = read_sessions(live.database, terms.topic)
+            sessions = read_sessions(live.database, config.topic)
             return sessions[run_id].member.state == "ready"
 
         until(is_seen)

@@ -346,8 +346,8 @@ def test_killed_at_random_moments(filled, workers, kills):
             zygote.stdin.flush()
             pid = int(zygote.stdout.readline())
             if number < kills:
-                if number == 0:  # once for certain between two commits, on any machine
-                    wait_until(lambda: len(held(filled)) > 0)
+                if number == 0:  # one kill is certainly between two commits
+                    wait_until(lambda: len(stored(filled)) > 0)
                 else:
                     time.sleep(chance.uniform(0.0, 0.2) * (1 if workers == 1 else 3))
                 os.kill(pid, signal.SIGKILL)

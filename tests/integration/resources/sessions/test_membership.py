@@ -50,7 +50,7 @@ class Member:
             if change.lost:
                 self.lost.append(change.partition)
             else:
-                self.membership.give_up(change.partition)
+                self.membership.release(change.partition)
         return set(self.reads)
 
 
@@ -66,7 +66,7 @@ def joined(
     code: str = "v1",
     ready: bool = True,
 ) -> Iterator[Member]:
-    terms = MembershipConfig(
+    config = MembershipConfig(
         run_id=run_id,
         stream_id=STREAM,
         topic="ads",
@@ -76,7 +76,7 @@ def joined(
         ttl_s=ttl_s,
         code_version=code,
     )
-    with SessionMembership(database, terms, position=lambda p: 100 + p) as membership:
+    with SessionMembership(database, config, position=lambda p: 100 + p) as membership:
         if ready:
             membership.ready()
         yield Member(membership)
@@ -261,8 +261,8 @@ def test_a_partition_that_a_commit_found_lost_is_not_renewed(database: Database)
     """The session reports it itself, without waiting for the renewal."""
     with joined(database, "one", partitions=2) as one:
         until(lambda: one.poll() == {0, 1})
-        one.membership.lose(0)
-        one.membership.lose(0)
+        one.membership.mark_lost(0)
+        one.membership.mark_lost(0)
         assert one.poll() == {1}
         assert one.lost == [0], "revoked once"
 
@@ -351,8 +351,8 @@ def test_a_position_that_is_not_available_yet_is_retried(database: Database) -> 
             raise answer
         return answer
 
-    terms = MembershipConfig("one", STREAM, "ads", (0,), 1, HOUR_S, 60.0, "v1")
-    with SessionMembership(database, terms, position=position) as membership:
+    config = MembershipConfig("one", STREAM, "ads", (0,), 1, HOUR_S, 60.0, "v1")
+    with SessionMembership(database, config, position=position) as membership:
         one = Member(membership)
         membership.ready()
         until(lambda: one.poll() == {0})
