@@ -80,6 +80,11 @@ class World:
         with self.changed:
             self.failures[act].extend(errors)
 
+    def recover(self, act: str) -> None:
+        """Let an operation raise no more errors."""
+        with self.changed:
+            self.failures[act].clear()
+
     def until(self, condition: Callable[[], object]) -> None:
         """Wait until the condition is true."""
         with self.changed:
