@@ -1,5 +1,7 @@
 """Limits of a caller: requests per second, concurrent requests, and bytes per body.
 
+The middleware here asks `auth.py` for the caller of every path that needs an API key.
+
 A request over a limit is refused before its body is read and before a route runs. Requests are
 counted per process: with N processes behind one address a key gets up to N times its rate. That
 keeps the check within microseconds, and the limits exist to protect each process.

@@ -1,4 +1,7 @@
-"""Decodes photos: JPEG by libjpeg-turbo, other formats by Pillow, at the smallest useful scale.
+"""Decodes source photos: JPEG by libjpeg-turbo, other formats by Pillow, at the smallest scale.
+
+A rendition is decoded for the model in `ops/models/embed.py` (`prepare`).
+
 
 Owns the size limits that are checked before anything is decoded, and the lock that limits memory.
 """

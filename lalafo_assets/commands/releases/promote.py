@@ -1,6 +1,6 @@
 """`lalafo diff` and `lalafo promote`: compares releases, promotes a candidate, and rolls back.
 
-Owns the options and messages. A promotion is one transaction in `resources/releases/active.py`.
+Owns the options and messages. A promotion is one transaction in `resources/releases/promotion.py`.
 """
 
 from contextlib import closing
