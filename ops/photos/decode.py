@@ -2,7 +2,6 @@
 
 A rendition is decoded for the model in `ops/models/embed.py` (`prepare`).
 
-
 Owns the size limits that are checked before anything is decoded, and the lock that limits memory.
 """
 
