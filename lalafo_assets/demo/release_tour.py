@@ -14,6 +14,7 @@ from rich.table import Table
 from ops.errors import ConfigurationError
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
+from resources.releases.coverage import read_coverage
 from resources.releases.registry import read_releases
 from resources.rescoring.attempts import latest
 
@@ -37,6 +38,13 @@ def run_release_tour(
     from lalafo_assets.commands.releases.train import train
 
     console.rule("a better release")
+    live = read_active_releases(database).live.name
+    if not read_coverage(database, live).complete:
+        console.print(
+            "Ads of an earlier start are not scored under the live release yet. Score them first: "
+            "only a release that has scored every ad can be rolled back to."
+        )
+        _run(console, f"rescore {live}", lambda: rescore(live, home=home))
     if unknown:
         console.print(
             f"Some ads have the new categories {', '.join(unknown)}, which the live release does "
@@ -56,7 +64,7 @@ def run_release_tour(
         _print_pages(console, ui_url, None)
         return False
     name = read_releases(database)[0].name
-    if name == read_active_releases(database).live.name:
+    if name == live:
         console.print("The trained release is identical to the live one: nothing changes.")
         return False
     console.print(
