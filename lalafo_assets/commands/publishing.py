@@ -117,9 +117,13 @@ class _Publishing:
                         await self._enqueue(number, line, queues)
                 for queue in queues:
                     await queue.put(None)
-        except* LalafoError as several:
+        except ExceptionGroup as several:
+            # Not `except*`: Python 3.11.2 wraps what is raised in it into a group once more.
+            failed, unexpected = several.split(LalafoError)
+            if failed is None or unexpected is not None:
+                raise
             # All failed for the same reason, so the first error is enough.
-            raise several.exceptions[0] from several
+            raise failed.exceptions[0] from several
         self._done.refused.sort(key=lambda refused: refused.number)
         return self._done
 
