@@ -103,7 +103,7 @@ class LalafoClient(BaseClient):
         """Post an ad, and return it with its predictions once it is committed.
 
         Raises:
-            Late: the ad was accepted, but not scored within `within_s`. It will be scored later.
+            ScoringTimeout: the ad was accepted, but not scored within `within_s`. It will be scored later.
 
         >>> ad = client.score_ad({"catalog": "doc", "ad_id": "2"}, photos=[photo])
         >>> ad.status, [found.status for found in ad.photos]
@@ -119,7 +119,7 @@ class LalafoClient(BaseClient):
         """Wait until this revision of the ad, or a higher one, is committed, and return the ad.
 
         Raises:
-            Late: it was not committed within `within_s`.
+            ScoringTimeout: it was not committed within `within_s`.
 
         >>> accepted = client.post_ad({"catalog": "doc", "ad_id": "3"}, photos=[photo])
         >>> client.wait_for("doc", "3", accepted.revision).status

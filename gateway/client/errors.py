@@ -6,7 +6,7 @@
     ├── Refused             any other 4xx: the request is not valid; the detail says why
     ├── RateLimited         429, still after `patience_s`
     ├── ServiceUnavailable  5xx or no response, still after `patience_s`
-    └── Late                `score_ad`, `wait_for`: accepted, but not scored in time
+    └── ScoringTimeout      `score_ad`, `wait_for`: accepted, but not scored in time
 
 Owns how a response becomes an exception. The retry policy is in `retry.py`.
 """
