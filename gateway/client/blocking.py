@@ -103,7 +103,8 @@ class LalafoClient(BaseClient):
         """Post an ad, and return it with its predictions once it is committed.
 
         Raises:
-            ScoringTimeout: the ad was accepted, but not scored within `within_s`. It will be scored later.
+            ScoringTimeout: the ad was accepted, but not scored within `within_s`. It will be
+                scored later.
 
         >>> ad = client.score_ad({"catalog": "doc", "ad_id": "2"}, photos=[photo])
         >>> ad.status, [found.status for found in ad.photos]
