@@ -20,13 +20,12 @@ from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from yarl import URL
 
 from ops.errors import BadInputError, Reason
 from ops.photos.formats import sniff
 from resources.photos.addresses import AddressGuard
 from resources.photos.fetch_errors import TemporaryFetchError, failure_of, status_failure
-from resources.photos.urls import checked_url, host_of
+from resources.photos.urls import PhotoUrl, checked_url, host_of, redirect_url
 from resources.settings import Settings
 
 _SNIFFED_BYTES = 512
@@ -144,7 +143,7 @@ class PhotoFetcher:
                     f"{host_of(first)} took longer than {self._limits.timeout_s:g} s",
                 ) from error
 
-    async def _with_retries(self, url: URL, deadline: float) -> bytes:
+    async def _with_retries(self, url: PhotoUrl, deadline: float) -> bytes:
         """Retry until an attempt succeeds, fails permanently, or can't be ready by `deadline`."""
         now = asyncio.get_running_loop().time
         attempt = 1
@@ -160,7 +159,7 @@ class PhotoFetcher:
             await self._sleep(wait_s)
             attempt += 1
 
-    async def _follow(self, url: URL) -> bytes:
+    async def _follow(self, url: PhotoUrl) -> bytes:
         """One attempt, with its redirects."""
         for _ in range(self._limits.max_redirects + 1):
             result = await self._request(url)
@@ -172,13 +171,13 @@ class PhotoFetcher:
             f"more than {self._limits.max_redirects} redirects, the last to {host_of(url)}",
         )
 
-    async def _request(self, url: URL) -> bytes | URL:
+    async def _request(self, url: PhotoUrl) -> bytes | PhotoUrl:
         """The body, or the target of a redirect."""
         assert self._session is not None, "use the fetcher as `async with PhotoFetcher(…)`"
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                if response.status in _REDIRECTS and "Location" in response.headers:
-                    return checked_url(response.headers["Location"], base=url)
+            async with self._session.get(url.request, allow_redirects=False) as response:
+                if response.status in _REDIRECTS and (location := _location(response)) != b"":
+                    return redirect_url(location, url)
                 if response.status not in (200, 203):
                     raise status_failure(
                         response.status,
@@ -217,6 +216,18 @@ class PhotoFetcher:
             )
 
 
+def _location(response: aiohttp.ClientResponse) -> bytes:
+    """The bytes of the Location header; empty if there is none.
+
+    aiohttp's decoded headers are not used: from them a byte that is not UTF-8 is lost in the URL.
+    """
+    found = {value for name, value in response.raw_headers if name.lower() == b"location"}
+    if len(found) > 1:
+        host = response.url.raw_host
+        raise BadInputError(Reason.FETCH_BAD_URL, f"{host} redirects to {len(found)} URLs at once")
+    return found.pop() if found else b""
+
+
 def _check_content(body: bytearray, host: str) -> None:
     """Refuse text, whatever its content type; an empty body is left to the photo decoder."""
     head = bytes(body[:_SNIFFED_BYTES])
@@ -232,7 +243,7 @@ def _retry_after_s(header: str | None) -> float | None:
         return float(header)
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a day or a time zone of many digits
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -108,6 +108,9 @@ TRICKS = [
     "http://open.example:OPEN/?file:///etc/hostname",
     "http://rebound.example:OPEN/?http://rebound.example:PORT/a.jpg",
     "http://",
+    "http://xn--a/1.jpg",
+    "http://[fe80::1%25lo]/1.jpg",
+    "http://open.example:OPEN/?http://xn--a:PORT/1.jpg",
     "",
     "127.0.0.1:PORT",
 ]
