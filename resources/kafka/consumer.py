@@ -1,88 +1,89 @@
 """A Kafka consumer that reads one topic from exact offsets.
 
 An offset outside the log raises an error and is never reset silently. A broker that is unreachable
-for seconds raises RetryableError; the same consumer continues once the broker is back. Does not
-use consumer groups or rebalances: the caller passes partitions and offsets, which are stored in
-PostgreSQL.
+for seconds raises RetryableError; the same consumer continues once the broker is back. Partitions
+take turns, and one whose records can't be decoded is stopped alone. Reads committed transactions
+only. Does not use consumer groups or rebalances: the caller passes partitions and offsets, which
+are stored in PostgreSQL.
 """
 
+import contextlib
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Self
 
-from ops.errors import LalafoError
+from ops.errors import RetryableError
 from ops.types import StreamRecord
 from resources.kafka.connection import StreamConfig, broker_errors, check_reachable, open_client
+from resources.kafka.records.batches import FetchedRecords
+from resources.kafka.records.fetched import FetchedPartition, Turns
+from resources.kafka.records.stopped import (
+    StoppedPartition,
+    StoppedPartitions,
+    UnreadableBatchError,
+)
+from resources.kafka.topic_log import OffsetOutOfLog, OffsetOutOfLogError
 
 OFFSETS_TIMEOUT_S = 3.0
 _SILENCE_S = 2.0  # without a record for longer, `poll` checks that the broker answers
-_FETCH_WAIT_MS = 250
+_FETCH_WAIT_MS = 100  # a partition that was handed out is fetched again after such a wait at most
 _LATE_FETCH_WAIT_MS = 20  # librdkafka's test broker answers only after the whole wait
-_MAX_PARTITION_BYTES = 4 * 2**20  # twice the largest record, a dead letter
+_MAX_PARTITION_BYTES = 2**19  # a larger batch is fetched whole; twice this is held of a partition
 _MAX_FETCH_BYTES = 16 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetOutOfLog:
-    """A position outside the log: trimmed by retention, or an offset of another log."""
-
-    topic: str
-    partition: int
-    offset: int  # the next one to read
-    beginning: int  # first offset in the log, inclusive
-    end: int  # exclusive; `offset == end` is a valid position
-
-    def __str__(self) -> str:
-        return (
-            f"{self.topic}[{self.partition}]: offset {self.offset} is outside the log "
-            f"[{self.beginning}, {self.end}]"
-        )
-
-
-class OffsetOutOfLogError(LalafoError):
-    """Positions are outside the log; the caller chooses new ones and calls `assign` again.
-
-    A position before the beginning means that retention removed records; one beyond the end means
-    that the log is another one.
-    """
-
-    def __init__(self, positions: tuple[OffsetOutOfLog, ...]) -> None:
-        super().__init__("; ".join(str(position) for position in positions))
-        self.positions = positions
+_METADATA_WAIT_S = 0.05
 
 
 class StreamConsumer:
-    """A reader of one topic; not thread-safe. Close it, or use it in a `with`.
+    """A reader of one topic; not thread-safe, except `lags` and `stopped`. Close it, or use `with`.
 
-    Partitions cannot be paused. kafka-python 3.0.12 sets the records of a paused partition aside,
-    and never returns them once another partition has been drained. What is not polled is not
-    fetched.
+    What is not polled is not fetched, beyond twice _MAX_PARTITION_BYTES or one batch a partition.
+
+    Args:
+        isolates: a batch that can't be decoded stops its partition, which `stopped` returns, and
+            the others are read on; otherwise it raises UnreadableBatchError.
     """
 
-    def __init__(self, config: StreamConfig, topic: str) -> None:
+    def __init__(
+        self,
+        config: StreamConfig,
+        topic: str,
+        *,
+        isolates: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Connect; raises RetryableError where no broker answers."""
         from kafka import KafkaConsumer
 
         self.topic = topic
         self._config = config
-        self._answered_at = time.monotonic()  # when the broker last proved to be reachable
+        self._isolates = isolates
+        self._answered_at = time.monotonic()  # when the broker last proved reachable
         self._next: dict[int, int] = {}  # by partition, the offset after the last returned record
+        self._turns = Turns()
+        self._stuck: list[FetchedRecords] = []
+        self._stopped = StoppedPartitions(clock)
         self._consumer: Any = open_client(
             config,
             KafkaConsumer,
             group_id=None,  # a group would add requests to its coordinator on the hot path
             enable_auto_commit=False,
             auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=config.answers_late,  # a deleted topic must not come back
             fetch_max_wait_ms=_LATE_FETCH_WAIT_MS if config.answers_late else _FETCH_WAIT_MS,
             fetch_max_bytes=_MAX_FETCH_BYTES,
             max_partition_fetch_bytes=_MAX_PARTITION_BYTES,
             metrics_enabled=False,
         )
+        self._consumer._fetcher.PartitionRecords = partial(
+            FetchedPartition, skipped=self._stopped.skipped, stuck=self._stuck
+        )
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Read these partitions from these offsets; replaces the previous assignment.
+
+        A partition that is at its offset already keeps what was fetched, and stays stopped.
 
         Args:
             offsets: partition to the next offset to read; empty removes the assignment.
@@ -94,8 +95,12 @@ class StreamConsumer:
         if outside != ():
             raise OffsetOutOfLogError(outside)
         self._consumer.assign([self._tp(partition) for partition in offsets])
-        for partition, offset in offsets.items():
-            self._consumer.seek(self._tp(partition), offset)
+        for partition in self._next.keys() | offsets.keys():
+            if self._next.get(partition) != offsets.get(partition):
+                self._turns.drop(partition)
+                self._stopped.forget(partition)
+                if partition in offsets:
+                    self._seek(partition, offsets[partition])
         self._next = dict(offsets)
 
     def warm_up(self) -> None:
@@ -105,53 +110,64 @@ class StreamConsumer:
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         """Return the next records, ascending within a partition; [] if none arrived in time.
 
-        Returns as soon as there is any record. After a RetryableError, call it again: it continues
-        at the same positions once the broker is back.
+        Returns as soon as there is any record; each partition gets an equal share. After a
+        RetryableError, call it again: it continues at the same positions once the broker is back.
 
         Raises:
             OffsetOutOfLogError: the log was trimmed past a position, or was replaced.
             RetryableError: nothing arrived for seconds and the broker does not answer.
+            UnreadableBatchError: only where it does not isolate.
         """
-        from kafka.errors import OffsetOutOfRangeError
-
-        with broker_errors(self._config, f"reading {self.topic}"):
-            try:
-                batches = self._consumer.poll(
-                    timeout_ms=int(timeout_s * 1000), max_records=max_records
-                )
-            except OffsetOutOfRangeError as error:
-                positions = {tp.partition: offset for tp, offset in error.args[0].items()}
-                outside = self.outside_log(positions)
-                if outside == ():  # back in the log since then: the next poll reads it
-                    return []
-                raise OffsetOutOfLogError(outside) from error
-        records = [_record(raw) for batch in batches.values() for raw in batch]
-        self._next.update({record.partition: record.offset + 1 for record in records})
+        self._resume()
+        if len(self._turns) < len(self._next) or not self._next:
+            self._fetch(0 if len(self._turns) > 0 else timeout_s)
+        records, unreadable = self._turns.take(max_records, self._next)
+        for batch in unreadable:
+            self._next[batch.partition] = batch.offset
+            self._stopped.stop(batch)
+            self._consumer.pause(self._tp(batch.partition))
         now = time.monotonic()
         if records != []:
             self._answered_at = now
-        elif now - self._answered_at > _SILENCE_S and self._consumer.assignment() != set():
+        elif not self._isolates and (stopped := self._stopped.now()):
+            raise UnreadableBatchError(next(iter(stopped.values())).batch)
+        elif now - self._answered_at > _SILENCE_S and self._next:
             check_reachable(self._config)
             self.end_offsets(self.assigned())
             self._answered_at = time.monotonic()
         return records
 
-    def position(self, partition: int) -> int:
-        """Return the offset of the next record that `poll` returns from an assigned partition."""
-        with broker_errors(self._config, f"reading {self.topic}"):
-            return int(
-                self._consumer.position(
-                    self._tp(partition), timeout_ms=int(OFFSETS_TIMEOUT_S * 1000)
-                )
-            )
+    def positions(self) -> dict[int, int]:
+        """Return partition to the first offset that may still return a record.
+
+        It is past the last returned record, and past what holds none: the markers and the aborted
+        records of transactions, records that compaction removed, skipped batches.
+        """
+        return dict(self._next)
+
+    def stopped(self) -> dict[int, StoppedPartition]:
+        """Return the partitions whose next records can't be decoded; thread-safe.
+
+        `poll` tries them again, at longer and longer intervals up to a minute.
+        """
+        return self._stopped.now()
+
+    def skip(self, partition: int) -> None:
+        """Continue a stopped partition behind the records that can't be decoded."""
+        end = self.end_offsets([partition])[partition]
+        self._next[partition] = self._stopped.skip(partition, end)
+        self._seek(partition, self._next[partition])
 
     def lags(self) -> dict[int, int]:
-        """Return partition to its number of unread records as of the last fetch; thread-safe."""
+        """Return partition to its number of unread offsets as of the last fetch; thread-safe."""
+        from kafka.errors import IllegalStateError
+
         lags = {}
         for partition, following in list(self._next.items()):
-            state = self._consumer._subscription.assignment.get(self._tp(partition))
-            if state is not None and state.highwater is not None:
-                lags[partition] = max(0, state.highwater - following)
+            with contextlib.suppress(IllegalStateError, KeyError):  # assigned no more
+                end = self._consumer.highwater(self._tp(partition))
+                if end is not None:
+                    lags[partition] = max(0, end - following)
         return lags
 
     def assigned(self) -> list[int]:
@@ -183,35 +199,63 @@ class StreamConsumer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _fetch(self, timeout_s: float) -> None:
+        """Fetch partitions of which nothing is left, and pause those of which something came."""
+        from kafka.errors import KafkaError, OffsetOutOfRangeError
+
+        self._stuck.clear()
+        fetched: list[FetchedRecords] = []
+        with broker_errors(self._config, f"reading {self.topic}"):
+            try:
+                partitions = self._consumer.poll(
+                    timeout_ms=int(timeout_s * 1000), max_records=len(self._next) + 1
+                )
+                fetched = [records for items in partitions.values() for records in items]
+            except OffsetOutOfRangeError as error:
+                positions = {tp.partition: offset for tp, offset in error.args[0].items()}
+                outside = self.outside_log(positions)
+                if outside != ():  # otherwise back in the log since then: the next poll reads it
+                    raise OffsetOutOfLogError(outside) from error
+            except KafkaError:
+                if not self._stuck:
+                    raise
+        for records in [*fetched, *self._stuck]:
+            self._turns.add(records)
+            self._consumer.pause(self._tp(records.partition))
+
+    def _resume(self) -> None:
+        """Let those partitions be fetched of which nothing is left, or whose retry is due."""
+        for partition, offset in self._stopped.due(self._next).items():
+            self._seek(partition, offset)
+        stopped = self._stopped.now()
+        for tp in self._consumer.paused():
+            if tp.partition not in self._turns and tp.partition not in stopped:
+                self._consumer.resume(tp)
+
+    def _seek(self, partition: int, offset: int) -> None:
+        self._consumer.seek(self._tp(partition), offset)
+        self._consumer.resume(self._tp(partition))
+
     def _offsets(self, request: Any, partitions: Iterable[int]) -> dict[int, int]:
-        topic_partitions = [self._tp(partition) for partition in partitions]
-        if topic_partitions == []:
-            return {}
-        with broker_errors(self._config, f"requesting the offsets of {self.topic}"):
-            offsets = request(topic_partitions, timeout_ms=int(OFFSETS_TIMEOUT_S * 1000))
-        return {tp.partition: int(offset) for tp, offset in offsets.items()}
+        wanted = [self._tp(partition) for partition in partitions]
+        deadline = time.monotonic() + OFFSETS_TIMEOUT_S
+        while wanted:
+            with broker_errors(self._config, f"requesting the offsets of {self.topic}"):
+                try:
+                    offsets = request(wanted, timeout_ms=int(OFFSETS_TIMEOUT_S * 1000))
+                    return {tp.partition: int(offset) for tp, offset in offsets.items()}
+                except KeyError as error:
+                    # kafka-python 3.0.12 leaves out partitions that its metadata lacks, then looks
+                    # for them in the result. It has asked for the metadata meanwhile.
+                    if time.monotonic() > deadline:
+                        raise RetryableError(f"{self.topic} has no offsets of {error}") from error
+                    time.sleep(_METADATA_WAIT_S)
+        return {}
 
     def _tp(self, partition: int) -> Any:
         from kafka import TopicPartition
 
         return TopicPartition(self.topic, partition)
-
-
-def _record(raw: Any) -> StreamRecord:
-    return StreamRecord(
-        topic=raw.topic,
-        partition=raw.partition,
-        offset=raw.offset,
-        timestamp_ms=raw.timestamp,
-        key=raw.key,
-        value=raw.value,
-        headers=tuple((name, value) for name, value in raw.headers),
-    )

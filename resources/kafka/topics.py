@@ -5,14 +5,14 @@ Committed offsets are stored in PostgreSQL; the consumer group's are written for
 """
 
 import logging
-from collections.abc import Mapping
-from types import TracebackType
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 from ops.errors import ConfigurationError, RetryableError
 from resources.kafka.connection import StreamConfig, broker_errors, open_client
-from resources.kafka.consumer import OffsetOutOfLog, OffsetOutOfLogError, StreamConsumer
+from resources.kafka.consumer import StreamConsumer
 from resources.kafka.publisher import ADS_MAX_BYTES, DLQ_MAX_BYTES, Publication, StreamPublisher
+from resources.kafka.topic_log import OffsetOutOfLog, OffsetOutOfLogError, TopicLog
 from resources.settings import Settings
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "StreamConfig",
     "StreamConsumer",
     "StreamPublisher",
+    "TopicLog",
 ]
 
 DEFAULT_PARTITIONS = 4
@@ -42,6 +43,7 @@ class AdStream:
         self.config = config
         self._admin_client: Any = None
         self._readers: dict[str, StreamConsumer] = {}
+        self._warned = False  # that Kafka has no topic ids
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "AdStream":
@@ -55,21 +57,28 @@ class AdStream:
     def stream_id(self) -> str:
         """Return the id of the log to which offsets of the ads topic belong.
 
-        The setting if there is one, else "<cluster id>:<topic id>". A broker older than 2.8 has no
-        topic ids: then "<cluster id>:<topic>", and a topic that is deleted and created again can
-        be recognised by its offsets only.
+        The setting if there is one, else the log's own id.
         """
-        if self.config.stream_id != "":
-            return self.config.stream_id
+        return self.config.stream_id if self.config.stream_id != "" else self.current_log().id
+
+    def current_log(self) -> TopicLog:
+        """Ask Kafka which log the ads topic is now, and which partitions it has.
+
+        Its id is "<cluster id>:<topic id>". A broker older than 2.8 has no topic ids: then it is
+        "<cluster id>:<topic>", and a topic that is deleted and created again can be recognised by
+        its offsets only.
+        """
         topic = self.config.ads_topic
         described = self._describe(topic)
         with broker_errors(self.config, "requesting the cluster id"):
             cluster_id = str(self._admin().describe_cluster()["cluster_id"])
-        topic_id = str(described.get("topic_id", _NO_TOPIC_ID))
-        if topic_id == _NO_TOPIC_ID:
-            log.warning("Kafka has no topic ids: the stream id is %s:%s", cluster_id, topic)
-            return f"{cluster_id}:{topic}"
-        return f"{cluster_id}:{topic_id}"
+        name = str(described.get("topic_id", _NO_TOPIC_ID))
+        if name == _NO_TOPIC_ID:
+            name = topic
+            if not self._warned:
+                log.warning("Kafka has no topic ids: the stream id is %s:%s", cluster_id, topic)
+            self._warned = True
+        return TopicLog(f"{cluster_id}:{name}", _partitions(described))
 
     def ensure_topics(self, partitions: int = DEFAULT_PARTITIONS) -> None:
         """Create those of the four topics that are missing; existing ones are not changed.
@@ -113,8 +122,22 @@ class AdStream:
         Raises:
             ConfigurationError: there is no such topic.
         """
-        described = self._describe(self.config.ads_topic if topic is None else topic)
-        return sorted(int(p["partition_index"]) for p in described["partitions"])
+        return list(_partitions(self._describe(self.config.ads_topic if topic is None else topic)))
+
+    def bounds(
+        self, partitions: Collection[int] | None = None, topic: str | None = None
+    ) -> dict[int, tuple[int, int]]:
+        """Return each partition's first and end offset (exclusive), by one request for each.
+
+        The end offset is that of committed transactions.
+
+        Args:
+            partitions: None: all that the topic has now.
+        """
+        asked = self.partitions(topic) if partitions is None else partitions
+        beginnings = self._reader(topic).beginning_offsets(asked)
+        ends = self._reader(topic).end_offsets(asked)
+        return {partition: (beginnings[partition], ends[partition]) for partition in asked}
 
     def beginning_offsets(self, topic: str | None = None) -> dict[int, int]:
         """Return each partition's first offset in the log; of `ads` unless another is named."""
@@ -151,9 +174,10 @@ class AdStream:
             if errors != []:
                 raise RetryableError(f"group offsets of {topic}: {errors[0].__name__}")
 
-    def consumer(self, topic: str | None = None) -> StreamConsumer:
+    def consumer(self, topic: str | None = None, *, isolates: bool = False) -> StreamConsumer:
         """Open a new consumer, of `ads` unless another topic is named; the caller closes it."""
-        return StreamConsumer(self.config, self.config.ads_topic if topic is None else topic)
+        name = self.config.ads_topic if topic is None else topic
+        return StreamConsumer(self.config, name, isolates=isolates)
 
     def publisher(self) -> StreamPublisher:
         """Open a new publisher; the caller closes it."""
@@ -171,12 +195,7 @@ class AdStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _admin(self) -> Any:
@@ -193,13 +212,18 @@ class AdStream:
         return self._readers[name]
 
     def _describe(self, topic: str) -> dict[str, Any]:
+        from kafka.errors import NoError, for_code
+
         with broker_errors(self.config, f"describing the topic {topic}"):
             described: dict[str, Any] = self._admin().describe_topics([topic])[0]
-        if described["error_code"] == _NO_TOPIC:
-            raise ConfigurationError(
-                f"Kafka at {self.config.bootstrap} has no topic {topic}. Create it (`lalafo up` "
-                "does), or correct LALAFO_ADS_TOPIC or LALAFO_DLQ_TOPIC."
-            )
+            if described["error_code"] == _NO_TOPIC:
+                raise ConfigurationError(
+                    f"Kafka at {self.config.bootstrap} has no topic {topic}. Create it (`lalafo "
+                    "up` does), or correct LALAFO_ADS_TOPIC or LALAFO_DLQ_TOPIC."
+                )
+            error = for_code(described["error_code"])
+            if error is not NoError:  # its partitions and its id are not known yet
+                raise error(topic)
         return described
 
     def _request_metadata(self, topics: list[str]) -> None:
@@ -207,6 +231,10 @@ class AdStream:
         with self.publisher() as publisher:
             for topic in topics:
                 publisher.partitions_for(topic)
+
+
+def _partitions(described: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(sorted(int(p["partition_index"]) for p in described["partitions"]))
 
 
 def _topic(partitions: int, max_bytes: int) -> dict[str, Any]:

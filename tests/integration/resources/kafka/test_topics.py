@@ -104,14 +104,14 @@ def test_reading_starts_at_the_given_offset_and_takes_no_more_than_asked(
     publisher.flush(10)
     with stream.consumer() as consumer:
         consumer.assign({1: 4})
-        assert consumer.position(1) == 4
+        assert consumer.positions() == {1: 4}
         records: list[StreamRecord] = []
         while len(records) < 6:
             polled = consumer.poll(max_records=4, timeout_s=5)
             assert 1 <= len(polled) <= 4
             records += polled
         assert [r.offset for r in records] == [4, 5, 6, 7, 8, 9]
-        assert consumer.position(1) == 10
+        assert consumer.positions() == {1: 10}
         assert consumer.poll(max_records=4, timeout_s=0.1) == []
         consumer.assign({1: 9})  # in place of what was assigned, and back again
         assert [r.offset for r in read(consumer, 1)] == [9]
