@@ -2,7 +2,8 @@
 
 Owns how long a request waits for the acknowledgement, and the relay that sends rows left behind.
 A row is deleted only after its record was acknowledged. Rows that this process leaves behind are
-sent by any other gateway or session.
+sent by any other gateway or session. The relay also puts back the events of accepted ads that the
+topic has lost (`resources/upkeep/lost_ads.py`).
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from gateway.backends.broker import CLOSE_WITHIN_S, Broker, PendingRecord
 from gateway.backends.database import GatewayDatabase
@@ -17,7 +19,9 @@ from gateway.problems import unavailable
 from ops.errors import ConfigurationError, LalafoError
 from resources.kafka.connection import StreamConfig
 from resources.kafka.outbox import relay
+from resources.kafka.topics import AdStream
 from resources.settings import Settings
+from resources.upkeep.lost_ads import LostAds, topic_ends
 
 __all__ = ["OutboxRelay", "PendingRecord"]
 
@@ -25,6 +29,7 @@ ANSWER_WITHIN_S = 0.25
 LEFT_BEHIND_S = 5.0
 RELAY_EVERY_S = 1.0
 RELAY_ROWS = 500
+LOST_EVERY_S = 10.0
 DELETE_EVERY_S = 0.05
 MAX_COUNTED = 100_000
 
@@ -43,11 +48,14 @@ class OutboxRelay:
 
     def __init__(self, settings: Settings, database: GatewayDatabase) -> None:
         self.waiting = 0  # rows in the outbox, counted every second, up to MAX_COUNTED
+        self.republished = 0  # accepted ads that the topic had lost, since the start
+        self._settings = settings
         self._required = settings.require_broker
         self._rows = database.blocking()
         self._broker: Broker | None = None
         if settings.kafka_bootstrap != "" or settings.require_broker:
             self._broker = Broker(StreamConfig.from_settings(settings), self._acknowledge)
+        self._lost = LostAds(settings.ads_topic)
         self._answers: dict[int, asyncio.Future[bool]] = {}
         self._acknowledged: deque[int] = deque()
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -111,15 +119,18 @@ class OutboxRelay:
             answer.set_result(acknowledged)
 
     def _run(self) -> None:
-        relay_at = time.monotonic()
+        relay_at = lost_at = time.monotonic()
         while not self._closing.is_set():
             if self._wake.wait(max(0.0, relay_at - time.monotonic())):
                 # Further acknowledgements arrive meanwhile: one transaction deletes all rows.
                 self._closing.wait(DELETE_EVERY_S)
             self._delete_acknowledged()
             if time.monotonic() >= relay_at:
-                self._relay()
+                self._attempt("outbox relay", self._relay)
                 relay_at = time.monotonic() + RELAY_EVERY_S
+            if time.monotonic() >= lost_at and not self.broker_unavailable:
+                self._attempt("search for lost ads", self._publish_lost)
+                lost_at = time.monotonic() + LOST_EVERY_S
         self._delete_acknowledged()
         self._rows.close()
 
@@ -139,28 +150,40 @@ class OutboxRelay:
             self._acknowledged.extend(row_ids)
             log.warning("published outbox rows were not deleted: %s", error)
 
-    def _relay(self) -> None:
+    def _attempt(self, what: str, step: Callable[[], None]) -> None:
+        """Log the errors of a step: the thread must go on, it repeats the step later."""
         try:
-            self._count()
-            if self._broker is None:
-                return
-            self._broker.check()
-            while not self._closing.is_set():
-                sent = relay(
-                    self._rows,
-                    self._broker.publisher(),
-                    older_than_s=LEFT_BEHIND_S,
-                    limit=RELAY_ROWS,
-                )
-                self._delete_acknowledged()
-                if sent < RELAY_ROWS:
-                    break
+            step()
         except ConfigurationError as error:
-            log.error("outbox relay failed, some rows can't be sent: %s", error)
+            log.error("%s failed, a person has to act: %s", what, error)
         except LalafoError as error:
-            log.info("outbox relay postponed: %s", error)
-        except Exception as error:  # noqa: BLE001 - the thread must go on: it retries in a second
-            log.error("outbox relay failed: %r", error)
+            log.info("%s postponed: %s", what, error)
+        except Exception as error:  # noqa: BLE001 - see above
+            log.error("%s failed: %r", what, error)
+
+    def _relay(self) -> None:
+        self._count()
+        if self._broker is None:
+            return
+        self._broker.check()
+        while not self._closing.is_set():
+            sent = relay(
+                self._rows, self._broker.publisher(), older_than_s=LEFT_BEHIND_S, limit=RELAY_ROWS
+            )
+            self._delete_acknowledged()
+            if sent < RELAY_ROWS:
+                break
+
+    def _publish_lost(self) -> None:
+        with AdStream.from_settings(self._settings) as stream:  # connects only if it is asked
+            published = self._lost.publish(self._rows, lambda: topic_ends(stream))
+        if published:
+            self.republished += published
+            log.warning(
+                "%d accepted ads are not scored, and the topic has no record of them any more: "
+                "publishing them again",
+                published,
+            )
 
     def _count(self) -> None:
         with self._rows.cursor() as cursor:

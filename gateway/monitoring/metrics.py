@@ -19,7 +19,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,7 +70,7 @@ class GatewayMetrics:
         self._services = services
         return generate_latest(self.registry)
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """The current values of the services; the registry calls this."""
         if self._services is None:
             return
@@ -85,6 +85,11 @@ class GatewayMetrics:
             ("waiters", "Requests that wait for the commit of an ad.", commits.waiters),
         ):
             yield GaugeMetricFamily(f"lalafo_gateway_{name}", help_text, value)
+        yield CounterMetricFamily(
+            "lalafo_gateway_republished",
+            "Accepted ads whose records the topic had lost, and which were published again.",
+            outbox.republished,
+        )
 
 
 class MetricsMiddleware:

@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
+from lalafo_assets.jobs.outbox import republish_lost, send_outbox
 from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.reports.metadata import report_counts
 from resources.dagster.executors import Kind, pod_tags, session_executor
 from resources.dagster.resources import AdStreamResource, DatabaseResource, PhotosResource
 from resources.dagster.run_retention import FINISHED, prune_runs
-from resources.kafka.outbox import relay, waiting
 from resources.settings import load_settings
 from resources.upkeep.photos import sweep_photos
 from resources.upkeep.releases import remove_superseded
@@ -35,8 +36,6 @@ RUNS_PER_DAY = 24 * 60 // EVERY_MINUTES
 """
 
 UNFINISHED_AFTER_S = 3_600.0
-OUTBOX_CHUNK_ROWS = 500
-OUTBOX_CHUNKS = 100
 
 
 class PhotoSweepConfig(dg.Config):
@@ -46,16 +45,6 @@ class PhotoSweepConfig(dg.Config):
         default=60.0,
         ge=0,
         description="Remove a photo that no ad has referred to for this many minutes.",
-    )
-
-
-class OutboxConfig(dg.Config):
-    """Which records of the outbox are published."""
-
-    older_than_s: float = Field(
-        default=60.0,
-        ge=0,
-        description="Publish records at least this many seconds old. Sessions publish newer ones.",
     )
 
 
@@ -83,7 +72,7 @@ def remove_photos(
         sweep = sweep_photos(db, store, orphaned_s=config.orphaned_minutes * 60)
         part = int(time.time() // (EVERY_MINUTES * 60)) % RUNS_PER_DAY
         unfinished = store.remove_unfinished(UNFINISHED_AFTER_S, part=part, of=RUNS_PER_DAY)
-    _report(
+    report_counts(
         context,
         checked=sweep.looked_at,
         still_referenced=sweep.still_used,
@@ -101,7 +90,7 @@ def remove_photos(
 def delete_rows(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
     """Delete rows by age, in chunks."""
     with plain_failures(), closing(database.open()) as db:
-        _report(context, **delete_old_rows(db, load_settings()))
+        report_counts(context, **delete_old_rows(db, load_settings()))
 
 
 @dg.op(description="Removes uploaded photo files once their renditions are stored.")
@@ -110,7 +99,7 @@ def remove_uploads(
 ) -> None:
     """Delete an upload's objects, then its row, while its row is locked."""
     with plain_failures(), closing(database.open()) as db:
-        _report(context, uploads=delete_old_uploads(db, photos.store(), load_settings()))
+        report_counts(context, uploads=delete_old_uploads(db, photos.store(), load_settings()))
 
 
 @dg.op(description="Requeues the events of ads that were received but never scored.")
@@ -127,38 +116,12 @@ def queue_unscored(
             f"{requeued.unreadable} ads can't be requeued, since a photo's reference was not "
             "stored: they stay unscored until the seller system sends a new revision"
         )
-    _report(
+    report_counts(
         context,
         received=requeued.received,
         out_of_reach=requeued.out_of_reach,
         unreadable=requeued.unreadable,
     )
-
-
-@dg.op(description="Publishes the records that sessions left in the outbox.")
-def send_outbox(
-    context: dg.OpExecutionContext,
-    config: OutboxConfig,
-    database: DatabaseResource,
-    ad_stream: AdStreamResource,
-) -> None:
-    """Publish records whose session died; connect to Kafka only if there are any."""
-    sent = 0
-    with plain_failures(), closing(database.open()) as db:
-        if waiting(db, older_than_s=config.older_than_s) > 0:
-            with ad_stream.open() as stream, stream.publisher() as publisher:
-                for _ in range(OUTBOX_CHUNKS):
-                    chunk_sent = relay(
-                        db,
-                        publisher,
-                        older_than_s=config.older_than_s,
-                        limit=OUTBOX_CHUNK_ROWS,
-                    )
-                    sent += chunk_sent
-                    if chunk_sent < OUTBOX_CHUNK_ROWS:
-                        break
-        remaining = waiting(db, older_than_s=config.older_than_s)
-    _report(context, sent=sent, remaining=remaining)
 
 
 @dg.op(
@@ -169,7 +132,7 @@ def remove_releases(context: dg.OpExecutionContext, database: DatabaseResource) 
     """Remove predictions and embeddings; the releases themselves stay in the store."""
     with plain_failures(), closing(database.open()) as db:
         removed = remove_superseded(db, keep_days=load_settings().keep_superseded_days)
-    _report(
+    report_counts(
         context,
         retired=int(removed.retired is not None),
         emptied=len(removed.emptied),
@@ -186,7 +149,7 @@ def delete_runs(context: dg.OpExecutionContext, config: RunsConfig) -> None:
         frequent={UPKEEP_JOB: KEEP_OWN_RUNS},
         limit=config.limit,
     )
-    _report(context, deleted=pruned.deleted, kept=pruned.kept)
+    report_counts(context, deleted=pruned.deleted, kept=pruned.kept)
 
 
 def upkeep_job(executor: Kind) -> dg.JobDefinition:
@@ -201,8 +164,8 @@ def upkeep_job(executor: Kind) -> dg.JobDefinition:
         },
         description=(
             "Removes unreferenced photos and old rows, runs and releases, requeues ads that were "
-            "never scored, and publishes records that a dead session left in the outbox. Each "
-            "duty is one op and reports its counts."
+            "never scored or that the topic has lost, and publishes records that a dead session "
+            "left in the outbox. Each duty is one op and reports its counts."
         ),
     )
     def upkeep() -> None:
@@ -211,6 +174,7 @@ def upkeep_job(executor: Kind) -> dg.JobDefinition:
         remove_uploads()
         remove_releases()
         queue_unscored()
+        republish_lost()
         send_outbox()
         delete_runs()
 
@@ -241,9 +205,3 @@ def upkeep_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
         return dg.RunRequest()
 
     return upkeep_every_quarter_hour
-
-
-def _report(context: dg.OpExecutionContext, **counts: int) -> None:
-    """Log the duty's counts as one line, and add them to the metadata of its output."""
-    context.log.info(", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items()))
-    context.add_output_metadata(counts)

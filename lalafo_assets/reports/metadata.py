@@ -1,4 +1,4 @@
-"""Dagster metadata made from SQLAlchemy tables and from pictures."""
+"""Dagster metadata made from SQLAlchemy tables, from pictures and from counts."""
 
 from collections.abc import Mapping
 
@@ -36,3 +36,9 @@ Metadata = dict[str, dg.MetadataValue]
 def as_metadata(pictures: Mapping[str, bytes]) -> Metadata:
     """Return pictures as Markdown metadata that embeds the image data."""
     return {name: dg.MetadataValue.md(as_markdown(data)) for name, data in pictures.items()}
+
+
+def report_counts(context: dg.OpExecutionContext, **counts: int) -> None:
+    """Log an op's counts as one line, and add them to the metadata of its output."""
+    context.log.info(", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items()))
+    context.add_output_metadata(counts)

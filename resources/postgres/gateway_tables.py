@@ -13,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 
@@ -29,7 +30,14 @@ accepted_ads = Table(
     Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the canonical event"),
     Column("accepted_by", Text, nullable=False, comment="the key's id"),
     moment("accepted_at", now=True),
+    Column("republished", Integer, nullable=False, server_default="0"),
+    Column(
+        "recheck_at",
+        MOMENT,
+        comment="when to look again whether the topic has lost it; null: not needed",
+    ),
     Index(None, "accepted_at"),
+    Index(None, "recheck_at", postgresql_where=text("recheck_at IS NOT NULL")),
 )
 
 # One response per API key and Idempotency-Key, stored for a day.

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -180,3 +181,38 @@ def test_a_thousand_ads_while_the_broker_stops_and_starts(
         assert len(scored) == ADS
         events = [json.loads(r.value or b"") for r in everything_on(stream, settings.ads_topic)]
         assert {event["ad_id"] for event in events} == {str(number) for number in range(ADS)}
+
+
+def test_ads_that_a_broker_has_lost_are_scored_after_all(
+    database: Database, own_broker: EmbeddedBroker, release: Release, tmp_path: Path
+) -> None:
+    """A broker acknowledges ads, an uploaded photo's and a deletion too, and ends with them: the
+    next gateway publishes them again."""
+    own_broker.start()
+    before = settings_of(database, own_broker, tmp_path)
+    with live_gateway(before) as gateway, httpx.Client(base_url=gateway.url) as client:
+        until(lambda: not gateway.app.state.services.outbox.broker_unavailable)
+        sha256 = client.post("/v1/photos", content=jpeg(noisy(80, 60, 1))).json()["sha256"]
+        for number in range(20):
+            body = {"catalog": "kg", "ad_id": str(number), "photos": [{"sha256": sha256}]}
+            assert client.post("/v1/ads", json=body).status_code == 202
+        assert client.delete("/v1/ads/kg/19").status_code == 202
+        until(lambda: pending(database) == 0)
+    own_broker.stop()
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE lalafo.accepted_ads SET accepted_at = now() - interval '2 minutes'")
+    with ExitStack() as opened:
+        another = EmbeddedBroker(tmp_path / "another")
+        opened.callback(another.stop)
+        another.start()
+        host = opened.enter_context(PhotoHost(tmp_path))
+        settings = settings_of(database, another, tmp_path, ads_topic=before.ads_topic)
+        with AdStream.from_settings(settings) as stream:
+            stream.ensure_topics()
+            live = live_parts(database, settings, stream, host, release)
+            with live_gateway(settings) as gateway, Working(live) as worker:
+                worker.wait_for(20)
+                metrics = httpx.get(f"{gateway.url}/metrics").text
+                assert "lalafo_gateway_republished_total 20.0" in metrics
+                statuses = live.rows("SELECT status, count(*) FROM lalafo.ads GROUP BY 1")
+                assert dict(statuses) == {"deleted": 1, "scored": 19}

@@ -22,7 +22,7 @@ from tests.support.topic_records import everything_on
 
 DUTIES = [
     *("delete_rows", "delete_runs", "queue_unscored"),
-    *("remove_photos", "remove_releases", "remove_uploads", "send_outbox"),
+    *("remove_photos", "remove_releases", "remove_uploads", "republish_lost", "send_outbox"),
 ]
 NOW = {
     "ops": {
