@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from gateway import openapi, problems
 from gateway.edge import browsers, limits
 from gateway.edge.exposure import check_exposure
+from gateway.edge.protocol import STOP_WAITING
 from gateway.edge.request_context import RequestContextMiddleware
 from gateway.intake import feedback, legacy, uploads
 from gateway.intake import routes as intake
@@ -43,14 +44,15 @@ def make_app(settings: Settings) -> FastAPI:
     """
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         async with (
             open_services(settings) as services,
             StatisticsCache(settings, services.database) as cache,
         ):
             app.state.services = services
             app.state.statistics = cache
-            yield
+            # The server calls it when it stops (`edge/protocol.py`).
+            yield {STOP_WAITING: services.commits.stop_waiting}
 
     check_exposure(settings)
     app = FastAPI(

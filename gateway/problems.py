@@ -75,6 +75,17 @@ def unavailable(what: str, *, retry_after_s: int = RETRY_AFTER_S) -> Problem:
     )
 
 
+def stopping() -> Problem:
+    """503: the server stops before the request has ended."""
+    return Problem(
+        503,
+        "stopping",
+        "the gateway stops, and this request did not end in time. Send the same request again, "
+        "with the same revision or Idempotency-Key if it has one.",
+        headers={"Retry-After": str(RETRY_AFTER_S), "Connection": "close"},
+    )
+
+
 def broken() -> Problem:
     """500: a bug or a wrong setting; only the log says which."""
     return Problem(500, "internal_error", "Internal error; the gateway's log has the details.")

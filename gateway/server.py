@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-STOP_WITHIN_S = 10  # requests that still run after this time are cancelled
 KEEP_ALIVE_S = 30  # longer than a usual pause between calls, so that few find a closed connection
 BACKLOG = 2048
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
@@ -43,14 +42,16 @@ def serve(settings: Settings, *, on_progress: Callable[[str], object] = lambda _
     driver_url(settings.require("database_url"))
     listener = bind(settings.gateway_host, settings.gateway_port)
     on_progress(address(listener))
-    config = server_config(partial(_application, settings), workers=settings.gateway_workers)
+    config = server_config(
+        partial(_application, settings),
+        workers=settings.gateway_workers,
+        stop_within_s=settings.gateway_stop_s,
+    )
     try:
         if settings.gateway_workers == 1:
             _serve_here(config, listener)
         else:
-            from uvicorn.supervisors.multiprocess import Multiprocess
-
-            Multiprocess(config, sockets=[listener]).run()
+            _serve_by_workers(config, listener)
     finally:
         listener.close()
 
@@ -87,8 +88,15 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server_config(application: "Callable[[], FastAPI]", *, workers: int = 1) -> "uvicorn.Config":
-    """uvicorn's configuration, the same in tests as in production."""
+def server_config(
+    application: "Callable[[], FastAPI]", *, workers: int = 1, stop_within_s: float = 10.0
+) -> "uvicorn.Config":
+    """uvicorn's configuration, the same in tests as in production.
+
+    Args:
+        stop_within_s: requests that still run so many seconds after the server began to stop are
+            cancelled.
+    """
     import uvicorn
 
     from gateway.edge.protocol import BoundedProtocol
@@ -106,7 +114,7 @@ def server_config(application: "Callable[[], FastAPI]", *, workers: int = 1) -> 
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=STOP_WITHIN_S,
+        timeout_graceful_shutdown=stop_within_s,  # type: ignore[arg-type] # for asyncio.wait_for
     )
 
 
@@ -134,6 +142,18 @@ def _application(settings: Settings) -> "FastAPI":
     gc.freeze()
     gc.enable()
     return app
+
+
+def _serve_by_workers(config: "uvicorn.Config", listener: socket.socket) -> None:
+    from uvicorn.supervisors.multiprocess import Multiprocess
+
+    class Workers(Multiprocess):
+        def terminate_all(self) -> None:
+            # Otherwise the kernel would accept connections that no worker serves any more.
+            listener.close()
+            super().terminate_all()
+
+    Workers(config, sockets=[listener]).run()
 
 
 def _serve_here(config: "uvicorn.Config", listener: socket.socket) -> None:

@@ -249,6 +249,12 @@ class Settings(BaseSettings):
     gateway_workers: int = Field(
         default=1, ge=1, description="Server processes; request limits count in each separately."
     )
+    gateway_stop_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds that requests in progress may still take when the gateway stops. "
+        "Those that wait for a result are answered at once.",
+    )
     gateway_connections: int = Field(
         default=8, ge=2, description="PostgreSQL connections in the pool of each server process."
     )

@@ -28,6 +28,7 @@ class CommitWatch:
         self._database = database
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self.stopping = False  # the server stops: nobody may wait any more
 
     async def __aenter__(self) -> "CommitWatch":
         self._task = asyncio.create_task(self._listen(), name="commits")
@@ -54,6 +55,11 @@ class CommitWatch:
             self._waiting[name].discard(woken)
             if not self._waiting[name]:
                 del self._waiting[name]
+
+    def stop_waiting(self) -> None:
+        """Wake every waiting request, because the server stops."""
+        self.stopping = True
+        self._wake(list(self._waiting))
 
     @property
     def waiters(self) -> int:

@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1 protocol with limits on the request head: its size, and the time it may take.
 
 uvicorn's parser buffers a head of any size, also from callers without a key: it accepted a header
-of 100 MB. `limits.py` limits the body.
+of 100 MB. `limits.py` limits the body. When the server stops, requests that wait for a result are
+answered at once: uvicorn would cancel them after its time limit.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+STOP_WAITING = "stop_waiting"  # in the lifespan's state: what to call when the server stops
 MAX_HEAD_BYTES = 64 * 1024  # one read may add up to 256 KB before the check
 HEAD_WITHIN_S = 20.0
 # Closed at once, bytes that still arrive would reset the connection before the caller reads 431.
@@ -72,6 +74,13 @@ class BoundedProtocol(HttpToolsProtocol):
         """Reset the count for the next head."""
         self._unparsed = 0
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Close the connection, or let the request in progress end; uvicorn calls it to stop."""
+        stop_waiting = self.app_state.get(STOP_WAITING)
+        if stop_waiting is not None:
+            stop_waiting()
+        super().shutdown()
 
     def _refuse(self) -> None:
         """Answer 431, unless another response is being sent; ignore further data and close."""

@@ -1,9 +1,11 @@
 """The outermost middleware: request ids, security headers, and unexpected exceptions.
 
 Each request has an id, which is in the response and in every log line about the request. An
-unexpected exception is logged once, with its traceback, and answered with a 500 without it.
+unexpected exception is logged once, with its traceback, and answered with a 500 without it. A
+request that the server cancels because it stops is answered with a 503.
 """
 
+import asyncio
 import logging
 import re
 import secrets
@@ -14,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.edge.browsers import HEADERS
-from gateway.problems import broken, problem_response
+from gateway.problems import broken, problem_response, stopping
 
 REQUEST_ID = b"x-request-id"
 _VALID_ID = re.compile(r"[0-9A-Za-z._:/+=-]{1,100}")
@@ -52,6 +54,12 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             log.info("%s %s: client disconnected", scope["method"], _shortened(scope["path"]))
+        except asyncio.CancelledError:
+            if started:
+                raise
+            log.warning("%s %s: cancelled", scope["method"], _shortened(scope["path"]))
+            response = problem_response(Request(scope), stopping())
+            await response(scope, receive, send_with_headers)
         except Exception:  # the last handler: log the exception and answer 500
             log.exception("%s %s: unexpected exception", scope["method"], _shortened(scope["path"]))
             if not started:  # otherwise the server closes the connection

@@ -68,18 +68,20 @@ async def scored_ad(
         read_first: read the ad before waiting: the revision may be committed already.
 
     Returns:
-        None if it is not committed in time or the ad can't be read; it is accepted nevertheless.
+        None if it is not committed in time, the ad can't be read, or the server stops; it is
+        accepted nevertheless.
     """
     try:
         if read_first and (ad := await _committed(services, key, revision)) is not None:
             return ad
         try:
             async with asyncio.timeout(within_s):
-                while True:
+                while not services.commits.stopping:
                     await committed.wait()
                     committed.clear()
                     if (ad := await _committed(services, key, revision)) is not None:
                         return ad
+                return None
         except TimeoutError:  # the commit notice may have been lost
             return await _committed(services, key, revision)
     except RetryableError as error:

@@ -24,6 +24,7 @@ from resources.embedded.broker import EmbeddedBroker
 from resources.postgres.database import MIGRATIONS, Database
 from resources.settings import Settings
 from tests.support.gateway_live import live_gateway
+from tests.support.working_sessions import until
 
 HEAVY = {
     *("torch", "dagster", "sqlalchemy", "alembic", "numpy", "pandas", "PIL", "structlog"),
@@ -97,6 +98,86 @@ def test_it_prints_its_url_and_finishes_requests_before_it_stops(
         thread.join(WITHIN_S)
         assert statuses == [404]
         assert process.wait(WITHIN_S) == 0
+
+
+def post_waiting(address: str, statuses: list[tuple[int, dict]]) -> list[threading.Thread]:
+    """Post ads that nobody scores, by every route that waits for the result."""
+
+    def post(path: str, body: dict) -> None:
+        answer = httpx.post(f"{address}{path}", json=body, timeout=60)
+        statuses.append((answer.status_code, answer.json()))
+
+    routes = [(f"/v1/ads?wait={seconds}", {"catalog": "kg"}) for seconds in (1e9, 30, 29, 28)]
+    routes += [("/classify", {}), ("/v4/classify/add_images", {})]
+    threads = [
+        threading.Thread(target=post, args=(path, {**body, "ad_id": str(number)}))
+        for number, (path, body) in enumerate(routes)
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def accepted(database: Database) -> int:
+    with database.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM lalafo.accepted_ads")
+        return int(cursor.fetchall()[0][0])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_waits_for_a_result_is_answered_when_it_stops(
+    database: Database, tmp_path: Path, workers: int
+) -> None:
+    """202 with the links, and the original API's "Processing", though nothing was scored."""
+    url = database.url.render_as_string(hide_password=False)
+    env = environment(url, tmp_path, LALAFO_GATEWAY_AUTH="off")
+    with served(env, "--workers", str(workers)) as (process, address):
+        wait_until_it_responds(address)
+        answers: list[tuple[int, dict]] = []
+        threads = post_waiting(address, answers)
+        until(lambda: accepted(database) == len(threads))
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(WITHIN_S)
+        assert process.wait(WITHIN_S) == 0
+    assert sorted(status for status, _ in answers) == [200, 200, 202, 202, 202, 202]
+    for status, body in answers:
+        assert body.get("status") == "Processing" if status == 200 else body["links"]["self"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_connection_is_accepted_while_it_stops(
+    database: Database, tmp_path: Path, workers: int
+) -> None:
+    """A caller is refused at once, and not left with a connection that nobody serves; the request
+    that does not end in time gets 503 with Retry-After."""
+    url = database.url.render_as_string(hide_password=False)
+    env = environment(url, tmp_path, LALAFO_GATEWAY_AUTH="off", LALAFO_GATEWAY_STOP_S="5")
+    with served(env, "--workers", str(workers)) as (process, address):
+        wait_until_it_responds(address)
+        port = int(address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.settimeout(WITHIN_S)
+            slow.sendall(
+                b"POST /v1/ads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"
+                b"Expect: 100-continue\r\n\r\n"
+            )
+            assert slow.recv(65_536).startswith(b"HTTP/1.1 100 ")  # the route reads the body now
+            process.send_signal(signal.SIGTERM)
+            until(lambda: refused(port))
+            assert process.poll() is None
+            answer = slow.recv(65_536).decode().lower()
+        assert process.wait(WITHIN_S) == 0
+    assert answer.startswith("http/1.1 503 ")
+    assert "\r\nretry-after: 2\r\n" in answer and "urn:lalafo:problem:stopping" in answer
+
+
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_its_workers_stop_with_the_process_that_started_them(database: Database, tmp_path: Path):
