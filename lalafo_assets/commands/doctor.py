@@ -82,6 +82,21 @@ def diagnose() -> Iterator[Diagnosis]:
     yield _program("mvn", "the tests on Apache Kafka download it", "apt-get install maven")
     yield _program("chromium", "the browser tests open the UI", "apt-get install chromium")
     yield from _servers(settings)
+    yield from diagnose_store(settings)
+
+
+def diagnose_store(settings: "Settings") -> Iterator[Diagnosis]:
+    """Try the store that the environment names, if it names one; else the home has been checked."""
+    from resources.storage.filesystems import shown
+    from resources.storage.stores import try_store
+
+    if settings.store_url == "":
+        return
+    try:
+        try_store(settings.store_url)
+        yield Diagnosis("store", Grade.OK, shown(settings.store_url))
+    except LalafoError as error:
+        yield Diagnosis("store", Grade.FAILED, str(error), "correct it, or unset LALAFO_STORE_URL")
 
 
 def _python() -> Diagnosis:

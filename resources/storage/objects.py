@@ -1,21 +1,17 @@
-"""Object storage, bytes by name: in a local folder or on any fsspec file system.
+"""Object storage, bytes by name: what a store can do, and a store in a local folder.
 
 Owns atomicity, durability, and the outcome when a `delete` and a `put` of one object race. Does
-not depend on what names and bytes mean.
+not depend on what names and bytes mean. Other stores are in `resources.storage.remote`.
 """
 
 import contextlib
-import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
-
-from ops.errors import ConfigurationError
 
 RENEWED_AFTER_S = 300.0
 """A `put` of an existing object renews its modification time only if that is older than this many
@@ -77,10 +73,10 @@ class LocalFolder:
             return file.read()
 
     def put(self, name: str, data: bytes) -> None:
-        self._put(name, len(data), lambda file: _write_all(file, data))
+        self._put(name, len(data), lambda file: write_all(file, data))
 
     def put_file(self, name: str, file: BinaryIO, size: int) -> None:
-        self._put(name, size, lambda to: _copy(file, to, size))
+        self._put(name, size, lambda to: copy(file, to, size))
 
     def _put(self, name: str, size: int, fill: Callable[[Any], None]) -> None:
         path = Path(self._root, name)
@@ -187,84 +183,16 @@ class LocalFolder:
             os.close(descriptor)
 
 
-class RemoteFolder:
-    """Any other fsspec file system.
-
-    Object stores write whole objects. Elsewhere a partial object is detected by `put`, by its
-    size, and by the reader, by its digest.
-    """
-
-    def __init__(self, filesystem: Any, root: str) -> None:
-        self._filesystem = filesystem
-        self._root = root.rstrip("/")
-
-    def size(self, name: str) -> int | None:
-        try:
-            return int(self._filesystem.size(f"{self._root}/{name}"))
-        except FileNotFoundError:
-            return None
-
-    def read(self, name: str) -> bytes:
-        return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
-
-    def put(self, name: str, data: bytes) -> None:
-        if not self._is_recent(name, len(data)):
-            with self._require_root():
-                self._filesystem.pipe_file(f"{self._root}/{name}", data)
-
-    def put_file(self, name: str, file: BinaryIO, size: int) -> None:
-        if self._is_recent(name, size):
-            return
-        with self._require_root(), self._filesystem.open(f"{self._root}/{name}", "wb") as to:
-            _copy(file, to, size)
-
-    def url(self, name: str) -> str:
-        return str(self._filesystem.unstrip_protocol(f"{self._root}/{name}"))
-
-    def delete(self, name: str, untouched_s: float) -> bool:
-        if self.size(name) is None:
-            return True
-        if untouched_s > 0 and self._age_s(name) < untouched_s:
-            return False
-        with contextlib.suppress(FileNotFoundError):
-            self._filesystem.rm_file(f"{self._root}/{name}")
-        return True
-
-    def remove_unfinished(
-        self, kinds: Iterable[str], older_than_s: float, *, part: int, of: int
-    ) -> int:
-        return 0
-
-    def _is_recent(self, name: str, size: int) -> bool:
-        return self.size(name) == size and self._age_s(name) < RENEWED_AFTER_S
-
-    @contextlib.contextmanager
-    def _require_root(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            # Not created here: fsspec would create a bucket with default settings.
-            raise ConfigurationError(f"LALAFO_STORE_URL: {self._root} does not exist") from error
-
-    def _age_s(self, name: str) -> float:
-        """Seconds since it was written; infinite if it is missing or the store records no time."""
-        try:
-            written: datetime = self._filesystem.modified(f"{self._root}/{name}")
-        except (FileNotFoundError, NotImplementedError):
-            return math.inf
-        utc = written.replace(tzinfo=UTC) if written.tzinfo is None else written
-        return (datetime.now(UTC) - utc).total_seconds()
-
-
-def _write_all(file: Any, data: bytes) -> None:
+def write_all(file: Any, data: bytes) -> None:
+    """Write all bytes to a file, buffered or not."""
     rest = memoryview(data)
     while rest:  # an unbuffered write may write fewer bytes than given
         rest = rest[file.write(rest) :]
 
 
-def _copy(file: BinaryIO, to: Any, size: int) -> None:
+def copy(file: BinaryIO, to: Any, size: int) -> None:
     """Copy the first `size` bytes of a file, with at most COPY_BYTES in memory."""
     file.seek(0)
     while size > 0 and (data := file.read(min(COPY_BYTES, size))):
-        _write_all(to, data)
+        write_all(to, data)
         size -= len(data)

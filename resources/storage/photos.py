@@ -9,27 +9,18 @@ were put.
 """
 
 import contextlib
-import errno
 from collections.abc import Iterator
 from hashlib import sha256 as new_sha256
-from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
-from ops.errors import ConfigurationError, LalafoError, RetryableError, StoredObjectError
-from resources.storage.objects import (
-    COPY_BYTES,
-    RENEWED_AFTER_S,
-    LocalFolder,
-    Objects,
-    RemoteFolder,
-)
+from ops.errors import StoredObjectError
+from resources.storage.filesystems import shown, store_errors
+from resources.storage.objects import COPY_BYTES, RENEWED_AFTER_S
+from resources.storage.remote import open_objects
 
 __all__ = ["RENEWED_AFTER_S", "Kind", "PhotoStore"]
 
 Kind = Literal["renditions", "thumbnails", "uploads"]
-
-_SETTING = "LALAFO_STORE_URL"
-_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 
 
 class PhotoStore:
@@ -46,7 +37,7 @@ class PhotoStore:
     """
 
     def __init__(self, store_url: str, *, fsync: bool = True) -> None:
-        self._objects = _open_objects(store_url, fsync=fsync)
+        self._objects = open_objects(store_url, fsync=fsync)
 
     def put(self, kind: Kind, sha256: bytes, data: bytes) -> None:
         """Store the object; returns at once if one of this name and size exists.
@@ -153,20 +144,6 @@ class PhotoStore:
         return self._objects.url(_name(kind, sha256))
 
 
-def _open_objects(store_url: str, *, fsync: bool) -> Objects:
-    if "://" not in store_url and "::" not in store_url:
-        return LocalFolder(str(Path(store_url).expanduser().absolute()), fsync=fsync)
-    import fsspec  # imported here: a gateway with a local folder starts faster without it
-
-    try:
-        filesystem, root = fsspec.core.url_to_fs(store_url, use_listings_cache=False)
-    except (ValueError, ImportError) as error:
-        raise ConfigurationError(f"{_SETTING}={store_url}: {error}") from error
-    if filesystem.protocol[0] == "file":
-        return LocalFolder(root, fsync=fsync)
-    return RemoteFolder(filesystem, root)
-
-
 def _name(kind: Kind, sha256: bytes) -> str:
     if len(sha256) != 32:
         raise StoredObjectError(f"a SHA-256 has 32 bytes, got {len(sha256)}")
@@ -179,18 +156,7 @@ def _name(kind: Kind, sha256: bytes) -> str:
 def _storage_errors(url: str) -> Iterator[None]:
     """Raise the errors of file systems as LalafoErrors."""
     try:
-        yield
-    except LalafoError:
-        raise
+        with store_errors(url):
+            yield
     except FileNotFoundError as error:
-        raise StoredObjectError(f"{url} is missing from the store") from error
-    except OSError as error:
-        if error.errno in _DENIED or isinstance(error, PermissionError):
-            raise ConfigurationError(
-                f"{_SETTING}: access to {url} was denied ({error.strerror or error})"
-            ) from error
-        raise RetryableError(f"{_SETTING}: the store is unavailable or full ({error})") from error
-    except Exception as error:  # each backend raises its own errors: botocore, aiohttp, gcsfs …
-        raise RetryableError(
-            f"{_SETTING}: the store is unavailable ({type(error).__name__}: {error})"
-        ) from error
+        raise StoredObjectError(f"{shown(url)} is missing from the store") from error

@@ -12,10 +12,9 @@ import contextlib
 import secrets
 from typing import Any, cast
 
-import fsspec
 import structlog
 
-from ops.errors import ConfigurationError, RetryableError
+from ops.errors import ConfigurationError
 from ops.models.release import (
     BACKBONE_FILE,
     HEADS_FILE,
@@ -26,6 +25,7 @@ from ops.models.release import (
     sha256_hex,
 )
 from ops.models.release_files import decode_backbone, decode_heads, encode_backbone, encode_heads
+from resources.storage.filesystems import has_folders, open_filesystem, store_errors
 
 MANIFEST_FILE = "manifest.json"
 _MAX_BYTES = {MANIFEST_FILE: 16 * 2**20, BACKBONE_FILE: 4 * 2**30, HEADS_FILE: 512 * 2**20}
@@ -41,10 +41,7 @@ class ReleaseStore:
     """
 
     def __init__(self, store_url: str) -> None:
-        try:
-            self._fs, root = fsspec.core.url_to_fs(store_url)
-        except (ValueError, ImportError) as error:
-            raise ConfigurationError(f"LALAFO_STORE_URL can't be used: {error}") from error
+        self._fs, root = open_filesystem(store_url)
         self._root = f"{root.rstrip('/')}/releases"
 
     def save(self, release: Release) -> Manifest:
@@ -52,7 +49,8 @@ class ReleaseStore:
 
         Raises:
             ConfigurationError: the weights are not those that the manifest's digests name.
-            RetryableError: the store can't be written.
+                Or access to the store was denied, or its bucket is missing.
+            RetryableError: the store is unavailable or full.
         """
         manifest = release.manifest
         files = {
@@ -62,13 +60,12 @@ class ReleaseStore:
         for name, data in files.items():
             if sha256_hex(data) != manifest.files[name]:
                 raise ConfigurationError(f"{manifest.name}: {name} does not match its manifest.")
-        try:
-            self._fs.makedirs(self._folder(manifest.digest), exist_ok=True)
+        with store_errors(self._url(manifest.digest)):
+            if has_folders(self._fs):
+                self._fs.makedirs(self._folder(manifest.digest), exist_ok=True)
             for name, data in files.items():
                 self._write_once(manifest.digest, name, data)
             self._write_once(manifest.digest, MANIFEST_FILE, manifest.to_json().encode())
-        except OSError as error:
-            raise RetryableError(f"The release store can't be written: {error}") from error
         return manifest
 
     def load(self, digest: str) -> Release:
@@ -77,7 +74,7 @@ class ReleaseStore:
         Raises:
             ConfigurationError: there is no such release, or a file is missing, truncated, altered
                 or of another format.
-            RetryableError: the store can't be read.
+            RetryableError: the store is unavailable.
         """
         manifest = self.manifest(digest)
         backbone = self._read(digest, BACKBONE_FILE, manifest.files[BACKBONE_FILE])
@@ -100,15 +97,14 @@ class ReleaseStore:
         """The digests of all complete releases, sorted; empty if none was ever saved.
 
         Raises:
-            RetryableError: the store can't be read.
+            ConfigurationError: access to the store was denied.
+            RetryableError: the store is unavailable.
         """
         try:
-            self._fs.invalidate_cache()
-            found = self._fs.glob(f"{self._root}/*/{MANIFEST_FILE}")
+            with store_errors(self._url("")):
+                found = self._fs.glob(f"{self._root}/*/{MANIFEST_FILE}")
         except FileNotFoundError:
             return ()
-        except OSError as error:
-            raise RetryableError(f"The release store can't be read: {error}") from error
         names = (str(path).rsplit("/", 2)[-2] for path in found)
         return tuple(sorted(name for name in names if SHA256_HEX.fullmatch(name)))
 
@@ -117,22 +113,25 @@ class ReleaseStore:
             raise ConfigurationError(f"{digest[:80]!r} is not a release digest (64 hex digits).")
         return f"{self._root}/{digest}"
 
+    def _url(self, digest: str) -> str:
+        return str(self._fs.unstrip_protocol(f"{self._root}/{digest}"))
+
     def _read(self, digest: str, name: str, sha256: str) -> bytes:
         path = f"{self._folder(digest)}/{name}"
         try:
-            size = int(cast(dict[str, Any], self._fs.info(path))["size"])
-            if size > _MAX_BYTES[name]:
-                raise ConfigurationError(
-                    f"Release {digest[:12]}: {name} has {size} bytes, more than {_MAX_BYTES[name]}."
-                )
-            data = cast(bytes, self._fs.cat_file(path))
+            with store_errors(self._url(digest)):
+                size = int(cast(dict[str, Any], self._fs.info(path))["size"])
+                if size > _MAX_BYTES[name]:
+                    raise ConfigurationError(
+                        f"Release {digest[:12]}: {name} has {size} bytes, more than "
+                        f"{_MAX_BYTES[name]}."
+                    )
+                data = cast(bytes, self._fs.cat_file(path))
         except FileNotFoundError as error:
             raise ConfigurationError(
                 f"Release {digest[:12]} is not in the store: {name} is missing. "
                 "`lalafo releases` lists what is there."
             ) from error
-        except OSError as error:
-            raise RetryableError(f"The release store can't be read: {error}") from error
         if sha256_hex(data) != sha256:
             raise ConfigurationError(
                 f"Release {digest[:12]}: {name} is damaged or altered (its SHA-256 is not "
@@ -141,12 +140,15 @@ class ReleaseStore:
         return data
 
     def _write_once(self, digest: str, name: str, data: bytes) -> None:
-        """Write to a temporary name, then move: a reader sees the whole file or none."""
+        """A reader sees the whole file or none: buckets do so, elsewhere it is moved there."""
         path = f"{self._folder(digest)}/{name}"
         with contextlib.suppress(FileNotFoundError):
             if self._fs.cat_file(path) == data:
                 return
             _log.warning("release.damaged_file_rewritten", digest=digest, name=name)
+        if not has_folders(self._fs):
+            self._fs.pipe_file(path, data)
+            return
         unfinished = f"{path}.{secrets.token_hex(8)}.tmp"
         try:
             self._fs.pipe_file(unfinished, data)

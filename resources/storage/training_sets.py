@@ -3,57 +3,48 @@
 Owns layout and verification; `ops/training/dataset.py` defines the content.
 """
 
-import fsspec
-
-from ops.errors import ConfigurationError, RetryableError
+from ops.errors import ConfigurationError
 from ops.models.release import SHA256_HEX
 from ops.training.dataset import TrainingSet, digest_of
-from resources.storage.objects import LocalFolder, Objects, RemoteFolder
+from resources.storage.filesystems import shown, store_errors
+from resources.storage.remote import open_objects
 
 
 class TrainingStore:
     """Frozen training sets by digest, at an fsspec URL or in a local folder."""
 
     def __init__(self, store_url: str) -> None:
-        try:
-            filesystem, root = fsspec.core.url_to_fs(store_url, use_listings_cache=False)
-        except (ValueError, ImportError) as error:
-            raise ConfigurationError(f"LALAFO_STORE_URL can't be used: {error}") from error
-        local = filesystem.protocol[0] == "file"
-        self._objects: Objects = (
-            LocalFolder(root, fsync=True) if local else RemoteFolder(filesystem, root)
-        )
+        self._objects = open_objects(store_url)
 
     def save(self, training_set: TrainingSet) -> str:
         """Store a set and return its digest; does nothing if it is stored already.
 
         Raises:
-            RetryableError: the store can't be written.
+            RetryableError: the store is unavailable or full.
+            ConfigurationError: access to the store was denied, or its bucket is missing.
         """
         data = training_set.to_bytes()
         digest = digest_of(data)
-        try:
+        with store_errors(self.url(digest)):
             self._objects.put(_name(digest), data)
-        except OSError as error:
-            raise RetryableError(f"The training set can't be written: {error}") from error
         return digest
 
     def load(self, digest: str) -> TrainingSet:
         """Read a set; its bytes are verified before they are used.
 
         Raises:
-            ConfigurationError: there is no set of that digest, or it was altered.
-            RetryableError: the store can't be read.
+            ConfigurationError: there is no set of that digest, it was altered, or access to the
+                store was denied.
+            RetryableError: the store is unavailable.
         """
         try:
-            data = self._objects.read(_name(digest))
+            with store_errors(self.url(digest)):
+                data = self._objects.read(_name(digest))
         except FileNotFoundError as error:
             raise ConfigurationError(
-                f"Training set {digest[:12]} is not in the store ({self.url(digest)}). Create one "
-                "with `lalafo train`, or with the asset `training_set`."
+                f"Training set {digest[:12]} is not in the store ({shown(self.url(digest))}). "
+                "Create one with `lalafo train`, or with the asset `training_set`."
             ) from error
-        except OSError as error:
-            raise RetryableError(f"The training set can't be read: {error}") from error
         if digest_of(data) != digest:
             raise ConfigurationError(
                 f"Training set {digest[:12]} is damaged or altered: its SHA-256 does not match."

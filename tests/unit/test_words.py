@@ -60,6 +60,7 @@ RECORDS = (
     "tests/integration/resources/postgres/test_migrations.py",
     "tests/unit/test_words.py",
     "lalafo_assets/bench/kafka/target/",  # what Maven wrote
+    "tests/support/s3/target/",
 )
 
 

@@ -21,8 +21,7 @@ from resources.processes.child import ChildProcess
 
 _HERE = Path(__file__).parent
 _POM = _HERE / "pom.xml"
-_TARGET = _HERE / "target"
-_JARS = _TARGET / "jars"
+_JARS = _HERE / "target" / "jars"
 _JAVA_MAJOR = 17
 _MAVEN_S = 600
 _START_S = 60
@@ -63,27 +62,27 @@ def why_unavailable() -> str | None:
     return None
 
 
-def fetch_jars() -> Path:
-    """Return the folder of Kafka's jars; Maven fills it if `pom.xml` has changed.
+def fetch_jars(pom: Path = _POM) -> Path:
+    """Return the folder of the jars that a pom names; Maven fills it if the pom has changed.
 
     Raises:
         KafkaUnavailableError: Maven is not on the PATH or failed.
     """
-    digest = hashlib.sha256(_POM.read_bytes()).hexdigest()
-    stamp = _JARS / ".pom-sha256"
-    _TARGET.mkdir(exist_ok=True)
-    with (_TARGET / "fetch.lock").open("w") as lock:
+    digest = hashlib.sha256(pom.read_bytes()).hexdigest()
+    target = pom.parent / "target"
+    jars = target / "jars"
+    stamp = jars / ".pom-sha256"
+    target.mkdir(exist_ok=True)
+    with (target / "fetch.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent test processes download once
         if stamp.exists() and stamp.read_text() == digest:
-            return _JARS
+            return jars
         if shutil.which("mvn") is None:
-            raise KafkaUnavailableError(
-                "Apache Kafka's jars come by Maven, and `mvn` is not on the PATH"
-            )
-        shutil.rmtree(_JARS, ignore_errors=True)
+            raise KafkaUnavailableError(f"{pom} needs Maven: `mvn` is not on the PATH")
+        shutil.rmtree(jars, ignore_errors=True)
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
         completed = subprocess.run(
-            ["mvn", "-B", "-q", "-f", str(_POM), *goal, f"-DoutputDirectory={_JARS}"],
+            ["mvn", "-B", "-q", "-f", str(pom), *goal, f"-DoutputDirectory={jars}"],
             capture_output=True,
             text=True,
             timeout=_MAVEN_S,
@@ -91,9 +90,9 @@ def fetch_jars() -> Path:
         )
         if completed.returncode != 0:
             errors = [line for line in completed.stdout.splitlines() if "ERROR" in line]
-            raise KafkaUnavailableError(f"Maven could not download Kafka: {errors[:1]}")
+            raise KafkaUnavailableError(f"Maven could not download {pom}: {errors[:1]}")
         stamp.write_text(digest)
-    return _JARS
+    return jars
 
 
 class KafkaServer:
