@@ -15,7 +15,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 
-import fsspec
 import structlog
 
 from ops.pictures.previews import histogram
@@ -25,6 +24,7 @@ from resources.catalogue.pictures import photo_pictures, prediction_pictures
 from resources.catalogue.summaries import prediction_summary
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
+from resources.storage.filesystems import has_folders, is_local, open_filesystem
 from resources.storage.photos import PhotoStore
 
 NICE = 10
@@ -89,8 +89,8 @@ class PictureProcess:
 
 def read_picture(picture: Picture) -> bytes:
     """Return a picture's bytes."""
-    with fsspec.open(picture.link, "rb") as file:
-        return bytes(file.read())
+    filesystem, path = open_filesystem(picture.link)
+    return bytes(filesystem.cat_file(path))
 
 
 def _draw(request: Mapping[str, object]) -> Iterator[tuple[str, str, str, bytes]]:
@@ -125,10 +125,11 @@ def main() -> None:
     """Draw the pictures that standard input requests; list them on standard output."""
     os.nice(NICE)
     request = json.load(sys.stdin)
-    filesystem, root = fsspec.core.url_to_fs(request["store_url"])
+    filesystem, root = open_filesystem(request["store_url"])
     folder = f"{root.rstrip('/')}/reports/{request['run_id']}"
-    filesystem.makedirs(folder, exist_ok=True)
-    local = filesystem.protocol[0] == "file"
+    if has_folders(filesystem):
+        filesystem.makedirs(folder, exist_ok=True)
+    local = is_local(filesystem)
     drawn = []
     for asset, day, name, image in _draw(request):
         path = f"{folder}/{'-'.join(part for part in (day, asset, name) if part)}.png"
