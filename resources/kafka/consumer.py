@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
 
-from ops.errors import RetryableError
 from ops.types import StreamRecord
 from resources.kafka.connection import StreamConfig, broker_errors, check_reachable, open_client
 from resources.kafka.records.batches import FetchedRecords
@@ -23,15 +22,14 @@ from resources.kafka.records.stopped import (
     StoppedPartitions,
     UnreadableBatchError,
 )
-from resources.kafka.topic_log import OffsetOutOfLog, OffsetOutOfLogError
+from resources.kafka.topic_log import OffsetOutOfLog, OffsetOutOfLogError, read_bounds
 
-OFFSETS_TIMEOUT_S = 3.0
 _SILENCE_S = 2.0  # without a record for longer, `poll` checks that the broker answers
 _FETCH_WAIT_MS = 100  # a partition that was handed out is fetched again after such a wait at most
 _LATE_FETCH_WAIT_MS = 20  # librdkafka's test broker answers only after the whole wait
 _MAX_PARTITION_BYTES = 2**19  # a larger batch is fetched whole; twice this is held of a partition
 _MAX_FETCH_BYTES = 16 * 2**20
-_METADATA_WAIT_S = 0.05
+_FETCH_EVERY_S = 0.01  # a fetch costs 2 ms, also where it does not wait
 
 
 class StreamConsumer:
@@ -61,6 +59,7 @@ class StreamConsumer:
         self._answered_at = time.monotonic()  # when the broker last proved reachable
         self._next: dict[int, int] = {}  # by partition, the offset after the last returned record
         self._turns = Turns()
+        self._fetched_at = 0.0
         self._stuck: list[FetchedRecords] = []
         self._stopped = StoppedPartitions(clock)
         self._consumer: Any = open_client(
@@ -105,7 +104,7 @@ class StreamConsumer:
 
     def warm_up(self) -> None:
         """Connect to the topic's partition leaders now, so that the first `assign` is fast."""
-        self.end_offsets(sorted(self._consumer.partitions_for_topic(self.topic) or ()))
+        self.bounds(self._consumer.partitions_for_topic(self.topic) or ())
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         """Return the next records, ascending within a partition; [] if none arrived in time.
@@ -118,9 +117,10 @@ class StreamConsumer:
             RetryableError: nothing arrived for seconds and the broker does not answer.
             UnreadableBatchError: only where it does not isolate.
         """
-        self._resume()
-        if len(self._turns) < len(self._next) or not self._next:
-            self._fetch(0 if len(self._turns) > 0 else timeout_s)
+        if len(self._turns) == 0:
+            self._fetch(timeout_s)
+        elif time.monotonic() - self._fetched_at > _FETCH_EVERY_S:
+            self._fetch(0)  # of the partitions of which nothing is left
         records, unreadable = self._turns.take(max_records, self._next)
         for batch in unreadable:
             self._next[batch.partition] = batch.offset
@@ -133,7 +133,7 @@ class StreamConsumer:
             raise UnreadableBatchError(next(iter(stopped.values())).batch)
         elif now - self._answered_at > _SILENCE_S and self._next:
             check_reachable(self._config)
-            self.end_offsets(self.assigned())
+            self.bounds(self._next)
             self._answered_at = time.monotonic()
         return records
 
@@ -154,7 +154,7 @@ class StreamConsumer:
 
     def skip(self, partition: int) -> None:
         """Continue a stopped partition behind the records that can't be decoded."""
-        end = self.end_offsets([partition])[partition]
+        _, end = self.bounds([partition])[partition]
         self._next[partition] = self._stopped.skip(partition, end)
         self._seek(partition, self._next[partition])
 
@@ -174,22 +174,20 @@ class StreamConsumer:
         """Return the assigned partitions, ascending."""
         return sorted(tp.partition for tp in self._consumer.assignment())
 
-    def beginning_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return partition to the first offset in its log; {} for no partitions."""
-        return self._offsets(self._consumer.beginning_offsets, partitions)
+    def bounds(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Return partition to the first offset in its log and the end (exclusive); {} for none.
 
-    def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return partition to the offset of the next record to be published; {} for none."""
-        return self._offsets(self._consumer.end_offsets, partitions)
+        The end is that of committed transactions.
+        """
+        return read_bounds(self._config, self._consumer, self.topic, partitions)
 
     def outside_log(self, offsets: Mapping[int, int]) -> tuple[OffsetOutOfLog, ...]:
         """Return the positions that are before the beginning or beyond the end of their log."""
-        beginnings = self.beginning_offsets(offsets)
-        ends = self.end_offsets(offsets)
+        bounds = self.bounds(offsets)
         return tuple(
-            OffsetOutOfLog(self.topic, partition, offset, beginnings[partition], ends[partition])
+            OffsetOutOfLog(self.topic, partition, offset, *bounds[partition])
             for partition, offset in sorted(offsets.items())
-            if not beginnings[partition] <= offset <= ends[partition]
+            if not bounds[partition][0] <= offset <= bounds[partition][1]
         )
 
     def close(self) -> None:
@@ -206,6 +204,7 @@ class StreamConsumer:
         """Fetch partitions of which nothing is left, and pause those of which something came."""
         from kafka.errors import KafkaError, OffsetOutOfRangeError
 
+        self._resume()
         self._stuck.clear()
         fetched: list[FetchedRecords] = []
         with broker_errors(self._config, f"reading {self.topic}"):
@@ -222,6 +221,7 @@ class StreamConsumer:
             except KafkaError:
                 if not self._stuck:
                     raise
+        self._fetched_at = time.monotonic()
         for records in [*fetched, *self._stuck]:
             self._turns.add(records)
             self._consumer.pause(self._tp(records.partition))
@@ -238,22 +238,6 @@ class StreamConsumer:
     def _seek(self, partition: int, offset: int) -> None:
         self._consumer.seek(self._tp(partition), offset)
         self._consumer.resume(self._tp(partition))
-
-    def _offsets(self, request: Any, partitions: Iterable[int]) -> dict[int, int]:
-        wanted = [self._tp(partition) for partition in partitions]
-        deadline = time.monotonic() + OFFSETS_TIMEOUT_S
-        while wanted:
-            with broker_errors(self._config, f"requesting the offsets of {self.topic}"):
-                try:
-                    offsets = request(wanted, timeout_ms=int(OFFSETS_TIMEOUT_S * 1000))
-                    return {tp.partition: int(offset) for tp, offset in offsets.items()}
-                except KeyError as error:
-                    # kafka-python 3.0.12 leaves out partitions that its metadata lacks, then looks
-                    # for them in the result. It has asked for the metadata meanwhile.
-                    if time.monotonic() > deadline:
-                        raise RetryableError(f"{self.topic} has no offsets of {error}") from error
-                    time.sleep(_METADATA_WAIT_S)
-        return {}
 
     def _tp(self, partition: int) -> Any:
         from kafka import TopicPartition

@@ -1,8 +1,15 @@
 """A topic's log: its identity, its partitions, and positions that are outside it."""
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from ops.errors import LalafoError
+from ops.errors import LalafoError, RetryableError
+from resources.kafka.connection import StreamConfig, broker_errors
+
+OFFSETS_TIMEOUT_S = 3.0
+_METADATA_WAIT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +47,39 @@ class OffsetOutOfLogError(LalafoError):
     def __init__(self, positions: tuple[OffsetOutOfLog, ...]) -> None:
         super().__init__("; ".join(str(position) for position in positions))
         self.positions = positions
+
+
+def read_bounds(
+    config: StreamConfig, consumer: Any, topic: str, partitions: Iterable[int]
+) -> dict[int, tuple[int, int]]:
+    """Return partition to the first offset in its log and the end, by two requests for all.
+
+    Args:
+        consumer: kafka-python's; its isolation decides what the end is.
+
+    Raises:
+        RetryableError: Kafka is unavailable, or a partition has no leader yet.
+    """
+    from kafka import TopicPartition
+
+    asked = [TopicPartition(topic, partition) for partition in partitions]
+    if asked == []:
+        return {}
+    with broker_errors(config, f"requesting the offsets of {topic}"):
+        beginnings = _offsets(consumer.beginning_offsets, asked)
+        ends = _offsets(consumer.end_offsets, asked)
+    return {tp.partition: (beginnings[tp], ends[tp]) for tp in asked}
+
+
+def _offsets(request: Any, asked: list[Any]) -> dict[Any, int]:
+    deadline = time.monotonic() + OFFSETS_TIMEOUT_S
+    while True:
+        try:
+            found: dict[Any, int] = request(asked, timeout_ms=int(OFFSETS_TIMEOUT_S * 1000))
+            return found
+        except KeyError as error:
+            # kafka-python 3.0.12 leaves out partitions that its metadata lacks, then looks for
+            # them in the result. It has asked for the metadata meanwhile.
+            if time.monotonic() > deadline:
+                raise RetryableError(f"Kafka knows no offsets of {error} yet.") from error
+            time.sleep(_METADATA_WAIT_S)

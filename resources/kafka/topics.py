@@ -135,17 +135,15 @@ class AdStream:
             partitions: None: all that the topic has now.
         """
         asked = self.partitions(topic) if partitions is None else partitions
-        beginnings = self._reader(topic).beginning_offsets(asked)
-        ends = self._reader(topic).end_offsets(asked)
-        return {partition: (beginnings[partition], ends[partition]) for partition in asked}
+        return self._reader(topic).bounds(asked)
 
     def beginning_offsets(self, topic: str | None = None) -> dict[int, int]:
         """Return each partition's first offset in the log; of `ads` unless another is named."""
-        return self._reader(topic).beginning_offsets(self.partitions(topic))
+        return {partition: first for partition, (first, _) in self.bounds(topic=topic).items()}
 
     def end_offsets(self, topic: str | None = None) -> dict[int, int]:
         """Return each partition's end offset (exclusive); of `ads` unless another is named."""
-        return self._reader(topic).end_offsets(self.partitions(topic))
+        return {partition: end for partition, (_, end) in self.bounds(topic=topic).items()}
 
     def outside_log(
         self, offsets: Mapping[int, int], topic: str | None = None
