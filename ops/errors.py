@@ -8,7 +8,8 @@
     ├── LeaseLostError         another session owns the partition: commit nothing from it
     ├── NotReadyError          a precondition of the request is not met yet
     ├── ReleaseChangedError    the active releases changed: score again, then commit
-    └── PhotosGoneError        a photo was deleted in the meantime: load it again, then commit
+    ├── PhotosGoneError        a photo was deleted in the meantime: load it again, then commit
+    └── CircuitOpenError       every item fails at a stage, so the items are not at fault
 
 A bad item becomes a failure row with its reason. Bad infrastructure raises an exception.
 """
@@ -32,7 +33,11 @@ class Reason(StrEnum):
     EVENT_TOO_MANY_PHOTOS = "event_too_many_photos"
     EVENT_KEY_MISMATCH = "event_key_mismatch"
 
+    # an event or a photo
+    INTERNAL_ERROR = "internal_error"  # an exception that no stage expects; the detail says where
+
     # reading the topic
+    QUARANTINED = "quarantined"  # sessions died while this record alone was in flight
     STREAM_OFFSET_OUT_OF_LOG = "stream_offset_out_of_log"
 
     # fetching a photo
@@ -101,6 +106,10 @@ class ReleaseChangedError(LalafoError):
 
 class PhotosGoneError(LalafoError):
     """A stored photo that the batch refers to has been deleted; nothing was committed."""
+
+
+class CircuitOpenError(LalafoError):
+    """Many different items failed in a row with an internal error, and none passed."""
 
 
 class BadInputError(LalafoError):

@@ -150,6 +150,13 @@ class Settings(BaseSettings):
         description="Seconds until the lease of a session that no longer renews it expires; then "
         "another session takes its partitions.",
     )
+    stage_timeout_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds that a session's stage may take over one piece of work, without a "
+        "retry; then the process ends, and another session takes its partitions. Loading a model "
+        "does not count.",
+    )
     metrics_port: int = Field(
         default=0,
         ge=0,

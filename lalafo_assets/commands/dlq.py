@@ -190,7 +190,8 @@ def _choice(
     from lalafo_assets.commands.dlq_view import moment_of
     from resources.kafka.dead_letter_replay import DeadLetterFilter
 
-    known = [name for name in Reason if name.startswith("event_")]
+    of_any = (Reason.INTERNAL_ERROR, Reason.QUARANTINED)
+    known = [name for name in Reason if name.startswith("event_") or name in of_any]
     if reason is not None and reason not in known:
         raise ConfigurationError(f"--reason {reason}: expected one of {', '.join(known)}")
     moment = None if since is None else moment_of(since, datetime.now(UTC))

@@ -5,6 +5,7 @@ each asset and day about every ten seconds, pictures every ten minutes, and chec
 loop is in `ops/session/pipeline.py`; `resources/sessions/live.py` assembles its parts.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -108,6 +109,7 @@ def drain_ads(
                 fetcher=photos.fetcher,
                 embedder=models.embedder(),
                 first_day=FIRST_DAY,
+                end_process=os._exit,
             )
             policy = session_policy(settings)
             if config.idle_s is not None:

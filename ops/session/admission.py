@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ops.outcomes import DeadLetter, Receipt
-from ops.types import AdEvent, AdKey
+from ops.types import AdEvent, AdKey, StreamRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,9 @@ class AdWork:
     event: AdEvent
     receipt: Receipt
     owner: Ownership
+    record: StreamRecord  # as it was read: an ad that can't be processed becomes a dead letter
     superseded: list[Receipt] = field(default_factory=list)
+    reloads: int = 0  # because photos that it refers to were deleted before it was committed
 
     @property
     def weight(self) -> int:
@@ -102,6 +104,17 @@ class Admission:
         self._working: dict[AdKey, AdWork] = {}
         self._waiting: dict[AdKey, deque[AdWork]] = {}
         self._photos = 0
+        self._admitted = 0
+        self._returned = 0
+
+    @property
+    def over(self) -> int:
+        """The number of events that were admitted so far and are neither in process nor returned.
+
+        An event is returned if its partition leaves the session before the event is committed.
+        """
+        with self._changed:
+            return self._admitted - self._returned - self.events
 
     @property
     def photos(self) -> int:
@@ -141,6 +154,7 @@ class Admission:
             log = self._logs.pop(partition, None)
             if log is None:
                 return []
+            self._returned += len(log.open) - len(log.done)
             for key, queue in list(self._waiting.items()):
                 remaining = deque(work for work in queue if work.owner != log.owner)
                 self._photos -= sum(work.weight for work in queue if work.owner == log.owner)
@@ -164,6 +178,11 @@ class Admission:
             log = self._logs.get(partition)
             return log is not None and bool(log.open)
 
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Wait until no event is in process; False when the timeout expires first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.events == 0, timeout_s)
+
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until another ad may be admitted; False when the timeout expires first."""
         with self._changed:
@@ -181,6 +200,7 @@ class Admission:
             if self.is_stale(work):
                 return None  # a commit found that the partition was lost since this was read
             self._logs[work.owner.partition].open.append(work.receipt.offset)
+            self._admitted += 1
             if isinstance(work, SettledWork):
                 return None
             key = work.event.key

@@ -13,17 +13,26 @@ Kafka, PostgreSQL or the process that starts it: the ports connect it to them.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.session.photo_stage import PhotoStage
+import structlog
+
 from ops.session.ports import SessionPolicy, SessionPorts
-from ops.session.stages import CommitStage, IntakeStage, ModelStage
+from ops.session.stages import commit, intake, model, photos
+from ops.session.stages.commit import CommitStage
+from ops.session.stages.intake import IntakeStage
+from ops.session.stages.model import ModelStage
+from ops.session.stages.photos import PhotoStage
 from ops.session.state import SessionState
 from ops.session.tally import Tally
 
+IN_FLIGHT = "ads in process"
+
 _CHECK_EVERY_S = 0.05
 _GRACEFUL_SHUTDOWN_S = 5.0
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class Snapshot:
     ads_at_model: int
     batches_at_commit: int
     waiting_for_s: Mapping[str, float]  # unavailable dependencies, and for how long
+    internal_errors: Mapping[str, int]  # by stage
 
 
 class Session:
@@ -77,13 +87,13 @@ class Session:
         """
         state, begin = self.state, self._photos.begin
         stages = {
-            "photos": self._photos.run,
-            "intake": IntakeStage(state, begin, self._photos.drop_stale).run,
-            "model": ModelStage(state, begin).run,
-            "commit": CommitStage(state, begin).run,
+            photos.NAME: self._photos.run,
+            intake.NAME: IntakeStage(state, begin, self._photos.drop_stale).run,
+            model.NAME: ModelStage(state, begin).run,
+            commit.NAME: CommitStage(state, begin).run,
         }
         threads = [
-            threading.Thread(target=self._run_stage, args=(run,), name=f"session-{name}")
+            threading.Thread(target=self._run_stage, args=(run,), name=name)
             for name, run in stages.items()
         ]
         for thread in threads:
@@ -97,8 +107,7 @@ class Session:
         finally:
             state.end()
             self._photos.stop()
-            for thread in threads:
-                thread.join()
+            self._join(threads)
             self._send_report()
         if state.error is not None:
             raise state.error
@@ -115,7 +124,32 @@ class Session:
             ads_at_model=len(state.loaded),
             batches_at_commit=len(state.scored),
             waiting_for_s={what: now - since for what, since in dict(state.outages).items()},
+            internal_errors=state.faults.counts,
         )
+
+    def heartbeats(self) -> dict[Hashable, int]:
+        """The number of the last beat of everything at work, for a watchdog. Thread-safe.
+
+        `IN_FLIGHT` stands for the ads in process, and beats whenever one is finished: an ad that no
+        stage has any more would block its partition, and no stage would hang.
+        """
+        state = self.state
+        beats = state.beats.read()
+        if beats and not state.outages and state.admission.events:
+            beats[IN_FLIGHT] = state.admission.over
+        return beats
+
+    def _join(self, threads: Sequence[threading.Thread]) -> None:
+        """Wait for the stages; one that does not end is reported to `SessionPorts.hung`."""
+        deadline = time.monotonic() + self.policy.shutdown_s
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        hung = [thread.name for thread in threads if thread.is_alive()]
+        if hung:
+            log.error("session.stages_do_not_end", stages=hung)
+            self.ports.hung(hung)
+        for thread in threads:
+            thread.join()
 
     def _run_stage(self, run: Callable[[], None]) -> None:
         with self.state.stage():
@@ -145,5 +179,5 @@ class Session:
 
     def _send_report(self) -> None:
         recent = self.state.recent()
-        if recent.events:
+        if recent.events or recent.admitted:
             self._report(recent)

@@ -4,7 +4,7 @@ Owns the contracts between a session and its environment. `resources/` implement
 `tests/support/session_world.py` implements them in memory.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -29,6 +29,15 @@ class PartitionRevoked:
 
     partition: int
     lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CarefulReading:
+    """A partition where sessions died: its records below `until` are read one at a time."""
+
+    until: int
+    suspect: int | None = None  # the record that was alone in process when a session died last
+    deaths: int = 0  # how many sessions died so
 
 
 class EventStream(Protocol):
@@ -62,6 +71,16 @@ class Membership(Protocol):
     @property
     def left(self) -> bool:
         """Whether the session was asked, or has decided, to leave."""
+
+
+class Quarantine(Protocol):
+    """What is known about records that sessions died of; `careful.py` has the rules."""
+
+    def read(self, partitions: Collection[int], records: int) -> Mapping[int, CarefulReading]:
+        """Those of the acquired partitions that must be read carefully, for so many records."""
+
+    def attempt(self, owner: Ownership, offset: int) -> None:
+        """Record durably that this record alone is in process from now on."""
 
 
 class Revisions(Protocol):
@@ -105,7 +124,8 @@ class SessionPorts:
     """The environment of one session.
 
     `scorer` loads the active releases, at the start and whenever they have changed. `committed`
-    is called in the commit thread after each commit and must not block.
+    is called in the commit thread after each commit and must not block. `hung` gets the names of
+    the stages that do not end with the session; it need not return.
     """
 
     stream: EventStream
@@ -116,7 +136,9 @@ class SessionPorts:
     scorer: Callable[[], AdScorer]
     dead_letters: DeadLetterQueue
     results: Results
+    quarantine: Quarantine
     committed: Callable[[Batch, CommitResult], None]
+    hung: Callable[[Sequence[str]], object] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +156,6 @@ class SessionPolicy:
     first_wait_s: float = 0.05
     longest_wait_s: float = 2.0
     outage_s: float = 900.0  # an outage longer than this ends the session with its error
+    shutdown_s: float = 3.0  # for stages to end, before `SessionPorts.hung` is called
+    failures_in_a_row: int = 20  # different items that fail at a stage: not their fault
+    careful_records: int = 512  # read one at a time where sessions died: more than were in flight

@@ -18,18 +18,17 @@ from ops.errors import RetryableError
 from ops.outcomes import Batch, CommitResult
 from ops.scoring.ads import AdScorer, LoadedAd, Scored
 from ops.session.admission import Admission, AdWork, SettledWork
+from ops.session.heartbeats import Heartbeats
+from ops.session.isolation import ItemFaults, SessionEnded
 from ops.session.ports import SessionPolicy, SessionPorts
 from ops.session.stage_queue import StageQueue
 from ops.session.tally import Tally
+from ops.types import Failure
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 log = structlog.get_logger()
-
-
-class SessionEnded(Exception):
-    """The session ended while a stage waited to retry."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +49,18 @@ class ScoredWork:
     releases: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FailedWork:
+    """An ad that failed as a whole; the commit makes it a dead letter."""
+
+    work: AdWork
+    failure: Failure
+
+
+Finished = ScoredWork | SettledWork | FailedWork
+"""What waits for the commit."""
+
+
 class SessionState:
     """The state of one session; its methods may be called from the thread of any stage."""
 
@@ -59,13 +70,16 @@ class SessionState:
         self.scorer = scorer  # replaced by the commit stage alone
         self.admission = Admission(policy.max_photos)
         self.loaded: StageQueue[LoadedWork] = StageQueue()
-        self.scored: StageQueue[ScoredWork | SettledWork] = StageQueue()
+        self.scored: StageQueue[Finished] = StageQueue()
+        self.faults = ItemFaults(policy.failures_in_a_row)
+        self.beats = Heartbeats()
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self.last_seen = time.monotonic()
         self.outages: dict[str, float] = {}  # unavailable dependencies, since (monotonic seconds)
         self._tallies = threading.Lock()
         self._total, self._recent = Tally(), Tally()
+        self._counted = 0  # of `Admission.over`
 
     def end(self, error: BaseException | None = None) -> None:
         """End every stage; the first error is the one that `Session.run` raises."""
@@ -76,10 +90,13 @@ class SessionState:
         self.scored.close()
 
     def count(self, batch: Batch, result: CommitResult) -> None:
-        """Add a committed batch to the tallies."""
+        """Add a committed batch to the tallies; called after `Admission.finish`, in one thread."""
+        over = self.admission.over
+        admitted, self._counted = over - self._counted, over
         with self._tallies:
-            self._total.add(batch, result)
-            self._recent.add(batch, result)
+            for tally in (self._total, self._recent):
+                tally.admitted += admitted
+                tally.add(batch, result)
 
     def recent(self) -> Tally:
         """The counts since the last call."""
@@ -107,6 +124,7 @@ class SessionState:
             try:
                 result = act(*args, **kwargs)
             except RetryableError as error:
+                self.beats.beat_again(threading.current_thread().name)
                 self.ended.wait(next(delays)(error))
                 if self.ended.is_set():
                     raise SessionEnded from error

@@ -1,7 +1,7 @@
 """Counters and latencies of a session's committed batches.
 
-Every event is counted once as written, unchanged or a dead letter: `Tally.unaccounted` is zero
-unless there is a bug.
+Every event is counted once as written, unchanged or a dead letter. Admission counts the same events
+on their way in: `Tally.unaccounted` is the difference, zero unless there is a bug.
 """
 
 from collections import Counter
@@ -17,7 +17,8 @@ from ops.outcomes import Batch, CommitResult
 class Tally:
     """Counts over all batches that were added."""
 
-    events: int = 0
+    admitted: int = 0  # by admission's own count, of the events that are over
+    events: int = 0  # records of the batches
     written: int = 0  # ads whose revision was the highest
     unchanged: int = 0  # events that a higher or equal revision made stale
     dead_letters: Counter[str] = field(default_factory=Counter)  # by reason
@@ -64,10 +65,11 @@ class Tally:
 
     def merge(self, other: "Tally") -> None:
         """Add the counts of another tally."""
-        for name in ("events", "written", "unchanged", "photos", "embedded", "predictions"):
+        for name in ("admitted", "events", "written", "unchanged", "photos", "embedded"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.untrusted_timestamps += other.untrusted_timestamps
         self.batches += other.batches
+        self.predictions += other.predictions
         for name in ("dead_letters", "statuses", "photo_failures", "categories", "days"):
             getattr(self, name).update(getattr(other, name))
         self.releases |= other.releases
@@ -82,8 +84,8 @@ class Tally:
 
     @property
     def unaccounted(self) -> int:
-        """The number of events that were counted and have no outcome: always zero."""
-        return self.events - self.written - self.unchanged - sum(self.dead_letters.values())
+        """Admitted events without an outcome; negative where one has two. In = out + failed."""
+        return self.admitted - self.written - self.unchanged - sum(self.dead_letters.values())
 
     def latency_ms(self, percentile: float) -> float | None:
         """A percentile (0 to 100) of the latencies, ms; None where no ad was written."""

@@ -304,6 +304,41 @@ leases = Table(
     moment("backend_start"),
     moment("acquired_at", now=True),
     moment("expires_at"),
+    Column(
+        *("released", Boolean),
+        nullable=False,
+        server_default=text("true"),
+        comment="false while it is held, and if its holder died",
+    ),
+)
+
+# Written when a partition of a dead session is acquired, and while it is read carefully.
+session_deaths = Table(
+    "session_deaths",
+    metadata,
+    key("stream_id"),
+    key("topic"),
+    key("partition", Integer),
+    Column(
+        *("offset", BigInteger),
+        nullable=False,
+        comment="committed when a session died last; -1: none",
+    ),
+    Column(
+        *("deaths", Integer),
+        nullable=False,
+        comment="of sessions at this offset, each within an hour of the one before",
+    ),
+    moment("died_at"),
+    Column("careful_from", BigInteger, comment="records from here on are read one at a time"),
+    Column("attempt", BigInteger, comment="the record that was alone in process last"),
+    Column("attempt_epoch", BigInteger, comment="the epoch in which it was"),
+    Column(
+        *("attempt_deaths", Integer),
+        nullable=False,
+        server_default=text("0"),
+        comment="of sessions while it was alone in process",
+    ),
 )
 
 sessions = Table(

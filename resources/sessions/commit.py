@@ -5,14 +5,15 @@ that a lower or equal revision changes nothing. A replayed batch changes only th
 for Kafka are written to the outbox in the same transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg
 
-from ops.errors import LeaseLostError, PhotosGoneError
+from ops.errors import ConfigurationError, LeaseLostError, PhotosGoneError
 from ops.events.scored import scored_event
 from ops.outcomes import AdOutcome, Batch, CommitResult, OutboxMessage
 from ops.types import AdKey
@@ -72,13 +73,22 @@ class ResultWriter:
             ReleaseChangedError: the batch was computed for releases that are no longer the active
                 ones.
             PhotosGoneError: a photo that was stored when the batch was loaded has been deleted.
+            ConfigurationError: a table or column is missing: the schema is not that of the code.
             RetryableError: the server became unavailable; the same batch can be committed again.
         """
         try:
-            with self.database.cursor() as cursor:
+            with self.database.cursor() as cursor, _size_limits():
                 days, messages = self._write(cursor, batch, epochs)
         except psycopg.errors.ForeignKeyViolation as error:
             raise PhotosGoneError(str(error.diag.message_detail)) from error
+        except psycopg.ProgrammingError as error:
+            if error.sqlstate is None:  # the driver's: a value that it can't send
+                raise
+            raise ConfigurationError(
+                f"PostgreSQL refuses a statement of the commit ({error.sqlstate}: "
+                f"{error.diag.message_primary}): the tables are not those of this version. "
+                "Start `lalafo up` of this version, which migrates them, or `Database.migrate`"
+            ) from error
         return CommitResult(accepted=days, committed_at=datetime.now(UTC), messages=messages)
 
     def _write(
@@ -228,3 +238,15 @@ class ResultWriter:
             OutboxMessage(id_, topic, key, value)
             for id_, key, value in zip(ids, keys, values, strict=True)
         )
+
+
+@contextmanager
+def _size_limits() -> Iterator[None]:
+    """Raise a value that PostgreSQL can't hold as a DataError.
+
+    psycopg has it among the OperationalErrors, which would be waited out as an outage.
+    """
+    try:
+        yield
+    except (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex) as error:
+        raise psycopg.DataError(str(error.diag.message_primary)) from error

@@ -1,17 +1,23 @@
-"""Leases of Kafka partitions in PostgreSQL, with epochs, by PostgreSQL's clock.
+"""Leases of Kafka partitions in PostgreSQL, with epochs, by PostgreSQL's clock; deaths of holders.
 
 Owns the liveness of a holder: its connection is open and its lease has not expired. The connection
 of a dead process closes at once; expiry detects a frozen one. `commit.py` refuses a commit under an
 epoch that is older than the lease's, so a holder that lost its lease cannot write.
+
+Counts deaths: a holder that did not release its lease died, or gave it up because it failed. What
+the counts are for is in `ops/session/careful.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
+from ops.session.admission import Ownership
 from ops.session.assignment import Member
+from ops.session.careful import DEATHS
+from ops.session.ports import CarefulReading
 from resources.postgres.database import Database
 
 ALIVE = (
@@ -22,7 +28,49 @@ ME = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
 CHANNEL = "lalafo_leases"
 """Notified when a partition is released, so that a waiting session need not poll again first."""
 
+MEMORY_S = 3_600.0
+"""Two deaths at one offset are related if the second comes within this many seconds."""
+
 Connection = psycopg.Connection[Any]
+
+_BEFORE = (
+    "SELECT partition, epoch, released FROM lalafo.leases WHERE stream_id = %(stream_id)s "
+    "AND topic = %(topic)s AND partition = ANY(%(partitions)s)"
+)
+_ACQUIRED = (
+    "INSERT INTO lalafo.leases AS held (stream_id, topic, partition, epoch, run_id, "
+    "backend_pid, backend_start, expires_at, released) "
+    f"SELECT %(stream_id)s, %(topic)s, wanted, 1, %(run_id)s, pg_backend_pid(), {ME}, "
+    "clock_timestamp() + %(ttl_s)s * interval '1 second', false "
+    "FROM unnest(%(partitions)s::int[]) AS wanted ORDER BY wanted "
+    "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
+    "epoch = held.epoch + 1, run_id = EXCLUDED.run_id, "
+    "backend_pid = EXCLUDED.backend_pid, backend_start = EXCLUDED.backend_start, "
+    "acquired_at = clock_timestamp(), expires_at = EXCLUDED.expires_at, released = false "
+    "WHERE NOT (held.expires_at > clock_timestamp() AND "
+    "(held.backend_pid, held.backend_start) IN "
+    "(SELECT pid, backend_start FROM pg_stat_activity)) RETURNING partition, epoch"
+)
+_OFFSETS = "lalafo.stream_offsets AS o"
+_AGAIN = (  # the session died at the offset of the death before
+    'held."offset" = EXCLUDED."offset" '
+    "AND held.died_at > EXCLUDED.died_at - %(memory_s)s * interval '1 second'"
+)
+_DIED = (
+    "INSERT INTO lalafo.session_deaths AS held "
+    '(stream_id, topic, partition, "offset", deaths, died_at, attempt_epoch) '
+    "SELECT %(stream_id)s, %(topic)s, before.partition, coalesce(o.next_offset, -1), 1, "
+    "clock_timestamp(), before.epoch "
+    "FROM before JOIN acquired USING (partition) "
+    f"LEFT JOIN {_OFFSETS} ON o.stream_id = %(stream_id)s AND o.topic = %(topic)s "
+    "AND o.partition = before.partition WHERE NOT before.released "
+    'ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "offset" = EXCLUDED."offset", '
+    f"died_at = EXCLUDED.died_at, deaths = CASE WHEN {_AGAIN} THEN held.deaths + 1 ELSE 1 END, "
+    f"careful_from = CASE WHEN {_AGAIN} AND held.deaths + 1 >= %(deaths)s "
+    'THEN EXCLUDED."offset" ELSE held.careful_from END, '
+    "attempt_deaths = held.attempt_deaths + CASE WHEN held.attempt_epoch = EXCLUDED.attempt_epoch "
+    'AND held.attempt >= EXCLUDED."offset" THEN 1 ELSE 0 END'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +139,17 @@ class Leases:
     def acquire(self, connection: Connection, partitions: Sequence[int]) -> dict[int, int]:
         """Acquire those of the partitions that have no living holder; return their new epochs."""
         rows = connection.execute(
-            "INSERT INTO lalafo.leases AS held (stream_id, topic, partition, epoch, run_id, "
-            "backend_pid, backend_start, expires_at) "
-            f"SELECT %s, %s, wanted, 1, %s, pg_backend_pid(), {ME}, "
-            "clock_timestamp() + %s * interval '1 second' "
-            "FROM unnest(%s::int[]) AS wanted ORDER BY wanted "
-            "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
-            "epoch = held.epoch + 1, run_id = EXCLUDED.run_id, "
-            "backend_pid = EXCLUDED.backend_pid, backend_start = EXCLUDED.backend_start, "
-            "acquired_at = clock_timestamp(), expires_at = EXCLUDED.expires_at "
-            "WHERE NOT (held.expires_at > clock_timestamp() AND "
-            "(held.backend_pid, held.backend_start) IN "
-            "(SELECT pid, backend_start FROM pg_stat_activity)) RETURNING partition, epoch",
-            (self.stream_id, self.topic, self.run_id, self.ttl_s, list(partitions)),
+            f"WITH before AS ({_BEFORE}), acquired AS ({_ACQUIRED}), died AS ({_DIED}) "
+            "SELECT partition, epoch FROM acquired",
+            {
+                "stream_id": self.stream_id,
+                "topic": self.topic,
+                "run_id": self.run_id,
+                "ttl_s": self.ttl_s,
+                "partitions": list(partitions),
+                "memory_s": MEMORY_S,
+                "deaths": DEATHS,
+            },
         ).fetchall()
         return {int(partition): int(epoch) for partition, epoch in rows}
 
@@ -120,13 +166,57 @@ class Leases:
         ).fetchall()
         return {int(row[0]) for row in rows}
 
-    def release(self, connection: Connection, epochs: Mapping[int, int]) -> None:
-        """Release these leases and notify waiting sessions; leases of other epochs don't change."""
+    def release(
+        self, connection: Connection, epochs: Mapping[int, int], *, failed: bool = False
+    ) -> None:
+        """Release these leases and notify waiting sessions; leases of other epochs don't change.
+
+        Args:
+            failed: the session fails, which counts as its death.
+        """
         connection.execute(
-            "UPDATE lalafo.leases SET expires_at = clock_timestamp() "
+            "UPDATE lalafo.leases SET expires_at = clock_timestamp(), released = %s "
             "FROM unnest(%s::int[], %s::bigint[]) AS own (partition, epoch) "
             "WHERE leases.stream_id = %s AND leases.topic = %s "
             "AND leases.partition = own.partition AND leases.epoch = own.epoch",
-            (list(epochs), list(epochs.values()), self.stream_id, self.topic),
+            (not failed, list(epochs), list(epochs.values()), self.stream_id, self.topic),
         )
         connection.execute(f"NOTIFY {CHANNEL}")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDeaths:
+    """What is stored about the deaths of a topic's sessions: the port `Quarantine`."""
+
+    database: Database
+    stream_id: str
+    topic: str
+
+    def read(self, partitions: Collection[int], records: int) -> dict[int, CarefulReading]:
+        """Return those of the partitions that must be read carefully, for so many records."""
+        with self.database.cursor() as cursor:
+            cursor.execute(
+                "SELECT d.partition, d.careful_from + %s, d.attempt, d.attempt_deaths "
+                f"FROM lalafo.session_deaths AS d LEFT JOIN {_OFFSETS} USING "
+                "(stream_id, topic, partition) WHERE d.stream_id = %s AND d.topic = %s "
+                "AND d.partition = ANY(%s) AND coalesce(o.next_offset, -1) < d.careful_from + %s",
+                (records, self.stream_id, self.topic, list(partitions), records),
+            )
+            return {row[0]: CarefulReading(*row[1:]) for row in cursor.fetchall()}
+
+    def attempt(self, owner: Ownership, offset: int) -> None:
+        """Record that this record alone is in process; durable once it returns."""
+        with self.database.cursor() as cursor:
+            cursor.execute(
+                "UPDATE lalafo.session_deaths SET attempt = %(offset)s, attempt_epoch = %(epoch)s, "
+                "attempt_deaths = CASE WHEN attempt = %(offset)s THEN attempt_deaths ELSE 0 END "
+                "WHERE stream_id = %(stream_id)s AND topic = %(topic)s "
+                "AND partition = %(partition)s",
+                {
+                    "offset": offset,
+                    "epoch": owner.epoch,
+                    "stream_id": self.stream_id,
+                    "topic": self.topic,
+                    "partition": owner.partition,
+                },
+            )

@@ -28,9 +28,11 @@ from resources.sessions.ad_log import logged
 from resources.sessions.after_commit import AfterCommit
 from resources.sessions.code_version import code_version
 from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.leases import SessionDeaths
 from resources.sessions.membership import MembershipConfig, SessionMembership
 from resources.sessions.metrics import SessionMetrics
 from resources.sessions.starting_offsets import starting_offsets
+from resources.sessions.watchdog import Watchdog
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
@@ -48,6 +50,8 @@ class SessionParts:
     fetcher: Callable[[], PhotoFetcher]
     embedder: Callable[[FrozenBackbone], PhotoEmbedder]
     first_day: date
+    end_process: Callable[[int], object] | None = None
+    """Ends the process if a stage hangs; None: the process has other work, and nothing watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,9 @@ def open_session(
             ),
             position=lambda p: starting_offsets(database, stream, [p], run_id=run_id)[p],
         )
+        watchdog = _watchdog(parts, membership)
+        if watchdog is not None:
+            stack.enter_context(watchdog)
         # The membership is closed last: its leases are released once everything else has stopped.
         stack.enter_context(membership)
         consumer = stack.enter_context(stream.consumer())
@@ -130,14 +137,32 @@ def open_session(
                     freeze_s=settings.lease_ttl_s,
                 ),
             ),
+            quarantine=SessionDeaths(database, stream_id, topic),
             committed=logged(metrics.following(after.committed), run_id=run_id),
+            hung=_ignore if watchdog is None else watchdog.end_process,
         )
         session = Session(ports, policy, report=report, keep_going=keep_going)
         metrics.watch(session.snapshot, consumer.lags)
+        if watchdog is not None:
+            watchdog.watch(session.heartbeats, session.state.ended.is_set)
         consumer.warm_up()
         stack.enter_context(ReleaseWatch(database, loaded, warm=membership.warm))
         membership.ready()
         yield LiveSession(session, membership, metrics.url)
+
+
+def _watchdog(parts: SessionParts, membership: SessionMembership) -> Watchdog | None:
+    if parts.end_process is None:
+        return None
+    return Watchdog(
+        limit_s=parts.settings.stage_timeout_s,
+        release=membership.abandon,
+        end=parts.end_process,
+    )
+
+
+def _ignore(_hung: Sequence[str]) -> None:
+    """The session's own log line names the stages."""
 
 
 def _photo_loader(parts: SessionParts) -> PhotoLoader:

@@ -21,6 +21,7 @@ import structlog
 from ops.errors import RetryableError
 from ops.session.admission import Ownership
 from ops.session.assignment import Assignment, Member, decide_assignment
+from ops.session.isolation import is_crash
 from ops.session.ports import PartitionAssigned, PartitionRevoked
 from resources.postgres.database import Database
 from resources.sessions.leases import ALIVE, CHANNEL, ME, Connection, Leases
@@ -102,7 +103,7 @@ class SessionMembership:
         if self._connection is None:
             return
         try:
-            self._leases.release(self._connection, self._epochs)
+            self._leases.release(self._connection, self._epochs, failed=is_crash(error))
             self._connection.execute(
                 "UPDATE lalafo.sessions SET state = 'leaving', expires_at = clock_timestamp() "
                 "WHERE run_id = %s",
@@ -112,6 +113,21 @@ class SessionMembership:
             # The connection is closed next, which also ends the leases.
             log.warning("lease.release_failed", error=str(failure))
         self._connection.close()
+
+    def abandon(self) -> None:
+        """Release everything over a new connection, as a failed session does; renew nothing more.
+
+        For a process that ends itself while its threads hang: it waits for no lock of theirs.
+        """
+        self._done.set()
+        self._leaving.set()
+        with self._new_connection() as connection:
+            self._leases.release(connection, dict(self._epochs), failed=True)
+            connection.execute(
+                "UPDATE lalafo.sessions SET state = 'leaving', expires_at = clock_timestamp() "
+                "WHERE run_id = %s",
+                (self.config.run_id,),
+            )
 
     def ready(self) -> None:
         """Announce that the session is warm and can be assigned partitions."""
@@ -308,13 +324,16 @@ class SessionMembership:
     def _connected(self) -> psycopg.Connection[Any]:
         """Return the membership's own connection; by its end, others detect the session's end."""
         if self._connection is None or self._connection.closed:
-            url = self.database.url.set(drivername="postgresql")
-            self._connection = psycopg.connect(
-                url.render_as_string(hide_password=False),
-                autocommit=True,
-                connect_timeout=5,
-                application_name="lalafo-session",
-            )
+            self._connection = self._new_connection()
             self._connection.execute(f"LISTEN {CHANNEL}")
             self._renewed_at = 0.0
         return self._connection
+
+    def _new_connection(self) -> Connection:
+        url = self.database.url.set(drivername="postgresql")
+        return psycopg.connect(
+            url.render_as_string(hide_password=False),
+            autocommit=True,
+            connect_timeout=5,
+            application_name="lalafo-session",
+        )

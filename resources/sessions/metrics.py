@@ -18,7 +18,7 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ops.errors import ConfigurationError
 from ops.outcomes import Batch, CommitResult
@@ -117,8 +117,8 @@ class SessionMetrics:
 
         return call_and_count
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges; prometheus_client calls this at each scrape."""
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Yield what is read from the session; prometheus_client calls this at each scrape."""
         if self._snapshot is None:
             return
         now = self._snapshot()
@@ -161,6 +161,14 @@ class SessionMetrics:
         for what, seconds in now.waiting_for_s.items():
             unavailable.add_metric([what], seconds)
         yield unavailable
+        errors = CounterMetricFamily(
+            "lalafo_internal_errors",
+            "Exceptions that no stage expects; the ad or photo failed.",
+            labels=["stage"],
+        )
+        for stage, count in now.internal_errors.items():
+            errors.add_metric([stage], count)
+        yield errors
         yield GaugeMetricFamily(
             "lalafo_resident_bytes",
             "Resident memory of the process.",

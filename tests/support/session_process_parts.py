@@ -1,5 +1,6 @@
 """The imports and parts of a session's process; the fork server imports this module once."""
 
+import os
 from contextlib import closing
 from datetime import date
 
@@ -29,6 +30,7 @@ def run_session(settings: Settings, run_id: str) -> None:
             fetcher=lambda: PhotoFetcher.from_settings(settings),
             embedder=lambda of: new_embedder(of, settings),
             first_day=date(2026, 1, 1),
+            end_process=os._exit,
         )
         with open_session(
             parts, run_id=run_id, report=lambda _: None, policy=session_policy(settings)

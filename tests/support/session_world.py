@@ -9,7 +9,7 @@ import asyncio
 import json
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Self
 
@@ -22,8 +22,15 @@ from ops.outcomes import AdOutcome, Batch, CommitResult, DeadLetter
 from ops.scoring.ads import AdScorer, LoadedPhotos, ReceiptRule, RecordReader
 from ops.scoring.ready_release import ReadyRelease
 from ops.session.admission import Ownership
+from ops.session.careful import DEATHS
 from ops.session.pipeline import Session
-from ops.session.ports import PartitionAssigned, PartitionRevoked, SessionPolicy, SessionPorts
+from ops.session.ports import (
+    CarefulReading,
+    PartitionAssigned,
+    PartitionRevoked,
+    SessionPolicy,
+    SessionPorts,
+)
 from ops.session.tally import Tally
 from ops.tasks import all_tasks
 from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
@@ -56,6 +63,7 @@ class World:
         self.epochs: dict[int, int] = {}
         self.releases: tuple[ReadyRelease, ...] = (self.release("r1"),)
         self.reports: list[Tally] = []
+        self.quarantine = WorldQuarantine(self)
         self.stream, self.membership, self.photos = (
             WorldStream(self),
             WorldMembership(self),
@@ -141,6 +149,7 @@ class World:
             scorer=self.scorer,
             dead_letters=self,
             results=self,
+            quarantine=self.quarantine,
             committed=lambda batch, result: self.act("committed"),
         )
         return Session(ports, policy, report=self.reports.append, keep_going=keep_going)
@@ -289,6 +298,44 @@ class WorldMembership:
     @property
     def left(self) -> bool:
         return self._left.is_set()
+
+
+class WorldQuarantine:
+    """The deaths of sessions, by the rules of `resources/sessions/leases.py`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.deaths: dict[int, tuple[int, int]] = {}  # by partition: the offset, how many there
+        self.careful_from: dict[int, int] = {}
+        self.attempts: dict[int, tuple[int, int, int]] = {}  # the offset, the epoch, its deaths
+
+    def died(self) -> None:
+        """The session died with its partitions: what the next one to acquire them finds."""
+        for partition, epoch in self.world.epochs.items():
+            offset = self.world.offsets.get(partition, -1)
+            at, deaths = self.deaths.get(partition, (offset, 0))
+            deaths = deaths + 1 if at == offset else 1
+            self.deaths[partition] = (offset, deaths)
+            if deaths >= DEATHS:
+                self.careful_from[partition] = offset
+            attempt, during, count = self.attempts.get(partition, (-1, 0, 0))
+            if during == epoch and offset <= attempt:
+                self.attempts[partition] = (attempt, during, count + 1)
+
+    def read(self, partitions: Collection[int], records: int) -> dict[int, CarefulReading]:
+        self.world.act("quarantine")
+        readings = {}
+        for partition in partitions:
+            first = self.careful_from.get(partition)
+            if first is not None and self.world.offsets.get(partition, -1) < first + records:
+                attempt, _, deaths = self.attempts.get(partition, (None, 0, 0))
+                readings[partition] = CarefulReading(first + records, attempt, deaths)
+        return readings
+
+    def attempt(self, owner: Ownership, offset: int) -> None:
+        self.world.act("attempt")
+        at, _, deaths = self.attempts.get(owner.partition, (offset, 0, 0))
+        self.attempts[owner.partition] = (offset, owner.epoch, deaths if at == offset else 0)
 
 
 class WorldPhotos:

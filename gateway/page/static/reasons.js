@@ -12,6 +12,8 @@ const REASONS = {
   event_text_too_long: ["A text is too long", "Shorten it; the detail has the limit."],
   event_too_many_photos: ["Too many photos", "Send fewer; the detail has the limit."],
   event_key_mismatch: ["The record's key is not its ad's key", "Use catalog/ad_id as the key."],
+  internal_error: ["An error of the program", "Report the detail, and post the ad again later."],
+  quarantined: ["Sessions died of this record", "Report it: lalafo dlq show has the record."],
   stream_offset_out_of_log: [
     "Kafka has deleted events that were not read yet",
     "Increase the topic's retention, and send the lost ads again.",

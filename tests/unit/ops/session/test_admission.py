@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.session.admission import Admission, AdWork, Ownership, SettledWork
+from ops.types import StreamRecord
 from tests.support.batches import NOON, event, receipt
 
 OWNER = Ownership(0, 1)
@@ -31,7 +32,9 @@ def ad(
     days_later: int = 0,
 ) -> AdWork:
     at = NOON + timedelta(days=days_later)
-    return AdWork(event(ad_id, revision, photos), receipt(offset, owner.partition, at), owner)
+    record = StreamRecord("ads", owner.partition, offset, 0, None, b"")
+    of = event(ad_id, revision, photos)
+    return AdWork(of, receipt(offset, owner.partition, at), owner, record)
 
 
 def settled(offset: int, owner: Ownership = OWNER) -> SettledWork:

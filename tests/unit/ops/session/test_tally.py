@@ -39,6 +39,7 @@ SECOND = batch(outcome(event("4"), offset=9, label="shoe"), releases=(RELEASE, "
 def test_every_event_is_written_unchanged_or_a_dead_letter() -> None:
     """An ad that the commit did not accept counts as unchanged, and in nothing else."""
     counted = tally((FIRST, result(FIRST, "2")))
+    counted.admitted = 7
     assert (counted.events, counted.written, counted.unchanged) == (7, 2, 4)
     assert dict(counted.dead_letters) == {"event_not_json": 1}
     assert counted.unaccounted == 0
@@ -52,17 +53,22 @@ def test_every_event_is_written_unchanged_or_a_dead_letter() -> None:
 def test_an_event_without_an_outcome_is_reported() -> None:
     """A count that does not add up is visible, and not clamped to zero."""
     counted = tally((FIRST, result(FIRST)))
-    counted.events += 2
+    counted.admitted = 9
     assert counted.unaccounted == 2
+    counted.admitted = 6
+    assert counted.unaccounted == -1
 
 
 def test_a_merge_equals_a_single_tally_of_both() -> None:
     """Two merged tallies equal one with both batches, field by field; the other is unchanged."""
     one, two = (FIRST, result(FIRST, "2")), (SECOND, result(SECOND, after_ms=80))
     part, other = tally(one), tally(two)
+    part.admitted, other.admitted = 7, 1
     part.merge(other)
-    assert part == tally(one, two)
-    assert other == tally(two)
+    both = tally(one, two)
+    both.admitted = 8
+    assert part == both
+    assert (other.admitted, other.written) == (1, 1)
 
 
 def test_a_merge_with_nothing_changes_nothing() -> None:
