@@ -39,6 +39,8 @@ class Reason(StrEnum):
     # reading the topic
     QUARANTINED = "quarantined"  # sessions died while this record alone was in flight
     STREAM_OFFSET_OUT_OF_LOG = "stream_offset_out_of_log"
+    STREAM_BATCH_UNREADABLE = "stream_batch_unreadable"
+    STREAM_TOPIC_RECREATED = "stream_topic_recreated"
 
     # fetching a photo
     FETCH_BAD_URL = "fetch_bad_url"

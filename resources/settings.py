@@ -133,6 +133,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Minutes after which a session hands its partitions over to its successor.",
     )
+    unreadable_batch: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="What a session does about a batch of records that it can't decode after three "
+        "attempts. stop: it reads no more of that partition, and tries again every minute. skip: "
+        "it records the offsets and goes on behind them.",
+    )
     idle_minutes: float = Field(
         default=0.0,
         ge=0,

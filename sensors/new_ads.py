@@ -5,8 +5,9 @@ It is not on the latency path: a running session does not need the sensor. The d
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 
 import dagster as dg
 
@@ -14,6 +15,7 @@ from ops.errors import LalafoError
 from resources.dagster.names import CODE_TAG, ROLE_TAG, SESSION_JOB
 from resources.dagster.partitions import key_of, today
 from resources.dagster.resources import AdStreamResource, DatabaseResource
+from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.sessions.code_version import code_version
 from resources.sessions.leases import read_sessions
@@ -31,6 +33,7 @@ from sensors.session_plan import (
 
 INTERVAL_S = 5
 RECENT_RUNS = 8
+READABLE_WITHIN_S = 5.0
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -93,18 +96,51 @@ def _plan(
         plan = plan_sessions(target, None, sessions, unfinished, finished)
         if plan.start == 0:
             return plan
-        lag = read_lag(opened, ad_stream)
+        lag = read_lag(opened, ad_stream, only_readable=target.idle)
         return plan_sessions(target, lag, sessions, unfinished, finished)
 
 
-def read_lag(database: Database, ad_stream: AdStreamResource) -> StreamLag:
-    """The topic's end offsets and the committed offsets, now."""
+def read_lag(
+    database: Database, ad_stream: AdStreamResource, *, only_readable: bool = False
+) -> StreamLag:
+    """The topic's end offsets and the committed offsets, now.
+
+    Args:
+        only_readable: count nothing where no session would read an event: behind the last event may
+            be aborted ones, a transaction's marker, or records that can't be decoded.
+    """
     with ad_stream.open() as stream:
         # Committed offsets first: one that is committed later could lie beyond the end offset.
         committed = read_offsets(database, stream.stream_id(), stream.config.ads_topic)
-        return StreamLag(
-            starts=stream.beginning_offsets(), ends=stream.end_offsets(), committed=committed
+        bounds = stream.bounds()
+        lag = StreamLag(
+            starts={partition: first for partition, (first, _) in bounds.items()},
+            ends={partition: end for partition, (_, end) in bounds.items()},
+            committed=committed,
         )
+        if not only_readable or lag.events == 0:
+            return lag
+        return replace(lag, committed=_past_no_events(stream, lag))
+
+
+def _past_no_events(stream: AdStream, lag: StreamLag) -> Mapping[int, int]:
+    """Read what waits until the first event; return the positions if there is none."""
+    positions = lag.waiting
+    if not all(lag.starts[p] <= offset <= lag.ends[p] for p, offset in positions.items()):
+        return lag.committed  # a session resolves it
+    skips = load_settings().unreadable_batch == "skip"
+    with stream.consumer(isolates=True) as consumer:
+        consumer.assign(positions)
+        deadline = time.monotonic() + READABLE_WITHIN_S
+        while time.monotonic() < deadline:
+            if consumer.poll(max_records=1, timeout_s=0.1):
+                return lag.committed
+            # A session would start, stop at them, and end for lack of events.
+            stopped = {p: lag.ends[p] for p in consumer.stopped() if not skips}
+            found = {**consumer.positions(), **stopped}
+            if all(offset >= lag.ends[p] for p, offset in found.items()):
+                return {**lag.committed, **found}
+    return lag.committed
 
 
 def _target() -> SessionTarget:

@@ -38,6 +38,15 @@ class StreamLag:
         """The waiting events; an offset outside the log counts too, for a session to resolve."""
         return sum(self._of(partition) for partition in self.ends)
 
+    @property
+    def waiting(self) -> Mapping[int, int]:
+        """The next offset to read of each partition where events wait."""
+        return {
+            partition: self.committed.get(partition, self.starts[partition])
+            for partition in self.ends
+            if self._of(partition) > 0
+        }
+
     def _of(self, partition: int) -> int:
         start, end = self.starts[partition], self.ends[partition]
         position = self.committed.get(partition, start)

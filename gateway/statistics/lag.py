@@ -29,7 +29,7 @@ class LogEnds:
 
     stream_id: str
     begins: Mapping[int, int]  # the first offset, by partition
-    ends: Mapping[int, int]  # the end offset, by partition
+    ends: Mapping[int, int]  # the end offset, of the same partitions
     asked_at: datetime
 
 
@@ -87,11 +87,13 @@ class LogWatch:
         try:
             if self._stream is None:
                 self._stream = AdStream.from_settings(self._settings)
+            stream_id = self._stream.stream_id()
+            bounds = self._stream.bounds()
             return LogEnds(
-                self._stream.stream_id(),
-                self._stream.beginning_offsets(),
-                self._stream.end_offsets(),
-                datetime.now(UTC),
+                stream_id,
+                begins={partition: first for partition, (first, _) in bounds.items()},
+                ends={partition: end for partition, (_, end) in bounds.items()},
+                asked_at=datetime.now(UTC),
             )
         except LalafoError as error:
             log.info("end offsets could not be read from Kafka: %s", error)

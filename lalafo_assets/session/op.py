@@ -44,7 +44,7 @@ from resources.dagster.resources import (
     PhotosResource,
 )
 from resources.sessions.ad_log import use_json_lines
-from resources.sessions.live import LiveSession, SessionParts, open_session, session_policy
+from resources.sessions.live import LiveSession, SessionParts, run_session, session_policy
 
 QUIET_S = 5.0
 """Pause in reports after a call to Dagster's storage failed: each call retries for seconds."""
@@ -135,6 +135,7 @@ class _SessionRun:
         self.parts = parts
         self.total = Tally()
         self._live: LiveSession | None = None
+        self._started = time.monotonic()
         self._role = ""
         self._pictures = PictureProcess(
             database_url=parts.database.url.render_as_string(hide_password=False),
@@ -155,30 +156,29 @@ class _SessionRun:
         switch_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_S)
         self.context.log.info("warming up: loading the active releases")
-        started = time.monotonic()
         try:
-            with open_session(
+            run_session(
                 self.parts,
                 run_id=self.context.run_id,
                 report=self._report,
                 policy=policy,
+                opened=self._opened,
                 keep_going=self._keep_going,
-            ) as live:
-                self._live = live
-                with self._reporting():
-                    self._log_warm(live, time.monotonic() - started)
-                try:
-                    live.session.run()
-                except DagsterExecutionInterruptedError:
-                    # An interrupt that Dagster requested makes the run cancelled. A signal from
-                    # elsewhere (an evicted pod, a stopping stack) is a graceful shutdown.
-                    if self._is_cancelled():
-                        raise
-                finally:
-                    self._live = None
+            )
+        except DagsterExecutionInterruptedError:
+            # An interrupt that Dagster requested makes the run cancelled. A signal from elsewhere
+            # (an evicted pod, a stopping stack) is a graceful shutdown.
+            if self._is_cancelled():
+                raise
         finally:
+            self._live = None
             sys.setswitchinterval(switch_s)
             self._conclude()
+
+    def _opened(self, live: LiveSession) -> None:
+        self._live = live
+        with self._reporting():
+            self._log_warm(live, time.monotonic() - self._started)
 
     def _is_cancelled(self) -> bool:
         run = self.context.instance.get_run_by_id(self.context.run_id)

@@ -52,6 +52,12 @@ class EventStream(Protocol):
         The session applies back-pressure by not polling: records then stay in Kafka.
         """
 
+    def positions(self) -> Mapping[int, int]:
+        """By partition, the first offset that may still return a record.
+
+        It may be past the last returned record: markers and removed records are passed over.
+        """
+
 
 class Membership(Protocol):
     """The session's membership in the group of sessions of a topic. Thread-safe."""

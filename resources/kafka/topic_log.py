@@ -55,7 +55,7 @@ def read_bounds(
     """Return partition to the first offset in its log and the end, by two requests for all.
 
     Args:
-        consumer: kafka-python's; its isolation decides what the end is.
+        consumer: kafka-python's; the end is that of its isolation level.
 
     Raises:
         RetryableError: Kafka is unavailable, or a partition has no leader yet.

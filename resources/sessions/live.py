@@ -5,11 +5,15 @@ the releases; then become ready for partitions, because the ads of a partition w
 model loads. The stages are in `ops/session/pipeline.py`; the caller starts the session and reports.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 
+import structlog
+
+from ops.errors import Reason
 from ops.models.release import FrozenBackbone
 from ops.scoring.ads import AdScorer, ReceiptRule, RecordReader
 from ops.scoring.ready_release import PhotoEmbedder
@@ -17,10 +21,10 @@ from ops.session.pipeline import Session
 from ops.session.ports import SessionPolicy, SessionPorts
 from ops.session.tally import Tally
 from ops.tasks import all_tasks
-from ops.types import AdEvent, AdKey, StreamRecord
+from ops.types import AdEvent, AdKey
 from resources.inference.cache import LoadedReleases, ReleaseWatch
 from resources.kafka.dead_letters import DeadLetterTopic
-from resources.kafka.topics import AdStream, StreamConsumer
+from resources.kafka.topics import AdStream, TopicLog
 from resources.photos.fetch import PhotoFetcher
 from resources.photos.loading import PhotoLoader
 from resources.postgres.database import Database
@@ -31,11 +35,16 @@ from resources.sessions.commit import Holder, ResultWriter
 from resources.sessions.leases import SessionDeaths
 from resources.sessions.membership import MembershipConfig, SessionMembership
 from resources.sessions.metrics import SessionMetrics
-from resources.sessions.starting_offsets import starting_offsets
+from resources.sessions.reading.starting_offsets import starting_offsets
+from resources.sessions.reading.stream import SessionStream
+from resources.sessions.reading.unreadable import UnreadableRecords
+from resources.sessions.reading.watch import TopicWatch, record_replaced
 from resources.sessions.watchdog import Watchdog
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class LiveSession:
     session: Session
     membership: SessionMembership
     metrics_url: str
+    replaced: threading.Event  # set once the topic is another log: open a session for that one
 
     @property
     def partitions(self) -> Mapping[int, int]:
@@ -79,6 +89,35 @@ def session_policy(settings: Settings) -> SessionPolicy:
     )
 
 
+def run_session(
+    parts: SessionParts,
+    *,
+    run_id: str,
+    report: Callable[[Tally], None],
+    policy: SessionPolicy,
+    opened: Callable[[LiveSession], None] = lambda _: None,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> Tally:
+    """Open a session and run it to its end; again each time the topic becomes another log.
+
+    Args:
+        opened: called with each session before it runs.
+
+    Returns:
+        The counts of all of them.
+    """
+    total = Tally()
+    while True:
+        with open_session(
+            parts, run_id=run_id, report=report, policy=policy, keep_going=keep_going
+        ) as live:
+            opened(live)
+            total.merge(live.session.run())
+        if not live.replaced.is_set():
+            return total
+        log.warning("session.opened_again", topic=parts.stream.config.ads_topic)
+
+
 @contextmanager
 def open_session(
     parts: SessionParts,
@@ -95,8 +134,10 @@ def open_session(
         RetryableError: PostgreSQL or Kafka is unavailable.
     """
     settings, database, stream = parts.settings, parts.database, parts.stream
+    replaced = threading.Event()
     with ExitStack() as stack:
-        stream_id, topic = stream.stream_id(), stream.config.ads_topic
+        found, topic = stream.current_log(), stream.config.ads_topic
+        stream_id = stream.config.stream_id or found.id
         metrics = stack.enter_context(SessionMetrics(settings))
         membership = SessionMembership(
             database,
@@ -104,26 +145,31 @@ def open_session(
                 run_id=run_id,
                 stream_id=stream_id,
                 topic=topic,
-                partitions=tuple(stream.partitions()),
+                partitions=found.partitions,
                 sessions=settings.sessions,
                 session_s=settings.session_minutes * 60,
                 ttl_s=settings.lease_ttl_s,
                 code_version=code_version(settings),
                 metrics_url=metrics.url,
             ),
-            position=lambda p: starting_offsets(database, stream, [p], run_id=run_id)[p],
+            positions=lambda partitions: starting_offsets(
+                database, stream, partitions, stream_id=stream_id, run_id=run_id
+            ),
         )
         watchdog = _watchdog(parts, membership)
         if watchdog is not None:
             stack.enter_context(watchdog)
         # The membership is closed last: its leases are released once everything else has stopped.
         stack.enter_context(membership)
-        consumer = stack.enter_context(stream.consumer())
+        consumer = stack.enter_context(stream.consumer(isolates=True))
         publisher = stack.enter_context(stream.publisher())
         after = stack.enter_context(AfterCommit(database, stream, publisher, run_id=run_id))
         loaded = LoadedReleases(database, parts.releases, parts.embedder)
+        unreadable = UnreadableRecords(
+            database, settings, stream_id=stream_id, run_id=run_id, counted=metrics.count_incident
+        )
         ports = SessionPorts(
-            stream=_OwnedPartitions(consumer),
+            stream=SessionStream(consumer, membership, unreadable),
             membership=membership,
             reader=RecordReader(settings.event_limits, ReceiptRule(parts.first_day)),
             revisions=lambda events: find_outdated_events(database, events),
@@ -141,14 +187,28 @@ def open_session(
             committed=logged(metrics.following(after.committed), run_id=run_id),
             hung=_ignore if watchdog is None else watchdog.end_process,
         )
-        session = Session(ports, policy, report=report, keep_going=keep_going)
-        metrics.watch(session.snapshot, consumer.lags)
+
+        def leave_for(other: TopicLog) -> None:
+            record_replaced(database, stream, found, other, stream_id=stream_id, run_id=run_id)
+            metrics.count_incident(Reason.STREAM_TOPIC_RECREATED)
+            replaced.set()
+
+        stack.enter_context(
+            TopicWatch(stream, found, extended=membership.extend, replaced=leave_for)
+        )
+        session = Session(
+            ports,
+            policy,
+            report=report,
+            keep_going=lambda: keep_going() and not replaced.is_set(),
+        )
+        metrics.watch(session.snapshot, consumer.lags, consumer.stopped)
         if watchdog is not None:
             watchdog.watch(session.heartbeats, session.state.ended.is_set)
         consumer.warm_up()
         stack.enter_context(ReleaseWatch(database, loaded, warm=membership.warm))
         membership.ready()
-        yield LiveSession(session, membership, metrics.url)
+        yield LiveSession(session, membership, metrics.url, replaced)
 
 
 def _watchdog(parts: SessionParts, membership: SessionMembership) -> Watchdog | None:
@@ -194,16 +254,3 @@ def find_outdated_events(database: Database, events: Sequence[AdEvent]) -> set[t
             ),
         )
         return {(AdKey(row[0], row[1]), row[2]) for row in cursor.fetchall()}
-
-
-@dataclass(slots=True)
-class _OwnedPartitions:
-    """The session's partitions, as the input stage of the pipeline reads them."""
-
-    consumer: StreamConsumer
-
-    def assign(self, offsets: Mapping[int, int]) -> None:
-        self.consumer.assign(offsets)
-
-    def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
-        return self.consumer.poll(max_records=max_records, timeout_s=timeout_s)

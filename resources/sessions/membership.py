@@ -2,7 +2,8 @@
 
 A thread polls every tenth of a second, and at once when another session releases a partition. It
 renews the session's row and leases, reads the other members, and applies the assignment of
-`ops/session/assignment.py`, which all sessions compute from the same rows. The session receives
+`ops/session/assignment.py`, which all sessions compute from the same rows. Another thread asks for
+the offsets of acquired partitions, so that renewal never waits for Kafka. The session receives
 assigned and revoked partitions from `changes`. Does not depend on what the session does with them.
 """
 
@@ -62,16 +63,21 @@ class SessionMembership:
     """One session's group membership; a context manager. On entry, others see it warming up.
 
     Args:
-        position: returns the offset from which to read an acquired partition; it may raise
+        positions: returns the offsets from which to read acquired partitions; it may raise
             RetryableError, and is then called again.
     """
 
     def __init__(
-        self, database: Database, config: MembershipConfig, *, position: Callable[[int], int]
+        self,
+        database: Database,
+        config: MembershipConfig,
+        *,
+        positions: Callable[[Sequence[int]], Mapping[int, int]],
     ) -> None:
         self.database = database
         self.config = config
-        self._position = position
+        self._positions = positions
+        self._partitions = config.partitions
         self._leases = Leases(config.stream_id, config.topic, config.run_id, config.ttl_s)
         self._epochs: dict[int, int] = {}  # by partition, of this session's leases
         self._unassigned: set[int] = set()  # acquired, PartitionAssigned not sent yet
@@ -84,12 +90,17 @@ class SessionMembership:
         self._connection: Connection | None = None
         self._error: Exception | None = None
         self._renewed_at = 0.0
-        self._thread = threading.Thread(target=self._run, name="session-membership", daemon=True)
+        self._acquired = threading.Event()  # set while `_unassigned` may have partitions
+        self._threads = [
+            threading.Thread(target=self._run, name="session-membership", daemon=True),
+            threading.Thread(target=self._run_positions, name="session-positions", daemon=True),
+        ]
 
     def __enter__(self) -> Self:
         with self.database.errors():
             self._renew(self._connected())
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -99,7 +110,9 @@ class SessionMembership:
         trace: TracebackType | None,
     ) -> None:
         self._done.set()
-        self._thread.join()
+        self._acquired.set()
+        for thread in self._threads:
+            thread.join()
         if self._connection is None:
             return
         try:
@@ -177,6 +190,19 @@ class SessionMembership:
         with self._lock:
             self._lost({partition})
 
+    def acquire_again(self, partition: int) -> None:
+        """Release a partition and acquire it anew, from the offset that `positions` returns then.
+
+        Raises RetryableError if PostgreSQL is unavailable; then nothing has changed.
+        """
+        self.release(partition)
+        with self._lock:
+            self._changes.append(PartitionRevoked(partition, lost=True))
+
+    def extend(self, partitions: Sequence[int]) -> None:
+        """Follow the topic, which has these partitions now."""
+        self._partitions = tuple(partitions)
+
     def leave(self) -> None:
         """Revoke all partitions of the session, and acquire no more."""
         if not self._leaving.is_set():
@@ -213,7 +239,8 @@ class SessionMembership:
         if time.monotonic() - self._renewed_at > self.config.ttl_s / 4:
             self._renew(connection)
         self._apply(self._compute_assignment(connection), connection)
-        self._send_assigned()
+        if self._unassigned:
+            self._acquired.set()
         # Sleeps until another session releases a partition, POLL_S at most.
         for _ in connection.notifies(timeout=POLL_S, stop_after=1):
             pass
@@ -227,6 +254,7 @@ class SessionMembership:
             "clock_timestamp() + %s * interval '1 second', "
             "clock_timestamp() + %s * interval '1 second') "
             "ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, "
+            "stream_id = EXCLUDED.stream_id, metrics_url = EXCLUDED.metrics_url, "
             "backend_pid = EXCLUDED.backend_pid, backend_start = EXCLUDED.backend_start, "
             "expires_at = EXCLUDED.expires_at",
             (
@@ -253,7 +281,7 @@ class SessionMembership:
             f"FROM lalafo.sessions WHERE stream_id = %s AND topic = %s AND {ALIVE}",
             (config.stream_id, config.topic),
         ).fetchall()
-        holders: dict[int, str | None] = dict.fromkeys(config.partitions)
+        holders: dict[int, str | None] = dict.fromkeys(self._partitions)
         holders.update(
             connection.execute(
                 "SELECT partition, run_id FROM lalafo.leases "
@@ -291,14 +319,34 @@ class SessionMembership:
                 self._epochs.update(acquired)
                 self._unassigned.update(acquired)
 
+    # --- the thread that asks for offsets
+
+    def _run_positions(self) -> None:
+        while self._acquired.wait() and not self._done.is_set():
+            self._acquired.clear()
+            try:
+                self._send_assigned()
+            except RetryableError as error:
+                log.warning("session.positions_unknown", error=str(error))
+                self._done.wait(POLL_S)
+            except Exception as error:  # noqa: BLE001 - `changes` raises it in the session
+                log.error("session.membership_failed", error=repr(error))
+                self._error = error
+                return
+
     def _send_assigned(self) -> None:
         """Send acquired partitions to the session with their offsets; the next poll retries."""
-        for partition in sorted(self._unassigned):
-            offset = self._position(partition)
-            with self._lock:
-                if partition in self._unassigned and partition in self._epochs:
-                    owner = Ownership(partition, self._epochs[partition])
-                    self._changes.append(PartitionAssigned(owner, offset))
+        with self._lock:
+            epochs = {p: self._epochs[p] for p in self._unassigned if p in self._epochs}
+        if not epochs:
+            return
+        offsets = self._positions(sorted(epochs))
+        with self._lock:
+            for partition, epoch in sorted(epochs.items()):
+                # It may have been lost meanwhile, and acquired again under another epoch.
+                if partition in self._unassigned and self._epochs.get(partition) == epoch:
+                    owner = Ownership(partition, epoch)
+                    self._changes.append(PartitionAssigned(owner, offsets[partition]))
                     self._unassigned.discard(partition)
 
     # --- called with the lock held

@@ -6,7 +6,7 @@ one process (in tests) are separate.
 """
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from ops.errors import ConfigurationError
+from ops.errors import ConfigurationError, Reason
 from ops.outcomes import Batch, CommitResult
 from ops.session.pipeline import Snapshot
 from resources.settings import Settings
@@ -47,6 +47,7 @@ class SessionMetrics:
         self._server: Any = None
         self._snapshot: Callable[[], Snapshot] | None = None
         self._lags: Callable[[], Mapping[int, int]] = dict
+        self._stopped: Callable[[], Collection[int]] = tuple
         self.url = ""
         self.events = Counter(
             "lalafo_events", "Events committed, by outcome.", ["outcome"], registry=self.registry
@@ -103,10 +104,17 @@ class SessionMetrics:
             self._server.server_close()
 
     def watch(
-        self, snapshot: Callable[[], Snapshot], lags: Callable[[], Mapping[int, int]]
+        self,
+        snapshot: Callable[[], Snapshot],
+        lags: Callable[[], Mapping[int, int]],
+        stopped: Callable[[], Collection[int]] = tuple,
     ) -> None:
-        """Read the gauges from this session, and the lag from its consumer."""
-        self._snapshot, self._lags = snapshot, lags
+        """Read the gauges from this session; the lags and stopped partitions from its consumer."""
+        self._snapshot, self._lags, self._stopped = snapshot, lags, stopped
+
+    def count_incident(self, reason: Reason) -> None:
+        """Count an incident of the topic."""
+        self.failures.labels("stream", reason.value).inc()
 
     def following(self, committed: Committed) -> Committed:
         """Wrap a callback for commits: call it, then count the commit."""
@@ -136,11 +144,19 @@ class SessionMetrics:
         for partition, count in self._lags().items():
             lag.add_metric([str(partition)], count)
         yield lag
+        stopped = GaugeMetricFamily(
+            "lalafo_partition_stopped",
+            "1 for a partition that is not read on: its next records can't be decoded.",
+            labels=["partition"],
+        )
+        for partition in self._stopped():
+            stopped.add_metric([str(partition)], 1)
+        yield stopped
         offsets = GaugeMetricFamily(
             "lalafo_committed_offset", "Committed next offset to read.", labels=["partition"]
         )
-        for partition in self.offset.keys() & now.partitions.keys():
-            offset = self.offset[partition]
+        self._forget_all_but(now.partitions)
+        for partition, offset in list(self.offset.items()):
             offsets.add_metric([str(partition)], offset)
         yield offsets
         queued = GaugeMetricFamily(
@@ -178,9 +194,16 @@ class SessionMetrics:
             "lalafo_gpu_reserved_bytes", "GPU memory reserved by torch.", _gpu_reserved_bytes()
         )
 
+    def _forget_all_but(self, partitions: Mapping[int, int]) -> None:
+        """Forget offsets of other partitions: another session may have moved them since."""
+        for partition in self.offset.keys() - partitions.keys():
+            self.offset.pop(partition, None)
+
     def _count(self, batch: Batch, result: CommitResult) -> None:
         self.batch.observe(len(batch.ads))
         self.offset.update(batch.next_offsets)
+        if self._snapshot is not None:
+            self._forget_all_but(self._snapshot().partitions)
         self.events.labels("superseded").inc(batch.superseded)
         for letter in batch.dead_letters:
             self.events.labels("dead_letter").inc()

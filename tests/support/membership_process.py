@@ -29,7 +29,9 @@ def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> N
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     with (
         closing(Database(url)) as database,
-        SessionMembership(database, config, position=int) as membership,
+        SessionMembership(
+            database, config, positions=lambda ps: dict.fromkeys(ps, 0)
+        ) as membership,
     ):
         membership.ready()
         while not ended.wait(0.02):

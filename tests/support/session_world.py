@@ -52,6 +52,7 @@ class World:
         self.failures: dict[str, list[Exception]] = defaultdict(list)
         self.calls: list[str] = []
         self.log: dict[int, list[StreamRecord]] = defaultdict(list)
+        self.passed: dict[int, int] = {}  # ends of partitions, behind markers and removed records
         self.letters: list[DeadLetter] = []
         self.commits: list[Batch] = []  # successful ones
         self.fenced: list[frozenset[int]] = []  # partitions of commits that were rejected
@@ -214,12 +215,12 @@ class WorldStream:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.positions: dict[int, int] = {}
+        self.next: dict[int, int] = {}
         self.polls = 0
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         self.world.act("assign")
-        self.positions = dict(offsets)
+        self.next = dict(offsets)
 
     def poll(self, *, max_records: int, timeout_s: float) -> list[StreamRecord]:
         self.world.act("poll")
@@ -227,14 +228,23 @@ class WorldStream:
         records: list[StreamRecord] = []
         with self.world.changed:
             self.world.changed.wait_for(self._any, timeout_s)
-            for partition, position in self.positions.items():
+            for partition, position in self.next.items():
                 some = self.world.log[partition][position:][: max_records - len(records)]
-                self.positions[partition] += len(some)
+                self.next[partition] += len(some)
                 records += some
         return records
 
+    def positions(self) -> Mapping[int, int]:
+        with self.world.changed:
+            return {
+                partition: max(position, self.world.passed.get(partition, 0))
+                if position == len(self.world.log[partition])
+                else position
+                for partition, position in self.next.items()
+            }
+
     def _any(self) -> bool:
-        return any(len(self.world.log[p]) > position for p, position in self.positions.items())
+        return any(len(self.world.log[p]) > position for p, position in self.next.items())
 
 
 class WorldMembership:

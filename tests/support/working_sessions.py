@@ -8,7 +8,7 @@ from typing import Self
 
 from ops.session.ports import SessionPolicy
 from ops.session.tally import Tally
-from resources.sessions.live import LiveSession, open_session
+from resources.sessions.live import LiveSession, run_session
 from tests.support.live_session import Live
 
 PATIENCE_S = 90.0
@@ -55,17 +55,19 @@ class Working:
     def _run(self) -> None:
         policy = SessionPolicy(longest_wait_s=0.5, max_records=4)
         try:
-            with open_session(
+            self.total = run_session(
                 self._parts,
                 run_id=self.run_id,
                 report=lambda _: None,
                 policy=policy,
+                opened=self._now_open,
                 keep_going=lambda: not self._end.is_set(),
-            ) as opened:
-                self._opened = opened
-                self.total = opened.session.run()
+            )
         except BaseException as error:  # noqa: BLE001 - the test's thread checks it
             self.error = error
+
+    def _now_open(self, session: LiveSession) -> None:
+        self._opened = session
 
     @property
     def session(self) -> LiveSession:

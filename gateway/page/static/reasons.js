@@ -18,6 +18,14 @@ const REASONS = {
     "Kafka has deleted events that were not read yet",
     "Increase the topic's retention, and send the lost ads again.",
   ],
+  stream_batch_unreadable: [
+    "Records on the topic can't be decoded",
+    "Install what is missing, or skip them: the detail says how.",
+  ],
+  stream_topic_recreated: [
+    "The topic was deleted and created again",
+    "Nothing: it is read from its beginning. Send what the old one still had.",
+  ],
   fetch_bad_url: ["The URL is not valid", "Send a complete http or https URL."],
   fetch_address_refused: [
     "The URL leads to an address that is not allowed",

@@ -176,7 +176,10 @@ class CommitStage:
                 letter = _letter(item)
                 letters.extend(() if letter is None else (letter,))
         superseded = sum(len(work.superseded) for work in works if isinstance(work, AdWork))
-        settled = sum(isinstance(work, SettledWork) and work.letter is None for work in works)
+        settled = sum(
+            isinstance(work, SettledWork) and work.letter is None and not work.no_event
+            for work in works
+        )
         return works, Batch(
             releases=self.state.scorer.names,
             ads=tuple(ads),

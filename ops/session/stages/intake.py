@@ -6,7 +6,7 @@ many photos are in process. Reads one record at a time where sessions died (`car
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from ops.outcomes import DeadLetter, Receipt
@@ -119,14 +119,28 @@ class IntakeStage:
             max_records=policy.max_records,
             timeout_s=policy.poll_timeout_s,
         )
-        if not records:
-            return
-        self.state.last_seen = time.monotonic()
-        self._positions.update({record.partition: record.offset + 1 for record in records})
-        at_once = self._set_aside(records)
-        if at_once:
-            self._pending.extend(self._read(at_once))
-            self._admit()
+        if records:
+            self.state.last_seen = time.monotonic()
+            self._positions.update({record.partition: record.offset + 1 for record in records})
+            at_once = self._set_aside(records)
+            self._pending.extend(self._read(at_once) if at_once else ())
+        self._pass_over({record.partition for record in records})
+        self._admit()
+
+    def _pass_over(self, read: Collection[int]) -> None:
+        """Advance the offsets of partitions past what holds no event, so that their lag is 0.
+
+        Args:
+            read: partitions with events in this poll: their offsets advance anyway.
+        """
+        for partition, offset in self.state.ports.stream.positions().items():
+            owner, known = self.state.admission.owner(partition), self._positions.get(partition)
+            if partition in read or owner is None or known is None or offset <= known:
+                continue
+            self._positions[partition] = offset
+            now = datetime.now(UTC)
+            receipt = Receipt("", partition, offset - 1, now.date(), now, now, False)
+            self._pending.append(SettledWork(receipt, owner, no_event=True))
 
     def _set_aside(self, records: Sequence[StreamRecord]) -> Sequence[StreamRecord]:
         """Keep the records that must be read one at a time for later; returns the others.

@@ -76,7 +76,9 @@ def session(
         ttl_s=60,
         code_version=code,
     )
-    with SessionMembership(live.database, config, position=lambda _: 0) as membership:
+    with SessionMembership(
+        live.database, config, positions=lambda ps: dict.fromkeys(ps, 0)
+    ) as membership:
         membership.ready()
 
         def is_seen() -> bool:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -76,7 +76,9 @@ def joined(
         ttl_s=ttl_s,
         code_version=code,
     )
-    with SessionMembership(database, config, position=lambda p: 100 + p) as membership:
+    with SessionMembership(
+        database, config, positions=lambda ps: {p: 100 + p for p in ps}
+    ) as membership:
         if ready:
             membership.ready()
         yield Member(membership)
@@ -345,14 +347,14 @@ def test_a_position_that_is_not_available_yet_is_retried(database: Database) -> 
     """Kafka is unavailable while a partition is acquired: its assignment follows later."""
     answers = iter([RetryableError("no broker"), RetryableError("no broker"), 7])
 
-    def position(partition: int) -> int:
+    def positions(partitions: Sequence[int]) -> dict[int, int]:
         answer = next(answers)
         if isinstance(answer, RetryableError):
             raise answer
-        return answer
+        return dict.fromkeys(partitions, answer)
 
     config = MembershipConfig("one", STREAM, "ads", (0,), 1, HOUR_S, 60.0, "v1")
-    with SessionMembership(database, config, position=position) as membership:
+    with SessionMembership(database, config, positions=positions) as membership:
         one = Member(membership)
         membership.ready()
         until(lambda: one.poll() == {0})
@@ -360,12 +362,63 @@ def test_a_position_that_is_not_available_yet_is_retried(database: Database) -> 
         assert holders(database) == {0: "one"}
 
 
+def test_offsets_are_asked_for_all_partitions_together_and_nobody_waits(
+    database: Database,
+) -> None:
+    """While Kafka does not answer, the session stays alive and keeps its 200 partitions."""
+    asked: list[Sequence[int]] = []
+    answering = threading.Event()
+
+    def positions(partitions: Sequence[int]) -> dict[int, int]:
+        asked.append(partitions)
+        assert answering.wait(60)
+        return {p: 1_000 + p for p in partitions}
+
+    config = MembershipConfig("one", STREAM, "ads", tuple(range(200)), 1, HOUR_S, 0.5, "v1")
+    with SessionMembership(database, config, positions=positions) as membership:
+        one = Member(membership)
+        membership.ready()
+        until(lambda: asked)
+
+        def expiry() -> object:
+            with database.cursor() as cursor:
+                cursor.execute("SELECT expires_at FROM lalafo.sessions WHERE run_id = 'one'")
+                return cursor.fetchall()[0][0]
+
+        first = expiry()
+        until(lambda: expiry() > first)
+        assert read_sessions(database, "ads")["one"].alive
+        assert one.poll() == set()
+        answering.set()
+        until(lambda: one.poll() == set(range(200)))
+    assert asked == [list(range(200))]
+    assert one.reads == {p: 1_000 + p for p in range(200)}
+
+
+def test_a_partition_whose_position_was_lost_is_acquired_again(database: Database) -> None:
+    """Under a new epoch, from the offset that is asked for then; the others are read on."""
+    with joined(database, "one", partitions=3) as one:
+        until(lambda: one.poll() == {0, 1, 2})
+        before = dict(one.epochs)
+        one.membership.acquire_again(1)
+        until(lambda: one.poll() == {0, 1, 2} and one.epochs[1] > before[1])
+        assert one.lost == [1]
+        assert (one.epochs[0], one.epochs[2]) == (before[0], before[2])
+
+
+def test_partitions_that_are_added_are_acquired(database: Database) -> None:
+    with joined(database, "one", partitions=2) as one:
+        until(lambda: one.poll() == {0, 1})
+        one.membership.extend((0, 1, 2, 3))
+        until(lambda: one.poll() == {0, 1, 2, 3})
+
+
 def test_two_streams_are_independent(database: Database) -> None:
     """A broker that restarted without data is another stream, with separate leases."""
     other = MembershipConfig("two", "stream-2", "ads", (0,), 1, HOUR_S, 60.0, "v1")
     with (
         joined(database, "one", partitions=1) as one,
-        SessionMembership(database, other, position=int) as membership,
+        SessionMembership(database, other, positions=lambda ps: dict.fromkeys(ps, 0)) as membership,
     ):
         two = Member(membership)
         membership.ready()

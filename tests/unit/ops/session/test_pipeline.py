@@ -278,7 +278,7 @@ def test_a_revoked_partition_is_released_once_its_work_is_committed(world: World
     with Working(world, LONG_GRACE):
         world.until(lambda: world.loads["dark-0"] == 1)
         world.membership.revoke(0)
-        world.until(lambda: world.stream.positions.keys() == {1})
+        world.until(lambda: world.stream.next.keys() == {1})
         world.publish("1", "dark-1", partition=0)
         world.publish("2", "dark-2", partition=1)
         world.until(lambda: world.committed("2"))
@@ -325,7 +325,7 @@ def test_back_pressure_reaches_the_stream(world: World) -> None:
         assert world.stream.polls == polls, "it polled while it was full"
         assert working.session.snapshot().photos_in_flight == limit
         assert sum(world.loads.values()) <= limit
-        assert world.stream.positions[0] <= 2 * 16, "it read on into memory"
+        assert world.stream.next[0] <= 2 * 16, "it read on into memory"
         world.free("embed")
         world.until(lambda: world.offsets == {0: ads})
     assert world.stream.polls > polls
@@ -352,7 +352,7 @@ def test_a_graceful_stop_commits_the_ads_in_process(world: World) -> None:
     with Working(world, LONG_GRACE, keep_going=lambda: not stop.is_set()) as working:
         world.until(lambda: "commit" in world.calls)
         stop.set()
-        world.until(lambda: world.stream.positions == {})
+        world.until(lambda: world.stream.next == {})
         world.publish("2", "dark-2")
         assert not working.ended
         world.free("commit")
@@ -410,3 +410,30 @@ def test_a_standby_reads_nothing_until_it_is_assigned_a_partition(world: World) 
         world.until(lambda: world.offsets == {0: 2})
         assert working.session.snapshot().partitions == {0: 1}
     assert set(world.ads) == {AdKey("kg", "1")}
+
+
+def test_an_offset_advances_past_what_holds_no_event(world: World) -> None:
+    """A transaction's marker or removed records at the end: nothing is left to be read."""
+    world.publish("1", "dark-1")
+    world.passed = {0: 4, 1: 2}
+    world.membership.grant(0, 1)
+    with Working(world) as working:
+        world.until(lambda: world.offsets == {0: 4, 1: 2})
+    total = working.total
+    assert (total.events, total.written, total.unchanged, total.unaccounted) == (1, 1, 0, 0)
+
+
+def test_an_offset_does_not_advance_past_an_ad_in_process(world: World) -> None:
+    """The ad before a marker is slow: a session that dies now must read it again."""
+    world.hold("photo slow")
+    world.publish("1", "slow")
+    world.passed = {0: 4}
+    world.membership.grant(0)
+    with Working(world):
+        world.until(lambda: world.loads["slow"])
+        world.publish("2", "dark-2", partition=1)
+        world.membership.grant(1)
+        world.until(lambda: world.committed("2"))
+        assert 0 not in world.offsets
+        world.free("photo slow")
+        world.until(lambda: world.offsets == {0: 4, 1: 1})
