@@ -86,7 +86,11 @@ class _Log:
         return following
 
     def finish(self, finished: Iterable[int]) -> None:
-        self.done.update(finished)
+        """Mark offsets as finished; those that were so before change nothing."""
+        if not self.open:
+            return
+        first = self.open[0]
+        self.done.update(offset for offset in finished if offset >= first)
         while self.open and self.open[0] in self.done:
             self.done.discard(self.open.popleft())
 

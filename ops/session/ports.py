@@ -86,7 +86,10 @@ class Quarantine(Protocol):
         """Those of the acquired partitions that must be read carefully, for so many records."""
 
     def attempt(self, owner: Ownership, offset: int) -> None:
-        """Record durably that this record alone is in process from now on."""
+        """Record durably that this record alone is in process from now on.
+
+        Changes nothing if a later owner of the partition has recorded one.
+        """
 
 
 class Revisions(Protocol):

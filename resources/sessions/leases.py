@@ -205,13 +205,17 @@ class SessionDeaths:
             return {row[0]: CarefulReading(*row[1:]) for row in cursor.fetchall()}
 
     def attempt(self, owner: Ownership, offset: int) -> None:
-        """Record that this record alone is in process; durable once it returns."""
+        """Record that this record alone is in process; durable once it returns.
+
+        Changes nothing if a later owner of the partition has recorded one.
+        """
         with self.database.cursor() as cursor:
             cursor.execute(
                 "UPDATE lalafo.session_deaths SET attempt = %(offset)s, attempt_epoch = %(epoch)s, "
                 "attempt_deaths = CASE WHEN attempt = %(offset)s THEN attempt_deaths ELSE 0 END "
                 "WHERE stream_id = %(stream_id)s AND topic = %(topic)s "
-                "AND partition = %(partition)s",
+                "AND partition = %(partition)s "
+                "AND (attempt_epoch IS NULL OR attempt_epoch <= %(epoch)s)",
                 {
                     "offset": offset,
                     "epoch": owner.epoch,

@@ -73,6 +73,10 @@ class World:
 
     # --- the test's side
 
+    def renew(self) -> None:
+        """Give the next session a membership and a consumer of its own."""
+        self.stream, self.membership = WorldStream(self), WorldMembership(self)
+
     def hold(self, act: str) -> None:
         """Block an operation; "photo URL" blocks the loading of one photo."""
         with self.changed:
@@ -344,7 +348,9 @@ class WorldQuarantine:
 
     def attempt(self, owner: Ownership, offset: int) -> None:
         self.world.act("attempt")
-        at, _, deaths = self.attempts.get(owner.partition, (offset, 0, 0))
+        at, during, deaths = self.attempts.get(owner.partition, (offset, 0, 0))
+        if during > owner.epoch:
+            return
         self.attempts[owner.partition] = (offset, owner.epoch, deaths if at == offset else 0)
 
 

@@ -60,9 +60,10 @@ class CommitStage:
         self.state.beats.beat(NAME)
         current = [item for item in items if not self._is_outdated(item)]
         self._publish([letter for item in current if (letter := _letter(item)) is not None])
+        outdated = [item for item in items if self._is_outdated(item)]
         self._write(current)
-        if len(current) < len(items):
-            self._requeue([item for item in items if item not in current], load=False)
+        if outdated:
+            self._requeue(outdated, load=False)
         return ()
 
     def _write(self, items: Sequence[Finished]) -> None:

@@ -58,6 +58,7 @@ class IntakeStage:
         elif self._careful.waiting:
             if admission.wait_until_empty(wait_s):
                 self._read_alone(*self._careful.waiting.popleft())
+                self._admit()
         else:
             self._poll()
 
@@ -156,15 +157,13 @@ class IntakeStage:
         return [r for r in records if r.partition not in careful] if careful else records
 
     def _read_alone(self, record: StreamRecord, owner: Ownership) -> None:
-        """Read and admit one record; nothing else is admitted until it is committed."""
-        if not self._is_current(owner):
-            return
+        """Read one record, to be admitted now; nothing else is until it is committed."""
         if self._careful.must_quarantine(record):
             self._pending.append(quarantine(record, _receipt(record, datetime.now(UTC)), owner))
         else:
             self.state.retry("leases", self.state.ports.quarantine.attempt, owner, record.offset)
-            self._pending.extend(self._read([record]))
-        self._admit()
+            if self._is_current(owner):
+                self._pending.extend(self._read([record]))
         self._alone = True
         self.state.last_seen = time.monotonic()
 
