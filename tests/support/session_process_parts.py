@@ -1,11 +1,20 @@
-"""The imports and parts of a session's process; the fork server imports this module once."""
+"""The imports and parts of a session's process; the fork server imports this module once.
+
+A photo's URL with KILLS in it kills the process that fetches it, as a crash in a native library
+does. While the file `hangs(settings, run_id)` exists, that session's poll does not return.
+"""
 
 import os
+import signal
 from contextlib import closing
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import ops.models.embed  # noqa: F401 - torch, once
+from ops.types import StreamRecord
 from resources.inference.loading import new_embedder
+from resources.kafka.consumer import StreamConsumer
 from resources.kafka.topics import AdStream
 from resources.photos.fetch import PhotoFetcher
 from resources.postgres.database import Database
@@ -14,9 +23,38 @@ from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
 
+KILLS = "kill-this-process"
+
+
+def hangs(settings: Settings, run_id: str) -> Path:
+    """The file that makes a session's poll spin; the poll writes to it that it does."""
+    return settings.home / f"{run_id}.hangs"
+
+
+class KillingFetcher(PhotoFetcher):
+    """Fetches photos, and dies of some."""
+
+    async def fetch(self, url: str) -> bytes:
+        if KILLS in url:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await super().fetch(url)
+
+
+def hang_at_polls(file: Path) -> None:
+    """Let the consumer of this process spin while the file exists."""
+    poll = StreamConsumer.poll
+
+    def spin(self: StreamConsumer, **how: Any) -> list[StreamRecord]:
+        while file.exists():
+            file.write_text("hangs")
+        return poll(self, **how)
+
+    StreamConsumer.poll = spin  # type: ignore[method-assign,assignment]
+
 
 def run_session(settings: Settings, run_id: str) -> None:
     """Run one session until it ends."""
+    hang_at_polls(hangs(settings, run_id))
     with (
         closing(Database(settings.database_url)) as database,
         AdStream.from_settings(settings) as stream,
@@ -27,7 +65,7 @@ def run_session(settings: Settings, run_id: str) -> None:
             stream=stream,
             store=PhotoStore(settings.resolved_store_url, fsync=False),
             releases=ReleaseStore(settings.resolved_store_url),
-            fetcher=lambda: PhotoFetcher.from_settings(settings),
+            fetcher=lambda: KillingFetcher.from_settings(settings),
             embedder=lambda of: new_embedder(of, settings),
             first_day=date(2026, 1, 1),
             end_process=os._exit,
