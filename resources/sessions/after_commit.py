@@ -17,6 +17,7 @@ import structlog
 
 from ops.errors import LalafoError, RetryableError
 from ops.outcomes import Batch, CommitResult, OutboxMessage
+from ops.session.isolation import describe, divided
 from ops.types import AdEvent
 from resources.catalogue.rows import write_commit_times
 from resources.kafka.delivery import Outgoing, publish_acknowledged
@@ -99,7 +100,7 @@ class AfterCommit:
 
     def _process(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
         try:
-            self._announce(commits)
+            divided(commits, self._announce, self._leave_behind)
             self._commit_group_offsets(
                 {p: o for batch, _ in commits for p, o in batch.next_offsets.items()}, last
             )
@@ -110,22 +111,35 @@ class AfterCommit:
             # Pending records stay in the outbox; commit times that were not written stay null.
             log.warning("session.publishing_failed", error=str(error))
         except Exception as error:  # noqa: BLE001 - the thread must go on with later commits
-            log.error("session.publishing_crashed", error=repr(error))
+            log.error("session.publishing_crashed", error=describe(error))
+
+    def _leave_behind(self, commit: tuple[Batch, CommitResult], error: BaseException) -> tuple[()]:
+        """Leave the records of one commit in the outbox, for the relay; the others go on."""
+        batch, _ = commit
+        places = sorted({(receipt.partition, receipt.offset) for receipt in batch.receipts})
+        log.error("session.publishing_crashed", error=describe(error), offsets=places[:20])
+        return ()
 
     def _count(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
         """Update the per-minute statistics, after the announcements, which clients wait for."""
         try:
-            for batch, result in commits:
-                self._minutes.add(batch, result)
+            for commit in commits:
+                self._add_to_minutes(*commit)
             if last or time.monotonic() - self._minutes_at > _MINUTES_EVERY_S:
                 self._minutes_at = time.monotonic()
                 self._minutes.write()
         except LalafoError as error:
             log.warning("session.minutes_failed", error=str(error))
         except Exception as error:  # noqa: BLE001 - as above
-            log.error("session.minutes_crashed", error=repr(error))
+            log.error("session.minutes_crashed", error=describe(error))
 
-    def _announce(self, commits: Sequence[tuple[Batch, CommitResult]]) -> None:
+    def _add_to_minutes(self, batch: Batch, result: CommitResult) -> None:
+        try:
+            self._minutes.add(batch, result)
+        except Exception as error:  # noqa: BLE001 - the other commits are counted
+            log.error("session.minutes_crashed", error=describe(error), events=batch.events)
+
+    def _announce(self, commits: Sequence[tuple[Batch, CommitResult]]) -> tuple[()]:
         messages = [message for _, result in commits for message in result.messages]
         seen = [
             (ad.event, result.committed_at)
@@ -133,10 +147,10 @@ class AfterCommit:
             for ad in batch.ads
             if ad.event.key in result.accepted
         ]
-        if not messages and not seen:
-            return
-        self._write_commit_times(seen)
-        self._delete_from_outbox(self._publish(messages))
+        if messages or seen:
+            self._write_commit_times(seen)
+            self._delete_from_outbox(self._publish(messages))
+        return ()
 
     def _publish(self, messages: Sequence[OutboxMessage]) -> list[int]:
         """Publish records; return the ids of those that were acknowledged."""

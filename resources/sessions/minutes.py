@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
+import structlog
 from psycopg.types.json import Jsonb
 
 from ops.outcomes import AdOutcome, Batch, CommitResult
+from ops.session.isolation import describe, divided
 from ops.session.latency_histogram import bucket_of
 from resources.postgres.database import Database
 
 MAX_AGE = timedelta(hours=1)
 """Written minutes that are older than this are evicted: no commit is counted so late."""
+
+log = structlog.get_logger()
 
 Counts = dict[str, Counter[Any]]
 
@@ -107,6 +112,8 @@ class MinuteTally:
     def write(self) -> None:
         """Write the minutes that have changed since the last write, if there are any.
 
+        A minute that PostgreSQL rejects is given up, and logged; the others are written.
+
         Raises:
             RetryableError: PostgreSQL is unavailable; the next call writes them.
         """
@@ -116,8 +123,7 @@ class MinuteTally:
         if not minutes:
             return
         try:
-            self._read_earlier([minute for minute in minutes if not self._minutes[minute].earlier])
-            self._write(minutes)
+            divided(minutes, self._write, _give_up, is_fault=_is_of_values)
         except BaseException:
             with self._lock:
                 self._unwritten.update(minutes)
@@ -144,7 +150,8 @@ class MinuteTally:
             for minute in minutes:
                 self._minutes[minute].earlier = True
 
-    def _write(self, minutes: Sequence[datetime]) -> None:
+    def _write(self, minutes: Sequence[datetime]) -> tuple[()]:
+        self._read_earlier([minute for minute in minutes if not self._minutes[minute].earlier])
         with self._lock:
             rows = [(minute, self.run_id, *self._minutes[minute].row()) for minute in minutes]
         with self.database.cursor() as cursor:
@@ -160,12 +167,23 @@ class MinuteTally:
                 "latencies = EXCLUDED.latencies, updated_at = now()",
                 rows,
             )
+        return ()
 
     def _evict(self) -> None:
         with self._lock:
             oldest = max(self._minutes) - MAX_AGE
             for minute in [m for m in self._minutes if m < oldest and m not in self._unwritten]:
                 del self._minutes[minute]
+
+
+def _is_of_values(error: BaseException) -> bool:
+    """Whether a minute can't be written for what it holds; any other error may pass."""
+    return isinstance(error, psycopg.DataError | ValueError | TypeError)
+
+
+def _give_up(minute: datetime, error: BaseException) -> tuple[()]:
+    log.error("session.minute_rejected", minute=minute.isoformat(), error=describe(error))
+    return ()
 
 
 def _of(counts: Counts, name: str) -> Counter[Any]:

@@ -6,6 +6,8 @@ Each test commits through the real writer, and checks the topic and the tables.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -21,8 +23,9 @@ from resources.sessions import after_commit
 from resources.sessions.after_commit import AfterCommit
 from resources.sessions.commit import Holder, ResultWriter
 from resources.sessions.leases import Leases
+from resources.sessions.minutes import MinuteTally
 from tests.conftest import BrokerUnderTest, connect_args
-from tests.support.batches import batch, dead_letter, event, outcome, put_test_release
+from tests.support.batches import NOON, batch, dead_letter, event, outcome, put_test_release
 from tests.support.topic_records import everything_on
 from tests.support.working_sessions import until
 
@@ -337,3 +340,36 @@ def test_an_unavailable_broker_loses_no_announcement(
             until(lambda: pending(database) == 0)
         assert sorted(announced(stream)) == [(b"kg/1", 1), (b"kg/2", 1)]
     server.stop()
+
+
+def test_a_commit_that_can_not_be_announced_holds_up_no_other(
+    database: Database, stream: AdStream, committer: Committer
+) -> None:
+    """An exception that nobody expects is that commit's alone; its records stay in the outbox."""
+    commits = [committer.commit("1"), committer.commit("2"), committer.commit("3")]
+    poisoned, result = commits[1]
+    commits[1] = (poisoned, replace(result, messages=(replace(result.messages[0], value=7),)))
+    with stream.publisher() as publisher:
+        with capture_logs() as logs, AfterCommit(database, stream, publisher, run_id="r") as after:
+            for committed in commits:
+                after.committed(*committed)
+        assert set(announced(stream)) == {(b"kg/1", 1), (b"kg/3", 1)}
+        assert pending(database) == 1
+    (line,) = [line for line in logs if line["event"] == "session.publishing_crashed"]
+    assert line["error"].startswith("TypeError in ") and line["offsets"] == [(0, 1)]
+
+
+def test_a_minute_that_the_database_rejects_holds_up_no_other(database: Database) -> None:
+    """A label that is no text for PostgreSQL costs its own minute."""
+    minutes = MinuteTally(database, "run-1")
+    for number, label in enumerate(["chair", "a\x00b", "lamp"]):
+        of = batch(outcome(event(str(number)), offset=number, label=label))
+        day = {ad.event.key: ad.receipt.day for ad in of.ads}
+        minutes.add(of, CommitResult(day, NOON + timedelta(minutes=number)))
+    with capture_logs() as logs:
+        minutes.write()
+        minutes.write()
+    with database.cursor() as cursor:
+        cursor.execute("SELECT minute FROM lalafo.stream_minutes ORDER BY 1")
+        assert cursor.fetchall() == [(NOON,), (NOON + timedelta(minutes=2),)]
+    assert [line["event"] for line in logs] == ["session.minute_rejected"]
