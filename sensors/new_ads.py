@@ -21,6 +21,8 @@ from resources.sessions.code_version import code_version
 from resources.sessions.leases import read_sessions
 from resources.sessions.membership import lead_s
 from resources.sessions.offsets import read_offsets
+from resources.sessions.reading.incidents import is_recorded
+from resources.sessions.reading.unreadable import subject_of
 from resources.settings import load_settings
 from sensors.session_plan import (
     FinishedRun,
@@ -107,11 +109,13 @@ def read_lag(
 
     Args:
         only_readable: count nothing where no session would read an event: behind the last event may
-            be aborted ones, a transaction's marker, or records that can't be decoded.
+            be aborted ones, a transaction's marker, or records that can't be decoded and are
+            recorded as an incident.
     """
     with ad_stream.open() as stream:
         # Committed offsets first: one that is committed later could lie beyond the end offset.
-        committed = read_offsets(database, stream.stream_id(), stream.config.ads_topic)
+        stream_id = stream.stream_id()
+        committed = read_offsets(database, stream_id, stream.config.ads_topic)
         bounds = stream.bounds()
         lag = StreamLag(
             starts={partition: first for partition, (first, _) in bounds.items()},
@@ -120,10 +124,12 @@ def read_lag(
         )
         if not only_readable or lag.events == 0:
             return lag
-        return replace(lag, committed=_past_no_events(stream, lag))
+        return replace(lag, committed=_past_no_events(database, stream, stream_id, lag))
 
 
-def _past_no_events(stream: AdStream, lag: StreamLag) -> Mapping[int, int]:
+def _past_no_events(
+    database: Database, stream: AdStream, stream_id: str, lag: StreamLag
+) -> Mapping[int, int]:
     """Read what waits until the first event; return the positions if there is none."""
     positions = lag.waiting
     if not all(lag.starts[p] <= offset <= lag.ends[p] for p, offset in positions.items()):
@@ -135,9 +141,11 @@ def _past_no_events(stream: AdStream, lag: StreamLag) -> Mapping[int, int]:
         while time.monotonic() < deadline:
             if consumer.poll(max_records=1, timeout_s=0.1):
                 return lag.committed
-            # A session would start, stop at them, and end for lack of events.
-            stopped = {p: lag.ends[p] for p in consumer.stopped() if not skips}
-            found = {**consumer.positions(), **stopped}
+            found = consumer.positions()
+            for partition, stopped in consumer.stopped().items():
+                if not skips and is_recorded(database, subject_of(stopped.batch, stream_id)):
+                    # A session would start, stop at it again, and end for lack of events.
+                    found[partition] = lag.ends[partition]
             if all(offset >= lag.ends[p] for p, offset in found.items()):
                 return {**lag.committed, **found}
     return lag.committed

@@ -72,3 +72,12 @@ def record_incident(
                 (stream_id, incident.topic, incident.partition),
             )
     return True
+
+
+def is_recorded(database: Database, subject: str) -> bool:
+    """Whether there is a row for this subject."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM lalafo.failures WHERE kind = 'stream' AND subject = %s", (subject,)
+        )
+        return cursor.fetchone() is not None

@@ -26,6 +26,11 @@ _WEBHOOK_ATTEMPTS = 3
 log = structlog.get_logger()
 
 
+def subject_of(batch: UnreadableBatch, stream_id: str) -> str:
+    """Return the subject of the batch's incident."""
+    return f"{stream_id}/{batch.topic}/{batch.partition}/{batch.offset}"
+
+
 class UnreadableRecords:
     """The unreadable records that one session meets.
 
@@ -81,7 +86,7 @@ class UnreadableRecords:
         )
         incident = Incident(
             Reason.STREAM_BATCH_UNREADABLE,
-            f"{self._stream_id}/{batch.topic}/{batch.partition}/{batch.offset}",
+            subject_of(batch, self._stream_id),
             detail,
             *(batch.topic, batch.partition, batch.offset),
             original=batch.data,

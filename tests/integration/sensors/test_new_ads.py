@@ -1,18 +1,21 @@
 """The sensor `new_ads` on a real broker, PostgreSQL and Dagster instance."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 import pytest
 
+from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.definitions import defs
 from resources.dagster.names import ROLE_TAG, SESSION_JOB
 from resources.dagster.resources import AdStreamResource, DatabaseResource
 from resources.sessions.leases import read_sessions
 from resources.sessions.membership import MembershipConfig, SessionMembership
 from tests.support.live_session import Live, ad
-from tests.support.working_sessions import until
+from tests.support.odd_batches import confluent, damage_on_disk
+from tests.support.working_sessions import Working, until
 
 
 @pytest.fixture
@@ -132,6 +135,60 @@ def test_with_idle_minutes_a_session_starts_only_for_events(
     assert len(requests(instance)) == 1
     environment.drain()
     assert "no events waiting" in str(tick(instance))
+
+
+ON_KAFKA = pytest.mark.parametrize(
+    "broker", [pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True
+)
+
+
+@ON_KAFKA
+def test_with_idle_minutes_no_session_starts_for_what_it_would_not_read(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aborted ads, a transaction's marker, an open transaction: none is an event that waits."""
+    monkeypatch.setenv("LALAFO_IDLE_MINUTES", "5")
+    topic = environment.settings.ads_topic
+    producer = confluent(environment.stream.config.bootstrap, transactional_id=f"{topic}-1")
+    producer.init_transactions(20)
+
+    def transact(name: str) -> None:
+        producer.begin_transaction()
+        value = json.dumps(ad(name, []))
+        producer.produce(topic, value, key=f"kg/{name}", partition=0)
+        producer.flush(20)
+
+    transact("aborted")
+    producer.abort_transaction(20)
+    assert "no events waiting" in str(tick(instance))
+    transact("committed")
+    assert "no events waiting" in str(tick(instance)), "it may still be aborted"
+    producer.commit_transaction(20)
+    assert len(requests(instance)) == 1
+    environment.drain()
+    assert "; 0 events waiting" in str(tick(instance))
+    assert environment.rows("SELECT ad_id FROM lalafo.ads") == [("committed",)]
+
+
+@ON_KAFKA
+def test_with_idle_minutes_a_stopped_partition_starts_no_session_after_session(
+    environment: Live,
+    instance: dg.DagsterInstance,
+    kafka_server: KafkaServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One would stop at it again and end; where the setting says skip, one starts and skips it."""
+    monkeypatch.setenv("LALAFO_IDLE_MINUTES", "5")
+    topic = environment.settings.ads_topic
+    with environment.stream.publisher() as publisher:
+        publisher.publish(topic, b"kg/1", b"to be damaged", partition=0).result(10)
+    damage_on_disk(kafka_server, topic, 0, b"to be damaged")
+    assert len(requests(instance)) == 1, "its session records it"
+    with Working(environment):
+        until(lambda: environment.rows("SELECT reason FROM lalafo.failures"))
+    assert "no events waiting" in str(tick(instance))
+    monkeypatch.setenv("LALAFO_UNREADABLE_BATCH", "skip")
+    assert len(requests(instance)) == 1
 
 
 def test_a_successor_is_requested_before_the_session_is_due(
