@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from gateway import openapi, problems
 from gateway.edge import browsers, limits
 from gateway.edge.exposure import check_exposure
 from gateway.edge.protocol import STOP_WAITING
+from gateway.edge.paths import PathMiddleware
+from gateway.edge.queries import only_known_parameters
 from gateway.edge.request_context import RequestContextMiddleware
 from gateway.intake import feedback, legacy, uploads
 from gateway.intake import routes as intake
@@ -68,11 +70,13 @@ def make_app(settings: Settings) -> FastAPI:
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign] # as FastAPI documents it
     problems.install(app)
     # The middleware that is added last is the outermost: it handles a request first.
+    app.add_middleware(PathMiddleware)
     limits.install(app, settings)
     browsers.install(app, settings)
     metrics.install(app)
     app.add_middleware(RequestContextMiddleware)
-    api = (intake, reads, uploads, photos, feedback, statistics, legacy)
-    for module in (*api, health, metrics, page):
+    for module in (intake, reads, uploads, photos, feedback, statistics):
+        app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
+    for module in (legacy, health, metrics, page):
         app.include_router(module.router)
     return app

@@ -7,6 +7,7 @@ contains a stack trace, a secret or an internal address.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
 
@@ -160,19 +161,33 @@ def not_json_type(content_type: str | None) -> Problem:
 
 def invalid(errors: Sequence[Any]) -> Problem:
     """422, with an entry for each of pydantic's errors: where, what is expected, what came."""
-    lines = [
-        {
-            "at": _truncated(".".join(str(part) for part in item["loc"])),
-            "expected": _truncated(item["msg"]),
-            "came": _shortened(item.get("input")),
-        }
-        for item in errors[:_MAX_ERRORS]
-    ]
+    lines = [_line(item) for item in errors[:_MAX_ERRORS]]
     first = lines[0] if lines else {"at": "body", "expected": "a valid request"}
     detail = f"{first['at']}: {first['expected']}"
     if len(errors) > 1:
         detail += f" (and {len(errors) - 1} more)"
     return Problem(422, "invalid", detail, errors=lines)
+
+
+def _line(item: Any) -> dict[str, Any]:
+    """The entry of one of pydantic's errors; `allowed` lists the fields where one is unknown."""
+    message, more = item["msg"], {}
+    if "allowed" in item:
+        name, allowed = str(item["loc"][-1]), item["allowed"]
+        message = f"no unknown field{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}"
+        more = {"allowed": allowed}
+    return {
+        "at": _truncated(".".join(str(part) for part in item["loc"])),
+        "expected": _truncated(message),
+        "came": _shortened(item.get("input")),
+        **more,
+    }
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Part of a message about an unknown name: the nearest known one, if one is near."""
+    nearest = get_close_matches(name[:_MAX_VALUE_CHARS].lower(), known, n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:

@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         default="ads.dlq", description="Kafka topic of the events that were rejected."
     )
 
+    schema_registry_framing: Literal["refuse", "strip"] = Field(
+        default="refuse",
+        description="The five bytes that serializers of Confluent's schema registry put before an "
+        "event's JSON: such an event is rejected (refuse), or they are skipped (strip).",
+    )
     max_photos_per_ad: int = Field(
         default=50, ge=1, description="Photos of an ad; an event with more is rejected."
     )
@@ -370,6 +375,7 @@ class Settings(BaseSettings):
             max_photos=self.max_photos_per_ad,
             max_title_chars=self.max_title_chars,
             max_description_chars=self.max_description_chars,
+            strip_framing=self.schema_registry_framing == "strip",
         )
 
     def require(self, field: str) -> str:

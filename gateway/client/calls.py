@@ -7,13 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from gateway.schemas.ads import AdIn
+from gateway.client.errors import Refused
+from gateway.schemas.requests import AdIn
+from ops.errors import BadInputError
+from ops.events.parse import AD_ID, CATALOG
 
 Photo: TypeAlias = Path | bytes
 """A photo to upload: the path of a file, which is streamed, or the bytes."""
@@ -111,7 +115,7 @@ class Address:
 
     def get_ad(self, catalog: str, ad_id: str) -> Call:
         """GET /v1/ads/{catalog}/{ad_id}."""
-        return self.call("GET", ad_path(catalog, ad_id))
+        return self.call("GET", checked_path(catalog, ad_id))
 
     def delete_ad(
         self, catalog: str, ad_id: str, *, revision: int | None, idempotency_key: str
@@ -119,7 +123,7 @@ class Address:
         """DELETE /v1/ads/{catalog}/{ad_id}."""
         return self.call(
             "DELETE",
-            ad_path(catalog, ad_id),
+            checked_path(catalog, ad_id),
             headers={"Idempotency-Key": idempotency_key},
             params=query(revision=revision),
         )
@@ -144,7 +148,7 @@ class Address:
         """POST /v1/ads/{catalog}/{ad_id}/feedback."""
         return self.call(
             "POST",
-            f"{ad_path(catalog, ad_id)}/feedback",
+            f"{checked_path(catalog, ad_id)}/feedback",
             headers={"Idempotency-Key": idempotency_key, "Content-Type": JSON},
             content=to_json(feedback),
         )
@@ -154,7 +158,22 @@ def ad_json(ad: AdIn | Mapping[str, Any]) -> bytes:
     """The ad as a JSON body; fields of a model that were not set are omitted."""
     if isinstance(ad, AdIn):
         return ad.model_dump_json(exclude_unset=True).encode()
-    return to_json(dict(ad))
+    fields = dict(ad)
+    if isinstance(fields.get("price"), Decimal):  # to_json would write 1E+5 as "1E+5"
+        fields["price"] = f"{fields['price']:f}"
+    return to_json(fields)
+
+
+def checked_path(catalog: str, ad_id: str) -> str:
+    """The path of an ad whose key can be addressed.
+
+    Raises:
+        Refused: the gateway would refuse the key, or read another one in the path.
+    """
+    try:
+        return ad_path(CATALOG.read(catalog, "catalog"), AD_ID.read(ad_id, "ad_id"))
+    except BadInputError as error:
+        raise Refused(error.detail, kind="invalid") from error
 
 
 def ad_path(catalog: str, ad_id: str) -> str:

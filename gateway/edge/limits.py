@@ -119,6 +119,7 @@ class Gate:
                 if not self._off:
                     scope["app"].state.services.limits.begin(caller)
                     limits = scope["app"].state.services.limits
+            check_content_encoding(Headers(scope=scope))
             body.check_length(Headers(scope=scope).get("content-length"))
             await body.pass_to(self._app, scope, send)
         except Problem as problem:
@@ -143,6 +144,23 @@ class Gate:
             return None
         keys: KeyRing = scope["app"].state.services.keys
         return await keys.caller(Headers(scope=scope))
+
+
+def check_content_encoding(headers: Headers) -> None:
+    """Raise a Problem (415) for a compressed body: it is not decoded, as its size is unknown."""
+    codings = [
+        coding
+        for value in headers.getlist("content-encoding")
+        for coding in (part.strip().lower() for part in value.split(","))
+        if coding not in ("", "identity")
+    ]
+    if codings:
+        raise Problem(
+            415,
+            "wrong_encoding",
+            f"Content-Encoding {codings[0][:40]!r} is not supported: send the body uncompressed",
+            headers={"Accept-Encoding": "identity"},  # RFC 9110, 12.5.3
+        )
 
 
 class _Body:

@@ -26,7 +26,7 @@ from gateway.intake.uploads import Upload
 from gateway.problems import Problem, unavailable
 from gateway.schemas.links import ad_links
 from gateway.services import Services
-from ops.events.parse import MAX_REVISION
+from ops.events.fields import MAX_ASSIGNED_REVISION
 from ops.events.serialize import event_json
 from ops.types import AdEvent
 
@@ -134,11 +134,7 @@ def _response_for(request: AcceptRequest, existing: ExistingState) -> AcceptResp
     """The response that follows from the existing rows; None if another attempt may succeed."""
     if existing.request is not None:
         if existing.request != _digest(request):
-            raise Problem(
-                422,
-                "idempotency_key_reused",
-                "this Idempotency-Key was used with another request: use a new one per request",
-            )
+            raise key_reused()
         status, body = existing.answer
         return AcceptResponse(status, {**body, "published": not existing.pending}, replayed=True)
     if existing.unknown:
@@ -151,7 +147,7 @@ def _response_for(request: AcceptRequest, existing: ExistingState) -> AcceptResp
         )
     revision, known = request.event.revision, existing.revision
     if not request.revision_given:
-        if known == MAX_REVISION:
+        if known == MAX_ASSIGNED_REVISION:
             raise _revision_taken(known)
         return None
     if revision < known:
@@ -168,6 +164,15 @@ def _next_attempt(request: AcceptRequest, existing: ExistingState) -> AcceptRequ
         return request
     revision = max(existing.revision + 1, request.event.revision)
     return replace(request, event=replace(request.event, revision=revision))
+
+
+def key_reused() -> Problem:
+    """422: the Idempotency-Key belongs to another request."""
+    return Problem(
+        422,
+        "idempotency_key_reused",
+        "this Idempotency-Key was used with another request: use a new one per request",
+    )
 
 
 def _revision_taken(revision: int) -> Problem:

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from gateway.problems import Problem
-from gateway.schemas.ads import AdIn
+from gateway.schemas.requests import AdIn
 from ops.events.parse import SCHEMA, parse_event
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
 from resources.kafka.publisher import ADS_MAX_BYTES

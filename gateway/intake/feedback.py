@@ -1,32 +1,44 @@
 """The feedback route: a person's label of an ad in a task, for the next training set.
 
-One transaction stores the label and an outbox record for the topic `<ads topic>.feedback`. The task
+One transaction stores the label, an outbox record for the topic `<ads topic>.feedback`, and the
+answer to an Idempotency-Key: a request that is sent again does not replace a later label. The task
 must be one of the live release. The label need not be: new labels are how a taxonomy grows, and
 the response says whether the release knows the label.
 """
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from hashlib import sha256
+from typing import Any
 
-from fastapi import APIRouter, Path
+import psycopg
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from gateway.backends.outbox import PendingRecord
 from gateway.edge.auth import Feedback
-from gateway.problems import Problem
-from gateway.schemas.ads import CATALOG, NO_NUL, FeedbackIn, FeedbackOut
-from gateway.services import ServicesDep
-from ops.events.parse import MAX_KEY_CHARS
-from ops.types import AdKey
+from gateway.edge.paths import AdInPath
+from gateway.intake.accept import key_reused
+from gateway.intake.bodies import inlined, read_json
+from gateway.intake.routes import IdempotencyKey
+from gateway.problems import Problem, unavailable
+from gateway.schemas.ads import FeedbackOut
+from gateway.schemas.requests import FeedbackIn
+from gateway.services import Services, ServicesDep
+from ops.events.feedback import Label, feedback_event
 from resources.kafka.connection import feedback_topic
 
-SCHEMA = 1
+ATTEMPTS = 5
 
 router = APIRouter(tags=["feedback"])
 
+# Of two concurrent statements with one Idempotency-Key the second fails with a unique violation,
+# which rolls it back; the next attempt finds the answer.
 _GIVE = """
-WITH ad AS (
+WITH given AS (
+    SELECT digest, answer FROM lalafo.idempotency_keys
+    WHERE api_key = %(by)s AND idempotency_key = %(idempotency_key)s::text
+), ad AS (
     SELECT FROM lalafo.ads WHERE catalog = %(catalog)s AND ad_id = %(ad_id)s
     UNION ALL
     SELECT FROM lalafo.accepted_ads WHERE catalog = %(catalog)s AND ad_id = %(ad_id)s
@@ -37,10 +49,16 @@ WITH ad AS (
 ), labelled AS (
     INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by, given_at)
     SELECT %(catalog)s, %(ad_id)s, %(task)s, %(label)s, %(given_by)s, %(given_at)s
-    FROM ad, live WHERE live.taxonomy ? %(task)s
+    FROM ad, live WHERE live.taxonomy ? %(task)s AND NOT EXISTS (SELECT FROM given)
     ON CONFLICT (catalog, ad_id, task) DO UPDATE
         SET label = excluded.label, given_by = excluded.given_by, given_at = excluded.given_at
     RETURNING 1
+), answered AS (
+    INSERT INTO lalafo.idempotency_keys (api_key, idempotency_key, digest, answer)
+    SELECT %(by)s, %(idempotency_key)s::text, %(request)s::bytea, jsonb_build_array(
+        200, %(answer)s::jsonb || jsonb_build_object('known', live.taxonomy -> %(task)s ? %(label)s)
+    )
+    FROM labelled, live WHERE %(idempotency_key)s::text IS NOT NULL
 ), pending AS (
     INSERT INTO lalafo.outbox (topic, key, value)
     SELECT %(topic)s, %(key)s, %(value)s FROM labelled RETURNING id
@@ -48,7 +66,11 @@ WITH ad AS (
 SELECT EXISTS (SELECT FROM ad),
     ARRAY(SELECT jsonb_object_keys(taxonomy) FROM live),
     coalesce((SELECT taxonomy -> %(task)s ? %(label)s FROM live), false),
-    (SELECT id FROM pending)
+    (SELECT id FROM pending),
+    (SELECT digest FROM given), (SELECT answer FROM given),
+    EXISTS (SELECT FROM given) AND EXISTS (
+        SELECT FROM lalafo.outbox AS o WHERE o.topic = %(topic)s AND o.key = %(key)s
+    )
 """
 
 
@@ -56,64 +78,86 @@ SELECT EXISTS (SELECT FROM ad),
     "/v1/ads/{catalog}/{ad_id:path}/feedback",
     summary="Give feedback on an ad",
     response_model=FeedbackOut,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": inlined(FeedbackIn)}},
+        }
+    },
     responses={404: {"description": "The ad does not exist."}},
 )
 async def give_feedback(
+    request: Request,
     services: ServicesDep,
     caller: Feedback,
-    catalog: Annotated[str, Path(max_length=MAX_KEY_CHARS, pattern=CATALOG)],
-    ad_id: Annotated[str, Path(min_length=1, max_length=MAX_KEY_CHARS, pattern=NO_NUL)],
-    feedback: FeedbackIn,
+    key: AdInPath,
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Sets the correct label of an ad in a task. The last label replaces earlier ones, from any
     person. Training prefers it to the seller's category.
     """
-    caller.require_catalog(catalog)
+    caller.require_catalog(key.catalog)
     services.outbox.require_broker()
-    key = AdKey(catalog, ad_id)
-    topic = feedback_topic(services.settings.ads_topic)
-    values = _parameters(key, feedback, topic)
-    async with services.database.connection() as connection:
-        row = await (await connection.execute(_GIVE, values, prepare=True)).fetchone()
-    assert row is not None  # the statement always returns a row
-    ad_known, tasks, label_known, row_id = row
+    feedback = await read_json(request, FeedbackIn, services.settings.event_limits)
+    label = Label(key, feedback.task, feedback.label, feedback.given_by, datetime.now(UTC))
+    values = _parameters(label, feedback_topic(services.settings.ads_topic))
+    values |= {"by": caller.key_id, "idempotency_key": idempotency_key}
+    ad_known, tasks, label_known, row_id, given, answer, pending = await _give(services, values)
+    if given is not None:
+        if bytes(given) != values["request"]:
+            raise key_reused()
+        status, body = answer
+        return JSONResponse(
+            {**body, "published": not pending},
+            status_code=status,
+            headers={"Idempotency-Replayed": "true"},
+        )
     if not ad_known:
         raise Problem(404, "no_such_ad", f"there is no ad {key}")
     if row_id is None:
         raise Problem(
             422,
             "no_such_task",
-            f"the live release has no task {feedback.task!r}; it has {', '.join(sorted(tasks))}",
+            f"the live release has no task {label.task!r}; it has {', '.join(sorted(tasks))}",
             tasks=sorted(tasks),
         )
-    pending = PendingRecord(int(row_id), topic, values["key"], values["value"])
-    return JSONResponse(
-        {
-            "catalog": catalog,
-            "ad_id": ad_id,
-            "task": feedback.task,
-            "label": feedback.label,
-            "known": label_known,
-            "published": await services.outbox.publish(pending),
-        }
-    )
+    record = PendingRecord(int(row_id), values["topic"], values["key"], values["value"])
+    published = await services.outbox.publish(record)
+    return JSONResponse({**_body(label), "known": label_known, "published": published})
 
 
-def _parameters(key: AdKey, feedback: FeedbackIn, topic: str) -> dict[str, Any]:
-    """The parameters of the statement: the label's row, and the record for Kafka."""
-    label = {
-        "catalog": key.catalog,
-        "ad_id": key.ad_id,
-        "task": feedback.task,
-        "label": feedback.label,
-        "given_by": feedback.given_by,
-    }
-    given_at = datetime.now(UTC)
-    record = {"schema": SCHEMA, **label, "given_at": given_at.isoformat()}
+async def _give(services: Services, values: dict[str, Any]) -> tuple[Any, ...]:
+    async with services.database.connection() as connection:
+        for _ in range(ATTEMPTS):
+            try:
+                cursor = await connection.execute(_GIVE, values, prepare=True)
+                row = await cursor.fetchone()
+            except psycopg.errors.UniqueViolation:
+                continue
+            assert row is not None  # the statement always returns a row
+            return row
+    raise unavailable("the answer to this Idempotency-Key")
+
+
+def _parameters(label: Label, topic: str) -> dict[str, Any]:
+    """The parameters of the statement: the label's row, the record for Kafka, and the answer."""
+    body = _body(label)
     return {
-        **label,
-        "given_at": given_at,
+        **body,
+        "given_by": label.given_by,
+        "given_at": label.given_at,
         "topic": topic,
-        "key": str(key).encode(),
-        "value": json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(),
+        "key": str(label.key).encode(),
+        "value": feedback_event(label),
+        "request": sha256(json.dumps(["feedback", body, label.given_by]).encode()).digest(),
+        "answer": json.dumps(body),
+    }
+
+
+def _body(label: Label) -> dict[str, Any]:
+    return {
+        "catalog": label.key.catalog,
+        "ad_id": label.key.ad_id,
+        "task": label.task,
+        "label": label.label,
     }

@@ -18,6 +18,8 @@ from gateway.problems import Problem
 from resources.settings import Settings
 
 _MAX_NAME_CHARS = 60
+_CODINGS = (b"content-transfer-encoding", b"content-encoding")
+_NO_CODING = (b"", b"binary", b"8bit", b"7bit", b"identity")
 
 
 @dataclass(slots=True)
@@ -155,6 +157,13 @@ class _Reader:
         name, value = self._header
         if name.lower() == b"content-disposition":
             self._disposition = value
+        if name.lower() in _CODINGS and value.strip().lower() not in _NO_CODING:
+            text = f"{name.decode('latin-1')}: {value[:40].decode('latin-1')}"
+            raise Problem(
+                415,
+                "wrong_encoding",
+                f"a part has {text!r}: send its bytes as they are (RFC 7578, 4.7)",
+            )
         self._header = [b"", b""]
 
     def _end(self) -> None:

@@ -5,27 +5,29 @@ waits for its result. Errors have the original API's shape too (`gateway/problem
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.edge.auth import Ingest, Read
 from gateway.intake.accept import AcceptRequest
+from gateway.intake.bodies import inlined, read_body, validated
 from gateway.intake.event import event_of
 from gateway.intake.forms import FormRules, is_form, receive_form
 from gateway.intake.responses import accept_and_publish, scored_ad
-from gateway.intake.routes import accept_request, inlined
+from gateway.intake.routes import accept_request
 from gateway.intake.statements import read_known
 from gateway.intake.uploads import Upload, store_uploads
-from gateway.problems import Problem, invalid
+from gateway.problems import Problem
 from gateway.reads.ad import read_ad
-from gateway.schemas.ads import CATALOG, NO_NUL, AdId, AdIn, Catalog, PhotoIn
+from gateway.schemas.parameters import AdId, Catalog, TitleIn
+from gateway.schemas.requests import AdIn, PhotoIn
 from gateway.services import Services, ServicesDep
-from ops.events.parse import MAX_KEY_CHARS, MAX_REVISION
+from ops.events.fields import MAX_ASSIGNED_REVISION
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef
 
 CATALOG_NAME = "legacy"
@@ -53,7 +55,7 @@ class OriginalAd(BaseModel):
     ]
     images: list[str] = Field(default_factory=list, description="URLs of the ad's photos.")
     catalog: Catalog = CATALOG_NAME
-    title: Annotated[str, Field(pattern=NO_NUL)] = ""
+    title: TitleIn = ""
 
 
 class OriginalResult(BaseModel):
@@ -165,8 +167,8 @@ async def add_images(request: Request, services: ServicesDep, caller: Ingest) ->
 async def results(
     services: ServicesDep,
     caller: Read,
-    ad_id: Annotated[str, Query(min_length=1, max_length=MAX_KEY_CHARS, pattern=NO_NUL)],
-    catalog: Annotated[str, Query(max_length=MAX_KEY_CHARS, pattern=CATALOG)] = CATALOG_NAME,
+    ad_id: AdId,
+    catalog: Catalog = CATALOG_NAME,
 ) -> dict[str, Any]:
     """Returns the ad's category, without waiting."""
     caller.require_catalog(catalog)
@@ -186,32 +188,26 @@ async def _receive(
     """Receive the ad from a JSON or multipart body, and the uploaded photos."""
     if not is_form(request):
         body = await request.body()
-        yield _parsed(lambda: OriginalAd.model_validate_json(body)), []
+        yield read_body(body, OriginalAd, services.settings.event_limits), []
         return
     rules = FormRules.of(services.settings, fields={"ad_id", "catalog", "title"}, photos={"images"})
     async with receive_form(request, rules) as form:
-        fields = {name: value.decode("utf-8", "replace") for name, value in form.fields.items()}
-        yield _parsed(lambda: OriginalAd.model_validate(fields)), form.photos
+        fields = {name: _utf8(name, value) for name, value in form.fields.items()}
+        yield validated(fields, OriginalAd), form.photos
 
 
-def _parsed(parse: Callable[[], OriginalAd]) -> OriginalAd:
+def _utf8(name: str, value: bytes) -> str:
+    """The text of a form's field. With replaced bytes, an id would be another ad's."""
     try:
-        return parse()
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_context=False)) from error
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise Problem(422, "invalid", f"{name}: expected UTF-8") from error
 
 
 def _ad(ad: OriginalAd) -> AdIn:
     """The ad as `POST /v1/ads` accepts it; the gateway assigns the revision."""
-    try:
-        return AdIn(
-            catalog=ad.catalog,
-            ad_id=ad.ad_id,
-            title=ad.title,
-            photos=[PhotoIn(url=url) for url in ad.images],
-        )
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_context=False)) from error
+    photos = [validated({"url": url}, PhotoIn) for url in ad.images]
+    return AdIn(catalog=ad.catalog, ad_id=ad.ad_id, title=ad.title, photos=photos)
 
 
 async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]) -> AdEvent:
@@ -224,7 +220,7 @@ async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]
         known = await read_known(connection, added.key, services.settings)
     if known is None:
         return added
-    if known.revision == MAX_REVISION:
+    if known.revision == MAX_ASSIGNED_REVISION:
         raise Problem(
             409,
             "revision_exhausted",

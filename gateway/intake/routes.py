@@ -5,21 +5,23 @@ Owns the request's parameters and body. `gateway/intake/accept.py` handles revis
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ValidationError
 
 from gateway.edge.auth import Caller, Ingest
+from gateway.edge.paths import AdInPath
 from gateway.intake.accept import AcceptRequest, first_revision
+from gateway.intake.bodies import inlined, read_body
 from gateway.intake.event import deletion_of, event_of
 from gateway.intake.forms import FormRules, is_form, receive_form
 from gateway.intake.responses import accept_and_respond
 from gateway.intake.uploads import Upload, store_uploads
-from gateway.problems import Problem, invalid
-from gateway.schemas.ads import EXAMPLE_AD, Accepted, AdIn, AdOut
+from gateway.problems import Problem
+from gateway.schemas.ads import Accepted, AdOut
+from gateway.schemas.parameters import QueryNumber, QueryRevision
+from gateway.schemas.requests import EXAMPLE_AD, AdIn
 from gateway.services import Services, ServicesDep
-from ops.events.parse import MAX_KEY_CHARS
-from ops.types import AdKey
+from ops.events.parse import EventLimits
 
 router = APIRouter(tags=["ads"])
 
@@ -37,7 +39,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 Wait = Annotated[
-    float | None,
+    QueryNumber | None,
     Query(
         ge=0,
         allow_inf_nan=False,
@@ -45,24 +47,6 @@ Wait = Annotated[
         "response is 200 with the ad, as GET returns it, or 202 if the time is over.",
     ),
 ]
-CatalogPath = Annotated[str, Path(min_length=1, max_length=MAX_KEY_CHARS)]
-AdIdPath = Annotated[str, Path(min_length=1, max_length=MAX_KEY_CHARS)]
-
-
-def inlined(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's JSON schema without references, for a body that FastAPI does not parse."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-
-    def inline(part: Any) -> Any:
-        if isinstance(part, dict):
-            if "$ref" in part:
-                return inline(definitions[part["$ref"].rpartition("/")[2]])
-            return {name: inline(value) for name, value in part.items()}
-        return [inline(item) for item in part] if isinstance(part, list) else part
-
-    inlined_schema: dict[str, Any] = inline(schema)
-    return inlined_schema
 
 
 _POST_BODY = {
@@ -133,10 +117,10 @@ async def post_ad(
         async with receive_form(request, rules) as form:
             if AD_PART not in form.fields:
                 raise Problem(422, "no_ad", "there is no part named ad; expected the ad as JSON")
-            ad = parse_ad(form.fields[AD_PART])
+            ad = parse_ad(form.fields[AD_PART], services.settings.event_limits)
             to_accept = await accept_request(services, caller, ad, idempotency_key, form.photos)
     else:
-        ad = parse_ad(await request.body())
+        ad = parse_ad(await request.body(), services.settings.event_limits)
         to_accept = await accept_request(services, caller, ad, idempotency_key)
     return await accept_and_respond(services, to_accept, wait_s)
 
@@ -154,14 +138,12 @@ async def post_ad(
 async def delete_ad(
     services: ServicesDep,
     caller: Ingest,
-    catalog: CatalogPath,
-    ad_id: AdIdPath,
+    key: AdInPath,
     revision: Annotated[
-        int | None,
+        QueryRevision | None,
         Query(
-            ge=0,
-            description="The revision of the deletion; the highest revision of an ad wins. If "
-            "omitted, the gateway assigns the next one.",
+            description="The revision of the deletion, at most 2^62; the highest revision of an ad "
+            "wins. If omitted, the gateway assigns the next one.",
         ),
     ] = None,
     idempotency_key: IdempotencyKey = None,
@@ -169,26 +151,22 @@ async def delete_ad(
     """Deletes an ad. A tombstone remains, so that a lower revision that arrives later has no
     effect.
     """
-    caller.require_catalog(catalog)
+    caller.require_catalog(key.catalog)
     services.outbox.require_broker()
     event_revision = first_revision() if revision is None else revision
-    event = deletion_of(AdKey(catalog, ad_id), event_revision, services.settings)
+    event = deletion_of(key, event_revision, services.settings)
     return await accept_and_respond(
         services, AcceptRequest(event, revision is not None, caller.key_id, idempotency_key), None
     )
 
 
-def parse_ad(body: bytes) -> AdIn:
+def parse_ad(body: bytes, limits: EventLimits) -> AdIn:
     """Parse and validate the ad in a body.
 
     Raises:
         Problem: 422, the body is not a valid ad.
     """
-    try:
-        return AdIn.model_validate_json(body)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False)
-        raise invalid([{**item, "loc": ("body", *item["loc"])} for item in errors]) from error
+    return read_body(body, AdIn, limits)
 
 
 async def accept_request(

@@ -5,21 +5,22 @@ Owns the parameters, and which catalogs a caller may read. `ad.py` and `pages.py
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BeforeValidator, StringConstraints
+from pydantic import StringConstraints
 
 from gateway.edge.auth import Caller, Read
 from gateway.edge.etags import unchanged
+from gateway.edge.paths import AdInPath
 from gateway.problems import Problem
 from gateway.reads.ad import read_ad_json
 from gateway.reads.cursors import MAX_CHARS, PATTERN
 from gateway.reads.pages import MAX_ROWS, PageRequest, list_ads, list_failures
-from gateway.schemas.ads import AdId, AdOut, AdPage, Catalog, FailurePage
+from gateway.schemas.ads import AdOut, AdPage, FailurePage
+from gateway.schemas.parameters import Catalog, QueryInt, QueryMoment
 from gateway.services import ServicesDep
-from ops.types import AdKey
 
 router = APIRouter(tags=["read"])
 
@@ -28,14 +29,9 @@ Kind = Literal["event", "photo", "stream"]
 ReasonCode = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
 
 
-def _not_a_number(value: Any) -> Any:
-    if isinstance(value, str) and value.replace(".", "", 1).lstrip("+-").isdigit():
-        raise ValueError("expected a date and time, such as 2026-05-01T12:00:00Z")
-    return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
-Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="Maximum number of rows per page.")]
+Limit = Annotated[
+    QueryInt, Query(ge=1, le=MAX_ROWS, description="Maximum number of rows per page.")
+]
 Cursor = Annotated[
     str | None,
     Query(max_length=MAX_CHARS, pattern=PATTERN, description="`next` of the previous page."),
@@ -59,10 +55,10 @@ async def latest(
     catalog: Catalog | None = None,
     status: Status | None = None,
     since: Annotated[
-        Moment | None, Query(description="Only ads received at this time or later.")
+        QueryMoment | None, Query(description="Only ads received at this time or later.")
     ] = None,
     until: Annotated[
-        Moment | None, Query(description="Only ads received before this time.")
+        QueryMoment | None, Query(description="Only ads received before this time.")
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -92,14 +88,14 @@ async def latest(
         304: {"description": "Not modified since the response with this ETag."},
     },
 )
-async def one(
-    caller: Read, services: ServicesDep, request: Request, catalog: Catalog, ad_id: AdId
-) -> Response:
+async def one(caller: Read, services: ServicesDep, request: Request, key: AdInPath) -> Response:
     """Return one ad."""
-    caller.require_catalog(catalog)
-    body = await read_ad_json(services, AdKey(catalog, ad_id))
+    caller.require_catalog(key.catalog)
+    body = await read_ad_json(services, key)
     if body is None:
-        raise Problem(404, "no_such_ad", f"there is no ad {ad_id!r} in the catalog {catalog!r}")
+        raise Problem(
+            404, "no_such_ad", f"there is no ad {key.ad_id!r} in the catalog {key.catalog!r}"
+        )
     etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if unchanged(request, etag):

@@ -1,110 +1,26 @@
-"""Request and response models of version 1, as the OpenAPI document describes them.
+"""Response models of version 1, as the OpenAPI document describes them.
 
-Owns names, limits and examples. The limits of an ad are those of the topic's events
-(`ops/events/parse.py`), which validates each ad again. A prediction has the same shape for every
-task, so a new task needs no change here.
+Owns names. A prediction has the same shape for every task, so a new task needs no change here.
+`requests.py` has the request models, which are exported here too.
 """
 
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ops.events.parse import MAX_KEY_CHARS, MAX_LABEL_CHARS, MAX_REVISION, MAX_URL_CHARS
+from gateway.schemas.requests import EXAMPLE_AD, AdIn, FeedbackIn, PhotoIn
 
-NO_NUL = r"^[^\x00]*$"
-CATALOG = r"^[^/\x00]+$"
+__all__ = ["EXAMPLE_AD", "AdIn", "FeedbackIn", "PhotoIn"]  # the rest is defined here
 
-Catalog = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS, pattern=CATALOG)]
-AdId = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS, pattern=r"^[^\x00]+$")
-]
-Revision = Annotated[int, Field(ge=0, le=MAX_REVISION, strict=True)]
-Label = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00]+$")
-]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-EXAMPLE_AD: dict[str, JsonValue] = {
-    "catalog": "kg",
-    "ad_id": "42",
-    "revision": 7,
-    "title": "A blue chair",
-    "category": "chair",
-    "price": "1200.00",
-    "currency": "KGS",
-    "photos": [{"url": "https://photos.example/1.jpg"}],
-}
-
-
-class RequestModel(BaseModel):
-    """Base of request bodies: an unknown field is refused, not ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ResponseModel(BaseModel):
     """Base of responses."""
 
     model_config = ConfigDict(frozen=True)
-
-
-def _not_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a number, or a string that contains one")
-    return value
-
-
-class PhotoIn(RequestModel):
-    """A photo: the URL that sessions fetch it from, or the SHA-256 of an uploaded photo."""
-
-    url: Annotated[str, StringConstraints(max_length=MAX_URL_CHARS, pattern=NO_NUL)] | None = None
-    sha256: Sha256 | None = Field(
-        default=None, description="SHA-256 of the uploaded photo's bytes, in hexadecimal."
-    )
-
-
-class AdIn(RequestModel):
-    """A complete ad. A field that is omitted is empty from this revision on."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_AD]})
-
-    catalog: Catalog
-    ad_id: AdId
-    revision: Revision | None = Field(
-        default=None,
-        description="The revision of the ad in your system. The highest revision wins, in whatever "
-        "order revisions arrive. If omitted, the gateway assigns the next one; then omit it in "
-        "every request for this ad.",
-    )
-    occurred_at: datetime | None = Field(
-        default=None, description="When the ad changed, with a time zone. Defaults to now."
-    )
-    title: Annotated[str, StringConstraints(pattern=NO_NUL)] = ""
-    description: Annotated[str, StringConstraints(pattern=NO_NUL)] = ""
-    category: Label | None = Field(default=None, description="The category the seller chose.")
-    price: Annotated[Decimal, BeforeValidator(_not_boolean), Field(ge=0, lt=10**15)] | None = None
-    currency: Annotated[str, StringConstraints(max_length=8, pattern=NO_NUL)] | None = None
-    photos: list[PhotoIn] = Field(default_factory=list)
-
-
-class FeedbackIn(RequestModel):
-    """The correct label of an ad in a task, and who gave it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"task": "category", "label": "armchair", "given_by": "moderator-7"}]
-        }
-    )
-
-    task: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=NO_NUL)] = (
-        "category"
-    )
-    label: Label
-    given_by: Annotated[
-        str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS, pattern=r"^[^\x00]+$")
-    ] = Field(description="The person or system that gave the label, by your own name for it.")
 
 
 class Links(ResponseModel):

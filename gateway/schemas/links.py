@@ -10,8 +10,13 @@ from ops.types import AdKey
 
 
 def ad_path(key: AdKey) -> str:
-    """The path of an ad; a '/' in its id is not encoded, since the route takes the whole rest."""
-    return f"/v1/ads/{quote(key.catalog, safe='')}/{quote(key.ad_id)}"
+    """The path of an ad.
+
+    A '/' in its id is not encoded, since the route takes the whole rest, unless a proxy or a client
+    would change the path: they merge empty segments and resolve `.` and `..`.
+    """
+    plain = not {"", ".", ".."} & set(key.ad_id.split("/"))
+    return f"/v1/ads/{quote(key.catalog, safe='')}/{quote(key.ad_id, safe='/' if plain else '')}"
 
 
 def ad_links(key: AdKey) -> dict[str, str]:

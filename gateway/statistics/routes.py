@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from gateway.edge.auth import Read
 from gateway.problems import Problem
+from gateway.schemas.parameters import QueryInt
 from gateway.schemas.statistics import StatisticsOut
 from gateway.statistics.cache import StatisticsCache
 
@@ -27,7 +28,7 @@ async def statistics(
     caller: Read,
     request: Request,
     minutes: Annotated[
-        int,
+        QueryInt,
         Query(ge=1, le=MAX_MINUTES, description="Length of the window in minutes, up to now."),
     ] = 60,
 ) -> Response:

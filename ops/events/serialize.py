@@ -5,13 +5,18 @@ Owns the JSON form of each field. Does not depend on where events are published.
 
 import json
 
+from ops.events.fields import MAX_REVISION
 from ops.events.parse import SCHEMA
 from ops.types import AdEvent, PhotoRef
 
 
 def event_json(event: AdEvent) -> bytes:
     """Serialize the record value as UTF-8 JSON. The price is a string: a JSON number would be
-    rounded."""
+    rounded.
+
+    A revision above the highest that a caller may send is marked as assigned by the gateway.
+    """
+    assigned = {"revision_assigned": True} if event.revision > MAX_REVISION else {}
     return json.dumps(
         {
             "schema": SCHEMA,
@@ -20,6 +25,7 @@ def event_json(event: AdEvent) -> bytes:
             "catalog": event.key.catalog,
             "ad_id": event.key.ad_id,
             "revision": event.revision,
+            **assigned,
             "occurred_at": event.occurred_at.isoformat(),
             "title": event.title,
             "description": event.description,

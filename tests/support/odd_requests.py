@@ -48,13 +48,13 @@ WRONG: dict[str, list[object]] = {
     "ad_id": [None, 5, 1.5, True, [], {}, "", "x" * 201],
     "revision": ["5", 1.5, True, [], {}, -1, 2**63, 10**40, -(2**63)],
     "occurred_at": [[], {}, True, "yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"],
-    "title": [None, 5, 1.5, True, [], {}, "x" * 1_001],
-    "description": [None, 5, [], {}, "x" * 50_001],
-    "category": [5, 1.5, True, [], {}, "", "x" * 201],
+    "title": [5, 1.5, True, [], {}, "x" * 1_001],
+    "description": [5, [], {}, "x" * 50_001],
+    "category": [5, 1.5, True, [], {}, "x" * 201],
     "price": [True, [], {}, "much", "NaN", "Infinity", -1, 10**15, "1e400", "-0.01", "12,5"],
     "currency": [5, True, [], {}, "x" * 9],
     "photos": [
-        *(None, 5, True, {}, "x", [5], [None], [[]], [{}], [{"url": 5}], [{"sha256": "zz"}]),
+        *(5, True, {}, "x", [5], [None], [[]], [{}], [{"url": 5}], [{"sha256": "zz"}]),
         *([{"url": None, "sha256": None}], [{"url": "http://a/b.jpg", "sha256": "0" * 64}]),
         *([{"url": "http://a/" + "x" * 4_096}], [{"url": "http://a/b.jpg", "more": 1}]),
         [{"url": f"http://a/{n}.jpg"} for n in range(51)],
@@ -93,10 +93,16 @@ def valid(rng: Random) -> Odd:
 
 
 def odd_but_valid(rng: Random) -> Odd:
-    """Ids are arbitrary text."""
-    ids = ["../../etc/passwd", "..", "%2f%00", "a/b/../c", "C:\\x", "' OR 1=1 --", "\u202e", "💺"]
+    """Ids are arbitrary text without control characters and dot segments."""
+    ids = ["/etc//passwd", "..", "%2f%00", "a/b/%2e%2e", "C:\\x", "' OR 1=1 --", "\u202e", "💺"]
     ad_id = f"{rng.choice(ids)}{rng.randrange(10**9)}"
     return Odd("odd but valid", one_of(202), body=body(good(rng, ad_id=ad_id)))
+
+
+def unaddressable(rng: Random) -> Odd:
+    """Ids that a client or a proxy would turn into another one's path."""
+    name = rng.choice(["../../etc/passwd", "a/b/../c", "./x", "x\n", "\x85", "a\u2028b", "x/."])
+    return Odd("unaddressable", one_of(422), body=body(good(rng, ad_id=name)))
 
 
 def truncated(rng: Random) -> Odd:
@@ -246,12 +252,18 @@ def path_trick(rng: Random) -> Odd:
     """Names that would leave a folder if they were used as a path."""
     path, *expected = rng.choice(
         [
-            ("/v1/ads/kg/../../../../etc/passwd", 404),
-            ("/v1/ads/kg/..%2f..%2f..%2fetc%2fpasswd", 404),
-            ("/v1/ads/%2e%2e/%2e%2e/etc/passwd", 404),
+            ("/v1/ads/kg/../../../../etc/passwd", 422),
+            ("/v1/ads/kg/..%2f..%2f..%2fetc%2fpasswd", 422),
+            ("/v1/ads/%2e%2e/%2e%2e/etc/passwd", 422),
             ("/v1/ads/kg/%00", 422),
             ("/v1/ads/%00/1", 422),
             ("/v1/ads/kg/%ff%fe", 404),
+            ("/v1/ads/kg/x%0A", 422),
+            ("/v1/ads/kg/%C2%85x", 422),
+            ("/v1/ads/a%2Fb/x", 422),
+            ("/v1/ads%0A", 404),
+            ("/healthz%0A", 404),
+            ("/v1/ads/kg/x/%2e%2e/y", 422),
             ("/v1/ads/kg/" + "x" * 201, 422),
             ("/v1/ads/" + "x" * 5_000 + "/1", 422),
             ("/v1/ads/kg", 404),
@@ -277,6 +289,13 @@ def odd_query(rng: Random) -> Odd:
             *("/v1/ads?cursor=%00", "/v1/ads?cursor=AAAA", "/v1/ads?cursor=" + "A" * 3_000),
             *("/v1/ads?status=x", "/v1/ads?since=yesterday", "/v1/ads?until=1", "/v1/ads?limit="),
             *("/v1/ads?catalog=", "/v1/ads?catalog=a%2fb", "/v1/ads?catalog=%00"),
+            *(
+                "/v1/ads?limit=1_0",
+                "/v1/ads?limit=%2B5",
+                "/v1/ads?limt=5",
+                "/v1/ads?limit=5&limit=6",
+            ),
+            *("/v1/ads?catalog=%ff", "/v1/ads/kg/x?revision=1", "/v1/statistics?minutes=1.5"),
             *("/v1/failures?kind=x", "/v1/failures?reason=%27", "/v1/failures?limit=99999999999"),
         ]
     )
@@ -319,7 +338,8 @@ def odd_header(rng: Random) -> Odd:
             (("Idempotency-Key", "\xe9"), 422),
             (("X-Request-ID", "'\";<script>" + "x" * 500), 202),
             (("Accept", "image/*;q=nonsense"), 202),
-            (("Content-Encoding", "gzip"), 202),
+            (("Content-Encoding", "gzip"), 415),
+            (("Content-Encoding", "identity"), 202),
             (("Cookie", "=;=;" * 500), 202),
             (("Range", "bytes=-1"), 202),
             (("Forwarded", "for=127.0.0.1"), 202),
@@ -382,7 +402,17 @@ def cut_off(rng: Random) -> Odd:
 
 
 KINDS: tuple[Kind, ...] = (
-    *(valid, odd_but_valid, truncated, wrong_type, wrong_type, missing, no_object, odd_number),
+    *(
+        valid,
+        odd_but_valid,
+        unaddressable,
+        truncated,
+        wrong_type,
+        wrong_type,
+        missing,
+        no_object,
+        odd_number,
+    ),
     *(tiny_price, nested, invalid_utf8, noise, nul, raw_nul, surrogate, giant_key, many_keys),
     *(other_type, broken_form, form, path_trick, odd_query, odd_wait, odd_feedback, original),
     *(odd_upload, odd_header, odd_key, other_method, no_http, cut_off),

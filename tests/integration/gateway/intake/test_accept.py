@@ -124,7 +124,8 @@ def test_a_repeat_is_recognized_by_the_committed_rows(
 def test_without_a_revision_each_request_gets_the_next_one(
     client: httpx.Client, events: Callable[[], list[dict]], database: Database
 ) -> None:
-    """Also if the known revision is ahead of the clock, and for concurrent requests."""
+    """Also if the known revision is the highest that a caller may send, and for concurrent
+    requests: no revision makes an ad unchangeable."""
     ahead = 2**62
     assert client.post("/v1/ads", json={**AD, "revision": ahead}).status_code == 202
     answer = client.post("/v1/ads", json={**AD, "title": "next"})
@@ -136,10 +137,20 @@ def test_without_a_revision_each_request_gets_the_next_one(
         found = sorted(post.result().json()["revision"] for post in posts)
     assert found == [ahead + 2 + n for n in range(4)]
     assert len(events()) == 6
-    highest = 2**63 - 1
-    assert client.post("/v1/ads", json={**AD, "revision": highest}).status_code == 202
-    assert client.post("/v1/ads", json=AD).status_code == 409
-    assert rows(database, "SELECT revision FROM lalafo.accepted_ads") == [(highest,)]
+    assert all(event["revision_assigned"] for event in events() if event["revision"] > ahead)
+    deletion = client.delete("/v1/ads/kg/a/1").json()
+    assert (deletion["state"], deletion["revision"]) == ("accepted", ahead + 6)
+    assert rows(database, "SELECT revision FROM lalafo.accepted_ads") == [(ahead + 6,)]
+
+
+@pytest.mark.parametrize("revision", [2**62 + 1, 2**63 - 1, 2**63, -1])
+def test_a_revision_outside_the_bounds_is_refused(client: httpx.Client, revision: int) -> None:
+    """Posted or deleted: 422, and the message states the bound."""
+    posted = client.post("/v1/ads", json={**AD, "revision": revision})
+    deleted = client.delete("/v1/ads/kg/a/1", params={"revision": revision})
+    for answer in (posted, deleted):
+        assert answer.status_code == 422
+        assert f"from 0 to {2**62} (2^62)" in answer.json()["detail"]
 
 
 def test_an_idempotency_key_is_accepted_once(

@@ -54,6 +54,20 @@ def test_unknown_fields_are_ignored() -> None:
     assert parse_event(record({**GOOD, "colour": "blue"}), LIMITS).title == "A blue chair"
 
 
+def test_the_gateway_may_assign_a_higher_revision() -> None:
+    """There is always a next revision of an ad, whatever its seller has sent."""
+    change = {"revision": 2**62 + 1, "revision_assigned": True}
+    assert parse_event(record({**GOOD, **change}), LIMITS).revision == 2**62 + 1
+
+
+def test_framed_events_are_read_where_the_limits_say_so() -> None:
+    """The five bytes of Confluent's schema registry are skipped; refused otherwise, by name."""
+    value = b"\x00\x00\x00\x00\x07" + json.dumps(GOOD).encode()
+    assert parse_event(record(value), EventLimits(strip_framing=True)).revision == 7
+    with pytest.raises(BadInputError, match="schema registry"):
+        parse_event(record(value), LIMITS)
+
+
 def test_a_delete_needs_no_photos() -> None:
     """Only the key and the revision of a tombstone matter."""
     event = parse_event(record({**GOOD, "kind": "deleted", "photos": None}), LIMITS)
@@ -80,6 +94,13 @@ def test_a_delete_needs_no_photos() -> None:
         ({"revision": True}, Reason.EVENT_BAD_REVISION),
         ({"revision": -1}, Reason.EVENT_BAD_REVISION),
         ({"revision": 2**63}, Reason.EVENT_BAD_REVISION),
+        ({"revision": 2**63 - 1}, Reason.EVENT_BAD_REVISION),
+        ({"revision": 2**62 + 1, "revision_assigned": "true"}, Reason.EVENT_BAD_REVISION),
+        ({"revision": 2**63, "revision_assigned": True}, Reason.EVENT_BAD_REVISION),
+        ({"occurred_at": "2026-W47-7T10:00:00Z"}, Reason.EVENT_WRONG_TYPE),
+        ({"ad_id": "42\n"}, Reason.EVENT_WRONG_TYPE),
+        ({"catalog": ".."}, Reason.EVENT_WRONG_TYPE),
+        ({"price": "1_0"}, Reason.EVENT_WRONG_TYPE),
         ({"occurred_at": "yesterday"}, Reason.EVENT_WRONG_TYPE),
         ({"occurred_at": "2026-01-02T03:04:05"}, Reason.EVENT_WRONG_TYPE),
         ({"occurred_at": "0001-01-01T00:00:00+10:00"}, Reason.EVENT_WRONG_TYPE),

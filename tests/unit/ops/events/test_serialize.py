@@ -6,12 +6,17 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.events.parse import MAX_PRICE, MAX_REVISION, EventLimits, parse_event
+from ops.events.fields import MAX_ASSIGNED_REVISION
+from ops.events.parse import EventLimits, parse_event
+from ops.events.price import MAX_PRICE
 from ops.events.serialize import event_json
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef, StreamRecord
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
 some = text.filter(lambda it: it != "")
+ids = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=40)
+catalogs = ids.filter(lambda it: "/" not in it and it not in (".", ".."))
+ad_ids = ids.filter(lambda it: not {".", ".."} & set(it.split("/")))
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)).map(
     lambda it: it.replace(tzinfo=UTC)
 )
@@ -20,10 +25,10 @@ refs = st.one_of(
 )
 events = st.builds(
     AdEvent,
-    key=st.builds(AdKey, some.filter(lambda it: "/" not in it), some),
+    key=st.builds(AdKey, catalogs, ad_ids),
     kind=st.just(EventKind.UPSERTED),
     event_id=some,
-    revision=st.integers(0, MAX_REVISION),
+    revision=st.integers(0, MAX_ASSIGNED_REVISION),
     occurred_at=moments,
     title=text,
     description=text,
