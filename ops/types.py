@@ -41,7 +41,7 @@ class StreamRecord:
     timestamp_ms: int  # Kafka's, milliseconds since the epoch, UTC
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,10 +67,13 @@ def as_json(letter: DeadLetterRecord, *, with_original: bool) -> str:
         "run_id": letter.run_id,
         "replayed_at": None if letter.replayed_at is None else letter.replayed_at.isoformat(),
         "key": None if letter.key is None else safe_text(letter.key),
+        "headers": letter.stored_headers or [],
         "bytes": None if letter.value is None else len(letter.value),
     }
     if with_original:
-        fields["replay_headers"] = {name: value.decode() for name, value in letter.replay_headers}
+        fields["replay_headers"] = {
+            name: value.decode("utf-8", "backslashreplace") for name, value in letter.replay_headers
+        }
         fields["original"] = _utf8(letter.value)
         fields["original_base64"] = (
             None if letter.value is None else base64.b64encode(letter.value).decode()
@@ -108,7 +111,8 @@ def print_letter(letter: DeadLetterRecord, console: Console) -> None:
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     replayed = "never" if letter.replayed_at is None else f"{letter.replayed_at:%F %T} UTC"
-    headers = ", ".join(f"{name}: {value.decode()}" for name, value in letter.replay_headers)
+    headers = "\n".join(_header(name, value) for name, value in letter.headers) or "none"
+    sent = "\n".join(_header(name, value) for name, value in letter.replay_headers)
     size = "no value" if letter.value is None else f"{len(letter.value)} bytes"
     for name, value in (
         ("subject", letter.subject),
@@ -117,7 +121,8 @@ def print_letter(letter: DeadLetterRecord, console: Console) -> None:
         ("failed at", f"{letter.failed_at:%F %T} UTC, in Dagster run {letter.run_id}"),
         ("source", f"{letter.topic}[{letter.partition}] at offset {letter.offset}"),
         ("replayed", replayed),
-        ("replay headers", headers),
+        ("headers", headers),
+        ("replay headers", sent),
         ("key", _key(letter)),
         ("original", size),
     ):
@@ -129,6 +134,11 @@ def print_letter(letter: DeadLetterRecord, console: Console) -> None:
 
 def _key(letter: DeadLetterRecord) -> str:
     return "none" if letter.key is None else safe_text(letter.key, limit=80)
+
+
+def _header(name: str, value: bytes | None) -> str:
+    shown = "null" if value is None else safe_text(value, limit=200)
+    return f"{safe_text(name.encode('utf-8', 'backslashreplace'), limit=200)}: {shown}"
 
 
 def _utf8(value: bytes | None) -> str | None:

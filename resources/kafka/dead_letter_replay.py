@@ -1,7 +1,8 @@
 """Query dead letters in PostgreSQL (`lalafo.failures`) and replay them to the topic `ads`.
 
-A replay publishes the original bytes under the original key, and marks the row after the broker
-has acknowledged the record. It repairs nothing: fix the cause of the failure first.
+A replay publishes the original bytes under the original key, with the original headers, and marks
+the row after the broker has acknowledged the record. It repairs nothing: fix the cause of the
+failure first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from psycopg.rows import class_row
 
 from ops.errors import ConfigurationError, RetryableError
 from resources.kafka.delivery import Outgoing, publish_acknowledged
+from resources.kafka.record_headers import Headers, restored, sendable
 from resources.kafka.topics import StreamPublisher
 from resources.postgres.database import Database
 
@@ -23,7 +25,7 @@ ACKNOWLEDGED_WITHIN_S = 15.0
 
 _COLUMNS = (
     'subject, reason, detail, failed_at, topic, partition, "offset", run_id, replayed_at, '
-    "original_key AS key, original AS value"
+    "original_key AS key, original AS value, original_headers AS stored_headers"
 )
 _CHOSEN = (
     "kind = 'event' AND (%(reason)s::text IS NULL OR reason = %(reason)s) "
@@ -47,11 +49,21 @@ class DeadLetterRecord:
     replayed_at: datetime | None
     key: bytes | None
     value: bytes | None  # None: the record had no value and cannot be replayed
+    stored_headers: list[list[Any]] | None
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the original record."""
+        return restored(self.stored_headers)
 
     @property
     def replay_headers(self) -> tuple[tuple[str, bytes], ...]:
-        """The headers of the replayed record."""
-        return ((REPLAY_HEADER, self.subject.encode()),)
+        """The headers of the replayed record: the original's, and which letter it is.
+
+        If the original was itself a replay, its own mark is replaced.
+        """
+        kept = tuple(header for header in self.headers if header[0] != REPLAY_HEADER)
+        return (*sendable(kept), (REPLAY_HEADER, self.subject.encode()))
 
 
 @dataclass(frozen=True, slots=True)

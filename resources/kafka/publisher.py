@@ -179,13 +179,20 @@ class StreamPublisher:
     ) -> None:
         """Reject an oversized record: the broker's rejection would fail all records in flight."""
         limit = DLQ_MAX_BYTES if topic == self._config.dlq_topic else ADS_MAX_BYTES
-        size = _OVERHEAD_BYTES + sum(len(part) for part in (key, value) if part is not None)
-        size += sum(len(name.encode()) + len(v) + _HEADER_OVERHEAD_BYTES for name, v in headers)
+        size = record_bytes(key, value, headers)
         if size > limit:
             raise ConfigurationError(
                 f"A record of {size} bytes is larger than {topic} accepts ({limit} bytes): send "
                 "less text."
             )
+
+
+def record_bytes(
+    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+) -> int:
+    """The most bytes that a record takes on a topic, overhead included."""
+    size = _OVERHEAD_BYTES + sum(len(part) for part in (key, value) if part is not None)
+    return size + sum(len(name.encode()) + len(v) + _HEADER_OVERHEAD_BYTES for name, v in headers)
 
 
 def _close(producer: Any, timeout_s: float) -> None:

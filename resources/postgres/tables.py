@@ -271,6 +271,11 @@ failures = Table(
         DateTime(timezone=True),
         comment="when a person sent the original again",
     ),
+    Column(
+        "original_headers",
+        JSONB,
+        comment="the record's headers, [key, value] each, where the whole was refused",
+    ),
     CheckConstraint("kind IN ('event', 'photo', 'stream')", name="kind"),
     Index(None, "day"),
     Index(None, "failed_at", "kind", "subject"),

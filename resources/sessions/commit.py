@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from ops.errors import ConfigurationError, LeaseLostError, PhotosGoneError
 from ops.events.scored import scored_event
@@ -30,6 +31,7 @@ from resources.catalogue.rows import (
     record_orphaned_photos,
     replace_ad_rows,
 )
+from resources.kafka.record_headers import stored
 from resources.postgres import tables
 from resources.postgres.database import Database
 from resources.postgres.row_arrays import Row, as_arrays, insert, quoted, unnested
@@ -107,7 +109,8 @@ class ResultWriter:
         removed = replace_ad_rows(cursor, accepted, days, run_id, updated=upserted.updated)
         added = {photo.photo_sha256 for photo in batch.renditions}
         record_orphaned_photos(cursor, removed | added, kept=accepted)
-        insert(cursor, tables.failures, FAILURE_COLUMNS, self._failure_rows(batch, accepted, days))
+        rows = self._failure_rows(batch, accepted, days)
+        insert(cursor, tables.failures, (*FAILURE_COLUMNS, "original_headers"), rows)
         insert(cursor, tables.stage_timings, TIMING_COLUMNS, self._timing_rows(accepted, days))
         messages = self._enqueue(cursor, accepted, batch.releases)
         commit_offsets(
@@ -191,6 +194,7 @@ class ResultWriter:
                     *("event", f"{stream}/{at.topic}/{at.partition}/{at.offset}"),
                     *(failure.reason.value, failure.detail, at.day, None, None, None),
                     *(stream, at.topic, at.partition, at.offset, record.value, record.key, run_id),
+                    None if (headers := stored(record.headers)) is None else Jsonb(headers),
                 )
             )
         for ad in accepted:
@@ -201,6 +205,7 @@ class ResultWriter:
                     *(photo.failure.reason.value, photo.failure.detail, days[key]),
                     *(key.catalog, key.ad_id, photo.ref.url),
                     *(stream, at.topic, at.partition, at.offset, None, None, run_id),
+                    None,
                 )
                 for position, photo in enumerate(ad.photos)
                 if photo.failure is not None

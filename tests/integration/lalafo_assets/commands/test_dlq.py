@@ -153,6 +153,23 @@ def test_a_replay_puts_the_original_back_on_the_topic(database: Database, stream
     assert "1 sent" in result.output
 
 
+def test_a_replay_restores_the_headers(database: Database, stream: AdStream) -> None:
+    """Those of the original, in order, and the one that names the letter; `show` prints them."""
+    refuse(database, 3)
+    stored = '[["a", "1"], ["a", {"base64": "/wA="}], ["\\u001b", null]]'
+    with database.cursor() as cursor:
+        cursor.execute("UPDATE lalafo.failures SET original_headers = %s", (stored,))
+    shown = run("show", "ads/0/3").output
+    assert r"a: \xff\x00" in shown and r"\x1b: null" in shown and "\x1b" not in shown
+    assert json.loads(run("show", "ads/0/3", "--json").output)["headers"] == json.loads(stored)
+    assert run("replay", "ads/0/3").exit_code == 0
+    (record,) = everything_on(stream, stream.config.ads_topic)
+    assert record.headers == (
+        *(("a", b"1"), ("a", b"\xff\x00"), ("\x1b", b"")),
+        ("lalafo-replay-of", subject(3).encode()),
+    )
+
+
 def test_a_reason_is_replayed_once_unless_asked_again(database: Database, stream: AdStream) -> None:
     """--reason skips letters that were replayed; --again includes them; other reasons stay."""
     for offset in range(250):  # more than a chunk

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lalafo_assets.demo.bad_photos import corrupt_photos
+from resources.kafka.dead_letter_replay import DeadLetterFilter, find, latest, replay
 from resources.sessions.leases import read_leases
 from resources.sessions.offsets import read_offsets
 from tests.support.live_session import Live, ad
@@ -89,6 +90,24 @@ def test_each_bad_record_is_a_dead_letter_and_nothing_else_stops(live: Live) -> 
         on_topic[place] = (headers["reason"].decode(), letter.value or b"")
     in_table = {(row[1], row[2], row[3]): (row[0], bytes(row[4] or b"")) for row in rows}
     assert on_topic == in_table
+
+
+def test_a_dead_letter_keeps_the_headers_of_its_record(live: Live) -> None:
+    """In the row and on the topic; a replay of it has them again."""
+    headers = [("traceparent", b"00-ab"), ("reason", b"mine"), ("raw", b"\xff\x00")]
+    with live.stream.publisher() as publisher:
+        publisher.publish(live.stream.config.ads_topic, b"kg/1", b"not json", headers).result(10)
+    live.drain()
+    letter = find(live.database, live.rows("SELECT subject FROM lalafo.failures")[0][0])
+    assert list(letter.headers) == headers
+    with live.stream.publisher() as publisher:
+        assert replay(live.database, publisher, live.stream.config.ads_topic, [letter]).sent == 1
+    live.drain()
+    (again,) = (
+        it for it in latest(live.database, DeadLetterFilter(), 2) if it.subject != letter.subject
+    )
+    assert list(again.headers) == [*headers, ("lalafo-replay-of", letter.subject.encode())]
+    assert again.replay_headers == (*headers, ("lalafo-replay-of", again.subject.encode()))
 
 
 def test_a_bad_photo_fails_alone(live: Live) -> None:
