@@ -110,8 +110,12 @@ class Prediction:
 
     task: str
     label: str
-    score: float  # in [0, 1]
+    score: float  # in [0, 1], of SCORE_DIGITS decimals
     details: dict[str, Any] = field(default_factory=dict)  # JSON; the keys depend on the task
 
 
 UtcDay = date
+
+SCORE_DIGITS = 6
+"""Decimals of every score, in `details` too. With more, the JSON of PostgreSQL's `real` would have
+other digits than that of a double."""

@@ -1,7 +1,8 @@
 """The address of a request: which paths and queries are refused, and the ad that a path names.
 
 A framework reads a path loosely: it replaces bytes that are not UTF-8, takes "%2F" for "/", and its
-`$` also matches before a final line break, so a path may lead to another ad than the caller's. Here the key is read from the path's own bytes, or the request is refused.
+`$` also matches before a final line break. So a path could lead to another ad than the caller's;
+such a path is refused here.
 """
 
 import re

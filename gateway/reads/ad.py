@@ -1,7 +1,7 @@
 """Reading one ad with a single statement: what is committed, and what is accepted and pending.
 
 Combines `ads`, which sessions write, with `accepted_ads`, which the gateway writes. PostgreSQL
-builds the JSON, and the route sends it unchanged. Every table is looked up by its primary key, so
+builds the JSON. Every table is looked up by its primary key, so
 the cost does not depend on the catalogue's size. One statement sees one snapshot, so all
 predictions belong to the release that is live in it.
 """
@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import psycopg
+from pydantic_core import from_json, to_json
 
 from gateway.schemas.links import ad_path, release_page, run_prefix
 from gateway.services import Services
@@ -76,11 +77,11 @@ _TIMINGS = """
         'polled_at', t.polled_at,
         'committed_at', t.committed_at,
         'total_ms', round(extract(epoch FROM t.committed_at - t.kafka_at) * 1000, 3),
-        'fetch_ms', t.fetch_ms,
-        'photos_ms', t.photos_ms,
-        'queued_ms', t.queued_ms,
-        'embed_ms', t.embed_ms,
-        'predict_ms', t.predict_ms
+        'fetch_ms', round(t.fetch_ms::numeric, 3),
+        'photos_ms', round(t.photos_ms::numeric, 3),
+        'queued_ms', round(t.queued_ms::numeric, 3),
+        'embed_ms', round(t.embed_ms::numeric, 3),
+        'predict_ms', round(t.predict_ms::numeric, 3)
     )
     FROM lalafo.stage_timings AS t
     WHERE t.catalog = k.catalog AND t.ad_id = k.ad_id AND t.revision = a.revision
@@ -147,7 +148,8 @@ async def read_ad_json(services: Services, key: AdKey) -> bytes | None:
     values = parameters(key, services.settings.dagster_url)
     async with services.database.connection() as connection:
         row = await _read(connection, values)
-    return None if row is None else row[0].encode()
+    # PostgreSQL writes `"a" : 1` and 0.500; every other answer is written as `"a":1` and 0.5.
+    return None if row is None else to_json(from_json(row[0]))
 
 
 async def read_ad(services: Services, key: AdKey) -> dict[str, Any] | None:

@@ -177,7 +177,7 @@ def _stage(buckets: Counter[int]) -> StageOut:
 
 
 def _rounded(ms: float | None) -> float | None:
-    return None if ms is None else round(ms, 2)
+    return None if ms is None else round(ms, 3)
 
 
 def _most(counts: Mapping[str, int], limit: int | None = None) -> Counts:

@@ -1,8 +1,10 @@
 """`lalafo publish`: publishes events from a file or a pipe.
 
-Owns the options, the progress bar, the summary and the exit status; `publishing.py` publishes.
+Owns the options, the progress bar, the summary and the exit status; `publishing.py` and
+`kafka/publishing.py` publish.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -53,9 +55,11 @@ def publish(
 ) -> None:
     """Publish events through the gateway, or to the topic `ads` directly.
 
-    Ends with status 1 if a line was refused.
+    Goes on after a line that can't be published, and ends with a summary: how many events were
+    accepted, and the lines that were not, with their reasons. The status is then 1.
     """
-    from lalafo_assets.commands.publishing import publish_lines, publish_to_topic
+    from lalafo_assets.commands.kafka.publishing import publish_to_topic
+    from lalafo_assets.commands.publishing import Published, publish_lines
     from resources.settings import load_settings
 
     if kafka and gateway is not None:
@@ -63,26 +67,32 @@ def publish(
     use_running_stack(home)
     console = new_console()
     settings = load_settings()
-    if kafka:
-        count = publish_to_topic(settings, file)
-        console.print(f"{count} events acknowledged; `lalafo results` shows their results")
-        return
     url = settings.gateway_url if gateway is None else gateway
-    if url == "":
+    if url == "" and not kafka:
         raise ConfigurationError(
             "no gateway is configured: start one with `lalafo serve` (or a whole stack with "
             "`lalafo up`), give its address with --gateway URL or LALAFO_GATEWAY_URL, or publish "
             "to the topic with --kafka"
         )
-    with _progress(file) as progress:
-        bar = progress.add_task("publishing", total=_size(file))
-        done = publish_lines(
-            _counted(file, progress, bar),
-            url=url,
-            key=settings.gateway_key,
-            on_progress=lambda now: progress.update(bar, description=_short(now)),
-        )
-    _print_summary(done, console)
+    done = Published()
+    try:
+        with _progress(file) as progress:
+            bar = progress.add_task("publishing", total=_size(file))
+
+            def on_progress(now: Published) -> None:
+                nonlocal done
+                done = now
+                progress.update(bar, description=_short(now))
+
+            lines = _counted(file, progress, bar)
+            if kafka:
+                done = publish_to_topic(settings, lines, on_progress=on_progress)
+            else:
+                done = publish_lines(
+                    lines, url=url, key=settings.gateway_key, on_progress=on_progress
+                )
+    finally:  # also if the gateway went away, or after Ctrl-C: what was published stays so
+        _print_summary(done, console)
     if done.refused:
         raise typer.Exit(1)
 
@@ -122,16 +132,18 @@ def _short(done: "Published") -> str:
 
 def _print_summary(done: "Published", console: Console) -> None:
     err = Console(stderr=True, soft_wrap=True)
-    for line in done.refused[:MAX_REPORTED]:
+    for line in sorted(done.refused, key=lambda line: line.number)[:MAX_REPORTED]:
         message = f"line {line.number}: {line.reason}: {line.detail}"
         err.print(message, style="red", highlight=False, markup=False)
     if len(done.refused) > MAX_REPORTED:
         err.print(f"… and {len(done.refused) - MAX_REPORTED} more lines", style="red")
+    for reason, count in Counter(line.reason for line in done.refused).most_common():
+        err.print(f"{count:>8}  {reason}", style="red", highlight=False, markup=False)
     message = f"{done.accepted} events accepted"
     if done.superseded:
         message += f", {done.superseded} of them superseded by a higher revision"
     if done.waiting:
         message += f"; {done.waiting} pending in PostgreSQL until Kafka is available"
     if done.refused:
-        message += f"; {len(done.refused)} lines refused"
+        message += f"; {len(done.refused)} lines not published"
     console.print(f"{message}; `lalafo results` shows their results", highlight=False)

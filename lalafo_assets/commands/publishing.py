@@ -1,8 +1,9 @@
 """Publishes lines of events to the gateway, or to the topic directly.
 
-Lines of one ad are published in their order; lines of different ads run concurrently. A refused
-line is reported and does not stop the others. `ops/events/parse.py` validates a line before it is
-sent, so that an invalid line costs no request.
+Lines of one ad are published in their order; lines of different ads run concurrently. A line that
+can't be published is reported and does not stop the others. `ops/events/parse.py` validates a line
+before it is sent, so that an invalid line costs no request. `kafka/publishing.py` publishes to the
+topic.
 """
 
 import asyncio
@@ -12,21 +13,28 @@ import zlib
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
-from gateway.client import AsyncLalafoClient, LalafoApiError, NotAllowed, Refused
+from gateway.client import (
+    AsyncLalafoClient,
+    LalafoApiError,
+    NotAllowed,
+    RateLimited,
+    ServiceUnavailable,
+)
 from gateway.schemas.ads import Accepted
 from ops.errors import BadInputError, LalafoError
 from ops.events.parse import EventLimits, parse_event
 from ops.events.serialize import event_json
 from ops.types import AdEvent, EventKind, StreamRecord
-from resources.kafka.topics import AdStream
-from resources.settings import Settings
 
-FLUSH_S = 30.0
 CONCURRENCY = 16
 """Concurrent requests: a gateway on two cores only queues more than that."""
 PATIENCE_S = 30.0
+MOST_BROKEN = 10
+"""Lines in a row that the gateway answers with 500, after which the fault is not the lines'."""
+WHITESPACE = b" \t\r\n"  # of JSON
 QUEUE_LINES = 8
 """Lines that are queued for each of the concurrent requests."""
 READ_AHEAD = 64
@@ -36,7 +44,7 @@ NO_LIMITS = EventLimits(max_photos=2**31, max_title_chars=2**31, max_description
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
-    """A line that was not published."""
+    """A line that was not published: it is not valid, or could not be sent."""
 
     number: int  # from 1
     reason: str
@@ -100,6 +108,7 @@ class _Publishing:
     def __init__(self, on_progress: Callable[[Published], object]) -> None:
         self._on_progress = on_progress
         self._done = Published()
+        self._broken_in_a_row = 0
 
     async def run(self, lines: Iterable[bytes], url: str, key: str, patience_s: float) -> Published:
         queues = [
@@ -145,12 +154,17 @@ class _Publishing:
             number, event = item
             try:
                 accepted = await _publish(client, event)
-            except (Refused, NotAllowed) as error:
-                if not _of_this_line(error):
+            except LalafoApiError as error:
+                self._broken_in_a_row += isinstance(error, ServiceUnavailable)
+                if not _of_this_line(error) or self._broken_in_a_row > MOST_BROKEN:
                     raise
                 reason = error.problem.get("reason", error.kind)
                 self._refuse(number, str(reason), error.detail)
                 continue
+            except Exception as error:  # noqa: BLE001 - of this line; the others go on
+                self._refuse(number, "not_sent", f"{type(error).__name__}: {error}")
+                continue
+            self._broken_in_a_row = 0
             self._done.accepted += 1
             self._done.superseded += accepted.state == "superseded"
             self._done.waiting += not accepted.published
@@ -168,8 +182,13 @@ async def _publish(client: AsyncLalafoClient, event: AdEvent) -> Accepted:
 
 
 def _of_this_line(error: LalafoApiError) -> bool:
-    """Whether the error concerns this line alone: a key that may not ingest fails every line."""
-    return isinstance(error, Refused) or error.kind == "other_catalog"
+    """Whether the error concerns this line alone: an unreachable gateway, or a key that may not
+    ingest, fails every line."""
+    if isinstance(error, ServiceUnavailable):
+        return error.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(error, NotAllowed):
+        return error.kind == "other_catalog"
+    return not isinstance(error, RateLimited)
 
 
 async def _numbered(lines: Iterable[bytes]) -> AsyncGenerator[tuple[int, bytes], None]:
@@ -193,8 +212,8 @@ async def _numbered(lines: Iterable[bytes]) -> AsyncGenerator[tuple[int, bytes],
                 for number, line in enumerate(lines, start=1):
                     if ended.is_set():
                         return
-                    if line.strip():
-                        enqueue((number, line.strip()))
+                    if line.strip(WHITESPACE):
+                        enqueue((number, line.strip(WHITESPACE)))
                 enqueue(None)
             except OSError as error:
                 enqueue(error)
@@ -209,28 +228,3 @@ async def _numbered(lines: Iterable[bytes]) -> AsyncGenerator[tuple[int, bytes],
     finally:
         ended.set()
         slots.release()
-
-
-def publish_to_topic(settings: Settings, lines: Iterable[bytes]) -> int:
-    """Publish each line that is not blank to the topic, and return how many were acknowledged.
-
-    Lines are not validated: one without `catalog` and `ad_id` is published without a key, and a
-    session turns it into a dead letter.
-    """
-    count = 0
-    with AdStream.from_settings(settings) as stream, stream.publisher() as publisher:
-        for line in lines:
-            if line.strip() == b"":
-                continue
-            publisher.publish(stream.config.ads_topic, key=_key(line), value=line.strip())
-            count += 1
-        publisher.flush(FLUSH_S)
-    return count
-
-
-def _key(line: bytes) -> bytes | None:
-    try:
-        event = json.loads(line)
-        return f"{event['catalog']}/{event['ad_id']}".encode()
-    except (ValueError, KeyError, TypeError):
-        return None

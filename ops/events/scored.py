@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ops.outcomes import AdOutcome, PhotoOutcome
-from ops.types import AdStatus, Prediction
+from ops.types import SCORE_DIGITS, AdStatus, Prediction
 
 SCHEMA = 1
 
@@ -56,7 +56,11 @@ def promoted_event(release: str, *, instead_of: str, unscored_days: Sequence[str
 
 def _predictions(items: Sequence[Prediction]) -> Mapping[str, Any]:
     return {
-        item.task: {"label": item.label, "score": round(item.score, 6), "details": item.details}
+        item.task: {
+            "label": item.label,
+            "score": round(item.score, SCORE_DIGITS),
+            "details": item.details,
+        }
         for item in items
     }
 

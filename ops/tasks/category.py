@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ops.models.heads import class_probabilities
 from ops.models.release import Head
 from ops.tasks import Answers, Task
-from ops.types import Prediction
+from ops.types import SCORE_DIGITS, Prediction
 from ops.vectors import Embeddings
 
 NAME = "category"
@@ -31,8 +31,9 @@ def predict(
 ) -> list[Prediction | None]:
     """Predict the best category of each ad: the mean over its photos of softmax probabilities.
 
-    `score` is that mean, in [0, 1]. `details["top"]` has the best three as [label, score], best
-    first, equal scores in the order of the head's labels. An ad without rows gets None.
+    `score` is that mean, in [0, 1], rounded to SCORE_DIGITS. `details["top"]` has the best three as
+    [label, score], best first, equal scores in the order of the head's labels. An ad without rows
+    gets None.
 
     Args:
         embeddings: (N, D) float16 unit rows.
@@ -120,8 +121,8 @@ def fit(
     return fitted.head, fitted.metrics
 
 
-def _top(scores: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The columns of the `count` best scores of each row, best first, and the scores."""
+def _top(scores: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The columns of the `count` best scores of each row, best first, and the rounded scores."""
     left = scores.copy()
     rows = np.arange(len(left))
     columns = np.empty((len(left), count), dtype=np.int64)
@@ -129,7 +130,8 @@ def _top(scores: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], ND
         columns[:, place] = left.argmax(axis=1)
         left[rows, columns[:, place]] = -1.0
     best = np.take_along_axis(scores, columns, axis=1)
-    return columns, cast(NDArray[np.float32], np.clip(best, 0.0, 1.0))
+    clipped: NDArray[np.float64] = np.clip(best, 0.0, 1.0).astype(np.float64)
+    return columns, cast(NDArray[np.float64], np.round(clipped, SCORE_DIGITS))
 
 
 TASK = Task(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.client import NotAllowed, ServiceUnavailable
+from lalafo_assets.commands.kafka.publishing import publish_to_topic
 from lalafo_assets.commands.publishing import Published, publish_lines
 from tests.support.gateway_place import Place
 from tests.support.live_session import ad
@@ -59,6 +60,45 @@ def test_valid_lines_are_published_and_invalid_ones_reported(place: Place) -> No
     again = publish_lines(published, url=place.url, key=place.key)
     assert (again.accepted, len(again.refused)) == (3, 4), "the same file may be published again"
     assert statuses(place, "pub") == expected
+
+
+def test_a_line_that_cannot_be_sent_stops_no_other(place: Place) -> None:
+    """Ids that no path can name, in any kind of event; nested and long numbers; odd whitespace."""
+    published = lines(
+        event("odd", "1"),
+        event("odd", "\nNLP"),
+        event("odd", "x/../victim", kind="deleted"),
+        event("odd", "NLP\n", kind="deleted"),
+        event("odd", "\ud800"),
+        b"[" * 100_000,
+        b'{"schema": ' + b"1" * 10_000 + b"}",
+        event("odd", "2", revision=2**63 - 1),
+        event("odd", "3", title="x" * 1_100_000),
+        event("odd", "4", kind="deleted"),
+    )
+    done = publish_lines(published, url=place.url, key=place.key)
+    assert done.accepted == 2
+    assert [refused.number for refused in done.refused] == list(range(2, 10))
+    until(lambda: statuses(place, "odd") == {"1": (1, "no_photos"), "4": (1, "deleted")})
+
+
+def test_lines_of_the_topic_are_reported_one_by_one(place: Place) -> None:
+    """--kafka: a line that is too large is reported; the others, valid or not, are published."""
+    published = lines(
+        event("direct", "1"),
+        event("direct", "2", title="x" * 1_100_000),
+        b"not json",
+        b"[" * 100_000,
+        event("direct", "3"),
+    )
+    done = publish_to_topic(place.live.settings, published)
+    assert (done.accepted, [(it.number, it.reason) for it in done.refused]) == (
+        4,
+        [(2, "not_sent")],
+    )
+    assert "larger than" in done.refused[0].detail
+    expected = {"1": (1, "no_photos"), "3": (1, "no_photos")}
+    until(lambda: statuses(place, "direct") == expected)
 
 
 def test_lines_of_one_ad_keep_their_order(place: Place) -> None:
@@ -133,5 +173,23 @@ def test_the_status_and_messages_of_the_command(place: Place, tmp_path: Path) ->
         )
         assert done.returncode == status, done.stderr
         assert "2 events accepted" in done.stdout
+        assert ("1 lines not published" in done.stdout) == (status == 1)
+        assert ("1  event_unknown_schema" in done.stderr) == (status == 1)
         assert ("line 3: event_unknown_schema: schema is 9" in done.stderr) == (status == 1)
         assert place.key not in done.stdout + done.stderr
+
+
+def test_a_summary_follows_an_error_that_ends_the_command(place: Place, tmp_path: Path) -> None:
+    """What was published, and the error: a gateway that can't be reached."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"".join(lines(b"not json\n", event("gone", "1"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "lalafo_assets.cli", "publish", str(file), "--kafka"],
+        env={**place.environment, "LALAFO_KAFKA_BOOTSTRAP": "127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "0 events accepted" in done.stdout
+    assert "LALAFO_KAFKA_BOOTSTRAP" in done.stderr
