@@ -4,22 +4,27 @@ Owns names, defaults, units and allowed ranges; an invalid value is an error at 
 nothing.
 """
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ops.errors import ConfigurationError
 from ops.events.parse import EventLimits
+from resources.kafka_properties import BOOTSTRAP, check_variables, read_properties
 
 
 class Settings(BaseSettings):
     """The product's settings; each field is the environment variable LALAFO_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="LALAFO_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="LALAFO_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     home: Path = Field(default=Path(".lalafo"), description="The folder of all local state.")
     database_url: str = Field(
@@ -39,6 +44,65 @@ class Settings(BaseSettings):
         default="",
         description="Kafka protocol version. Empty: negotiated. '2.0' for librdkafka's test "
         "broker, whose negotiation is wrong.",
+    )
+    kafka_config: str = Field(
+        default="",
+        description="A properties file of librdkafka's names (key=value) with any of the "
+        "settings of Kafka below and bootstrap.servers. A variable wins over the file.",
+    )
+    kafka_security_protocol: str = Field(
+        default="",
+        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL. Empty: PLAINTEXT.",
+    )
+    kafka_sasl_mechanism: str = Field(
+        default="", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER."
+    )
+    kafka_sasl_username: str = Field(default="", description="The user, for PLAIN and SCRAM.")
+    kafka_sasl_password: SecretStr = Field(
+        default=SecretStr(""), description="The user's password, for PLAIN and SCRAM."
+    )
+    kafka_sasl_oauthbearer_method: str = Field(
+        default="", description="How OAUTHBEARER gets its token. Empty: oidc, the only one."
+    )
+    kafka_sasl_oauthbearer_token_endpoint_url: str = Field(
+        default="", description="The URL from which OAUTHBEARER gets its token."
+    )
+    kafka_sasl_oauthbearer_client_id: str = Field(
+        default="", description="The client's id at the token endpoint."
+    )
+    kafka_sasl_oauthbearer_client_secret: SecretStr = Field(
+        default=SecretStr(""), description="The client's secret at the token endpoint."
+    )
+    kafka_sasl_oauthbearer_scope: str = Field(
+        default="", description="The scope of the token. Empty: the endpoint's default."
+    )
+    kafka_sasl_oauthbearer_extensions: str = Field(
+        default="",
+        description="SASL extensions, key=value,key=value; Confluent Cloud needs logicalCluster "
+        "and identityPoolId.",
+    )
+    kafka_https_ca_location: str = Field(
+        default="", description="PEM file of the token endpoint's CA. Empty: the system's."
+    )
+    kafka_ssl_ca_location: str = Field(
+        default="", description="PEM file, or folder, of the brokers' CA. Empty: the system's."
+    )
+    kafka_ssl_crl_location: str = Field(
+        default="", description="PEM file of certificates that the CA has revoked."
+    )
+    kafka_ssl_certificate_location: str = Field(
+        default="", description="PEM file of the client's certificate, for mutual TLS."
+    )
+    kafka_ssl_key_location: str = Field(
+        default="", description="PEM file of the client's private key."
+    )
+    kafka_ssl_key_password: SecretStr = Field(
+        default=SecretStr(""), description="The password of the private key."
+    )
+    kafka_ssl_endpoint_identification_algorithm: str = Field(
+        default="",
+        description="https: the broker's certificate must name its host. none: not checked. "
+        "Empty: https.",
     )
     stream_id: str = Field(
         default="",
@@ -363,6 +427,18 @@ class Settings(BaseSettings):
         "recall of a category with fewer is not compared.",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources of values, the first wins: arguments, environment, Kafka's properties."""
+        return init_settings, env_settings, _KafkaSource(settings_cls)
+
     @cached_property
     def resolved_store_url(self) -> str:
         """The store's URL: the setting, else the folder `store` below `home`."""
@@ -393,6 +469,26 @@ class Settings(BaseSettings):
         return value
 
 
+class _KafkaSource(PydanticBaseSettingsSource):
+    """Checks the names of Kafka's variables and properties; bootstrap.servers from the file.
+
+    The file's other values are read again with each connection, so that a password can change
+    (`resources/kafka/security/access.py`).
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Part of the interface; `__call__` gives all values at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        check_variables(os.environ, self.settings_cls.model_fields)
+        file = str(self.current_state.get("kafka_config") or "")
+        if file == "":
+            return {}
+        bootstrap = read_properties(Path(file)).get(BOOTSTRAP, "")
+        return {"kafka_bootstrap": bootstrap} if bootstrap != "" else {}
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
@@ -407,8 +503,14 @@ def changed_settings(changes: Mapping[str, object]) -> Settings:
     try:
         return Settings(**dict(changes))  # type: ignore[arg-type] # pydantic validates them
     except ValidationError as error:
-        lines = [
-            f"LALAFO_{str(e['loc'][0]).upper()}={e.get('input')!r}: {e['msg']}"
-            for e in error.errors()
-        ]
+        lines = [_invalid(e["loc"], e.get("input"), e["msg"]) for e in error.errors()]
         raise ConfigurationError("; ".join(lines)) from error
+
+
+def _invalid(loc: tuple[int | str, ...], value: object, message: str) -> str:
+    """What is wrong with one setting; a secret's value is not shown."""
+    name = str(loc[0]) if loc else ""
+    field = Settings.model_fields.get(name)
+    if field is None or field.annotation is SecretStr:
+        return f"LALAFO_{name.upper()}: {message}"
+    return f"LALAFO_{name.upper()}={value!r}: {message}"

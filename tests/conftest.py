@@ -163,13 +163,20 @@ def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 
 
 @pytest.fixture(scope="session")
-def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """The test session's Apache Kafka; if unavailable, skips the test, or fails if required."""
+def kafka_available() -> None:
+    """If Apache Kafka is unavailable, skips the test, or fails it if required."""
     reason = why_unavailable()
     if reason is not None:
         if os.environ.get("LALAFO_REQUIRE_KAFKA") == "1":
             pytest.fail(f"LALAFO_REQUIRE_KAFKA=1, but {reason}")
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka_server(
+    kafka_available: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KafkaServer]:
+    """The test session's Apache Kafka."""
     server = KafkaServer(Path(tmp_path_factory.mktemp("kafka")))
     server.start()
     yield server

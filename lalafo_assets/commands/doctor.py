@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from lalafo_assets.commands.console import new_console
-from ops.errors import LalafoError
+from ops.errors import ConfigurationError, LalafoError
 
 if TYPE_CHECKING:
     from resources.settings import Settings
@@ -178,7 +178,6 @@ def _program(name: str, purpose: str, fix: str) -> Diagnosis:
 
 def _servers(settings: "Settings") -> Iterator[Diagnosis]:
     """Check the servers that the environment names; none is fine, the demo starts its own."""
-    from resources.kafka.topics import AdStream
     from resources.postgres.database import Database
 
     if settings.database_url != "":
@@ -191,11 +190,24 @@ def _servers(settings: "Settings") -> Iterator[Diagnosis]:
                 "PostgreSQL", Grade.FAILED, str(error), "start it, or unset LALAFO_DATABASE_URL"
             )
     if settings.kafka_bootstrap != "":
-        try:
-            with AdStream.from_settings(settings) as stream:
-                found = f"{settings.kafka_bootstrap}, {len(stream.partitions())} partitions"
-                yield Diagnosis("Kafka", Grade.OK, found)
-        except LalafoError as error:
-            yield Diagnosis(
-                "Kafka", Grade.FAILED, str(error), "start it, or unset LALAFO_KAFKA_BOOTSTRAP"
-            )
+        yield _kafka(settings)
+
+
+def _kafka(settings: "Settings") -> Diagnosis:
+    """Connect, log in, describe the topics, and ask what the ACLs allow; writes nothing."""
+    from resources.kafka.rights import all_operations
+    from resources.kafka.topics import AdStream
+
+    try:
+        with AdStream.from_settings(settings) as stream:
+            partitions = len(stream.partitions())
+            stream.check_rights(all_operations(stream.config))
+            access = stream.config.access
+    except ConfigurationError as error:
+        return Diagnosis("Kafka", Grade.FAILED, str(error), "correct it there")
+    except LalafoError as error:
+        fix = "start it, or unset LALAFO_KAFKA_BOOTSTRAP"
+        return Diagnosis("Kafka", Grade.FAILED, str(error), fix)
+    login = f", {access.mechanism} as {access.principal}" if access.mechanism else ""
+    found = f"{settings.kafka_bootstrap}, {access.protocol}{login}, {partitions} partitions"
+    return Diagnosis("Kafka", Grade.OK, found)

@@ -1,6 +1,9 @@
 """The environment variables of a stack's processes, and the limits of Dagster's pools."""
 
 from collections.abc import Mapping
+from pathlib import Path
+
+from resources.kafka_properties import BOOTSTRAP, SECURITY_PROPERTIES, read_properties
 
 EMBEDDED_STREAM = "embedded-"  # how a stream id of the embedded broker begins
 
@@ -16,14 +19,23 @@ def external_kafka(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the exports of the external Kafka that the environment names; {} if it names none.
 
     The exports of an embedded broker do not count: an earlier stack may have left them in the shell
-    or in this process, and that broker ended with its stack.
+    or in this process, and that broker ended with its stack. Passwords are not among the exports,
+    which are printed and written to a file: children inherit them.
     """
-    if environment.get("LALAFO_KAFKA_BOOTSTRAP", "") == "":
+    bootstrap, config = (
+        environment.get(f"LALAFO_KAFKA_{it}", "") for it in ("BOOTSTRAP", "CONFIG")
+    )
+    if bootstrap == "" and config != "":
+        bootstrap = read_properties(Path(config)).get(BOOTSTRAP, "")
+    if bootstrap == "" or environment.get("LALAFO_STREAM_ID", "").startswith(EMBEDDED_STREAM):
         return {}
-    if environment.get("LALAFO_STREAM_ID", "").startswith(EMBEDDED_STREAM):
-        return {}
-    names = ("LALAFO_KAFKA_BOOTSTRAP", "LALAFO_KAFKA_API_VERSION", "LALAFO_STREAM_ID")
-    return {name: environment[name] for name in names if name in environment}
+    names = ["LALAFO_KAFKA_API_VERSION", "LALAFO_STREAM_ID", "LALAFO_KAFKA_CONFIG"]
+    names += [it.variable for it in SECURITY_PROPERTIES if not it.secret]
+    found = {name: environment[name] for name in names if name in environment}
+    for name, value in found.items():
+        if value != "" and name.endswith(("_CONFIG", "_LOCATION")):
+            found[name] = str(Path(value).absolute())  # the children have another working folder
+    return {"LALAFO_KAFKA_BOOTSTRAP": bootstrap, **found}
 
 
 def gateway_environment(environment: Mapping[str, str]) -> dict[str, str]:

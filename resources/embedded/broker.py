@@ -95,6 +95,8 @@ class EmbeddedBroker:
             "LALAFO_KAFKA_BOOTSTRAP": self.bootstrap,
             "LALAFO_KAFKA_API_VERSION": API_VERSION,
             "LALAFO_STREAM_ID": self.stream_id,
+            "LALAFO_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",  # whatever the caller's environment has
+            "LALAFO_KAFKA_CONFIG": "",
         }
 
     def _address_value(self, name: str) -> str:

@@ -1,17 +1,21 @@
 """Kafka connection settings, client creation, time limits, error translation and log levels.
 
 Owns the translation of kafka-python's errors: an unreachable broker is reported within seconds as
-a RetryableError that names the setting. Does not depend on what is read or written.
+a RetryableError that names the setting. A refused log-in is a ConfigurationError until the
+credentials have worked in this process; after that it is waited out as an outage is, because
+passwords are replaced while sessions run. Does not depend on what is read or written.
 """
 
 import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ops.errors import ConfigurationError, LalafoError, RetryableError
+from resources.kafka.security.access import KafkaAccess
+from resources.kafka.security.refusals import is_denied, why_refused
 from resources.settings import Settings
 
 CONNECT_TIMEOUT_S = 3.0
@@ -36,13 +40,15 @@ class StreamConfig:
     ads_topic: str
     dlq_topic: str
     group: str = "lalafo"  # the consumer group under which lag tools see the committed offsets
+    access: KafkaAccess = field(default_factory=KafkaAccess, compare=False)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "StreamConfig":
         """Create the configuration from the settings.
 
         Raises:
-            ConfigurationError: LALAFO_KAFKA_BOOTSTRAP or LALAFO_KAFKA_API_VERSION is invalid.
+            ConfigurationError: LALAFO_KAFKA_BOOTSTRAP, LALAFO_KAFKA_API_VERSION or a setting of
+                encryption or log-in is invalid.
         """
         bootstrap = settings.require("kafka_bootstrap")
         _addresses(bootstrap)
@@ -52,6 +58,7 @@ class StreamConfig:
             stream_id=settings.stream_id,
             ads_topic=settings.ads_topic,
             dlq_topic=settings.dlq_topic,
+            access=KafkaAccess.from_settings(settings),
         )
 
     @property
@@ -70,8 +77,9 @@ class StreamConfig:
         return self.api_version is not None
 
     def client_options(self) -> dict[str, Any]:
-        """The options that every kafka-python client gets."""
+        """The options that every kafka-python client gets; they have the password."""
         return {
+            **self.access.kafka_python_options(),
             "bootstrap_servers": self.bootstrap.split(","),
             "api_version": self.api_version,
             "client_id": "lalafo",
@@ -80,32 +88,50 @@ class StreamConfig:
             "reconnect_backoff_max_ms": _RECONNECT_MAX_MS,
         }
 
+    def librdkafka_options(self) -> dict[str, str]:
+        """The options that every librdkafka client gets; they have the password."""
+        return {"bootstrap.servers": self.bootstrap, **self.access.librdkafka_options()}
+
 
 def open_client(config: StreamConfig, create: Callable[..., Client], **options: object) -> Client:
     """Create a kafka-python client; fails after CONNECT_TIMEOUT_S per unreachable server.
 
     Raises:
         RetryableError: no server can be reached, or none answers.
-        ConfigurationError: the client rejects the configuration.
+        ConfigurationError: the client rejects the configuration, or the broker the log-in.
     """
-    from kafka.net.compat import KafkaNetClient
+    from resources.kafka.security.manager import net_client
 
     _quiet_kafka()
     check_reachable(config)
+    config.access.refresh()
+    if config.access.tokens is not None:
+        _check_token(config.access)
     connections: list[Any] = []
 
     def connection(**arguments: object) -> Any:
-        connections.append(KafkaNetClient(**arguments))
+        connections.append(net_client(config.access, **arguments))
         return connections[-1]
 
     with broker_errors(config, "connecting"):
         try:
-            return create(**config.client_options(), kafka_client=connection, **options)
+            client = create(**config.client_options(), kafka_client=connection, **options)
         except BaseException:
             # kafka-python 3.0.12 leaks a client's sockets and thread when its constructor fails.
-            for client in connections:
-                client.close()
+            for opened in connections:
+                opened.close()
             raise
+    config.access.has_connected = True
+    return client
+
+
+def _check_token(access: KafkaAccess) -> None:
+    """Get a token now, in this thread: kafka-python's would wait for the endpoint meanwhile."""
+    assert access.tokens is not None
+    try:
+        access.tokens.token()
+    except ConfigurationError as error:
+        raise (RetryableError(str(error)) if access.has_connected else error) from error
 
 
 @contextlib.contextmanager
@@ -122,11 +148,9 @@ def broker_errors(config: StreamConfig, doing: str) -> Iterator[None]:
     from kafka import errors as kafka_errors
 
     permanent = (
-        kafka_errors.AuthorizationError,
         kafka_errors.IncompatibleBrokerVersion,
         kafka_errors.InvalidTopicError,
         kafka_errors.KafkaConfigurationError,
-        kafka_errors.SaslAuthenticationFailedError,
         kafka_errors.UnsupportedVersionError,
     )
     too_large = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
@@ -141,7 +165,18 @@ def broker_errors(config: StreamConfig, doing: str) -> Iterator[None]:
             f"{_message(config, doing, error)} Raise max.message.bytes of the topic, or send less."
         ) from error
     except (kafka_errors.KafkaError, OSError) as error:
-        raise RetryableError(_message(config, doing, error)) from error
+        raise _refused_or_unavailable(config, doing, error) from error
+
+
+def _refused_or_unavailable(config: StreamConfig, doing: str, error: Exception) -> LalafoError:
+    """A broker's refusal with its reason and the fix, or else an outage."""
+    reason = why_refused(config.access, error)
+    if reason is None:
+        return RetryableError(_message(config, doing, error))
+    text = f"Kafka at {config.bootstrap} (LALAFO_KAFKA_BOOTSTRAP), {doing}: {reason}"
+    if is_denied(error) or not config.access.has_connected:
+        return ConfigurationError(text)
+    return RetryableError(text)
 
 
 def _message(config: StreamConfig, doing: str, error: Exception) -> str:
@@ -198,3 +233,6 @@ def _quiet_kafka() -> None:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:  # a level that is already set stays
             logger.setLevel(level)
+    for name in ("kafka.net.connection", "kafka.protocol.parser"):  # their DEBUG has passwords
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))

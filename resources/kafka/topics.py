@@ -12,6 +12,7 @@ from ops.errors import ConfigurationError, RetryableError
 from resources.kafka.connection import StreamConfig, broker_errors, open_client
 from resources.kafka.consumer import StreamConsumer
 from resources.kafka.publisher import ADS_MAX_BYTES, DLQ_MAX_BYTES, Publication, StreamPublisher
+from resources.kafka.rights import Operations, require_rights
 from resources.kafka.topic_log import OffsetOutOfLog, OffsetOutOfLogError, TopicLog
 from resources.settings import Settings
 
@@ -83,6 +84,8 @@ class AdStream:
     def ensure_topics(self, partitions: int = DEFAULT_PARTITIONS) -> None:
         """Create those of the four topics that are missing; existing ones are not changed.
 
+        A user that may not create topics needs the right to describe them only, if all exist.
+
         librdkafka's test broker does not support this: it auto-creates each topic with 4
         partitions when its metadata is requested.
 
@@ -90,6 +93,7 @@ class AdStream:
             partitions: of `ads`, `ads.feedback` and `ads.scored`; `ads.dlq` has one.
         """
         from kafka.errors import (
+            AuthorizationError,
             IncompatibleBrokerVersion,
             NoError,
             TopicAlreadyExistsError,
@@ -112,9 +116,15 @@ class AdStream:
                 return
             for result in response["topics"]:
                 error = for_code(result["error_code"])
+                if issubclass(error, AuthorizationError) and self._exists(result["name"]):
+                    continue
                 if error not in (NoError, TopicAlreadyExistsError):
                     raise error(f"{result['name']}: {result['error_message']}")
             self._admin().wait_for_topics(list(topics))
+
+    def _exists(self, topic: str) -> bool:
+        described = self._admin().describe_topics([topic])[0]
+        return int(described["error_code"]) == 0
 
     def partitions(self, topic: str | None = None) -> list[int]:
         """Return the topic's partitions, ascending; of `ads` unless another topic is named.
@@ -137,6 +147,16 @@ class AdStream:
         asked = self.partitions(topic) if partitions is None else partitions
         return self._reader(topic).bounds(asked)
 
+    def check_rights(self, needed: Operations) -> None:
+        """Ask the broker what this client may do; reads and writes nothing.
+
+        Raises:
+            ConfigurationError: its ACLs deny some of it.
+        """
+        with broker_errors(self.config, "requesting rights"):
+            described = self._admin().describe_topics(list(needed))
+        require_rights(self.config, described, needed)
+
     def beginning_offsets(self, topic: str | None = None) -> dict[int, int]:
         """Return each partition's first offset in the log; of `ads` unless another is named."""
         return {partition: first for partition, (first, _) in self.bounds(topic=topic).items()}
@@ -155,8 +175,8 @@ class AdStream:
         """Write next offsets of `ads` to the group `lalafo`, for lag tools; no session reads them.
 
         Raises:
-            RetryableError: the broker rejected one (the first call may find no coordinator yet);
-                the pipeline does not depend on it.
+            RetryableError: the broker rejected one (the first call may find no coordinator yet),
+                or its ACLs deny it; the pipeline does not depend on it.
         """
         from kafka import TopicPartition
         from kafka.errors import NoError
@@ -166,11 +186,14 @@ class AdStream:
         commits = {
             TopicPartition(topic, p): OffsetAndMetadata(o, "", -1) for p, o in offsets.items()
         }
-        with broker_errors(self.config, "writing group offsets"):
-            response = self._admin().alter_group_offsets(self.config.group, commits)
-            errors = [error for error in response.values() if error is not NoError]
-            if errors != []:
-                raise RetryableError(f"group offsets of {topic}: {errors[0].__name__}")
+        try:
+            with broker_errors(self.config, "writing group offsets"):
+                response = self._admin().alter_group_offsets(self.config.group, commits)
+        except ConfigurationError as error:
+            raise RetryableError(str(error)) from error
+        errors = [error for error in response.values() if error is not NoError]
+        if errors != []:
+            raise RetryableError(f"group offsets of {topic}: {errors[0].__name__}")
 
     def consumer(self, topic: str | None = None, *, isolates: bool = False) -> StreamConsumer:
         """Open a new consumer, of `ads` unless another topic is named; the caller closes it."""
@@ -214,14 +237,14 @@ class AdStream:
 
         with broker_errors(self.config, f"describing the topic {topic}"):
             described: dict[str, Any] = self._admin().describe_topics([topic])[0]
-            if described["error_code"] == _NO_TOPIC:
-                raise ConfigurationError(
-                    f"Kafka at {self.config.bootstrap} has no topic {topic}. Create it (`lalafo "
-                    "up` does), or correct LALAFO_ADS_TOPIC or LALAFO_DLQ_TOPIC."
-                )
             error = for_code(described["error_code"])
-            if error is not NoError:  # its partitions and its id are not known yet
-                raise error(topic)
+            if error is not NoError and described["error_code"] != _NO_TOPIC:
+                raise error(topic)  # its partitions and its id are not known yet
+        if described["error_code"] == _NO_TOPIC:
+            raise ConfigurationError(
+                f"Kafka at {self.config.bootstrap} has no topic {topic}. Create it (`lalafo up` "
+                "does), or correct LALAFO_ADS_TOPIC or LALAFO_DLQ_TOPIC."
+            )
         return described
 
     def _request_metadata(self, topics: list[str]) -> None:

@@ -24,6 +24,7 @@ from ops.tasks import all_tasks
 from ops.types import AdEvent, AdKey
 from resources.inference.cache import LoadedReleases, ReleaseWatch
 from resources.kafka.dead_letters import DeadLetterTopic
+from resources.kafka.rights import session_operations
 from resources.kafka.topics import AdStream, TopicLog
 from resources.photos.fetch import PhotoFetcher
 from resources.photos.loading import PhotoLoader
@@ -138,6 +139,7 @@ def open_session(
     with ExitStack() as stack:
         found, topic = stream.current_log(), stream.config.ads_topic
         stream_id = stream.config.stream_id or found.id
+        stream.check_rights(session_operations(stream.config))
         metrics = stack.enter_context(SessionMetrics(settings))
         membership = SessionMembership(
             database,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -68,6 +69,15 @@ def live(
         AdStream.from_settings(settings) as stream,
     ):
         yield live_parts(database, settings, stream, host, release)
+
+
+@pytest.fixture(scope="session")
+def secured(kafka_available: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The test session's Apache Kafka with TLS, log-in and ACLs: a `SecuredKafka`."""
+    from tests.support.secured_kafka import secured_kafka  # cryptography takes a moment
+
+    with secured_kafka(tmp_path_factory.mktemp("secured")) as kafka:
+        yield kafka
 
 
 @pytest.fixture(scope="module")

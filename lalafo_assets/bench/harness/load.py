@@ -12,6 +12,8 @@ from typing import Any
 
 from lalafo_assets.bench.harness.ads import PlannedAd
 from lalafo_assets.bench.harness.workers import Worker, read_task, send_answer, wait_for_go
+from resources.kafka.connection import StreamConfig
+from resources.settings import load_settings
 
 FLUSH_S = 60.0
 _SPIN_S = 0.002  # an ad due within this time is sent at once: a sleep is not that precise
@@ -31,10 +33,9 @@ def start_load(
     Its last answer has `published`, `refused`, `started_at`, `took_s` and `late_p99_ms`.
 
     Args:
-        environment: has LALAFO_KAFKA_BOOTSTRAP.
+        environment: names the Kafka; passwords are in this process's environment.
     """
     task = {
-        "bootstrap": environment["LALAFO_KAFKA_BOOTSTRAP"],
         "topic": topic,
         "catalog": catalog,
         "ads": [
@@ -42,7 +43,8 @@ def start_load(
             for ad in sorted(ads, key=lambda ad: ad.due_s)
         ],
     }
-    worker = Worker(__name__, task, log_file=log_file)
+    kafka = {k: v for k, v in environment.items() if k.startswith("LALAFO_KAFKA_")}
+    worker = Worker(__name__, task, log_file=log_file, environment=kafka)
     try:
         worker.answer()
     except BaseException:
@@ -58,7 +60,7 @@ def main() -> None:
     task = read_task()
     producer = Producer(
         {
-            "bootstrap.servers": task["bootstrap"],
+            **StreamConfig.from_settings(load_settings()).librdkafka_options(),
             "acks": "all",
             "linger.ms": 0,
             "partitioner": "murmur2_random",  # as in Kafka's Java client

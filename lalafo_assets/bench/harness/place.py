@@ -172,6 +172,7 @@ def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterato
     fields: dict[str, object] = {
         name: environment.get(f"LALAFO_{name.upper()}", "") for name in names
     }
+    fields |= {name.removeprefix("LALAFO_").lower(): value for name, value in environment.items()}
     fields |= {"ads_topic": topic, "dlq_topic": f"{topic}.dlq"}
     with AdStream.from_settings(changed_settings(fields)) as stream:
         stream.ensure_topics(partitions)

@@ -15,6 +15,8 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from resources.processes.child import ChildProcess
@@ -34,6 +36,25 @@ _JVM = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "
 
 class KafkaUnavailableError(Exception):
     """Java, Maven or the jars are missing, or the server did not start."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listener:
+    """One more address of the server, with its own encryption and log-in.
+
+    Args:
+        name: capitals, unique.
+        protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
+        settings: server properties without the prefix `listener.name.<name>.`.
+    """
+
+    name: str
+    protocol: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def properties(self) -> dict[str, str]:
+        """The server properties of this listener."""
+        return {f"listener.name.{self.name.lower()}.{k}": v for k, v in self.settings.items()}
 
 
 def version() -> str:
@@ -96,20 +117,30 @@ def fetch_jars(pom: Path = _POM) -> Path:
 
 
 class KafkaServer:
-    """One broker and controller on two ports of 127.0.0.1, which stay the same at a restart."""
+    """One broker and controller on ports of 127.0.0.1, which stay the same at a restart."""
 
     def __init__(
-        self, folder: Path, *, partitions: int = 4, settings: dict[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        partitions: int = 4,
+        settings: dict[str, str] | None = None,
+        listeners: Sequence[Listener] = (),
+        java_options: Sequence[str] = (),
     ) -> None:
         """Args:
         folder: gets its data, settings and log; they stay there after a stop.
         partitions: of a topic that is created without a number of partitions.
         settings: server properties that are added to the defaults or replace them.
+        listeners: beside the one for plaintext without a log-in.
+        java_options: added to the JVM's command line.
         """
         self.log_file = folder / "server.log"
         self._data = folder / "data"
         self._properties_file = folder / "server.properties"
-        self._port, self._controller_port = _free_ports(2)
+        self._port, self._controller_port, *ports = _free_ports(2 + len(listeners))
+        self._listeners = dict(zip(listeners, ports, strict=True))
+        self._java_options = list(java_options)
         self._partitions = partitions
         self._settings = dict(settings) if settings is not None else {}
         command = self._java("kafka.Kafka", str(self._properties_file))
@@ -125,9 +156,18 @@ class KafkaServer:
         """The JVM's process id; None before a start."""
         return self._child.pid
 
+    def address(self, listener: str) -> str:
+        """host:port of an additional listener."""
+        (port,) = (port for it, port in self._listeners.items() if it.name == listener)
+        return f"127.0.0.1:{port}"
+
     def exports(self) -> dict[str, str]:
         """The environment variables that a client of this server needs."""
-        return {"LALAFO_KAFKA_BOOTSTRAP": self.bootstrap}
+        return {
+            "LALAFO_KAFKA_BOOTSTRAP": self.bootstrap,
+            "LALAFO_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",  # whatever the caller's environment has
+            "LALAFO_KAFKA_CONFIG": "",
+        }
 
     def start(self) -> None:
         """Start it and wait until it accepts connections; does nothing if it runs.
@@ -198,18 +238,22 @@ class KafkaServer:
 
     def _java(self, main_class: str, *args: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}"
-        return ["java", *_JVM, logging, "-cp", f"{_JARS}{os.sep}*", main_class, *args]
+        options = [*_JVM, *self._java_options, logging]
+        return ["java", *options, "-cp", f"{_JARS}{os.sep}*", main_class, *args]
 
     def _properties(self) -> str:
         node = f"{_NODE_ID}@127.0.0.1:{self._controller_port}"
+        addresses = {"PLAINTEXT": self._port, "CONTROLLER": self._controller_port}
+        addresses |= {it.name: port for it, port in self._listeners.items()}
+        protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
+        protocols |= {it.name: it.protocol for it in self._listeners}
         settings = {
             "process.roles": "broker,controller",
             "node.id": str(_NODE_ID),
             "controller.quorum.voters": node,
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},"
-            f"CONTROLLER://127.0.0.1:{self._controller_port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": ",".join(f"{it}://127.0.0.1:{port}" for it, port in addresses.items()),
+            "listener.security.protocol.map": ",".join(f"{k}:{v}" for k, v in protocols.items()),
             "log.dirs": str(self._data),
             "num.partitions": str(self._partitions),
             "offsets.topic.num.partitions": "1",
@@ -232,6 +276,8 @@ class KafkaServer:
             "broker.heartbeat.interval.ms": "500",
             "broker.session.timeout.ms": "3000",
         }
+        for listener in self._listeners:
+            settings |= listener.properties()
         return "".join(
             f"{name}={value}\n" for name, value in {**settings, **self._settings}.items()
         )

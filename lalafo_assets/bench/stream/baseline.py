@@ -34,6 +34,7 @@ from lalafo_assets.bench.harness.workers import read_task, send_answer, wait_for
 from ops.models.heads import class_probabilities
 from ops.photos.rendition import make_rendition
 from ops.types import Rendition
+from resources.kafka.connection import StreamConfig
 from resources.postgres.binary_copy import register_halfvec
 from resources.postgres.database import Database
 from resources.settings import load_settings
@@ -257,7 +258,7 @@ def _consumer(task: Mapping[str, Any]) -> Any:
 
     consumer = Consumer(
         {
-            "bootstrap.servers": task["bootstrap"],
+            **StreamConfig.from_settings(load_settings()).librdkafka_options(),
             "group.id": "baseline",  # librdkafka requires one; offsets are in PostgreSQL
             "enable.auto.commit": False,
             "auto.offset.reset": "error",

@@ -68,7 +68,6 @@ def measure_baseline(
                 Worker(
                     "lalafo_assets.bench.stream.baseline",
                     {
-                        "bootstrap": place.settings.kafka_bootstrap,
                         "topic": topic,
                         "partitions": partitions[number::count],
                         "store_url": str(place.home / "baseline-store"),

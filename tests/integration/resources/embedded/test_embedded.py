@@ -200,6 +200,8 @@ def test_each_start_of_the_broker_names_a_new_log(tmp_path: Path) -> None:
         "LALAFO_KAFKA_BOOTSTRAP": broker.bootstrap,
         "LALAFO_KAFKA_API_VERSION": "2.0",
         "LALAFO_STREAM_ID": first,
+        "LALAFO_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+        "LALAFO_KAFKA_CONFIG": "",
     }
     broker.stop()
     broker.start()

@@ -1,5 +1,7 @@
 """The environment and pool limits that a stack computes before it starts anything."""
 
+from pathlib import Path
+
 from lalafo_assets.stack.environment import external_kafka, gateway_environment, pool_limits
 from resources.dagster.names import POOL_STREAM
 
@@ -27,6 +29,35 @@ def test_exports_of_an_earlier_embedded_broker_are_not_an_external_kafka():
         "LALAFO_STREAM_ID": "embedded-6f1c",
     }
     assert external_kafka(exports) == {}
+
+
+def test_a_kafka_with_a_log_in_is_exported_without_its_passwords(tmp_path: Path):
+    """Exports are printed and written to a file; the children inherit the passwords. Files are
+    named absolutely, since the children have another working folder."""
+    environment = {
+        BOOTSTRAP: "kafka:9093",
+        "LALAFO_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "LALAFO_KAFKA_SASL_USERNAME": "shop",
+        "LALAFO_KAFKA_SASL_PASSWORD": "s3cret",
+        "LALAFO_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET": "s3cret",
+        "LALAFO_KAFKA_SSL_KEY_PASSWORD": "s3cret",
+        "LALAFO_KAFKA_SSL_CA_LOCATION": "ca.pem",
+    }
+    assert external_kafka(environment) == {
+        BOOTSTRAP: "kafka:9093",
+        "LALAFO_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "LALAFO_KAFKA_SASL_USERNAME": "shop",
+        "LALAFO_KAFKA_SSL_CA_LOCATION": str(Path("ca.pem").absolute()),
+    }
+
+
+def test_a_properties_file_names_an_external_kafka(tmp_path: Path):
+    """Its bootstrap.servers is the address, where no variable has one."""
+    file = tmp_path / "client.properties"
+    file.write_text("bootstrap.servers=kafka:9093\nsasl.password=s3cret\n")
+    config = {"LALAFO_KAFKA_CONFIG": str(file)}
+    assert external_kafka(config) == {BOOTSTRAP: "kafka:9093", **config}
+    assert external_kafka({**config, BOOTSTRAP: "other:1"}) == {BOOTSTRAP: "other:1", **config}
 
 
 def test_the_gateway_of_a_stack_requires_no_keys_unless_configured():
