@@ -1,5 +1,7 @@
 """The command `lalafo up`: runs the whole stack on this machine until Ctrl-C."""
 
+import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -27,14 +29,16 @@ def up(
     Prints the environment variables of the stack as shell exports.
     """
     from lalafo_assets.stack.supervisor import Stack
+    from resources.processes.environment import cache_folders
 
     if only not in (None, "services"):
         raise LalafoError(f"--only {only}: expected 'services'")
     err = Console(stderr=True)
     services_only = only is not None
+    os.environ.update(cache_folders(home, os.environ))
     with Stack(home, port=port, services_only=services_only, on_progress=err.print) as stack:
         for name, value in stack.exports.items():
-            print(f"export {name}='{value}'")  # noqa: T201 - shell input for `eval`
+            print(f"export {name}={shlex.quote(value)}")  # noqa: T201 - shell input for `eval`
         sys.stdout.flush()
         if stack.gateway_url:
             err.print(f"The page: {stack.gateway_url}/")

@@ -4,6 +4,7 @@ Owns the order of the steps: draw or read photos, make a release, start the stac
 release, publish ads, wait until each is accounted for, print the results, and run the release tour.
 """
 
+import os
 import shlex
 import time
 from contextlib import ExitStack, closing
@@ -36,6 +37,7 @@ from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
+from resources.processes.environment import cache_folders
 from resources.settings import Settings, changed_settings, load_settings
 
 PUBLISH_S = 20.0
@@ -61,6 +63,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         ConfigurationError: photos, weights or a port are not available.
     """
     started = time.monotonic()
+    os.environ.update(cache_folders(options.home, os.environ))
     with _progress(console) as progress, ExitStack() as stack:
         collection = _collect(options, progress)
         # Nothing else runs yet, so the model may use every core.

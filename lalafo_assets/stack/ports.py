@@ -3,29 +3,51 @@
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ops.errors import ConfigurationError, RetryableError
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 20
+_LAST_PORT = 65_535
 START_TIMEOUT_S = 120.0
 
 Check = Callable[[], None]
 """Raises if the server that is waited for has ended."""
 
 
-def free_port(first: int) -> int:
+def chosen_port(requested: int | None, first: int) -> int:
+    """Return the port that was requested, or the first free one from `first` on.
+
+    Raises:
+        ConfigurationError: the requested port is in use, or none is free.
+    """
+    if requested is None:
+        return free_port(first)
+    if not port_is_free(requested):
+        raise ConfigurationError(
+            f"port {requested} is in use: end the program that has it, choose another with --port, "
+            "or leave --port out to get a free one"
+        )
+    return requested
+
+
+def free_port(first: int, *, apart_from: Collection[int] = ()) -> int:
     """Return the first free port from `first` on.
+
+    Args:
+        apart_from: ports whose servers have not started yet.
 
     Raises:
         ConfigurationError: none of the next PORTS_TRIED ports is free.
     """
-    for port in range(first, first + PORTS_TRIED):
-        if port_is_free(port):
+    tried = range(first, min(first + PORTS_TRIED, _LAST_PORT + 1))
+    for port in tried:
+        if port not in apart_from and port_is_free(port):
             return port
     raise ConfigurationError(
-        f"ports {first} to {first + PORTS_TRIED - 1} are all in use; choose another with --port"
+        f"there is no free port from {first} to {min(first + PORTS_TRIED - 1, _LAST_PORT)}; choose "
+        "another with --port"
     )
 
 

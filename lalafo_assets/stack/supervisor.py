@@ -18,7 +18,7 @@ from types import TracebackType
 import psutil
 
 from lalafo_assets.stack.environment import external_kafka, gateway_environment, pool_limits
-from lalafo_assets.stack.ports import HOST, free_port, wait_for_page, wait_for_port
+from lalafo_assets.stack.ports import HOST, chosen_port, free_port, wait_for_page, wait_for_port
 from ops.errors import ConfigurationError, RetryableError
 from ops.types import ProgressCallback
 from resources.embedded.broker import EmbeddedBroker
@@ -212,10 +212,10 @@ class Stack:
         """Choose the addresses of Dagster's UI and the gateway; restarted processes keep them."""
         if self._services_only:
             return {}
-        self._port = (
-            self._requested_port if self._requested_port is not None else free_port(DEFAULT_PORT)
+        self._port = chosen_port(self._requested_port, DEFAULT_PORT)
+        self._gateway_port = free_port(
+            load_settings().gateway_port or GATEWAY_PORT, apart_from=[self._port]
         )
-        self._gateway_port = free_port(load_settings().gateway_port or GATEWAY_PORT)
         self.ui_url = f"http://{HOST}:{self._port}"
         self.gateway_url = f"http://{HOST}:{self._gateway_port}"
         return {"LALAFO_DAGSTER_URL": self.ui_url, "LALAFO_GATEWAY_URL": self.gateway_url}
@@ -230,7 +230,7 @@ class Stack:
 
     def _start_dagster(self) -> None:
         self._on_progress("starting the gateway, and Dagster's code server, webserver and daemon")
-        code_port = free_port(self._port + 1)
+        code_port = free_port(self._port + 1, apart_from=[self._gateway_port])
         workspace = self.home / "dagster" / "workspace.yaml"
         location = {"host": HOST, "port": code_port, "location_name": LOCATION}
         # JSON is YAML too

@@ -18,6 +18,7 @@ from resources.embedded.postgres_programs import MAJOR_VERSION
 
 PORT = 5432  # only names the socket: the server listens on no address
 _MAX_SOCKET_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux; 103 elsewhere
+_SPECIAL_IN_URLS = frozenset(",:+%&?#' \t\n")
 _SOCKET_NAME = f".s.PGSQL.{PORT}"
 _NO_PROCESS = 2**22 + 1  # above Linux's largest process id, and no process anywhere else
 _SMALL_SHM_BYTES = 512 * 2**20
@@ -106,11 +107,11 @@ def socket_folder(beside: Path) -> Path:
     """The folder of the socket: `run` beside the data, or a short folder in /tmp.
 
     The short one is for paths that are too long for a socket address, or that contain characters
-    with a meaning in a connection URL.
+    with a meaning in a connection URL; SQLAlchemy writes a space as `+`, which libpq keeps.
     """
     folder = beside / "run"
     length = len(str(folder / _SOCKET_NAME).encode())
-    if length <= _MAX_SOCKET_BYTES and not set(",:") & set(str(folder)):
+    if length <= _MAX_SOCKET_BYTES and _SPECIAL_IN_URLS.isdisjoint(str(folder)):
         return folder
     return Path("/tmp") / f"lalafo-{hashlib.sha256(str(beside).encode()).hexdigest()[:16]}"  # noqa: S108  its owner is checked
 

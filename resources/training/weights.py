@@ -102,9 +102,16 @@ def download_file(url: str, target: Path, timeout_s: float) -> None:
         RetryableError: the download failed, exceeded the time limit, or is too large.
     """
     deadline = time.monotonic() + timeout_s
-    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(8)}.tmp")
     host = urlsplit(url).hostname
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
+    except OSError as error:
+        raise RetryableError(
+            f"{target.parent} can't be written ({error.strerror}): set TORCH_HOME to a folder that "
+            "can be"
+        ) from error
     try:
         with (
             urllib.request.urlopen(url, timeout=min(timeout_s, 10.0)) as response,  # noqa: S310 - torchvision's own URL
@@ -161,7 +168,7 @@ def _pretrained(backbone: str, fetch: Download) -> StartingWeights:
 
 def _download_if_missing(published: _Published, fetch: Download, timeout_s: float) -> _Published:
     """Download the file unless it is cached; a download with a wrong digest is deleted."""
-    if not published.path.exists():
+    if not os.path.exists(published.path):  # noqa: PTH110 - Path's raises for a closed folder
         fetch(published.url, published.path, timeout_s)
         digest = sha256_hex(published.path.read_bytes())
         if not digest.startswith(published.sha256_prefix):
@@ -195,7 +202,10 @@ def _published(backbone: str) -> _Published:
 def _read_published(published: _Published) -> StartingWeights:
     import torch
 
-    data = published.path.read_bytes()
+    try:
+        data = published.path.read_bytes()
+    except OSError as error:
+        raise RetryableError(f"{published.path} can't be read ({error.strerror})") from error
     digest = sha256_hex(data)
     if not digest.startswith(published.sha256_prefix):
         raise ConfigurationError(

@@ -1,6 +1,7 @@
 """Fetching from a server that violates HTTP: bytes within the limits, or one failure reason."""
 
 import asyncio
+import errno
 import gzip
 import socket
 import time
@@ -502,6 +503,30 @@ def test_an_invalid_photo_url_is_refused(url: str) -> None:
             assert len(caught.value.detail) < 200
 
     asyncio.run(run())
+
+
+class WithoutIpv6(AddressGuard):
+    """As on a machine whose kernel has no IPv6."""
+
+    def open_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        if address[0] == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return super().open_socket(address)
+
+
+@pytest.mark.parametrize("guard", [AddressGuard, WithoutIpv6])
+def test_a_host_is_reached_by_the_address_that_works(guard: type[AddressGuard]) -> None:
+    """Its IPv6 address can't be reached, or this machine has no IPv6: its other address is used."""
+
+    async def test(host: OddHost) -> None:
+        host.answers["/photo"] = answer(PHOTO)
+        names = FakeResolver(["::1", "127.0.0.1"])
+        both = guard(allows=lambda address: address in ("::1", "127.0.0.1"))
+        guarded = limits(allow_private=False, attempts=1)
+        async with PhotoFetcher(guarded, guard=both, resolver=names) as fetcher:
+            assert await fetcher.fetch(host.url("/photo", "photos.test")) == PHOTO
+
+    run_with_host(test)
 
 
 def test_an_https_url_without_tls_is_refused() -> None:

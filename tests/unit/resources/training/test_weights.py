@@ -260,3 +260,14 @@ def test_device_is_the_requested_one():
     assert facts.device == "cpu"
     assert facts.cores >= 1
     assert facts.torch == torch.__version__
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, listed, state, tmp_path):
+    """`auto` uses the starter; `pretrained` says which folder, and which variable to set."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file" / "torch"))
+    monkeypatch.setattr(listed, "url", f"http://127.0.0.1:9/{NAME}-00000000.pth")
+    got = starting_weights("auto", NAME, starter=lambda name: state)
+    assert got.source.startswith("starter")
+    with pytest.raises(ConfigurationError, match=r"checkpoints can't be written.*set TORCH_HOME"):
+        starting_weights("pretrained", NAME, starter=no_starter)
