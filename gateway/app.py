@@ -14,8 +14,8 @@ from fastapi import Depends, FastAPI
 from gateway import openapi, problems
 from gateway.edge import browsers, limits
 from gateway.edge.exposure import check_exposure
-from gateway.edge.protocol import STOP_WAITING
 from gateway.edge.paths import PathMiddleware
+from gateway.edge.protocol import STOP_WAITING
 from gateway.edge.queries import only_known_parameters
 from gateway.edge.request_context import RequestContextMiddleware
 from gateway.intake import feedback, legacy, uploads
