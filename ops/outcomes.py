@@ -95,6 +95,7 @@ class Batch:
     releases: tuple[str, ...]  # the active releases that scored the batch: the live one first
     ads: tuple[AdOutcome, ...] = ()
     superseded: int = 0  # events that a higher revision, in the batch or stored, made stale
+    no_events: int = 0  # offsets that hold no event: a transaction's marker, a removed record
     dead_letters: tuple[DeadLetter, ...] = ()
     renditions: tuple[Rendition, ...] = ()
     embeddings: tuple[PhotoEmbedding, ...] = ()

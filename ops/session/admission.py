@@ -117,7 +117,6 @@ class Admission:
         """The number of events that were admitted so far and are neither in process nor returned.
 
         An event is returned if its partition leaves the session before the event is committed.
-        Offsets that hold no event are not counted.
         """
         with self._changed:
             return self._admitted - self._returned - self.events
@@ -243,10 +242,6 @@ class Admission:
             for partition, offsets in _offsets(works).items():
                 if partition in self._logs:
                     self._logs[partition].finish(offsets)
-            self._returned += sum(
-                isinstance(work, SettledWork) and work.no_event and not self.is_stale(work)
-                for work in works
-            )
             return self._end(works)
 
     def _end(self, works: Iterable[Work]) -> list[AdWork]:

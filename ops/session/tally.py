@@ -21,6 +21,7 @@ class Tally:
     events: int = 0  # records of the batches
     written: int = 0  # ads whose revision was the highest
     unchanged: int = 0  # events that a higher or equal revision made stale
+    no_events: int = 0  # offsets that hold no event
     dead_letters: Counter[str] = field(default_factory=Counter)  # by reason
     statuses: Counter[str] = field(default_factory=Counter)  # of the ads written
     photos: int = 0
@@ -43,6 +44,7 @@ class Tally:
         self.events += batch.events
         self.written += len(written)
         self.unchanged += batch.superseded + len(batch.ads) - len(written)
+        self.no_events += batch.no_events
         self.dead_letters.update(letter.failure.reason.value for letter in batch.dead_letters)
         self.embedded += len(batch.embeddings)
         self.days.update(result.accepted.values())
@@ -65,8 +67,10 @@ class Tally:
 
     def merge(self, other: "Tally") -> None:
         """Add the counts of another tally."""
-        for name in ("admitted", "events", "written", "unchanged", "photos", "embedded"):
+        for name in ("admitted", "events", "written", "unchanged", "no_events"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.photos += other.photos
+        self.embedded += other.embedded
         self.untrusted_timestamps += other.untrusted_timestamps
         self.batches += other.batches
         self.predictions += other.predictions
@@ -85,7 +89,8 @@ class Tally:
     @property
     def unaccounted(self) -> int:
         """Admitted events without an outcome; negative where one has two. In = out + failed."""
-        return self.admitted - self.written - self.unchanged - sum(self.dead_letters.values())
+        accounted = self.written + self.unchanged + sum(self.dead_letters.values())
+        return self.admitted - accounted - self.no_events
 
     def latency_ms(self, percentile: float) -> float | None:
         """A percentile (0 to 100) of the latencies, ms; None where no ad was written."""

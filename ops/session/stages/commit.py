@@ -177,14 +177,13 @@ class CommitStage:
                 letter = _letter(item)
                 letters.extend(() if letter is None else (letter,))
         superseded = sum(len(work.superseded) for work in works if isinstance(work, AdWork))
-        settled = sum(
-            isinstance(work, SettledWork) and work.letter is None and not work.no_event
-            for work in works
-        )
+        settled = sum(isinstance(work, SettledWork) and work.letter is None for work in works)
+        no_events = sum(isinstance(work, SettledWork) and work.no_event for work in works)
         return works, Batch(
             releases=self.state.scorer.names,
             ads=tuple(ads),
-            superseded=superseded + settled,
+            superseded=superseded + settled - no_events,
+            no_events=no_events,
             dead_letters=tuple(letters),
             renditions=tuple(renditions.values()),
             embeddings=tuple(embeddings.values()),
