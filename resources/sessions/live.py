@@ -155,7 +155,10 @@ def open_session(
                 metrics_url=metrics.url,
             ),
             positions=lambda partitions: starting_offsets(
-                database, stream, partitions, stream_id=stream_id, run_id=run_id
+                *(database, stream, partitions),
+                stream_id=stream_id,
+                run_id=run_id,
+                counted=metrics.count_incident,
             ),
         )
         watchdog = _watchdog(parts, membership)

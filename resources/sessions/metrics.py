@@ -75,7 +75,7 @@ class SessionMetrics:
         self.batch = Histogram(
             "lalafo_commit_ads", "Ads per commit.", buckets=_SIZES, registry=self.registry
         )
-        self.offset: dict[int, int] = {}  # the next offset of each partition
+        self._committed: dict[int, tuple[int, int]] = {}  # by partition: epoch and next offset
         self.registry.register(self)
 
     def __enter__(self) -> Self:
@@ -155,9 +155,9 @@ class SessionMetrics:
         offsets = GaugeMetricFamily(
             "lalafo_committed_offset", "Committed next offset to read.", labels=["partition"]
         )
-        self._forget_all_but(now.partitions)
-        for partition, offset in list(self.offset.items()):
-            offsets.add_metric([str(partition)], offset)
+        for partition, (epoch, offset) in self._committed.items():
+            if now.partitions.get(partition) == epoch:  # else another session moves it
+                offsets.add_metric([str(partition)], offset)
         yield offsets
         queued = GaugeMetricFamily(
             "lalafo_in_flight", "Work that is started and not committed yet.", labels=["what"]
@@ -194,16 +194,12 @@ class SessionMetrics:
             "lalafo_gpu_reserved_bytes", "GPU memory reserved by torch.", _gpu_reserved_bytes()
         )
 
-    def _forget_all_but(self, partitions: Mapping[int, int]) -> None:
-        """Forget offsets of other partitions: another session may have moved them since."""
-        for partition in self.offset.keys() - partitions.keys():
-            self.offset.pop(partition, None)
-
     def _count(self, batch: Batch, result: CommitResult) -> None:
         self.batch.observe(len(batch.ads))
-        self.offset.update(batch.next_offsets)
-        if self._snapshot is not None:
-            self._forget_all_but(self._snapshot().partitions)
+        epochs = {} if self._snapshot is None else self._snapshot().partitions
+        self._committed = {
+            p: at for p, at in self._committed.items() if p in epochs and at[0] == epochs[p]
+        } | {p: (epochs[p], offset) for p, offset in batch.next_offsets.items() if p in epochs}
         self.events.labels("superseded").inc(batch.superseded)
         for letter in batch.dead_letters:
             self.events.labels("dead_letter").inc()

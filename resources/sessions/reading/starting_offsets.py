@@ -5,7 +5,7 @@ the log), and reading continues at the log's beginning. Reading events again is 
 event whose revision is not higher changes nothing; skipping events would lose them.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 import structlog
@@ -26,10 +26,14 @@ def starting_offsets(
     *,
     stream_id: str,
     run_id: str,
+    counted: Callable[[Reason], None] = lambda _: None,
 ) -> dict[int, int]:
     """Return the next offset to read of each partition; the log's first one without a commit.
 
     All partitions are asked for together: a few requests, however many they are.
+
+    Args:
+        counted: called once for each incident.
 
     Raises:
         RetryableError: Kafka or PostgreSQL is unavailable, or the topic is another log by now.
@@ -44,6 +48,7 @@ def starting_offsets(
         if not beginning <= positions[partition] <= end:
             outside = OffsetOutOfLog(topic, partition, positions[partition], beginning, end)
             _record(database, outside, stream_id=stream_id, run_id=run_id)
+            counted(Reason.STREAM_OFFSET_OUT_OF_LOG)
             positions[partition] = beginning
     return positions
 

@@ -3,11 +3,14 @@
 import socket
 import urllib.request
 from contextlib import ExitStack
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.errors import ConfigurationError
+from ops.outcomes import Batch, CommitResult
+from ops.session.pipeline import Snapshot
 from resources.sessions.metrics import PORTS_TRIED, STAGES, SessionMetrics
 from resources.settings import Settings
 from tests.support.live_session import Live, ad
@@ -92,6 +95,28 @@ def test_a_scrape_shows_what_a_session_does(live: Live) -> None:
         assert all(scrape(url)["lalafo_resident_bytes", ()] > 2**20 for url in urls)
     with pytest.raises(OSError):
         scrape(urls.pop())
+
+
+def test_a_committed_offset_is_shown_only_under_the_lease_of_its_commit() -> None:
+    """A partition that came back was moved on by another session meanwhile."""
+    epochs = {0: 1, 1: 1}
+    result = CommitResult(accepted={}, committed_at=datetime.now(UTC))
+    with SessionMetrics(Settings(metrics_port=0)) as metrics:
+        metrics.watch(lambda: Snapshot(dict(epochs), 0, 0, 0, 0, 0, {}), dict)
+        commit = metrics.following(lambda *_: None)
+
+        def shown(partition: int) -> float | None:
+            labels = {"partition": str(partition)}
+            return metrics.registry.get_sample_value("lalafo_committed_offset", labels)
+
+        commit(Batch(("r1",), next_offsets={0: 5, 1: 7}), result)
+        assert (shown(0), shown(1)) == (5, 7)
+        del epochs[1]
+        assert (shown(0), shown(1)) == (5, None)
+        epochs[1] = 3
+        assert (shown(0), shown(1)) == (5, None)
+        commit(Batch(("r1",), next_offsets={1: 20}), result)
+        assert (shown(0), shown(1)) == (5, 20)
 
 
 def test_without_a_port_nothing_is_served() -> None:
