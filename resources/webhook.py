@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from email.message import Message
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -48,15 +48,10 @@ def post_json(
     Raises:
         RetryableError: every attempt failed: the webhook was unreachable, too slow, or answered
             5xx, 408, 425 or 429.
-        ConfigurationError: the URL is not http(s), or the webhook gave any other answer; that is
+        ConfigurationError: the URL is no http(s) URL, or the webhook gave any other answer; that is
             not retried.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(
-            "LALAFO_FAILURE_WEBHOOK_URL is not an http:// or https:// URL. Correct it, or leave it "
-            "empty to send no alerts"
-        )
+    host = _host_of(url)
     request = urllib.request.Request(  # noqa: S310 - the scheme was checked above
         url,
         data=json.dumps(body).encode(),
@@ -68,11 +63,31 @@ def post_json(
         try:
             opener.open(request, timeout=TIMEOUT_S).close()
             return
+        except (UnicodeError, InvalidURL):  # a label that is too long, a port that is no number
+            raise _bad_url() from None
         except (OSError, HTTPException) as error:
-            failure = _failure(parts.hostname, error)
+            failure = _failure(host, error)
             if attempts_left == 0 or isinstance(failure, ConfigurationError):
                 raise failure from None  # the cause's text may contain the whole URL
         pause(PAUSE_S * (attempts - attempts_left))
+
+
+def _host_of(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        raise _bad_url() from None
+    if parts.scheme not in ("http", "https") or not host or not url.isascii():
+        raise _bad_url()
+    return host
+
+
+def _bad_url() -> ConfigurationError:
+    return ConfigurationError(
+        "LALAFO_FAILURE_WEBHOOK_URL is not an http:// or https:// URL in ASCII. Correct it, or "
+        "leave it empty to send no alerts"
+    )
 
 
 def _failure(host: str, error: OSError | HTTPException) -> LalafoError:

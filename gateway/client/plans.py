@@ -40,7 +40,8 @@ def url_and_key(url: str | None, key: str | None) -> tuple[str, str]:
         raise ConfigurationError(f"no gateway URL: pass `url`, or set {URL_VARIABLE}")
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        _ = parsed.host  # decoded here
+    except (httpx.InvalidURL, ValueError) as error:  # the latter from IDNA, and for surrogates
         raise ConfigurationError(
             "the gateway URL is not a URL; expected http://host:port or https://host"
         ) from error

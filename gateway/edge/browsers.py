@@ -67,13 +67,20 @@ class LocalRequestsOnly:
                 "127.0.0.1 and ::1; the Host header names another one",
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in self._origins and _netloc(origin) != host:
             raise Problem(
                 403,
                 "other_origin",
                 "the request comes from a page of another origin; LALAFO_CORS_ORIGINS lists the "
                 "allowed ones",
             )
+
+
+def _netloc(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
 
 
 def _hostname(url: str) -> str | None:

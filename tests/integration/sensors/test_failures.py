@@ -287,11 +287,20 @@ def test_a_redirect_is_not_followed(hook: Webhook) -> None:
     assert {"method": "GET"} not in hook.got
 
 
-@pytest.mark.parametrize("url", ["hooks.example/x", "file:///etc/passwd", "http://", "ftp://a/b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("hooks.example/x", "file:///etc/passwd", "http://", "ftp://a/b"),
+        *("http://[::1/secret", "http://127.0.0.1:9/\u0444?secret", "http://127.0.0.1:x/secret"),
+        *(f"http://{'a' * 70}.example/secret", "http://127.0.0.1:9/ secret", "http://a b/secret"),
+    ],
+)
 def test_a_url_that_is_not_http_is_refused(url: str) -> None:
-    """Only http and https are supported."""
-    with pytest.raises(ConfigurationError, match="LALAFO_FAILURE_WEBHOOK_URL"):
-        post_json(url, {}, attempts=1)
+    """Only http and https are supported; what is no URL is not retried, and its path not shown."""
+    with pytest.raises(ConfigurationError, match="LALAFO_FAILURE_WEBHOOK_URL") as caught:
+        post_json(url, {}, attempts=2, pause=lambda _: pytest.fail("it was tried again"))
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 def test_an_unreachable_webhook_s_error_names_the_setting() -> None:

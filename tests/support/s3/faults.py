@@ -27,6 +27,16 @@ def refusing(status: int, code: str, message: str = "Try again.") -> Fault:
     return answer
 
 
+def delaying(seconds: float) -> Fault:
+    """Forward the request later."""
+
+    def wait(request: BaseHTTPRequestHandler) -> bool:
+        threading.Event().wait(seconds)
+        return False
+
+    return wait
+
+
 def closing(request: BaseHTTPRequestHandler) -> bool:
     """Close the connection without an answer."""
     request.close_connection = True

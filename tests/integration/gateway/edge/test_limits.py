@@ -174,6 +174,7 @@ def test_without_keys_only_hosts_of_this_machine_are_accepted(gateway: LiveGatew
     assert status(here, Origin=gateway.url) == 200
     assert status(here, Origin="https://evil.example") == 403
     assert status(here, Origin="null") == 403
+    assert status(here, Origin="http://[") == 403
 
 
 def test_with_keys_any_host_is_accepted(settings: Settings):

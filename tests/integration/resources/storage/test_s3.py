@@ -29,7 +29,7 @@ from tests.conftest import BrokerUnderTest
 from tests.support import odd_photos as odd
 from tests.support.gateway_live import live_gateway
 from tests.support.live_session import live_parts
-from tests.support.s3.faults import Front, closing, refusing
+from tests.support.s3.faults import Front, closing, delaying, refusing
 from tests.support.s3.server import KEY, SECRET, S3Server, why_unavailable
 from tests.support.working_sessions import Working, until
 from tests.unit.ops.models.test_release import a_release
@@ -242,6 +242,14 @@ def test_a_store_that_stays_busy_is_an_outage(stores: Stores, front: Front, call
     with pytest.raises(RetryableError, match="LALAFO_STORE_URL: the store is unavailable"):
         call(stores)
     assert 2 <= len(front.requests) <= 4
+
+
+def test_a_slow_answer_is_waited_for(stores: Stores, front: Front) -> None:
+    """Below the time limit; nothing is sent twice."""
+    front.fault = delaying(0.3)
+    stores.photos.put("renditions", NAME, DATA)
+    assert stores.photos.get("renditions", NAME) == DATA
+    assert len([request for request in front.requests if request.startswith("PUT")]) == 1
 
 
 def test_a_frozen_server_is_an_outage(

@@ -150,7 +150,14 @@ def test_the_environment_is_read_only_where_no_argument_is_given(
     assert sent == ["Bearer lv_set_x", "Bearer lv_given_x", None]
 
 
-@pytest.mark.parametrize("url", ["", "gateway:8080", "ftp://host", "http://", "/v1", "http://h:x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "gateway:8080", "ftp://host", "http://", "/v1", "http://h:x"),
+        *("http://xn--a", "http://xn--a.1/", "http://h/\ud800", "\ud800"),
+    ],
+    ids=ascii,
+)
 def test_an_invalid_url_is_refused(url: str) -> None:
     """When the client is created, and not at the first call."""
     with pytest.raises(ConfigurationError):
