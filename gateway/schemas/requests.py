@@ -23,7 +23,7 @@ from gateway.schemas.parameters import (
     TitleIn,
     text_in,
 )
-from ops.events.fields import MAX_KEY_CHARS, MAX_LABEL_CHARS
+from ops.events.feedback import MAX_GIVEN_BY_CHARS, MAX_LABEL_CHARS, MAX_TASK_CHARS
 
 EXAMPLE_AD: dict[str, JsonValue] = {
     "catalog": "kg",
@@ -99,9 +99,9 @@ class FeedbackIn(RequestModel):
         }
     )
 
-    task: Annotated[str, *text_in("task", 100)] = "category"
+    task: Annotated[str, *text_in("task", MAX_TASK_CHARS)] = "category"
     label: Annotated[str, *text_in("label", MAX_LABEL_CHARS)]
-    given_by: Annotated[str, *text_in("given_by", MAX_KEY_CHARS)] = Field(
+    given_by: Annotated[str, *text_in("given_by", MAX_GIVEN_BY_CHARS)] = Field(
         description="The person or system that gave the label, by your own name for it."
     )
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from ops.types import AdKey
 
 SCHEMA = 1
+MAX_TASK_CHARS, MAX_LABEL_CHARS, MAX_GIVEN_BY_CHARS = 100, 200, 200
 
 
 @dataclass(frozen=True, slots=True)

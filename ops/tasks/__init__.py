@@ -43,14 +43,14 @@ class Answers:
     """One task's predictions for many ads as arrays, instead of one object for each ad.
 
     `ads`: (A,) int64 ascending, the ads that have a prediction. `labels`: the possible labels.
-    `label`: (A,) int64, the predicted label as an index into `labels`. `score`: (A,) float64 in
+    `label`: (A,) int64, the predicted label as an index into `labels`. `score`: (A,) float32 in
     [0, 1], rounded to SCORE_DIGITS. `details`: A JSON texts, ASCII only.
     """
 
     ads: NDArray[np.int64]
     labels: tuple[str, ...]
     label: NDArray[np.int64]
-    score: NDArray[np.float64]
+    score: NDArray[np.float32]
     details: Sequence[str]
 
 

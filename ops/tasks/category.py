@@ -51,8 +51,9 @@ def predict(
             [[label, score] for label, score in zip(names[:, p], best[:, p].tolist(), strict=True)]
             for p in range(columns.shape[1])
         ]
-        for ad, *top in zip(ads.tolist(), *places, strict=True):
-            answers[ad] = Prediction(NAME, top[0][0], top[0][1], {"top": top})
+        stored = best[:, 0].astype(np.float32).tolist()  # as PostgreSQL's `real` gives it back
+        for ad, score, *top in zip(ads.tolist(), stored, *places, strict=True):
+            answers[ad] = Prediction(NAME, top[0][0], score, {"top": top})
     return answers
 
 
@@ -68,7 +69,7 @@ def predict_many(
     parts = [part for p in range(columns.shape[1]) for part in (names[:, p], best[:, p].tolist())]
     with _collector_paused(len(ads)):
         details = [text % row for row in zip(*parts, strict=True)]
-    return Answers(ads, head.labels, columns[:, 0], best[:, 0], details)
+    return Answers(ads, head.labels, columns[:, 0], best[:, 0].astype(np.float32), details)
 
 
 @contextmanager

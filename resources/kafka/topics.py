@@ -14,6 +14,7 @@ from resources.kafka.consumer import StreamConsumer
 from resources.kafka.publisher import ADS_MAX_BYTES, DLQ_MAX_BYTES, Publication, StreamPublisher
 from resources.kafka.rights import Operations, require_rights
 from resources.kafka.topic_log import OffsetOutOfLog, OffsetOutOfLogError, TopicLog
+from resources.kafka.topic_settings import DEFAULT_PARTITIONS, FoundTopic, wanted_topics
 from resources.settings import Settings
 
 __all__ = [
@@ -29,8 +30,6 @@ __all__ = [
     "TopicLog",
 ]
 
-DEFAULT_PARTITIONS = 4
-_RECORD_OVERHEAD_BYTES = 12  # Kafka's limit includes its batch header: its default is 1048588
 _NO_TOPIC = 3  # error code UNKNOWN_TOPIC_OR_PARTITION
 _NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -102,10 +101,12 @@ class AdStream:
         )
 
         topics = {
-            self.config.ads_topic: _topic(partitions, ADS_MAX_BYTES),
-            self.config.feedback_topic: _topic(partitions, ADS_MAX_BYTES),
-            self.config.scored_topic: _topic(partitions, ADS_MAX_BYTES),
-            self.config.dlq_topic: _topic(1, DLQ_MAX_BYTES),
+            topic.name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": -1,  # the cluster's default
+                "configs": topic.configs,
+            }
+            for topic in wanted_topics(self.config, partitions)
         }
         with broker_errors(self.config, "creating topics"):
             try:
@@ -121,6 +122,29 @@ class AdStream:
                 if error not in (NoError, TopicAlreadyExistsError):
                     raise error(f"{result['name']}: {result['error_message']}")
             self._admin().wait_for_topics(list(topics))
+
+    def found_topic(self, topic: str) -> FoundTopic | None:
+        """Return a topic as it is; None if there is none."""
+        from kafka.admin import ConfigResource, ConfigResourceType
+        from kafka.errors import IncompatibleBrokerVersion, UnsupportedVersionError
+
+        with broker_errors(self.config, f"describing the topic {topic}"):
+            if topic not in self._admin().list_topics():
+                return None
+            resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+            try:
+                configs = self._admin().describe_configs([resource], config_filter="all")
+            except (IncompatibleBrokerVersion, UnsupportedVersionError):  # the test broker's
+                configs = {}
+        partitions = self._describe(topic)["partitions"]
+        return FoundTopic(
+            partitions=len(partitions),
+            replicas=min(len(partition["replica_nodes"]) for partition in partitions),
+            configs={
+                name: str(entry["value"])
+                for name, entry in configs.get("topic", {}).get(topic, {}).items()
+            },
+        )
 
     def _exists(self, topic: str) -> bool:
         described = self._admin().describe_topics([topic])[0]
@@ -256,11 +280,3 @@ class AdStream:
 
 def _partitions(described: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(sorted(int(p["partition_index"]) for p in described["partitions"]))
-
-
-def _topic(partitions: int, max_bytes: int) -> dict[str, Any]:
-    return {
-        "num_partitions": partitions,
-        "replication_factor": -1,  # the cluster's default
-        "configs": {"max.message.bytes": str(max_bytes + _RECORD_OVERHEAD_BYTES)},
-    }
