@@ -92,7 +92,7 @@ def drain_ads(
     models: ModelsResource,
 ) -> None:
     """Run one session to its end."""
-    with plain_failures(), closing(database.open()) as db:
+    with _ends_by_signal(context), plain_failures(), closing(database.open()) as db:
         settings = models.settings()
         code_version = context.run.tags.get(CODE_TAG)
         if code_version is not None:
@@ -149,6 +149,7 @@ class _SessionRun:
         self._rest = Tally()  # since the last report by `embedding_events`
         self._quiet_until = 0.0
         self._waiting: set[str] = set()
+        self._interrupted = False
 
     def drain(self, policy: SessionPolicy) -> None:
         """Warm up, run the session to its end, and report the result."""
@@ -166,10 +167,8 @@ class _SessionRun:
                 keep_going=self._keep_going,
             )
         except DagsterExecutionInterruptedError:
-            # An interrupt that Dagster requested makes the run cancelled. A signal from elsewhere
-            # (an evicted pod, a stopping stack) is a graceful shutdown.
-            if self._is_cancelled():
-                raise
+            self._interrupted = True  # the process that sent the signal waits
+            raise
         finally:
             self._live = None
             sys.setswitchinterval(switch_s)
@@ -179,10 +178,6 @@ class _SessionRun:
         self._live = live
         with self._reporting():
             self._log_warm(live, time.monotonic() - self._started)
-
-    def _is_cancelled(self) -> bool:
-        run = self.context.instance.get_run_by_id(self.context.run_id)
-        return run is not None and run.status is dg.DagsterRunStatus.CANCELING
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -280,11 +275,29 @@ class _SessionRun:
                 "is a bug"
             )
         self._report_embeddings()
+        if self._interrupted:
+            return
         self._pictures.collect(wait=True)
         self._pictures.start(self.total)
         self._show_pictures(embed=not self._pictures_embedded)
         for evaluation in check_days(self.parts.database, sorted(self.total.days)):
             self.context.instance.report_runless_asset_event(evaluation)
+
+
+@contextmanager
+def _ends_by_signal(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Let the run succeed if a signal ends it, also while it starts: it has handed over.
+
+    An interrupt that Dagster requested makes the run cancelled. A signal from elsewhere (an evicted
+    pod, a stopping stack) is a graceful shutdown.
+    """
+    try:
+        yield
+    except DagsterExecutionInterruptedError:
+        run = context.instance.get_run_by_id(context.run_id)
+        if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+            raise
+        context.log.info("ended by a signal: the next session continues from the last commit")
 
 
 def _named(partitions: Mapping[int, int]) -> str:

@@ -1,15 +1,13 @@
 """Runs the whole product on one machine: PostgreSQL, a broker, Dagster, and the gateway.
 
-Owns which processes run, the order in which they start, and that none is left at the end. In
-production each part is deployed on its own: any Kafka, any PostgreSQL with pgvector, and Dagster.
+Owns which processes run, the order in which they start, and that none is left at the end. How they
+are watched is in `processes.py`. In production each part is deployed on its own: any Kafka, any
+PostgreSQL with pgvector, and Dagster.
 """
 
 import json
 import os
-import sys
-import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,17 +17,25 @@ import psutil
 
 from lalafo_assets.stack.environment import external_kafka, gateway_environment, pool_limits
 from lalafo_assets.stack.ports import HOST, chosen_port, free_port, wait_for_page, wait_for_port
-from ops.errors import ConfigurationError, RetryableError
+from lalafo_assets.stack.processes import (
+    CODE_SERVER,
+    DAEMON,
+    GATEWAY,
+    ROOT,
+    WEBSERVER,
+    StackProcesses,
+)
+from lalafo_assets.stack.runs import DagsterRuns
+from lalafo_assets.stack.shutdown import CHECKPOINT_S, start_checkpoint
+from ops.errors import ConfigurationError
 from ops.types import ProgressCallback
 from resources.embedded.broker import EmbeddedBroker
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
-from resources.processes.child import ChildProcess, end_leftovers, hold_home
-from resources.processes.environment import TUNING
+from resources.processes.child import end_leftovers, hold_home
 from resources.settings import load_settings
 
-ROOT = Path(__file__).resolve().parents[2]
 DAGSTER_STORAGE = """
 storage:
   postgres:
@@ -39,7 +45,6 @@ storage:
 DEFAULT_PORT = 3000
 GATEWAY_PORT = 8080
 STACK_FILE = "stack.json"
-MAX_RESTARTS, RESTARTS_WITHIN_S = 3, 120.0  # of one process
 LOCATION = "lalafo_assets"
 
 
@@ -89,11 +94,7 @@ class Stack:
         self._extra = {} if environment is None else dict(environment)
         self._on_progress = on_progress
         self._exits = ExitStack()
-        self._children: list[ChildProcess] = []
-        self._ended: defaultdict[str, list[float]] = defaultdict(
-            list
-        )  # monotonic times by process name
-        self._is_up = False
+        self._processes: StackProcesses | None = None  # None where only the services run
         self.exports: dict[str, str] = {}
         self._port = self._gateway_port = 0
         self.ui_url = ""
@@ -117,30 +118,19 @@ class Stack:
         self._exits.close()
 
     def check(self) -> None:
-        """Restart processes that have ended; call it about once a second.
+        """Restart processes that have ended or have stopped working; call it once a second.
 
         Raises:
             RetryableError: a process ended while the stack was starting, or ended too often. The
                 message has the end of its log.
         """
-        for child in self._children:
-            if child.is_running():
-                continue
-            status, now = child.returncode, time.monotonic()
-            recent = [at for at in self._ended[child.name] if now - at < RESTARTS_WITHIN_S]
-            if not self._is_up or len(recent) >= MAX_RESTARTS:
-                raise RetryableError(
-                    f"{child.name} ended with status {status}. The end of its log "
-                    f"{child.log_file}: {child.log_tail(3)}"
-                )
-            self._ended[child.name] = [*recent, now]
-            self._on_progress(f"{child.name} ended with status {status}: restarting it")
-            child.start()
+        if self._processes is not None:
+            self._processes.check()
 
     @property
     def pids(self) -> list[int]:
         """The process ids of Dagster (code server, webserver, daemon) and of the gateway."""
-        return [child.pid for child in self._children if child.pid is not None]
+        return [] if self._processes is None else self._processes.pids
 
     def _start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -163,14 +153,18 @@ class Stack:
         os.environ.update(self.exports)
         self._prepare()
         if not self._services_only:
-            self._start_gateway()
-            self._start_dagster()
+            processes = StackProcesses(self.home, self.exports, self._on_progress)
+            self._processes = processes
+            self._exits.callback(self._stop_processes, postgres, processes)
+            self._start_gateway(processes)
+            self._start_dagster(processes)
             wait_for_page(f"{self.gateway_url}/healthz", self.check, what="the gateway")
         stack = RunningStack(os.getpid(), self.ui_url, self.exports, self.gateway_url)
         file = self.home / STACK_FILE
         file.write_text(json.dumps(asdict(stack)))
         self._exits.callback(file.unlink, missing_ok=True)
-        self._is_up = True
+        if self._processes is not None:
+            self._processes.is_up = True
         self._on_progress("the stack is up")
 
     def _broker_exports(self) -> dict[str, str]:
@@ -220,49 +214,34 @@ class Stack:
         self.gateway_url = f"http://{HOST}:{self._gateway_port}"
         return {"LALAFO_DAGSTER_URL": self.ui_url, "LALAFO_GATEWAY_URL": self.gateway_url}
 
-    def _start_gateway(self) -> None:
+    def _start_gateway(self, processes: StackProcesses) -> None:
         address = ["--host", HOST, "--port", str(self._gateway_port)]
-        self._child(
-            "the gateway",
+        processes.start(
+            GATEWAY,
             ["-m", "gateway", *address],
             environment=gateway_environment({**os.environ, **self.exports}),
         )
 
-    def _start_dagster(self) -> None:
+    def _start_dagster(self, processes: StackProcesses) -> None:
         self._on_progress("starting the gateway, and Dagster's code server, webserver and daemon")
         code_port = free_port(self._port + 1, apart_from=[self._gateway_port])
         workspace = self.home / "dagster" / "workspace.yaml"
         location = {"host": HOST, "port": code_port, "location_name": LOCATION}
         # JSON is YAML too
         workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))
-        module = ["--module-name", "lalafo_assets.definitions"]
         common = ["-w", str(workspace)]
-        self._child(
-            "Dagster's code server",
-            ["-m", "dagster", "api", "grpc", *module, "--host", HOST, "--port", str(code_port)],
-        )
-        wait_for_port(code_port, self.check, what="Dagster's code server")
+        processes.start_code_server(code_port)
+        wait_for_port(code_port, self.check, what=CODE_SERVER)
         web = ["-m", "dagster_webserver", *common, "-h", HOST, "-p", str(self._port)]
-        self._child("Dagster's webserver", web)
-        self._child("Dagster's daemon", ["-m", "dagster._daemon", "run", *common])
-        wait_for_page(f"{self.ui_url}/server_info", self.check, what="Dagster's webserver")
+        processes.start(WEBSERVER, web)
+        processes.start(DAEMON, ["-m", "dagster._daemon", "run", *common])
+        wait_for_page(f"{self.ui_url}/server_info", self.check, what=WEBSERVER)
 
-    def _child(
-        self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> None:
-        child = ChildProcess(
-            name,
-            [sys.executable, *arguments],
-            home=self.home,
-            log_file=self.home / "logs" / f"{name.rpartition(' ')[2]}.log",
-            env={
-                **self.exports,
-                **TUNING,
-                "LALAFO_STACK_PID": str(os.getpid()),
-                **({} if environment is None else environment),
-            },
-            cwd=ROOT,
-        )
-        self._exits.callback(child.stop)
-        child.start()
-        self._children.append(child)
+    def _stop_processes(self, postgres: EmbeddedPostgres, processes: StackProcesses) -> None:
+        """Stop what this class started, and end Dagster's runs that could not end by themselves."""
+        checkpoint = start_checkpoint(postgres.url())
+        runs = DagsterRuns(self.dagster_home, self._on_progress)
+        processes.stop(runs.are_finished)
+        end_leftovers(self.home, timeout_s=0.5)
+        runs.end_unfinished()
+        checkpoint.join(CHECKPOINT_S)

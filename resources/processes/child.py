@@ -56,6 +56,7 @@ class ChildProcess:
         self._env = {**os.environ, **(env if env is not None else {}), STACK_MARK: mark_of(home)}
         self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_terminated = False
 
     @property
     def pid(self) -> int | None:
@@ -75,6 +76,7 @@ class ChildProcess:
         """Start the process; does nothing if it is running."""
         if self.is_running():
             return
+        self._is_terminated = False
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -88,24 +90,33 @@ class ChildProcess:
                 start_new_session=True,  # Ctrl-C reaches only the parent, which stops them in order
             )
 
+    def terminate(self) -> None:
+        """Send SIGTERM to the process, once, without waiting; does nothing if none runs."""
+        process = self._process
+        if process is not None and not self._is_terminated and process.poll() is None:
+            self._is_terminated = True
+            process.terminate()
+
     def stop(self, timeout_s: float = GRACEFUL_STOP_S) -> None:
-        """Send SIGTERM to the process, then to its remaining descendants, then SIGKILL.
+        """Send SIGTERM to the process, then SIGKILL; then both to its remaining descendants.
 
         A repeated call does nothing.
         """
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
         family = _family_of(process, self._env[STACK_MARK])
-        if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout_s)
-        _end([p for p in family if _is_alive(p)], _DESCENDANTS_STOP_S)
+        self.terminate()
+        self._process = None
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        end_processes([p for p in family if _is_alive(p)], _DESCENDANTS_STOP_S)
         process.wait()
 
     def kill(self) -> None:
-        """Send SIGKILL to the process alone, as a crash would; for fault tests."""
+        """Send SIGKILL to the process alone, as a crash would; its children go on."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -133,18 +144,26 @@ def end_leftovers(home: Path, timeout_s: float = 5.0) -> list[str]:
 
     Returns: the command lines of the ended processes.
     """
+    found = marked_processes(home)
+    names: list[str] = []
+    for process in found:
+        with contextlib.suppress(psutil.Error, OSError):
+            names.append(" ".join(process.cmdline()))
+    end_processes(found, timeout_s)
+    return names
+
+
+def marked_processes(home: Path) -> list[psutil.Process]:
+    """Return the processes that carry this home's mark, but not this process or its ancestors."""
     spared = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
     mark = mark_of(home)
     found: list[psutil.Process] = []
-    names: list[str] = []
     for process in psutil.process_iter():
         # It has ended meanwhile, is a zombie, or belongs to another user: skip it.
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid not in spared and process.environ().get(STACK_MARK) == mark:
-                names.append(" ".join(process.cmdline()))
                 found.append(process)
-    _end(found, timeout_s)
-    return names
+    return found
 
 
 @contextlib.contextmanager
@@ -197,17 +216,24 @@ def _family_of(leader: subprocess.Popen[bytes], mark: str) -> list[psutil.Proces
     return family
 
 
-def _end(processes: Iterable[psutil.Process], timeout_s: float) -> None:
+def end_processes(processes: Iterable[psutil.Process], timeout_s: float) -> None:
     """Send SIGTERM to all, then SIGKILL to those that remain; psutil detects reused ids."""
     remaining = list(processes)
     for send in (psutil.Process.terminate, psutil.Process.kill):
         for process in remaining:
             with contextlib.suppress(psutil.NoSuchProcess):
                 send(process)
-        deadline = time.monotonic() + timeout_s
-        while remaining != [] and time.monotonic() < deadline:
-            remaining = [process for process in remaining if _is_alive(process)]
-            time.sleep(_POLL_S if remaining != [] else 0)
+        remaining = wait_for_end(remaining, timeout_s)
+
+
+def wait_for_end(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait until all have ended; return those that still run after `timeout_s`."""
+    remaining, deadline = list(processes), time.monotonic() + timeout_s
+    while remaining := [process for process in remaining if _is_alive(process)]:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL_S)
+    return remaining
 
 
 def _is_alive(process: psutil.Process) -> bool:

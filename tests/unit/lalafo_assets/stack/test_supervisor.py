@@ -61,6 +61,8 @@ def test_a_properties_file_names_an_external_kafka(tmp_path: Path):
 
 
 def test_the_gateway_of_a_stack_requires_no_keys_unless_configured():
-    name = "LALAFO_GATEWAY_AUTH"
-    assert gateway_environment({"PATH": "/bin"}) == {name: "off"}
-    assert gateway_environment({name: "keys"}) == {name: "keys"}
+    """It stops within seconds, too. The environment overrides both."""
+    names = ("LALAFO_GATEWAY_AUTH", "LALAFO_GATEWAY_STOP_S")
+    assert gateway_environment({"PATH": "/bin"}) == dict(zip(names, ("off", "2"), strict=True))
+    configured = dict(zip(names, ("keys", "30"), strict=True))
+    assert gateway_environment(configured) == configured
