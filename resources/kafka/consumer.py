@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Self
 
 from ops.types import StreamRecord
-from resources.kafka.connection import StreamConfig, broker_errors, check_reachable, open_client
+from resources.kafka.connection import StreamConfig, broker_errors, open_client
 from resources.kafka.records.batches import FetchedRecords
 from resources.kafka.records.fetched import FetchedPartition, Turns
 from resources.kafka.records.stopped import (
@@ -22,7 +22,12 @@ from resources.kafka.records.stopped import (
     StoppedPartitions,
     UnreadableBatchError,
 )
-from resources.kafka.topic_log import OffsetOutOfLog, OffsetOutOfLogError, read_bounds
+from resources.kafka.topic_log import (
+    OffsetOutOfLog,
+    OffsetOutOfLogError,
+    check_answers,
+    read_bounds,
+)
 
 _SILENCE_S = 2.0  # without a record for longer, `poll` checks that the broker answers
 _FETCH_WAIT_MS = 100  # a partition that was handed out is fetched again after such a wait at most
@@ -34,8 +39,6 @@ _FETCH_EVERY_S = 0.01  # a fetch costs 2 ms, also where it does not wait
 
 class StreamConsumer:
     """A reader of one topic; not thread-safe, except `lags` and `stopped`. Close it, or use `with`.
-
-    What is not polled is not fetched, beyond twice _MAX_PARTITION_BYTES or one batch a partition.
 
     Args:
         isolates: a batch that can't be decoded stops its partition, which `stopped` returns, and
@@ -90,7 +93,9 @@ class StreamConsumer:
         Raises:
             OffsetOutOfLogError: lists every position outside the log; nothing has changed.
         """
-        outside = self.outside_log(offsets)
+        # Not those that it reads on: one without a leader would hold up the others.
+        added = {p: offset for p, offset in offsets.items() if self._next.get(p) != offset}
+        outside = self.outside_log(added)
         if outside != ():
             raise OffsetOutOfLogError(outside)
         self._consumer.assign([self._tp(partition) for partition in offsets])
@@ -132,16 +137,15 @@ class StreamConsumer:
         elif not self._isolates and (stopped := self._stopped.now()):
             raise UnreadableBatchError(next(iter(stopped.values())).batch)
         elif now - self._answered_at > _SILENCE_S and self._next:
-            check_reachable(self._config)
-            self.bounds(self._next)
+            check_answers(self._config, self._consumer, self.topic, self._next)
             self._answered_at = time.monotonic()
         return records
 
     def positions(self) -> dict[int, int]:
         """Return partition to the first offset that may still return a record.
 
-        It is past the last returned record, and past what holds none: the markers and the aborted
-        records of transactions, records that compaction removed, skipped batches.
+        It is past the last one, and past what holds none: transactions' markers and aborted
+        records, records that compaction removed, skipped batches.
         """
         return dict(self._next)
 
@@ -172,7 +176,7 @@ class StreamConsumer:
 
     def assigned(self) -> list[int]:
         """Return the assigned partitions, ascending."""
-        return sorted(tp.partition for tp in self._consumer.assignment())
+        return sorted(self._next)
 
     def bounds(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         """Return partition to the first offset in its log and the end (exclusive); {} for none.

@@ -1,12 +1,13 @@
 """A topic's log: its identity, its partitions, and positions that are outside it."""
 
+import random
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ops.errors import LalafoError, RetryableError
-from resources.kafka.connection import StreamConfig, broker_errors
+from resources.kafka.connection import StreamConfig, broker_errors, check_reachable
 
 OFFSETS_TIMEOUT_S = 3.0
 _METADATA_WAIT_S = 0.05
@@ -17,7 +18,7 @@ class TopicLog:
     """What a topic is at one moment: a topic that is created again is another log."""
 
     id: str
-    partitions: tuple[int, ...]  # ascending
+    partitions: tuple[int, ...]  # those that can be read, ascending
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,21 @@ def read_bounds(
         beginnings = _offsets(consumer.beginning_offsets, asked)
         ends = _offsets(consumer.end_offsets, asked)
     return {tp.partition: (beginnings[tp], ends[tp]) for tp in asked}
+
+
+def check_answers(
+    config: StreamConfig, consumer: Any, topic: str, partitions: Collection[int]
+) -> None:
+    """Raise RetryableError if no broker answers; one of the partitions may have no leader."""
+    check_reachable(config)
+    asked = random.sample(sorted(partitions), min(2, len(partitions)))
+    for partition in asked:
+        try:
+            read_bounds(config, consumer, topic, [partition])
+            return
+        except RetryableError:
+            if partition == asked[-1]:
+                raise
 
 
 def _offsets(request: Any, asked: list[Any]) -> dict[Any, int]:

@@ -5,7 +5,7 @@ Committed offsets are stored in PostgreSQL; the consumer group's are written for
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from ops.errors import ConfigurationError, RetryableError
@@ -62,7 +62,7 @@ class AdStream:
         return self.config.stream_id if self.config.stream_id != "" else self.current_log().id
 
     def current_log(self) -> TopicLog:
-        """Ask Kafka which log the ads topic is now, and which partitions it has.
+        """Ask Kafka which log the ads topic is now, and which partitions of it have a leader.
 
         Its id is "<cluster id>:<topic id>". A broker older than 2.8 has no topic ids: then it is
         "<cluster id>:<topic>", and a topic that is deleted and created again can be recognised by
@@ -78,7 +78,8 @@ class AdStream:
             if not self._warned:
                 log.warning("Kafka has no topic ids: the stream id is %s:%s", cluster_id, topic)
             self._warned = True
-        return TopicLog(f"{cluster_id}:{name}", _partitions(described))
+        led = [p for p in described["partitions"] if p["leader_id"] >= 0]
+        return TopicLog(f"{cluster_id}:{name}", _numbers(led))
 
     def ensure_topics(self, partitions: int = DEFAULT_PARTITIONS) -> None:
         """Create those of the four topics that are missing; existing ones are not changed.
@@ -156,7 +157,8 @@ class AdStream:
         Raises:
             ConfigurationError: there is no such topic.
         """
-        return list(_partitions(self._describe(self.config.ads_topic if topic is None else topic)))
+        described = self._describe(self.config.ads_topic if topic is None else topic)
+        return list(_numbers(described["partitions"]))
 
     def bounds(
         self, partitions: Collection[int] | None = None, topic: str | None = None
@@ -278,5 +280,5 @@ class AdStream:
                 publisher.partitions_for(topic)
 
 
-def _partitions(described: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(sorted(int(p["partition_index"]) for p in described["partitions"]))
+def _numbers(partitions: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    return tuple(sorted(int(partition["partition_index"]) for partition in partitions))

@@ -27,7 +27,7 @@ class TopicWatch:
 
     Args:
         known: the log that the session reads.
-        extended: called with all partitions, ascending, when some were added.
+        extended: called with all partitions that have a leader, ascending, when they change.
         replaced: called once, with the log that the topic is now. A RetryableError of it is
             retried.
     """
@@ -83,7 +83,9 @@ class TopicWatch:
             self._replaced(found)
             return True
         if found.partitions != self._known.partitions:
-            log.warning("stream.partitions_added", partitions=len(found.partitions))
+            added = sorted({*found.partitions} - {*self._known.partitions})
+            gone = sorted({*self._known.partitions} - {*found.partitions})
+            log.warning("stream.partitions_changed", added=added, without_leader=gone)
             self._known = found
             self._extended(found.partitions)
         return False

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from lalafo_assets.bench.kafka.server import KafkaServer
+from resources.sessions.leases import read_sessions
 from resources.sessions.offsets import read_offsets
 from tests.conftest import BrokerUnderTest
 from tests.integration.resources.sessions.test_metrics import free_ports, scrape
@@ -154,6 +155,27 @@ def test_skipped_records_at_the_end_leave_no_lag(
     assert scored(live) == set()
 
 
+def test_a_position_that_leaves_the_log_costs_its_partition_alone(
+    live: Live, kafka_server: KafkaServer, url: str
+) -> None:
+    """Retention, or a person, removes what could not be read: the same session reads on."""
+    from kafka import KafkaAdminClient, TopicPartition
+
+    damaged_topic(live, kafka_server, url)
+    with Working(live) as worker:
+        until(lambda: incidents(live))
+        admin = KafkaAdminClient(bootstrap_servers=live.stream.config.bootstrap)
+        admin.delete_records({TopicPartition(live.settings.ads_topic, 0): 2})
+        admin.close()
+        publish(live, ad("beside", [url]), partition=1)
+        until(lambda: worker.checked() and scored(live) == {"a", "beside", "c"})
+        until(lambda: committed(live) == {0: 3, 1: 1})
+    assert sorted(incidents(live)) == [
+        ("stream_batch_unreadable", 0, 1),
+        ("stream_offset_out_of_log", 0, 1),
+    ]
+
+
 def test_an_odd_header_key_loses_no_ad(live: Live, url: str) -> None:
     from kafka import KafkaProducer
 
@@ -203,6 +225,33 @@ def test_partitions_that_are_added_are_read_by_a_running_session(live: Live, url
         until(lambda: worker.partitions == {0, 1, 2, 3}, within_s=30)
         publish(live, ad("a", [url]), partition=3)
         worker.wait_for(1)
+
+
+def test_200_partitions_are_read_by_a_session_that_stays_alive(live: Live) -> None:
+    """All positions are looked up together, and its lease is renewed meanwhile."""
+    from kafka import KafkaAdminClient
+
+    topic = live.settings.ads_topic
+    admin = KafkaAdminClient(bootstrap_servers=live.stream.config.bootstrap)
+    admin.create_partitions({topic: 200})
+    admin.close()
+    until(lambda: len(live.stream.current_log().partitions) == 200)
+    with live.stream.publisher() as publisher:
+        for number in range(200):
+            event = ad(str(number), [])
+            publisher.publish(
+                topic, f"kg/{number}".encode(), json.dumps(event).encode(), partition=number
+            )
+        publisher.flush(60)
+    with Working(live) as worker:
+        until(lambda: worker.session.membership.state == "ready")
+
+        def all_scored() -> bool:
+            assert read_sessions(live.database, topic)[worker.run_id].alive
+            return len(scored(live)) == 200
+
+        until(all_scored)
+        until(lambda: committed(live) == dict.fromkeys(range(200), 1))
 
 
 @pytest.mark.parametrize("stream_id", ["", "by-hand"])
