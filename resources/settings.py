@@ -228,8 +228,8 @@ class Settings(BaseSettings):
     stage_timeout_s: float = Field(
         default=300.0,
         gt=0,
-        description="Seconds that a session's stage may take over one piece of work, without a "
-        "retry; then the process ends, and another session takes its partitions. Loading a model "
+        description="Seconds that a session's stage may take over one task, without a retry; "
+        "then the process ends, and another session takes its partitions. Loading a model "
         "does not count.",
     )
     metrics_port: int = Field(

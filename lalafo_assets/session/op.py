@@ -20,6 +20,7 @@ from pydantic import Field
 
 from lalafo_assets.assets.checks import check_days
 from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.session.alarms import Alarms
 from lalafo_assets.session.pictures import PictureProcess, read_picture
 from lalafo_assets.session.reports import (
     EMBEDDINGS_EVERY,
@@ -142,6 +143,9 @@ class _SessionRun:
             store_url=parts.settings.resolved_store_url,
             run_id=context.run_id,
         )
+        self._alarms = Alarms(
+            parts.settings.failure_webhook_url, run_id=context.run_id, job=context.job_name
+        )
         self._pictures_due = 0.0  # with the first report
         self._pictures_embedded = False
         self._reported_at = time.monotonic()
@@ -235,7 +239,12 @@ class _SessionRun:
     def _report(self, tally: Tally) -> None:
         self.total.merge(tally)
         self._rest.merge(tally)
+        alarm = self._alarms.report(tally)
         with self._reporting():
+            if alarm is not None:
+                self.context.log.error(alarm)
+            if tally.unaccounted != 0:
+                self.context.log.error(f"{tally.unaccounted} of these events have no outcome")
             self.context.log.info(summary(tally))
             now, since = time.monotonic(), self._reported_at
             self._reported_at = now
@@ -265,14 +274,14 @@ class _SessionRun:
     def _conclude(self) -> None:
         """Report the session's end; its leases are free by now, so no ad waits for this."""
         self.context.instance.add_run_tags(self.context.run_id, {ROLE_TAG: "ended"})
-        if self.total.events == 0:
+        if self.total.events == self.total.admitted == 0:
             self.context.log.info("ended: no event was consumed")
             return
         self.context.log.info(f"ended: {summary(self.total)}")
         if self.total.unaccounted != 0:
             raise dg.Failure(
-                f"{self.total.unaccounted} consumed events are neither ads nor dead letters: this "
-                "is a bug"
+                f"{self.total.admitted} events were admitted, and {self.total.unaccounted} of them "
+                "are neither ads nor unchanged nor dead letters: this is a bug"
             )
         self._report_embeddings()
         if self._interrupted:

@@ -106,9 +106,9 @@ def describe(error: BaseException) -> str:
         for frame, line in frames
     ]
     text = f"{_type_name(error)} in {places[-1]}"
-    ours = [place for place in places if place.startswith(tuple(f"{p}." for p in OUR_PACKAGES))]
-    if ours and ours[-1] != places[-1]:
-        text += f", called from {ours[-1]}"
+    own = [place for place in places if place.startswith(tuple(f"{p}." for p in OUR_PACKAGES))]
+    if own and own[-1] != places[-1]:
+        text += f", called from {own[-1]}"
     return text.encode("ascii", "replace").decode()[:MAX_DETAIL_CHARS]
 
 

@@ -130,7 +130,7 @@ class SessionMembership:
     def abandon(self) -> None:
         """Release everything over a new connection, as a failed session does; renew nothing more.
 
-        For a process that ends itself while its threads hang: it waits for no lock of theirs.
+        For a process that ends itself while its threads hang: it waits for no lock.
         """
         self._done.set()
         self._leaving.set()

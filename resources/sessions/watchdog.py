@@ -1,8 +1,8 @@
 """Ends the process of a session whose stage does not come back, so that a standby takes over.
 
-The membership's thread would renew the leases of such a session for ever. Owns the limits, and the
-order of the end: log every thread's stack, release the partitions, exit. The end counts as a death
-(`ops/session/careful.py`), so a record that makes a stage hang is found and stepped over.
+The membership's thread would renew the leases of such a session without end. Owns the limits, and
+the order of the end: log every thread's stack, release the partitions, exit. The end counts as a
+death (`ops/session/careful.py`), so a record that makes a stage hang is found and stepped over.
 
 A native library that holds the interpreter's lock would stop this thread too; for that the timer of
 `faulthandler`, which needs no lock, ends the process. Its lease then expires, as nobody renews it.

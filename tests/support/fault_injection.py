@@ -50,7 +50,7 @@ class CallSites:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Swap the code of all functions; they get theirs back at the end."""
+        """Swap the code of all functions; they get it back at the end."""
         originals: list[tuple[FunctionType, CodeType]] = []
         for module in self.modules:
             codes = self._compile(module)
@@ -75,7 +75,7 @@ class CallSites:
         """Raise at this site from now on, so many times.
 
         Args:
-            spare: tells from the frame with the item that it is not to be raised there.
+            spare: whether, by the frame with the item, it is not to be raised there.
         """
         self._site, self._left, self._spare = site, times, spare
 
@@ -89,14 +89,14 @@ class CallSites:
         if site == self._site or (self._site is None and site not in self.reached):
             poisoned = self._poisoned([args, kwargs], _DEPTH)
             frame: FrameType | None = sys._getframe(1)
-            # The nearest frame with an item decides: its callers may hold the whole batch.
-            decided = frame
+            # The nearest frame with an item counts: its callers may hold the whole batch.
+            nearest = frame
             while poisoned is None and frame is not None:
-                poisoned, decided = self._poisoned(list(frame.f_locals.values()), _DEPTH), frame
+                poisoned, nearest = self._poisoned(list(frame.f_locals.values()), _DEPTH), frame
                 frame = frame.f_back
             if poisoned:
                 self.reached.add(site)
-                if site == self._site and self._left > 0 and not self._spare(decided):
+                if site == self._site and self._left > 0 and not self._spare(nearest):
                     self._left -= 1
                     raise InjectedError(self.names[site])
         return function(*args, **kwargs)
@@ -126,13 +126,22 @@ class _Wrap(ast.NodeTransformer):
     def __init__(self, module: str, names: list[str]) -> None:
         self.module = module
         self.names = names
+        self.function = ""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        outer, self.function = self.function, node.name
+        self.generic_visit(node)
+        self.function = outer
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         text = ast.unparse(node.func)
         self.generic_visit(node)
         if text == "super":
             return node
-        self.names.append(f"{self.module}:{node.lineno} {text[:60]}")
+        self.names.append(f"{self.module}:{node.lineno} {self.function}: {text[:60]}")
         site = ast.Constant(len(self.names) - 1)
         hook = ast.Name(_HOOK, ast.Load())
         return ast.copy_location(ast.Call(hook, [site, node.func, *node.args], node.keywords), node)

@@ -109,12 +109,13 @@ class CommitStage:
 
     def _conclude(self, batch: Batch, result: CommitResult) -> None:
         """Count and announce a commit; an error can't undo it, and must not end the session."""
-        try:
-            self.state.faults.passed("commit")
-            self.state.count(batch, result)
-            self.state.ports.committed(batch, result)
-        except Exception as error:  # noqa: BLE001 - the outbox still has the announcements
-            self.state.faults.record("after the commit", error)
+        state = self.state
+        state.faults.passed("commit")
+        for act in (state.count, state.ports.committed):
+            try:
+                act(batch, result)
+            except Exception as error:  # noqa: BLE001 - the outbox still has the announcements
+                state.faults.record("after the commit", error)
 
     def _publish(self, letters: Sequence[DeadLetter]) -> None:
         """Publish dead letters; one that can't be published stays in the table `failures` alone."""

@@ -82,7 +82,7 @@ class PhotoStage:
             await asyncio.gather(*self._loading, return_exceptions=True)
 
     def _beat(self) -> None:
-        """Beat until the stage is told to stop, so that a blocked loop is noticed."""
+        """Beat until the stage is to stop, so that a blocked loop is noticed."""
         assert self._loop is not None
         if self._stop.is_set():
             self.state.beats.rest(NAME)
@@ -91,7 +91,7 @@ class PhotoStage:
         self._loop.call_later(BEAT_EVERY_S, self._beat)
 
     def _crashed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """End the session if a callback on the loop raised: some ad may wait for it for ever."""
+        """End the session if a callback on the loop raised: some ad may wait for it without end."""
         error = context.get("exception")
         if error is not None and context.get("handle") is not None:
             self.state.end(error)

@@ -214,7 +214,7 @@ def test_an_ad_that_the_database_refuses_becomes_a_dead_letter(world: World) -> 
     assert (total.admitted, total.unaccounted) == (43, 0)
 
 
-def test_an_ad_whose_photos_are_never_stored_is_not_loaded_for_ever(world: World) -> None:
+def test_an_ad_whose_photos_are_never_stored_is_not_loaded_without_end(world: World) -> None:
     """A foreign key that fails again and again is the ad's own fault."""
     commit_poisoned(world, PhotosGoneError("a photo was deleted"))
     world.publish("poison", "dark-1")
