@@ -324,6 +324,25 @@ def test_infrastructure_settings_and_interrupts_are_not_of_items(error: BaseExce
     assert calls == [[1, 2, 3]]
 
 
+def test_a_callback_that_raises_on_the_photos_loop_ends_the_session(world: World) -> None:
+    """The ad that waits for it would wait without end, and its partition with it."""
+
+    async def lost(refs, backbones):  # type: ignore[no-untyped-def]
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        loop.call_soon(lambda: answer.set_result(1 / 0))
+        return await answer
+
+    world.photos.load = lost  # type: ignore[method-assign]
+    world.publish("1", "dark-1")
+    world.membership.grant(0)
+    with Working(world) as working:
+        working.until_ended()
+    assert isinstance(working.error, ZeroDivisionError)
+    assert is_crash(working.error)
+    assert world.offsets == {}
+
+
 # --- the division
 
 

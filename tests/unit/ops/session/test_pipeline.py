@@ -2,11 +2,14 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from ops.errors import RetryableError
+from ops.session.admission import AdWork
+from ops.session.pipeline import IN_FLIGHT
 from ops.session.tally import Tally
 from ops.types import AdKey
 from tests.support.session_world import QUICK, Working, World
@@ -437,3 +440,64 @@ def test_an_offset_does_not_advance_past_an_ad_in_process(world: World) -> None:
         assert 0 not in world.offsets
         world.free("photo slow")
         world.until(lambda: world.offsets == {0: 4, 1: 1})
+
+
+def test_heartbeats_show_what_is_at_work(world: World) -> None:
+    """A stage that is in a call, and the ads in process; a stage that waits for work is not there,
+    and an outage is no hang."""
+    world.membership.grant(0)
+    with Working(world) as working:
+        beats = working.session.heartbeats
+        world.until(lambda: beats().keys() == {"session-intake", "session-photos"})
+        world.hold("embed")
+        world.publish("1", "dark-1")
+        world.until(lambda: "embed" in world.calls)
+        first, second = beats(), beats()
+        assert first["session-model"] == second["session-model"]
+        assert first[IN_FLIGHT] == second[IN_FLIGHT]
+        world.fail("commit", *[RetryableError("unavailable")] * 100_000)
+        world.free("embed")
+        world.until(lambda: world.calls.count("commit") >= 2)
+        assert IN_FLIGHT not in beats()
+        before = beats()["session-commit"]
+        world.until(lambda: beats()["session-commit"] > before)
+        world.recover("commit")
+        world.until(lambda: world.committed("1"))
+        world.until(lambda: beats().keys() == {"session-intake", "session-photos"})
+
+
+def test_a_slow_photo_is_at_work_by_itself(world: World) -> None:
+    """Its ad is named, although the stage goes on with other photos."""
+    world.hold("photo dark-1")
+    world.publish("1", "dark-1")
+    world.membership.grant(0)
+    with Working(world) as working:
+        world.until(lambda: world.loads["dark-1"] == 1)
+        for n in range(2, 5):
+            world.publish(str(n), f"dark-{n}")
+        world.until(lambda: world.committed("2", "3", "4"))
+        (ad,) = [who for who in working.session.heartbeats() if isinstance(who, AdWork)]
+        assert ad.event.key == AdKey("kg", "1")
+        world.free("photo dark-1")
+        world.until(lambda: world.committed("1"))
+        world.until(lambda: not any(isinstance(w, AdWork) for w in working.session.heartbeats()))
+
+
+def test_a_stage_that_does_not_end_is_reported(world: World) -> None:
+    """At the end of the session, so that the process can be ended although a thread hangs."""
+    hung: list[str] = []
+    world.hold("commit")
+    world.publish("1", "dark-1")
+    world.membership.grant(0)
+    policy = replace(QUICK, grace_s=0.0, shutdown_s=0.01)
+    with Working(world, policy) as working:
+
+        def end_process(stages: Sequence[str]) -> None:
+            hung.extend(stages)
+            world.free("commit")  # instead of the end of the process
+
+        working.session.ports = replace(working.session.ports, hung=end_process)
+        world.until(lambda: "commit" in world.calls)
+        world.membership.leave()
+        working.until_ended()
+    assert hung == ["session-commit"]
