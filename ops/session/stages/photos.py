@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ops.errors import RetryableError
+from ops.errors import RetryableError, StoredObjectError
 from ops.scoring.ads import LoadedAd, LoadedPhoto, LoadedPhotos
 from ops.session.admission import AdWork
 from ops.session.isolation import is_of_item
@@ -21,6 +21,8 @@ from ops.types import Failure, PhotoRef
 
 NAME = "session-photos"
 BEAT_EVERY_S = 1.0
+
+Delay = Callable[[RetryableError], float]
 
 
 class PhotoStage:
@@ -31,6 +33,7 @@ class PhotoStage:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = threading.Event()
         self._loading: dict[asyncio.Task[None], AdWork] = {}
+        self._passed_at = 0.0  # when photos were last loaded, monotonic seconds
 
     def run(self) -> None:
         asyncio.run(self._serve())
@@ -151,19 +154,35 @@ class PhotoStage:
         return LoadedPhotos(by_ref, photos_ms=(time.perf_counter() - started) * 1e3)
 
     async def _retry(self, work: AdWork, refs: Sequence[PhotoRef]) -> LoadedPhotos | None:
-        """Load photos, through outages; None once the ad is stale."""
+        """Load photos, through outages; None once the ad is stale.
+
+        Raises:
+            StoredObjectError: for as long as the longest outage these photos were unavailable, and
+                others were not.
+        """
         state = self.state
-        delays = state.delays("photos")
+        delays, started = state.delays("photos"), time.monotonic()
         try:
             while not state.admission.is_stale(work):
                 state.beats.beat(work)
                 try:
-                    return await state.ports.photos.load(refs, state.scorer.backbones)
+                    photos = await state.ports.photos.load(refs, state.scorer.backbones)
                 except RetryableError as error:
-                    await asyncio.sleep(next(delays)(error))
+                    await asyncio.sleep(self._wait_s(next(delays), error, started))
+                else:
+                    self._passed_at = time.monotonic()
+                    return photos
             return None
         finally:
             state.outages.pop("photos", None)
+
+    def _wait_s(self, delay: Delay, error: RetryableError, started: float) -> float:
+        try:
+            return delay(error)
+        except RetryableError as still:
+            if self._passed_at > started:
+                raise StoredObjectError(f"only these photos are unavailable: {still}") from still
+            raise
 
     def _loaded(self, work: AdWork, photos: LoadedPhotos) -> None:
         ad = LoadedAd(work.event, work.receipt, photos)

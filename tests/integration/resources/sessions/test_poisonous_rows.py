@@ -14,6 +14,7 @@ from ops.errors import ConfigurationError
 from ops.outcomes import Batch, CommitResult
 from ops.session.ports import SessionPolicy
 from ops.types import AdKey
+from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.database import Database
 from resources.sessions import commit as commit_module
 from resources.sessions.commit import Holder, ResultWriter
@@ -23,6 +24,10 @@ from tests.support.batches import BACKBONE, RELEASE, put_test_release
 from tests.support.session_world import QUICK, Working, World
 
 STREAM = "stream-1"
+TABLES = (
+    "lalafo.ads, lalafo.photos, lalafo.failures, lalafo.stage_timings, lalafo.outbox, "
+    "lalafo.stream_offsets, lalafo.leases"
+)
 
 
 class Rows:
@@ -58,9 +63,25 @@ class Rows:
             return cursor.fetchall()
 
 
-@pytest.fixture
-def rows(database: Database) -> Iterator[Rows]:
+@pytest.fixture(scope="module")
+def shared(
+    postgres: EmbeddedPostgres, make_database: Callable[..., str], migrated_template: str
+) -> Iterator[Database]:
+    """One database for all tests: a new one takes longer than a test."""
+    database = Database(postgres.url(make_database(template=migrated_template)))
     put_test_release(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def rows(shared: Database) -> Iterator[Rows]:
+    with shared.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {TABLES} CASCADE")
+    yield from opened(shared)
+
+
+def opened(database: Database) -> Iterator[Rows]:
     url = connect_args(database.url.render_as_string())
     with psycopg.connect(**url, autocommit=True) as connection:
         yield Rows(database, connection)
@@ -172,8 +193,10 @@ def test_an_exception_at_any_statement_fails_one_ad(
     assert working.total.unaccounted == 0
 
 
-def test_tables_of_another_version_are_no_fault_of_the_ads(rows: Rows) -> None:
+def test_tables_of_another_version_are_no_fault_of_the_ads(database: Database) -> None:
     """A missing column ends the session with what to do, and makes no failure."""
+    put_test_release(database)
+    (rows,) = opened(database)
     with rows.database.cursor() as cursor:
         cursor.execute("ALTER TABLE lalafo.ads DROP COLUMN currency CASCADE")
     rows.world.publish("1", "dark-1")

@@ -140,6 +140,28 @@ def test_a_photo_that_loading_chokes_on_fails_alone(world: World) -> None:
     assert working.total.unaccounted == 0
 
 
+def test_a_photo_that_alone_is_unavailable_fails(world: World) -> None:
+    """An outage of the store ends the session at last; this is none, as others are loaded."""
+    load = world.photos.load
+
+    async def unavailable(refs, backbones):  # type: ignore[no-untyped-def]
+        if any(ref.url == "dark-poison" for ref in refs):
+            raise RetryableError("the store does not answer")
+        return await load(refs, backbones)
+
+    world.photos.load = unavailable  # type: ignore[method-assign]
+    world.publish("poisoned", "dark-poison", "dark-1")
+    world.membership.grant(0)
+    with Working(world, replace(QUICK, outage_s=0.2)) as working:
+        for n in range(100_000):
+            world.publish(str(n), f"dark-{n}")
+            world.until(lambda n=n: world.committed(str(n)))
+            if world.committed("poisoned"):
+                break
+    assert working.error is None
+    assert reasons(world, "poisoned") == ["internal_error", None]
+
+
 # --- one record, or one ad, as a whole
 
 
