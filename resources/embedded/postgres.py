@@ -91,6 +91,9 @@ class EmbeddedPostgres:
         except ProgramFailedError as error:
             if running_postmaster(self._data) is not None:
                 raise RetryableError(f"PostgreSQL does not stop: {error.output.strip()}") from error
+        if self._folder not in self._sockets.parents:  # the short one in /tmp
+            with contextlib.suppress(OSError):
+                self._sockets.rmdir()
 
     @property
     def pid(self) -> int | None:
