@@ -91,7 +91,7 @@ def publish(
                 done = publish_lines(
                     lines, url=url, key=settings.gateway_key, on_progress=on_progress
                 )
-    finally:  # also if the gateway went away, or after Ctrl-C: what was published stays so
+    finally:  # also if the gateway is unreachable, or after Ctrl-C: what was published stays so
         _print_summary(done, console)
     if done.refused:
         raise typer.Exit(1)

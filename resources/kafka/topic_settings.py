@@ -51,7 +51,7 @@ class TopicSettings:
 
 @dataclass(frozen=True, slots=True)
 class FoundTopic:
-    """A topic, as it is. `configs` is empty where the broker does not tell them."""
+    """A topic, as it is. `configs` is empty where the broker has no request for them."""
 
     partitions: int
     replicas: int

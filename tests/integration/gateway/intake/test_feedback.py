@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -97,6 +98,43 @@ def test_the_last_label_replaces_earlier_ones(catalogue: Labelled, client: httpx
         assert (answer.status_code, answer.json()["known"]) == (200, known)
     rows = catalogue.rows("SELECT ad_id, task, label, given_by FROM lalafo.labels")
     assert rows == [("chair-00", "category", "armchair", "armchair")]
+
+
+def test_feedback_that_is_sent_again_does_not_replace_a_later_label(
+    catalogue: Labelled, client: httpx.Client
+) -> None:
+    """With an Idempotency-Key: the first answer, no second event; other feedback is refused."""
+    path, headers = "/v1/ads/kg/chair-00/feedback", {"Idempotency-Key": "one"}
+    first = {"label": "lamp", "given_by": "a"}
+    sent = client.post(path, json=first, headers=headers)
+    client.post(path, json={"label": "chair", "given_by": "b"}).raise_for_status()
+    again = client.post(path, json=first, headers=headers)
+    assert again.status_code == 200
+    assert {**again.json(), "published": True} == {**sent.json(), "published": True}
+    assert again.headers["Idempotency-Replayed"] == "true"
+    other = client.post(path, json={**first, "label": "sofa"}, headers=headers)
+    elsewhere = client.post("/v1/ads/kg/chair-01/feedback", json=first, headers=headers)
+    for answer in (other, elsewhere):
+        assert answer.json()["type"] == "urn:lalafo:problem:idempotency_key_reused"
+    ad = client.post("/v1/ads", json={"catalog": "kg", "ad_id": "x"}, headers=headers)
+    assert ad.json()["type"] == "urn:lalafo:problem:idempotency_key_reused"
+    rows = catalogue.rows("SELECT ad_id, label, given_by FROM lalafo.labels")
+    assert rows == [("chair-00", "chair", "b")]
+
+
+def test_concurrent_feedback_with_one_key_is_given_once(
+    catalogue: Labelled, client: httpx.Client
+) -> None:
+    """Each request gets the same answer; one of them has given the label."""
+    body, headers = {"label": "lamp", "given_by": "a"}, {"Idempotency-Key": "many"}
+
+    def give(_: int) -> httpx.Response:
+        return client.post("/v1/ads/kg/chair-00/feedback", json=body, headers=headers)
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(give, range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
 
 
 def test_feedback_on_an_unknown_ad_or_task_changes_nothing(
