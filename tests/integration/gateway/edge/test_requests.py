@@ -130,7 +130,7 @@ def test_an_encoded_part_of_a_form_is_refused_by_name(client: httpx.Client) -> N
 
 
 def test_answers_are_compact_json(client: httpx.Client) -> None:
-    """One style, whoever wrote it: PostgreSQL, pydantic or Python."""
+    """One style, written by PostgreSQL, pydantic or Python."""
     for path in ("/v1/ads/kg/42", "/v1/ads", "/v1/failures", "/v1/statistics", "/v1/ads/kg/none"):
         answer = client.get(path)
         compact = json.dumps(answer.json(), separators=(",", ":"), ensure_ascii=False)
