@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from gateway.backends.commits import CommitWatch
 from gateway.backends.database import GatewayDatabase
 from gateway.backends.outbox import OutboxRelay
+from gateway.backends.store import StoreWatch
 from gateway.edge.auth import KeyRing
 from gateway.edge.limits import Limits
 from resources.settings import Settings
@@ -26,6 +27,7 @@ class Services:
     settings: Settings
     database: GatewayDatabase
     store: PhotoStore
+    store_watch: StoreWatch
     keys: KeyRing
     limits: Limits
     outbox: OutboxRelay
@@ -45,10 +47,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         keys = await opened.enter_async_context(KeyRing(database, settings))
         outbox = await opened.enter_async_context(OutboxRelay(settings, database))
         commits = await opened.enter_async_context(CommitWatch(database))
+        store = PhotoStore(settings.resolved_store_url)
         yield Services(
             settings=settings,
             database=database,
-            store=PhotoStore(settings.resolved_store_url),
+            store=store,
+            store_watch=StoreWatch(store),
             keys=keys,
             limits=Limits(settings),
             outbox=outbox,

@@ -340,6 +340,12 @@ class Settings(BaseSettings):
     gateway_connections: int = Field(
         default=8, ge=2, description="PostgreSQL connections in the pool of each server process."
     )
+    require_store: bool = Field(
+        default=True,
+        description="While the photo store is full or unavailable, answer 503 at /readyz, so that "
+        "a load balancer sends requests elsewhere. Ads without uploaded photos are accepted "
+        "nevertheless.",
+    )
     require_broker: bool = Field(
         default=False,
         description="While Kafka is unavailable, answer 503 and accept nothing, instead of keeping "

@@ -1,10 +1,11 @@
 """Liveness and readiness probes.
 
 The gateway is ready when PostgreSQL responds and its schema has the expected revision. Kafka may be
-unavailable, since the outbox stores accepted events, unless `require_broker` is on. Responses do
-not contain addresses of servers.
+unavailable, since the outbox stores accepted events, unless `require_broker` is on. The photo store
+must be writable, unless `require_store` is off. Responses do not contain addresses of servers.
 """
 
+import asyncio
 import logging
 from typing import Any
 
@@ -30,7 +31,11 @@ async def healthz() -> JSONResponse:
 @router.get("/readyz")
 async def readyz(services: ServicesDep) -> JSONResponse:
     """Readiness: 200 if every required check passes, else 503, with the result of each check."""
-    checks = {"postgresql": await _postgresql(services), "broker": _broker(services)}
+    checks = {
+        "postgresql": await _postgresql(services),
+        "broker": _broker(services),
+        "store": await _store(services),
+    }
     ready = all(check["ok"] or not check["required"] for check in checks.values())
     return JSONResponse(
         {"status": "ready" if ready else "not ready", "checks": checks},
@@ -66,6 +71,15 @@ def _broker(services: Services) -> dict[str, Any]:
             False, "unavailable: accepted events are stored in PostgreSQL", required=required
         )
     return _check(True, "available", required=required)
+
+
+async def _store(services: Services) -> dict[str, Any]:
+    required = services.settings.require_store
+    problem = await asyncio.to_thread(services.store_watch.problem)
+    if problem is None:
+        return _check(True, "can be written", required=required)
+    found = f"{problem}: photos can't be uploaded, and ads wait until their photos can be stored"
+    return _check(False, found, required=required)
 
 
 def _check(ok: bool, found: str, *, required: bool = True) -> dict[str, Any]:

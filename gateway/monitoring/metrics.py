@@ -82,6 +82,11 @@ class GatewayMetrics:
                 "1 while Kafka is unavailable or was not reached yet, else 0.",
                 int(outbox.broker_unavailable),
             ),
+            (
+                "store_unavailable",
+                "1 while the photo store is full or can't be written, else 0.",
+                int(self._services.store_watch.last_problem is not None),
+            ),
             ("waiters", "Requests that wait for the commit of an ad.", commits.waiters),
         ):
             yield GaugeMetricFamily(f"lalafo_gateway_{name}", help_text, value)

@@ -137,5 +137,10 @@ class StatisticsOut(ResponseModel):
     accepted: Backlog = Field(
         description="Those of the latest 1,000 accepted ads that are not committed yet."
     )
+    store_problem: str | None = Field(
+        default=None,
+        description="Why the photo store can't be written, such as `is full`: photos can't be "
+        "uploaded then, and sessions wait. Null: it can be written.",
+    )
     sessions: list[SessionOut]
     releases: list[ReleaseOut]

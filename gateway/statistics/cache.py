@@ -9,6 +9,7 @@ import threading
 import time
 
 from gateway.backends.database import GatewayDatabase
+from gateway.backends.store import StoreWatch
 from gateway.schemas.ads import Source
 from gateway.schemas.links import release_page, run_prefix
 from gateway.statistics.lag import LogWatch
@@ -24,12 +25,13 @@ TTL_S_PER_MINUTE = 1 / 60
 class StatisticsCache:
     """Responses of the statistics route, by window. Use with `async with`."""
 
-    def __init__(self, settings: Settings, database: GatewayDatabase) -> None:
+    def __init__(self, settings: Settings, database: GatewayDatabase, store: StoreWatch) -> None:
         self._topic = settings.ads_topic
         self._runs = run_prefix(settings.dagster_url)
         self._releases = release_page(settings.dagster_url)
         self._database = database.blocking()
         self._log = LogWatch(settings)
+        self._store = store
         self._answers: dict[int, tuple[float, bytes]] = {}
         self._reading = asyncio.Lock()
         # A cancelled request leaves its thread running: the lock keeps others off its connection.
@@ -67,6 +69,7 @@ class StatisticsCache:
                 minutes=minutes,
                 topic=self._topic,
                 log=log,
+                store_problem=self._store.last_problem,
                 run=self._run,
                 release=self._release,
             )

@@ -118,12 +118,20 @@ class _Figures:
 
 
 def read_statistics(
-    cursor: Cursor, *, minutes: int, topic: str, log: LogEnds | None, run: RunPage, release: RunPage
+    cursor: Cursor,
+    *,
+    minutes: int,
+    topic: str,
+    log: LogEnds | None,
+    store_problem: str | None,
+    run: RunPage,
+    release: RunPage,
 ) -> StatisticsOut:
     """Read the statistics of a window that ends now.
 
     Args:
         log: the topic's offsets in Kafka; None while Kafka is unavailable.
+        store_problem: why the photo store can't be written; None if it can.
         run: returns the link of a run.
         release: returns the link of a release.
     """
@@ -142,6 +150,7 @@ def read_statistics(
         lag=None if log is None else _read_lag(cursor, topic, log),
         outbox=read_backlog(cursor, OUTBOX, MAX_WAITING),
         accepted=read_backlog(cursor, ACCEPTED, MAX_ACCEPTED),
+        store_problem=store_problem,
         sessions=_read_sessions(cursor, topic, run),
         releases=_read_releases(cursor, now, release),
     )

@@ -120,6 +120,8 @@ def _state(statistics: "StatisticsOut") -> Table:
     table.add_row("lag", lag)
     table.add_row("outbox", _backlog(statistics.outbox))
     table.add_row("accepted, not committed", _backlog(statistics.accepted))
+    if statistics.store_problem is not None:
+        table.add_row("photo store", statistics.store_problem)
     states = ", ".join(f"{s.state} ({s.partitions} partitions)" for s in statistics.sessions)
     table.add_row("sessions", states or "none")
     for found in statistics.releases:

@@ -127,7 +127,7 @@ export function liveView(panel) {
   };
 }
 
-function numbersOf({ series, sessions, latencies, lag, outbox }) {
+function numbersOf({ series, sessions, latencies, lag, outbox, store_problem: storeProblem }) {
   const full = series.at(-2); // the last minute is not complete
   const ready = sessions.filter((one) => one.state === "ready").length;
   const total = latencies.total;
@@ -139,6 +139,7 @@ function numbersOf({ series, sessions, latencies, lag, outbox }) {
     ["Waiting in Kafka", lag === null ? "Kafka unavailable" : count(lag.events), lag === null],
     ["Unpublished (outbox)", backlog(outbox), outbox.oldest_s > LATE_S],
     ["Sessions ready", `${ready} of ${sessions.length}`, ready === 0],
+    ...(storeProblem ? [["Photo store", storeProblem, true]] : []),
   ];
 }
 

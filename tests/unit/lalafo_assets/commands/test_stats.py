@@ -38,6 +38,7 @@ def statistics(**changes: object) -> StatisticsOut:
         "lag": LagOut(events=7, asked_at=NOW, partitions=[]),
         "outbox": Backlog(waiting=4, at_least=True, oldest_s=61.0),
         "accepted": Backlog(waiting=0, at_least=False, oldest_s=None),
+        "store_problem": "is full",
         "sessions": [
             SessionOut(
                 run=Source(id="r"),
@@ -71,6 +72,7 @@ def test_every_figure_is_drawn() -> None:
     for words in (
         *("1,009", "▁█", "1,234.5", "scored 8, deleted 1", "label4 5, 2 others"),
         *("fetch_timeout 2", "7 events not committed", "4 at least, the oldest for 61 s"),
+        *("photo store", "is full"),
         *("empty", "ready (3 partitions)", "first, 7 of 9 earlier days scored"),
     ):
         assert words in text, words
