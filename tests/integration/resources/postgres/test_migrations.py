@@ -74,6 +74,10 @@ WRITES = {
         "ON CONFLICT (sha256) DO UPDATE SET since = now()",
         "INSERT INTO lalafo.release_changes (kind, release) VALUES ('rolled_back', 'first')",
     ),
+    "0013": (
+        "UPDATE lalafo.accepted_ads SET republished = republished + 1, recheck_at = now() "
+        "WHERE ad_id = %(id)s",
+    ),
 }
 FIRST_ROWS = (
     "INSERT INTO lalafo.releases (name, digest, backbone, manifest) VALUES ('first', 'd', 'b', "
