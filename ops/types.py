@@ -80,6 +80,12 @@ class AdEvent:
     photos: tuple[PhotoRef, ...] = ()
 
 
+class PhotoNote(StrEnum):
+    """What a reader should know about a photo that was used. Stored in `photos.note`."""
+
+    PHOTO_INCOMPLETE = "photo_incomplete"  # the file lacks its end, and hardly any pixels
+
+
 @dataclass(frozen=True, slots=True)
 class Rendition:
     """What is stored of a photo, and the input of the stream and of backfills: an upright RGB
@@ -90,10 +96,11 @@ class Rendition:
     data: bytes
     width: int
     height: int
-    source_format: str  # "jpeg", "png", "webp", "gif", "avif"
+    source_format: str  # "jpeg", "png", "webp", "gif", "avif", "heic", "bmp", "tiff"
     source_width: int  # pixels, from the header, before orientation
     source_height: int
     source_bytes: int
+    note: PhotoNote | None = None
 
 
 @dataclass(frozen=True, slots=True)

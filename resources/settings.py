@@ -153,6 +153,19 @@ class Settings(BaseSettings):
         description="Pixels of one photo, by its header; a larger photo fails before it is "
         "decoded.",
     )
+    max_unscaled_photo_pixels: int = Field(
+        default=25_000_000,
+        ge=1,
+        description="Pixels of one photo that is not a JPEG, by its header: such photos can't be "
+        "decoded at a smaller scale. A larger photo fails before it is decoded.",
+    )
+    photo_memory_bytes: int = Field(
+        default=600_000_000,
+        ge=1,
+        description="Bytes that the large photos being decoded may take at once, by estimate; a "
+        "photo that needs more alone fails. Photos below 40 MB each are not counted: at most "
+        "LALAFO_PHOTO_THREADS of them are decoded at once.",
+    )
     fetch_timeout_s: float = Field(
         default=10.0,
         gt=0,

@@ -20,25 +20,16 @@ from gateway.edge.auth import Ingest
 from gateway.problems import Problem
 from gateway.schemas.ads import UploadOut
 from gateway.services import Services, ServicesDep
-from ops.photos.formats import sniff
+from ops.photos.formats import ALLOWED, SNIFFED_BYTES, format_name, sniff
 from resources.settings import Settings
 
 CHUNK_WITHIN_S = 30.0
 """A body that sends nothing for longer is aborted: it uses a file and a concurrent request."""
 
 WRITE_BYTES = 2**18
-_SNIFFED_BYTES = 32
-_KNOWN = (
-    (b"%PDF", "a PDF"),
-    (b"<svg", "an SVG"),
-    (b"<", "HTML, XML or SVG"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"BM", "a BMP"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
-    (b"MZ", "a program"),
-    (b"\x7fELF", "a program"),
-    (b"{", "JSON"),
+
+PHOTO_TYPES = tuple(
+    f"image/{kind}" for kind in ("jpeg", "png", "webp", "gif", "avif", "heic", "bmp", "tiff")
 )
 
 router = APIRouter(tags=["photos"])
@@ -75,7 +66,7 @@ class Upload:
                 allowed=self._max,
             )
         self._pending += data
-        if not self._sniffed and len(self._pending) >= _SNIFFED_BYTES:
+        if not self._sniffed and len(self._pending) >= SNIFFED_BYTES:
             self._sniff()
         if len(self._pending) >= WRITE_BYTES:
             await self._write()
@@ -102,16 +93,12 @@ class Upload:
         self.file.close()
 
     def _sniff(self) -> None:
-        head = bytes(self._pending[:_SNIFFED_BYTES])
+        head = bytes(self._pending[:SNIFFED_BYTES])
         if sniff(head) is None:
-            detected = next((name for magic, name in _KNOWN if head.startswith(magic)), None)
-            if detected is None:
-                detected = "HEIC, or a video" if head[4:8] == b"ftyp" else "an unknown format"
             raise Problem(
                 415,
                 "not_a_photo",
-                f"{self.name} is {detected}, by its first bytes; expected JPEG, PNG, WebP, GIF or "
-                "AVIF",
+                f"{self.name} is {format_name(head)}, by its first bytes; expected {ALLOWED}",
                 part=self.name,
             )
         self._sniffed = True
@@ -189,8 +176,7 @@ _PHOTO_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            kind: {"schema": {"type": "string", "format": "binary"}}
-            for kind in ("image/jpeg", "image/png", "image/webp", "image/gif", "image/avif")
+            kind: {"schema": {"type": "string", "format": "binary"}} for kind in PHOTO_TYPES
         },
     }
 }

@@ -26,6 +26,7 @@ _PHOTOS = """
         'height', s.height,
         'reason', p.reason,
         'detail', f.detail,
+        'note', s.note,
         'image', '/v1/photos/' || encode(p.sha256, 'hex')
     ) ORDER BY p.position)
     FROM lalafo.ad_photos AS p
@@ -42,7 +43,7 @@ _PHOTOS_TO_COME = """
         'status', 'waiting',
         'url', e.photo ->> 'url',
         'sha256', e.photo ->> 'sha256',
-        'width', NULL, 'height', NULL, 'reason', NULL, 'detail', NULL, 'image', NULL
+        'width', NULL, 'height', NULL, 'reason', NULL, 'detail', NULL, 'note', NULL, 'image', NULL
     ) ORDER BY e.number)
     FROM jsonb_array_elements(w.event -> 'photos') WITH ORDINALITY AS e (photo, number)
 """

@@ -70,6 +70,11 @@ class PhotoOut(ResponseModel):
         default=None, description="Why the photo failed: a stable code, or null."
     )
     detail: str | None = None
+    note: str | None = Field(
+        default=None,
+        description="What to know about a photo that was used: `photo_incomplete`, if its file "
+        "lacked its end and at most 2 % of its rows; or null.",
+    )
     image: str | None = Field(default=None, description="Path of the stored photo in this API.")
 
 

@@ -29,7 +29,7 @@ from resources.catalogue.summaries import failure_counts
 from resources.dagster.names import ADS_TOPIC, OWNERS
 from resources.dagster.partitions import DAYS_A_RUN, days, days_of
 from resources.dagster.resources import DatabaseResource, PhotosResource
-from resources.photos.loading import PhotoLoader, load_photos
+from resources.photos.loading import PhotoLimits, PhotoLoader, load_photos
 from resources.postgres import tables
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
@@ -111,9 +111,7 @@ def _loader(
         store=store,
         fetcher=photos.fetcher,
         prepare=_never_prepared,
-        max_bytes=settings.max_photo_bytes,
-        max_pixels=settings.max_photo_pixels,
-        threads=settings.photo_threads,
+        limits=PhotoLimits.from_settings(settings),
     )
 
 

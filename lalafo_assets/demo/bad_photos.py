@@ -20,7 +20,7 @@ def corrupt_photos() -> MappingProxyType[str, bytes]:
     `empty.jpg` has no bytes; `truncated.jpg` ends in the middle of its scan; `page.jpg` is HTML;
     `noise.jpg` is random; `lying.jpg` and `lying.png` claim 64,250 x 64,250 pixels in a few
     hundred bytes; `note.jpg` is text; `header_only.jpg` ends after its first marker; `drawing.svg`
-    and `old.bmp` are unsupported formats; `broken_body.png` has a valid header and an invalid body;
+    and `recent.jxl` are unsupported formats; `broken_body.png` has a valid header and an invalid body;
     `speck.png` is one pixel.
     """
     photo = _photo()
@@ -35,7 +35,7 @@ def corrupt_photos() -> MappingProxyType[str, bytes]:
             "lying.png": _lying_png(64_250),
             "note.jpg": b"Hello, is this still available? Can you do 500?\n" * 40,
             "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
-            "old.bmp": _saved(Image.new("RGB", (64, 48), (200, 30, 30)), "BMP"),
+            "recent.jxl": b"\xff\x0a" + np.random.default_rng(_SEED).bytes(400),
             "broken_body.png": _broken_png(),
             "speck.png": _saved(Image.new("RGB", (1, 1)), "PNG"),
         }

@@ -1,40 +1,99 @@
-"""Reads a photo's container without decoding it: format, size and orientation.
+"""Which formats photos may have: recognises and names them by the first bytes.
 
 Owns the list of allowed formats. A file's name and content type are ignored. Does not depend on
-pixels, Pillow or where the bytes came from. JPEG markers are parsed in `ops.photos.jpeg`.
+pixels, Pillow or where the bytes came from; the gateway uses it before it stores anything.
 """
 
 import re
-import struct
 from dataclasses import dataclass
 
 from ops.errors import BadInputError, Reason
 
-UPRIGHT = 1
-"""Exif orientation 1: row 0 is the top, column 0 the left side."""
+ALLOWED = "JPEG, PNG, WebP, GIF, AVIF, HEIC, BMP or TIFF"
+SNIFFED_BYTES = 512
+"""Enough of a file's beginning for `sniff` and `format_name`."""
+
+MIN_ROWS = 0.98
+"""The share of a photo's rows that must be there where the file's end is missing. A row that is
+partly there counts by its part."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_DECODED_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_TIFFS = (b"II*\0", b"MM\0*")
+_BMP_HEADERS = frozenset(size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124))
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_AVIF_EXIF_ITEM = re.compile(rb"(infe\x02.{7})Exif", re.DOTALL)
-_ORIENTATION_TAG = 0x0112
-_EXIF_SHORT = 3
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
+_NAMES_BY_PREFIX = (
+    (b"\xff\xd8", "JPEG"),
+    (_PNG_SIGNATURE, "PNG"),
+    (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "a BigTIFF"),
+    (b"MM\0+", "a BigTIFF"),
+    (b"II\xbc", "a JPEG XR"),
+    (b"IIRO", "an Olympus RAW photo"),
+    (b"IIU\0", "a Panasonic RAW photo"),
+    (b"FUJIFILM", "a Fujifilm RAW photo"),
+    (b"\xff\n", "a JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (b"8BPS", "a PSD"),
+    (b"8BPB", "a PSB"),
+    (b"gimp xcf", "an XCF"),
+    (b"\0\0\x01\0", "an ICO"),
+    (b"\0\0\x02\0", "a CUR"),
+    (b"icns", "an ICNS"),
+    (b"qoif", "a QOI"),
+    (b"DDS ", "a DDS"),
+    (b"\x01\xda", "an SGI image"),
+    (b"v/1\x01", "an OpenEXR"),
+    (b"#?RADIANCE", "a Radiance HDR"),
+    (b"\xd7\xcd\xc6\x9a", "a WMF"),
+    (b"\xc5\xd0\xd3\xc6", "an EPS"),
+    (b"%!PS", "PostScript"),
+    (b"%PDF", "a PDF"),
+    (b"AT&TFORM", "a DjVu"),
+    (b"{\\rtf", "an RTF"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\xd0\xcf\x11\xe0", "an Office document"),
+    (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
+    (b"\0\0\x01\xba", "an MPEG video"),
+    (b"OggS", "an Ogg file"),
+    (b"ID3", "an MP3"),
+    (b"MZ", "a program"),
+    (b"\x7fELF", "a program"),
+)
+_NAMES_BY_BRAND = {
+    **{b"crx ": "a CR3", b"qt  ": "a QuickTime video", b"jxl ": "a JPEG XL", b"jp2 ": "a JPEG 2000"},
+    **{b"M4A ": "an M4A", b"vvic": "VVC in HEIF", b"evbi": "EVC in HEIF"},
+}
+_PNM = re.compile(rb"P[1-7][\s#]")
+_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
     """The container of a photo that is not a JPEG."""
 
-    format: str  # "png", "webp", "gif", "avif"
+    format: str  # "png", "webp", "gif", "avif", "heic", "bmp", "tiff"
     size: tuple[int, int] | None  # (width, height), pixels; None: only the decoder knows it
-    orientation: int | None  # 1..8; None: it is in the decoder's `info["exif"]`
+    orientation: int | None  # 1..8; None: it is in the decoder's `info`
     data: bytes  # the bytes to decode, without parts that decoders warn about or fail on
+    profile: bytes | None = None  # ICC; None: it is in the decoder's `info`, if there is one
+    complete: bool = True  # False: the file ends too early
 
 
 def sniff(data: bytes) -> str | None:
-    """The format by the first bytes: "jpeg", "png", "webp", "gif", "avif"; None: not allowed.
+    """The format by the first bytes; None: not allowed.
 
     Looks at the first 32 bytes at most; with fewer a format may go unrecognised.
+
+    Returns: "jpeg", "png", "webp", "gif", "avif", "heic", "bmp", "tiff".
     """
     if data[:2] == b"\xff\xd8":
         return "jpeg"
@@ -45,43 +104,53 @@ def sniff(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     if data[4:8] == b"ftyp":
-        brands = {data[8:12], *(data[i : i + 4] for i in range(16, 32, 4))}
-        return "avif" if brands & _AVIF_BRANDS else None
-    return None
+        brands = _brands(data)
+        if brands & _AVIF_BRANDS:
+            return "avif"
+        return "heic" if brands & _HEIC_BRANDS else None
+    if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:  # text may begin with BM
+        return "bmp"
+    return "tiff" if data[:4] in _TIFFS else None
 
 
-def open_container(data: bytes, photo_format: str) -> Container:
-    """Read a PNG, WebP, GIF or AVIF container; nothing is decompressed.
+def format_name(data: bytes) -> str:
+    """What a file is, as far as its first SNIFFED_BYTES show: "HEIC", "a PDF", "a program", …."""
+    head = data[:SNIFFED_BYTES]
+    for prefix, name in _NAMES_BY_PREFIX:
+        if head.startswith(prefix):
+            return name
+    if sniff(head) == "bmp":
+        return "BMP"
+    if head[4:8] == b"ftyp":
+        allowed = {"avif": "AVIF", "heic": "HEIC"}.get(sniff(head) or "")
+        return allowed or _NAMES_BY_BRAND.get(head[8:12], "an MP4 video, or similar")
+    if head[:4] == b"RIFF":
+        return {b"WEBP": "WebP", b"AVI ": "an AVI video", b"WAVE": "a WAV"}.get(head[8:12], "RIFF")
+    if _PNM.match(head):
+        return "a PNM"
+    return _text_name(head)
 
-    Raises:
-        BadInputError: PHOTO_TRUNCATED, PHOTO_BROKEN.
-    """
-    readers = {"png": _read_png, "webp": _read_webp, "gif": _read_gif, "avif": _read_avif}
-    try:
-        return readers[photo_format](data)
-    except (struct.error, IndexError) as error:  # a read past the end
-        raise truncated(photo_format, "the file ends inside its header") from error
+
+def _text_name(head: bytes) -> str:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(b"<"):
+        if _SVG.search(text):
+            return "an SVG"
+        return "HTML" if b"<html" in text or text.startswith(b"<!doctype html") else "XML or HTML"
+    if text.startswith((b"{", b"[")):
+        return "JSON"
+    if len(text) >= 16 and all(byte >= 32 or byte in b"\t\r\n\f" for byte in text):
+        return "text"
+    return "an unknown format"
 
 
-def exif_orientation(exif: bytes) -> int:
-    """The orientation, 1..8, in an Exif block (a TIFF, with or without "Exif\\0\\0" before it).
+def _brands(data: bytes) -> set[bytes]:
+    return {data[8:12], *(data[i : i + 4] for i in range(16, 32, 4))}
 
-    Anything that cannot be parsed counts as upright: the photo is still usable.
-    """
-    tiff = exif[6:] if exif[:6] == b"Exif\0\0" else exif
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return UPRIGHT
-    try:
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
-            if tag == _ORIENTATION_TAG:
-                return int(value) if kind == _EXIF_SHORT and 1 <= value <= 8 else UPRIGHT
-    except struct.error:
-        return UPRIGHT
-    return UPRIGHT
+
+def enough_rows(there: float, expected: float) -> bool:
+    """Whether a photo whose end is missing can be used."""
+    return there >= MIN_ROWS * expected
 
 
 def truncated(photo_format: str, detail: str) -> BadInputError:
@@ -92,92 +161,3 @@ def truncated(photo_format: str, detail: str) -> BadInputError:
 def broken(photo_format: str, detail: str) -> BadInputError:
     """The error for a file that violates its format."""
     return BadInputError(Reason.PHOTO_BROKEN, f"{photo_format}: {detail}")
-
-
-def _read_png(data: bytes) -> Container:
-    """Walk the chunks and keep those that decoding needs.
-
-    Text, profiles and animation are dropped without reading them: a zTXt or iCCP chunk may inflate
-    a thousandfold, and Pillow warns about malformed acTL chunks.
-    """
-    if data[12:16] != b"IHDR":
-        raise broken("png", "the first chunk is not IHDR")
-    orientation = UPRIGHT
-    chunks = [_PNG_SIGNATURE]
-    start, kind = 8, b""
-    while kind != b"IEND":
-        (length,) = struct.unpack_from(">I", data, start)
-        kind, end = data[start + 4 : start + 8], start + 12 + length
-        if end > len(data):
-            raise truncated("png", "a chunk runs past the end of the file")
-        if kind in _PNG_DECODED_CHUNKS:
-            chunks.append(data[start:end])
-        elif kind == b"eXIf":
-            orientation = exif_orientation(data[start + 8 : end - 4])
-        start = end
-    return Container("png", struct.unpack_from(">II", data, 16), orientation, b"".join(chunks))
-
-
-def _read_webp(data: bytes) -> Container:
-    """Read the size from the first chunk, and the length of the file from the RIFF header.
-
-    Container: https://developers.google.com/speed/webp/docs/riff_container
-    """
-    (riff_bytes,) = struct.unpack_from("<I", data, 4)
-    if riff_bytes + 8 > len(data):
-        raise truncated("webp", f"expected {riff_bytes + 8} bytes, got {len(data)}")
-    kind = data[12:16]
-    if kind == b"VP8X":
-        width, height = (int.from_bytes(data[i : i + 3], "little") + 1 for i in (24, 27))
-    elif kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    elif kind == b"VP8 ":
-        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
-    else:
-        raise broken("webp", "the first chunk is not an image")
-    return Container("webp", (width, height), None, data)
-
-
-def _read_gif(data: bytes) -> Container:
-    """Read the size that the first frame needs: the screen, or more if the frame exceeds it.
-
-    GIF89a: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
-    """
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    while (block := data[at]) != 0x2C:
-        if block == 0x3B:
-            raise broken("gif", "the file contains no image")
-        at += 2 if block == 0x21 else 1
-        while block == 0x21 and (length := data[at]) != 0:
-            at += 1 + length
-        at += block == 0x21
-    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
-    size = (max(width, left + frame_width), max(height, top + frame_height))
-    return Container("gif", size, UPRIGHT, data)
-
-
-def _read_avif(data: bytes) -> Container:
-    """Walk the top-level boxes; the size is left to the decoder, which parses without decoding.
-
-    The Exif item is renamed in place: AVIF's `irot` and `imir` give the orientation, and Pillow's
-    parser warns or fails on a broken Exif.
-    """
-    start, meta = 0, None
-    while start < len(data):
-        length, kind = struct.unpack_from(">I4s", data, start)
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, start + 8)
-        end = len(data) if length == 0 else start + length
-        if end > len(data):
-            raise truncated("avif", "a box runs past the end of the file")
-        if end < start + 8:
-            raise broken("avif", "a box is shorter than its header")
-        if kind == b"meta":
-            meta = (start, end)
-        start = end
-    if meta is None:
-        raise broken("avif", "the file has no meta box")
-    cleaned = _AVIF_EXIF_ITEM.sub(rb"\1none", data[meta[0] : meta[1]])
-    return Container("avif", None, None, data[: meta[0]] + cleaned + data[meta[1] :])

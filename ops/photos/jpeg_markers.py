@@ -1,28 +1,28 @@
-"""Parses a JPEG's markers: its size and orientation, and which segments are metadata.
+"""Parses a JPEG's markers: size, orientation, profile, scans, and which segments are metadata.
 
-Owns the removal of metadata from a JPEG without decoding it. Does not depend on pixels. Markers
-are those of ITU-T T.81, annex B.
+Owns the removal of metadata from a JPEG without decoding it. Does not depend on pixels.
 """
 
-import re
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ops.errors import BadInputError, Reason
-from ops.photos.formats import UPRIGHT, broken, exif_orientation, truncated
-
-MAX_SCANS = 64
-"""Encoders write about ten; decoding thousands of empty progressive scans would take hours."""
-
-_SOI, _EOI, _SOS, _DNL, _COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xFE
-_APP0, _APP1, _APP15 = 0xE0, 0xE1, 0xEF
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_HUFFMAN_DCT_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive
-_STANDALONE = frozenset({0x01, _SOI, *range(0xD0, 0xD8)})
-_AFTER_ENTROPY = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # no stuffed byte, fill or restart marker
+from ops.errors import BadInputError
+from ops.photos.formats import broken, truncated
+from ops.photos.jpeg_walk import PROGRESSIVE_FRAMES, MarkerWalk
+from ops.photos.orientation import orientation_of
 
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 """Version 1.1, square pixels, no thumbnail; it also marks the colours as YCbCr for decoders."""
+
+
+class Frame(NamedTuple):
+    """What a frame's and a first scan's headers say about the cost of decoding."""
+
+    width: int  # pixels, before orientation
+    height: int
+    samples_per_pixel: float  # 1.5 for 4:2:0
+    keeps_coefficients: bool  # progressive, or several scans: all are in memory until the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,111 +31,91 @@ class JpegLayout:
 
     width: int  # pixels, before orientation
     height: int
-    precision: int  # bits per sample
     components: int
-    orientation: int  # 1..8, from the first Exif segment
+    orientation: int  # 1..8
+    profile: bytes | None  # ICC
     progressive: bool  # or several scans: a decoder keeps all coefficients in memory
-    plain: bool  # Huffman-coded DCT, one frame, no bytes between the segments
+    plain: bool  # Huffman-coded DCT, one frame, no bytes between the segments, an end
+    complete: bool  # the file has its end marker
+    all_begun: bool  # it is complete, or has a scan for each bit of every coefficient
+    restarts: bool  # the scans have restart markers
+    colours: tuple[slice, ...]  # the segments JFIF and Adobe, which say how colours are coded
     picture: tuple[slice, ...]  # the segments that decoding needs, including the scans
 
     def without_metadata(self, data: bytes) -> bytes:
         """The same coded picture after a plain JFIF header; only valid for grey and YCbCr."""
         return b"".join([b"\xff\xd8", _JFIF, *(data[part] for part in self.picture), b"\xff\xd9"])
 
+    def decodable(self, data: bytes, tail: bytes = b"") -> bytes:
+        """The coded picture with its end marker, without what decoders warn about or fail on.
+
+        Args:
+            tail: goes before the end marker.
+        """
+        parts = (data[part] for part in (*self.colours, *self.picture))
+        return b"".join([b"\xff\xd8", *parts, tail, b"\xff\xd9"])
+
 
 def read_jpeg(data: bytes) -> JpegLayout:
     """Walk the markers from start to end of image; bytes after that are ignored.
 
+    A file that ends within or after its scans is read up to there.
+
     Raises:
         BadInputError: PHOTO_TRUNCATED, PHOTO_BROKEN, PHOTO_UNKNOWN_FORMAT (not 8 bits per sample).
     """
-    walk = _Walk(data)
+    walk = MarkerWalk(data)
     try:
         while walk.step():
             pass
     except (struct.error, IndexError) as error:  # a read past the end
-        raise truncated("jpeg", "the file ends before its end-of-image marker") from error
-    return walk.layout()
+        walk.complete = False
+        if walk.scans == []:
+            raise truncated("jpeg", "the file ends before its picture") from error
+    return _layout(walk)
 
 
-class _Walk:
-    """One pass over the markers."""
+def read_frame(data: bytes) -> Frame | None:
+    """The cost of decoding, by the headers alone; None where they can't be read."""
+    walk = MarkerWalk(data, header_only=True)
+    try:
+        while walk.scans == [] and walk.step():
+            pass
+    except (struct.error, IndexError, BadInputError):
+        return None
+    frame = walk.frame
+    if frame is None or walk.scans == [] or walk.sampling == b"":
+        return None
+    largest = max(a >> 4 for a in walk.sampling) * max(a & 15 for a in walk.sampling)
+    return Frame(
+        *(frame.width, frame.height),
+        samples_per_pixel=sum((a >> 4) * (a & 15) for a in walk.sampling) / max(1, largest),
+        keeps_coefficients=frame.marker in PROGRESSIVE_FRAMES
+        or len(walk.scans[0].components) < frame.components,
+    )
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 2
-        self.scans = 0
-        self.plain = True
-        self.progressive = False
-        self.frame: tuple[int, int, int, int] | None = None  # precision, height, width, components
-        self.orientation: int | None = None
-        self.picture: list[slice] = []
 
-    def step(self) -> bool:
-        """Read the next marker; False at the end of the image."""
-        start = self.data.find(b"\xff", self.at)
-        if start < 0:
-            raise IndexError
-        self.plain &= start == self.at
-        marker = self.data[start + 1]
-        if marker == _EOI:
-            return False
-        if marker in (0x00, 0xFF) or marker in _STANDALONE:  # fill bytes, or nothing of use
-            self.plain &= marker == 0xFF
-            self.at = start + (1 if marker == 0xFF else 2)
-            return True
-        (length,) = struct.unpack_from(">H", self.data, start + 2)
-        self.at = start + 2 + length
-        if length < 2:
-            raise broken("jpeg", "a segment is shorter than its own length field")
-        if self.at > len(self.data):
-            raise IndexError
-        self._segment(marker, slice(start, self.at))
-        return True
+def _layout(walk: MarkerWalk) -> JpegLayout:
+    if walk.frame is None or walk.scans == []:
+        raise broken("jpeg", "the file contains no image")
+    return JpegLayout(
+        width=walk.frame.width,
+        height=walk.frame.height,
+        components=walk.frame.components,
+        orientation=orientation_of(walk.exif, walk.xmp),
+        profile=_joined_profile(walk.profile),
+        progressive=walk.frame.marker not in (0xC0, 0xC1) or len(walk.scans) > 1,
+        plain=walk.plain and walk.complete,
+        complete=walk.complete,
+        all_begun=walk.complete or walk.all_begun(),
+        restarts=walk.restarts,
+        colours=tuple(walk.colours),
+        picture=tuple(walk.picture),
+    )
 
-    def _segment(self, marker: int, part: slice) -> None:
-        if marker == _COM or _APP0 <= marker <= _APP15:
-            if marker == _APP1 and self.orientation is None:
-                body = self.data[part.start + 4 : part.stop]
-                self.orientation = exif_orientation(body) if body[:6] == b"Exif\0\0" else None
-            return
-        if marker in _FRAMES:
-            if self.frame is not None:
-                raise broken("jpeg", "the file has two frames")
-            self.frame = struct.unpack_from(">BHHB", self.data, part.start + 4)
-            self.plain &= marker in _HUFFMAN_DCT_FRAMES
-            self.progressive = marker not in (0xC0, 0xC1)
-        elif marker == _SOS:
-            part = slice(part.start, self._end_of_scan(part.stop))
-        elif marker == _DNL:
-            self.plain = False
-        self.picture.append(part)
 
-    def _end_of_scan(self, start: int) -> int:
-        self.scans += 1
-        if self.scans > MAX_SCANS:
-            raise broken("jpeg", f"more than {MAX_SCANS} scans")
-        following = _AFTER_ENTROPY.search(self.data, start)
-        if following is None:
-            raise IndexError
-        self.at = following.end() - 2
-        return self.at
-
-    def layout(self) -> JpegLayout:
-        if self.frame is None or self.scans == 0:
-            raise broken("jpeg", "the file contains no image")
-        precision, height, width, components = self.frame
-        if precision != 8:
-            raise BadInputError(
-                Reason.PHOTO_UNKNOWN_FORMAT, f"jpeg: {precision} bits per sample, expected 8"
-            )
-        return JpegLayout(
-            width=width,
-            height=height,
-            precision=precision,
-            components=components,
-            orientation=UPRIGHT if self.orientation is None else self.orientation,
-            progressive=self.progressive or self.scans > 1,
-            plain=self.plain,
-            picture=tuple(self.picture),
-        )
+def _joined_profile(parts: list[bytes]) -> bytes | None:
+    """The ICC profile from its numbered parts; None where one is missing."""
+    if parts == [] or any(len(part) < 2 or part[1] != len(parts) for part in parts):
+        return None
+    return b"".join(part[2:] for part in sorted(parts))

@@ -4,8 +4,7 @@ Owns the decision which JPEGs keep their coded data and which photos are encoded
 depend on where the bytes come from or are stored, nor on models. Equal bytes give equal
 renditions.
 
-Colour profiles are dropped, not applied: applying one would mean encoding every such photo again,
-and since training uses the same renditions, it makes no difference to the models. Transparency is
+A rendition is sRGB without a profile: a photo with another one is converted. Transparency is
 composited over white, the background of listings.
 """
 
@@ -15,22 +14,30 @@ from typing import NamedTuple
 import simplejpeg
 
 from ops.errors import BadInputError, Reason
+from ops.photos.colour import conversion_of
+from ops.photos.containers.reading import open_container
 from ops.photos.decode import (
+    Decoded,
     check_size,
     check_support,
     decode_container,
     decode_jpeg,
     decoder_failure,
-    is_padding,
     jpeg_colours,
+    jpeg_space,
 )
-from ops.photos.formats import UPRIGHT, exif_orientation, open_container, sniff
+from ops.photos.formats import ALLOWED, format_name, sniff
 from ops.photos.jpeg_markers import JpegLayout, read_jpeg
-from ops.photos.pixels import Pixels, encode_jpeg, fit, resize, upright
-from ops.types import Rendition
+from ops.photos.orientation import UPRIGHT
+from ops.photos.pixels import encode_jpeg, fit, resize, upright
+from ops.types import PhotoNote, Rendition
 
 LONGEST_SIDE = 640
 THUMBNAIL_SIDE = 160
+MAX_UNSCALED_PIXELS = 25_000_000
+"""The default limit for formats without decoding at a smaller scale: telephones take 24 million
+pixels, as HEIC, and decoding takes up to 16 bytes for each."""
+
 MAX_KEPT_BYTES = 1_000_000
 """A 640x640 JPEG of pure noise at quality 100 is about this large; a larger one has useless data
 and is encoded again."""
@@ -45,9 +52,16 @@ class _Jpeg(NamedTuple):
     data: bytes
     size: tuple[int, int]  # (width, height), upright
     source_size: tuple[int, int]  # (width, height), before orientation
+    complete: bool = True  # False: the source lacks its end
 
 
-def make_rendition(data: bytes, *, max_pixels: int, verify: bool = True) -> Rendition:
+def make_rendition(
+    data: bytes,
+    *,
+    max_pixels: int,
+    max_unscaled_pixels: int = MAX_UNSCALED_PIXELS,
+    verify: bool = True,
+) -> Rendition:
     """Make the rendition of a photo: an upright JPEG, longest side at most 640.
 
     An upright grey or YCbCr JPEG that is small enough keeps its coded data; anything else is
@@ -56,6 +70,8 @@ def make_rendition(data: bytes, *, max_pixels: int, verify: bool = True) -> Rend
     Args:
         data: the photo's bytes as they were received.
         max_pixels: the limit of pixels, checked by the header before anything is decoded.
+        max_unscaled_pixels: another limit, for photos that are not JPEGs: they can't be decoded at
+            a smaller scale.
         verify: whether to decode a JPEG that keeps its coded data to its end. Pass False to save
             this decode where the caller decodes the whole rendition strictly at once, and calls
             again with True if that fails.
@@ -69,13 +85,13 @@ def make_rendition(data: bytes, *, max_pixels: int, verify: bool = True) -> Rend
     if photo_format is None:
         raise BadInputError(
             Reason.PHOTO_UNKNOWN_FORMAT,
-            f"{len(data)} bytes that are not a JPEG, PNG, WebP, GIF or AVIF",
+            f"{format_name(data)}, {len(data)} bytes; expected {ALLOWED}",
         )
     try:
         jpeg = (
             _from_jpeg(data, max_pixels, verify=verify)
             if photo_format == "jpeg"
-            else _from_container(data, photo_format, max_pixels)
+            else _from_container(data, photo_format, min(max_pixels, max_unscaled_pixels))
         )
     except BadInputError:
         raise
@@ -95,6 +111,7 @@ def make_rendition(data: bytes, *, max_pixels: int, verify: bool = True) -> Rend
         source_width=jpeg.source_size[0],
         source_height=jpeg.source_size[1],
         source_bytes=len(data),
+        note=None if jpeg.complete else PhotoNote.PHOTO_INCOMPLETE,
     )
 
 
@@ -120,38 +137,38 @@ def _from_jpeg(data: bytes, max_pixels: int, *, verify: bool) -> _Jpeg:
     stripped = _without_reencoding(data, layout, verify=verify)
     if stripped is not None:
         return _Jpeg(stripped, source_size, source_size)
-    pixels = decode_jpeg(data, layout, longest=LONGEST_SIDE)
-    return _encoded(pixels, source_size, layout.orientation)
+    return _encoded(decode_jpeg(data, layout, longest=LONGEST_SIDE))
 
 
 def _from_container(data: bytes, photo_format: str, max_pixels: int) -> _Jpeg:
     check_support(photo_format)
     container = open_container(data, photo_format)
-    pixels, source_size, exif = decode_container(
-        container, photo_format, longest=LONGEST_SIDE, max_pixels=max_pixels
-    )
-    orientation = container.orientation
     return _encoded(
-        pixels, source_size, exif_orientation(exif) if orientation is None else orientation
+        decode_container(container, photo_format, longest=LONGEST_SIDE, max_pixels=max_pixels)
     )
 
 
-def _encoded(pixels: Pixels, source_size: tuple[int, int], orientation: int) -> _Jpeg:
-    pixels = upright(resize(pixels, fit(*source_size, LONGEST_SIDE)), orientation)
+def _encoded(decoded: Decoded) -> _Jpeg:
+    pixels = upright(decoded.pixels, decoded.orientation)
     height, width, _ = pixels.shape
-    return _Jpeg(encode_jpeg(pixels, _QUALITY), (width, height), source_size)
+    return _Jpeg(
+        *(encode_jpeg(pixels, _QUALITY), (width, height), decoded.source_size),
+        complete=decoded.complete,
+    )
 
 
 def _without_reencoding(data: bytes, layout: JpegLayout, *, verify: bool) -> bytes | None:
     """The JPEG without its metadata; None where it must be encoded again.
 
-    Raises:
-        ValueError: with `verify`, the coded data does not decode to its end.
+    With `verify` that is also the case where its coded data does not decode without a warning.
     """
     small = max(layout.width, layout.height) <= LONGEST_SIDE
     if not (small and layout.plain and layout.orientation == UPRIGHT):
         return None
     if jpeg_colours(data, layout) not in ("Gray", "YCbCr"):
+        return None
+    conversion = conversion_of(layout.profile)
+    if conversion is not None and conversion.mode == jpeg_space(layout):
         return None
     stripped = layout.without_metadata(data)
     if len(stripped) > MAX_KEPT_BYTES:
@@ -161,8 +178,6 @@ def _without_reencoding(data: bytes, layout: JpegLayout, *, verify: bool) -> byt
     try:
         # Grey at 1/8 runs the whole entropy decoder, which detects damage, in half the time.
         simplejpeg.decode_jpeg(stripped, colorspace="GRAY", min_width=1, min_height=1, min_factor=8)
-    except ValueError as error:
-        if is_padding(error):
-            return None
-        raise
+    except ValueError:
+        return None
     return stripped

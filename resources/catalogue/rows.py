@@ -27,7 +27,7 @@ AD_COLUMNS = (
 )
 PHOTO_COLUMNS = (
     *("sha256", "rendition_sha256", "rendition_bytes", "width", "height"),
-    *("source_format", "source_width", "source_height", "source_bytes", "run_id"),
+    *("source_format", "source_width", "source_height", "source_bytes", "note", "run_id"),
 )
 EMBEDDING_COLUMNS = ("backbone", "sha256", "embedding", "release", "run_id")
 AD_PHOTO_COLUMNS = ("catalog", "ad_id", "position", "url", "sha256", "reason", "revision", "run_id")
@@ -75,7 +75,7 @@ def insert_photos(cursor: Cursor, renditions: Iterable[Rendition], run_id: str) 
         (
             *(photo.photo_sha256, photo.sha256, len(photo.data), photo.width, photo.height),
             *(photo.source_format, photo.source_width, photo.source_height, photo.source_bytes),
-            run_id,
+            *(None if photo.note is None else photo.note.value, run_id),
         )
         for photo in sorted(renditions, key=lambda photo: photo.photo_sha256)
     ]

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -20,17 +19,19 @@ from numpy.typing import NDArray
 
 from ops.errors import BadInputError, Reason, StoredObjectError
 from ops.models.release import Preprocessing
+from ops.photos.memory import decode_bytes
 from ops.photos.rendition import make_rendition
 from ops.scoring.ads import LoadedPhoto, LoadedPhotos
 from ops.types import Failure, PhotoRef, Rendition
+from resources.photos.decoders import LARGE_SOURCE_BYTES, Budget, Decoders
 from resources.photos.fetch import PhotoFetcher
+from resources.photos.known_photos import KnownPhoto, Lookups
 from resources.postgres.database import Database
+from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 
 PHOTOS_AT_ONCE = 64
 """Photos whose source bytes are in memory at once, from fetch to decode."""
-
-LOOKUPS_AT_ONCE = 256
 
 log = structlog.get_logger()
 
@@ -39,31 +40,25 @@ Prepare = Callable[[bytes, Preprocessing], Image]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPhoto:
-    """What PostgreSQL has stored about a photo."""
+class PhotoLimits:
+    """The limits of one photo, and of decoding."""
 
-    rendition_sha256: bytes
-    vectors: Mapping[str, NDArray[np.float16]]  # by backbone
+    max_bytes: int  # of an upload; the fetcher has its own limit
+    max_pixels: int
+    max_unscaled_pixels: int  # in formats that can't be decoded at a smaller scale
+    threads: int  # photos that are checked, encoded and stored at once, without large ones
+    memory_bytes: int  # what the large photos that are decoded may take at once
 
-
-def read_known_photos(
-    database: Database, sha256s: Sequence[bytes], backbones: Sequence[str]
-) -> dict[bytes, KnownPhoto]:
-    """Those of the photos that are stored, with their embeddings under these backbones."""
-    with database.cursor() as cursor:
-        cursor.execute(
-            "SELECT p.sha256, p.rendition_sha256, e.backbone, e.embedding "
-            "FROM lalafo.photos AS p LEFT JOIN lalafo.embeddings AS e "
-            "ON e.sha256 = p.sha256 AND e.backbone = ANY(%s) WHERE p.sha256 = ANY(%s)",
-            (list(backbones), list(sha256s)),
-            binary=True,
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The limits of LALAFO_MAX_PHOTO_…, LALAFO_PHOTO_THREADS and LALAFO_PHOTO_MEMORY_BYTES."""
+        return cls(
+            max_bytes=settings.max_photo_bytes,
+            max_pixels=settings.max_photo_pixels,
+            max_unscaled_pixels=settings.max_unscaled_photo_pixels,
+            threads=settings.photo_threads,
+            memory_bytes=settings.photo_memory_bytes,
         )
-        stored: dict[bytes, tuple[bytes, dict[str, NDArray[np.float16]]]] = {}
-        for sha256, rendition, backbone, vector in cursor.fetchall():
-            _, vectors = stored.setdefault(sha256, (rendition, {}))
-            if backbone is not None:
-                vectors[backbone] = vector
-    return {sha256: KnownPhoto(*parts) for sha256, parts in stored.items()}
 
 
 class PhotoLoader:
@@ -72,8 +67,6 @@ class PhotoLoader:
     Args:
         fetcher: creates the fetcher, on the event loop that it will use.
         prepare: turns a rendition's bytes into a backbone's input (`ops.models.embed.prepare`).
-        max_bytes: limit for an uploaded photo; the fetcher has its own limit.
-        threads: how many photos are checked, encoded and stored at once.
     """
 
     def __init__(
@@ -83,30 +76,29 @@ class PhotoLoader:
         store: PhotoStore,
         fetcher: Callable[[], PhotoFetcher],
         prepare: Prepare,
-        max_bytes: int,
-        max_pixels: int,
-        threads: int,
+        limits: PhotoLimits,
     ) -> None:
         self.database = database
         self.store = store
         self.prepare = prepare
-        self.max_bytes = max_bytes
-        self.max_pixels = max_pixels
+        self.limits = limits
         self._new_fetcher = fetcher
-        self._n_threads = threads
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(PHOTOS_AT_ONCE)
-        self._lookups = _Lookups(self.database)
-        self._threads = ThreadPoolExecutor(self._n_threads, thread_name_prefix="photo")
+        self._lookups = Lookups(self.database)
+        self._decoders = Decoders(
+            threads=self.limits.threads, memory_bytes=self.limits.memory_bytes
+        )
+        self._large_sources = Budget(LARGE_SOURCE_BYTES)
         self._fetcher = await self._new_fetcher().__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._fetcher.__aexit__(None, None, None)
         self._lookups.close()
-        self._threads.shutdown()
+        self._decoders.close()
 
     async def load(
         self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
@@ -129,46 +121,62 @@ class PhotoLoader:
     async def _load(
         self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], timer: "_Timer"
     ) -> LoadedPhoto | Failure:
+        try:
+            return await self._load_or_raise(ref, backbones, timer)
+        except BadInputError as error:
+            return Failure(error.reason, error.detail)
+        finally:
+            timer.loaded()
+
+    async def _load_or_raise(
+        self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], timer: "_Timer"
+    ) -> LoadedPhoto:
         async with self._slots:
             try:
                 data = None if ref.url is None else await self._fetcher.fetch(ref.url)
-            except BadInputError as error:
+            finally:
                 timer.fetched()
-                return Failure(error.reason, error.detail)
-            timer.fetched()
-            if data is None:
-                assert ref.sha256 is not None
-                sha256 = ref.sha256
-            else:
-                sha256 = hashlib.sha256(data).digest()
+            sha256 = ref.sha256 if data is None else hashlib.sha256(data).digest()
+            assert sha256 is not None
             known = await self._lookups.known(sha256, tuple(sorted(backbones)))
-            loaded = await self._loop.run_in_executor(
-                self._threads, self._load_in_thread, sha256, data, known, backbones
-            )
-            timer.loaded()
-            return loaded
-
-    def _load_in_thread(
-        self,
-        sha256: bytes,
-        data: bytes | None,
-        known: KnownPhoto | None,
-        backbones: Mapping[str, Preprocessing],
-    ) -> LoadedPhoto | Failure:
-        if known is not None:
-            missing = {name: how for name, how in backbones.items() if name not in known.vectors}
-            try:
-                stored = self.store.get("renditions", known.rendition_sha256) if missing else b""
-                images = {name: self.prepare(stored, how) for name, how in missing.items()}
-                return LoadedPhoto(sha256, None, known.vectors, images)
-            except (StoredObjectError, BadInputError) as error:
-                # Lost or damaged in the store: encode it again from the source, if there is one.
-                log.error("photo.rendition_unreadable", sha256=sha256.hex(), error=str(error))
+            if known is not None:
+                stored = await self._decoders.small(self._stored, sha256, known, backbones)
+                if stored is not None:
+                    return stored
+            if data is None:
+                data = await self._decoders.small(self._uploaded, sha256)
+            n_bytes = decode_bytes(data)
+            if not self._decoders.is_large(n_bytes):
+                return await self._decoders.small(self._new, sha256, data, backbones)
+            await self._large_sources.acquire(len(data))
         try:
-            data = self._uploaded(sha256) if data is None else data
-            rendition, images = self._decode(data, backbones)
-        except BadInputError as error:
-            return Failure(error.reason, error.detail)
+            return await self._decoders.large(n_bytes, self._new, sha256, data, backbones)
+        finally:
+            self._large_sources.release(len(data))
+
+    def _stored(
+        self, sha256: bytes, known: KnownPhoto, backbones: Mapping[str, Preprocessing]
+    ) -> LoadedPhoto | None:
+        """A photo with a row; None if its rendition is lost or damaged."""
+        missing = {name: how for name, how in backbones.items() if name not in known.vectors}
+        try:
+            stored = self.store.get("renditions", known.rendition_sha256) if missing else b""
+            images = {name: self.prepare(stored, how) for name, how in missing.items()}
+        except (StoredObjectError, BadInputError) as error:
+            # It is encoded again from the source, if there is one.
+            log.error("photo.rendition_unreadable", sha256=sha256.hex(), error=str(error))
+            return None
+        return LoadedPhoto(sha256, None, known.vectors, images)
+
+    def _new(
+        self, sha256: bytes, data: bytes, backbones: Mapping[str, Preprocessing]
+    ) -> LoadedPhoto:
+        """A photo without a row: its rendition is encoded and stored.
+
+        Raises:
+            BadInputError: PHOTO_*.
+        """
+        rendition, images = self._decode(data, backbones)
         self.store.put("renditions", rendition.sha256, rendition.data)
         return LoadedPhoto(sha256, rendition, {}, images)
 
@@ -181,10 +189,10 @@ class PhotoLoader:
         n_bytes = self.store.size("uploads", sha256)
         if n_bytes is None:
             raise BadInputError(Reason.FETCH_UNKNOWN_SHA256, f"no photo {sha256.hex()} is stored")
-        if n_bytes > self.max_bytes:
+        if n_bytes > self.limits.max_bytes:
             raise BadInputError(
                 Reason.FETCH_TOO_LARGE,
-                f"the photo has {n_bytes} bytes; {self.max_bytes} are allowed",
+                f"the photo has {n_bytes} bytes; {self.limits.max_bytes} are allowed",
             )
         try:
             return self.store.get("uploads", sha256)
@@ -199,12 +207,20 @@ class PhotoLoader:
     ) -> tuple[Rendition, dict[str, Image]]:
         """The rendition, and each backbone's input."""
         if backbones:
-            rendition = make_rendition(data, max_pixels=self.max_pixels, verify=False)
+            rendition = self._rendition(data, verify=False)
             with suppress(BadInputError):
                 return rendition, self._prepare(rendition, backbones)
         # The strict check finds the reason, or re-encodes what only a strict decoder refuses.
-        rendition = make_rendition(data, max_pixels=self.max_pixels)
+        rendition = self._rendition(data, verify=True)
         return rendition, self._prepare(rendition, backbones)
+
+    def _rendition(self, data: bytes, *, verify: bool) -> Rendition:
+        return make_rendition(
+            data,
+            max_pixels=self.limits.max_pixels,
+            max_unscaled_pixels=self.limits.max_unscaled_pixels,
+            verify=verify,
+        )
 
     def _prepare(
         self, rendition: Rendition, backbones: Mapping[str, Preprocessing]
@@ -239,60 +255,3 @@ class _Timer:
     @property
     def photos_ms(self) -> float:
         return (self._loaded - self._fetched) * 1e3
-
-
-class _Lookups:
-    """Looks up known photos in PostgreSQL, many per query.
-
-    One query runs at a time; lookups that arrive meanwhile are collected for the next one.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="photo-lookup")
-        self._waiting: list[tuple[bytes, tuple[str, ...], asyncio.Future[KnownPhoto | None]]] = []
-        self._running = False
-
-    async def known(self, sha256: bytes, backbones: tuple[str, ...]) -> KnownPhoto | None:
-        """What is stored about a photo; None if it is unknown.
-
-        Raises:
-            RetryableError: PostgreSQL is unavailable.
-        """
-        result: asyncio.Future[KnownPhoto | None] = self._loop.create_future()
-        self._waiting.append((sha256, backbones, result))
-        if not self._running:
-            self._running = True
-            self._loop.call_soon(self._query)
-        return await result
-
-    def close(self) -> None:
-        self._thread.shutdown()
-
-    def _query(self) -> None:
-        batch, self._waiting = self._waiting[:LOOKUPS_AT_ONCE], self._waiting[LOOKUPS_AT_ONCE:]
-        # Almost always all lookups are for the same backbones; reading a superset is harmless.
-        backbones = sorted({name for _, names, _ in batch for name in names})
-        shas = list({sha256 for sha256, _, _ in batch})
-        found = self._loop.run_in_executor(
-            self._thread, read_known_photos, self._database, shas, backbones
-        )
-        found.add_done_callback(lambda done: self._resolve(batch, done))
-
-    def _resolve(
-        self,
-        batch: list[tuple[bytes, tuple[str, ...], "asyncio.Future[KnownPhoto | None]"]],
-        done: "asyncio.Future[dict[bytes, KnownPhoto]]",
-    ) -> None:
-        for sha256, _, result in batch:
-            if result.done():
-                continue  # its ad was cancelled meanwhile
-            error = done.exception()
-            if error is not None:
-                result.set_exception(error)
-            else:
-                result.set_result(done.result().get(sha256))
-        self._running = bool(self._waiting)
-        if self._running:
-            self._loop.call_soon(self._query)

@@ -27,7 +27,7 @@ from resources.kafka.dead_letters import DeadLetterTopic
 from resources.kafka.rights import session_operations
 from resources.kafka.topics import AdStream, TopicLog
 from resources.photos.fetch import PhotoFetcher
-from resources.photos.loading import PhotoLoader
+from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
 from resources.sessions.ad_log import logged
 from resources.sessions.after_commit import AfterCommit
@@ -238,9 +238,7 @@ def _photo_loader(parts: SessionParts) -> PhotoLoader:
         store=parts.store,
         fetcher=parts.fetcher,
         prepare=prepare,
-        max_bytes=parts.settings.max_photo_bytes,
-        max_pixels=parts.settings.max_photo_pixels,
-        threads=parts.settings.photo_threads,
+        limits=PhotoLimits.from_settings(parts.settings),
     )
 
 

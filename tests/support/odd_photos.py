@@ -4,6 +4,7 @@ The picture is always the same, so that a test knows the expected result: four q
 green above, blue and grey below.
 """
 
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -49,10 +50,28 @@ def jpeg(image: Image.Image | None = None, **options: Any) -> bytes:
     return save(picture() if image is None else image, "JPEG", **({"quality": 92} | options))
 
 
-def exif(orientation: int, *, order: str = "<") -> bytes:
-    """An Exif block with only the orientation tag, built by hand."""
+def heic_image(image: Image.Image | None = None) -> Any:
+    """A black picture to append to a HEIC."""
+    import pillow_heif
+
+    return pillow_heif.from_pillow(Image.new("RGB", (96, 64)) if image is None else image)[0]
+
+
+def heic(image: Image.Image | None = None, **options: Any) -> bytes:
+    """A HEIC as telephones write it, by default of the quadrants."""
+    import pillow_heif
+
+    stream = BytesIO()
+    photo = picture() if image is None else image
+    pillow_heif.from_pillow(photo).save(stream, **({"quality": 90, "chroma": 444} | options))
+    return stream.getvalue()
+
+
+def exif(orientation: int, *, order: str = "<", kind: int = 3) -> bytes:
+    """An Exif block with only the orientation tag, built by hand; `kind`: TIFF's type of it."""
     magic = b"II*\0" if order == "<" else b"MM\0*"
-    entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    code = {1: "B3x", 3: "H2x", 4: "I", 6: "b3x", 8: "h2x", 9: "i"}[kind]
+    entry = struct.pack(order + "HHI" + code, 0x0112, kind, 1, orientation)
     tiff = magic + struct.pack(order + "IH", 8, 1) + entry + struct.pack(order + "I", 0)
     return b"Exif\0\0" + tiff
 
@@ -75,6 +94,49 @@ def turned(orientation: int) -> Image.Image:
 def display_profile() -> bytes:
     """An ICC profile."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def wide_profile(primaries: str = "Display P3") -> bytes:
+    """An ICC profile with sRGB's curve and other primaries: "Display P3" or "Adobe RGB"."""
+    adapted = {  # XYZ of red, green and blue, adapted to D50
+        "Display P3": (
+            (0.5151, 0.2412, -0.0011),
+            (0.292, 0.6922, 0.0419),
+            (0.1571, 0.0666, 0.7841),
+        ),
+        "Adobe RGB": ((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446)),
+    }[primaries]
+    profile = bytearray(display_profile())
+    for tag, xyz in zip((b"rXYZ", b"gXYZ", b"bXYZ"), adapted, strict=True):
+        (at,) = struct.unpack_from(">I", profile, profile.index(tag) + 4)
+        struct.pack_into(">iii", profile, at + 8, *(round(value * 65_536) for value in xyz))
+    return bytes(profile)
+
+
+def cmyk_profile() -> bytes:
+    """An ICC profile of a printer without coloured ink: only black (K) changes the lightness."""
+    lightness = [100 if (node & 1) == 0 else 0 for node in range(16)]  # K is the last channel
+    nodes = b"".join(bytes([round(value * 2.55), 128, 128]) for value in lightness)
+    identity = b"".join(struct.pack(">i", 65_536 if i % 4 == 0 else 0) for i in range(9))
+    curve = bytes(range(256))
+    table = b"mft1\0\0\0\0\4\3\2\0" + identity + curve * 4 + nodes + curve * 3
+    tags = {
+        b"A2B0": table,
+        b"desc": b"desc\0\0\0\0\0\0\0\5grey\0" + bytes(78),
+        b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">iii", 63_190, 65_536, 54_061),
+    }
+    header = bytearray(128)
+    header[8:12] = b"\2\x40\0\0"
+    header[12:24] = b"prtrCMYKLab "
+    header[36:40] = b"acsp"
+    header[68:80] = struct.pack(">iii", 63_190, 65_536, 54_061)
+    directory, body = struct.pack(">I", len(tags)), b""
+    for tag, value in tags.items():
+        padded = value + bytes(-len(value) % 4)
+        directory += struct.pack(">4sII", tag, 128 + 4 + 12 * len(tags) + len(body), len(value))
+        body += padded
+    header[:4] = struct.pack(">I", 128 + len(directory) + len(body))
+    return bytes(header) + directory + body
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:
@@ -114,6 +176,31 @@ def png_16_bit_rgb() -> bytes:
     return png((96, 64, 16, 2), zlib.compress(rows))
 
 
+def png_16_bit_see_through() -> bytes:
+    """16-bit RGB quadrants whose right half has the transparent colour."""
+    deep = (np.asarray(picture()).astype(np.uint16) * 257).astype(">u2")
+    deep[:, 48:] = 0x1234
+    whole = png((96, 64, 16, 2), zlib.compress(b"".join(b"\0" + row.tobytes() for row in deep)))
+    return whole[:33] + png_chunk(b"tRNS", b"\x12\x34" * 3) + whole[33:]
+
+
+def png_cut(share: float) -> bytes:
+    """A PNG of 300 rows of noise that ends after this share of its pixels."""
+    pixels = np.asarray(noisy(200, 300))
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    packed = zlib.compress(rows[: int(len(rows) * share)])[:-4]
+    whole = png((200, 300, 8, 2), packed)
+    return whole[:-16]  # without checksum and end
+
+
+def png_with_xmp(xmp: bytes, exif_block: bytes = b"") -> bytes:
+    """The quadrants with an XMP packet, and an Exif block if there is one."""
+    whole = save(picture(), "PNG")
+    text = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    block = png_chunk(b"eXIf", exif_block[6:]) if exif_block != b"" else b""
+    return whole[:33] + text + block + whole[33:]
+
+
 def png_claiming(width: int, height: int) -> bytes:
     """A PNG of a few bytes whose header claims any size."""
     return png((width, height, 8, 2), zlib.compress(bytes(64)))
@@ -143,6 +230,39 @@ def jpeg_claiming(width: int, height: int) -> bytes:
     whole = bytearray(jpeg())
     at = whole.index(b"\xff\xc0") + 5
     whole[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(whole)
+
+
+def jpeg_cut(share: float) -> bytes:
+    """A JPEG of noise, 4:4:4 with 300 rows of blocks, that ends after this share of its coded data.
+
+    The coded data of all rows have about the same size.
+    """
+    whole = jpeg(noisy(80, 2400), subsampling=0)
+    start = whole.index(b"\xff\xda")
+    return whole[: start + int((len(whole) - start) * share)]
+
+
+def jpeg_with_odd_scan_header() -> bytes:
+    """A baseline JPEG whose scan claims another range of coefficients: libjpeg warns about it."""
+    whole = bytearray(jpeg())
+    start = whole.index(b"\xff\xda")
+    whole[start + int.from_bytes(whole[start + 2 : start + 4], "big")] = 0
+    return bytes(whole)
+
+
+def bmp_claiming(width: int, height: int) -> bytes:
+    """A small BMP whose header claims any size."""
+    whole = bytearray(save(picture(), "BMP"))
+    whole[18:26] = struct.pack("<ii", width, height)
+    return bytes(whole)
+
+
+def avif_claiming(width: int, height: int, *, coded: tuple[int, int]) -> bytes:
+    """An AVIF whose boxes say one size, and whose coded picture has another."""
+    whole = bytearray(save(Image.new("RGB", coded, (200, 30, 30)), "AVIF", speed=10))
+    for found in re.finditer(b"ispe", whole):
+        struct.pack_into(">II", whole, found.start() + 8, width, height)
     return bytes(whole)
 
 
@@ -180,17 +300,37 @@ def jpeg_with_scans(n_scans: int) -> bytes:
     return whole[:last] + whole[last:-2] * n_scans + b"\xff\xd9"
 
 
+def jpeg_with_rare_subsampling() -> bytes:
+    """The quadrants with a colour sample for each 3x1 pixels, one scan for each component."""
+    luma, blue, red = picture().convert("YCbCr").split()
+    planes = [luma, blue.resize((32, 64)), red.resize((32, 64))]
+    coded = [save(plane, "JPEG", quality=92) for plane in planes]
+    tables = coded[0][: coded[0].index(b"\xff\xc0")]  # all three have the same
+    frame = struct.pack(">HHBHHB", 0xFFC0, 17, 8, 64, 96, 3) + bytes.fromhex("013100 021100 031100")
+    huffman = coded[0][coded[0].index(b"\xff\xc4") : coded[0].index(b"\xff\xda")]
+    scans = [
+        b"\xff\xda\x00\x08\x01" + bytes([number]) + data[data.index(b"\xff\xda") + 6 : -2]
+        for number, data in enumerate(coded, 1)
+    ]
+    return b"".join([tables, frame, huffman, *scans, b"\xff\xd9"])
+
+
 def animated(photo_format: str) -> bytes:
     """An animation: the quadrants first, then black."""
     black = Image.new("RGB", (96, 64))
     return save(picture(), photo_format, save_all=True, append_images=[black, black], lossless=True)
 
 
-def see_through(photo_format: str, **options: Any) -> bytes:
+def see_through_image() -> Image.Image:
     """RGBA whose right half is fully transparent black."""
     image = picture().convert("RGBA")
     image.paste((0, 0, 0, 0), (48, 0, 96, 64))
-    return save(image, photo_format, **options)
+    return image
+
+
+def see_through(photo_format: str, **options: Any) -> bytes:
+    """The same, encoded."""
+    return save(see_through_image(), photo_format, **options)
 
 
 def see_through_palette(photo_format: str, width: int = 96, height: int = 64) -> bytes:

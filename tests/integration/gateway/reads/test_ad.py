@@ -47,7 +47,7 @@ def test_a_committed_ad_is_returned_completely(catalogue: Catalogue) -> None:
     assert datetime.fromisoformat(times["kafka_at"]) == NOON
     first, third = (sha(f"https://p.example/1/{n}.jpg").hex() for n in (0, 2))
     run = {"id": "run-1", "url": f"{DAGSTER}/runs/run-1"}
-    ok = {"status": "ok", "width": 640, "height": 480, "reason": None, "detail": None}
+    ok = {"status": "ok", "width": 640, "height": 480, "reason": None, "detail": None, "note": None}
     assert found == {
         "catalog": "kg",
         "ad_id": "1",
@@ -77,6 +77,7 @@ def test_a_committed_ad_is_returned_completely(catalogue: Catalogue) -> None:
                 "height": None,
                 "reason": "fetch_timeout",
                 "detail": "too slow",
+                "note": None,
                 "image": None,
             },
             {
