@@ -258,6 +258,7 @@ def test_events_of_one_ad_wait_and_the_highest_supersedes_the_others(world: Worl
     assert world.ads[AdKey("kg", "1")].event.revision == 5
     assert world.loads == {"dark-1": 1, "dark-2": 1, "bright-5": 1}
     assert (working.total.written, working.total.unchanged) == (3, 2)
+    assert (working.total.admitted, working.total.unaccounted) == (5, 0)
 
 
 def test_a_stored_revision_loads_no_photo(world: World) -> None:
