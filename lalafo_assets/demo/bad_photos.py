@@ -20,8 +20,8 @@ def corrupt_photos() -> MappingProxyType[str, bytes]:
     `empty.jpg` has no bytes; `truncated.jpg` ends in the middle of its scan; `page.jpg` is HTML;
     `noise.jpg` is random; `lying.jpg` and `lying.png` claim 64,250 x 64,250 pixels in a few
     hundred bytes; `note.jpg` is text; `header_only.jpg` ends after its first marker; `drawing.svg`
-    and `recent.jxl` are unsupported formats; `broken_body.png` has a valid header and an invalid body;
-    `speck.png` is one pixel.
+    and `recent.jxl` are unsupported formats; `broken_body.png` has a valid header and an invalid
+    body; `speck.png` is one pixel.
     """
     photo = _photo()
     return MappingProxyType(

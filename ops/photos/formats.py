@@ -69,7 +69,8 @@ _NAMES_BY_PREFIX = (
     (b"\x7fELF", "a program"),
 )
 _NAMES_BY_BRAND = {
-    **{b"crx ": "a CR3", b"qt  ": "a QuickTime video", b"jxl ": "a JPEG XL", b"jp2 ": "a JPEG 2000"},
+    **{b"crx ": "a CR3", b"jxl ": "a JPEG XL", b"jp2 ": "a JPEG 2000"},
+    **{b"qt  ": "a QuickTime video"},
     **{b"M4A ": "an M4A", b"vvic": "VVC in HEIF", b"evbi": "EVC in HEIF"},
 }
 _PNM = re.compile(rb"P[1-7][\s#]")

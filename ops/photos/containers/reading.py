@@ -43,7 +43,7 @@ def read_size(data: bytes, photo_format: str) -> tuple[int, int] | None:
         if photo_format == "tiff":
             return page_size(data)
         return open_container(data, photo_format).size
-    except (struct.error, BadInputError):
+    except (struct.error, IndexError, BadInputError):
         return None
 
 
