@@ -10,11 +10,20 @@ import httpx
 import pytest
 
 from gateway.edge.keys import make
-from ops.types import EventKind, PhotoRef
+from ops.types import EventKind, PhotoNote, PhotoRef
+from resources.catalogue.rows import insert_photos
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
 from resources.releases.promotion import make_live, promote, propose, rollback
-from tests.support.batches import NOON, RELEASE, event, outcome, put_test_release, sha
+from tests.support.batches import (
+    NOON,
+    RELEASE,
+    event,
+    outcome,
+    put_test_release,
+    rendition,
+    sha,
+)
 from tests.support.gateway_live import live_gateway
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
@@ -109,6 +118,17 @@ def test_a_committed_ad_is_returned_completely(catalogue: Catalogue) -> None:
         "waiting": None,
         "links": {"self": "/v1/ads/kg/1", "feedback": "/v1/ads/kg/1/feedback"},
     }
+
+
+def test_an_incomplete_photo_has_its_note(catalogue: Catalogue) -> None:
+    """From the photo's row, which the session wrote; other photos have none."""
+    sent = event("1", photos=3)
+    noted = replace(rendition(sha("https://p.example/1/0.jpg")), note=PhotoNote.PHOTO_INCOMPLETE)
+    with catalogue.database.cursor() as cursor:
+        insert_photos(cursor, [noted], "run-1")
+    catalogue.commit(outcome(sent))
+    notes = [photo["note"] for photo in catalogue.ad("1")["photos"]]
+    assert notes == ["photo_incomplete", None, None]
 
 
 def test_an_accepted_ad_is_returned_before_it_is_committed(catalogue: Catalogue) -> None:
