@@ -106,9 +106,7 @@ photos = Table(
     Column("source_width", Integer, nullable=False),
     Column("source_height", Integer, nullable=False),
     Column("source_bytes", Integer, nullable=False),
-    Column(
-        "note", Text, comment="photo_incomplete: the file lacked its end; else null"
-    ),
+    Column("note", Text, comment="photo_incomplete: the file lacked its end; else null"),
     Column("thumbnail_sha256", LargeBinary, comment="made off the hot path; null until then"),
     Column("run_id", Text, nullable=False),
     moment("created_at", now=True),
