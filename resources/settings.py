@@ -29,13 +29,27 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".lalafo"), description="The folder of all local state.")
     database_url: str = Field(
         default="",
-        description="SQLAlchemy URL of a PostgreSQL database with pgvector; the tables are in its "
-        "schema `lalafo`.",
+        repr=False,
+        description="Connection string of a PostgreSQL database with pgvector, as libpq takes it: "
+        "postgresql://… or host=… dbname=…. The tables are in its schema `lalafo`.",
+    )
+    database_direct_url: str = Field(
+        default="",
+        repr=False,
+        description="Connection string of the same database past a pooler (PgBouncer), for LISTEN, "
+        "advisory locks and migrations. Empty: LALAFO_DATABASE_URL leads to the server itself.",
+    )
+    database_connections: int = Field(
+        default=15,
+        ge=2,
+        description="The most PostgreSQL connections in the pool of a process, other than the "
+        "gateway.",
     )
     dagster_database_url: str = Field(
         default="",
-        description="SQLAlchemy URL of the PostgreSQL database for Dagster's storage: "
-        "postgresql+psycopg2://…",
+        repr=False,
+        description="Connection string of the PostgreSQL database for Dagster's storage, in the "
+        "same forms.",
     )
     kafka_bootstrap: str = Field(
         default="", description="Kafka's bootstrap servers: host:port[,host:port]."

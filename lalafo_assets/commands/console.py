@@ -49,13 +49,13 @@ def open_database(home: Path) -> "Database":
     from resources.settings import load_settings
 
     use_running_stack(home)
-    url = load_settings().database_url
-    if url == "":
+    settings = load_settings()
+    if settings.database_url == "":
         raise LalafoError(
             f"no stack is running on {home.resolve()}: start one with `lalafo up` or `make demo`, "
             "give its folder with --home or LALAFO_HOME, or set LALAFO_DATABASE_URL"
         )
-    database = Database(url)
+    database = Database.from_settings(settings)
     database.check()
     return database
 

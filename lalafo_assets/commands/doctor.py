@@ -182,7 +182,7 @@ def _servers(settings: "Settings") -> Iterator[Diagnosis]:
 
     if settings.database_url != "":
         try:
-            with closing(Database(settings.database_url)) as database:
+            with closing(Database.from_settings(settings)) as database:
                 database.check()
                 yield Diagnosis("PostgreSQL", Grade.OK, database.shown)
         except LalafoError as error:

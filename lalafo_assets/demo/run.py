@@ -71,7 +71,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         release = make_release(options, collection, every_core, progress)
         running = stack.enter_context(_stack(options, progress))
         settings = load_settings()
-        database = stack.enter_context(closing(Database(settings.require("database_url"))))
+        database = stack.enter_context(closing(Database.from_settings(settings)))
         hosts = _hosts(options.home, collection, stack)
         _make_live(release, settings, database, console)
         since, catalog = datetime.now(UTC), f"demo-{datetime.now(UTC):%d%H%M%S}"

@@ -139,7 +139,7 @@ class _SessionRun:
         self._started = time.monotonic()
         self._role = ""
         self._pictures = PictureProcess(
-            database_url=parts.database.url.render_as_string(hide_password=False),
+            database_url=parts.database.conninfo.text("lalafo-pictures"),
             store_url=parts.settings.resolved_store_url,
             run_id=context.run_id,
         )

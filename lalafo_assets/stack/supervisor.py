@@ -38,9 +38,12 @@ from resources.settings import load_settings
 
 DAGSTER_STORAGE = """
 storage:
-  postgres:
-    postgres_url:
-      env: LALAFO_DAGSTER_DATABASE_URL
+  custom:
+    module: resources.dagster.storage
+    class: PostgresStorage
+    config:
+      postgres_url:
+        env: LALAFO_DAGSTER_DATABASE_URL
 """
 DEFAULT_PORT = 3000
 GATEWAY_PORT = 8080
@@ -194,7 +197,7 @@ class Stack:
 
         self._on_progress("migrating the database")
         settings = load_settings()
-        with closing(Database(settings.require("database_url"))) as database:
+        with closing(Database.from_settings(settings)) as database:
             database.migrate()
         with AdStream.from_settings(settings) as stream:
             stream.ensure_topics()

@@ -29,8 +29,9 @@ class DatabaseResource(dg.ConfigurableResource[Database]):
 
     def open(self) -> Database:
         """Open the database; the caller closes it."""
-        url = load_settings().require("database_url") if self.url is None else self.url
-        return Database(url, application="lalafo-dagster")
+        if self.url is not None:
+            return Database(self.url, application="lalafo-dagster")
+        return Database.from_settings(load_settings(), application="lalafo-dagster")
 
 
 class AdStreamResource(dg.ConfigurableResource[AdStream]):

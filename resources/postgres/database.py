@@ -1,107 +1,158 @@
-"""PostgreSQL access: the engine, error translation to LalafoError, and migrations.
+"""PostgreSQL access: the engine's connections, and error translation to LalafoError.
 
-Owns the driver (psycopg 3) and the treatment of an unreachable server. Does not depend on the
-content of the tables.
+Owns which failures are outages (by `faults.py`) and that a connection which leads to a read-only
+server is replaced. Does not depend on the content of the tables.
 """
 
-import random
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ops.errors import ConfigurationError, RetryableError
-from resources.postgres.binary_copy import register_halfvec
-from resources.postgres.tables import SCHEMA
+from resources.postgres import schema
+from resources.postgres.connections import connect
+from resources.postgres.conninfo import DIRECT_URL_SETTING, URL_SETTING, Conninfo
+from resources.postgres.engine import OPENED_AT, driver_connection, driver_error, new_engine
+from resources.postgres.faults import is_of_another_backend, is_outage
+from resources.postgres.schema import MIGRATIONS
+from resources.settings import Settings
 
-if TYPE_CHECKING:
-    from alembic.config import Config
+__all__ = ["MIGRATIONS", "Database"]
 
-CONNECT_TIMEOUT_S = 5
-MIGRATION_LOCK = 0x1A1AF0
-MIGRATION_LOCK_TIMEOUT_MS = 300
-MIGRATION_ATTEMPTS = 100
-MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-def parse_url(text: str) -> URL:
-    """Parse a database URL and set the driver to psycopg.
-
-    Raises:
-        ConfigurationError: it is not a URL, or not one of PostgreSQL.
-    """
-    try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise ConfigurationError(
-            "LALAFO_DATABASE_URL is not a database URL; expected postgresql://user@host/database"
-        ) from error
-    if url.get_backend_name() != "postgresql":
-        raise ConfigurationError(
-            f"LALAFO_DATABASE_URL names {url.get_backend_name()}; only postgresql is supported"
-        )
-    return url.set(drivername="postgresql+psycopg")
+KEPT_CONNECTIONS = 5
+MAX_CONNECTIONS = 15
+POOL_TIMEOUT_S = 10
 
 
 class Database:
-    """A connection pool to the database of the tables; connects on first use."""
+    """A connection pool to the database of the tables; connects on first use.
 
-    def __init__(self, url: str, *, application: str = "lalafo") -> None:
-        self.url = parse_url(url)
-        self.engine: Engine = sa.create_engine(
-            self.url,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": application},
+    Args:
+        url: a connection string, in any form of `conninfo.py`; it may lead through a pooler.
+        direct_url: leads to the server itself; "" if `url` does.
+        connections: the most connections of the pool.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        direct_url: str = "",
+        application: str = "lalafo",
+        connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self.conninfo = Conninfo.parse(url, URL_SETTING)
+        self.direct = (
+            self.conninfo if direct_url == "" else Conninfo.parse(direct_url, DIRECT_URL_SETTING)
         )
-        sa.event.listen(self.engine, "connect", _register_vector)
+        kept = min(KEPT_CONNECTIONS, connections)
+        self.engine: Engine = new_engine(
+            self.conninfo,
+            application,
+            pool_pre_ping=True,
+            pool_size=kept,
+            max_overflow=connections - kept,
+            pool_timeout=POOL_TIMEOUT_S,
+        )
+        self._replaced_at = float("-inf")  # monotonic seconds
+        sa.event.listen(self.engine, "checkout", self._refuse_replaced)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, application: str = "lalafo") -> Self:
+        """Open the database of the settings.
+
+        Raises:
+            ConfigurationError: LALAFO_DATABASE_URL is missing or wrong.
+        """
+        return cls(
+            settings.require("database_url"),
+            direct_url=settings.database_direct_url,
+            application=application,
+            connections=settings.database_connections,
+        )
+
+    @property
+    def url(self) -> URL:
+        """The connection string as SQLAlchemy's URL, for tools that take one."""
+        return _sqlalchemy_url(self.conninfo)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """Open a transaction: committed at the end of the block, rolled back after an error.
 
         Raises:
-            RetryableError: the server is unavailable, or the connection was lost.
+            RetryableError: the server is unavailable or read-only, or the connection was lost.
         """
-        with self.errors(), self.engine.begin() as connection:
-            yield connection
+        with self.errors(), self.engine.connect() as connection:
+            try:
+                with connection.begin():
+                    yield connection
+            except Exception as error:
+                self._replace_if_needed(connection, driver_error(error))
+                raise
 
     @contextmanager
     def cursor(self) -> Iterator[psycopg.Cursor[Any]]:
         """Open a transaction and yield the driver's cursor, for COPY and parameters in binary."""
-        with self.begin() as connection:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            with driver.cursor() as cursor:
-                yield cursor
+        with self.begin() as connection, driver_connection(connection).cursor() as cursor:
+            yield cursor
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Translate connection errors, SQLAlchemy's or the driver's, into RetryableError."""
+        """Translate outages, SQLAlchemy's or the driver's, into RetryableError.
+
+        Other errors stay as they are: a value that can't be stored, or a wrong statement.
+        """
         try:
             yield
-        except DBAPIError as error:
-            if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-                raise self._unavailable(str(error.orig)) from error
-            raise
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise self._unavailable(str(error)) from error
+        except PoolTimeoutError as error:
+            raise self._unavailable(f"no connection became free in {POOL_TIMEOUT_S} s") from error
+        except (DBAPIError, psycopg.Error) as error:
+            reason = driver_error(error)
+            if reason is None or not is_outage(reason):
+                raise
+            raise self._unavailable(str(reason)) from error
+
+    def _replace_if_needed(self, connection: Connection, error: psycopg.Error | None) -> None:
+        """Replace a connection to a server that is read-only, and all that are open now.
+
+        Not by `Engine.dispose`: it drops those that other threads use, without closing them.
+        """
+        if error is not None and is_of_another_backend(error):
+            self._replaced_at = time.monotonic()
+            connection.invalidate()
+
+    def _refuse_replaced(self, _connection: object, record: Any, _fairy: object) -> None:
+        if record.info[OPENED_AT] <= self._replaced_at:
+            raise DisconnectionError  # the pool opens another one
 
     def _unavailable(self, reason: str) -> RetryableError:
         first_line = reason.strip().partition("\n")[0]
-        return RetryableError(f"PostgreSQL at {self.shown} (LALAFO_DATABASE_URL): {first_line}")
+        return RetryableError(f"PostgreSQL at {self.shown} ({URL_SETTING}): {first_line}")
 
     @property
     def shown(self) -> str:
         """Host and database name, without secrets."""
-        host = self.url.host or self.url.query.get("host", "localhost")
-        return f"{host}/{self.url.database}"
+        return self.conninfo.shown
+
+    def connect_directly(self, application: str) -> psycopg.Connection[Any]:
+        """Open a connection of the caller's own, in autocommit mode, past a pooler if possible.
+
+        `connections.through_pooler` says whether it was. The caller closes it.
+
+        Raises:
+            RetryableError: the server is unavailable.
+        """
+        with self.errors():
+            return connect(self.direct, application, autocommit=True)
 
     def check(self) -> None:
         """Raise ConfigurationError unless the server answers; for startup checks only."""
@@ -110,8 +161,7 @@ class Database:
                 connection.execute(sa.text("SELECT 1"))
         except RetryableError as error:
             raise ConfigurationError(
-                f"{error}. Check that the server is running and that LALAFO_DATABASE_URL is "
-                "correct."
+                f"{error}. Check that the server is running and that {URL_SETTING} is correct."
             ) from error
 
     def migrate(self, revision: str = "head") -> None:
@@ -121,82 +171,32 @@ class Database:
 
         Raises:
             RetryableError: the server is unavailable, or no attempt got its locks in time.
+            ConfigurationError: the connection leads through a pooler.
         """
-        from alembic import command
-
-        self._migrate(lambda config: command.upgrade(config, revision))
+        schema.upgrade(self.direct, self.errors, revision)
 
     def downgrade(self, revision: str) -> None:
         """Downgrade the schema to a revision ("base": undo all); otherwise as `migrate`."""
-        from alembic import command
-
-        self._migrate(lambda config: command.downgrade(config, revision))
-
-    def _migrate(self, step: Callable[["Config"], None]) -> None:
-        with self._exclusive():
-            for attempt in count(1):
-                try:
-                    with self.errors(), self._migration_connection() as connection:
-                        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-                        connection.commit()
-                        step(alembic_config(connection))
-                    return
-                except RetryableError:
-                    if attempt == MIGRATION_ATTEMPTS:
-                        raise
-                    time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - not a secret
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Hold the advisory lock of migrations while the block runs.
-
-        Polls for the lock. A process that blocked on it would deadlock with CREATE INDEX
-        CONCURRENTLY, which waits for all open transactions.
-        """
-        engine = sa.create_engine(
-            self.url,
-            poolclass=sa.NullPool,  # closing the connection ends the lock
-            isolation_level="AUTOCOMMIT",
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
-        )
-        with self.errors(), engine.connect() as connection:
-            try_lock = sa.text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
-            while not connection.execute(try_lock).scalar_one():
-                time.sleep(0.1)
-            yield
-
-    @contextmanager
-    def _migration_connection(self) -> Iterator[Connection]:
-        """Open a connection with a lock timeout.
-
-        It is shorter than PostgreSQL's deadlock timeout (a second, by default), so that a migration
-        gives up its lock request before the server cancels a writer.
-        """
-        options = f"-c lock_timeout={MIGRATION_LOCK_TIMEOUT_MS}"
-        engine = sa.create_engine(
-            self.url,
-            poolclass=sa.NullPool,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
-        )
-        with engine.connect() as connection:
-            yield connection
+        schema.downgrade(self.direct, self.errors, revision)
 
     def close(self) -> None:
         """Close every pooled connection; the next use opens new ones."""
         self.engine.dispose()
 
 
-def alembic_config(connection: Connection) -> "Config":
-    """Return Alembic's configuration for the migrations over an open connection."""
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    return config
-
-
-def _register_vector(connection: object, _record: object) -> None:
-    assert isinstance(connection, psycopg.Connection)
-    register_halfvec(connection)
-    connection.rollback()
+def _sqlalchemy_url(conninfo: Conninfo) -> URL:
+    """What has no place of its own in such a URL stands in its query, as SQLAlchemy expects."""
+    rest = dict(conninfo.parameters)
+    port = rest.get("port", "")
+    single = port.isdecimal() and not set("/,@") & set(rest.get("host", ""))
+    # SQLAlchemy writes a database's name as it is, and decodes it when it reads.
+    plain_name = re.fullmatch(r"[\w.-]+", rest.get("dbname", "")) is not None
+    return URL.create(
+        "postgresql+psycopg",
+        username=rest.pop("user", None),
+        password=rest.pop("password", None),
+        host=rest.pop("host", None) if single else None,
+        port=int(rest.pop("port")) if port.isdecimal() else None,
+        database=rest.pop("dbname", None) if plain_name else None,
+        query=rest,
+    )

@@ -12,14 +12,16 @@ Dagster.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Any
 
 import psycopg
-import sqlalchemy as sa
 
+from ops.errors import ConfigurationError
+from resources.postgres.connections import through_pooler
+from resources.postgres.conninfo import DIRECT_URL_SETTING
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease
 
@@ -162,16 +164,20 @@ def sessions_without(database: Database, release: str) -> int:
 
 @contextmanager
 def at_work(database: Database, run_id: str) -> Iterator[None]:
-    """Hold the run's advisory lock during the block, on a connection that ends with the process."""
-    with database.errors(), database.engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        keys = {"locks": RUN_LOCKS, "run": run_id}
+    """Hold the run's advisory lock during the block, on a connection that ends with the process.
+
+    Raises:
+        ConfigurationError: the connection leads through a pooler.
+    """
+    with database.errors(), closing(database.connect_directly("lalafo-run")) as connection:
+        if through_pooler(connection):
+            raise ConfigurationError(
+                f"the connection to {database.direct} leads through a pooler, and a re-score needs "
+                f"a direct one: set {DIRECT_URL_SETTING} to the server's own address"
+            )
         # Shared: two steps of one run may execute at the same time.
-        connection.execute(sa.text("SELECT pg_advisory_lock_shared(:locks, hashtext(:run))"), keys)
-        try:
-            yield
-        finally:
-            connection.invalidate()  # closes it in any state, which releases the lock
+        connection.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (RUN_LOCKS, run_id))
+        yield
 
 
 def is_at_work(database: Database, run_id: str) -> bool:

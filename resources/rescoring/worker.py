@@ -49,8 +49,8 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._control, self._answers = self._process.stdin, self._process.stdout
-        url = database.url.render_as_string(hide_password=False)
-        self._job = pickle.dumps((url, share))
+        # Over the pipe: a process's arguments are visible to every user of the machine.
+        self._job = pickle.dumps((database.conninfo.text("lalafo-rescore"), share))
 
     @property
     def pid(self) -> int:

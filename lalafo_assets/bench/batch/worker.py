@@ -67,7 +67,7 @@ def asset_path() -> dict[str, Any]:
     from resources.storage.releases import ReleaseStore
 
     settings = load_settings()
-    with closing(Database(settings.require("database_url"))) as database:
+    with closing(Database.from_settings(settings)) as database:
         _clear(database)
         store_url = settings.resolved_store_url
         release = read_active_releases(database).live
@@ -93,7 +93,7 @@ def baseline() -> dict[str, Any]:
     Each reads, hashes, decodes, embeds and predicts; a thread writes with COPY meanwhile.
     """
     settings = load_settings()
-    with closing(Database(settings.require("database_url"))) as database:
+    with closing(Database.from_settings(settings)) as database:
         _clear(database)
         with database.cursor() as cursor:
             cursor.execute("SELECT sha256, rendition_sha256 FROM lalafo.photos")
@@ -138,7 +138,7 @@ def _baseline_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, resul
 
     torch.set_num_threads(1)
     settings = load_settings()
-    database = Database(settings.require("database_url"))
+    database = Database.from_settings(settings)
     release = ReleaseStore(settings.resolved_store_url).load(
         read_active_releases(database).live.digest
     )
@@ -147,8 +147,7 @@ def _baseline_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, resul
     head, name = release.heads["category"], release.manifest.name
     store = PhotoStore(settings.resolved_store_url)
     paths = [store.url("renditions", rendition).removeprefix("file://") for _, rendition in photos]
-    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = psycopg.connect(url)
+    connection = psycopg.connect(database.conninfo.text("lalafo-bench"))
     register_halfvec(connection)
     key = backbone_key(release.manifest)
     ready.release()

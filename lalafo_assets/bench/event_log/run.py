@@ -20,6 +20,7 @@ from lalafo_assets.session.reports import EMBEDDINGS_EVERY, embedding_events, re
 from ops.session.tally import Tally
 from resources.dagster.partitions import days
 from resources.embedded.postgres import EmbeddedPostgres
+from resources.postgres.conninfo import Conninfo
 
 REPORTS_AN_HOUR = 360
 ADS_A_REPORT = 200
@@ -76,7 +77,7 @@ def _measure(folder: Path, url: str) -> dict[str, Any]:
 
 def _size(url: str) -> tuple[int, int]:
     """The event log's rows, and its bytes on disk with indexes."""
-    with psycopg.connect(url.replace("+psycopg2", "")) as connection:
+    with psycopg.connect(Conninfo.parse(url).text("lalafo-bench")) as connection:
         row = connection.execute(
             "SELECT count(*), pg_total_relation_size('event_logs') FROM event_logs"
         ).fetchone()

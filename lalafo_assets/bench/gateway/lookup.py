@@ -76,13 +76,13 @@ def measure_lookup(servers: Servers, rows: int) -> dict[str, Any]:
     Raises:
         LalafoError: the plan reads a whole table.
     """
-    url = servers.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    conninfo = servers.database.conninfo.text("lalafo-bench")
     dice = random.Random(5)  # noqa: S311 - not a secret
     lookups = [
         parameters(AdKey(CATALOG, ad_id(dice.randrange(rows))), "http://dagster.example")
         for _ in range(min(ADS, rows))
     ]
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
         lookup = Prepared(connection, "lookup", READ_AD)
         for values in lookups:  # loads every page into memory, and makes the plan generic
             lookup.explain(values)

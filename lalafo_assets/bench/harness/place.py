@@ -95,7 +95,7 @@ def open_place(
         )
         stack.enter_context(running)
         settings = load_settings()
-        database = stack.enter_context(closing(Database(settings.require("database_url"))))
+        database = stack.enter_context(closing(Database.from_settings(settings)))
         release = _install_release(database, settings)
         stream = stack.enter_context(AdStream.from_settings(settings))
         counted, warm = names[: bench.photo_count], names[bench.photo_count :]

@@ -32,7 +32,7 @@ _RUN = "1" * 36  # as long as a Dagster run's id
 
 def rescore() -> dict[str, Any]:
     """Run the body of `ad_categories` over all days, for a release that is not live."""
-    with closing(Database(load_settings().require("database_url"))) as database:
+    with closing(Database.from_settings(load_settings())) as database:
         release, task = bench_release(1), task_by_name(_TASK)
         catalogue = Catalogue(database, run_id=_RUN)
         started = time.perf_counter()

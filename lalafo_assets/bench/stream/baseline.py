@@ -81,9 +81,9 @@ class Baseline:
         from resources.storage.releases import ReleaseStore
 
         settings = load_settings()
-        with closing(Database(settings.require("database_url"))) as database:
+        with closing(Database.from_settings(settings)) as database:
             live = read_active_releases(database).live
-            url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+            conninfo = database.conninfo.text("lalafo-bench")
         release = ReleaseStore(settings.resolved_store_url).load(live.digest)
         self.head = release.heads["category"]
         self.preprocessing = release.manifest.preprocessing
@@ -91,7 +91,7 @@ class Baseline:
         self.embedder = Embedder(release.backbone, device="cpu", threads=1, mode=mode)
         self.embedder.warm_up()
         self.store = PhotoStore(task["store_url"])
-        self.connection = psycopg.connect(url)
+        self.connection = psycopg.connect(conninfo)
         register_halfvec(self.connection)
         self.connection.rollback()
         self.consumer = _consumer(task)

@@ -9,7 +9,8 @@ from alembic.migration import MigrationContext
 
 from ops.errors import ConfigurationError
 from resources.postgres import gateway_tables  # noqa: F401 - its tables are in the metadata
-from resources.postgres.database import Database, parse_url
+from resources.postgres.conninfo import Conninfo
+from resources.postgres.database import Database
 from resources.postgres.tables import SCHEMA, metadata
 
 
@@ -53,4 +54,4 @@ def test_an_unreachable_server_is_one_clear_error() -> None:
 def test_another_database_is_refused(url: str) -> None:
     """Only URLs of PostgreSQL are accepted."""
     with pytest.raises(ConfigurationError, match="LALAFO_DATABASE_URL"):
-        parse_url(url)
+        Conninfo.parse(url)
