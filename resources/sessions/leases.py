@@ -1,8 +1,9 @@
 """Leases of Kafka partitions in PostgreSQL, with epochs, by PostgreSQL's clock; deaths of holders.
 
 Owns the liveness of a holder: its connection is open and its lease has not expired. The connection
-of a dead process closes at once; expiry detects a frozen one. `commit.py` refuses a commit under an
-epoch that is older than the lease's, so a holder that lost its lease cannot write.
+of a dead process closes at once; expiry detects a frozen one. Through a pooler the holder has no
+connection of its own, and only the expiry counts. `commit.py` refuses a commit under an epoch that
+is older than the lease's, so a holder that lost its lease cannot write.
 
 Counts deaths: a holder that did not release its lease died, or gave it up because it failed. What
 the counts are for is in `ops/session/careful.py`.
@@ -20,11 +21,18 @@ from ops.session.careful import DEATHS
 from ops.session.ports import CarefulReading
 from resources.postgres.database import Database
 
-ALIVE = (
-    "(expires_at > clock_timestamp() AND (backend_pid, backend_start) IN "
+_CONNECTED = (
+    "({0}backend_pid = 0 OR ({0}backend_pid, {0}backend_start) IN "
     "(SELECT pid, backend_start FROM pg_stat_activity))"
 )
-ME = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
+ALIVE = f"(expires_at > clock_timestamp() AND {_CONNECTED.format('')})"
+OWN_BACKEND = (
+    "pg_backend_pid()",
+    "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())",
+)
+"""The columns backend_pid and backend_start of a holder with a connection of its own."""
+NO_BACKEND = ("0", "clock_timestamp()")
+"""The same through a pooler, which gives each transaction another backend."""
 CHANNEL = "lalafo_leases"
 """Notified when a partition is released, so that a waiting session need not poll again first."""
 
@@ -36,20 +44,6 @@ Connection = psycopg.Connection[Any]
 _BEFORE = (
     "SELECT partition, epoch, released FROM lalafo.leases WHERE stream_id = %(stream_id)s "
     "AND topic = %(topic)s AND partition = ANY(%(partitions)s)"
-)
-_ACQUIRED = (
-    "INSERT INTO lalafo.leases AS held (stream_id, topic, partition, epoch, run_id, "
-    "backend_pid, backend_start, expires_at, released) "
-    f"SELECT %(stream_id)s, %(topic)s, wanted, 1, %(run_id)s, pg_backend_pid(), {ME}, "
-    "clock_timestamp() + %(ttl_s)s * interval '1 second', false "
-    "FROM unnest(%(partitions)s::int[]) AS wanted ORDER BY wanted "
-    "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
-    "epoch = held.epoch + 1, run_id = EXCLUDED.run_id, "
-    "backend_pid = EXCLUDED.backend_pid, backend_start = EXCLUDED.backend_start, "
-    "acquired_at = clock_timestamp(), expires_at = EXCLUDED.expires_at, released = false "
-    "WHERE NOT (held.expires_at > clock_timestamp() AND "
-    "(held.backend_pid, held.backend_start) IN "
-    "(SELECT pid, backend_start FROM pg_stat_activity)) RETURNING partition, epoch"
 )
 _OFFSETS = "lalafo.stream_offsets AS o"
 _AGAIN = (  # the session died at the offset of the death before
@@ -71,6 +65,27 @@ _DIED = (
     "attempt_deaths = held.attempt_deaths + CASE WHEN held.attempt_epoch = EXCLUDED.attempt_epoch "
     'AND held.attempt >= EXCLUDED."offset" THEN 1 ELSE 0 END'
 )
+
+
+def _acquired(backend: tuple[str, str]) -> str:
+    """The statement that acquires partitions.
+
+    Args:
+        backend: OWN_BACKEND or NO_BACKEND.
+    """
+    return (
+        "INSERT INTO lalafo.leases AS held (stream_id, topic, partition, epoch, run_id, "
+        "backend_pid, backend_start, expires_at, released) "
+        f"SELECT %(stream_id)s, %(topic)s, wanted, 1, %(run_id)s, {', '.join(backend)}, "
+        "clock_timestamp() + %(ttl_s)s * interval '1 second', false "
+        "FROM unnest(%(partitions)s::int[]) AS wanted ORDER BY wanted "
+        "ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "
+        "epoch = held.epoch + 1, run_id = EXCLUDED.run_id, "
+        "backend_pid = EXCLUDED.backend_pid, backend_start = EXCLUDED.backend_start, "
+        "acquired_at = clock_timestamp(), expires_at = EXCLUDED.expires_at, released = false "
+        f"WHERE NOT (held.expires_at > clock_timestamp() AND {_CONNECTED.format('held.')}) "
+        "RETURNING partition, epoch"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +143,21 @@ def read_sessions(database: Database, topic: str) -> dict[str, MemberState]:
 class Leases:
     """One run's operations on the leases of a topic; each takes the run's own connection.
 
-    Other sessions detect the end of the run by the end of this connection.
+    Other sessions detect the end of the run by the end of this connection, unless it leads through
+    a pooler.
     """
 
     stream_id: str
     topic: str
     run_id: str
     ttl_s: float
+    backend: tuple[str, str] = OWN_BACKEND
 
     def acquire(self, connection: Connection, partitions: Sequence[int]) -> dict[int, int]:
         """Acquire those of the partitions that have no living holder; return their new epochs."""
         rows = connection.execute(
-            f"WITH before AS ({_BEFORE}), acquired AS ({_ACQUIRED}), died AS ({_DIED}) "
-            "SELECT partition, epoch FROM acquired",
+            f"WITH before AS ({_BEFORE}), acquired AS ({_acquired(self.backend)}), "
+            f"died AS ({_DIED}) SELECT partition, epoch FROM acquired",
             {
                 "stream_id": self.stream_id,
                 "topic": self.topic,
@@ -155,9 +172,10 @@ class Leases:
 
     def renew(self, connection: Connection, epochs: Mapping[int, int]) -> set[int]:
         """Renew the run's leases over this connection; return the partitions it still owns."""
+        pid, start = self.backend
         rows = connection.execute(
             "UPDATE lalafo.leases SET expires_at = clock_timestamp() + %s * interval '1 second', "
-            f"backend_pid = pg_backend_pid(), backend_start = {ME} "
+            f"backend_pid = {pid}, backend_start = {start} "
             "FROM unnest(%s::int[], %s::bigint[]) AS own (partition, epoch) "
             "WHERE leases.stream_id = %s AND leases.topic = %s "
             "AND leases.partition = own.partition AND leases.epoch = own.epoch "

@@ -11,8 +11,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,10 +25,22 @@ from ops.session.admission import Ownership
 from ops.session.assignment import Assignment, Member, decide_assignment
 from ops.session.isolation import is_crash
 from ops.session.ports import PartitionAssigned, PartitionRevoked
+from resources.postgres.connections import through_pooler
+from resources.postgres.conninfo import DIRECT_URL_SETTING
 from resources.postgres.database import Database
-from resources.sessions.leases import ALIVE, CHANNEL, ME, Connection, Leases
+from resources.postgres.faults import is_of_another_backend
+from resources.sessions.leases import (
+    ALIVE,
+    CHANNEL,
+    NO_BACKEND,
+    OWN_BACKEND,
+    Connection,
+    Leases,
+)
 
 POLL_S = 0.1
+JOIN_WITHIN_S, JOIN_EVERY_S = 60.0, 0.5
+"""How long a session waits for PostgreSQL at its start; the sensor gives it 120 s to join."""
 MAX_LEAD_S = 90.0
 """A session's successor is requested at most this long before its end; it has to import torch."""
 
@@ -97,8 +110,17 @@ class SessionMembership:
         ]
 
     def __enter__(self) -> Self:
-        with self.database.errors():
-            self._renew(self._connected())
+        deadline = time.monotonic() + JOIN_WITHIN_S
+        while True:
+            try:
+                with self.database.errors(), self._disconnecting():
+                    self._renew(self._connected())
+                break
+            except RetryableError as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("session.waiting", for_="membership", error=str(error))
+                self._done.wait(JOIN_EVERY_S)
         for thread in self._threads:
             thread.start()
         return self
@@ -134,7 +156,7 @@ class SessionMembership:
         """
         self._done.set()
         self._leaving.set()
-        with self._new_connection() as connection:
+        with self.database.connect_directly("lalafo-session") as connection:
             self._leases.release(connection, dict(self._epochs), failed=True)
             connection.execute(
                 "UPDATE lalafo.sessions SET state = 'leaving', expires_at = clock_timestamp() "
@@ -225,7 +247,7 @@ class SessionMembership:
     def _run(self) -> None:
         while not self._done.is_set():
             try:
-                with self.database.errors():
+                with self.database.errors(), self._disconnecting():
                     self._poll(self._connected())
             except RetryableError as error:
                 log.warning("session.membership_not_renewed", error=str(error))
@@ -241,6 +263,9 @@ class SessionMembership:
         self._apply(self._compute_assignment(connection), connection)
         if self._unassigned:
             self._acquired.set()
+        if self._leases.backend == NO_BACKEND:
+            self._done.wait(POLL_S)
+            return
         # Sleeps until another session releases a partition, POLL_S at most.
         for _ in connection.notifies(timeout=POLL_S, stop_after=1):
             pass
@@ -250,7 +275,7 @@ class SessionMembership:
         connection.execute(
             "INSERT INTO lalafo.sessions AS held (run_id, stream_id, topic, state, code_version, "
             "host, pid, metrics_url, backend_pid, backend_start, due_at, expires_at) "
-            f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, pg_backend_pid(), {ME}, "
+            f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, {', '.join(self._leases.backend)}, "
             "clock_timestamp() + %s * interval '1 second', "
             "clock_timestamp() + %s * interval '1 second') "
             "ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, "
@@ -370,18 +395,32 @@ class SessionMembership:
         self._unassigned.discard(partition)
 
     def _connected(self) -> psycopg.Connection[Any]:
-        """Return the membership's own connection; by its end, others detect the session's end."""
+        """Return the membership's own connection; by its end, others detect the session's end.
+
+        Through a pooler there is no such connection: others then detect it when the lease expires,
+        and released partitions are found by polling.
+        """
         if self._connection is None or self._connection.closed:
-            self._connection = self._new_connection()
-            self._connection.execute(f"LISTEN {CHANNEL}")
+            connection = self._connection = self.database.connect_directly("lalafo-session")
+            pooled = through_pooler(connection)
+            if pooled and self._leases.backend == OWN_BACKEND:
+                log.warning(
+                    "session.without_own_connection",
+                    reason=f"{self.database.direct} leads through a pooler; set "
+                    f"{DIRECT_URL_SETTING} to detect a killed session before its lease expires",
+                )
+            self._leases = replace(self._leases, backend=NO_BACKEND if pooled else OWN_BACKEND)
+            if not pooled:
+                connection.execute(f"LISTEN {CHANNEL}")
             self._renewed_at = 0.0
         return self._connection
 
-    def _new_connection(self) -> Connection:
-        url = self.database.url.set(drivername="postgresql")
-        return psycopg.connect(
-            url.render_as_string(hide_password=False),
-            autocommit=True,
-            connect_timeout=5,
-            application_name="lalafo-session",
-        )
+    @contextmanager
+    def _disconnecting(self) -> Iterator[None]:
+        """Close the connection if the server behind it is read-only: it may be the old primary."""
+        try:
+            yield
+        except psycopg.Error as error:
+            if is_of_another_backend(error) and self._connection is not None:
+                self._connection.close()
+            raise

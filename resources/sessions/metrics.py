@@ -23,6 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from ops.errors import ConfigurationError, Reason
 from ops.outcomes import Batch, CommitResult
 from ops.session.pipeline import Snapshot
+from resources.postgres.connections import open_connections
 from resources.settings import Settings
 
 PORTS_TRIED = 50
@@ -185,6 +186,11 @@ class SessionMetrics:
         for stage, count in now.internal_errors.items():
             errors.add_metric([stage], count)
         yield errors
+        yield GaugeMetricFamily(
+            "lalafo_database_connections",
+            "Connections to PostgreSQL that this process has open.",
+            open_connections(),
+        )
         yield GaugeMetricFamily(
             "lalafo_resident_bytes",
             "Resident memory of the process.",

@@ -93,6 +93,7 @@ def test_a_scrape_shows_what_a_session_does(live: Live) -> None:
         for what in ("events", "photos", "ads_at_photos", "ads_at_model", "batches_at_commit"):
             until(lambda what=what: total("lalafo_in_flight", what=what) == 0)
         assert all(scrape(url)["lalafo_resident_bytes", ()] > 2**20 for url in urls)
+        assert all(scrape(url)["lalafo_database_connections", ()] >= 3 for url in urls)
     with pytest.raises(OSError):
         scrape(urls.pop())
 
