@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.database import driver_url
 from gateway.edge.exposure import check_exposure
 from ops.errors import ConfigurationError
+from resources.postgres.conninfo import DIRECT_URL_SETTING, Conninfo
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def serve(settings: Settings, *, on_progress: Callable[[str], object] = lambda _
         ConfigurationError: a setting is missing or wrong, or the address is in use.
     """
     check_exposure(settings)
-    driver_url(settings.require("database_url"))
+    Conninfo.parse(settings.require("database_url"))
+    if settings.database_direct_url != "":
+        Conninfo.parse(settings.database_direct_url, DIRECT_URL_SETTING)
     listener = bind(settings.gateway_host, settings.gateway_port)
     on_progress(address(listener))
     config = server_config(

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from gateway.backends.commits import CommitWatch
 from gateway.backends.database import GatewayDatabase
 from gateway.backends.outbox import OutboxRelay
+from gateway.backends.probe import DatabaseProbe
 from gateway.backends.store import StoreWatch
 from gateway.edge.auth import KeyRing
 from gateway.edge.limits import Limits
@@ -26,6 +27,7 @@ class Services:
 
     settings: Settings
     database: GatewayDatabase
+    probe: DatabaseProbe
     store: PhotoStore
     store_watch: StoreWatch
     keys: KeyRing
@@ -41,7 +43,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     Raises:
         ConfigurationError: a setting is missing or wrong.
     """
-    database = GatewayDatabase(settings.require("database_url"), size=settings.gateway_connections)
+    database = GatewayDatabase(
+        settings.require("database_url"),
+        size=settings.gateway_connections,
+        direct_url=settings.database_direct_url,
+    )
     async with AsyncExitStack() as opened:
         await opened.enter_async_context(database)
         keys = await opened.enter_async_context(KeyRing(database, settings))
@@ -51,6 +57,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             settings=settings,
             database=database,
+            probe=DatabaseProbe(database),
             store=store,
             store_watch=StoreWatch(store),
             keys=keys,

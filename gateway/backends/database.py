@@ -1,36 +1,37 @@
-"""The gateway's PostgreSQL connections: a pool for the event loop, and one for a thread.
+"""The gateway's PostgreSQL connections: a pool for the event loop, and connections for threads.
 
-Converts the driver's connection errors to RetryableError. A statement timeout makes the server
-cancel long queries, so that no caller can block a connection. Uses psycopg directly: importing
-SQLAlchemy would double the gateway's start time.
+Converts outages, by `resources/postgres/faults.py`, to RetryableError, and replaces a connection
+that was lost or leads to a read-only server. Uses psycopg directly: importing SQLAlchemy would
+double the gateway's start time.
 """
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from urllib.parse import urlsplit
+from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from ops.errors import ConfigurationError, RetryableError
+from gateway.backends.connections import (
+    LIMIT_S,
+    BlockingDatabase,
+    ConnectionLostError,
+    PoolConnection,
+    configure,
+    is_usable,
+    limited,
+    translated,
+)
+from ops.errors import RetryableError
+from resources.postgres.connections import OWN_PROCESS_ID, count
+from resources.postgres.conninfo import DIRECT_URL_SETTING, URL_SETTING, Conninfo
 
-STATEMENT_TIMEOUT_S = 5
-CONNECT_TIMEOUT_S = 5
 POOL_TIMEOUT_S = 3.0
-
-
-def driver_url(text: str) -> str:
-    """Convert LALAFO_DATABASE_URL to a URL for libpq: without SQLAlchemy's driver name.
-
-    Raises:
-        ConfigurationError: it is not a PostgreSQL URL.
-    """
-    scheme, separator, rest = text.partition("://")
-    if separator == "" or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise ConfigurationError(
-            "LALAFO_DATABASE_URL is not a PostgreSQL URL; expected postgresql://user@host/database"
-        )
-    return f"postgresql://{rest}"
+RECONNECT_S = 1.0
+"""After this time the pool forgets a failed attempt to connect, and the next request begins anew.
+Its pauses double, so that a long outage would otherwise last twice as long for the gateway.
+"""
 
 
 class GatewayDatabase:
@@ -41,24 +42,32 @@ class GatewayDatabase:
 
     Args:
         size: the maximum number of connections.
+        direct_url: leads to the server past a pooler, for LISTEN; "" if `url` does.
+
+    Raises:
+        ConfigurationError: a connection string can't be read.
     """
 
-    def __init__(self, url: str, *, size: int) -> None:
-        self._url = driver_url(url)
-        self._pool = AsyncConnectionPool(
-            self._url,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "lalafo-gateway",
-                # The server writes timestamps in JSON in the session's time zone. JIT: no query
-                # here runs long enough for compilation to pay off.
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000} "
-                "-c timezone=UTC -c jit=off",
-            },
+    def __init__(self, url: str, *, size: int, direct_url: str = "") -> None:
+        self._conninfo = Conninfo.parse(url, URL_SETTING)
+        self._direct = (
+            self._conninfo if direct_url == "" else Conninfo.parse(direct_url, DIRECT_URL_SETTING)
+        )
+
+        class OwnConnection(PoolConnection):
+            """The class keeps the last error, so each pool has its own."""
+
+        self._connections: type[PoolConnection] = OwnConnection
+        self._lost_at = float("-inf")  # monotonic seconds
+        self._pool: AsyncConnectionPool[PoolConnection] = AsyncConnectionPool(
+            self._conninfo.text("lalafo-gateway"),
+            connection_class=self._connections,
+            kwargs={"autocommit": True},
+            configure=configure,
             min_size=min(2, size),
             max_size=size,
             timeout=POOL_TIMEOUT_S,
+            reconnect_timeout=RECONNECT_S,
             open=False,
         )
 
@@ -70,85 +79,92 @@ class GatewayDatabase:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+    async def connection(
+        self, *, limit_s: float = LIMIT_S, within_s: float = POOL_TIMEOUT_S
+    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """A connection in autocommit mode: each statement is its own transaction.
 
-        Use `connection.transaction()` for a transaction of several statements.
+        Use `connection.transaction()` for a transaction of several statements. Decorate the caller
+        with `repeated_once`, so that a lost connection fails no request.
+
+        Args:
+            limit_s: the longest time for all statements together.
+            within_s: the longest time to wait for a connection.
 
         Raises:
-            RetryableError: the server is unavailable, or no connection became free in time.
+            ConnectionLostError: the connection was lost.
+            RetryableError: the server is unavailable or too slow, or no connection became free in
+                time.
         """
         with self.errors():
-            async with self._pool.connection() as connection:
-                yield connection
+            connection = await self._take(within_s)
+            try:
+                with limited(connection, limit_s):
+                    async with connection:
+                        yield connection
+            except psycopg.Error as error:
+                if isinstance(translated(error, ""), ConnectionLostError):
+                    self._lost_at = time.monotonic()
+                    await connection.close()
+                raise
+            finally:
+                await self._pool.putconn(connection)
+
+    async def _take(self, within_s: float) -> PoolConnection:
+        """Take a usable connection from the pool; the pool replaces those that are not.
+
+        After a connection was lost, all that were open then are replaced: most likely they end too,
+        or lead to the same read-only server.
+        """
+        deadline = time.monotonic() + within_s
+        while True:
+            connection = await self._pool.getconn(timeout=deadline - time.monotonic())
+            if connection.opened_at > self._lost_at and await is_usable(connection):
+                return connection
+            await connection.close()
+            await self._pool.putconn(connection)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Convert the driver's connection errors to RetryableError."""
+        """Convert outages to RetryableError; other errors stay as they are."""
         try:
             yield
         except PoolTimeout as error:
-            raise RetryableError(
-                f"{self.shown}: no connection within {POOL_TIMEOUT_S} s"
-            ) from error
-        except psycopg.errors.QueryCanceled as error:
-            raise RetryableError(
-                f"{self.shown}: a query took longer than {STATEMENT_TIMEOUT_S} s"
-            ) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            first_line = str(error).strip().partition("\n")[0]
-            raise RetryableError(f"{self.shown}: {first_line}") from error
+            why = self._connections.last_error or "all connections are in use"
+            raise RetryableError(f"{self.shown}: no connection in time; {why}") from error
+        except psycopg.Error as error:
+            outage = translated(error, self.shown)
+            if outage is None:
+                raise
+            raise outage from error
 
-    async def listener(self) -> psycopg.AsyncConnection:
-        """Open a connection for LISTEN, without a statement timeout; the caller closes it."""
+    async def listener(self) -> psycopg.AsyncConnection[Any] | None:
+        """Open a connection for LISTEN, without a statement timeout; the caller closes it.
+
+        Returns:
+            None if a pooler is between: notifications do not arrive through it.
+        """
         with self.errors():
-            return await psycopg.AsyncConnection.connect(
-                self._url,
-                autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                application_name="lalafo-gateway-listener",
+            connection = await psycopg.AsyncConnection.connect(
+                self._direct.text("lalafo-gateway-listener"), autocommit=True
             )
+            count(connection)
+            try:
+                with limited(connection, LIMIT_S):
+                    row = await (await connection.execute(OWN_PROCESS_ID)).fetchone()
+            except (psycopg.Error, RetryableError):
+                await connection.close()
+                raise
+            if row is not None and row[0] == connection.info.backend_pid:
+                return connection
+            await connection.close()
+            return None
 
-    def blocking(self) -> "BlockingDatabase":
+    def blocking(self, *, limit_s: float = LIMIT_S) -> BlockingDatabase:
         """Open a blocking connection for one thread of the caller."""
-        return BlockingDatabase(self._url)
+        return BlockingDatabase(self._conninfo, limit_s=limit_s)
 
     @property
     def shown(self) -> str:
         """The server's host and database for log messages: no secrets, but not for responses."""
-        parts = urlsplit(self._url)
-        return f"PostgreSQL at {parts.hostname or 'its socket'}{parts.path}"
-
-
-class BlockingDatabase:
-    """One connection for one thread, opened again after it is lost."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: psycopg.Connection | None = None
-
-    @contextmanager
-    def cursor(self) -> Iterator[psycopg.Cursor]:
-        """A transaction: committed at the end, rolled back on any error.
-
-        Raises:
-            RetryableError: the server is unavailable, or the connection was lost.
-        """
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = psycopg.connect(
-                    self._url,
-                    connect_timeout=CONNECT_TIMEOUT_S,
-                    application_name="lalafo-gateway-relay",
-                )
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                yield cursor
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self.close()
-            raise RetryableError(f"PostgreSQL: {str(error).strip().splitlines()[0]}") from error
-
-    def close(self) -> None:
-        """Close the connection; the next use opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        return f"PostgreSQL at {self._conninfo}"

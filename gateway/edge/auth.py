@@ -16,6 +16,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from gateway.backends.connections import repeated_once
 from gateway.backends.database import GatewayDatabase
 from gateway.edge.key_text import SCOPES, KeyText, Scope, read_key
 from gateway.problems import Problem, unavailable
@@ -146,6 +147,7 @@ class KeyRing:
         self._trusted[key.id, key.hash] = found
         return found
 
+    @repeated_once(repeatable=True)
     async def _look_up(self, key: KeyText) -> _Trusted:
         """Look a key up in PostgreSQL, by the same steps whether it exists or not."""
         async with self._lookups:

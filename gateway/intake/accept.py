@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from gateway.backends.connections import repeated_once
 from gateway.backends.outbox import PendingRecord
 from gateway.intake.event import check_size, content_digest
 from gateway.intake.statements import (
@@ -66,6 +67,7 @@ def first_revision() -> int:
     return time.time_ns() // 1_000
 
 
+@repeated_once(repeatable=True)
 async def accept(services: Services, request: AcceptRequest) -> AcceptResponse:
     """Accept the event, or find that it was accepted before.
 
@@ -147,6 +149,9 @@ def _response_for(request: AcceptRequest, existing: ExistingState) -> AcceptResp
         )
     revision, known = request.event.revision, existing.revision
     if not request.revision_given:
+        if revision == known and existing.digest == content_digest(request.event):
+            # This request's own earlier attempt: it was committed, and its answer was lost.
+            return AcceptResponse(202, _body(request.event, known, published=not existing.pending))
         if known == MAX_ASSIGNED_REVISION:
             raise _revision_taken(known)
         return None

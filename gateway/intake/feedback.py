@@ -15,6 +15,7 @@ import psycopg
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from gateway.backends.connections import repeated_once
 from gateway.backends.outbox import PendingRecord
 from gateway.edge.auth import Feedback
 from gateway.edge.paths import AdInPath
@@ -126,6 +127,7 @@ async def give_feedback(
     return JSONResponse({**_body(label), "known": label_known, "published": published})
 
 
+@repeated_once(repeatable=True)
 async def _give(services: Services, values: dict[str, Any]) -> tuple[Any, ...]:
     async with services.database.connection() as connection:
         for _ in range(ATTEMPTS):
@@ -135,7 +137,7 @@ async def _give(services: Services, values: dict[str, Any]) -> tuple[Any, ...]:
             except psycopg.errors.UniqueViolation:
                 continue
             assert row is not None  # the statement always returns a row
-            return row
+            return tuple(row)
     raise unavailable("the answer to this Idempotency-Key")
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway.backends.connections import repeated_once
 from gateway.edge.auth import Ingest, Read
 from gateway.intake.accept import AcceptRequest
 from gateway.intake.bodies import inlined, read_body, validated
@@ -210,6 +211,7 @@ def _ad(ad: OriginalAd) -> AdIn:
     return AdIn(catalog=ad.catalog, ad_id=ad.ad_id, title=ad.title, photos=photos)
 
 
+@repeated_once(repeatable=True)
 async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]) -> AdEvent:
     """The ad's next revision, with these photos after the existing ones.
 

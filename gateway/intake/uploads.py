@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from gateway.backends.connections import repeated_once
 from gateway.edge.auth import Ingest
 from gateway.problems import Problem
 from gateway.schemas.ads import UploadOut
@@ -196,13 +197,18 @@ async def post_photo(request: Request, services: ServicesDep, caller: Ingest) ->
     """
     async with receive_photo(request, services.settings) as upload:
         await store_uploads(services, [upload])
-    async with services.database.connection() as connection:
-        await connection.execute(
-            "INSERT INTO lalafo.uploads (sha256, bytes, uploaded_by) VALUES (%s, %s, %s) "
-            "ON CONFLICT (sha256) DO UPDATE SET uploaded_at = now()",
-            (upload.digest, upload.size, caller.key_id),
-        )
+    await _record(services, upload, caller.key_id)
     return JSONResponse(
         {"sha256": upload.digest.hex(), "bytes": upload.size},
         status_code=201,
     )
+
+
+@repeated_once(repeatable=True)
+async def _record(services: Services, upload: Upload, by: str) -> None:
+    async with services.database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO lalafo.uploads (sha256, bytes, uploaded_by) VALUES (%s, %s, %s) "
+            "ON CONFLICT (sha256) DO UPDATE SET uploaded_at = now()",
+            (upload.digest, upload.size, by),
+        )

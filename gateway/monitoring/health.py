@@ -1,24 +1,21 @@
 """Liveness and readiness probes.
 
-The gateway is ready when PostgreSQL responds and its schema has the expected revision. Kafka may be
-unavailable, since the outbox stores accepted events, unless `require_broker` is on. The photo store
-must be writable, unless `require_store` is off. Responses do not contain addresses of servers.
+The gateway is ready when PostgreSQL can be written to and its schema has the expected revision.
+Kafka may be unavailable, since the outbox stores accepted events, unless `require_broker` is on.
+The photo store must be writable, unless `require_store` is off. Responses do not contain addresses
+of servers.
 """
 
 import asyncio
-import logging
 from typing import Any
 
-import psycopg
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from gateway.services import Services, ServicesDep
-from ops.errors import RetryableError
 
 EXPECTED_REVISION = "0013"  # the migrations' head; a test compares the two
 
-log = logging.getLogger(__name__)
 router = APIRouter(include_in_schema=False)
 
 
@@ -45,16 +42,10 @@ async def readyz(services: ServicesDep) -> JSONResponse:
 
 
 async def _postgresql(services: Services) -> dict[str, Any]:
-    try:
-        async with services.database.connection() as connection:
-            rows = await connection.execute("SELECT version_num FROM lalafo.alembic_version")
-            row = await rows.fetchone()
-    except RetryableError as error:
-        log.warning("not ready: %s", error)
-        return _check(False, "does not respond")
-    except psycopg.errors.UndefinedTable:
-        row = None
-    revision = None if row is None else str(row[0])
+    probed = await services.probe.result()
+    revision = probed.revision
+    if probed.problem != "":
+        return _check(False, probed.problem)
     if revision == EXPECTED_REVISION:
         return _check(True, f"responds; the schema is at revision {revision}")
     return _check(

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import Problem
 from gateway.services import Services
+from resources.postgres.connections import open_connections
 
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -88,6 +89,11 @@ class GatewayMetrics:
                 int(self._services.store_watch.last_problem is not None),
             ),
             ("waiters", "Requests that wait for the commit of an ad.", commits.waiters),
+            (
+                "database_connections",
+                "Connections to PostgreSQL that this process has open.",
+                open_connections(),
+            ),
         ):
             yield GaugeMetricFamily(f"lalafo_gateway_{name}", help_text, value)
         yield CounterMetricFamily(

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from pydantic_core import from_json, to_json
 
+from gateway.backends.connections import repeated_once
 from gateway.schemas.links import ad_path, release_page, run_prefix
 from gateway.services import Services
 from ops.types import AdKey
@@ -138,6 +139,7 @@ def parameters(key: AdKey, dagster_url: str) -> dict[str, str | None]:
     }
 
 
+@repeated_once(repeatable=True)
 async def read_ad_json(services: Services, key: AdKey) -> bytes | None:
     """Read an ad as the JSON of `schemas.ads.AdOut`, in one round trip; None if it is unknown.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from gateway.backends.connections import repeated_once
 from gateway.backends.database import GatewayDatabase
 from gateway.reads.cursors import cursor_after, position_of
 from gateway.schemas.links import ad_links, run_prefix
@@ -188,6 +189,7 @@ async def list_failures(
     return {"failures": [_failure(row, runs) for row in rows], "next": next_cursor}
 
 
+@repeated_once(repeatable=True)
 async def _page(
     database: GatewayDatabase, kind: str, query: str, values: Mapping[str, Any], page: PageRequest
 ) -> tuple[list[tuple[Any, ...]], str | None]:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
+from gateway.backends.connections import repeated_once
 from gateway.edge.auth import Caller, Read
 from gateway.edge.etags import unchanged
 from gateway.problems import Problem
@@ -90,6 +91,7 @@ async def photo(
     return Response(data, media_type="image/jpeg", headers=headers)
 
 
+@repeated_once(repeatable=True)
 async def _find(
     services: Services, caller: Caller, sha256: bytes, *, small: bool
 ) -> StoredPhoto | None:
