@@ -248,7 +248,9 @@ class BlockingDatabase:
             connection = None
         if connection is None:
             connection = connections.connect(
-                self._conninfo, "lalafo-gateway", connect_timeout=round(max(2, self._limit_s))
+                self._conninfo,
+                "lalafo-gateway",
+                connect_timeout=round(min(5, max(2, self._limit_s))),
             )
             self._connection = connection
             with limited(connection, self._limit_s):

@@ -28,6 +28,7 @@ __all__ = ["OutboxRelay", "PendingRecord"]
 ANSWER_WITHIN_S = 0.25
 LEFT_BEHIND_S = 5.0
 RELAY_EVERY_S = 1.0
+RELAY_LIMIT_S = 30.0  # of one transaction, which waits for Kafka's acknowledgements
 RELAY_ROWS = 500
 LOST_EVERY_S = 10.0
 DELETE_EVERY_S = 0.05
@@ -51,7 +52,7 @@ class OutboxRelay:
         self.republished = 0  # accepted ads that the topic had lost, since the start
         self._settings = settings
         self._required = settings.require_broker
-        self._rows = database.blocking()
+        self._rows = database.blocking(limit_s=RELAY_LIMIT_S)
         self._broker: Broker | None = None
         if settings.kafka_bootstrap != "" or settings.require_broker:
             self._broker = Broker(StreamConfig.from_settings(settings), self._acknowledge)

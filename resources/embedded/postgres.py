@@ -113,6 +113,7 @@ class EmbeddedPostgres:
         """The environment that a client of these databases needs."""
         return {
             "LALAFO_DATABASE_URL": self.url(),
+            "LALAFO_DATABASE_DIRECT_URL": "",  # another server's, if the environment has one
             "LALAFO_DAGSTER_DATABASE_URL": self.dagster_url(),
         }
 

@@ -38,7 +38,7 @@ def run_bench(
         try:
             environment = {
                 "LALAFO_HOME": folder,
-                "LALAFO_DATABASE_URL": postgres.url(),
+                **postgres.exports(),
                 **TUNING,
             }
             with closing(Database(postgres.url())) as database:

@@ -48,7 +48,7 @@ def run_bench(*, rows: int, photos_per_ad: float, rounds: int, on_progress: Resc
                 ads = fill(
                     database, rows=rows, photos_per_ad=photos_per_ad, on_progress=on_progress.filled
                 )
-                environment = {**os.environ, **TUNING, "LALAFO_DATABASE_URL": postgres.url()}
+                environment = {**os.environ, **TUNING, **postgres.exports()}
                 rescore: list[dict[str, Any]] = []
                 baseline: list[dict[str, Any]] = []
                 for number in range(1, rounds + 1):
