@@ -38,7 +38,8 @@ _RESTARTING_PROBE = b"".join(b"\xff" + bytes([0xD0 + i % 8]) + _PROBE[:64] for i
 class Decoded(NamedTuple):
     """A decoded photo."""
 
-    pixels: Pixels  # sRGB over white, of the rendition's size; not yet upright
+    pixels: Pixels  # sRGB over white, at least of the size below; not yet upright
+    size: tuple[int, int]  # (width, height), of the rendition before orientation
     source_size: tuple[int, int]  # (width, height), before orientation
     orientation: int  # 1..8
     complete: bool  # False: the file lacks its end
@@ -59,7 +60,7 @@ def decode_jpeg(data: bytes, layout: JpegLayout, *, longest: int) -> Decoded:
     if pixels is None:
         pixels, whole = _decode_leniently(data, layout, longest)
         complete = complete and whole
-    return Decoded(pixels, size, layout.orientation, complete)
+    return Decoded(pixels, fit(*size, longest), size, layout.orientation, complete)
 
 
 def decode_container(
@@ -141,10 +142,9 @@ def _decode_strictly(data: bytes, layout: JpegLayout, longest: int) -> Pixels | 
         pixels: Pixels = simplejpeg.decode_jpeg(data, min_width=size[0], min_height=size[1])
     except ValueError:
         return None
-    pixels = resize(pixels, size)
     conversion = conversion_of(layout.profile)
     if conversion is not None and conversion.mode == jpeg_space(layout):
-        image = Image.fromarray(pixels)
+        image = Image.fromarray(resize(pixels, size))
         pixels = shrunk_rgb(image.convert(conversion.mode), longest, conversion)
     return pixels
 
@@ -184,7 +184,8 @@ def _decode_container(
         size = image.size
     orientation = container.orientation
     return Decoded(
-        pixels=resize(pixels, fit(*size, longest)),
+        pixels=pixels,
+        size=fit(*size, longest),
         source_size=size if container.size is None else container.size,
         orientation=_orientation(info) if orientation is None else orientation,
         complete=container.complete,

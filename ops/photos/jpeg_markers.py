@@ -4,7 +4,6 @@ Owns the removal of metadata from a JPEG without decoding it. Does not depend on
 """
 
 import struct
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ops.errors import BadInputError
@@ -25,8 +24,7 @@ class Frame(NamedTuple):
     keeps_coefficients: bool  # progressive, or several scans: all are in memory until the end
 
 
-@dataclass(frozen=True, slots=True)
-class JpegLayout:
+class JpegLayout(NamedTuple):
     """The contents of a JPEG's markers, up to the first end of image."""
 
     width: int  # pixels, before orientation
@@ -34,7 +32,6 @@ class JpegLayout:
     components: int
     orientation: int  # 1..8
     profile: bytes | None  # ICC
-    progressive: bool  # or several scans: a decoder keeps all coefficients in memory
     plain: bool  # Huffman-coded DCT, one frame, no bytes between the segments, an end
     complete: bool  # the file has its end marker
     all_begun: bool  # it is complete, or has a scan for each bit of every coefficient
@@ -91,7 +88,7 @@ def read_frame(data: bytes) -> Frame | None:
         *(frame.width, frame.height),
         samples_per_pixel=sum((a >> 4) * (a & 15) for a in walk.sampling) / max(1, largest),
         keeps_coefficients=frame.marker in PROGRESSIVE_FRAMES
-        or len(walk.scans[0].components) < frame.components,
+        or walk.scans[0][0] < frame.components,
     )
 
 
@@ -104,7 +101,6 @@ def _layout(walk: MarkerWalk) -> JpegLayout:
         components=walk.frame.components,
         orientation=orientation_of(walk.exif, walk.xmp),
         profile=_joined_profile(walk.profile),
-        progressive=walk.frame.marker not in (0xC0, 0xC1) or len(walk.scans) > 1,
         plain=walk.plain and walk.complete,
         complete=walk.complete,
         all_begun=walk.complete or walk.all_begun(),

@@ -31,15 +31,6 @@ class FrameHeader(NamedTuple):
     components: int
 
 
-class ScanHeader(NamedTuple):
-    """A scan header."""
-
-    components: frozenset[int]  # ids
-    first: int  # coefficient, 0..63
-    last: int
-    low_bit: int  # bits of each coefficient that are left to a later scan
-
-
 class MarkerWalk:
     """One pass over the markers."""
 
@@ -51,9 +42,9 @@ class MarkerWalk:
         self.complete = False
         self.restarts = False
         self.frame: FrameHeader | None = None
-        self.ids: frozenset[int] = frozenset()  # of the frame's components
+        self.ids = b""  # of the frame's components
         self.sampling = b""  # of each component: horizontal and vertical, 4 bits each
-        self.scans: list[ScanHeader] = []
+        self.scans: list[bytes] = []  # headers, without marker and length
         self.exif = b""
         self.xmp = b""
         self.profile: list[bytes] = []
@@ -123,10 +114,10 @@ class MarkerWalk:
             raise BadInputError(
                 Reason.PHOTO_UNKNOWN_FORMAT, f"{kind} JPEG; expected 8 bits per sample, lossy"
             )
-        self.ids = frozenset(self.data[part.start + 10 : part.stop : 3])
+        self.ids = self.data[part.start + 10 : part.stop : 3]
         self.sampling = self.data[part.start + 11 : part.stop : 3]
 
-    def _scan(self, part: slice) -> ScanHeader:
+    def _scan(self, part: slice) -> bytes:
         if len(self.scans) >= MAX_SCANS:
             raise broken("jpeg", f"more than {MAX_SCANS} scans")
         if self.frame is None:
@@ -134,21 +125,25 @@ class MarkerWalk:
         header = self.data[part.start + 4 : part.stop]
         if len(header) < 4 or len(header) < 4 + 2 * header[0]:
             raise broken("jpeg", "a scan's header is too short")
-        first, last, bits = header[1 + 2 * header[0] :][:3]
-        if self.frame.marker not in PROGRESSIVE_FRAMES:
-            first, last, bits = 0, 63, 0  # other values are ignored
-        return ScanHeader(frozenset(header[1 : 1 + 2 * header[0] : 2]), first, last, bits & 0x0F)
+        return header
 
     def _end_of_scan(self, start: int) -> int:
         following = _AFTER_ENTROPY.search(self.data, start)
-        # An incomplete file may end within a marker.
-        end = len(self.data) - self.data.endswith(b"\xff") if following is None else None
-        self.at = len(self.data) if following is None else following.end() - 2
-        return self.at if end is None else end
+        if following is None:
+            self.at = len(self.data)
+            return self.at - self.data.endswith(b"\xff")  # the file ends within a marker
+        self.at = following.end() - 2
+        return self.at
 
     def all_begun(self) -> bool:
+        """Whether there is a scan for each bit of every coefficient."""
         left = dict.fromkeys(((c, k) for c in self.ids for k in range(64)), 16)
-        for scan in self.scans:
-            for key in ((c, k) for c in scan.components for k in range(scan.first, scan.last + 1)):
-                left[key] = scan.low_bit
+        progressive = self.frame is not None and self.frame.marker in PROGRESSIVE_FRAMES
+        for header in self.scans:
+            n = header[0]
+            first, last, bits = header[1 + 2 * n : 4 + 2 * n] if progressive else (0, 63, 0)
+            for component in header[1 : 1 + 2 * n : 2]:
+                left.update(
+                    dict.fromkeys(((component, k) for k in range(first, last + 1)), bits & 15)
+                )
         return not any(left.values())

@@ -17,6 +17,8 @@ _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 
 def orientation_of(exif: bytes = b"", xmp: bytes = b"") -> int:
     """The orientation, 1..8, from the first block with a valid one; upright if neither has one."""
+    if not exif and not xmp:
+        return UPRIGHT
     return exif_orientation(exif) or xmp_orientation(xmp) or UPRIGHT
 
 

@@ -149,7 +149,7 @@ def _from_container(data: bytes, photo_format: str, max_pixels: int) -> _Jpeg:
 
 
 def _encoded(decoded: Decoded) -> _Jpeg:
-    pixels = upright(decoded.pixels, decoded.orientation)
+    pixels = upright(resize(decoded.pixels, decoded.size), decoded.orientation)
     height, width, _ = pixels.shape
     return _Jpeg(
         *(encode_jpeg(pixels, _QUALITY), (width, height), decoded.source_size),

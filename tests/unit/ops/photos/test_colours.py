@@ -1,7 +1,10 @@
 """Colours: profiles are converted to sRGB, and every mode is read as Pillow reads it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,3 +249,14 @@ def test_every_class_of_photo_is_read_as_pillow_reads_it(data: bytes) -> None:
     assert found.shape == encoded.shape
     assert found.mean() <= encoded.mean() + 0.5
     assert np.percentile(found, 99.9) <= np.percentile(encoded, 99.9) + 8
+
+
+def test_rare_libraries_are_loaded_by_the_photos_that_need_them() -> None:
+    """Neither libheif nor LittleCMS, until the first HEIC and the first profile."""
+    program = "import sys, ops.photos.rendition; print(*sys.modules)"
+    root = Path(odd.__file__).parents[2]
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, cwd=root, text=True
+    ).stdout.split()
+    assert "PIL.Image" in loaded
+    assert not {"pillow_heif", "PIL.ImageCms"} & set(loaded)
