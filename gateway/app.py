@@ -4,6 +4,7 @@ Owns the order of the middleware and the application's title, version and docume
 routes themselves are in the modules that are included here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,7 +13,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from gateway import openapi, problems
-from gateway.edge import browsers, limits
+from gateway.edge import browsers, limits, tracing
 from gateway.edge.exposure import check_exposure
 from gateway.edge.paths import PathMiddleware
 from gateway.edge.protocol import STOP_WAITING
@@ -55,6 +56,7 @@ def make_app(settings: Settings) -> FastAPI:
             app.state.statistics = cache
             # The server calls it when it stops (`edge/protocol.py`).
             yield {STOP_WAITING: services.commits.stop_waiting}
+        await asyncio.to_thread(end_tracing)
 
     check_exposure(settings)
     app = FastAPI(
@@ -74,6 +76,7 @@ def make_app(settings: Settings) -> FastAPI:
     limits.install(app, settings)
     browsers.install(app, settings)
     metrics.install(app)
+    end_tracing = tracing.install(app, settings)
     app.add_middleware(RequestContextMiddleware)
     for module in (intake, reads, uploads, photos, feedback, statistics):
         app.include_router(module.router, dependencies=[Depends(only_known_parameters)])

@@ -33,6 +33,7 @@ class Receipt:
     kafka_at: datetime  # Kafka's timestamp, or `received_at` where that is out of range
     received_at: datetime  # when the record was polled, by the session's clock
     timestamp_trusted: bool  # False where Kafka's timestamp was out of range
+    traceparent: str = ""  # W3C trace context of the record; "": it belongs to no trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +132,4 @@ class OutboxMessage:
     topic: str
     key: bytes | None
     value: bytes
+    traceparent: str | None = None

@@ -378,6 +378,11 @@ class Settings(BaseSettings):
         description="While Kafka is unavailable, answer 503 and accept nothing, instead of keeping "
         "events in the outbox.",
     )
+    tracing: bool = Field(
+        default=False,
+        description="Export spans of requests and sessions by OpenTelemetry (the extra `otel`), as "
+        "the variables OTEL_… say.",
+    )
     cors_origins: str = Field(
         default="",
         description="Origins whose pages may call the API, comma-separated. Empty: only the "

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ops.errors import LalafoError, RetryableError
+from ops.events.traceparent import headers_of
 from resources.kafka.connection import StreamConfig, check_reachable
 from resources.kafka.publisher import StreamPublisher
 
@@ -34,6 +35,7 @@ class PendingRecord:
     topic: str
     key: bytes
     value: bytes
+    traceparent: str | None = None
 
 
 class Broker:
@@ -144,7 +146,10 @@ class Broker:
             self._on_answer(pending.id, error is None)
 
         try:
-            self.publisher().publish(pending.topic, pending.key, pending.value).then(on_delivery)
+            headers = headers_of(pending.traceparent)
+            self.publisher().publish(pending.topic, pending.key, pending.value, headers).then(
+                on_delivery
+            )
         except LalafoError as error:
             on_delivery(error)
         except Exception as error:  # noqa: BLE001 - the thread must go on with the other records

@@ -15,6 +15,7 @@ import psycopg
 
 from gateway.backends.connections import repeated_once
 from gateway.backends.outbox import PendingRecord
+from gateway.edge.tracing import traceparent
 from gateway.intake.event import check_size, content_digest
 from gateway.intake.statements import (
     ACCEPT,
@@ -117,6 +118,7 @@ async def _try_accept(
         "topic": topic,
         "key": key,
         "value": value,
+        "traceparent": traceparent.get(),
     }
     statement = ACCEPT
     if uploaded:
@@ -129,7 +131,9 @@ async def _try_accept(
         return None
     if row is None:
         return None
-    return AcceptResponse(202, body, PendingRecord(int(row[0]), topic, key, value))
+    return AcceptResponse(
+        202, body, PendingRecord(int(row[0]), topic, key, value, traceparent.get())
+    )
 
 
 def _response_for(request: AcceptRequest, existing: ExistingState) -> AcceptResponse | None:

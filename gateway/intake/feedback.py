@@ -19,6 +19,7 @@ from gateway.backends.connections import repeated_once
 from gateway.backends.outbox import PendingRecord
 from gateway.edge.auth import Feedback
 from gateway.edge.paths import AdInPath
+from gateway.edge.tracing import traceparent
 from gateway.intake.accept import key_reused
 from gateway.intake.bodies import inlined, read_json
 from gateway.intake.routes import IdempotencyKey
@@ -61,8 +62,8 @@ WITH given AS (
     )
     FROM labelled, live WHERE %(idempotency_key)s::text IS NOT NULL
 ), pending AS (
-    INSERT INTO lalafo.outbox (topic, key, value)
-    SELECT %(topic)s, %(key)s, %(value)s FROM labelled RETURNING id
+    INSERT INTO lalafo.outbox (topic, key, value, traceparent)
+    SELECT %(topic)s, %(key)s, %(value)s, %(traceparent)s FROM labelled RETURNING id
 )
 SELECT EXISTS (SELECT FROM ad),
     ARRAY(SELECT jsonb_object_keys(taxonomy) FROM live),
@@ -102,7 +103,11 @@ async def give_feedback(
     feedback = await read_json(request, FeedbackIn, services.settings.event_limits)
     label = Label(key, feedback.task, feedback.label, feedback.given_by, datetime.now(UTC))
     values = _parameters(label, feedback_topic(services.settings.ads_topic))
-    values |= {"by": caller.key_id, "idempotency_key": idempotency_key}
+    values |= {
+        "by": caller.key_id,
+        "idempotency_key": idempotency_key,
+        "traceparent": traceparent.get(),
+    }
     ad_known, tasks, label_known, row_id, given, answer, pending = await _give(services, values)
     if given is not None:
         if bytes(given) != values["request"]:
@@ -122,7 +127,9 @@ async def give_feedback(
             f"the live release has no task {label.task!r}; it has {', '.join(sorted(tasks))}",
             tasks=sorted(tasks),
         )
-    record = PendingRecord(int(row_id), values["topic"], values["key"], values["value"])
+    record = PendingRecord(
+        int(row_id), values["topic"], values["key"], values["value"], values["traceparent"]
+    )
     published = await services.outbox.publish(record)
     return JSONResponse({**_body(label), "known": label_known, "published": published})
 

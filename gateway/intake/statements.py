@@ -47,8 +47,8 @@ taken AS (
 )
 """
 _INSERT_RECORD = """
-INSERT INTO lalafo.outbox (topic, key, value)
-SELECT %(topic)s, %(key)s, %(value)s FROM taken RETURNING id
+INSERT INTO lalafo.outbox (topic, key, value, traceparent)
+SELECT %(topic)s, %(key)s, %(value)s, %(traceparent)s FROM taken RETURNING id
 """
 # Written even if the ad is not accepted: the files are in the store, and upkeep finds them by it.
 _INSERT_UPLOADS = """

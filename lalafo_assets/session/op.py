@@ -46,6 +46,7 @@ from resources.dagster.resources import (
 )
 from resources.sessions.ad_log import use_json_lines
 from resources.sessions.live import LiveSession, SessionParts, run_session, session_policy
+from resources.tracing.session import session_tracing
 
 QUIET_S = 5.0
 """Pause in reports after a call to Dagster's storage failed: each call retries for seconds."""
@@ -100,7 +101,7 @@ def drain_ads(
             # The sensor started the run for this version. The code server may have loaded its
             # files before they changed, so the version that it sees may be another one.
             settings = settings.model_copy(update={"code_version": code_version})
-        with ad_stream.open() as stream:
+        with ad_stream.open() as stream, session_tracing(settings) as tracing:
             parts = SessionParts(
                 settings=settings,
                 database=db,
@@ -110,6 +111,7 @@ def drain_ads(
                 fetcher=photos.fetcher,
                 embedder=models.embedder(),
                 first_day=FIRST_DAY,
+                tracing=tracing,
                 end_process=os._exit,
             )
             policy = session_policy(settings)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ops.errors import BadInputError
 from ops.events.parse import EventLimits, parse_event
+from ops.events.traceparent import traceparent_of
 from ops.models.release import Preprocessing
 from ops.outcomes import (
     AdOutcome,
@@ -113,6 +114,7 @@ class ReceiptRule:
             kafka_at=kafka_at,
             received_at=now,
             timestamp_trusted=in_range,
+            traceparent=traceparent_of(record.headers) if record.headers else "",
         )
 
 

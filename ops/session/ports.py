@@ -4,7 +4,8 @@ Owns the contracts between a session and its environment. `resources/` implement
 `tests/support/session_world.py` implements them in memory.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -128,6 +129,41 @@ class Results(Protocol):
         """
 
 
+class Tracing(Protocol):
+    """Spans of a session's stages. Thread-safe; a traceparent is "" for a record without one."""
+
+    def batch(self, stage: str, traceparents: Iterable[str]) -> AbstractContextManager[object]:
+        """A span around the work on a batch, linked to the traces of its records."""
+
+    def ad(self, stage: str, traceparent: str) -> AbstractContextManager[object]:
+        """A span around the work on one ad, in its own trace."""
+
+    def announced(self, traceparents: Sequence[str]) -> list[str | None]:
+        """The traceparents of the ads' records on `ads.scored`, in order; called in the commit."""
+
+
+_NO_SPAN: AbstractContextManager[object] = nullcontext()
+
+
+class NoTracing:
+    """Tracing that is off: no span, and the ads' traces are passed on as they are."""
+
+    def batch(self, stage: str, traceparents: Iterable[str]) -> AbstractContextManager[object]:
+        """No span; the traceparents are not read."""
+        return _NO_SPAN
+
+    def ad(self, stage: str, traceparent: str) -> AbstractContextManager[object]:
+        """No span."""
+        return _NO_SPAN
+
+    def announced(self, traceparents: Sequence[str]) -> list[str | None]:
+        """The same traceparents."""
+        return [it or None for it in traceparents]
+
+
+NO_TRACING = NoTracing()
+
+
 @dataclass(frozen=True, slots=True)
 class SessionPorts:
     """The environment of one session.
@@ -147,6 +183,7 @@ class SessionPorts:
     results: Results
     quarantine: Quarantine
     committed: Callable[[Batch, CommitResult], None]
+    tracing: Tracing = NO_TRACING
     hung: Callable[[Sequence[str]], object] = lambda _: None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from ops.errors import ConfigurationError, RetryableError
+from ops.events.traceparent import headers_of
 from resources.kafka.delivery import Outgoing, publish_acknowledged
 from resources.kafka.topics import StreamPublisher
 from resources.postgres.cursors import CursorSource
@@ -46,7 +47,7 @@ def relay(
     """
     with database.cursor() as cursor:
         cursor.execute(
-            "SELECT id, topic, key, value FROM lalafo.outbox "
+            "SELECT id, topic, key, value, traceparent FROM lalafo.outbox "
             "WHERE created_at < clock_timestamp() - make_interval(secs => %s) "
             "ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED",
             (older_than_s, limit),
@@ -54,7 +55,10 @@ def relay(
         rows = cursor.fetchall()
         answers = publish_acknowledged(
             publisher,
-            [Outgoing(topic, key, value) for _, topic, key, value in rows],
+            [
+                Outgoing(topic, key, value, headers_of(traceparent))
+                for _, topic, key, value, traceparent in rows
+            ],
             within_s=ACKNOWLEDGED_WITHIN_S,
         )
         sent = [row[0] for row, answer in zip(rows, answers, strict=True) if answer is None]

@@ -388,6 +388,11 @@ outbox = Table(
         nullable=False,
         server_default=text("clock_timestamp()"),
     ),
+    Column(
+        "traceparent",
+        Text,
+        comment="W3C trace context of the writer, for the record's header; null: not traced",
+    ),
 )
 
 # Photos that lost a reference. Upkeep checks only these, not the whole table of photos.

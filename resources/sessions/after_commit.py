@@ -16,6 +16,7 @@ from typing import Self
 import structlog
 
 from ops.errors import LalafoError, RetryableError
+from ops.events.traceparent import headers_of
 from ops.outcomes import Batch, CommitResult, OutboxMessage
 from ops.session.isolation import describe, divided
 from ops.types import AdEvent
@@ -154,7 +155,7 @@ class AfterCommit:
 
     def _publish(self, messages: Sequence[OutboxMessage]) -> list[int]:
         """Publish records; return the ids of those that were acknowledged."""
-        records = [Outgoing(m.topic, m.key, m.value) for m in messages]
+        records = [Outgoing(m.topic, m.key, m.value, headers_of(m.traceparent)) for m in messages]
         answers = publish_acknowledged(self.publisher, records, within_s=_ACKNOWLEDGED_WITHIN_S)
         errors = [error for error in answers if error is not None]
         if errors:

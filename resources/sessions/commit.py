@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from ops.errors import ConfigurationError, LeaseLostError, PhotosGoneError
 from ops.events.scored import scored_event
 from ops.outcomes import AdOutcome, Batch, CommitResult, OutboxMessage
+from ops.session.ports import NO_TRACING, Tracing
 from ops.types import AdKey
 from resources.catalogue.rows import (
     AD_COLUMNS,
@@ -60,9 +61,10 @@ class _Accepted:
 class ResultWriter:
     """Writes batches for one holder; not thread-safe."""
 
-    def __init__(self, database: Database, holder: Holder) -> None:
+    def __init__(self, database: Database, holder: Holder, tracing: Tracing = NO_TRACING) -> None:
         self.database = database
         self.holder = holder
+        self._tracing = tracing
 
     def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
         """Write a batch atomically.
@@ -233,15 +235,16 @@ class ResultWriter:
         topic, run_id = self.holder.scored_topic, self.holder.run_id
         keys = [str(ad.event.key).encode() for ad in accepted]
         values = [scored_event(ad, live=releases[0], run_id=run_id) for ad in accepted]
+        traceparents = self._tracing.announced([ad.receipt.traceparent for ad in accepted])
         cursor.execute(
-            "INSERT INTO lalafo.outbox (topic, key, value) "
-            "SELECT %s, * FROM unnest(%b::bytea[], %b::bytea[]) RETURNING id",
-            (topic, keys, values),
+            "INSERT INTO lalafo.outbox (topic, key, value, traceparent) "
+            "SELECT %s, * FROM unnest(%b::bytea[], %b::bytea[], %s::text[]) RETURNING id",
+            (topic, keys, values, traceparents),
         )
         ids = [row[0] for row in cursor.fetchall()]
         return tuple(
-            OutboxMessage(id_, topic, key, value)
-            for id_, key, value in zip(ids, keys, values, strict=True)
+            OutboxMessage(id_, topic, key, value, traceparent)
+            for id_, key, value, traceparent in zip(ids, keys, values, traceparents, strict=True)
         )
 
 

@@ -18,7 +18,7 @@ from ops.models.release import FrozenBackbone
 from ops.scoring.ads import AdScorer, ReceiptRule, RecordReader
 from ops.scoring.ready_release import PhotoEmbedder
 from ops.session.pipeline import Session
-from ops.session.ports import SessionPolicy, SessionPorts
+from ops.session.ports import NO_TRACING, SessionPolicy, SessionPorts, Tracing
 from ops.session.tally import Tally
 from ops.tasks import all_tasks
 from ops.types import AdEvent, AdKey
@@ -60,6 +60,7 @@ class SessionParts:
     fetcher: Callable[[], PhotoFetcher]
     embedder: Callable[[FrozenBackbone], PhotoEmbedder]
     first_day: date
+    tracing: Tracing = NO_TRACING
     end_process: Callable[[int], object] | None = None
     """Ends the process if a stage hangs; None: the process has other work, and nothing watches."""
 
@@ -187,9 +188,11 @@ def open_session(
                     *(run_id, stream_id, topic, stream.config.scored_topic),
                     freeze_s=settings.lease_ttl_s,
                 ),
+                parts.tracing,
             ),
             quarantine=SessionDeaths(database, stream_id, topic),
             committed=logged(metrics.following(after.committed), run_id=run_id),
+            tracing=parts.tracing,
             hung=_ignore if watchdog is None else watchdog.end_process,
         )
 

@@ -74,7 +74,9 @@ class CommitStage:
                 return
             epochs = {work.owner.partition: work.owner.epoch for work in works}
             try:
-                result = state.retry("commit", ports.results.commit, batch, epochs)
+                traceparents = (work.receipt.traceparent for work in works)
+                with ports.tracing.batch("commit", traceparents):
+                    result = state.retry("commit", ports.results.commit, batch, epochs)
             except LeaseLostError as error:
                 log.warning("session.lease_lost", partitions=sorted(error.partitions))
                 for partition in error.partitions:

@@ -6,9 +6,10 @@ many photos are in process. Reads one record at a time where sessions died (`car
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
+from ops.events.traceparent import traceparent_of
 from ops.outcomes import DeadLetter, Receipt
 from ops.session.admission import AdWork, Ownership, SettledWork, Work
 from ops.session.careful import CarefulPartitions, quarantine
@@ -171,6 +172,10 @@ class IntakeStage:
         return divided(records, self._parse, self._refuse)
 
     def _parse(self, records: Sequence[StreamRecord]) -> list[Work]:
+        with self.state.ports.tracing.batch("intake", _traceparents(records)):
+            return self._parse_all(records)
+
+    def _parse_all(self, records: Sequence[StreamRecord]) -> list[Work]:
         ports, now = self.state.ports, datetime.now(UTC)
         read = [(record, ports.reader.read(record, now)) for record in records]
         events = [item[0] for _, item in read if not isinstance(item, DeadLetter)]
@@ -219,3 +224,7 @@ def _receipt(record: StreamRecord, now: datetime) -> Receipt:
         received_at=now,
         timestamp_trusted=False,
     )
+
+
+def _traceparents(records: Sequence[StreamRecord]) -> Iterator[str]:
+    return (traceparent_of(record.headers) for record in records)

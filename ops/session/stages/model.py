@@ -52,7 +52,10 @@ class ModelStage:
         unfit = [item.work for item in items if item not in fit] if len(fit) < len(items) else []
         scored: list[ScoredWork | FailedWork] = []
         if fit:
-            ads = scorer.score([item.ad.queued((now - item.since) * 1e3) for item in fit])
+            loaded = [item.ad.queued((now - item.since) * 1e3) for item in fit]
+            traceparents = (ad.receipt.traceparent for ad in loaded)
+            with self.state.ports.tracing.batch("model", traceparents):
+                ads = scorer.score(loaded)
             scored.append(ScoredWork(fit, ads, scorer.names))
             if any(ad.status is AdStatus.SCORED for ad in ads.ads):
                 self.state.faults.passed("model")

@@ -122,11 +122,18 @@ class PhotoStage:
 
     async def _load(self, work: AdWork) -> None:
         try:
-            photos = await self._load_all(work)
+            photos = await self._load_in_span(work)
             if photos is not None:
                 self._loaded(work, photos)
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(work, error)
+
+    async def _load_in_span(self, work: AdWork) -> LoadedPhotos | None:
+        traceparent = work.receipt.traceparent
+        if traceparent == "":
+            return await self._load_all(work)
+        with self.state.ports.tracing.ad("photos", traceparent):
+            return await self._load_all(work)
 
     async def _load_all(self, work: AdWork) -> LoadedPhotos | None:
         """The ad's photos; after an error photo by photo. None: the ad has become stale."""

@@ -277,7 +277,7 @@ def test_accepting_is_one_statement_by_primary_keys(
     values = {
         **{"catalog": "kg", "ad_id": "x", "revision": 1, "event": "{}", "digest": b"", "by": "k"},
         **{"idempotency_key": "i", "request": b"", "answer": "[]", "named": [b"1" * 32]},
-        **{"topic": "t", "key": b"", "value": b""},
+        **{"topic": "t", "key": b"", "value": b"", "traceparent": None},
     }
     with database.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")  # small tables would be scanned
