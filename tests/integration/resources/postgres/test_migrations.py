@@ -74,7 +74,7 @@ WRITES = {
         "ON CONFLICT (sha256) DO UPDATE SET since = now()",
         "INSERT INTO lalafo.release_changes (kind, release) VALUES ('rolled_back', 'first')",
     ),
-    "0013": (
+    "0011": (
         "UPDATE lalafo.accepted_ads SET republished = republished + 1, recheck_at = now() "
         "WHERE ad_id = %(id)s",
     ),

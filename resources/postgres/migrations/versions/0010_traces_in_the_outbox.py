@@ -6,8 +6,8 @@ Nullable and without a default, so code of the last version can write rows while
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

@@ -6,7 +6,7 @@ deaths, which does nothing but read some records one at a time.
 
 from alembic import op
 
-revision = "0008"
+revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
