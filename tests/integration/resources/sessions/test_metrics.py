@@ -103,7 +103,7 @@ def test_a_committed_offset_is_shown_only_under_the_lease_of_its_commit() -> Non
     epochs = {0: 1, 1: 1}
     result = CommitResult(accepted={}, committed_at=datetime.now(UTC))
     with SessionMetrics(Settings(metrics_port=0)) as metrics:
-        metrics.watch(lambda: Snapshot(dict(epochs), 0, 0, 0, 0, 0, {}), dict)
+        metrics.watch(lambda: Snapshot(dict(epochs), 0, 0, 0, 0, 0, {}, {}), dict)
         commit = metrics.following(lambda *_: None)
 
         def shown(partition: int) -> float | None:
