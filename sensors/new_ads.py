@@ -18,8 +18,7 @@ from resources.dagster.resources import AdStreamResource, DatabaseResource
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.sessions.code_version import code_version
-from resources.sessions.leases import read_sessions
-from resources.sessions.membership import lead_s
+from resources.sessions.group.members import lead_s, read_sessions
 from resources.sessions.offsets import read_offsets
 from resources.sessions.reading.incidents import is_recorded
 from resources.sessions.reading.unreadable import subject_of

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ops.session.assignment import rank
-from resources.sessions.leases import MemberState
+from resources.sessions.group.members import MemberState
 
 START_GRACE_S = 120.0
 """Seconds from a run's start to its membership: the process starts and imports torch."""

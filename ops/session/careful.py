@@ -5,7 +5,8 @@ the rest: a record whose processing kills the process (a crash of a native libra
 a hang that the watchdog ends), or ends the session with an exception. Owns the rules:
 
 1. A session that acquires a partition whose holder died counts the death, with the partition's
-   committed offset (`resources/sessions/leases.py`). No living session writes anything for this.
+   committed offset (`resources/sessions/group/deaths.py`). No living session writes anything for
+   this.
 2. After two deaths at one offset the records from there on are read carefully: one at a time,
    while nothing else is in process, and each attempt is stored before its record is parsed.
 3. A record that two sessions died of while it was alone in process is quarantined: it becomes a

@@ -33,8 +33,9 @@ from resources.sessions.ad_log import logged
 from resources.sessions.after_commit import AfterCommit
 from resources.sessions.code_version import code_version
 from resources.sessions.commit import Holder, ResultWriter
-from resources.sessions.leases import SessionDeaths
-from resources.sessions.membership import MembershipConfig, SessionMembership
+from resources.sessions.group.deaths import SessionDeaths
+from resources.sessions.group.members import MembershipConfig
+from resources.sessions.group.membership import SessionMembership
 from resources.sessions.metrics import SessionMetrics
 from resources.sessions.reading.starting_offsets import starting_offsets
 from resources.sessions.reading.stream import SessionStream

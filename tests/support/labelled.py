@@ -25,7 +25,7 @@ from resources.inference.loading import install
 from resources.postgres.database import Database
 from resources.releases.promotion import make_live
 from resources.sessions.commit import Holder, ResultWriter
-from resources.sessions.leases import Leases
+from resources.sessions.group.leases import Leases
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from resources.storage.stores import Stores

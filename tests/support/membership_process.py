@@ -11,7 +11,8 @@ from contextlib import closing
 
 from ops.session.ports import PartitionAssigned
 from resources.postgres.database import Database
-from resources.sessions.membership import MembershipConfig, SessionMembership
+from resources.sessions.group.members import MembershipConfig
+from resources.sessions.group.membership import SessionMembership
 
 
 def main(url: str, run_id: str, ttl_s: str, partitions: str, sessions: str) -> None:

@@ -24,7 +24,7 @@ from ops.types import AdEvent, AdKey
 from resources.catalogue.rows import write_commit_times
 from resources.postgres.database import Database
 from resources.sessions.commit import Holder, ResultWriter
-from resources.sessions.leases import Leases
+from resources.sessions.group.leases import Leases
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from tests.conftest import connect_args

@@ -315,7 +315,7 @@ class WorldMembership:
 
 
 class WorldQuarantine:
-    """The deaths of sessions, by the rules of `resources/sessions/leases.py`."""
+    """The deaths of sessions, by the rules of `resources/sessions/group/deaths.py`."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -15,7 +15,7 @@ import psutil
 from lalafo_assets.bench.harness.cpu import process_tree
 from ops.errors import LalafoError
 from resources.postgres.database import Database
-from resources.sessions.leases import read_leases
+from resources.sessions.group.leases import read_leases
 
 START_S = 180.0
 _POLL_S = 0.2

@@ -12,7 +12,7 @@ import structlog
 from ops.types import StreamRecord
 from resources.kafka.consumer import StreamConsumer
 from resources.kafka.topics import OffsetOutOfLogError
-from resources.sessions.membership import SessionMembership
+from resources.sessions.group.membership import SessionMembership
 from resources.sessions.reading.unreadable import UnreadableRecords
 
 log = structlog.get_logger()

@@ -11,8 +11,8 @@ from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.definitions import defs
 from resources.dagster.names import ROLE_TAG, SESSION_JOB
 from resources.dagster.resources import AdStreamResource, DatabaseResource
-from resources.sessions.leases import read_sessions
-from resources.sessions.membership import MembershipConfig, SessionMembership
+from resources.sessions.group.members import MembershipConfig, read_sessions
+from resources.sessions.group.membership import SessionMembership
 from tests.support.live_session import Live, ad
 from tests.support.odd_batches import confluent, damage_on_disk
 from tests.support.working_sessions import Working, until

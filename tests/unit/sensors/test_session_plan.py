@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from ops.session.assignment import Member, State
-from resources.sessions.leases import MemberState
+from resources.sessions.group.members import MemberState
 from sensors.session_plan import (
     END_GRACE_S,
     FIRST_WAIT_S,

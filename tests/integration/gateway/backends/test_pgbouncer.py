@@ -20,7 +20,7 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.rescoring.attempts import at_work, is_at_work
-from resources.sessions.leases import read_sessions
+from resources.sessions.group.members import read_sessions
 from tests.conftest import BrokerUnderTest
 from tests.support.gateway_live import live_gateway
 from tests.support.live_session import live_parts

@@ -22,7 +22,7 @@ from resources.postgres.database import Database
 from resources.sessions import after_commit
 from resources.sessions.after_commit import AfterCommit
 from resources.sessions.commit import Holder, ResultWriter
-from resources.sessions.leases import Leases
+from resources.sessions.group.leases import Leases
 from resources.sessions.minutes import MinuteTally
 from tests.conftest import BrokerUnderTest, connect_args
 from tests.support.batches import NOON, batch, dead_letter, event, outcome, put_test_release

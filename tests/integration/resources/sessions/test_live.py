@@ -11,7 +11,7 @@ import pytest
 
 from lalafo_assets.demo.bad_photos import corrupt_photos
 from resources.kafka.dead_letter_replay import DeadLetterFilter, find, latest, replay
-from resources.sessions.leases import read_leases
+from resources.sessions.group.leases import read_leases
 from resources.sessions.offsets import read_offsets
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy

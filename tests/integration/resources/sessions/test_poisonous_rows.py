@@ -18,7 +18,7 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.database import Database
 from resources.sessions import commit as commit_module
 from resources.sessions.commit import Holder, ResultWriter
-from resources.sessions.leases import Leases
+from resources.sessions.group.leases import Leases
 from tests.conftest import connect_args
 from tests.support.batches import BACKBONE, RELEASE, put_test_release
 from tests.support.session_world import QUICK, Working, World

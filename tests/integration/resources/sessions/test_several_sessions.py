@@ -11,7 +11,8 @@ from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.releases.promotion import make_live
-from resources.sessions.leases import read_leases, read_sessions
+from resources.sessions.group.leases import read_leases
+from resources.sessions.group.members import read_sessions
 from resources.sessions.offsets import read_offsets
 from resources.settings import Settings
 from resources.storage.releases import ReleaseStore

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from lalafo_assets.bench.kafka.server import KafkaServer
-from resources.sessions.leases import read_sessions
+from resources.sessions.group.members import read_sessions
 from resources.sessions.offsets import read_offsets
 from tests.conftest import BrokerUnderTest
 from tests.integration.resources.sessions.test_metrics import free_ports, scrape

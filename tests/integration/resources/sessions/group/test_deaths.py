@@ -10,7 +10,8 @@ import pytest
 from ops.session.admission import Ownership
 from ops.session.ports import CarefulReading
 from resources.postgres.database import Database
-from resources.sessions.leases import Leases, SessionDeaths
+from resources.sessions.group.deaths import SessionDeaths
+from resources.sessions.group.leases import Leases
 from resources.sessions.offsets import commit_offsets
 from tests.conftest import connect_args
 from tests.support.session_world import World

@@ -1,25 +1,20 @@
-"""Leases of Kafka partitions in PostgreSQL, with epochs, by PostgreSQL's clock; deaths of holders.
+"""Leases of Kafka partitions in PostgreSQL, with epochs, by PostgreSQL's clock.
 
 Owns the liveness of a holder: its connection is open and its lease has not expired. The connection
 of a dead process closes at once; expiry detects a frozen one. Through a pooler the holder has no
 connection of its own, and only the expiry counts. `commit.py` refuses a commit under an epoch that
 is older than the lease's, so a holder that lost its lease cannot write.
-
-Counts deaths: a holder that did not release its lease died, or gave it up because it failed. What
-the counts are for is in `ops/session/careful.py`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from ops.session.admission import Ownership
-from ops.session.assignment import Member
 from ops.session.careful import DEATHS
-from ops.session.ports import CarefulReading
 from resources.postgres.database import Database
+from resources.sessions.group.deaths import DIED, MEMORY_S
 
 _CONNECTED = (
     "({0}backend_pid = 0 OR ({0}backend_pid, {0}backend_start) IN "
@@ -36,34 +31,11 @@ NO_BACKEND = ("0", "clock_timestamp()")
 CHANNEL = "lalafo_leases"
 """Notified when a partition is released, so that a waiting session need not poll again first."""
 
-MEMORY_S = 3_600.0
-"""Two deaths at one offset are related if the second comes within this many seconds."""
-
 Connection = psycopg.Connection[Any]
 
 _BEFORE = (
     "SELECT partition, epoch, released FROM lalafo.leases WHERE stream_id = %(stream_id)s "
     "AND topic = %(topic)s AND partition = ANY(%(partitions)s)"
-)
-_OFFSETS = "lalafo.stream_offsets AS o"
-_AGAIN = (  # the session died at the offset of the death before
-    'held."offset" = EXCLUDED."offset" '
-    "AND held.died_at > EXCLUDED.died_at - %(memory_s)s * interval '1 second'"
-)
-_DIED = (
-    "INSERT INTO lalafo.session_deaths AS held "
-    '(stream_id, topic, partition, "offset", deaths, died_at, attempt_epoch) '
-    "SELECT %(stream_id)s, %(topic)s, before.partition, coalesce(o.next_offset, -1), 1, "
-    "clock_timestamp(), before.epoch "
-    "FROM before JOIN acquired USING (partition) "
-    f"LEFT JOIN {_OFFSETS} ON o.stream_id = %(stream_id)s AND o.topic = %(topic)s "
-    "AND o.partition = before.partition WHERE NOT before.released "
-    'ON CONFLICT (stream_id, topic, partition) DO UPDATE SET "offset" = EXCLUDED."offset", '
-    f"died_at = EXCLUDED.died_at, deaths = CASE WHEN {_AGAIN} THEN held.deaths + 1 ELSE 1 END, "
-    f"careful_from = CASE WHEN {_AGAIN} AND held.deaths + 1 >= %(deaths)s "
-    'THEN EXCLUDED."offset" ELSE held.careful_from END, '
-    "attempt_deaths = held.attempt_deaths + CASE WHEN held.attempt_epoch = EXCLUDED.attempt_epoch "
-    'AND held.attempt >= EXCLUDED."offset" THEN 1 ELSE 0 END'
 )
 
 
@@ -99,18 +71,6 @@ class LeaseState:
     expired_s: float  # seconds since it expired or was released; 0 before
 
 
-@dataclass(frozen=True, slots=True)
-class MemberState:
-    """The current row of a session."""
-
-    member: Member
-    alive: bool
-    expired_s: float  # seconds since it expired or ended; 0 before
-    host: str
-    pid: int
-    metrics_url: str
-
-
 def read_leases(database: Database, stream_id: str, topic: str) -> dict[int, LeaseState]:
     """Return every lease of a topic, by partition; {} if there was never a holder."""
     with database.cursor() as cursor:
@@ -123,20 +83,15 @@ def read_leases(database: Database, stream_id: str, topic: str) -> dict[int, Lea
         return {row[0]: LeaseState(*row) for row in cursor.fetchall()}
 
 
-def read_sessions(database: Database, topic: str) -> dict[str, MemberState]:
-    """Return every session of a topic by run, alive or ended, until upkeep deletes its row.
-
-    Includes the sessions of a deleted topic of the same name.
-    """
-    with database.cursor() as cursor:
-        cursor.execute(
-            "SELECT run_id, state, started_at, "
-            "extract(epoch FROM due_at - clock_timestamp())::float8, code_version, "
-            f"{ALIVE}, greatest(0, extract(epoch FROM clock_timestamp() - expires_at))::float8, "
-            "host, pid, metrics_url FROM lalafo.sessions WHERE topic = %s",
-            (topic,),
-        )
-        return {row[0]: MemberState(Member(*row[:5]), *row[5:]) for row in cursor.fetchall()}
+def read_holders(connection: Connection, stream_id: str, topic: str) -> dict[int, str]:
+    """Return the run that holds each partition whose lease is alive."""
+    return dict(
+        connection.execute(
+            "SELECT partition, run_id FROM lalafo.leases "
+            f"WHERE stream_id = %s AND topic = %s AND {ALIVE}",
+            (stream_id, topic),
+        ).fetchall()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +112,7 @@ class Leases:
         """Acquire those of the partitions that have no living holder; return their new epochs."""
         rows = connection.execute(
             f"WITH before AS ({_BEFORE}), acquired AS ({_acquired(self.backend)}), "
-            f"died AS ({_DIED}) SELECT partition, epoch FROM acquired",
+            f"died AS ({DIED}) SELECT partition, epoch FROM acquired",
             {
                 "stream_id": self.stream_id,
                 "topic": self.topic,
@@ -200,45 +155,3 @@ class Leases:
             (not failed, list(epochs), list(epochs.values()), self.stream_id, self.topic),
         )
         connection.execute(f"NOTIFY {CHANNEL}")
-
-
-@dataclass(frozen=True, slots=True)
-class SessionDeaths:
-    """What is stored about the deaths of a topic's sessions: the port `Quarantine`."""
-
-    database: Database
-    stream_id: str
-    topic: str
-
-    def read(self, partitions: Collection[int], records: int) -> dict[int, CarefulReading]:
-        """Return those of the partitions that must be read carefully, for so many records."""
-        with self.database.cursor() as cursor:
-            cursor.execute(
-                "SELECT d.partition, d.careful_from + %s, d.attempt, d.attempt_deaths "
-                f"FROM lalafo.session_deaths AS d LEFT JOIN {_OFFSETS} USING "
-                "(stream_id, topic, partition) WHERE d.stream_id = %s AND d.topic = %s "
-                "AND d.partition = ANY(%s) AND coalesce(o.next_offset, -1) < d.careful_from + %s",
-                (records, self.stream_id, self.topic, list(partitions), records),
-            )
-            return {row[0]: CarefulReading(*row[1:]) for row in cursor.fetchall()}
-
-    def attempt(self, owner: Ownership, offset: int) -> None:
-        """Record that this record alone is in process; durable once it returns.
-
-        Changes nothing if a later owner of the partition has recorded one.
-        """
-        with self.database.cursor() as cursor:
-            cursor.execute(
-                "UPDATE lalafo.session_deaths SET attempt = %(offset)s, attempt_epoch = %(epoch)s, "
-                "attempt_deaths = CASE WHEN attempt = %(offset)s THEN attempt_deaths ELSE 0 END "
-                "WHERE stream_id = %(stream_id)s AND topic = %(topic)s "
-                "AND partition = %(partition)s "
-                "AND (attempt_epoch IS NULL OR attempt_epoch <= %(epoch)s)",
-                {
-                    "offset": offset,
-                    "epoch": owner.epoch,
-                    "stream_id": self.stream_id,
-                    "topic": self.topic,
-                    "partition": owner.partition,
-                },
-            )

@@ -20,9 +20,10 @@ import pytest
 from ops.errors import RetryableError
 from ops.session.ports import PartitionAssigned
 from resources.postgres.database import Database
-from resources.sessions import membership
-from resources.sessions.leases import CHANNEL, Leases, read_leases, read_sessions
-from resources.sessions.membership import MembershipConfig, SessionMembership, lead_s
+from resources.sessions.group import membership
+from resources.sessions.group.leases import CHANNEL, Leases, read_leases
+from resources.sessions.group.members import MembershipConfig, lead_s, read_sessions
+from resources.sessions.group.membership import SessionMembership
 from tests.conftest import connect_args
 from tests.support.working_sessions import until
 
