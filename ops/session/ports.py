@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from ops.isolation import FAILURES_IN_A_ROW
 from ops.models.release import Preprocessing
 from ops.outcomes import Batch, CommitResult, DeadLetter
 from ops.scoring.ads import AdScorer, LoadedPhotos, RecordReader
@@ -203,5 +204,5 @@ class SessionPolicy:
     longest_wait_s: float = 2.0
     outage_s: float = 900.0  # an outage longer than this ends the session with its error
     shutdown_s: float = 3.0  # for stages to end, before `SessionPorts.hung` is called
-    failures_in_a_row: int = 20  # different items that fail at a stage: not their fault
+    failures_in_a_row: int = FAILURES_IN_A_ROW  # different items that fail at a stage
     careful_records: int = 512  # read one at a time where sessions died: more than were in flight

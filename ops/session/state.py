@@ -15,11 +15,11 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from ops.errors import RetryableError
+from ops.isolation import ItemFaults, SessionEnded
 from ops.outcomes import Batch, CommitResult
 from ops.scoring.ads import AdScorer, LoadedAd, Scored
 from ops.session.admission import Admission, AdWork, SettledWork
 from ops.session.heartbeats import Heartbeats
-from ops.session.isolation import ItemFaults, SessionEnded
 from ops.session.ports import SessionPolicy, SessionPorts
 from ops.session.stage_queue import StageQueue
 from ops.session.tally import Tally

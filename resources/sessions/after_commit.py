@@ -17,8 +17,8 @@ import structlog
 
 from ops.errors import LalafoError, RetryableError
 from ops.events.traceparent import headers_of
+from ops.isolation import describe, divided
 from ops.outcomes import Batch, CommitResult, OutboxMessage
-from ops.session.isolation import describe, divided
 from ops.types import AdEvent
 from resources.catalogue.rows import write_commit_times
 from resources.kafka.delivery import Outgoing, publish_acknowledged

@@ -16,8 +16,8 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
+from ops.isolation import describe, divided
 from ops.outcomes import AdOutcome, Batch, CommitResult
-from ops.session.isolation import describe, divided
 from ops.session.latency_histogram import bucket_of
 from resources.postgres.database import Database
 

@@ -17,10 +17,10 @@ from ops.errors import (
     ReleaseChangedError,
     StoredObjectError,
 )
+from ops.isolation import describe, divided, is_of_item
 from ops.outcomes import AdOutcome, Batch, CommitResult, DeadLetter, PhotoEmbedding, Receipt
 from ops.scoring.ads import AdScorer, Scored
 from ops.session.admission import AdWork, SettledWork, Work
-from ops.session.isolation import describe, divided, is_of_item
 from ops.session.state import FailedWork, Finished, ScoredWork, SessionState
 from ops.types import Rendition
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from ops.events.traceparent import traceparent_of
+from ops.isolation import divided
 from ops.outcomes import DeadLetter, Receipt
 from ops.session.admission import AdWork, Ownership, SettledWork, Work
 from ops.session.careful import CarefulPartitions, quarantine
-from ops.session.isolation import divided
 from ops.session.ports import PartitionAssigned
 from ops.session.state import SessionState
 from ops.types import StreamRecord

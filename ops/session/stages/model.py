@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from ops.isolation import divided, is_of_item
 from ops.scoring.ads import LoadedAd, LoadedPhoto
 from ops.session.admission import AdWork
-from ops.session.isolation import divided, is_of_item
 from ops.session.state import FailedWork, LoadedWork, ScoredWork, SessionState
 from ops.types import AdStatus, Failure, PhotoRef
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ops.errors import RetryableError, StoredObjectError
+from ops.isolation import is_of_item
 from ops.scoring.ads import LoadedAd, LoadedPhoto, LoadedPhotos
 from ops.session.admission import AdWork
-from ops.session.isolation import is_of_item
 from ops.session.state import FailedWork, LoadedWork, SessionState
 from ops.types import Failure, PhotoRef
 

@@ -18,8 +18,8 @@ import psycopg
 import structlog
 
 from ops.errors import RetryableError
+from ops.isolation import is_crash
 from ops.session.assignment import Assignment, decide_assignment
-from ops.session.isolation import is_crash
 from ops.session.ports import PartitionAssigned, PartitionRevoked
 from resources.postgres.database import Database
 from resources.sessions.group.connection import OwnConnection

@@ -14,9 +14,9 @@ from types import FrameType
 import pytest
 
 from ops.errors import Reason
+from ops.isolation import is_crash
 from ops.outcomes import Batch, CommitResult, DeadLetter, Receipt
 from ops.session.admission import SettledWork
-from ops.session.isolation import is_crash
 from ops.session.state import FailedWork
 from ops.session.tally import Tally
 from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord

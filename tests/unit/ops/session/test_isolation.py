@@ -15,7 +15,7 @@ from ops.errors import (
     Reason,
     RetryableError,
 )
-from ops.session.isolation import ItemFaults, describe, divided, is_crash, is_of_item
+from ops.isolation import ItemFaults, describe, divided, is_crash, is_of_item
 from ops.types import AdKey, AdStatus
 from tests.support.session_world import QUICK, GatedBackbone, Working, World
 

@@ -1,4 +1,4 @@
-"""Keeps a fault of one ad, photo or record from the others beside it.
+"""Keeps a fault of one ad, photo or record from the others beside it, in both lanes.
 
 Owns three rules:
 
@@ -6,8 +6,9 @@ Owns three rules:
   reason `internal_error`. Unavailable infrastructure and wrong settings are not faults of items.
 - If a batch raises, `divided` halves it until the item at fault is alone. Its neighbours pass.
 - If many different items in a row fail at a stage and none passes, the items are not at fault. The
-  circuit breaker opens: the session ends with the exception, instead of turning the whole topic
-  into failures. What has failed until then is committed, so that a session always advances.
+  circuit breaker opens: the session or the run ends with the exception, instead of turning the
+  whole topic or day into failures. What a session has failed until then is committed, so that it
+  always advances.
 """
 
 import asyncio
@@ -36,7 +37,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MAX_DETAIL_CHARS = 500
-OUR_PACKAGES = ("ops", "resources", "lalafo_assets")
+PROJECT_PACKAGES = ("ops.", "resources.", "gateway.", "sensors.", "lalafo_assets.")
+FAILURES_IN_A_ROW = 20
+"""So many different items that fail at a stage, while none passes, are hardly at fault."""
 
 log = structlog.get_logger()
 
@@ -106,23 +109,31 @@ def describe(error: BaseException) -> str:
         for frame, line in frames
     ]
     text = f"{_type_name(error)} in {places[-1]}"
-    own = [place for place in places if place.startswith(tuple(f"{p}." for p in OUR_PACKAGES))]
+    own = [place for place in places if place.startswith(PROJECT_PACKAGES)]
     if own and own[-1] != places[-1]:
         text += f", called from {own[-1]}"
     return text.encode("ascii", "replace").decode()[:MAX_DETAIL_CHARS]
 
 
 class ItemFaults:
-    """The internal errors of a session: counted by stage, logged, limited by a circuit breaker.
-
-    Thread-safe.
+    """Internal errors: counted by stage, logged, limited by a circuit breaker. Thread-safe.
 
     Args:
         limit: so many different items in a row open the circuit breaker of a stage.
+        log_as: the name of the log line.
+        again: what a person does about the failed items once the cause is corrected.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self,
+        limit: int = FAILURES_IN_A_ROW,
+        *,
+        log_as: str = "session.internal_error",
+        again: str = f"replay what has failed ({Reason.INTERNAL_ERROR})",
+    ) -> None:
         self.limit = limit
+        self._log_as = log_as
+        self._again = again
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._logged: set[tuple[str, str]] = set()
@@ -155,8 +166,7 @@ class ItemFaults:
                 raise CircuitOpenError(
                     f"{len(failed)} different items in a row failed at the stage {stage!r} and "
                     f"none passed, the last with {describe(error)}. The items are hardly at fault: "
-                    "see the log for the stack trace, correct the cause, and replay what has "
-                    f"failed ({Reason.INTERNAL_ERROR})"
+                    f"see the log for the stack trace, correct the cause, and {self._again}"
                 ) from error
         return Failure(Reason.INTERNAL_ERROR, describe(error))
 
@@ -169,7 +179,7 @@ class ItemFaults:
             self._logged.add((stage, what))
         if first:
             stack = "".join(traceback.format_tb(error.__traceback__))
-            log.error("session.internal_error", stage=stage, error=what, stack=stack)
+            log.error(self._log_as, stage=stage, error=what, stack=stack)
 
 
 def _type_name(error: BaseException) -> str:
