@@ -43,6 +43,15 @@ def test_the_original_s_headers_do_not_collide_with_the_reason(stream: AdStream)
     assert (letter.key, letter.value) == (b"kg/1", b"nonsense")
 
 
+def test_half_a_surrogate_pair_is_written_as_an_escape(stream: AdStream) -> None:
+    """In the detail, or in a key of the original: such a letter would stop the session."""
+    letter = changed(dead_letter(7), headers=(("k\ud800", b"1"), ("\udcff", b"2")))
+    letter = replace(letter, failure=replace(letter.failure, detail="title '\ud800'"))
+    headers = published(stream, letter).headers
+    assert dict(headers)["detail"] == b"title '\\ud800'"
+    assert headers[6:] == (("original.k\\xed\\xa0\\x80", b"1"), ("original.\\xff", b"2"))
+
+
 def test_headers_that_do_not_fit_are_left_out_and_counted(stream: AdStream) -> None:
     """100,000 small headers fit on `ads`; with a prefix each they would stop the session."""
     headers = tuple((f"{number}", b"") for number in range(100_000))
