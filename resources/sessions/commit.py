@@ -5,8 +5,7 @@ that a lower or equal revision changes nothing. A replayed batch changes only th
 for Kafka are written to the outbox in the same transaction.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -35,6 +34,7 @@ from resources.catalogue.rows import (
 from resources.kafka.record_headers import stored
 from resources.postgres import tables
 from resources.postgres.database import Database
+from resources.postgres.faults import Fault, fault_of
 from resources.postgres.row_arrays import Row, as_arrays, insert, quoted, unnested
 from resources.sessions.offsets import commit_offsets
 
@@ -81,13 +81,13 @@ class ResultWriter:
             RetryableError: the server became unavailable; the same batch can be committed again.
         """
         try:
-            with self.database.cursor() as cursor, _size_limits():
+            with self.database.cursor() as cursor:
                 days, messages = self._write(cursor, batch, epochs)
         except psycopg.errors.ForeignKeyViolation as error:
             raise PhotosGoneError(str(error.diag.message_detail)) from error
-        except psycopg.ProgrammingError as error:
-            if error.sqlstate is None:  # the driver's: a value that it can't send
-                raise
+        except psycopg.Error as error:
+            if error.sqlstate is None or fault_of(error) is not Fault.PROGRAM:
+                raise  # a value that can't be sent or stored
             raise ConfigurationError(
                 f"PostgreSQL refuses a statement of the commit ({error.sqlstate}: "
                 f"{error.diag.message_primary}): the tables are not those of this version. "
@@ -246,15 +246,3 @@ class ResultWriter:
             OutboxMessage(id_, topic, key, value, traceparent)
             for id_, key, value, traceparent in zip(ids, keys, values, traceparents, strict=True)
         )
-
-
-@contextmanager
-def _size_limits() -> Iterator[None]:
-    """Raise a value that PostgreSQL can't hold as a DataError.
-
-    psycopg has it among the OperationalErrors, which would be waited out as an outage.
-    """
-    try:
-        yield
-    except (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex) as error:
-        raise psycopg.DataError(str(error.diag.message_primary)) from error

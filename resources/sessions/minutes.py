@@ -20,6 +20,7 @@ from ops.isolation import describe, divided
 from ops.outcomes import AdOutcome, Batch, CommitResult
 from ops.session.latency_histogram import bucket_of
 from resources.postgres.database import Database
+from resources.postgres.faults import Fault, fault_of
 
 MAX_AGE = timedelta(hours=1)
 """Written minutes that are older than this are evicted: no commit is counted so late."""
@@ -178,7 +179,9 @@ class MinuteTally:
 
 def _is_of_values(error: BaseException) -> bool:
     """Whether a minute can't be written for what it holds; any other error may pass."""
-    return isinstance(error, psycopg.DataError | ValueError | TypeError)
+    if isinstance(error, psycopg.Error):
+        return fault_of(error) is Fault.DATA
+    return isinstance(error, ValueError | TypeError)
 
 
 def _give_up(minute: datetime, error: BaseException) -> tuple[()]:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -55,3 +56,11 @@ def test_another_database_is_refused(url: str) -> None:
     """Only URLs of PostgreSQL are accepted."""
     with pytest.raises(ConfigurationError, match="LALAFO_DATABASE_URL"):
         Conninfo.parse(url)
+
+
+def test_a_value_that_is_too_large_is_not_waited_out(database: Database) -> None:
+    """Class 54: psycopg has it among the OperationalErrors, but it fails again each time."""
+    key = "".join(chr(0x4E00 + n * 7 % 20_000) for n in range(9_000))  # hardly compressible
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded), database.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE k (id text PRIMARY KEY)")
+        cursor.execute("INSERT INTO k VALUES (%s)", (key,))

@@ -36,7 +36,20 @@ def test_faults_of_the_server_are_waited_out(state: str) -> None:
 
 @pytest.mark.parametrize(
     "state",
-    ["21000", "22001", "22003", "22021", "22P05", "23502", "23503", "23505", "40002", "54000"],
+    [
+        "21000",
+        "22001",
+        "22003",
+        "22021",
+        "22P05",
+        "23502",
+        "23503",
+        "23505",
+        "40002",
+        "54000",
+        "54001",
+        "54011",
+    ],
 )
 def test_faults_of_the_data_are_not_retried(state: str) -> None:
     """The same value fails again, however long one waits."""
