@@ -37,7 +37,7 @@ taken AS (
     ) AND NOT EXISTS ({_UNKNOWN})
     ON CONFLICT (catalog, ad_id) DO UPDATE SET revision = excluded.revision,
         event = excluded.event, digest = excluded.digest, accepted_by = excluded.accepted_by,
-        accepted_at = excluded.accepted_at
+        accepted_at = excluded.accepted_at, republished = 0, recheck_at = NULL
     WHERE a.revision < excluded.revision
     RETURNING 1
 ), answered AS (

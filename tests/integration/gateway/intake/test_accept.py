@@ -77,6 +77,20 @@ def test_an_accepted_ad_is_published_to_the_topic(
     assert client.get("/v1/ads/kg/a/1").json()["waiting"]["revision"] == 7
 
 
+def test_a_new_revision_is_watched_for_losses_from_the_beginning(
+    client: httpx.Client, database: Database
+) -> None:
+    """The topic may have lost the revision before many times: that delays no look at this one."""
+    assert client.post("/v1/ads", json={**AD, "revision": 1}).status_code == 202
+    with database.cursor() as cursor:
+        cursor.execute(
+            "UPDATE lalafo.accepted_ads SET republished = 9, recheck_at = now() + interval '9 hour'"
+        )
+    assert client.post("/v1/ads", json={**AD, "revision": 2}).status_code == 202
+    query = "SELECT revision, republished, recheck_at FROM lalafo.accepted_ads"
+    assert rows(database, query) == [(2, 0, None)]
+
+
 def test_a_repeat_does_not_create_a_second_event(
     client: httpx.Client, events: Callable[[], list[dict]]
 ) -> None:
