@@ -5,16 +5,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 
+from ops.errors import Reason
 from ops.events.parse import EventLimits, parse_event
 from ops.events.serialize import event_json
-from ops.types import AdEvent, EventKind, PhotoRef, StreamRecord
+from ops.session.admission import AdWork, Ownership
+from ops.session.careful import quarantine
+from ops.session.stages.commit import _letter
+from ops.session.state import FailedWork
+from ops.types import AdEvent, EventKind, Failure, PhotoRef, StreamRecord
 from resources.postgres.database import Database
+from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.group.leases import Leases
 from resources.upkeep import lost_ads
 from resources.upkeep.lost_ads import LostAds, TopicEnds
+from tests.conftest import connect_args
 from tests.integration.resources.upkeep.test_requeue import queued, write
-from tests.support.batches import event, sha
+from tests.support import batches
+from tests.support.batches import event, put_test_release, sha
 
 DONE = TopicEnds("s", {0: 0, 1: 0}, {0: 0, 1: 0})
 """An empty log: everything that was on it is processed."""
@@ -198,6 +208,47 @@ def test_a_refused_ad_is_not_published_again(database: Database, parsed: bool) -
     )
     assert LostAds("ads").publish(database, log_of(DONE)) == 1
     assert [one.key.ad_id for one in queued(database)] == ["2"]
+
+
+def commit_letter(database: Database, of: AdEvent, reason: Reason) -> None:
+    """Commit the event's record as a dead letter, as the session's stages make them."""
+    key = f"{of.key.catalog}/{of.key.ad_id}".encode()
+    owner, receipt = Ownership(0, 1), batches.receipt(7)
+    record = StreamRecord("ads", 0, 7, 0, key, event_json(of))
+    work = AdWork(of, receipt, owner, record)
+    letter = (
+        quarantine(record, receipt, owner).letter
+        if reason is Reason.QUARANTINED
+        else _letter(FailedWork(work, Failure(reason, "ValueError in ops.x:1 (f)")))
+    )
+    assert letter is not None
+    put_test_release(database)
+    with psycopg.connect(**connect_args(database.url.render_as_string())) as connection:
+        epochs = Leases("s", "ads", "r", 60).acquire(connection, [0])
+        connection.commit()
+        ResultWriter(database, Holder("r", "s", "ads", "ads.scored")).commit(
+            batches.batch(letters=(letter,)), epochs
+        )
+
+
+@pytest.mark.parametrize("reason", [Reason.INTERNAL_ERROR, Reason.QUARANTINED])
+def test_an_ad_that_sessions_choke_on_is_not_published_in_a_loop(
+    database: Database, reason: Reason
+) -> None:
+    """Its dead letter has the record's key, so it counts as refused; its next revision does not."""
+    poisoned = accept(database, event("a/1"))
+    assert LostAds("ads").publish(database, log_of(DONE)) == 1
+    publish_outbox(database)
+    commit_letter(database, poisoned, reason)
+    make_due(database)
+    for _ in range(3):
+        assert LostAds("ads").publish(database, log_of(DONE)) == 0
+        make_due(database)
+    execute(
+        database,
+        "UPDATE lalafo.accepted_ads SET revision = 2, accepted_at = now(), recheck_at = NULL",
+    )
+    assert LostAds("ads", older_than_s=0).publish(database, log_of(DONE)) == 1
 
 
 def test_many_are_published_in_bounded_batches_once_each(
