@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from ops.errors import BadInputError, Reason
+from resources.photos.threads import in_thread
 
 SMALL_BYTES = 40_000_000
 """The memory, by estimate, up to which a photo is small: any JPEG that is not progressive, a
@@ -104,7 +105,7 @@ class Decoders:
 
     async def small(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `act` in a thread for small photos."""
-        return await asyncio.wrap_future(self._small.submit(act, *args, **kwargs))
+        return await asyncio.wrap_future(self._small.submit(in_thread(act), *args, **kwargs))
 
     async def large(
         self, n_bytes: int, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -115,7 +116,7 @@ class Decoders:
         """
         await self._memory.acquire(n_bytes)
         try:
-            running = self._large.submit(act, *args, **kwargs)
+            running = self._large.submit(in_thread(act), *args, **kwargs)
         except BaseException:
             self._memory.release(n_bytes)
             raise

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resources.photos.threads import in_thread
 from resources.postgres.database import Database
 
 LOOKUPS_AT_ONCE = 256
@@ -41,6 +43,9 @@ def read_known_photos(
     return {sha256: KnownPhoto(*parts) for sha256, parts in stored.items()}
 
 
+_Lookup: TypeAlias = "tuple[bytes, tuple[str, ...], asyncio.Future[KnownPhoto | None]]"
+
+
 class Lookups:
     """Looks up known photos in PostgreSQL, many per query.
 
@@ -51,7 +56,7 @@ class Lookups:
         self._database = database
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="photo-lookup")
-        self._waiting: list[tuple[bytes, tuple[str, ...], asyncio.Future[KnownPhoto | None]]] = []
+        self._waiting: list[_Lookup] = []
         self._running = False
 
     async def known(self, sha256: bytes, backbones: tuple[str, ...]) -> KnownPhoto | None:
@@ -72,27 +77,38 @@ class Lookups:
 
     def _query(self) -> None:
         batch, self._waiting = self._waiting[:LOOKUPS_AT_ONCE], self._waiting[LOOKUPS_AT_ONCE:]
-        # Almost always all lookups are for the same backbones; reading a superset is harmless.
-        backbones = sorted({name for _, names, _ in batch for name in names})
-        shas = list({sha256 for sha256, _, _ in batch})
-        found = self._loop.run_in_executor(
-            self._thread, read_known_photos, self._database, shas, backbones
-        )
-        found.add_done_callback(lambda done: self._resolve(batch, done))
+        try:
+            # Almost always all lookups are for the same backbones; reading more is harmless.
+            backbones = sorted({name for _, names, _ in batch for name in names})
+            shas = list({sha256 for sha256, _, _ in batch})
+            found = self._loop.run_in_executor(
+                self._thread, in_thread(read_known_photos), self._database, shas, backbones
+            )
+        except Exception as error:  # noqa: BLE001 - those who wait raise it
+            self._resolve(batch, error)
+        else:
+            found.add_done_callback(lambda done: self._resolve(batch, _result_of(done)))
 
     def _resolve(
-        self,
-        batch: list[tuple[bytes, tuple[str, ...], "asyncio.Future[KnownPhoto | None]"]],
-        done: "asyncio.Future[dict[bytes, KnownPhoto]]",
+        self, batch: Sequence[_Lookup], found: Mapping[bytes, KnownPhoto] | BaseException
     ) -> None:
+        """End every lookup of a batch; a callback that raised would leave some waiting."""
         for sha256, _, result in batch:
             if result.done():
                 continue  # its ad was cancelled meanwhile
-            error = done.exception()
-            if error is not None:
-                result.set_exception(error)
+            if isinstance(found, BaseException):
+                result.set_exception(found)
             else:
-                result.set_result(done.result().get(sha256))
+                result.set_result(found.get(sha256))
         self._running = bool(self._waiting)
         if self._running:
             self._loop.call_soon(self._query)
+
+
+def _result_of(
+    done: "asyncio.Future[dict[bytes, KnownPhoto]]",
+) -> Mapping[bytes, KnownPhoto] | BaseException:
+    if done.cancelled():
+        return RuntimeError("the lookup of known photos was cancelled")
+    error = done.exception()
+    return done.result() if error is None else error

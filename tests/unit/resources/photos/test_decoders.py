@@ -159,3 +159,20 @@ def test_a_share_that_was_granted_to_a_cancelled_call_is_free_again() -> None:
         await budget.acquire(10)
 
     run(scene)
+
+
+def test_no_exception_leaves_its_photo_waiting() -> None:
+    """asyncio refuses StopIteration in a future, which a library's `next` may raise."""
+
+    def broken() -> None:
+        next(iter(()))
+
+    async def scene() -> None:
+        decoders = Decoders(threads=1, memory_bytes=LARGE)
+        for call in (decoders.small(broken), decoders.large(LARGE, broken)):
+            with pytest.raises(RuntimeError, match="StopIteration") as raised:
+                await call
+            assert isinstance(raised.value.__cause__, StopIteration)
+        decoders.close()
+
+    run(scene)
