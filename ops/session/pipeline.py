@@ -30,7 +30,7 @@ from ops.session.tally import Tally
 IN_FLIGHT = "ads in process"
 
 _CHECK_EVERY_S = 0.05
-_GRACEFUL_SHUTDOWN_S = 5.0
+_GRACEFUL_SHUTDOWN_S = 3.0
 
 log = structlog.get_logger()
 
@@ -72,6 +72,7 @@ class Session:
         self._report = report
         self._keep_going = keep_going
         self._photos = PhotoStage(self.state)
+        self._leaving_since: float | None = None  # monotonic seconds
 
     def run(self) -> Tally:
         """Run until the session leaves, then shut down gracefully.
@@ -101,8 +102,8 @@ class Session:
         try:
             self._watch()
         except BaseException:
-            self.ports.membership.leave()
-            state.ended.wait(_GRACEFUL_SHUTDOWN_S)
+            leaving_since = self._leave()
+            state.ended.wait(leaving_since + _GRACEFUL_SHUTDOWN_S - time.monotonic())
             raise
         finally:
             state.end()
@@ -141,7 +142,8 @@ class Session:
 
     def _join(self, threads: Sequence[threading.Thread]) -> None:
         """Wait for the stages; one that does not end is reported to `SessionPorts.hung`."""
-        deadline = time.monotonic() + self.policy.shutdown_s
+        since = time.monotonic() if self._leaving_since is None else self._leaving_since
+        deadline = since + self.policy.shutdown_s
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         hung = [thread.name for thread in threads if thread.is_alive()]
@@ -158,17 +160,23 @@ class Session:
     def _watch(self) -> None:
         """Watch for the end of the session, and report the counts at intervals."""
         policy, state, reported_at = self.policy, self.state, time.monotonic()
-        leaving_since: float | None = None
         while not state.ended.wait(_CHECK_EVERY_S):
             now = time.monotonic()
             if not self._keep_going() or self._idle(now):
-                self.ports.membership.leave()
-                leaving_since = now if leaving_since is None else leaving_since
-            if leaving_since is not None and now - leaving_since > _GRACEFUL_SHUTDOWN_S:
+                self._leave()
+            since = self._leaving_since
+            if since is not None and now - since > _GRACEFUL_SHUTDOWN_S:
                 return  # a dependency is unavailable: the next session reads these events again
             if now - reported_at >= policy.report_every_s:
                 self._send_report()
                 reported_at = now
+
+    def _leave(self) -> float:
+        """Ask to leave; returns when that was done first."""
+        if self._leaving_since is None:
+            self._leaving_since = time.monotonic()
+        self.ports.membership.leave()
+        return self._leaving_since
 
     def _idle(self, now: float) -> bool:
         """Whether no record came for `policy.idle_s`; False for a standby without partitions."""

@@ -203,6 +203,6 @@ class SessionPolicy:
     first_wait_s: float = 0.05
     longest_wait_s: float = 2.0
     outage_s: float = 900.0  # an outage longer than this ends the session with its error
-    shutdown_s: float = 3.0  # for stages to end, before `SessionPorts.hung` is called
+    shutdown_s: float = 5.0  # from the request to leave until `SessionPorts.hung` is called
     failures_in_a_row: int = FAILURES_IN_A_ROW  # different items that fail at a stage
     careful_records: int = 512  # read one at a time where sessions died: more than were in flight

@@ -25,7 +25,8 @@ CLOSE_S = 30.0
 """For the session's threads and clients to end after its stages have; publishing waits up to 10 s.
 """
 
-_RELEASE_S = 3.0
+_RELEASE_S = 1.0
+"""The process ends then anyway, and the end of its connection releases its partitions too."""
 _STDERR = 2
 
 log = structlog.get_logger()

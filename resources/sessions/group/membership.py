@@ -33,6 +33,8 @@ from resources.sessions.group.members import (
 )
 
 POLL_S = 0.1
+LEAVE_WITHIN_S = 0.5
+"""How long `leave` waits for the lock, which a statement may hold while the server is frozen."""
 JOIN_WITHIN_S, JOIN_EVERY_S = 60.0, 0.5
 """How long a session waits for PostgreSQL at its start; the sensor gives it 120 s to join."""
 log = structlog.get_logger()
@@ -181,11 +183,14 @@ class SessionMembership:
         self._partitions = tuple(partitions)
 
     def leave(self) -> None:
-        """Revoke all partitions of the session, and acquire no more."""
+        """Revoke all partitions of the session, and acquire no more; returns in any case."""
         if not self._leaving.is_set():
             self._leaving.set()
-            with self._lock:
-                self._held.revoke(self._held.epochs)
+            if self._lock.acquire(timeout=LEAVE_WITHIN_S):
+                try:
+                    self._held.revoke(self._held.epochs)
+                finally:
+                    self._lock.release()
 
     @property
     def left(self) -> bool:
@@ -263,6 +268,8 @@ class SessionMembership:
         if self.left:
             if self._state != "leaving":
                 self._set_state("leaving")
+            with self._lock:  # `leave` may not have got it
+                self._held.revoke(self._held.epochs)
             return
         with self._lock:
             self._held.revoke(assignment.release)

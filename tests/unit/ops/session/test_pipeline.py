@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ops.errors import RetryableError
+from ops.session import pipeline
 from ops.session.admission import AdWork
 from ops.session.pipeline import IN_FLIGHT
 from ops.session.tally import Tally
@@ -387,6 +388,40 @@ def test_an_interrupt_ends_in_the_same_order(world: World) -> None:
     assert isinstance(working.error, KeyboardInterrupt)
     assert world.committed("1")
     assert world.membership.released == [0]
+
+
+def test_a_hung_stage_is_reported_in_time_after_the_request_to_leave(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for a graceful end counts: both together are `shutdown_s`."""
+    hung: list[str] = []
+    waited: list[float] = []
+    stop = threading.Event()
+    monkeypatch.setattr(pipeline, "_GRACEFUL_SHUTDOWN_S", 0.2)
+    world.hold("commit")
+    world.publish("1", "dark-1")
+    world.membership.grant(0)
+    policy = replace(QUICK, grace_s=600, shutdown_s=0.1)
+    join = threading.Thread.join
+
+    def record(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread.name.startswith("session-") and timeout is not None:
+            waited.append(timeout)
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", record)
+    with Working(world, policy, keep_going=lambda: not stop.is_set()) as working:
+
+        def end_process(stages: Sequence[str]) -> None:
+            hung.extend(stages)
+            world.free("commit")  # instead of the end of the process
+
+        working.session.ports = replace(working.session.ports, hung=end_process)
+        world.until(lambda: "commit" in world.calls)
+        stop.set()
+        working.until_ended()
+    assert "session-commit" in hung
+    assert waited == [0.0] * 4, "the stages were given their whole time again"
 
 
 def test_an_idle_session_ends_but_not_before_its_work_is_done(world: World) -> None:

@@ -407,6 +407,23 @@ def test_a_partition_whose_position_was_lost_is_acquired_again(database: Databas
         assert (one.epochs[0], one.epochs[2]) == (before[0], before[2])
 
 
+def test_leaving_does_not_wait_for_the_server(database: Database) -> None:
+    """While a statement hangs; the partitions are revoked once it has come back."""
+    with joined(database, "one", partitions=2, ttl_s=1.0) as one:
+        until(lambda: one.poll() == {0, 1})
+        with database.cursor() as cursor:
+            cursor.execute("LOCK TABLE lalafo.leases IN SHARE MODE")
+            until(one.membership._lock.locked)
+            leaving = threading.Thread(target=one.membership.leave)
+            leaving.start()
+            leaving.join(60)
+            assert not leaving.is_alive()
+            assert one.membership.left
+            assert one.membership._lock.locked()
+        until(lambda: one.poll() == set())
+        until(lambda: holders(database) == {})
+
+
 def test_partitions_that_are_added_are_acquired(database: Database) -> None:
     with joined(database, "one", partitions=2) as one:
         until(lambda: one.poll() == {0, 1})
