@@ -16,7 +16,7 @@ from PIL import Image, features
 from ops.errors import BadInputError, Reason
 from ops.photos.colour import conversion_of
 from ops.photos.containers.png_chunks import completed_png
-from ops.photos.formats import Container, broken, enough_rows, truncated
+from ops.photos.formats import MIN_ROWS, Container, broken, enough_rows, truncated
 from ops.photos.jpeg_markers import JpegLayout
 from ops.photos.orientation import orientation_of
 from ops.photos.pixels import (
@@ -162,7 +162,9 @@ def _decode_leniently(data: bytes, layout: JpegLayout, longest: int) -> tuple[Pi
     block_rows = -(-16 * pixels.shape[0] // layout.height)  # at most 2x2 blocks of 8 rows
     rows = rows_alike(pixels, other, block_rows)
     if not enough_rows(rows, pixels.shape[0]):
-        raise truncated("jpeg", f"{rows / pixels.shape[0]:.0%} of the rows are there")
+        raise truncated(
+            "jpeg", f"{rows:.1f} of {pixels.shape[0]} rows are there, expected {MIN_ROWS:.0%}"
+        )
     return pixels, rows == pixels.shape[0]
 
 

@@ -67,6 +67,14 @@ def heic(image: Image.Image | None = None, **options: Any) -> bytes:
     return stream.getvalue()
 
 
+def heic_burst() -> bytes:
+    """A HEIC with brands of a sequence, and a track that can't be read beside its picture."""
+    whole = heic()
+    brands = b"heix\0\0\0\0mif1heixmiaf"
+    assert whole[8:28] == brands
+    return whole[:8] + b"msf1\0\0\0\0msf1hevxheix" + whole[28:] + b"\0\0\0\x10moov" + bytes(8)
+
+
 def exif(orientation: int, *, order: str = "<", kind: int = 3) -> bytes:
     """An Exif block with only the orientation tag, built by hand; `kind`: TIFF's type of it."""
     magic = b"II*\0" if order == "<" else b"MM\0*"

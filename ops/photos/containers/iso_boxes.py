@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Iterator
 
+from ops.errors import BadInputError
 from ops.photos.containers.av1_header import coded_size
 from ops.photos.formats import Container, broken, truncated
 
@@ -16,6 +17,10 @@ _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 _AV1_ITEM = re.compile(rb"infe(?:\x02.{3}(.{2})|\x03.{3}(.{4})).{2}av01", re.DOTALL)
 _SIZES = re.compile(rb"ispe\0\0\0\0(.{8})", re.DOTALL)
 _MAX_EXTENTS = 10_000
+_PICTURE = frozenset({b"meta", b"mdat"})
+"""The boxes that hold the picture."""
+_PICTURES_OF = {b"avis": b"avif", b"msf1": b"mif1", b"hevc": b"heic", b"hevx": b"heix"}
+"""The brand of a picture for each brand of a sequence, whose tracks need the box `moov`."""
 
 
 def read_iso(data: bytes, photo_format: str) -> Container:
@@ -34,7 +39,8 @@ def read_iso(data: bytes, photo_format: str) -> Container:
         elif kind == b"moov":
             box = box[:4] + b"skip" + box[8:]
         elif kind == b"ftyp":
-            box = box.replace(b"avis", b"avif")  # otherwise a track would be read
+            for sequence, picture in _PICTURES_OF.items():  # otherwise a track would be read
+                box = box.replace(sequence, picture)
         parts.append(box)
     if meta is None:
         raise broken(photo_format, "the file has no meta box")
@@ -65,19 +71,32 @@ def _sizes(meta: bytes) -> list[tuple[int, int]]:
 
 
 def _boxes(data: bytes, photo_format: str) -> Iterator[tuple[bytes, int, int]]:
-    """The kind, start and end of each top-level box."""
+    """The kind, start and end of each top-level box; bytes after the picture's are ignored."""
     start = 0
+    seen: set[bytes] = set()
     while start < len(data):
-        length, kind = struct.unpack_from(">I4s", data, start)
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, start + 8)
-        end = len(data) if length == 0 else start + length
-        if end > len(data):
-            raise truncated(photo_format, "a box runs past the end of the file")
-        if end < start + 8:
-            raise broken(photo_format, "a box is shorter than its header")
+        try:
+            kind, end = _box(data, start, photo_format)
+        except (struct.error, BadInputError):
+            if seen >= _PICTURE and data[start + 4 : start + 8] not in _PICTURE:
+                return
+            raise
         yield kind, start, end
+        seen.add(kind)
         start = end
+
+
+def _box(data: bytes, start: int, photo_format: str) -> tuple[bytes, int]:
+    """The kind and end of the box that begins at `start`."""
+    length, kind = struct.unpack_from(">I4s", data, start)
+    if length == 1:
+        (length,) = struct.unpack_from(">Q", data, start + 8)
+    end = len(data) if length == 0 else start + length
+    if end > len(data):
+        raise truncated(photo_format, "a box runs past the end of the file")
+    if end < start + 8:
+        raise broken(photo_format, "a box is shorter than its header")
+    return kind, end
 
 
 def _check_av1(data: bytes, meta: bytes) -> None:

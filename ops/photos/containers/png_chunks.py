@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 
 from ops.photos.colour import MAX_PROFILE_BYTES
-from ops.photos.formats import Container, broken, enough_rows, truncated
+from ops.photos.formats import MIN_ROWS, Container, broken, enough_rows, truncated
 from ops.photos.orientation import orientation_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -66,7 +66,10 @@ def completed_png(container: Container) -> Container:
     expected = _n_bytes(kept[0][8:-4])
     inflated = _inflated(pixels, expected)
     if not enough_rows(len(inflated), expected):
-        raise truncated("png", f"{len(inflated)} of {expected} bytes of pixels are there")
+        raise truncated(
+            "png",
+            f"{len(inflated)} of {expected} bytes of pixels are there, expected {MIN_ROWS:.0%}",
+        )
     packer = zlib.compressobj(1)
     parts = (packer.compress(inflated), packer.compress(bytes(expected - len(inflated))))
     whole = b"".join((*parts, packer.flush()))
