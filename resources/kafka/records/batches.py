@@ -128,6 +128,8 @@ class FetchedRecords:
             reason = (
                 damage_of(data, start, end) if end <= len(data) else "its length is beyond the data"
             )
+            if reason is None and found and base < found[-1].next_offset:  # outside the CRC
+                reason = f"its first offset is {base}, behind those of the batch before it"
             if reason is None:
                 header = header_of(data, start) if data[start + MAGIC_AT] == 2 else None
                 following = base + 1 + (0 if header is None else header.last_offset_delta)

@@ -109,7 +109,7 @@ def decode_records(header: Header, data: bytes, start: int, end: int) -> Iterato
         ValueError: or IndexError: a record is not in the format.
     """
     data = decompress(header.codec, data[start + _HEADER.size : end])
-    position = 0
+    position = following = 0
     for _ in range(header.records):
         length, position = _varint(data, position)
         end = position + length
@@ -117,6 +117,10 @@ def decode_records(header: Header, data: bytes, start: int, end: int) -> Iterato
             raise ValueError(f"a record has {length} bytes, {len(data) - position} are left")
         delta_ms, position = _varint(data, position + 1)  # the record's attributes are unused
         delta, position = _varint(data, position)
+        if not following <= delta <= header.last_offset_delta:
+            expected = f"expected {following} to {header.last_offset_delta}"
+            raise ValueError(f"a record has the offset delta {delta}, {expected}")
+        following = delta + 1
         key, position = _nullable(data, position, end)
         value, position = _nullable(data, position, end)
         headers, position = _headers(data, position, end)
@@ -131,8 +135,14 @@ def decode_records(header: Header, data: bytes, start: int, end: int) -> Iterato
 
 
 def is_abort(header: Header, data: bytes, start: int, end: int) -> bool:
-    """Whether a control batch ends its transaction by an abort; raises as `decode_records`."""
-    key = next(decode_records(header, data, start, end)).key or b""
+    """Whether a control batch ends its transaction by an abort; raises as `decode_records`.
+
+    Compaction may remove the marker and keep its batch, for the producer's sequence numbers.
+    """
+    marker = next(decode_records(header, data, start, end), None)
+    if marker is None:
+        return False
+    key = marker.key or b""
     if len(key) < 4:
         raise ValueError(f"a transaction's marker has a key of {len(key)} bytes, expected 4")
     return bool(struct.unpack_from(">hh", key)[1] == _ABORT)

@@ -203,6 +203,34 @@ def test_aborted_records_and_markers_are_passed_over():
     assert records.next_offset == records.end_offset == 7
 
 
+def test_a_marker_that_compaction_has_emptied_is_passed_over():
+    """Its batch stays, with no record, for the producer's sequence numbers."""
+    emptied = bytearray(control(1, 7, kind=0)[:61])
+    emptied[8:12] = struct.pack(">i", len(emptied) - 12)
+    emptied[57:61] = struct.pack(">i", 0)  # the number of records
+    data = marked(simple(b"aborted"), 0x10, 7) + sealed(bytes(emptied)) + simple(b"c", base=2)
+    records = fetched(data, aborted=[(0, 7)])
+    assert values(records) == [b"c"]
+    assert records.unreadable is None and records.next_offset == 3
+
+
+def test_a_batch_whose_first_offset_goes_back_is_not_passed_over():
+    """The checksum does not cover it: its records would look as if they were read already."""
+    found, batch_ = unreadable(simple(b"a", base=5) + simple(b"b", base=3), position=5)
+    assert found == [b"a"]
+    assert batch_.offset == 6 and "behind" in batch_.reason
+
+
+@pytest.mark.parametrize("delta", [0, 63, -1])
+def test_a_record_whose_offset_goes_back_or_is_of_another_batch_stops_there(delta: int):
+    """A position outside its batch would skip, or repeat, what is beside it."""
+    data = simple(b"a", b"b")
+    at = data.index(b"\x02\x02k\x02b")  # delta 1, key and value of one byte
+    zigzag = {0: b"\x00", 63: b"\x7e", -1: b"\x01"}[delta]
+    found, batch_ = unreadable(sealed(data[:at] + zigzag + data[at + 1 :]))
+    assert found == [b"a"] and "offset delta" in batch_.reason
+
+
 @pytest.mark.parametrize("codec", CODECS[1:])
 def test_a_batch_that_would_fill_the_memory_is_refused(codec: str):
     """Some kilobytes may claim gigabytes."""
