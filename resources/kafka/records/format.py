@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from resources.kafka.record_headers import Headers
 from resources.kafka.records.compression import CODECS, decompress
 
 PREFIX = struct.Struct(">qi")  # base offset and length, in every version
@@ -68,7 +69,7 @@ class Record(NamedTuple):
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: Headers
 
 
 def header_of(data: bytes, start: int) -> Header | None:
@@ -174,11 +175,8 @@ def _nullable(data: bytes, position: int, end: int) -> tuple[bytes | None, int]:
     return data[position : position + length], position + length
 
 
-def _headers(data: bytes, position: int, end: int) -> tuple[tuple[tuple[str, bytes], ...], int]:
-    """Return the headers; bytes of a key that are not UTF-8 are written as escapes, `\\xff`.
-
-    A value that is null is returned as b"".
-    """
+def _headers(data: bytes, position: int, end: int) -> tuple[Headers, int]:
+    """Return the headers, without loss: see `record_headers.py`."""
     count, position = _varint(data, position)
     if count == 0:
         return (), position
@@ -188,5 +186,5 @@ def _headers(data: bytes, position: int, end: int) -> tuple[tuple[tuple[str, byt
     for _ in range(count):
         key, position = _nullable(data, position, end)
         value, position = _nullable(data, position, end)
-        headers.append(((key or b"").decode(errors="backslashreplace"), value or b""))
+        headers.append(((key or b"").decode(errors="surrogateescape"), value))
     return tuple(headers), position
