@@ -77,6 +77,8 @@ def _record(letter: DeadLetter) -> tuple[bytes | None, bytes | None, list[tuple[
     if value is not None and record_bytes(key, value, headers) > most:
         headers.append(("value_bytes_left_out", b"%d" % len(value)))
         value = None
+    if key is None and value is None:
+        value = b""  # kafka-python 3.0.12 sends no record without both; Kafka would take it
     room = most - record_bytes(key, value, headers)
     originals = sendable(record.headers, prefix=ORIGINAL_PREFIX)
     for number, header in enumerate(originals):

@@ -68,3 +68,10 @@ def test_a_value_that_does_not_fit_is_left_out_with_its_size(stream: AdStream) -
     assert letter.value is None
     assert dict(letter.headers)["value_bytes_left_out"] == b"3000000"
     assert dict(letter.headers)["reason"] == b"event_not_json"
+
+
+def test_a_record_of_nothing_is_on_the_topic_too(stream: AdStream) -> None:
+    """Neither key nor value: kafka-python refuses to send such a record."""
+    letter = published(stream, changed(dead_letter(7), key=None, value=None))
+    assert (letter.key, letter.value) == (None, b"")
+    assert dict(letter.headers)["reason"] == b"event_not_json"
