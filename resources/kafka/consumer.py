@@ -17,6 +17,7 @@ from ops.types import StreamRecord
 from resources.kafka.connection import StreamConfig, broker_errors, open_client
 from resources.kafka.records.batches import FetchedRecords
 from resources.kafka.records.fetched import FetchedPartition, Turns
+from resources.kafka.records.refused import RefusedPartitions
 from resources.kafka.records.stopped import (
     StoppedPartition,
     StoppedPartitions,
@@ -27,6 +28,7 @@ from resources.kafka.topic_log import (
     OffsetOutOfLogError,
     check_answers,
     read_bounds,
+    truncated_positions,
 )
 
 _SILENCE_S = 2.0  # without a record for longer, `poll` checks that the broker answers
@@ -78,8 +80,13 @@ class StreamConsumer:
             max_partition_fetch_bytes=_MAX_PARTITION_BYTES,
             metrics_enabled=False,
         )
-        self._consumer._fetcher.PartitionRecords = partial(
-            FetchedPartition, skipped=self._stopped.skipped, stuck=self._stuck
+        fetcher = self._consumer._fetcher
+        self._refused = RefusedPartitions(fetcher, topic, clock)
+        fetcher.PartitionRecords = partial(
+            FetchedPartition,
+            skipped=self._stopped.skipped,
+            end=self._refused.end,
+            stuck=self._stuck,
         )
 
     def assign(self, offsets: Mapping[int, int]) -> None:
@@ -127,7 +134,7 @@ class StreamConsumer:
         elif time.monotonic() - self._fetched_at > _FETCH_EVERY_S:
             self._fetch(0)  # of the partitions of which nothing is left
         records, unreadable = self._turns.take(max_records, self._next)
-        for batch in unreadable:
+        for batch in [*unreadable, *self._refused.take(self._behind, self.bounds)]:
             self._next[batch.partition] = batch.offset
             self._stopped.stop(batch)
             self._consumer.pause(self._tp(batch.partition))
@@ -206,7 +213,7 @@ class StreamConsumer:
 
     def _fetch(self, timeout_s: float) -> None:
         """Fetch partitions of which nothing is left, and pause those of which something came."""
-        from kafka.errors import KafkaError, OffsetOutOfRangeError
+        from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
         self._resume()
         self._stuck.clear()
@@ -222,6 +229,11 @@ class StreamConsumer:
                 outside = self.outside_log(positions)
                 if outside != ():  # otherwise back in the log since then: the next poll reads it
                     raise OffsetOutOfLogError(outside) from error
+            except LogTruncationError as error:
+                cut = error.divergent_offsets
+                truncated = truncated_positions(self.topic, self._next, cut, self.bounds)
+                if truncated != ():
+                    raise OffsetOutOfLogError(truncated) from error
             except KafkaError:
                 if not self._stuck:
                     raise
@@ -229,6 +241,15 @@ class StreamConsumer:
         for records in [*fetched, *self._stuck]:
             self._turns.add(records)
             self._consumer.pause(self._tp(records.partition))
+
+    def _behind(self) -> dict[int, int]:
+        """Return the positions of those that are fetched and not at the end of their log."""
+        waiting = {p for p, stopped in self._stopped.now().items() if not stopped.is_fetched}
+        return {
+            partition: self._next[partition]
+            for partition, lag in self.lags().items()
+            if lag > 0 and partition not in self._turns and partition not in waiting
+        }
 
     def _resume(self) -> None:
         """Let those partitions be fetched of which nothing is left, or whose retry is due."""

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,14 @@ class OffsetOutOfLog:
     offset: int  # the next one to read
     beginning: int  # first offset in the log, inclusive
     end: int  # exclusive; `offset == end` is a valid position
+    truncated: bool = False  # the log lost its records from `end` on, and may have others there
 
     def __str__(self) -> str:
+        if self.truncated:
+            return (
+                f"{self.topic}[{self.partition}]: the log was truncated to {self.end}, before the "
+                f"offset {self.offset} that was read; what is there now are other records"
+            )
         return (
             f"{self.topic}[{self.partition}]: offset {self.offset} is outside the log "
             f"[{self.beginning}, {self.end}]"
@@ -70,6 +76,29 @@ def read_bounds(
         beginnings = _offsets(consumer.beginning_offsets, asked)
         ends = _offsets(consumer.end_offsets, asked)
     return {tp.partition: (beginnings[tp], ends[tp]) for tp in asked}
+
+
+def truncated_positions(
+    topic: str,
+    positions: Mapping[int, int],
+    divergent: Mapping[Any, Any],
+    bounds: Callable[[Iterable[int]], Mapping[int, tuple[int, int]]],
+) -> tuple[OffsetOutOfLog, ...]:
+    """Return the positions behind which the log was truncated, as by an unclean leader election.
+
+    Args:
+        positions: those of the consumer, by partition.
+        divergent: of kafka-python's LogTruncationError: the ends, None where nobody knows.
+    """
+    ends = {tp.partition: end for tp, end in divergent.items() if tp.partition in positions}
+    return tuple(
+        OffsetOutOfLog(
+            *(topic, partition, positions[partition], beginning),
+            end if ends[partition] is None else ends[partition].offset,
+            truncated=True,
+        )
+        for partition, (beginning, end) in bounds(ends).items()
+    )
 
 
 def check_answers(

@@ -25,7 +25,7 @@ from ops.types import AdEvent, AdKey
 from resources.inference.cache import LoadedReleases, ReleaseWatch
 from resources.kafka.dead_letters import DeadLetterTopic
 from resources.kafka.rights import session_operations
-from resources.kafka.topics import AdStream, TopicLog
+from resources.kafka.topics import AdStream, OffsetOutOfLog, TopicLog
 from resources.photos.fetch import PhotoFetcher
 from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
@@ -37,7 +37,8 @@ from resources.sessions.group.deaths import SessionDeaths
 from resources.sessions.group.members import MembershipConfig
 from resources.sessions.group.membership import SessionMembership
 from resources.sessions.metrics import SessionMetrics
-from resources.sessions.reading.starting_offsets import starting_offsets
+from resources.sessions.reading.incidents import Forgets
+from resources.sessions.reading.starting_offsets import record_outside, starting_offsets
 from resources.sessions.reading.stream import SessionStream
 from resources.sessions.reading.unreadable import UnreadableRecords
 from resources.sessions.reading.watch import TopicWatch, record_replaced
@@ -175,8 +176,15 @@ def open_session(
         unreadable = UnreadableRecords(
             database, settings, stream_id=stream_id, run_id=run_id, counted=metrics.count_incident
         )
+
+        def truncated(position: OffsetOutOfLog) -> None:
+            record_outside(
+                database, position, stream_id=stream_id, run_id=run_id, forgets=Forgets.FENCED
+            )
+            metrics.count_incident(Reason.STREAM_OFFSET_OUT_OF_LOG)
+
         ports = SessionPorts(
-            stream=SessionStream(consumer, membership, unreadable),
+            stream=SessionStream(consumer, membership, unreadable, truncated),
             membership=membership,
             reader=RecordReader(settings.event_limits, ReceiptRule(parts.first_day)),
             revisions=lambda events: find_outdated_events(database, events),

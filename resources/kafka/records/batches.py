@@ -23,6 +23,7 @@ from resources.kafka.records.format import (
 )
 
 _MOST_KEPT_BYTES = 2**20
+_BEYOND_THE_END = 2**20  # a broker may append more than it has said, before it answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,16 @@ class UnreadableBatch:
     records: int | None = None
     newest: datetime | None = None  # UTC: the latest timestamp, as the header says
     data: bytes = field(default=b"", repr=False)  # as fetched, at most 1 MiB
+    by_broker: bool = False  # the broker can't read its own log, so nothing says where they end
 
     def __str__(self) -> str:
         known = [f"{self.records} records"] if self.records is not None else []
         known += [f"compressed with {self.codec}"] if self.codec not in ("", "none") else []
         known += [f"the newest of {self.newest:%Y-%m-%d %H:%M:%S} UTC"] if self.newest else []
         facts = f" ({', '.join(known)})" if known else ""
+        if self.by_broker:
+            where = f"{self.topic}[{self.partition}]: offsets from {self.offset} on"
+            return f"{where} can't be read: {self.reason}"
         return (
             f"{self.topic}[{self.partition}]: offsets {self.offset} to {self.next_offset - 1}"
             f"{facts} can't be read: {self.reason}"
@@ -74,6 +79,7 @@ class FetchedRecords:
     Args:
         data: whole batches; a last one that is cut short is fetched again.
         position: the offset that was fetched; records before it are not returned.
+        end: of the log, as the broker says; -1: unknown.
         aborted: (first offset, producer id) of each aborted transaction in the data.
         skipped: base offsets of damaged batches that are ignored.
     """
@@ -85,6 +91,7 @@ class FetchedRecords:
         data: bytes,
         *,
         position: int,
+        end: int = -1,
         aborted: Sequence[tuple[int, int]] = (),
         skipped: Collection[int] = (),
     ) -> None:
@@ -96,6 +103,7 @@ class FetchedRecords:
         self.end_offset = position  # where the next fetch continues
         self.leader_epoch = -1  # of the last batch
         self._data = data
+        self._most = 2**63 if end < 0 else end + _BEYOND_THE_END
         self._skipped = skipped
         self._aborted = deque(sorted(aborted))
         self._aborting: set[int] = set()
@@ -130,6 +138,8 @@ class FetchedRecords:
             )
             if reason is None and found and base < found[-1].next_offset:  # outside the CRC
                 reason = f"its first offset is {base}, behind those of the batch before it"
+            if reason is None and base > self._most:
+                reason = f"its first offset is {base}, far beyond the end of the log"
             if reason is None:
                 header = header_of(data, start) if data[start + MAGIC_AT] == 2 else None
                 following = base + 1 + (0 if header is None else header.last_offset_delta)
@@ -145,8 +155,9 @@ class FetchedRecords:
         return found
 
     def _damage(self, start: int, end: int, base: int, reason: str) -> UnreadableBatch:
-        data, offset = self._data, max(base, self.end_offset)
-        header = header_of(data, start)
+        data = self._data
+        offset = max(base if base <= self._most else 0, self.end_offset)
+        header = header_of(data, start) if base <= self._most else None
         following = offset + 1
         if header is not None:
             following = max(following, base + header.last_offset_delta + 1)

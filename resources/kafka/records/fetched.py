@@ -28,6 +28,7 @@ class FetchedPartition:
         records: Any,
         *,
         skipped: Skipped,
+        end: Callable[[], int],
         stuck: list[FetchedRecords],
         aborted_transactions: Any = None,
         on_drain: Callable[[Any], None] = lambda _: None,
@@ -43,6 +44,7 @@ class FetchedPartition:
             tp.partition,
             bytes(records._buffer),  # MemoryRecords has no public name for its bytes
             position=fetch_offset,
+            end=end(),
             aborted=[(one.first_offset, one.producer_id) for one in aborted_transactions or ()],
             skipped=skipped(tp.partition),
         )

@@ -22,6 +22,11 @@ class StoppedPartition:
     attempts: int  # how often the records were fetched and could not be decoded
     retry_at: float  # by the clock; infinity while they are fetched again
 
+    @property
+    def is_fetched(self) -> bool:
+        """Whether they are being fetched again."""
+        return self.retry_at == math.inf
+
 
 class UnreadableBatchError(LalafoError):
     """A batch can't be decoded; its partition is stopped."""
@@ -48,6 +53,11 @@ class StoppedPartitions:
         earlier = self._stopped.get(batch.partition)
         again = earlier is not None and earlier.batch.offset == batch.offset
         attempts = 0 if earlier is None or not again else earlier.attempts
+        if again and earlier is not None and batch.by_broker:
+            # Its bytes may have come with those before it: the broker sends none from its offset.
+            known = earlier.batch.reason
+            reason = known if batch.reason in known else f"{known}; {batch.reason}"
+            batch = replace(earlier.batch, reason=reason)
         pause_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 4**attempts)
         stopped = StoppedPartition(batch, attempts + 1, self._clock() + pause_s)
         self._stopped[batch.partition] = stopped

@@ -15,6 +15,7 @@ class Forgets(Enum):
 
     NONE = "none"
     PARTITION = "partition"
+    FENCED = "fenced"  # of the partition, and its lease
     ALL = "all"  # and all leases, so that no session commits offsets that it read before
 
 
@@ -53,24 +54,23 @@ def record_incident(
         )
         if cursor.rowcount == 0:
             return False
-        if forgets is Forgets.ALL:
+        if forgets is Forgets.NONE:
+            return True
+        of_those = of_topic
+        place: list[object] = [stream_id, incident.topic]
+        if forgets is not Forgets.ALL:
+            of_those += " AND partition = %s"
+            place.append(incident.partition)
+        if forgets is not Forgets.PARTITION:
             # Sessions that do not know yet must not write their offsets again: their commits are
             # rejected, and they acquire their partitions anew.
             cursor.execute(
                 f"UPDATE lalafo.leases SET epoch = epoch + 1, expires_at = clock_timestamp() "
-                f"{of_topic}",
-                (stream_id, incident.topic),
+                f"{of_those}",
+                place,
             )
-            cursor.execute(
-                f"DELETE FROM lalafo.stream_offsets {of_topic}", (stream_id, incident.topic)
-            )
-        elif forgets is Forgets.PARTITION:
-            # A commit never moves an offset back, so one past the log's end would block all later
-            # ones.
-            cursor.execute(
-                f"DELETE FROM lalafo.stream_offsets {of_topic} AND partition = %s",
-                (stream_id, incident.topic, incident.partition),
-            )
+        # A commit never moves an offset back, so one past the log's end would block all later ones.
+        cursor.execute(f"DELETE FROM lalafo.stream_offsets {of_those}", place)
     return True
 
 

@@ -47,13 +47,21 @@ def starting_offsets(
         positions[partition] = committed.get(partition, beginning)
         if not beginning <= positions[partition] <= end:
             outside = OffsetOutOfLog(topic, partition, positions[partition], beginning, end)
-            _record(database, outside, stream_id=stream_id, run_id=run_id)
+            record_outside(database, outside, stream_id=stream_id, run_id=run_id)
             counted(Reason.STREAM_OFFSET_OUT_OF_LOG)
             positions[partition] = beginning
     return positions
 
 
-def _record(database: Database, outside: OffsetOutOfLog, *, stream_id: str, run_id: str) -> None:
+def record_outside(
+    database: Database,
+    outside: OffsetOutOfLog,
+    *,
+    stream_id: str,
+    run_id: str,
+    forgets: Forgets = Forgets.PARTITION,
+) -> None:
+    """Record that a position is outside the log, and forget the committed offset."""
     log.error("stream.offset_out_of_log", incident=str(outside), stream_id=stream_id)
     at = f"{outside.topic}/{outside.partition}/{outside.offset}"
     incident = Incident(
@@ -62,6 +70,4 @@ def _record(database: Database, outside: OffsetOutOfLog, *, stream_id: str, run_
         str(outside),
         *(outside.topic, outside.partition, outside.offset),
     )
-    record_incident(
-        database, incident, stream_id=stream_id, run_id=run_id, forgets=Forgets.PARTITION
-    )
+    record_incident(database, incident, stream_id=stream_id, run_id=run_id, forgets=forgets)

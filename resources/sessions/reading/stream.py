@@ -1,18 +1,20 @@
 """The session's partitions, as the intake of the pipeline reads them.
 
 Owns what happens where a partition can't be read on: the others are. A position that left the log
-is looked up again, as for a partition that was just acquired.
+is looked up again, as for a partition that was just acquired. A log that was truncated below the
+position is read from its beginning: the same offsets are other records now.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from ops.types import StreamRecord
 from resources.kafka.consumer import StreamConsumer
-from resources.kafka.topics import OffsetOutOfLogError
+from resources.kafka.topics import OffsetOutOfLog, OffsetOutOfLogError
 from resources.sessions.group.membership import SessionMembership
+from resources.sessions.membership import SessionMembership
 from resources.sessions.reading.unreadable import UnreadableRecords
 
 log = structlog.get_logger()
@@ -25,6 +27,7 @@ class SessionStream:
     consumer: StreamConsumer
     membership: SessionMembership
     unreadable: UnreadableRecords
+    truncated: Callable[[OffsetOutOfLog], None]  # forgets the committed offset
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Read these partitions from these offsets; those outside the log are acquired again."""
@@ -53,4 +56,6 @@ class SessionStream:
     def _acquire_again(self, error: OffsetOutOfLogError) -> None:
         log.error("stream.position_out_of_log", positions=str(error))
         for position in error.positions:
+            if position.truncated:  # the committed offset may be inside the log, of other records
+                self.truncated(position)
             self.membership.acquire_again(position.partition)

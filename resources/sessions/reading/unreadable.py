@@ -22,6 +22,15 @@ ATTEMPTS = 3
 """After so many, over two or three seconds, the records count as unreadable."""
 
 _WEBHOOK_ATTEMPTS = 3
+_SKIPPED = "LALAFO_UNREADABLE_BATCH=skip: they were skipped."
+_STOPPED = (
+    "The partition is not read on until they can be read. Install what is missing, or set "
+    "LALAFO_UNREADABLE_BATCH=skip to go on without them."
+)
+_REPAIR = (
+    "The partition is not read on. Repair the broker's log, or delete its records up to an offset "
+    "that it can read (kafka-delete-records.sh): reading continues there."
+)
 
 log = structlog.get_logger()
 
@@ -68,21 +77,23 @@ class UnreadableRecords:
             if (partition, batch.offset) not in self._recorded:
                 self._record(batch)
                 self._recorded.add((partition, batch.offset))
-            if self._skip:
+            if self._skips(batch):
                 consumer.skip(partition)
 
+    def _skips(self, batch: UnreadableBatch) -> bool:
+        """Whether to go on behind it; nothing says where that is if the broker can't read it."""
+        return self._skip and not batch.by_broker
+
     def _record(self, batch: UnreadableBatch) -> None:
-        follows = (
-            "LALAFO_UNREADABLE_BATCH=skip: they were skipped."
-            if self._skip
-            else "The partition is not read on until they can be read. Install what is missing, or "
-            "set LALAFO_UNREADABLE_BATCH=skip to go on without them."
-        )
-        detail = f"{batch}. {follows}"
+        detail = f"{batch}. {_REPAIR if batch.by_broker else _SKIPPED if self._skip else _STOPPED}"
         log.error(
             "stream.batch_unreadable",
             **{"topic": batch.topic, "partition": batch.partition, "offset": batch.offset},
-            **{"next_offset": batch.next_offset, "reason": batch.reason, "skipped": self._skip},
+            **{
+                "next_offset": batch.next_offset,
+                "reason": batch.reason,
+                "skipped": self._skips(batch),
+            },
         )
         incident = Incident(
             Reason.STREAM_BATCH_UNREADABLE,

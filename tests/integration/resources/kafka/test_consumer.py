@@ -1,7 +1,10 @@
 """What a consumer makes of records as Apache Kafka really returns them."""
 
+import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -12,7 +15,7 @@ from resources.kafka.consumer import StreamConsumer
 from resources.kafka.records.stopped import UnreadableBatchError
 from resources.kafka.topics import AdStream
 from tests.conftest import BrokerUnderTest
-from tests.support.odd_batches import OddKey, confluent, damage_on_disk
+from tests.support.odd_batches import OddKey, confluent, damage_on_disk, header_damaged_on_disk
 from tests.support.working_sessions import until
 
 pytestmark = pytest.mark.kafka
@@ -119,6 +122,59 @@ def test_a_damaged_batch_stops_its_partition_alone(
     records = read_until(consumer, lambda found: found)
     assert [record.value for record in records] == [b"after"]
     assert consumer.stopped() == {}
+
+
+@pytest.mark.parametrize(
+    ("at", "new", "reason"),
+    [
+        (8, struct.pack(">i", -1), "CorruptRecordError"),
+        (8, struct.pack(">i", 2**30), "sends nothing"),
+        (16, b"\x01", "the broker can't read"),
+        (0, struct.pack(">q", 2**40), "far beyond the end"),
+        (0, struct.pack(">q", -5), "sends nothing"),
+    ],
+    ids=["length", "length beyond the file", "version", "offset", "earlier offset"],
+)
+def test_what_the_broker_cannot_read_stops_its_partition_alone(
+    stream: AdStream, kafka_server: KafkaServer, at: int, new: bytes, reason: str
+) -> None:
+    """It answers with an error that names no partition, or sends nothing at any fetch."""
+    topic = stream.config.ads_topic
+    publish(stream, b"before", partition=1)
+    publish(stream, b"to be damaged", partition=1)
+    damaged = header_damaged_on_disk(kafka_server, topic, 1, b"to be damaged", at=at, new=new)
+    fast = partial(StreamConsumer, stream.config, topic, clock=lambda: time.monotonic() * 50)
+    with fast(isolates=True) as consumer:
+        with damaged:
+            consumer.assign(dict.fromkeys(range(4), 0))
+            records = read_until(
+                consumer, lambda _: 1 in (now := consumer.stopped()) and now[1].attempts >= 3
+            )
+            assert [record.value for record in records] == [b"before"]
+            batch = consumer.stopped()[1].batch
+            assert (batch.partition, batch.offset) == (1, 1) and reason in batch.reason
+            publish(stream, b"beside", partition=3)
+            records = read_until(consumer, lambda found: found)
+            assert [record.value for record in records] == [b"beside"]
+        records = read_until(consumer, lambda found: found)
+        assert [record.value for record in records] == [b"to be damaged"], "once it is repaired"
+
+
+def test_a_partition_that_waits_for_a_transaction_is_not_stopped(stream: AdStream) -> None:
+    """The broker sends nothing of it either, and its log goes on; nor an idle one."""
+    producer = confluent(stream.config.bootstrap, transactional_id=f"{stream.config.ads_topic}-2")
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(stream.config.ads_topic, b"open", partition=0)
+    producer.flush(20)
+    started = time.monotonic()
+    fast = partial(StreamConsumer, stream.config, stream.config.ads_topic)
+    with fast(isolates=True, clock=lambda: (time.monotonic() - started) * 50) as consumer:
+        consumer.assign(dict.fromkeys(range(4), 0))
+        read_until(consumer, lambda _: (time.monotonic() - started) * 50 > 300)
+        assert consumer.stopped() == {}
+        producer.commit_transaction(20)
+        assert [r.value for r in read_until(consumer, lambda found: found)] == [b"open"]
 
 
 def test_a_batch_that_can_be_read_later_is_read(

@@ -15,7 +15,7 @@ from resources.sessions.offsets import read_offsets
 from tests.conftest import BrokerUnderTest
 from tests.integration.resources.sessions.test_metrics import free_ports, scrape
 from tests.support.live_session import Live, ad
-from tests.support.odd_batches import OddKey, confluent, damage_on_disk
+from tests.support.odd_batches import OddKey, confluent, damage_on_disk, truncate_on_disk
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.working_sessions import Working, until
 
@@ -174,6 +174,23 @@ def test_a_position_that_leaves_the_log_costs_its_partition_alone(
         ("stream_batch_unreadable", 0, 1),
         ("stream_offset_out_of_log", 0, 1),
     ]
+
+
+def test_a_truncated_log_is_read_again_from_its_beginning(
+    live: Live, kafka_server: KafkaServer, url: str
+) -> None:
+    """An election of a laggard: the offsets that were committed are other ads now. None is lost."""
+    publish(live, *(ad(name, [url], title=f"title {name}.") for name in "abc"), partition=0)
+    with Working(live) as worker:
+        worker.wait_for(3)
+        until(lambda: committed(live) == {0: 3})
+        kafka_server.stop()
+        truncate_on_disk(kafka_server, live.settings.ads_topic, 0, b"title b.")
+        kafka_server.restart()
+        publish(live, *(ad(name, [url]) for name in "defg"), partition=0)
+        until(lambda: worker.checked() and scored(live) == set("abcdefg"))
+        until(lambda: committed(live) == {0: 5})
+    assert {reason for reason, *_ in incidents(live)} == {"stream_offset_out_of_log"}
 
 
 def test_an_odd_header_key_loses_no_ad(live: Live, url: str) -> None:

@@ -224,6 +224,16 @@ def test_a_batch_whose_first_offset_goes_back_is_not_passed_over():
     assert batch_.offset == 6 and "behind" in batch_.reason
 
 
+def test_a_batch_far_beyond_the_end_of_the_log_moves_no_position_there():
+    """Its first offset is outside the checksum; each batch is kept for another attempt."""
+    data = simple(b"a") + simple(b"b", base=2**40) + simple(b"c", base=2)
+    found, batch_ = unreadable(data, end=3)
+    assert found == [b"a"]
+    assert (batch_.offset, batch_.next_offset, batch_.base_offset) == (1, 2, 2**40)
+    assert values(fetched(data[len(simple(b"a")) :], 2, end=3, skipped={2**40})) == [b"c"]
+    assert values(fetched(simple(b"new", base=9), 3, end=3)) == [b"new"], "appended meanwhile"
+
+
 @pytest.mark.parametrize("delta", [0, 63, -1])
 def test_a_record_whose_offset_goes_back_or_is_of_another_batch_stops_there(delta: int):
     """A position outside its batch would skip, or repeat, what is beside it."""
