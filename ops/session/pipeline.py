@@ -131,13 +131,14 @@ class Session:
     def heartbeats(self) -> dict[Hashable, int]:
         """The number of the last beat of everything at work, for a watchdog. Thread-safe.
 
-        `IN_FLIGHT` stands for the ads in process, and beats whenever one is finished: an ad that no
-        stage has any more would block its partition, and no stage would hang.
+        `IN_FLIGHT` stands for the ads in process, and beats whenever one of them or of their photos
+        is done: an ad that no stage has any more would block its partition, and no stage would
+        hang.
         """
         state = self.state
         beats = state.beats.read()
         if beats and not state.outages and state.admission.events:
-            beats[IN_FLIGHT] = state.admission.over
+            beats[IN_FLIGHT] = state.admission.over + self._photos.came_back
         return beats
 
     def _join(self, threads: Sequence[threading.Thread]) -> None:

@@ -108,9 +108,17 @@ class PhotoLoading(Protocol):
     async def __aexit__(self, *_: object) -> None: ...
 
     async def load(
-        self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
+        self,
+        refs: Sequence[PhotoRef],
+        backbones: Mapping[str, Preprocessing],
+        *,
+        came_back: Callable[[], None],
     ) -> LoadedPhotos:
-        """Load all of `refs`. RetryableError: the storage is unavailable, call again."""
+        """Load all of `refs`. RetryableError: the storage is unavailable, call again.
+
+        Args:
+            came_back: is called on the event loop whenever the call does not hang.
+        """
 
 
 class DeadLetterQueue(Protocol):

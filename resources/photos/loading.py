@@ -26,6 +26,7 @@ from ops.types import Failure, PhotoRef, Rendition
 from resources.photos.decoders import LARGE_SOURCE_BYTES, Budget, Decoders
 from resources.photos.fetch import PhotoFetcher
 from resources.photos.known_photos import KnownPhoto, Lookups
+from resources.photos.progress import Call, Progress
 from resources.postgres.database import Database
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
@@ -87,6 +88,7 @@ class PhotoLoader:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(PHOTOS_AT_ONCE)
+        self._progress = Progress()
         self._lookups = Lookups(self.database)
         self._decoders = Decoders(
             threads=self.limits.threads, memory_bytes=self.limits.memory_bytes
@@ -101,17 +103,25 @@ class PhotoLoader:
         self._decoders.close()
 
     async def load(
-        self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
+        self,
+        refs: Sequence[PhotoRef],
+        backbones: Mapping[str, Preprocessing],
+        *,
+        came_back: Callable[[], None] = lambda: None,
     ) -> LoadedPhotos:
         """Load every one of `refs`, as a photo or as a failure with its reason.
+
+        Args:
+            came_back: for a watchdog, see `progress.py`.
 
         Raises:
             RetryableError: PostgreSQL or the store is unavailable; the call can be repeated.
         """
-        timer = _Timer()
         distinct = list(dict.fromkeys(refs))
-        loads = [self._load(ref, backbones, timer) for ref in distinct]
-        loaded = await asyncio.gather(*loads) if len(loads) > 1 else [await loads[0]]
+        with self._progress.call(came_back) as call:
+            timer = _Timer(call)
+            loads = [self._load(ref, backbones, timer) for ref in distinct]
+            loaded = await asyncio.gather(*loads) if len(loads) > 1 else [await loads[0]]
         return LoadedPhotos(
             dict(zip(distinct, loaded, strict=True)),
             fetch_ms=timer.fetch_ms,
@@ -127,6 +137,7 @@ class PhotoLoader:
             return Failure(error.reason, error.detail)
         finally:
             timer.loaded()
+            self._progress.done(timer.call)
 
     async def _load_or_raise(
         self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], timer: "_Timer"
@@ -140,17 +151,23 @@ class PhotoLoader:
             assert sha256 is not None
             known = await self._lookups.known(sha256, tuple(sorted(backbones)))
             if known is not None:
-                stored = await self._decoders.small(self._stored, sha256, known, backbones)
+                stored = await self._decoders.small(
+                    timer.call.run, self._stored, sha256, known, backbones
+                )
                 if stored is not None:
                     return stored
             if data is None:
-                data = await self._decoders.small(self._uploaded, sha256)
+                data = await self._decoders.small(timer.call.run, self._uploaded, sha256)
             n_bytes = decode_bytes(data)
             if not self._decoders.is_large(n_bytes):
-                return await self._decoders.small(self._new, sha256, data, backbones)
+                return await self._decoders.small(
+                    timer.call.run, self._new, sha256, data, backbones
+                )
             await self._large_sources.acquire(len(data))
         try:
-            return await self._decoders.large(n_bytes, self._new, sha256, data, backbones)
+            return await self._decoders.large(
+                n_bytes, timer.call.run, self._new, sha256, data, backbones
+            )
         finally:
             self._large_sources.release(len(data))
 
@@ -239,7 +256,8 @@ async def load_photos(
 class _Timer:
     """How long an ad's photos took: to fetch all, and from then on to load all."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: Call) -> None:
+        self.call = call
         self._started = self._fetched = self._loaded = time.perf_counter()
 
     def fetched(self) -> None:

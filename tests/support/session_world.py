@@ -374,7 +374,11 @@ class WorldPhotos:
             self._loop.call_soon_threadsafe(self._recheck.set)
 
     async def load(
-        self, refs: Sequence[PhotoRef], backbones: Mapping[str, Preprocessing]
+        self,
+        refs: Sequence[PhotoRef],
+        backbones: Mapping[str, Preprocessing],
+        *,
+        came_back: Callable[[], None],
     ) -> LoadedPhotos:
         photos = {}
         for ref in refs:
@@ -387,6 +391,7 @@ class WorldPhotos:
                 self._recheck.clear()
                 await self._recheck.wait()
             photos[ref] = tiny_photo(url, backbones, stored=stored)
+            came_back()
         return LoadedPhotos(photos)
 
 

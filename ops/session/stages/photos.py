@@ -33,6 +33,7 @@ class PhotoStage:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = threading.Event()
         self._loading: dict[asyncio.Task[None], AdWork] = {}
+        self.came_back = 0  # how often a call has come back, or waited while others did
         self._passed_at = 0.0  # when photos were last loaded, monotonic seconds
 
     def run(self) -> None:
@@ -92,6 +93,10 @@ class PhotoStage:
             return
         self.state.beats.beat(NAME)
         self._loop.call_later(BEAT_EVERY_S, self._beat)
+
+    def _came_back(self, work: AdWork) -> None:
+        self.came_back += 1
+        self.state.beats.beat_again(work)
 
     def _crashed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """End the session if a callback on the loop raised: some ad may wait for it without end."""
@@ -173,7 +178,9 @@ class PhotoStage:
             while not state.admission.is_stale(work):
                 state.beats.beat(work)
                 try:
-                    photos = await state.ports.photos.load(refs, state.scorer.backbones)
+                    photos = await state.ports.photos.load(
+                        refs, state.scorer.backbones, came_back=lambda: self._came_back(work)
+                    )
                 except RetryableError as error:
                     await asyncio.sleep(self._wait_s(next(delays), error, started))
                 else:

@@ -519,6 +519,25 @@ def test_a_slow_photo_is_at_work_by_itself(world: World) -> None:
         world.until(lambda: not any(isinstance(w, AdWork) for w in working.session.heartbeats()))
 
 
+def test_an_ad_with_many_slow_photos_comes_back_with_each(world: World) -> None:
+    """An ad that alone takes longer than a watchdog waits is not taken for hanging."""
+    world.hold("photo dark-1")
+    world.hold("photo dark-2")
+    world.publish("1", "dark-1", "dark-2")
+    world.membership.grant(0)
+    with Working(world) as working:
+        beats = working.session.heartbeats
+        world.until(lambda: world.loads["dark-1"] == 1)
+        before = beats()
+        world.free("photo dark-1")
+        world.until(lambda: world.loads["dark-2"] == 1)
+        after = beats()
+        (ad,) = [who for who in after if isinstance(who, AdWork)]
+        assert after[ad] > before[ad] and after[IN_FLIGHT] > before[IN_FLIGHT]
+        world.free("photo dark-2")
+        world.until(lambda: world.committed("1"))
+
+
 def test_a_stage_that_does_not_end_is_reported(world: World) -> None:
     """At the end of the session, so that the process can be ended although a thread hangs."""
     hung: list[str] = []
