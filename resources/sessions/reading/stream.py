@@ -14,7 +14,6 @@ from ops.types import StreamRecord
 from resources.kafka.consumer import StreamConsumer
 from resources.kafka.topics import OffsetOutOfLog, OffsetOutOfLogError
 from resources.sessions.group.membership import SessionMembership
-from resources.sessions.membership import SessionMembership
 from resources.sessions.reading.unreadable import UnreadableRecords
 
 log = structlog.get_logger()
