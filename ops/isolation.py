@@ -182,6 +182,11 @@ class ItemFaults:
             log.error(self._log_as, stage=stage, error=what, stack=stack)
 
 
+def batch_faults() -> ItemFaults:
+    """The internal errors of one run of the batch lane."""
+    return ItemFaults(log_as="batch.internal_error", again="start the run again")
+
+
 def _type_name(error: BaseException) -> str:
     kind = type(error)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"

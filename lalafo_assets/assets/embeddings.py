@@ -15,7 +15,7 @@ import dagster as dg
 from lalafo_assets.assets.photos import ad_photos
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import table_metadata
-from ops.scoring.embed_batches import EmbedReport
+from ops.scoring.embed_batches import EmbedReport, Without
 from resources.catalogue.checks import embeddings_are_unit_vectors
 from resources.catalogue.stale_photos import Catalogue
 from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
@@ -25,6 +25,8 @@ from resources.postgres import tables
 from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import at_work
 from resources.rescoring.embed_and_score import embed_days
+
+LISTED = 50  # photos without an embedding, in the metadata
 
 
 @dg.asset(
@@ -69,12 +71,18 @@ def photo_embeddings(
                 "backbone": release.backbone,
                 "photos_embedded": report.embedded,
                 "photos_unreadable": len(report.unreadable),
-                "unreadable": dg.MetadataValue.json(
-                    [{"sha256": sha.hex(), "error": why} for sha, why in report.unreadable[:50]]
-                ),
+                "unreadable": _listed(report.unreadable),
+                "photos_failed": len(report.failed),
+                "failed": _listed(report.failed),
                 "photos_per_s": round(report.embedded / elapsed_s, 1),
             }
         )
+
+
+def _listed(photos: Sequence[Without]) -> dg.JsonMetadataValue:
+    return dg.MetadataValue.json(
+        [{"sha256": sha.hex(), "error": why} for sha, why in photos[:LISTED]]
+    )
 
 
 def _embed(

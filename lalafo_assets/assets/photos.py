@@ -1,7 +1,8 @@
 """The asset `ad_photos`: the photos of each day's ads, in the store and in PostgreSQL.
 
 The stream fills it. A manual run or a backfill repairs its days: it retries the photos that failed
-for a temporary reason, and creates missing thumbnails. It never fetches a photo that is stored.
+for a temporary reason or an internal error, and creates missing thumbnails. It never fetches a
+photo that is stored.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import as_metadata, table_metadata
-from ops.errors import TEMPORARY_REASONS, BadInputError, StoredObjectError
+from ops.errors import TEMPORARY_REASONS, BadInputError, Reason, StoredObjectError
+from ops.isolation import batch_faults, divided
 from ops.photos.rendition import make_thumbnail
 from ops.scoring.ads import LoadedPhoto
 from ops.tasks import HEADLINE_TASK
@@ -37,6 +39,9 @@ from resources.settings import Settings, load_settings
 from resources.storage.photos import PhotoStore
 
 CHUNK = 256
+RETRIED = (*TEMPORARY_REASONS, Reason.INTERNAL_ERROR)
+"""A run that a person starts also retries what a bug has failed: it may be corrected by now."""
+
 THREADS = 2
 log = structlog.get_logger()
 
@@ -74,19 +79,18 @@ ads_topic = dg.AssetSpec(
 def ad_photos(
     context: dg.AssetExecutionContext, database: DatabaseResource, photos: PhotosResource
 ) -> dg.MaterializeResult[None]:
-    """Retry the days' photos that failed for a temporary reason, and create thumbnails."""
+    """Retry the days' photos that failed and may succeed now, and create thumbnails."""
     with plain_failures(), closing(database.open()) as db:
         store, settings = photos.store(), load_settings()
         covered = days_of(context)
         catalogue = Catalogue(db, run_id=context.run.run_id)
-        failed = catalogue.photos_to_retry(covered, [reason.value for reason in TEMPORARY_REASONS])
-        loader = _loader(db, store, photos, settings)
+        failed = catalogue.photos_to_retry(covered, [reason.value for reason in RETRIED])
+        work = _Repair(catalogue, store, _loader(db, store, photos, settings))
         repaired = sum(
-            _retry_photo(catalogue, loader, failed[start : start + CHUNK])
-            for start in range(0, len(failed), CHUNK)
+            work.retry(failed[start : start + CHUNK]) for start in range(0, len(failed), CHUNK)
         )
         context.log.info(f"retried {len(failed)} photos: {repaired} repaired")
-        thumbnails = _make_thumbnails(catalogue, store, covered)
+        thumbnails = work.make_thumbnails(covered)
         counts = failure_counts(db, covered)
         live = read_active_releases(db).live.name
         pictures = photo_pictures(db, store, covered, release=live, task=HEADLINE_TASK)
@@ -98,6 +102,7 @@ def ad_photos(
                 "photos_retried": len(failed),
                 "photos_repaired": repaired,
                 "thumbnails_created": thumbnails,
+                "internal_errors": dg.MetadataValue.json(dict(work.faults.counts)),
                 **as_metadata(pictures),
             }
         )
@@ -119,37 +124,78 @@ def _never_prepared(data: bytes, preprocessing: object) -> NDArray[np.uint8]:
     raise AssertionError("photos are loaded without preparing them for a backbone")
 
 
-def _retry_photo(catalogue: Catalogue, loader: PhotoLoader, failed: Sequence[FailedPhoto]) -> int:
-    refs = {photo: PhotoRef(url=photo.url) for photo in failed}
-    loaded = asyncio.run(load_photos(loader, list(refs.values())))
-    repaired = 0
-    for photo, ref in refs.items():
-        outcome = loaded[ref]
-        if isinstance(outcome, LoadedPhoto):
-            repaired += catalogue.repair_photo(photo, outcome.sha256, outcome.rendition)
-    return repaired
+class _Repair:
+    """Repairs photos; one that raises an exception fails by itself (`ops/isolation.py`)."""
 
+    def __init__(self, catalogue: Catalogue, store: PhotoStore, loader: PhotoLoader) -> None:
+        self.catalogue = catalogue
+        self.store = store
+        self.loader = loader
+        self.faults = batch_faults()
 
-def _make_thumbnails(catalogue: Catalogue, store: PhotoStore, covered: Sequence[date]) -> int:
-    """Create the missing thumbnails and return their number.
+    def retry(self, failed: Sequence[FailedPhoto]) -> int:
+        """Load photos again that failed, and return how many are repaired."""
+        return sum(divided(failed, self._retry, self._fail))
 
-    A photo that is missing from the store is logged and skipped.
-    """
+    def _retry(self, failed: Sequence[FailedPhoto]) -> list[bool]:
+        refs = {photo: PhotoRef(url=photo.url) for photo in failed}
+        loaded = asyncio.run(load_photos(self.loader, list(refs.values())))
+        self.faults.passed("photos")
+        good = [
+            (photo, outcome)
+            for photo, ref in refs.items()
+            if isinstance(outcome := loaded[ref], LoadedPhoto)
+        ]
+        return [done for pair in good for done in divided([pair], self._write, self._fail_to_write)]
 
-    def make(photo: StoredPhoto) -> tuple[bytes, bytes] | None:
-        try:
-            thumbnail = make_thumbnail(store.get("renditions", photo.rendition_sha256))
-        except (BadInputError, StoredObjectError) as error:
-            log.error("photo.rendition_unreadable", sha256=photo.sha256.hex(), error=str(error))
-            return None
-        digest = hashlib.sha256(thumbnail).digest()
-        store.put("thumbnails", digest, thumbnail)
-        return photo.sha256, digest
+    def _write(self, pairs: Sequence[tuple[FailedPhoto, LoadedPhoto]]) -> list[bool]:
+        done = [
+            self.catalogue.repair_photo(photo, loaded.sha256, loaded.rendition)
+            for photo, loaded in pairs
+        ]
+        self.faults.passed("write")
+        return done
 
-    count = 0
-    with ThreadPoolExecutor(THREADS) as threads:
-        for chunk in catalogue.photos_without_thumbnail(covered, chunk=CHUNK):
-            created = [pair for pair in threads.map(make, chunk) if pair is not None]
-            catalogue.write_thumbnails(created)
-            count += len(created)
-    return count
+    def _fail(self, photo: FailedPhoto, error: BaseException, stage: str = "photos") -> tuple[()]:
+        self.catalogue.replace_failure(photo, self.faults.failure(stage, photo, error))
+        return ()
+
+    def _fail_to_write(
+        self, pair: tuple[FailedPhoto, LoadedPhoto], error: BaseException
+    ) -> tuple[()]:
+        return self._fail(pair[0], error, "write")
+
+    def make_thumbnails(self, covered: Sequence[date]) -> int:
+        """Create the missing thumbnails and return their number.
+
+        A photo that is missing from the store is logged and skipped.
+        """
+        count = 0
+        with ThreadPoolExecutor(THREADS) as threads:
+            for chunk in self.catalogue.photos_without_thumbnail(covered, chunk=CHUNK):
+                created = [pair for pairs in threads.map(self._thumbnail, chunk) for pair in pairs]
+                if created:
+                    self.catalogue.write_thumbnails(created)
+                count += len(created)
+        return count
+
+    def _thumbnail(self, photo: StoredPhoto) -> list[tuple[bytes, bytes]]:
+        return divided([photo], self._make_thumbnails, self._fail_thumbnail)
+
+    def _make_thumbnails(self, photos: Sequence[StoredPhoto]) -> list[tuple[bytes, bytes]]:
+        made = []
+        for photo in photos:
+            try:
+                thumbnail = make_thumbnail(self.store.get("renditions", photo.rendition_sha256))
+            except (BadInputError, StoredObjectError) as error:
+                log.error("photo.rendition_unreadable", sha256=photo.sha256.hex(), error=str(error))
+                continue
+            digest = hashlib.sha256(thumbnail).digest()
+            self.store.put("thumbnails", digest, thumbnail)
+            made.append((photo.sha256, digest))
+        self.faults.passed("thumbnails")
+        return made
+
+    def _fail_thumbnail(self, photo: StoredPhoto, error: BaseException) -> tuple[()]:
+        self.faults.failure("thumbnails", photo.sha256, error)
+        return ()

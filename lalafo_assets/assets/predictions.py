@@ -24,7 +24,7 @@ from resources.dagster.partitions import DAYS_A_RUN, days, days_of
 from resources.dagster.resources import DatabaseResource, ModelsResource
 from resources.postgres import tables
 from resources.rescoring.attempts import at_work
-from resources.rescoring.embed_and_score import ScoreOptions, score_days
+from resources.rescoring.embed_and_score import ScoreOptions, ScoreProgress, score_days
 from resources.settings import load_settings
 
 
@@ -59,12 +59,14 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             catalogue = Catalogue(db, run_id=context.run.run_id)
             release = release_of_run(db, context.run.tags, RELEASE_TAG)
             ready = load_heads(release, models.store())
+            states = [ScoreProgress(0, 0, 0.0)]
             scored = score_days(
                 catalogue,
                 ready,
                 task,
                 covered,
                 on_progress=context.log.info,
+                progress=lambda state: states.__setitem__(0, state),
                 options=ScoreOptions(rows_per_s=load_settings().rescore_rows_per_s),
             )
             day_states = settle_days(context.instance, db, release, covered)
@@ -74,6 +76,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
                     "dagster/partition_row_count": summary.ads,
                     "release": release.name,
                     "ads_scored": scored,
+                    "ads_failed": states[0].failed,
                     **day_states,
                     **as_metadata(prediction_pictures(summary)),
                 }

@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from ops.isolation import describe, divided
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +28,8 @@ INK = "#22313f"
 BAR = "#3d6fb6"
 WRONG = "#c8553d"
 SMOOTHED_STEPS = 50
+
+log = structlog.get_logger()
 
 
 def contact_sheet(photos: Sequence[tuple[bytes, str]]) -> bytes:
@@ -44,9 +49,7 @@ def contact_sheet(photos: Sequence[tuple[bytes, str]]) -> bytes:
         draw.text((8, 8), "no photos in this period", fill=INK, font=font)
     for index, (data, caption) in enumerate(photos):
         left, top = index % COLUMNS * TILE, index // COLUMNS * height
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as photo:
-            photo.draft("RGB", (TILE, TILE))
-            photo.thumbnail((TILE - 4, TILE - 4))
+        for photo in divided([data], _tiles, _no_tile):
             sheet.paste(photo, (left + (TILE - photo.width) // 2, top + (TILE - photo.height) // 2))
         for number, line in enumerate(caption.split("\n")):
             place = (left + 4, top + TILE - 1 + number * CAPTION)
@@ -54,6 +57,22 @@ def contact_sheet(photos: Sequence[tuple[bytes, str]]) -> bytes:
     out = io.BytesIO()
     sheet.save(out, "JPEG", quality=72)
     return out.getvalue()
+
+
+def _tiles(photos: Sequence[bytes]) -> list[Image.Image]:
+    tiles = []
+    for data in photos:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as photo:
+            photo.draft("RGB", (TILE, TILE))
+            photo.thumbnail((TILE - 4, TILE - 4))
+            tiles.append(photo.copy())
+    return tiles
+
+
+def _no_tile(_data: bytes, error: BaseException) -> tuple[()]:
+    """A place without a photo: the picture shows the others."""
+    log.error("picture.photo_failed", error=describe(error))
+    return ()
 
 
 def histogram(

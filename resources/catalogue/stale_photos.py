@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from ops.outcomes import PhotoEmbedding
-from ops.types import AdKey, Rendition
+from ops.types import AdKey, Failure, Rendition
 from resources.catalogue.rows import insert_embeddings, insert_photos, photo_subject
 from resources.postgres.database import Database
 from resources.releases.coverage import reopen_day
@@ -127,6 +127,22 @@ class Catalogue:
             )
             cursor.execute("DELETE FROM lalafo.predictions WHERE catalog = %s AND ad_id = %s", key)
             return True
+
+    def replace_failure(self, failed: FailedPhoto, failure: Failure) -> None:
+        """Replace the reason of a photo's failure, unless the ad has a newer revision."""
+        reason = failure.reason.value
+        with self.database.cursor() as cursor:
+            cursor.execute(
+                "UPDATE lalafo.ad_photos SET reason = %s WHERE catalog = %s AND ad_id = %s "
+                "AND position = %s AND revision = %s AND sha256 IS NULL",
+                (reason, failed.key.catalog, failed.key.ad_id, failed.position, failed.revision),
+            )
+            if cursor.rowcount:
+                cursor.execute(
+                    "UPDATE lalafo.failures SET reason = %s, detail = %s, failed_at = now() "
+                    "WHERE kind = 'photo' AND subject = %s",
+                    (reason, failure.detail, photo_subject(failed.key, failed.position)),
+                )
 
     def write_thumbnails(self, thumbnails: Sequence[tuple[bytes, bytes]]) -> None:
         """Write the thumbnails' digests: (photo, thumbnail) pairs, both stored already."""

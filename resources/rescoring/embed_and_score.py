@@ -85,6 +85,7 @@ class ScoreProgress:
     ads: int  # whose prediction was written
     photos: int  # whose vectors were read
     seconds: float
+    failed: int = 0  # ads, with an exception that nobody expects; they stay stale
 
 
 def score_days(
@@ -108,17 +109,18 @@ def score_days(
         progress: called after each chunk, in this thread.
 
     Raises:
+        CircuitOpenError: many different ads in a row failed, and none passed.
         ConfigurationError: stored embeddings don't have the backbone's dimension.
         RetryableError: PostgreSQL is unavailable.
     """
     if task.name not in release.heads:
         return 0
-    started, ads, photos = time.monotonic(), 0, 0
+    started, ads, photos, failed = time.monotonic(), 0, 0, 0
     lines = _ProgressLines(on_progress)
     with closing(_Run(catalogue, release, task, covered, options).chunks()) as chunks:
         for chunk in chunks:
-            ads, photos = ads + chunk.ads, photos + chunk.photos
-            state = ScoreProgress(ads, photos, time.monotonic() - started)
+            ads, photos, failed = ads + chunk.ads, photos + chunk.photos, failed + chunk.failed
+            state = ScoreProgress(ads, photos, time.monotonic() - started, failed)
             if progress is not None:
                 progress(state)
             lines.report(state)

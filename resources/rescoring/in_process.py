@@ -107,7 +107,8 @@ def _rescore_days(
         ready, embedders = load_to_embed(release, store, settings)
         photos = PhotoStore(settings.resolved_store_url)
         report = embed_days(catalogue, ready, embedders, photos, days, on_progress=lambda _: None)
-        on_progress(f"{days[0]} to {days[-1]}: {report.embedded} photos embedded")
+        failed = f", {len(report.failed)} failed: see the log" if report.failed else ""
+        on_progress(f"{days[0]} to {days[-1]}: {report.embedded} photos embedded{failed}")
     ready = load_heads(release, store)
     options = ScoreOptions(rows_per_s=settings.rescore_rows_per_s)
     for task in all_tasks():

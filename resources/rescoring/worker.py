@@ -23,6 +23,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import asdict
 from datetime import date
 from io import RawIOBase
 
@@ -85,7 +86,7 @@ class Worker:
                 raise kind(message["error"])
             if "done" in message:
                 return
-            yield Chunk(message["ads"], message["photos"])
+            yield Chunk(message["ads"], message["photos"], message["failed"])
         raise self._ended()
 
     def _ended(self) -> RetryableError:
@@ -121,7 +122,7 @@ def main() -> None:
         try:
             for part in iter(parts.get, None):
                 for chunk in score_parts(database, share, [part], stop):
-                    _send_message({"ads": chunk.ads, "photos": chunk.photos})
+                    _send_message(asdict(chunk))
                 _send_message({"done": True})
         except LalafoError as error:
             _send_message({"error": str(error), "retryable": isinstance(error, RetryableError)})

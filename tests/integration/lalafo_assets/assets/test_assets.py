@@ -1,15 +1,20 @@
 """The assets as Dagster runs them: a re-score agrees with the stream, and skips current rows."""
 
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
 
+from lalafo_assets.assets import photos
 from lalafo_assets.definitions import defs
+from ops.models import embed
 from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, SESSION_JOB
 from resources.inference.loading import install
+from resources.photos import loading
 from resources.releases.coverage import read_coverage
 from resources.releases.promotion import propose
 from resources.releases.registry import write_verdict
@@ -216,3 +221,88 @@ def test_a_lalafo_error_fails_a_run_with_its_own_message(
     message = failure.step_failure_data.user_failure_data
     assert message is not None
     assert "LALAFO_DATABASE_URL" in str(message.description)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, module: object, name: str, poisoned: object) -> None:
+    """Let a function raise an exception if this is among its arguments."""
+    original = getattr(module, name)
+
+    def act(*args: Any, **kwargs: Any) -> Any:
+        if any(arg == poisoned for arg in args if isinstance(arg, bytes)):
+            raise ZeroDivisionError("poison")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, act)
+
+
+def metadata_of(instance: dg.DagsterInstance, key: str) -> dict[str, Any]:
+    latest = instance.get_latest_materialization_event(dg.AssetKey(key))
+    assert latest is not None and latest.asset_materialization is not None
+    return {name: item.value for name, item in latest.asset_materialization.metadata.items()}
+
+
+def test_an_exception_for_one_photo_fails_no_day(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its thumbnail, its embedding, and on the contact sheet; all are counted in metadata."""
+    urls = [environment.photo(f"{n}.jpg", jpeg(noisy(80, 60, n))) for n in range(3)]
+    environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
+    environment.drain()
+    ((rendition,),) = environment.rows(
+        "SELECT p.rendition_sha256 FROM lalafo.photos AS p JOIN lalafo.ad_photos AS ap "
+        "ON ap.sha256 = p.sha256 WHERE ap.ad_id = '1'"
+    )
+    with environment.database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.predictions")
+        cursor.execute("DELETE FROM lalafo.embeddings")
+    data = PhotoStore(environment.settings.resolved_store_url).get("renditions", rendition)
+    for module, name in ((photos, "make_thumbnail"), (embed, "prepare"), (io, "BytesIO")):
+        poison(monkeypatch, module, name, data)
+    assert run_job("rescore_days", instance).success
+    assert metadata_of(instance, "ad_photos")["internal_errors"] == {"thumbnails": 1}
+    embedded = metadata_of(instance, "photo_embeddings")
+    assert (embedded["photos_embedded"], embedded["photos_failed"]) == (2, 1)
+    assert "ZeroDivisionError" in embedded["failed"][0]["error"]
+    assert metadata_of(instance, "ad_categories")["ads_scored"] == 2
+    thumbnails = environment.rows("SELECT count(thumbnail_sha256) FROM lalafo.photos")
+    assert thumbnails == [(2,)]
+    monkeypatch.undo()
+    for name, value in environment.settings.model_dump().items():
+        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    assert run_job("rescore_days", instance).success
+    assert environment.rows("SELECT count(*) FROM lalafo.predictions") == [(3,)]
+    assert environment.rows("SELECT count(thumbnail_sha256) FROM lalafo.photos") == [(3,)]
+
+
+def test_an_exception_for_one_retried_photo_fails_it_alone(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are repaired; its failure has the exception's type and place, until it works."""
+    urls = [environment.host.url(f"{n}.jpg", path="error") for n in range(3)]
+    environment.publish(*(ad(str(n), [urls[n]]) for n in range(3)))
+    environment.drain()
+    images = [jpeg(noisy(80, 60, n)) for n in range(3)]
+    for n in range(3):  # the host works again
+        good = environment.photo(f"{n}.jpg", images[n])
+        with environment.database.cursor() as cursor:
+            cursor.execute("UPDATE lalafo.ad_photos SET url = %s WHERE ad_id = %s", (good, str(n)))
+    poison(monkeypatch, loading, "make_rendition", images[1])
+    assert run_job("rescore_days", instance).success
+    statuses = "SELECT ad_id, status FROM lalafo.ads ORDER BY 1"
+    assert environment.rows(statuses) == [("0", "scored"), ("1", "unscored"), ("2", "scored")]
+    ((subject, reason, detail),) = environment.rows(
+        "SELECT subject, reason, detail FROM lalafo.failures"
+    )
+    assert (subject, reason) == ("kg/1#0", "internal_error")
+    assert detail.startswith("ZeroDivisionError in ") and "poison" not in detail.split(" ")
+    assert environment.rows("SELECT reason FROM lalafo.ad_photos WHERE reason IS NOT NULL") == [
+        ("internal_error",)
+    ]
+    found = metadata_of(instance, "ad_photos")
+    assert (found["photos_repaired"], found["internal_errors"]) == (2, {"photos": 1})
+    monkeypatch.undo()
+    for name, value in environment.settings.model_dump().items():
+        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    assert run_job("rescore_days", instance).success
+    assert environment.rows("SELECT DISTINCT status FROM lalafo.ads") == [("scored",)]
+    assert environment.rows("SELECT count(*) FROM lalafo.failures") == [(0,)]

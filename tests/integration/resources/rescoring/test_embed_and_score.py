@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql
 
 from lalafo_assets.bench.rescore.fill import BACKBONE, DAYS, bench_release, fill, scored_partition
-from ops.errors import ConfigurationError, RetryableError
+from ops.errors import CircuitOpenError, ConfigurationError, RetryableError
 from ops.scoring.ready_release import predict_ads
 from ops.tasks import Answers, Task, task_by_name
 from ops.types import AdKey, EventKind, Prediction
@@ -133,6 +133,44 @@ def test_a_task_of_one_function_is_enough(filled):
         str(('a "шапка"\n', 0.5, {"ключ": ["\\", None, 1e-9]}))
     }
     assert score(filled, task=replace(odd, name="unknown")) == 0
+
+
+def poisoned_task(filled, ads: int) -> Task:
+    """Raises an exception for a chunk with the first vector of one of these ads."""
+    vectors = fetch(
+        filled,
+        "SELECT e.embedding::text FROM lalafo.ad_photos AS ap JOIN lalafo.embeddings AS e "
+        "ON e.sha256 = ap.sha256 WHERE e.backbone = %s AND ap.position = 0 "
+        "ORDER BY ap.ad_id LIMIT %s",
+        *(BACKBONE, ads),
+    )
+    poison = {np.array(eval(vector), np.float16).tobytes() for (vector,) in vectors}
+
+    def answers(embeddings, owner, n_ads, head):
+        if any(np.ascontiguousarray(row).tobytes() in poison for row in embeddings):
+            raise ZeroDivisionError("poison")
+        return CATEGORY.answers(embeddings, owner, n_ads, head)
+
+    return replace(CATEGORY, predict_many=answers)
+
+
+def test_an_exception_for_one_ad_fails_that_ad_alone(filled):
+    """It stays stale and is counted; all others have the stream's prediction."""
+    seen: list[ScoreProgress] = []
+    assert score(filled, task=poisoned_task(filled, 1), progress=seen.append) == 399
+    assert (seen[-1].ads, seen[-1].photos, seen[-1].failed) == (399, 1_000, 1)
+    expected = one_at_a_time(filled, OTHER)
+    (failed,) = expected.keys() - stored(filled).keys()
+    assert values_of(stored(filled)) == {ad: row for ad, row in expected.items() if ad != failed}
+    assert score(filled, "r2") == 1
+    assert values_of(stored(filled)) == expected
+
+
+def test_an_exception_for_every_ad_ends_the_work(filled):
+    """The ads are hardly at fault: not all of a day becomes failures."""
+    with pytest.raises(CircuitOpenError, match="ZeroDivisionError"):
+        score(filled, task=poisoned_task(filled, 400))
+    assert stored(filled) == {}
 
 
 def test_only_stale_ads_are_touched(filled):

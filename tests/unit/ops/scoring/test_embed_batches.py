@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from ops.errors import RetryableError, StoredObjectError
+from ops.errors import CircuitOpenError, RetryableError, StoredObjectError
+from ops.isolation import FAILURES_IN_A_ROW
 from ops.models.release import Preprocessing
 from ops.outcomes import PhotoEmbedding
 from ops.scoring.embed_batches import BATCH, IN_FLIGHT, EmbedReport, embed_photos
 from ops.scoring.ready_release import ReadyRelease
+
+POISON = 255
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,18 @@ class Backbone:
             self._busy.release()
 
 
-def run(count: int, *, load=None, embedders: int = 2, threads: int = 3):
+class Poisoned(Backbone):
+    """Raises an error for every batch with a poisoned photo."""
+
+    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        if any(image[0, 0, 0] == POISON for image in images):
+            raise ZeroDivisionError("poison")
+        return super().embed(images)
+
+
+def run(
+    count: int, *, load=None, write=None, backbone=Backbone, embedders: int = 2, threads: int = 3
+):
     """(report, embeddings in the order written, maximum of photos loaded and not yet written)."""
     written: list[PhotoEmbedding] = []
     loaded, max_pending = [0], [0]
@@ -56,9 +70,9 @@ def run(count: int, *, load=None, embedders: int = 2, threads: int = 3):
     report = embed_photos(
         (Photo(number) for number in range(count)),
         ReadyRelease("r", "b", Preprocessing(), Backbone(), {}),
-        embedders=[Backbone() for _ in range(embedders)],
+        embedders=[backbone() for _ in range(embedders)],
         load=plain if load is None else lambda photo: load(photo, plain),
-        write=written.extend,
+        write=written.extend if write is None else lambda rows: write(rows, written),
         progress=lambda report: None,
         threads=threads,
     )
@@ -110,3 +124,64 @@ def test_memory_does_not_grow_with_the_day() -> None:
     """However many photos there are, only some batches are read and not yet written."""
     _, _, max_pending = run(5_000, threads=2)
     assert max_pending <= BATCH * (2 * IN_FLIGHT + 2) + 2 * 512
+
+
+def poisoned_image(photo: Photo, plain):
+    return np.full((1, 1, 3), POISON, np.uint8) if photo.number == 77 else plain(photo)
+
+
+def poisoned_load(photo: Photo, plain):
+    if photo.number == 77:
+        raise ZeroDivisionError("poison")
+    return plain(photo)
+
+
+def poisoned_write(rows: Sequence[PhotoEmbedding], written: list[PhotoEmbedding]) -> None:
+    if any(row.sha256 == Photo(77).sha256 for row in rows):
+        raise ZeroDivisionError("poison")
+    written.extend(rows)
+
+
+@pytest.mark.parametrize(
+    "poisoned",
+    [
+        {"load": poisoned_load},
+        {"load": poisoned_image, "backbone": Poisoned},
+        {"write": poisoned_write},
+    ],
+    ids=["load", "embed", "write"],
+)
+def test_an_exception_for_one_photo_fails_that_photo_alone(poisoned) -> None:
+    """Its type and place are reported, without its message; all others are written in order."""
+    report, written, _ = run(1_000, **poisoned)
+    numbers = [int.from_bytes(item.sha256) for item in written]
+    assert numbers == [number for number in range(1_000) if number != 77]
+    ((sha256, why),) = report.failed
+    assert sha256 == Photo(77).sha256
+    assert why.startswith("internal_error: ZeroDivisionError in tests.unit.ops.scoring")
+    assert (report.photos, report.embedded, report.unreadable) == (1_000, 999, [])
+
+
+def test_an_exception_for_every_photo_ends_the_work() -> None:
+    """The photos are hardly at fault: not all of a day becomes failures."""
+    calls = []
+
+    def load(photo: Photo, plain):
+        calls.append(photo)
+        raise ZeroDivisionError("poison")
+
+    with pytest.raises(CircuitOpenError, match="ZeroDivisionError"):
+        run(5_000, load=load)
+    assert len(set(calls)) <= FAILURES_IN_A_ROW + 3 * BATCH * IN_FLIGHT
+
+
+def test_some_failures_among_many_do_not_end_the_work() -> None:
+    """However many there are, as long as others pass in between."""
+
+    def load(photo: Photo, plain):
+        if photo.number % 2:
+            raise ZeroDivisionError("poison")
+        return plain(photo)
+
+    report, _, _ = run(500, load=load)
+    assert (report.embedded, len(report.failed)) == (250, 250)
