@@ -30,6 +30,7 @@ from lalafo_assets.session.reports import (
     report_interval_s,
     summary,
 )
+from lalafo_assets.session.run_status import ENDED, RunStatus
 from ops.session.ports import SessionPolicy
 from ops.session.tally import Tally
 from resources.dagster.names import (
@@ -156,6 +157,7 @@ class _SessionRun:
         self._quiet_until = 0.0
         self._waiting: set[str] = set()
         self._interrupted = False
+        self._status = RunStatus(context.instance, context.run_id)
 
     def drain(self, policy: SessionPolicy) -> None:
         """Warm up, run the session to its end, and report the result."""
@@ -164,20 +166,25 @@ class _SessionRun:
         sys.setswitchinterval(_SWITCH_S)
         self.context.log.info("warming up: loading the active releases")
         try:
-            run_session(
-                self.parts,
-                run_id=self.context.run_id,
-                report=self._report,
-                policy=policy,
-                opened=self._opened,
-                keep_going=self._keep_going,
-            )
+            with self._status:
+                run_session(
+                    self.parts,
+                    run_id=self.context.run_id,
+                    report=self._report,
+                    policy=policy,
+                    opened=self._opened,
+                    keep_going=self._keep_going,
+                )
+            if self._status.ended:  # Dagster then keeps the status, or makes it CANCELED
+                raise DagsterExecutionInterruptedError
         except DagsterExecutionInterruptedError:
             self._interrupted = True  # the process that sent the signal waits
             raise
         finally:
             self._live = None
             sys.setswitchinterval(switch_s)
+            if self._interrupted:
+                self._pictures.stop()
             self._conclude()
 
     def _opened(self, live: LiveSession) -> None:
@@ -211,6 +218,8 @@ class _SessionRun:
             with self._reporting():
                 self._report_role(self._live)
                 self._show_pictures(embed=not self._pictures_embedded)
+        if self._status.ended:
+            return False
         # When the stack on this machine was killed, its session must end too: the next stack's
         # session continues from the last commit.
         stack_pid = self.parts.settings.stack_pid
@@ -299,14 +308,15 @@ class _SessionRun:
 def _ends_by_signal(context: dg.OpExecutionContext) -> Iterator[None]:
     """Let the run succeed if a signal ends it, also while it starts: it has handed over.
 
-    An interrupt that Dagster requested makes the run cancelled. A signal from elsewhere (an evicted
-    pod, a stopping stack) is a graceful shutdown.
+    An interrupt that Dagster requested makes the run cancelled, and a run that it has marked as
+    failed stays so. A signal from elsewhere (an evicted pod, a stopping stack) is a graceful
+    shutdown.
     """
     try:
         yield
     except DagsterExecutionInterruptedError:
         run = context.instance.get_run_by_id(context.run_id)
-        if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+        if run is not None and run.status in ENDED:
             raise
         context.log.info("ended by a signal: the next session continues from the last commit")
 

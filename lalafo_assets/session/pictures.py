@@ -86,6 +86,15 @@ class PictureProcess:
             return []
         return [Picture(**fields) for fields in json.loads(output)]
 
+    def stop(self) -> None:
+        """End a process that is drawing; its pictures are lost. Repeated calls do nothing."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
 
 def read_picture(picture: Picture) -> bytes:
     """Return a picture's bytes."""
