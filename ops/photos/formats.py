@@ -74,7 +74,7 @@ _NAMES_BY_BRAND = {
     **{b"M4A ": "an M4A", b"vvic": "VVC in HEIF", b"evbi": "EVC in HEIF"},
 }
 _PNM = re.compile(rb"P[1-7][\s#]")
-_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+_SVG = re.compile(rb"<([a-z]+:)?svg[\s/>]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

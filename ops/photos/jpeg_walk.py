@@ -10,6 +10,9 @@ from ops.photos.formats import broken
 MAX_SCANS = 64
 """Encoders write about ten; decoding thousands of empty progressive scans would take hours."""
 
+MAX_MARKERS = 10_000
+"""Photos have tens, with profiles and previews hundreds; a file of markers alone has millions."""
+
 _SOI, _EOI, _SOS, _DNL, _DRI, _COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xDD, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 _EXIF, _XMP, _PROFILE = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -18,6 +21,7 @@ _HUFFMAN_DCT_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progr
 PROGRESSIVE_FRAMES = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _STANDALONE = frozenset({0x01, _SOI, *range(0xD0, 0xD8)})
+_FILL = re.compile(rb"\xff+")
 _AFTER_ENTROPY = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # no stuffed byte, fill or restart marker
 
 
@@ -38,6 +42,7 @@ class MarkerWalk:
         self.data = data
         self.header_only = header_only
         self.at = 2
+        self.markers = 0
         self.plain = True
         self.complete = False
         self.restarts = False
@@ -56,14 +61,20 @@ class MarkerWalk:
         start = self.data.find(b"\xff", self.at)
         if start < 0:
             raise IndexError
-        self.plain &= start == self.at
+        self.markers += 1
+        if self.markers > MAX_MARKERS:
+            raise broken("jpeg", f"more than {MAX_MARKERS} markers")
+        fill = _FILL.match(self.data, start)
+        assert fill is not None, "a marker begins with this byte"
+        self.plain &= start == self.at and fill.end() == start + 1
+        start = fill.end() - 1
         marker = self.data[start + 1]
         if marker == _EOI:
             self.complete = True
             return False
-        if marker in (0x00, 0xFF) or marker in _STANDALONE:  # fill bytes, or nothing of use
-            self.plain &= marker == 0xFF
-            self.at = start + (1 if marker == 0xFF else 2)
+        if marker == 0x00 or marker in _STANDALONE:  # nothing of use
+            self.plain = False
+            self.at = start + 2
             return True
         (length,) = struct.unpack_from(">H", self.data, start + 2)
         self.at = start + 2 + length

@@ -274,6 +274,19 @@ def avif_claiming(width: int, height: int, *, coded: tuple[int, int]) -> bytes:
     return bytes(whole)
 
 
+def avif_with_extents(n: int, n_bytes: int) -> bytes:
+    """An AVIF whose picture has `n` parts, each up to the end of a file with `n_bytes` more."""
+    whole = save(picture(), "AVIF", speed=10)
+    box, meta = whole.index(b"iloc") - 4, whole.index(b"meta") - 4
+    old, outer = (struct.unpack_from(">I", whole, at)[0] for at in (box, meta))
+    extents = struct.pack(">II", len(whole) // 2, 0) * n
+    body = b"iloc\0\0\0\0\x44\0\0\1\0\1\0\0" + struct.pack(">H", n) + extents
+    new = struct.pack(">I", 4 + len(body)) + body
+    longer = struct.pack(">I", outer - old + len(new))
+    padding = struct.pack(">I4s", 8 + n_bytes, b"free") + bytes(n_bytes)
+    return b"".join([whole[:meta], longer, whole[meta + 4 : box], new, whole[box + old :], padding])
+
+
 def gif_claiming(width: int, height: int) -> bytes:
     """A small GIF whose screen claims any size."""
     whole = bytearray(save(picture(), "GIF"))

@@ -3,17 +3,25 @@
 https://aomediacodec.github.io/av1-spec/#sequence-header-obu-syntax
 """
 
+from ops.photos.formats import broken
+
 _SEQUENCE_HEADER = 1
-_MAX_UNITS = 10_000
+_MAX_UNITS = 1_000
+"""A picture has a few, and one for each of its tiles at most."""
 
 
 def coded_size(data: bytes) -> tuple[int, int] | None:
-    """The largest (width, height) that AV1 data declares; None where it declares none."""
+    """The largest (width, height) that AV1 data declares; None where it declares none.
+
+    Raises:
+        BadInputError: PHOTO_BROKEN, too many units.
+    """
     sizes = []
-    at = 0
-    for _ in range(_MAX_UNITS):
-        if at >= len(data):
-            break
+    at = n_units = 0
+    while at < len(data):
+        n_units += 1
+        if n_units > _MAX_UNITS:
+            raise broken("avif", f"a picture of more than {_MAX_UNITS} units")
         header = data[at]
         at += 2 if header & 4 else 1
         length = len(data) - at

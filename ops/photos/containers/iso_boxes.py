@@ -16,7 +16,8 @@ from ops.photos.formats import Container, broken, truncated
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 _AV1_ITEM = re.compile(rb"infe(?:\x02.{3}(.{2})|\x03.{3}(.{4})).{2}av01", re.DOTALL)
 _SIZES = re.compile(rb"ispe\0\0\0\0(.{8})", re.DOTALL)
-_MAX_EXTENTS = 10_000
+_MAX_BOXES = 1_000
+_MAX_EXTENTS = 4_000
 _PICTURE = frozenset({b"meta", b"mdat"})
 """The boxes that hold the picture."""
 _PICTURES_OF = {b"avis": b"avif", b"msf1": b"mif1", b"hevc": b"heic", b"hevx": b"heix"}
@@ -74,7 +75,11 @@ def _boxes(data: bytes, photo_format: str) -> Iterator[tuple[bytes, int, int]]:
     """The kind, start and end of each top-level box; bytes after the picture's are ignored."""
     start = 0
     seen: set[bytes] = set()
+    n_boxes = 0
     while start < len(data):
+        n_boxes += 1
+        if n_boxes > _MAX_BOXES:
+            raise broken(photo_format, f"more than {_MAX_BOXES} boxes")
         try:
             kind, end = _box(data, start, photo_format)
         except (struct.error, BadInputError):
@@ -125,7 +130,7 @@ def _item_data(data: bytes, meta: bytes) -> Iterator[tuple[int, list[bytes]]]:
     version, sizes, more_sizes = meta[at], meta[at + 4], meta[at + 5]
     reader = _Numbers(meta, at + 6)
     bytes_of_id = 4 if version == 2 else 2
-    n_extents = 0
+    n_extents = n_bytes = 0
     for _ in range(reader.next(bytes_of_id)):
         item = reader.next(bytes_of_id)
         in_meta = version > 0 and reader.next(2) & 15 == 1
@@ -138,8 +143,11 @@ def _item_data(data: bytes, meta: bytes) -> Iterator[tuple[int, list[bytes]]]:
             source, start = (meta, stored + offset) if in_meta else (data, offset)
             parts.append(source[start : start + length] if length > 0 else source[start:])
             n_extents += 1
+            n_bytes += len(parts[-1])
             if n_extents > _MAX_EXTENTS:
                 raise broken("avif", f"more than {_MAX_EXTENTS} extents")
+            if n_bytes > 2 * len(data):  # each is copied here
+                raise broken("avif", "its pictures have more bytes than the file")
         yield item, parts
 
 

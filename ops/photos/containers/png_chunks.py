@@ -16,6 +16,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _MAX_TEXT_BYTES = 1_000_000
+_MAX_CHUNKS = 100_000
+"""Some encoders put each row of the pixels into a chunk."""
 _GREY, _RGB = 0, 2
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
 _ADAM7 = (
@@ -31,8 +33,8 @@ class _Chunks:
 
     kept: list[bytes] = field(default_factory=list)  # whole chunks, without IEND
     exif: bytes = b""
-    texts: dict[bytes, bytes] = field(default_factory=dict)
-    profile: bytes | None = None
+    texts: dict[bytes, tuple[bool, bytes]] = field(default_factory=dict)  # is it compressed, text
+    profile: bytes | None = None  # compressed
     complete: bool = False  # the file has its end marker
 
 
@@ -46,11 +48,12 @@ def read_png(data: bytes) -> Container:
         raise broken("png", "the first chunk is not IHDR")
     size = struct.unpack_from(">II", data, 16)
     chunks = _walk(data)
-    xmp = chunks.texts.get(b"XML:com.adobe.xmp", b"")
-    orientation = orientation_of(chunks.exif or _raw_profile(chunks.texts), xmp)
+    xmp = _text(chunks, b"XML:com.adobe.xmp")
+    orientation = orientation_of(chunks.exif or _raw_profile(chunks), xmp)
+    profile = chunks.profile
     return Container(
         *("png", size, orientation, _png(chunks.kept)),
-        profile=chunks.profile,
+        profile=None if profile is None else _inflated(profile, MAX_PROFILE_BYTES + 1),
         complete=chunks.complete,
     )
 
@@ -78,8 +81,11 @@ def completed_png(container: Container) -> Container:
 
 
 def _walk(data: bytes) -> _Chunks:
-    chunks, start = _Chunks(), 8
+    chunks, start, n_chunks = _Chunks(), 8, 0
     while start + 8 <= len(data):
+        n_chunks += 1
+        if n_chunks > _MAX_CHUNKS:
+            raise broken("png", f"more than {_MAX_CHUNKS} chunks")
         (length,) = struct.unpack_from(">I", data, start)
         kind, end = data[start + 4 : start + 8], start + 12 + length
         if kind == b"IEND":
@@ -105,29 +111,33 @@ def _add(chunks: _Chunks, kind: bytes, body: bytes) -> None:
     if kind == b"eXIf":
         chunks.exif = body
     elif kind == b"iCCP":
-        chunks.profile = _inflated(body.partition(b"\0")[2][1:], MAX_PROFILE_BYTES + 1)
+        chunks.profile = body.partition(b"\0")[2][1:]
     elif kind in _TEXTS:
-        key, text = _text(kind, body)
-        chunks.texts[key] = text
+        _add_text(chunks, kind, body)
 
 
-def _text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """A text chunk's key and text. https://www.w3.org/TR/png-3/#11textinfo"""
+def _add_text(chunks: _Chunks, kind: bytes, body: bytes) -> None:
+    """Keep a text chunk that may have an orientation. https://www.w3.org/TR/png-3/#11textinfo"""
     key, _, rest = body.partition(b"\0")
     if key not in (b"XML:com.adobe.xmp", b"Raw profile type exif"):
-        return key, b""
+        return
     packed = kind == b"zTXt"
     if kind == b"zTXt":
         rest = rest[1:]
     elif kind == b"iTXt":
         packed = rest[:1] == b"\1"
         rest = rest[2:].split(b"\0", 2)[-1]
-    return key, _inflated(rest, _MAX_TEXT_BYTES) if packed else rest
+    chunks.texts[key] = (packed, rest)
 
 
-def _raw_profile(texts: dict[bytes, bytes]) -> bytes:
+def _text(chunks: _Chunks, key: bytes) -> bytes:
+    packed, text = chunks.texts.get(key, (False, b""))
+    return _inflated(text, _MAX_TEXT_BYTES) if packed else text
+
+
+def _raw_profile(chunks: _Chunks) -> bytes:
     """The Exif block that ImageMagick writes as a text: hexadecimal below three lines."""
-    lines = texts.get(b"Raw profile type exif", b"").split(b"\n")[3:]
+    lines = _text(chunks, b"Raw profile type exif").split(b"\n")[3:]
     try:
         return bytes.fromhex(b"".join(lines).decode("ascii"))
     except ValueError:

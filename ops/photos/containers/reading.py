@@ -1,8 +1,9 @@
 """Reads the container of a photo that is not a JPEG: size, orientation, profile; without decoding.
 
-WebP, GIF and BMP are read here; The other modules read the others.
+WebP, GIF and BMP are read here; the other modules read the others.
 """
 
+import re
 import struct
 from collections.abc import Callable
 
@@ -12,6 +13,11 @@ from ops.photos.containers.png_chunks import read_png
 from ops.photos.containers.tiff_directory import page_size, read_tiff
 from ops.photos.formats import Container, broken, truncated
 from ops.photos.orientation import UPRIGHT
+
+_GIF_FRAME, _GIF_END = 0x2C, 0x3B
+_GIF_BLOCK = re.compile(rb"[\x21\x2c\x3b]")
+_MAX_GIF_BLOCKS = 50_000
+"""Comments and XMP are in blocks of up to 255 bytes."""
 
 
 def open_container(data: bytes, photo_format: str) -> Container:
@@ -74,17 +80,31 @@ def _read_gif(data: bytes) -> Container:
     GIF89a: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
     """
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    while (block := data[at]) != 0x2C:
-        if block == 0x3B:
-            raise broken("gif", "the file contains no image")
-        at += 2 if block == 0x21 else 1
-        while block == 0x21 and (length := data[at]) != 0:
-            at += 1 + length
-        at += block == 0x21
+    at = _frame_of_gif(data, 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0))
     left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
     size = (max(width, left + frame_width), max(height, top + frame_height))
     return Container("gif", size, UPRIGHT, data)
+
+
+def _frame_of_gif(data: bytes, at: int) -> int:
+    """Where the first frame begins, at or after `at`: extensions and stray bytes are skipped."""
+    in_extension = False
+    for _ in range(_MAX_GIF_BLOCKS):
+        if in_extension:
+            in_extension = data[at] != 0
+            at += 1 + data[at]
+            continue
+        found = _GIF_BLOCK.search(data, at)
+        if found is None:
+            raise IndexError
+        at = found.start()
+        if data[at] == _GIF_END:
+            raise broken("gif", "the file contains no image")
+        if data[at] == _GIF_FRAME:
+            return at
+        in_extension = True
+        at += 2
+    raise broken("gif", f"more than {_MAX_GIF_BLOCKS} blocks before its first frame")
 
 
 def _read_bmp(data: bytes) -> Container:

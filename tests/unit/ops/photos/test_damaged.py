@@ -132,6 +132,8 @@ def test_a_complete_photo_has_no_note() -> None:
         (odd.save(odd.picture(), "JPEG2000"), "a JPEG 2000"),
         (b"%PDF-1.7\n", "a PDF"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG"),
+        (b"<svg/>", "an SVG"),
+        (b"<?xml version='1.0'?><svg:svg xmlns:svg='http://www.w3.org/2000/svg'/>", "an SVG"),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "an MP4 video"),
         (bytes(100), "an unknown format"),
     ],

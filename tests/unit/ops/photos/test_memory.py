@@ -1,4 +1,4 @@
-"""The estimate of the memory that a photo takes, by its header."""
+"""What a photo costs: the memory, by its header, and the parts of a file that are read at all."""
 
 import random
 import subprocess
@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.errors import BadInputError, Reason
 from ops.photos.memory import decode_bytes
+from ops.photos.rendition import make_rendition
 from tests.support import odd_photos as odd
 
 MEASURE = """
@@ -70,6 +72,37 @@ def test_the_estimate_follows_the_claim() -> None:
     assert decode_bytes(odd.avif_claiming(5_000, 5_000, coded=(96, 64))) > 400_000_000
     assert decode_bytes(odd.jpeg_claiming(7_000, 7_000)) < 30_000_000
     assert decode_bytes(b"") == decode_bytes(b"%PDF") == 0
+
+
+FLOODED = {
+    "JPEG, markers alone": (b"\xff\xd8" + b"\xff\xd0" * 20_000, "10000 markers"),
+    "JPEG, empty comments": (b"\xff\xd8" + b"\xff\xfe\0\2" * 20_000 + odd.jpeg()[2:], "markers"),
+    "JPEG, empty tables": (b"\xff\xd8" + b"\xff\xc4\0\2" * 20_000 + odd.jpeg()[2:], "markers"),
+    "GIF, empty extensions": (b"GIF89a" + bytes(7) + b"\x21\xfe\0" * 99_999, "50000 blocks"),
+    "GIF, a long comment": (b"GIF89a" + bytes(7) + b"\x21\xfe" + b"\1a" * 99_999, "50000 blocks"),
+    "PNG, empty chunks": (
+        odd.png_claiming(64, 64)[:33] + odd.png_chunk(b"IDAT", b"") * 100_001,
+        "100000 chunks",
+    ),
+    "HEIC, empty boxes": (odd.heic() + b"\0\0\0\x08free" * 2_000, "1000 boxes"),
+    "AVIF, parts alone": (odd.avif_with_extents(200, 1_000_000), "more bytes than the file"),
+}
+
+
+@pytest.mark.parametrize(("data", "why"), FLOODED.values(), ids=FLOODED.keys())
+def test_a_file_of_structure_alone_is_refused(data: bytes, why: str) -> None:
+    """Read to their end, they take seconds; an AVIF's overlapping parts take gigabytes."""
+    with pytest.raises(BadInputError, match=why) as caught:
+        make_rendition(data, max_pixels=10**8)
+    assert caught.value.reason is Reason.PHOTO_BROKEN
+
+
+def test_fill_bytes_before_a_marker_are_no_markers() -> None:
+    """There may be any number of them."""
+    data = odd.jpeg()
+    filled = data[:2] + b"\xff" * 1_000_000 + data[2:]
+    assert make_rendition(filled, max_pixels=10**8).width == 96
+    assert decode_bytes(filled) == decode_bytes(data)
 
 
 CORRUPTIBLE = [encode(odd.noisy(60, 40)) for encode in PHOTOS.values()]
