@@ -22,16 +22,18 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from ops.errors import BadInputError, Reason
-from ops.photos.formats import sniff
+from ops.photos.formats import SNIFFED_BYTES, sniff
 from resources.photos.addresses import AddressGuard
 from resources.photos.fetch_errors import TemporaryFetchError, failure_of, status_failure
 from resources.photos.urls import PhotoUrl, checked_url, host_of, redirect_url
 from resources.settings import Settings
 
-_SNIFFED_BYTES = 512
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BACKOFF_S = 0.1
 _DNS_CACHE_S = 30
+_MAX_HEADER_BYTES = 65_536  # of one header; aiohttp's 8,190 are too few for some content policies
+# Stores return others, such as aws-chunked or utf-8, that say nothing about the bytes.
+_COMPRESSIONS = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"})
 _TEXT_CONTROLS = b"\t\n\f\r\x1b"
 _BINARY = bytes(code for code in range(32) if code not in _TEXT_CONTROLS)
 _HEADERS = {
@@ -111,6 +113,7 @@ class PhotoFetcher:
             headers=_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            max_field_size=_MAX_HEADER_BYTES,
             trust_env=False,  # a proxy from the environment would connect without the guard
         )
         return self
@@ -191,20 +194,20 @@ class PhotoFetcher:
             raise failure_of(error, host_of(url)) from error
 
     async def _read(self, response: aiohttp.ClientResponse, host: str) -> bytes:
-        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if coding not in ("", "identity"):
+        codings = ",".join(response.headers.getall("Content-Encoding", ())).lower().split(",")
+        if not _COMPRESSIONS.isdisjoint(coding.strip() for coding in codings):
             raise BadInputError(
                 Reason.FETCH_NOT_A_PHOTO, f"{host} sent a compressed body, expected plain bytes"
             )
         self._check_length(response.content_length or 0, host)
-        body, sniffed = bytearray(), False
+        body = bytearray()
         async for chunk in response.content.iter_any():
+            before = len(body)
             body += chunk
             self._check_length(len(body), host)
-            if not sniffed and len(body) >= _SNIFFED_BYTES:
+            if before < SNIFFED_BYTES <= len(body):
                 _check_content(body, host)
-                sniffed = True
-        if not sniffed:
+        if len(body) < SNIFFED_BYTES:
             _check_content(body, host)
         return bytes(body)
 
@@ -217,10 +220,7 @@ class PhotoFetcher:
 
 
 def _location(response: aiohttp.ClientResponse) -> bytes:
-    """The bytes of the Location header; empty if there is none.
-
-    aiohttp's decoded headers are not used: from them a byte that is not UTF-8 is lost in the URL.
-    """
+    """The bytes of the Location header; empty if there is none. Decoded, some would be lost."""
     found = {value for name, value in response.raw_headers if name.lower() == b"location"}
     if len(found) > 1:
         host = response.url.raw_host
@@ -230,7 +230,7 @@ def _location(response: aiohttp.ClientResponse) -> bytes:
 
 def _check_content(body: bytearray, host: str) -> None:
     """Refuse text, whatever its content type; an empty body is left to the photo decoder."""
-    head = bytes(body[:_SNIFFED_BYTES])
+    head = bytes(body[:SNIFFED_BYTES])
     if head != b"" and sniff(head) is None and len(head.translate(None, _BINARY)) == len(head):
         raise BadInputError(Reason.FETCH_NOT_A_PHOTO, f"{host} sent text instead of a photo")
 

@@ -159,6 +159,9 @@ GOOD = {
     "chunked": CHUNKED + b"%x\r\n" % len(PHOTO) + PHOTO + b"\r\n0\r\n\r\n",
     "empty": answer(b""),
     "identity": answer(PHOTO, headers="Content-Encoding: identity\r\n"),
+    "a store's coding": answer(PHOTO, headers="Content-Encoding: aws-chunked\r\n"),
+    "no coding": answer(PHOTO, headers="Content-Encoding: UTF-8\r\n"),
+    "a long header": answer(PHOTO, headers=f"Content-Security-Policy: {'x' * 60_000}\r\n"),
     "as long as allowed": answer(PHOTO + bytes(100_000 - len(PHOTO))),
 }
 
