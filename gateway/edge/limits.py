@@ -28,6 +28,8 @@ GUARDED = ("/v1/", "/classify", "/v4/")
 OPEN = frozenset({"/v1/openapi.json"})
 # Paths that accept photos; everywhere else a body is JSON.
 UPLOADS = ("/v1/photos", "/v4/classify/add_images", "/classify")
+# A server takes the first of several, a proxy the last.
+_ONCE = ("Authorization", "X-API-Key", "Idempotency-Key", "Content-Type")
 
 
 @dataclass(slots=True)
@@ -113,6 +115,7 @@ class Gate:
         caller: Caller | None = None
         limits: Limits | None = None
         try:
+            check_repetition(Headers(scope=scope))
             caller = await self._caller(scope)
             if caller is not None:
                 scope.setdefault("state", {})["caller"] = caller
@@ -144,6 +147,15 @@ class Gate:
             return None
         keys: KeyRing = scope["app"].state.services.keys
         return await keys.caller(Headers(scope=scope))
+
+
+def check_repetition(headers: Headers) -> None:
+    """Raise a Problem (400) for a header that says twice what only one can be true of."""
+    for name in _ONCE:
+        if len(set(headers.getlist(name))) > 1:
+            raise Problem(
+                400, "repeated_header", f"the header {name} was sent more than once, expected once"
+            )
 
 
 def check_content_encoding(headers: Headers) -> None:

@@ -25,6 +25,14 @@ TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
     b"content-length: %d\r\nconnection: close\r\n\r\n" % len(_BODY)
 ) + _BODY
+_NOT_HTTP = (
+    b'{"type":"urn:lalafo:problem:not_http","title":"Bad Request","status":400,'
+    b'"detail":"the request is not valid HTTP/1.1","instance":""}'
+)
+NOT_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n" % len(_NOT_HTTP)
+) + _NOT_HTTP
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -74,6 +82,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Reset the count for the next head."""
         self._unparsed = 0
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are not HTTP/1.1 as every other error; uvicorn's answer is text."""
+        self.transport.write(NOT_HTTP)
+        self.transport.close()
 
     def shutdown(self) -> None:
         """Close the connection, or let the request in progress end; uvicorn calls it to stop."""

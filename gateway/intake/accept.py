@@ -141,8 +141,11 @@ def _response_for(request: AcceptRequest, existing: ExistingState) -> AcceptResp
     if existing.request is not None:
         if existing.request != _digest(request):
             raise key_reused()
-        status, body = existing.answer
-        return AcceptResponse(status, {**body, "published": not existing.pending}, replayed=True)
+        status, stored = existing.answer
+        # PostgreSQL's jsonb does not keep the order of the fields.
+        body = {name: stored[name] for name in _body(request.event, 0) if name in stored}
+        body |= {"published": not existing.pending, "links": ad_links(request.event.key)}
+        return AcceptResponse(status, body, replayed=True)
     if existing.unknown:
         raise Problem(
             422,

@@ -24,7 +24,7 @@ _NO_CODING = (b"", b"binary", b"8bit", b"7bit", b"identity")
 
 @dataclass(slots=True)
 class Form:
-    """A received form: the last value of each field, and the photos in order."""
+    """A received form: the fields, and the photos in order."""
 
     fields: dict[str, bytes] = field(default_factory=dict)
     photos: list[Upload] = field(default_factory=list)
@@ -175,6 +175,8 @@ class _Reader:
         self._field = None
         if name in self._rules.photos:
             self._open_photo(name)
+        elif name in self.form.fields:
+            raise Problem(422, "repeated_part", f"the form has two parts {name}, expected one")
         elif name in self._rules.fields:
             self._field, self._value = name, bytearray()
         else:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,34 @@ def test_every_route_refuses_a_parameter_that_it_does_not_have(client: httpx.Cli
             assert (body["parameters"], set(body["allowed"])) == (["surprise"], allowed)
             checked += 1
     assert checked >= 8
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-API-Key", "Idempotency-Key", "Content-Type"])
+def test_a_header_with_two_values_is_refused(client: httpx.Client, name: str) -> None:
+    """A proxy may take another one than the gateway; equal ones are no contradiction."""
+    body = json.dumps({**AD, "ad_id": "twice"})
+    answer = client.post("/v1/ads", content=body, headers=[(name, "a"), (name, "b")])
+    assert (answer.status_code, answer.json()["type"]) == (
+        400,
+        "urn:lalafo:problem:repeated_header",
+    )
+    assert name in answer.json()["detail"]
+    assert client.get("/v1/ads/kg/twice").status_code == 404
+    same = [("Idempotency-Key", "a"), ("Idempotency-Key", "a")]
+    assert client.post("/v1/ads", content=body, headers=same).status_code == 202
+
+
+def test_what_is_not_http_gets_a_problem_too(client: httpx.Client) -> None:
+    """A method that does not exist, and a header with a control character."""
+    port = client.base_url.port
+    assert port is not None
+    for request in (b"FOO / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nX: \x01\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(request)
+            with connection.makefile("rb") as stream:
+                head, _, body = stream.read().partition(b"\r\n\r\n")
+        assert b"content-type: application/problem+json" in head
+        assert json.loads(body)["type"] == "urn:lalafo:problem:not_http"
 
 
 def test_a_misspelt_parameter_changes_nothing(client: httpx.Client) -> None:

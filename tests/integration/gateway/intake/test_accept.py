@@ -186,6 +186,7 @@ def test_an_idempotency_key_is_accepted_once(
     )
     assert len(events()) == 1
     until(lambda: rows(database, "SELECT count(*) FROM lalafo.outbox") == [(0,)])
+    assert {tuple(a.json()) for a in answers} == {tuple(answers[0].json())}  # also the order
     assert post(0).json()["published"] is True
     other = client.post("/v1/ads", json={**AD, "title": "other"}, headers=headers)
     assert (other.status_code, other.json()["type"]) == (

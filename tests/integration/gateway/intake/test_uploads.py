@@ -150,6 +150,11 @@ def test_a_file_that_is_not_a_photo_is_refused(
         (client.post("/v1/ads", files=parts(PHOTO)), 422, "no part named ad"),
         (client.post("/v1/ads", data={"ad": "{"}, files=parts(PHOTO)), 422, "body"),
         (
+            client.post("/v1/ads", data={"ad": [json.dumps(AD)] * 2}, files=parts(PHOTO)),
+            422,
+            "two parts ad",
+        ),
+        (
             client.post("/v1/ads", data={"ad": json.dumps(AD)}, files=parts(PHOTO, name="x")),
             422,
             "x",
