@@ -112,7 +112,9 @@ async def give_feedback(
     if given is not None:
         if bytes(given) != values["request"]:
             raise key_reused()
-        status, body = answer
+        status, stored = answer
+        # PostgreSQL's jsonb does not keep the order of the fields.
+        body = {name: stored[name] for name in (*_body(label), "known")}
         return JSONResponse(
             {**body, "published": not pending},
             status_code=status,

@@ -7,7 +7,6 @@ estimated in `ops/photos/memory.py`; how many are decoded at once is up to the c
 """
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import simplejpeg
@@ -86,13 +85,18 @@ def decode_container(
 
 
 def check_support(photo_format: str) -> None:
-    """Raise PHOTO_UNKNOWN_FORMAT for AVIF or HEIC where its decoder is not installed."""
+    """Raise PHOTO_UNKNOWN_FORMAT for AVIF or HEIC where its decoder can't be loaded."""
     if photo_format == "avif" and not features.check("avif"):
         raise BadInputError(
             Reason.PHOTO_UNKNOWN_FORMAT, "AVIF: the installed Pillow was built without it"
         )
-    if photo_format == "heic" and find_spec("pillow_heif") is None:
-        raise BadInputError(Reason.PHOTO_UNKNOWN_FORMAT, "HEIC: pillow-heif is not installed")
+    if photo_format == "heic":
+        try:
+            import pillow_heif  # noqa: F401 - it is used where a HEIC is opened
+        except ImportError as error:  # missing, or a library that it needs is
+            raise BadInputError(
+                Reason.PHOTO_UNKNOWN_FORMAT, f"HEIC: pillow-heif can't be loaded: {error}"
+            ) from error
 
 
 def jpeg_colours(data: bytes, layout: JpegLayout) -> str | None:

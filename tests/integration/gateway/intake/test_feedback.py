@@ -111,6 +111,7 @@ def test_feedback_that_is_sent_again_does_not_replace_a_later_label(
     again = client.post(path, json=first, headers=headers)
     assert again.status_code == 200
     assert {**again.json(), "published": True} == {**sent.json(), "published": True}
+    assert list(again.json()) == list(sent.json())
     assert again.headers["Idempotency-Replayed"] == "true"
     other = client.post(path, json={**first, "label": "sofa"}, headers=headers)
     elsewhere = client.post("/v1/ads/kg/chair-01/feedback", json=first, headers=headers)

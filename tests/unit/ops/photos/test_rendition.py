@@ -338,6 +338,15 @@ def test_an_unusable_photo_has_its_reason(data: bytes, reason: Reason) -> None:
     assert reason_of(data) is reason
 
 
+def test_a_heic_without_its_decoder_is_no_broken_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pillow-heif, or a library that it needs, can't be loaded, the reason says so."""
+    data = odd.heic()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(BadInputError, match="pillow-heif can't be loaded") as caught:
+        make_rendition(data, max_pixels=MAX_PIXELS)
+    assert caught.value.reason is Reason.PHOTO_UNKNOWN_FORMAT
+
+
 def test_formats_that_cannot_be_scaled_have_a_lower_cap() -> None:
     """Twenty-five million pixels by default; a JPEG of the same size is accepted."""
     large = odd.picture(5001, 5000)
