@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from ops.types import StreamRecord
 from resources.kafka.connection import StreamConfig, broker_errors, open_client
-from resources.kafka.records.batches import FetchedRecords
+from resources.kafka.records.batches import FetchedRecords, UnreadableBatch
 from resources.kafka.records.fetched import FetchedPartition, Turns
 from resources.kafka.records.refused import RefusedPartitions
 from resources.kafka.records.stopped import (
@@ -140,6 +140,7 @@ class StreamConsumer:
             self._consumer.pause(self._tp(batch.partition))
         now = time.monotonic()
         if records != []:
+            self._stopped.note(records)
             self._answered_at = now
         elif not self._isolates and (stopped := self._stopped.now()):
             raise UnreadableBatchError(next(iter(stopped.values())).batch)
@@ -162,6 +163,10 @@ class StreamConsumer:
         `poll` tries them again, at longer and longer intervals up to a minute.
         """
         return self._stopped.now()
+
+    def passed(self) -> list[UnreadableBatch]:
+        """Return the batches that could not be decoded and are sent no more, once each."""
+        return self._stopped.passed()
 
     def skip(self, partition: int) -> None:
         """Continue a stopped partition behind the records that can't be decoded."""

@@ -13,7 +13,7 @@ from datetime import date
 
 import structlog
 
-from ops.errors import Reason
+from ops.errors import Reason, RetryableError
 from ops.models.release import FrozenBackbone
 from ops.scoring.ads import AdScorer, ReceiptRule, RecordReader
 from ops.scoring.ready_release import PhotoEmbedder
@@ -178,6 +178,9 @@ def open_session(
         )
 
         def truncated(position: OffsetOutOfLog) -> None:
+            with AdStream(stream.config) as own:  # a topic that was created again looks like this
+                if own.current_log().id != found.id:
+                    raise RetryableError(f"{topic} was created again.")
             record_outside(
                 database, position, stream_id=stream_id, run_id=run_id, forgets=Forgets.FENCED
             )

@@ -5,10 +5,11 @@ minute, because a broker's fault may pass and a missing codec may be installed.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ops.errors import LalafoError
+from ops.types import StreamRecord
 from resources.kafka.records.batches import UnreadableBatch
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.5, 60.0
@@ -43,6 +44,7 @@ class StoppedPartitions:
         self._clock = clock
         self._stopped: dict[int, StoppedPartition] = {}
         self._skipped: dict[int, set[int]] = {}  # by partition, base offsets
+        self._passed: list[UnreadableBatch] = []
 
     def now(self) -> dict[int, StoppedPartition]:
         """Return those that are stopped; thread-safe."""
@@ -53,10 +55,10 @@ class StoppedPartitions:
         earlier = self._stopped.get(batch.partition)
         again = earlier is not None and earlier.batch.offset == batch.offset
         attempts = 0 if earlier is None or not again else earlier.attempts
-        if again and earlier is not None and batch.by_broker:
+        if again and earlier is not None and batch.by_broker and not earlier.batch.by_broker:
             # Its bytes may have come with those before it: the broker sends none from its offset.
             known = earlier.batch.reason
-            reason = known if batch.reason in known else f"{known}; {batch.reason}"
+            reason = known if "; the broker" in known else f"{known}; {batch.reason}"
             batch = replace(earlier.batch, reason=reason)
         pause_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 4**attempts)
         stopped = StoppedPartition(batch, attempts + 1, self._clock() + pause_s)
@@ -76,6 +78,22 @@ class StoppedPartitions:
                 due[partition] = stopped.batch.offset
                 self._stopped[partition] = replace(stopped, retry_at=math.inf)
         return due
+
+    def note(self, records: Sequence[StreamRecord]) -> None:
+        """Take note of what was read on of stopped partitions.
+
+        If the records that could not be decoded are not among it, the broker sends them no more:
+        what is damaged is the offset, by which it finds them.
+        """
+        for partition, stopped in self._stopped.items():
+            first = next((r.offset for r in records if r.partition == partition), None)
+            if first is not None and first > stopped.batch.offset:
+                self._passed.append(stopped.batch)
+
+    def passed(self) -> list[UnreadableBatch]:
+        """Return those that the broker sends no more, once each."""
+        passed, self._passed = self._passed, []
+        return passed
 
     def skip(self, partition: int, end: int) -> int:
         """Skip the records that can't be decoded; return where to continue.

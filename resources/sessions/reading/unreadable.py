@@ -27,6 +27,7 @@ _STOPPED = (
     "The partition is not read on until they can be read. Install what is missing, or set "
     "LALAFO_UNREADABLE_BATCH=skip to go on without them."
 )
+_PASSED = "The broker sends them no more: reading went on behind them."
 _REPAIR = (
     "The partition is not read on. Repair the broker's log, or delete its records up to an offset "
     "that it can read (kafka-delete-records.sh): reading continues there."
@@ -62,6 +63,7 @@ class UnreadableRecords:
         self._stream_id = stream_id
         self._run_id = run_id
         self._counted = counted
+        self._passed: list[UnreadableBatch] = []
         self._recorded: set[tuple[int, int]] = set()
 
     def follow(self, consumer: StreamConsumer) -> None:
@@ -70,22 +72,28 @@ class UnreadableRecords:
         Raises:
             RetryableError: PostgreSQL is unavailable; nothing was skipped.
         """
+        self._passed += consumer.passed()
+        while self._passed:
+            self._record_once(self._passed[-1], _PASSED)
+            self._passed.pop()
         for partition, stopped in consumer.stopped().items():
-            if stopped.attempts < ATTEMPTS:
-                continue
-            batch = stopped.batch
-            if (partition, batch.offset) not in self._recorded:
-                self._record(batch)
-                self._recorded.add((partition, batch.offset))
-            if self._skips(batch):
-                consumer.skip(partition)
+            if stopped.attempts >= ATTEMPTS:
+                batch, skips = stopped.batch, self._skips(stopped.batch)
+                follows = _REPAIR if batch.by_broker else _SKIPPED if skips else _STOPPED
+                self._record_once(batch, follows, skipped=skips)
+                if skips:
+                    consumer.skip(partition)
 
     def _skips(self, batch: UnreadableBatch) -> bool:
         """Whether to go on behind it; nothing says where that is if the broker can't read it."""
         return self._skip and not batch.by_broker
 
-    def _record(self, batch: UnreadableBatch) -> None:
-        detail = f"{batch}. {_REPAIR if batch.by_broker else _SKIPPED if self._skip else _STOPPED}"
+    def _record_once(self, batch: UnreadableBatch, follows: str, *, skipped: bool = False) -> None:
+        if (batch.partition, batch.offset) not in self._recorded:
+            self._record(batch, f"{batch}. {follows}", skipped=skipped)
+            self._recorded.add((batch.partition, batch.offset))
+
+    def _record(self, batch: UnreadableBatch, detail: str, *, skipped: bool) -> None:
         log.error(
             "stream.batch_unreadable",
             **{"topic": batch.topic, "partition": batch.partition, "offset": batch.offset},

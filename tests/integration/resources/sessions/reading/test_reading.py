@@ -15,7 +15,13 @@ from resources.sessions.offsets import read_offsets
 from tests.conftest import BrokerUnderTest
 from tests.integration.resources.sessions.test_metrics import free_ports, scrape
 from tests.support.live_session import Live, ad
-from tests.support.odd_batches import OddKey, confluent, damage_on_disk, truncate_on_disk
+from tests.support.odd_batches import (
+    OddKey,
+    confluent,
+    damage_on_disk,
+    header_damaged_on_disk,
+    truncate_on_disk,
+)
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.working_sessions import Working, until
 
@@ -174,6 +180,22 @@ def test_a_position_that_leaves_the_log_costs_its_partition_alone(
         ("stream_batch_unreadable", 0, 1),
         ("stream_offset_out_of_log", 0, 1),
     ]
+
+
+def test_a_batch_that_the_broker_sends_no_more_is_an_incident(
+    live: Live, kafka_server: KafkaServer, url: str
+) -> None:
+    """Its offset is damaged: a second fetch, from where it should be, returns what is behind it."""
+    publish(live, *(ad(name, [url], title=f"title {name}.") for name in "abc"), partition=0)
+    damaged: dict = {"at": 0, "new": b"\xff" * 8}
+    with (
+        header_damaged_on_disk(kafka_server, live.settings.ads_topic, 0, b"title b.", **damaged),
+        Working(live) as worker,
+    ):
+        worker.wait_for(2)
+        until(lambda: worker.checked() and incidents(live))
+    assert scored(live) == {"a", "c"}
+    assert incidents(live) == [("stream_batch_unreadable", 0, 1)]
 
 
 def test_a_truncated_log_is_read_again_from_its_beginning(
