@@ -76,7 +76,11 @@ function dropZone(take) {
         "Take a photo",
       ),
     ),
-    el("p", { class: "hint" }, "JPEG, PNG, WebP, GIF, AVIF, HEIC, BMP or TIFF. Files are sent unchanged."),
+    el(
+      "p",
+      { class: "hint" },
+      "JPEG, PNG, WebP, GIF, AVIF, HEIC, BMP or TIFF. Files are sent unchanged.",
+    ),
     filePicker,
     camera,
   );
