@@ -71,7 +71,7 @@ def is_counting(site: str) -> bool:
     """Whether a call site is between a commit and its count, where a fault shows in the counts."""
     function = site.split()[1].rstrip(":")
     between = site.endswith(("._begin", "._conclude"))
-    return between or function in ("finish", "_end", "_conclude", "count", "add")
+    return between or function in ("finish", "_end", "_conclude", "count", "add", "over", "events")
 
 
 class LeavingWorld(World):
