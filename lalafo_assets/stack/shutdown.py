@@ -6,9 +6,10 @@ accepted is lost in any order (`resources/upkeep/lost_ads.py`).
 """
 
 import contextlib
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -96,6 +97,24 @@ def start_checkpoint(url: str) -> threading.Thread:
     thread = threading.Thread(target=run, name="checkpoint", daemon=True)
     thread.start()
     return thread
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM meanwhile: a second one would leave processes behind.
+
+    Only the main thread can ignore them; in another one this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _parent(process: psutil.Process) -> int:

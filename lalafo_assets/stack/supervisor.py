@@ -26,8 +26,8 @@ from lalafo_assets.stack.processes import (
     StackProcesses,
 )
 from lalafo_assets.stack.runs import DagsterRuns
-from lalafo_assets.stack.shutdown import CHECKPOINT_S, start_checkpoint
-from ops.errors import ConfigurationError
+from lalafo_assets.stack.shutdown import CHECKPOINT_S, start_checkpoint, uninterrupted
+from ops.errors import ConfigurationError, LalafoError
 from ops.types import ProgressCallback
 from resources.embedded.broker import EmbeddedBroker
 from resources.embedded.postgres import EmbeddedPostgres
@@ -49,6 +49,7 @@ DEFAULT_PORT = 3000
 GATEWAY_PORT = 8080
 STACK_FILE = "stack.json"
 LOCATION = "lalafo_assets"
+_POSTGRES_STARTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class Stack:
         self._port = self._gateway_port = 0
         self.ui_url = ""
         self.gateway_url = ""
+        self._postgres: EmbeddedPostgres | None = None  # None until it has started
+        self._failed_starts = 0  # of PostgreSQL, in a row
         self.postgres_pid: int | None = None
 
     def __enter__(self) -> "Stack":
@@ -118,7 +121,8 @@ class Stack:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._exits.close()
+        with uninterrupted():
+            self._exits.close()
 
     def check(self) -> None:
         """Restart processes that have ended or have stopped working; call it once a second.
@@ -126,9 +130,27 @@ class Stack:
         Raises:
             RetryableError: a process ended while the stack was starting, or ended too often. The
                 message has the end of its log.
+            ConfigurationError: PostgreSQL ended and does not start again.
         """
+        self._restart_postgres()
         if self._processes is not None:
             self._processes.check()
+
+    def _restart_postgres(self) -> None:
+        """Start PostgreSQL again if it has ended, as by the kernel for lack of memory."""
+        if self._postgres is None or self._postgres.pid is not None:
+            return
+        self._on_progress("PostgreSQL has ended: starting it again")
+        try:
+            self._postgres.start()
+        except LalafoError:
+            # Its last processes may take seconds to notice, and hold its shared memory meanwhile.
+            self._failed_starts += 1
+            if self._failed_starts >= _POSTGRES_STARTS:
+                raise
+        else:
+            self._failed_starts = 0
+            self.postgres_pid = self._postgres.pid
 
     @property
     def pids(self) -> list[int]:
@@ -144,7 +166,7 @@ class Stack:
         postgres = EmbeddedPostgres(self.home)
         self._exits.callback(postgres.stop)
         postgres.start()
-        self.postgres_pid = postgres.pid
+        self._postgres, self.postgres_pid = postgres, postgres.pid
         self.exports = {
             "LALAFO_HOME": str(self.home),
             **postgres.exports(),

@@ -150,8 +150,14 @@ def test_nothing_that_was_accepted_is_lost_when_a_stack_stops(home: Path) -> Non
         shut_the_code_server_down(up)
         with Posting(up, "interrupted") as first:
             await_state(up, lambda: len(first.accepted) > 30)
-            assert up.stop() == 0
-        assert set(first.answers) <= {200, 202, "ConnectError", "ReadError", "RemoteProtocolError"}
+            kill_postgres(up)
+            reached = len(first.accepted)
+            await_state(up, lambda: len(first.accepted) > reached + 10)
+            up.process.send_signal(signal.SIGINT)
+            await_state(up, lambda: not running_gateway(up))
+            assert up.stop() == 0, "a second Ctrl-C while it stops"
+        refused = {503, "ConnectError", "ReadError", "RemoteProtocolError"}
+        assert set(first.answers) <= {200, 202, *refused}
         assert not processes_of(home)
 
         up = Up(home, {})
@@ -174,6 +180,23 @@ def test_nothing_that_was_accepted_is_lost_when_a_stack_stops(home: Path) -> Non
     finally:
         status = up.stop()
     assert status == 0
+
+
+def kill_postgres(up: Up) -> None:
+    """Kill the server, as the kernel does for lack of memory; the stack starts it again."""
+    stack = psutil.Process(up.process.pid)
+    file = up.home / "postgres" / "data" / "postmaster.pid"
+    os.kill(int(file.read_text().split()[0]), signal.SIGKILL)
+    await_state(up, lambda: "PostgreSQL has ended" in up.log.read_text())
+    assert stack.is_running()
+
+
+def running_gateway(up: Up) -> bool:
+    try:
+        httpx.get(f"{gateway_url(up)}/healthz", timeout=5)
+    except (httpx.TransportError, AssertionError):  # AssertionError: the stack has ended
+        return False
+    return True
 
 
 def query_session_pid(up: Up) -> int:
