@@ -31,7 +31,7 @@ MODULES = (
     *("admission", "state", "tally", "careful"),
 )
 BENEATH = ("ops.scoring.ads", "ops.scoring.ready_release", "ops.events.parse", "ops.tasks.category")
-POISON = "poison"
+POISON = "poisoned-ad-7f3a"  # in no name of a test or file: pytest holds those in its frames
 EVENTS = 6
 MOST_SESSIONS = 8
 
