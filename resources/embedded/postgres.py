@@ -23,6 +23,7 @@ from resources.embedded.postgres_programs import (
     PostgresPrograms,
     ProgramFailedError,
     has_account,
+    kill_server,
     make_reachable,
     no_account,
     user_for,
@@ -41,7 +42,9 @@ _MIN_FREE_BYTES = 300 * 2**20  # a new cluster is 40 MB, its first WAL up to 80 
 _MAX_LOG_BYTES = 16 * 2**20
 _INITDB_S = 120
 _START_S = 60
-_STOP_S = 60
+_STOP_S = 5
+"""Seconds for a stop with a checkpoint. A server that takes longer, or is frozen, is killed: what
+was committed is in its log, and its next start recovers it."""
 _ORPHANS_S = 10  # backends of a killed server notice it within a second or two
 _LOG_PREFIX = re.compile(r"^\S+ \S+ UTC \[\d+\]\s*")  # as `log_line_prefix` writes it
 _INCLUDE = "include_if_exists = 'lalafo.conf'"
@@ -82,13 +85,18 @@ class EmbeddedPostgres:
             ) from error
 
     def stop(self) -> None:
-        """Stop the server and end open connections; does nothing if none runs."""
+        """Stop the server and end open connections; does nothing if none runs.
+
+        A server that has not stopped after _STOP_S is killed, with its processes.
+        """
         if running_postmaster(self._data) is None:
             return
         args = ["stop", "-D", str(self._data), "-w", "-m", "fast", "-t", str(_STOP_S)]
         try:
             PostgresPrograms(user_for(self._data)).run("pg_ctl", args, timeout_s=_STOP_S + 5)
         except ProgramFailedError as error:
+            if (postmaster := running_postmaster(self._data)) is not None:
+                kill_server(postmaster.pid)
             if running_postmaster(self._data) is not None:
                 raise RetryableError(f"PostgreSQL does not stop: {error.output.strip()}") from error
         if self._folder not in self._sockets.parents:  # the short one in /tmp

@@ -5,6 +5,7 @@ for root it runs as the owner of the data, or as the system user `pgserver` (the
 it). Does not depend on what the programs do.
 """
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -16,11 +17,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from ops.errors import ConfigurationError
 from resources.processes.child import STACK_MARK
 
 MAJOR_VERSION = "18"
 _SERVER_USER = "pgserver"
+_KILLED_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -202,3 +206,15 @@ def _environment() -> dict[str, str]:
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PG") and k != STACK_MARK}
     return {**inherited, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def kill_server(pid: int) -> None:
+    """Kill a server and its processes, frozen ones too; returns once they have ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        server = psutil.Process(pid)
+        server.suspend()  # so that it starts no further processes
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=_KILLED_S)

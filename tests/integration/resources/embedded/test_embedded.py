@@ -116,6 +116,21 @@ def test_committed_rows_survive_a_killed_server(server: EmbeddedPostgres) -> Non
     assert query(server, "SELECT n FROM numbers") == "42"
 
 
+def test_a_frozen_server_is_stopped_and_starts_again(server: EmbeddedPostgres) -> None:
+    """A frozen server answers no signal but the last; what was committed is recovered."""
+    with psycopg.connect(**connect_args(server.url()), autocommit=True) as connection:
+        connection.execute("CREATE TABLE numbers AS SELECT 42 AS n")
+        assert server.pid is not None
+        processes = [psutil.Process(server.pid)]
+        processes += processes[0].children(recursive=True)
+        for process in processes:
+            process.suspend()
+        server.stop()
+    assert all(ended(process.pid) for process in processes)
+    server.start()
+    assert query(server, "SELECT n FROM numbers") == "42"
+
+
 def test_a_pid_file_with_a_reused_process_id_is_repaired(server: EmbeddedPostgres) -> None:
     """After a container's restart another process may soon have the dead server's id."""
     server.stop()
@@ -149,7 +164,7 @@ def test_a_home_of_any_name_works(home: Path, name: str) -> None:
     """Too deep for a socket's address, or with characters that have a meaning in a URL."""
     server = EmbeddedPostgres(home / name, overrides=QUICK)
     server.start()
-    for url in server.exports().values():
+    for url in (server.url(), server.dagster_url()):
         engine = sa.create_engine(url)
         with engine.connect() as connection:
             assert connection.scalar(sa.text("SELECT 1")) == 1
