@@ -12,7 +12,7 @@ Dagster.
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Any
@@ -176,8 +176,14 @@ def at_work(database: Database, run_id: str) -> Iterator[None]:
                 f"a direct one: set {DIRECT_URL_SETTING} to the server's own address"
             )
         # Shared: two steps of one run may execute at the same time.
-        connection.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (RUN_LOCKS, run_id))
-        yield
+        lock = (RUN_LOCKS, run_id)
+        connection.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", lock)
+        try:
+            yield
+        finally:
+            # The server notices a closed connection a moment later.
+            with suppress(psycopg.Error):
+                connection.execute("SELECT pg_advisory_unlock_shared(%s, hashtext(%s))", lock)
 
 
 def is_at_work(database: Database, run_id: str) -> bool:
