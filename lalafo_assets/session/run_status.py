@@ -6,11 +6,11 @@ canceled or failed while it works gets none either. Does not depend on what the 
 """
 
 import threading
-from types import TracebackType
-from typing import Self
 
 import dagster as dg
 import structlog
+
+from resources.processes.repeating import RepeatingThread
 
 LOOK_EVERY_S = 3.0
 JOIN_WITHIN_S = 1.0
@@ -27,7 +27,7 @@ ENDED = frozenset(
 log = structlog.get_logger()
 
 
-class RunStatus:
+class RunStatus(RepeatingThread):
     """A thread that looks at a run's status every few seconds; a context manager.
 
     While Dagster's storage is unavailable the run goes on.
@@ -37,35 +37,23 @@ class RunStatus:
         self._instance = instance
         self._run_id = run_id
         self._ended = threading.Event()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="run-status", daemon=True)
+        # The storage may not answer.
+        super().__init__("run-status", every_s=LOOK_EVERY_S, join_s=JOIN_WITHIN_S)
 
     @property
     def ended(self) -> bool:
         """Whether the run was terminated, or marked as canceled or failed."""
         return self._ended.is_set()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join(JOIN_WITHIN_S)  # the storage may not answer
-
-    def _run(self) -> None:
-        while not self._done.wait(LOOK_EVERY_S):
-            try:
-                run = self._instance.get_run_by_id(self._run_id)
-            except Exception as error:  # noqa: BLE001 - any error that the storage raises
-                log.warning("session.run_status_unknown", error=type(error).__name__)
-                continue
-            if run is not None and run.status in ENDED:
-                log.warning("session.run_ended_in_dagster", status=run.status.value)
-                self._ended.set()
-                return
+    def step(self) -> bool:
+        """Look once; True if the run has ended in Dagster."""
+        try:
+            run = self._instance.get_run_by_id(self._run_id)
+        except Exception as error:  # noqa: BLE001 - any error that the storage raises
+            log.warning("session.run_status_unknown", error=type(error).__name__)
+            return False
+        if run is None or run.status not in ENDED:
+            return False
+        log.warning("session.run_ended_in_dagster", status=run.status.value)
+        self._ended.set()
+        return True

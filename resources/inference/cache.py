@@ -8,8 +8,7 @@ rollback) is not loaded again. An announced release is loaded in the background.
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -18,6 +17,7 @@ from ops.models.release import FrozenBackbone
 from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from resources.inference.loading import backbone_key, ready
 from resources.postgres.database import Database
+from resources.processes.repeating import RepeatingThread
 from resources.releases.active import read_active_releases, read_announced
 from resources.releases.registry import RegisteredRelease
 from resources.storage.releases import ReleaseStore
@@ -115,7 +115,7 @@ def _never() -> PhotoEmbedder:
     raise AssertionError("the embedder was loaded an instant ago")
 
 
-class ReleaseWatch:
+class ReleaseWatch(RepeatingThread):
     """Loads announced and active releases in the background; a context manager.
 
     Args:
@@ -133,34 +133,20 @@ class ReleaseWatch:
         self._database = database
         self._loaded = loaded
         self._warm = warm
-        self._poll_s = poll_s
         self._reported: tuple[str, ...] = ()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="release-watch", daemon=True)
+        super().__init__("release-watch", every_s=poll_s)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.wait(self._poll_s):
-            try:
-                self._poll()
-            except RetryableError as error:
-                log.warning("releases.unavailable", error=str(error))
-            except ConfigurationError as error:
-                # It is not active, so the session goes on; the log entry is for the person who
-                # announced it.
-                log.error("releases.not_loadable", error=str(error))
+    def step(self) -> bool:
+        """Look once; it is never the last."""
+        try:
+            self._poll()
+        except RetryableError as error:
+            log.warning("releases.unavailable", error=str(error))
+        except ConfigurationError as error:
+            # It is not active, so the session goes on; the log entry is for the person who
+            # announced it.
+            log.error("releases.not_loadable", error=str(error))
+        return False
 
     def _poll(self) -> None:
         releases = list(read_active_releases(self._database).all)

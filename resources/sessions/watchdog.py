@@ -11,12 +11,11 @@ A native library that holds the interpreter's lock would stop this thread too; f
 import faulthandler
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 import structlog
 
 from ops.session.admission import AdWork
+from resources.processes.repeating import RepeatingThread
 
 EXIT_CODE = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -32,7 +31,7 @@ _STDERR = 2
 log = structlog.get_logger()
 
 
-class Watchdog:
+class Watchdog(RepeatingThread):
     """A thread that watches one session from its start to the end of the block.
 
     It measures time by its own checks, so that a process that was frozen is not taken for hanging.
@@ -47,28 +46,17 @@ class Watchdog:
         self, *, limit_s: float, release: Callable[[], object], end: Callable[[int], object]
     ) -> None:
         self.limit_s = limit_s
-        self._every_s = min(1.0, limit_s / 4)
         self._release = release
         self._end = end
         self._beats: Callable[[], Mapping[Hashable, int]] = dict
         self._ended: Callable[[], bool] = lambda: False
         self._seen: dict[Hashable, tuple[int, float]] = {}  # the beat, and for how long, in s
         self._closing_s = 0.0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="session-watchdog", daemon=True)
+        super().__init__("session-watchdog", every_s=min(1.0, limit_s / 4))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
+    def run(self) -> None:
+        """Check until the block ends; then faulthandler's timer ends too."""
+        super().run()
         faulthandler.cancel_dump_traceback_later()
 
     def watch(self, beats: Callable[[], Mapping[Hashable, int]], ended: Callable[[], bool]) -> None:
@@ -100,14 +88,14 @@ class Watchdog:
         release.join(_RELEASE_S)
         self._end(EXIT_CODE)
 
-    def _run(self) -> None:
-        while not self._done.wait(self._every_s):
-            # The timer of the last check is replaced: it fires if this thread can't run.
-            faulthandler.dump_traceback_later(self.limit_s + CLOSE_S, exit=True, file=_STDERR)
-            hung = self.check(self._every_s)
-            if hung:
-                self.end_process(hung)
-                return
+    def step(self) -> bool:
+        """Check once, and end the process if something hangs."""
+        # The timer of the last check is replaced: it fires if this thread can't run.
+        faulthandler.dump_traceback_later(self.limit_s + CLOSE_S, exit=True, file=_STDERR)
+        hung = self.check(self.every_s)
+        if hung:
+            self.end_process(hung)
+        return hung != []
 
     def _try_release(self) -> None:
         try:

@@ -5,16 +5,14 @@ A session's fetches do not notice, because they name the topic by its name, and 
 inside both logs. Runs in a thread with connections of its own: no event waits for it.
 """
 
-import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import structlog
 
 from ops.errors import LalafoError, Reason, RetryableError
 from resources.kafka.topics import AdStream, TopicLog
 from resources.postgres.database import Database
+from resources.processes.repeating import RepeatingThread
 from resources.sessions.reading.incidents import Forgets, Incident, record_incident
 
 EVERY_S = 2.0
@@ -22,7 +20,7 @@ EVERY_S = 2.0
 log = structlog.get_logger()
 
 
-class TopicWatch:
+class TopicWatch(RepeatingThread):
     """Watches the ads topic; a context manager.
 
     Args:
@@ -45,35 +43,24 @@ class TopicWatch:
         self._known = known
         self._extended = extended
         self._replaced = replaced
-        self._every_s = every_s
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="topic-watch", daemon=True)
+        super().__init__("topic-watch", every_s=every_s)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Close the thread's own connection at its end."""
         with self._stream:
-            while not self._done.wait(self._every_s):
-                try:
-                    if self._look():
-                        return
-                except RetryableError:
-                    continue  # the stages report the outage
-                except LalafoError as error:
-                    log.error("stream.topic_missing", error=str(error))
-                except Exception as error:  # noqa: BLE001 - the thread must go on looking
-                    log.error("stream.watch_failed", error=repr(error))
+            super().run()
+
+    def step(self) -> bool:
+        """Look once; True if the topic is another log."""
+        try:
+            return self._look()
+        except RetryableError:
+            pass  # the stages report the outage
+        except LalafoError as error:
+            log.error("stream.topic_missing", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the thread must go on looking
+            log.error("stream.watch_failed", error=repr(error))
+        return False
 
     def _look(self) -> bool:
         """Look once; return whether the topic is another log."""
