@@ -19,13 +19,13 @@ EXPECTED_REVISION = "0011"  # the migrations' head; a test compares the two
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/healthz")
+@router.api_route("/healthz", methods=["GET", "HEAD"])  # monitors send HEAD
 async def healthz() -> JSONResponse:
     """Liveness: the process responds."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz")
+@router.api_route("/readyz", methods=["GET", "HEAD"])
 async def readyz(services: ServicesDep) -> JSONResponse:
     """Readiness: 200 if every required check passes, else 503, with the result of each check."""
     checks = {
