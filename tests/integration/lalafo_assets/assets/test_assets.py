@@ -215,6 +215,7 @@ def test_a_lalafo_error_fails_a_run_with_its_own_message(
 ) -> None:
     """The run's failure names the setting, without a traceback of the database driver."""
     monkeypatch.setenv("LALAFO_DATABASE_URL", "postgresql://u@127.0.0.1:9/x")
+    monkeypatch.setattr("resources.sessions.group.membership.JOIN_WITHIN_S", 0.0)
     job = defs().get_repository_def().get_job(SESSION_JOB)
     done = job.execute_in_process(instance=instance, partition_key=today(), raise_on_error=False)
     (failure,) = done.get_step_failure_events()
