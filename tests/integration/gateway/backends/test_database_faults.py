@@ -109,6 +109,7 @@ def test_backends_that_are_terminated_under_load(faults: Faults, tmp_path: Path)
     """Requests in progress lose their connection too: they are tried once more, and each ad is
     accepted once, although the answer to its commit may have been lost."""
     statuses: Counter[tuple[str, int]] = Counter()
+    rounds: Counter[int] = Counter()  # by worker
     with gateway(faults.server.url(), tmp_path, requests_at_once=1000) as gate:
         ended = threading.Event()
 
@@ -119,13 +120,16 @@ def test_backends_that_are_terminated_under_load(faults: Faults, tmp_path: Path)
                 while not ended.is_set():
                     statuses["read", own.read()] += 1
                     statuses["post", own.post().status_code] += 1
+                    rounds[number] += 1
 
         workers = [threading.Thread(target=work, args=(number,)) for number in range(1, 5)]
         for worker in workers:
             worker.start()
         for _ in range(20):
+            before = Counter(rounds)
             faults.terminate()
-            ended.wait(0.2)
+            # The next one comes once all have gone on: a request is repeated once, not twice.
+            until(lambda before=before: all(rounds[n] >= before[n] + 2 for n in range(1, 5)))
         ended.set()
         for worker in workers:
             worker.join()

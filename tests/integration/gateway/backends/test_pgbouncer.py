@@ -106,7 +106,7 @@ def test_a_dead_session_is_found_by_its_lease(
 ) -> None:
     """Through a pooler a session counts as alive until its lease expires, whatever becomes of the
     backends that its statements ran on."""
-    from tests.integration.resources.sessions.test_membership import joined
+    from tests.integration.resources.sessions.group.test_membership import joined
 
     name = str(database.conninfo.parameters["dbname"])
     with closing(Database(pooled_url(pooler, name))) as pooled:
