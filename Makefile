@@ -20,7 +20,7 @@ help:
 	@echo "             PHOTOS=DIR your own photos (one folder a class), ADS=N, EXIT=1, FINETUNE=1,"
 	@echo "             WEIGHTS=auto|starter|pretrained|file:PATH, PORT=N"
 	@echo "make unit    the tests that need no server, in less than a minute"
-	@echo "make test    every test that this machine can run, in WORKERS=2 processes"
+	@echo "make test    every test that this machine can run, in WORKERS=3 processes"
 	@echo "make drill   the fault proofs at ten times the size: about an hour"
 	@echo "make lint    lint-style, lint-page, lint-layers, lint-types: Python's lint and format, the"
 	@echo "             page's files (with node and npm), layers, types"
@@ -44,7 +44,7 @@ demo: $(STAMP)
 	@$(BIN)/lalafo demo $(DEMO_FLAGS)
 
 # All tests run in WORKERS processes side by side; those that ARGS picks out, or debugs, in one.
-WORKERS ?= 2
+WORKERS ?= 3
 PICKED := $(filter -k% -m% -n% -p% -x --lf --last-failed --ff --sw --pdb -s --co tests/%,$(ARGS))
 
 test: $(STAMP)

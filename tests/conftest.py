@@ -1,6 +1,6 @@
 """Servers for the tests: each is started once per test session; each test gets names of its own.
 
-`make test` runs two such sessions side by side (pytest-xdist): each has its own servers.
+`make test` runs three such sessions side by side (pytest-xdist): each has its own servers.
 
 `postgres`, `database_url`       the embedded PostgreSQL, and a fresh database for one test
 `home`                           a LALAFO_HOME where a test may start PostgreSQL itself
