@@ -1,5 +1,6 @@
 """What a consumer makes of records as Apache Kafka really returns them."""
 
+import re
 import struct
 import sys
 import time
@@ -129,7 +130,8 @@ def test_a_damaged_batch_stops_its_partition_alone(
     [
         (8, struct.pack(">i", -1), "CorruptRecordError"),
         (8, struct.pack(">i", 2**30), "sends nothing"),
-        (16, b"\x01", "the broker can't read"),
+        # It checks the version only where it has to look into the batch; else the client finds it.
+        (16, b"\x01", "the broker can't read|the CRC of the record"),
         (0, struct.pack(">q", 2**40), "far beyond the end"),
         (0, struct.pack(">q", -5), "sends nothing"),
     ],
@@ -152,7 +154,7 @@ def test_what_the_broker_cannot_read_stops_its_partition_alone(
             )
             assert [record.value for record in records] == [b"before"]
             batch = consumer.stopped()[1].batch
-            assert (batch.partition, batch.offset) == (1, 1) and reason in batch.reason
+            assert (batch.partition, batch.offset) == (1, 1) and re.search(reason, batch.reason)
             publish(stream, b"beside", partition=3)
             records = read_until(consumer, lambda found: found)
             assert [record.value for record in records] == [b"beside"]
