@@ -69,11 +69,10 @@ class Watchdog(RepeatingThread):
         Args:
             elapsed_s: seconds since the last check.
         """
-        beats, seen = self._beats(), self._seen
-        self._seen = {
-            who: (beat, seen[who][1] + elapsed_s if seen.get(who, (0,))[0] == beat else 0.0)
-            for who, beat in beats.items()
-        }
+        seen, self._seen = self._seen, {}
+        for who, beat in self._beats().items():
+            last, for_s = seen.get(who, (None, 0.0))
+            self._seen[who] = (beat, for_s + elapsed_s if beat == last else 0.0)
         self._closing_s = self._closing_s + elapsed_s if self._ended() else 0.0
         closing = ["closing"] if self._closing_s >= CLOSE_S else []
         return [*closing, *(who for who, (_, for_s) in self._seen.items() if for_s >= self.limit_s)]

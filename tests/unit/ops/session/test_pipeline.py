@@ -512,11 +512,15 @@ def test_a_slow_photo_is_at_work_by_itself(world: World) -> None:
         for n in range(2, 5):
             world.publish(str(n), f"dark-{n}")
         world.until(lambda: world.committed("2", "3", "4"))
-        (ad,) = [who for who in working.session.heartbeats() if isinstance(who, AdWork)]
-        assert ad.event.key == AdKey("kg", "1")
+
+        def at_work() -> list[AdKey]:
+            beats = working.session.heartbeats()
+            return [who.event.key for who in beats if isinstance(who, AdWork)]
+
+        world.until(lambda: at_work() == [AdKey("kg", "1")])
         world.free("photo dark-1")
         world.until(lambda: world.committed("1"))
-        world.until(lambda: not any(isinstance(w, AdWork) for w in working.session.heartbeats()))
+        world.until(lambda: at_work() == [])
 
 
 def test_an_ad_with_many_slow_photos_comes_back_with_each(world: World) -> None:

@@ -53,6 +53,14 @@ def test_a_stage_that_waits_for_work_does_not_hang() -> None:
     assert process.hung_after(1) == ["model"]
 
 
+def test_a_count_that_starts_at_zero_is_watched() -> None:
+    """The ads in process beat by a count of those that ended, and none has yet."""
+    process = Process()
+    process.watchdog.watch(lambda: {"ads in process": 0}, process.ended.is_set)
+    assert process.hung_after(10) == []
+    assert process.hung_after(1) == ["ads in process"]
+
+
 def test_a_retry_of_an_outage_beats() -> None:
     """A long outage is no hang: each attempt comes back. A resting stage goes on resting."""
     process = Process()
