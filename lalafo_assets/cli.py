@@ -8,12 +8,14 @@ import logging
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import structlog
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from lalafo_assets.bench.batch.command import bench_batch
 from lalafo_assets.bench.event_log.command import bench_event_log
@@ -86,6 +88,17 @@ def lalafo(
     """Hold the options that come before a command; its help is the application's."""
 
 
+def _check_settings(arguments: Sequence[str]) -> None:
+    """Refuse settings that are misspelt or out of range before a command starts anything.
+
+    Help needs no settings, and `doctor` prints what is wrong with them itself.
+    """
+    if arguments and arguments[0] != "doctor" and not {"--help", "--version"} & set(arguments):
+        from resources.settings import load_settings
+
+        load_settings()
+
+
 def main() -> None:
     """Run the command line.
 
@@ -104,9 +117,12 @@ def main() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     try:
+        _check_settings(sys.argv[1:])
         app()
     except LalafoError as error:
-        Console(stderr=True).print(f"[red]lalafo:[/] {error}", highlight=False)
+        # One line whatever the width, and no markup: the message may hold a path with brackets.
+        message = f"[red]lalafo:[/] {escape(str(error))}"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

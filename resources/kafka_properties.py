@@ -5,7 +5,6 @@ mean: `resources/kafka/security/access.py` checks those. Never shows a value: it
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -134,23 +133,8 @@ def unknown_property(name: str) -> str:
     return f"{name} is not a property that is supported here; {hint}."
 
 
-def check_variables(names: Iterable[str], fields: Iterable[str]) -> None:
-    """Refuse an environment variable LALAFO_KAFKA_… that is not a setting.
-
-    Args:
-        names: of the environment's variables.
-        fields: of `Settings`.
-
-    Raises:
-        ConfigurationError: names the variable and the nearest that is known.
-    """
-    known = {f"{ENV_PREFIX}{field.upper()}" for field in fields}
-    for name in sorted(names):
-        if not name.upper().startswith(KAFKA_PREFIX) or name.upper() in known:
-            continue
-        hints = {f"{KAFKA_PREFIX}{it.upper().replace('.', '_')}": it for it in _HINTS}
-        if name.upper() in hints:
-            raise ConfigurationError(f"{name} is set: {unknown_property(hints[name.upper()])}")
-        kafka = [it for it in known if it.startswith(KAFKA_PREFIX)]
-        nearest = get_close_matches(name.upper(), sorted(kafka), n=1, cutoff=0.0)[0]
-        raise ConfigurationError(f"{name} is not a setting; the nearest is {nearest}.")
+def hint_for_variable(name: str) -> str | None:
+    """What to say about a variable for a property of Kafka that is known, but not supported."""
+    hints = {f"{KAFKA_PREFIX}{it.upper().replace('.', '_')}": it for it in _HINTS}
+    key = hints.get(name.upper())
+    return None if key is None else unknown_property(key).rstrip(".")

@@ -16,7 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ops.errors import ConfigurationError
 from ops.events.parse import EventLimits
-from resources.kafka_properties import BOOTSTRAP, check_variables, read_properties
+from resources.kafka_properties import BOOTSTRAP, read_properties
+from resources.variables import check_variables, is_service_link
 
 
 class Settings(BaseSettings):
@@ -27,6 +28,12 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(default=Path(".lalafo"), description="The folder of all local state.")
+    other_variables: str = Field(
+        default="",
+        description="Names of variables that begin with LALAFO_ and belong to other programs, "
+        "comma-separated; * stands for any characters. Every other one that is not a setting is "
+        "refused at start.",
+    )
     database_url: str = Field(
         default="",
         repr=False,
@@ -508,7 +515,7 @@ class Settings(BaseSettings):
 
 
 class _KafkaSource(PydanticBaseSettingsSource):
-    """Checks the names of Kafka's variables and properties; bootstrap.servers from the file.
+    """Checks the names of all variables and Kafka's properties; bootstrap.servers from the file.
 
     The file's other values are read again with each connection, so that a password can change
     (`resources/kafka/security/access.py`).
@@ -549,6 +556,12 @@ def _invalid(loc: tuple[int | str, ...], value: object, message: str) -> str:
     """What is wrong with one setting; a secret's value is not shown."""
     name = str(loc[0]) if loc else ""
     field = Settings.model_fields.get(name)
+    variable = f"LALAFO_{name.upper()}"
+    if isinstance(value, str) and is_service_link(variable, value):
+        message += (
+            "; Kubernetes sets it for a Service of that name: set enableServiceLinks: false in the "
+            f"pod, or {variable} itself"
+        )
     if field is None or field.annotation is SecretStr:
-        return f"LALAFO_{name.upper()}: {message}"
-    return f"LALAFO_{name.upper()}={value!r}: {message}"
+        return f"{variable}: {message}"
+    return f"{variable}={value!r}: {message}"

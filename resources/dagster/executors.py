@@ -57,7 +57,11 @@ def pod_tags(kind: Kind, *, gpus: int, memory: str) -> Mapping[str, Any]:
             "resources": {"limits": limits, "requests": {"memory": memory, "cpu": "1"}},
             "env": environment,
         },
-        "pod_spec_config": {"termination_grace_period_seconds": 60},
+        "pod_spec_config": {
+            "termination_grace_period_seconds": 60,
+            # Else a Service named lalafo-gateway sets LALAFO_GATEWAY_PORT=tcp://… in the pod.
+            "enable_service_links": False,
+        },
     }
     if gpus > 0:
         config["pod_spec_config"]["tolerations"] = [

@@ -93,10 +93,10 @@ def test_a_file_that_is_missing_or_not_text_is_named(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("LALAFO_KAFKA_SASL_PASWORD", "the nearest is LALAFO_KAFKA_SASL_PASSWORD"),
-        ("LALAFO_KAFKA_SASL_MECHANISMS", "the nearest is LALAFO_KAFKA_SASL_MECHANISM"),
+        ("LALAFO_KAFKA_SASL_PASWORD", "did you mean LALAFO_KAFKA_SASL_PASSWORD"),
+        ("LALAFO_KAFKA_SASL_MECHANISMS", "did you mean LALAFO_KAFKA_SASL_MECHANISM"),
         ("LALAFO_KAFKA_SASL_JAAS_CONFIG", "use sasl.username and sasl.password"),
-        ("LALAFO_KAFKA_BOOTSTRAP_SERVERS", "the nearest is LALAFO_KAFKA_BOOTSTRAP"),
+        ("LALAFO_KAFKA_BOOTSTRAP_SERVERS", "did you mean LALAFO_KAFKA_BOOTSTRAP"),
     ],
 )
 def test_a_variable_of_kafka_that_is_not_a_setting_is_named(

@@ -28,6 +28,7 @@ def test_a_pod_requests_what_the_run_needs() -> None:
     assert limits == {"memory": "4Gi", "nvidia.com/gpu": "1"}
     assert config.container_config["resources"]["requests"]["memory"] == "4Gi"
     assert config.pod_spec_config["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert config.pod_spec_config["enable_service_links"] is False
     environment = {item["name"]: item["value"] for item in config.container_config["env"]}
     assert environment == TUNING, "without it a session is a third slower"
 
