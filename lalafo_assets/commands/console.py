@@ -2,8 +2,10 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from resources.postgres.database import Database
 
 DEFAULT_HOME = Path(".lalafo")
+ANSWER_S = 3.0
+"""How long a command waits for a gateway's first answer."""
+_PAUSE_S = 0.2
 
 Home = Annotated[
     Path, typer.Option(envvar="LALAFO_HOME", help="Folder of all local state.", metavar="DIR")
@@ -37,6 +42,62 @@ def use_running_stack(home: Path) -> None:
     stack = running_stack(home)
     for name, value in ({} if stack is None else stack.exports).items():
         os.environ.setdefault(name, value)
+
+
+def gateway_url(home: Path, given: str | None, *, otherwise: str = "") -> str:
+    """Return the URL of the gateway that a command speaks to, once it has answered.
+
+    Args:
+        given: the option --gateway; None takes LALAFO_GATEWAY_URL, then the running stack's.
+        otherwise: what else a person could do, for the message.
+
+    Raises:
+        LalafoError: there is none, or it does not answer within ANSWER_S.
+    """
+    from gateway.client.plans import url_and_key
+    from resources.settings import load_settings
+
+    use_running_stack(home)
+    settings = load_settings()
+    url = settings.gateway_url if given is None else given
+    if url == "":
+        raise LalafoError(
+            "no gateway is configured: start one with `lalafo serve` (or a whole stack with "
+            "`lalafo up`), or give its address with --gateway URL or LALAFO_GATEWAY_URL"
+            f"{otherwise}"
+        )
+    url, _ = url_and_key(url, settings.gateway_key)
+    reason = _why_silent(url)
+    if reason is not None:
+        raise LalafoError(
+            f"the gateway {_without_secrets(url)} does not answer ({reason}). Start it with "
+            "`lalafo up` or `lalafo serve`, or give the address of another with --gateway URL or "
+            f"LALAFO_GATEWAY_URL{otherwise}"
+        )
+    return url
+
+
+def _why_silent(url: str) -> str | None:
+    """Return why no gateway answers; None as soon as one does, whatever it says."""
+    import httpx
+
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            httpx.get(f"{url}/healthz", timeout=ANSWER_S)
+            return None
+        except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
+            if time.monotonic() > deadline:  # until then it may be restarting
+                return str(error)
+            time.sleep(_PAUSE_S)
+        except httpx.HTTPError as error:
+            return str(error) or type(error).__name__
+
+
+def _without_secrets(url: str) -> str:
+    """Scheme, host and port; the rest may contain a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def open_database(home: Path) -> "Database":

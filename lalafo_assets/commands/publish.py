@@ -20,8 +20,13 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, use_running_stack
-from ops.errors import ConfigurationError
+from lalafo_assets.commands.console import (
+    DEFAULT_HOME,
+    Home,
+    gateway_url,
+    new_console,
+    use_running_stack,
+)
 
 if TYPE_CHECKING:
     from lalafo_assets.commands.publishing import Published
@@ -66,14 +71,9 @@ def publish(
         raise typer.BadParameter("--kafka and --gateway exclude each other: give one of them")
     use_running_stack(home)
     console = new_console()
+    # Asked first: a line would be retried for PATIENCE_S, in which nobody sees what is wrong.
+    url = "" if kafka else gateway_url(home, gateway, otherwise="; --kafka publishes to the topic")
     settings = load_settings()
-    url = settings.gateway_url if gateway is None else gateway
-    if url == "" and not kafka:
-        raise ConfigurationError(
-            "no gateway is configured: start one with `lalafo serve` (or a whole stack with "
-            "`lalafo up`), give its address with --gateway URL or LALAFO_GATEWAY_URL, or publish "
-            "to the topic with --kafka"
-        )
     done = Published()
     try:
         with _progress(file) as progress:
@@ -91,8 +91,11 @@ def publish(
                 done = publish_lines(
                     lines, url=url, key=settings.gateway_key, on_progress=on_progress
                 )
-    finally:  # also if the gateway is unreachable, or after Ctrl-C: what was published stays so
-        _print_summary(done, console)
+    except BaseException:  # after Ctrl-C too: what was published stays so
+        if done.lines:
+            _print_summary(done, console)
+        raise
+    _print_summary(done, console)
     if done.refused:
         raise typer.Exit(1)
 

@@ -12,13 +12,14 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, use_running_stack
-from ops.errors import ConfigurationError
+from lalafo_assets.commands.console import DEFAULT_HOME, Home, gateway_url, new_console
 
 if TYPE_CHECKING:
     from gateway.schemas.statistics import Backlog, StatisticsOut
 
 WATCH_S = 2.0
+PATIENCE_S = 5.0
+"""A person waits for the figures: a gateway that has gone is named soon."""
 STAGES = ("fetch", "photos", "queued", "embed", "predict", "total")
 SPARKS = " ▁▂▃▄▅▆▇█"
 MAX_MINUTES_DRAWN = 60
@@ -50,15 +51,8 @@ def stats(
     from gateway.client import LalafoClient
     from resources.settings import load_settings
 
-    use_running_stack(home)
-    settings = load_settings()
-    url = settings.gateway_url if gateway is None else gateway
-    if url == "":
-        raise ConfigurationError(
-            "no gateway is configured: start one with `lalafo serve` (or a whole stack with "
-            "`lalafo up`), or give its address with --gateway URL or LALAFO_GATEWAY_URL"
-        )
-    with LalafoClient(url, key=settings.gateway_key or None) as client:
+    url, key = gateway_url(home, gateway), load_settings().gateway_key
+    with LalafoClient(url, key=key or None, patience_s=PATIENCE_S) as client:
         if json_only:
             print(client.statistics(minutes=minutes).model_dump_json())  # noqa: T201 - the result
             return

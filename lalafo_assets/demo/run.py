@@ -37,6 +37,7 @@ from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
+from resources.processes.child import make_home
 from resources.processes.environment import cache_folders
 from resources.settings import Settings, changed_settings, load_settings
 
@@ -63,6 +64,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         ConfigurationError: photos, weights or a port are not available.
     """
     started = time.monotonic()
+    make_home(options.home)
     os.environ.update(cache_folders(options.home, os.environ))
     with _progress(console) as progress, ExitStack() as stack:
         collection = _collect(options, progress)

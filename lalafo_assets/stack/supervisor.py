@@ -158,7 +158,6 @@ class Stack:
         return [] if self._processes is None else self._processes.pids
 
     def _start(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
         self._exits.enter_context(hold_home(self.home))
         for command in end_leftovers(self.home):
             self._on_progress(f"stopped a process that an earlier stack left: {command[:80]}")

@@ -166,6 +166,26 @@ def marked_processes(home: Path) -> list[psutil.Process]:
     return found
 
 
+def make_home(home: Path) -> None:
+    """Create the folder of all local state, and make sure that it can be written.
+
+    Raises:
+        ConfigurationError: it is not a folder, or can't be written.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / "stack.lock").open("a"):
+            pass
+    except OSError as error:
+        # Of a file: "File exists" would be no help.
+        no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "it is not a folder" if no_folder else str(error.strerror)
+        raise ConfigurationError(
+            f"LALAFO_HOME={home} can't be written ({reason}). Set LALAFO_HOME, or --home, to a "
+            "folder that can be."
+        ) from error
+
+
 @contextlib.contextmanager
 def hold_home(home: Path) -> Iterator[None]:
     """Lock the home for one stack; the kernel releases the lock when this process ends.
@@ -173,15 +193,8 @@ def hold_home(home: Path) -> Iterator[None]:
     Raises:
         ConfigurationError: another process has the lock, or the folder can't be written.
     """
-    path = home / "stack.lock"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a+", encoding="ascii")
-    except OSError as error:
-        raise ConfigurationError(
-            f"LALAFO_HOME={home} can't be written ({error.strerror}). Set another LALAFO_HOME."
-        ) from error
-    with lock:
+    make_home(home)
+    with (home / "stack.lock").open("a+", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

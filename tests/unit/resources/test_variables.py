@@ -14,7 +14,7 @@ from resources.settings import Settings, load_settings
 from resources.variables import NOT_SETTINGS, check_variables
 
 ROOT = Path(__file__).resolve().parents[3]
-SECRET = "hunter-2"  # noqa: S105
+SECRET = "hunter-2"
 
 
 @pytest.fixture(autouse=True)
