@@ -52,14 +52,17 @@ def release_diff(
 
 def diff_metadata(database: Database, store: PhotoStore, diff: ReleaseDiff) -> Metadata:
     """Return the asset's metadata: numbers, tables and pictures."""
+    # Without a candidate the live release is compared with the previous one.
+    is_promoted = read_active_releases(database).live.name == diff.candidate
+    before, after = ("previous", "live") if is_promoted else ("live", "candidate")
     metadata: Metadata = {
-        "live": dg.MetadataValue.text(diff.live),
-        "candidate": dg.MetadataValue.text(diff.candidate),
+        before: dg.MetadataValue.text(diff.live),
+        after: dg.MetadataValue.text(diff.candidate),
         "days": dg.MetadataValue.int(diff.days),
         "days_unscored": dg.MetadataValue.int(diff.unscored),
     }
     for task in diff.tasks:
-        metadata |= _task_metadata(task)
+        metadata |= _task_metadata(task, before, after)
         metadata |= as_metadata(_pictures(database, store, diff, task))
     return metadata
 
@@ -98,14 +101,14 @@ def summary(diff: ReleaseDiff) -> list[str]:
     return lines
 
 
-def _task_metadata(task: TaskDiff) -> Metadata:
+def _task_metadata(task: TaskDiff, before: str, after: str) -> Metadata:
     name = task.task
     metadata: Metadata = {
         f"{name}_ads": dg.MetadataValue.int(task.ads),
         f"{name}_changed": dg.MetadataValue.int(task.changed),
         f"{name}_changed_share": dg.MetadataValue.float(round(task.changed / max(task.ads, 1), 5)),
-        f"{name}_only_live": dg.MetadataValue.int(task.only_live),
-        f"{name}_moves": dg.MetadataValue.md(_moves_table(task)),
+        f"{name}_only_{before}": dg.MetadataValue.int(task.only_live),
+        f"{name}_moves": dg.MetadataValue.md(_moves_table(task, before, after)),
     }
     if task.number is not None:
         metadata[f"{name}_change_p50"] = dg.MetadataValue.float(task.number.p50)
@@ -117,10 +120,10 @@ def _task_metadata(task: TaskDiff) -> Metadata:
     return metadata
 
 
-def _moves_table(task: TaskDiff) -> str:
-    lines = ["| live | candidate | ads |", "|---|---|--:|"]
+def _moves_table(task: TaskDiff, before: str, after: str) -> str:
+    lines = [f"| {before} | {after} | ads |", "|---|---|--:|"]
     moves = task.top_moves(TOP_MOVES)
-    lines += [f"| {before} | {after} | {count} |" for before, after, count in moves]
+    lines += [f"| {was} | {becomes} | {count} |" for was, becomes, count in moves]
     return "\n".join(lines) if moves else "no ad changes its label"
 
 

@@ -35,7 +35,7 @@ def try_store(store_url: str) -> None:
     """
     objects = open_objects(store_url)
     data = secrets.token_bytes(16)
-    name = f"tried/{data.hex()}"
+    name = f"tried-{data.hex()}"  # not in a folder: an empty one would be left
     try:
         with store_errors(objects.url(name)):
             objects.put(name, data)

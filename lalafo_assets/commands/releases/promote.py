@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database, say
-from lalafo_assets.commands.releases.dagster_report import report_diff, report_live
+from lalafo_assets.commands.releases.dagster_report import report_live
 from ops.errors import ConfigurationError, RetryableError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ console = new_console()
 def diff(home: Home = DEFAULT_HOME) -> None:
     """Show how a promotion of the candidate would change the labels of ads.
 
-    Without a candidate, show what the last promotion changed.
+    Without a candidate, show what the last promotion changed. This command writes nothing: the
+    asset `release_diff` is materialized by the sensor `releases`, after a re-score.
     """
     from lalafo_assets.assets.release_diff import read_diff
     from lalafo_assets.commands.releases.tables import print_diff
@@ -33,7 +34,6 @@ def diff(home: Home = DEFAULT_HOME) -> None:
         if read_active_releases(database).candidate is None:
             say("There is no candidate: this is what the last promotion changed.")
         print_diff(result, console)
-        report_diff(database, result)
 
 
 def promote(

@@ -83,7 +83,9 @@ def test_what_kubernetes_says_about_a_service_is_no_setting(
         monkeypatch.setenv(f"{service}_PORT_80_TCP_PROTO", "tcp")
     assert load_settings().gateway_port == 8080
     monkeypatch.setenv("LALAFO_GATEWAY_PORT", "tcp://10.0.0.1:8080")
-    with pytest.raises(ConfigurationError, match="LALAFO_GATEWAY_PORT=.*enableServiceLinks: false"):
+    with pytest.raises(
+        ConfigurationError, match=r"LALAFO_GATEWAY_PORT=.*enableServiceLinks: false"
+    ):
         load_settings()
 
 

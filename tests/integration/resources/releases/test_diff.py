@@ -15,7 +15,7 @@ from ops.tasks import Task, task_by_name
 from resources.dagster.names import RELEASE_DIFF
 from resources.postgres.database import Database
 from resources.releases.diff import compare, examples
-from resources.releases.promotion import make_live, propose
+from resources.releases.promotion import make_live, promote, propose
 from resources.releases.registry import RegisteredRelease
 from resources.storage.photos import PhotoStore
 from tests.support.odd_photos import jpeg, noisy
@@ -132,6 +132,23 @@ def test_the_asset_shows_numbers_pictures_and_unscored_days(
     for name in ("category_matrix", "category_score_shift"):
         assert "data:image/png" in str(metadata[name].value)
     assert "data:image/jpeg" in str(metadata["category_examples"].value)
+
+
+def test_after_a_promotion_the_asset_names_the_releases_by_their_roles(
+    database: Database, two: tuple[RegisteredRelease, RegisteredRelease]
+) -> None:
+    """What was the candidate is the live release now, and must not be called the other way."""
+    before, now = two
+    promote(database, now.name, scored_topic="ads.scored", allow_partial=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs().get_repository_def().get_job("compare_releases")
+        assert job.execute_in_process(instance=instance).success
+        event = instance.get_latest_materialization_event(RELEASE_DIFF)
+    assert event is not None and event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert (metadata["previous"].value, metadata["live"].value) == (before.name, now.name)
+    assert "candidate" not in metadata
+    assert "| previous | live | ads |" in str(metadata["category_moves"].value)
 
 
 def test_without_a_candidate_there_is_nothing_to_compare(
