@@ -6,13 +6,27 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 NODE_STAMP := node_modules/.ready
 
+# A value as one word for the shell, whatever characters it has.
+quoted = '$(subst ','\'',$(1))'
+
 # demo: PHOTOS=DIR (one folder a class), ADS=N, EXIT=1, FINETUNE=1, WEIGHTS=…, PORT=N
-DEMO_FLAGS := $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ADS),--ads $(ADS)) \
-	$(if $(EXIT),--exit) $(if $(FINETUNE),--finetune) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
-	$(if $(PORT),--port $(PORT))
+DEMO_FLAGS := $(if $(PHOTOS),--photos $(call quoted,$(PHOTOS))) $(if $(ADS),--ads $(ADS)) \
+	$(if $(EXIT),--exit) $(if $(FINETUNE),--finetune) \
+	$(if $(WEIGHTS),--weights $(call quoted,$(WEIGHTS))) $(if $(PORT),--port $(PORT))
+
+# Measured with the packages of constraints.txt, on Linux.
+VENV_GB := 7
+CPU_VENV_GB := 2
+
+# The programs in .venv begin with its path: after a checkout was moved, or copied, none of them
+# starts, or starts the other checkout's code.
+VENV_FAULT := $(shell test -e $(STAMP) || exit 0; \
+	head -n 2 $(BIN)/lalafo 2>/dev/null | grep -qF "$$(pwd -P)/$(BIN)/" || \
+		{ echo "this checkout was moved or copied"; exit 0; }; \
+	$(BIN)/python -c "" 2>/dev/null || echo "the Python that it was made with is gone")
 
 .PHONY: help demo test unit drill lint lint-style lint-types lint-layers lint-page check bench \
-	clean-venv
+	clean-venv unusable-venv
 .DEFAULT_GOAL := help
 
 help:
@@ -28,17 +42,32 @@ help:
 	@echo "             ARGS='…' goes to pytest: make test ARGS='-k release -x' runs those alone"
 	@echo "make bench   the asset path, the stream and the gateway, each beside a baseline or a peer"
 	@echo "make clean-venv   remove .venv, so that the next command makes it anew"
+	@echo
+	@echo "The first of them that needs it installs .venv, up to $(VENV_GB) GB: 3 minutes or more."
 
 # The environment, whole or not at all: the stamp is written last.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(if $(VENV_FAULT),unusable-venv)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed; name it: make PYTHON=python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } || \
 		{ echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; }
+	@echo "Installing the packages of pyproject.toml into $(VENV): up to $(VENV_GB) GB of disk, and 3 to 10"
+	@echo "minutes by the speed of the network. Free here: $$(df -Pk . | \
+		awk 'NR == 2 { printf "%d", $$4 / 1000000 }') GB. Ctrl-C stops it; the next try goes on."
+	@command -v nvidia-smi >/dev/null || [ -e /dev/nvidia0 ] || [ -n "$$PIP_EXTRA_INDEX_URL" ] || { \
+		echo "This machine has no NVIDIA GPU, and most of it is CUDA. With the address of PyTorch's"; \
+		echo "index of CPU builds in PIP_EXTRA_INDEX_URL, pip takes torch and torchvision from there:"; \
+		echo "about $(CPU_VENV_GB) GB in all. The ordinary index has no CPU builds for Linux."; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev]'
 	@touch $@
+	@echo "Installed: $$(du -sh $(VENV) | cut -f 1) in $(VENV)"
+
+unusable-venv:
+	@echo "$(VENV) does not work: $(VENV_FAULT). It is made anew."
+	@rm -rf $(VENV)
 
 demo: $(STAMP)
 	@$(BIN)/lalafo demo $(DEMO_FLAGS)

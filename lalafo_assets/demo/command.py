@@ -67,7 +67,9 @@ def demo(
     options = DemoOptions(
         home=home,
         ads=ads,
-        photos=photos,
+        photos=None
+        if photos is None
+        else photos.expanduser(),  # not every shell expands PHOTOS=~/…
         weights=weights,
         backbone=backbone,
         finetune=finetune,
