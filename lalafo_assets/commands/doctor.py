@@ -1,6 +1,5 @@
 """The command `lalafo doctor`: checks this machine and prints a fix for each problem."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from resources.settings import Settings
 
 PYTHON = (3, 11)
-DISK_BYTES = 4_000_000_000
 JAVA = 17
 
 
@@ -70,7 +68,7 @@ def diagnose() -> Iterator[Diagnosis]:
         yield Diagnosis("settings", Grade.FAILED, str(error), "correct this variable")
         return
     yield Diagnosis("settings", Grade.OK, "every LALAFO_ variable is valid")
-    yield _disk(settings.home)
+    yield from _disk(settings.home)
     stack = running_stack(settings.home)
     if stack is not None:
         where = " ".join(("running (process", f"{stack.pid});", stack.gateway_url, stack.ui_url))
@@ -106,24 +104,26 @@ def _python() -> Diagnosis:
     return Diagnosis("Python", Grade.OK if supported else Grade.FAILED, found, fix)
 
 
-def _disk(home: Path) -> Diagnosis:
-    place = home.absolute()
-    while not place.exists():
-        place = place.parent
-    if not os.access(place, os.W_OK):
-        return Diagnosis(
-            "LALAFO_HOME",
-            Grade.FAILED,
-            f"{place} is not writable",
-            "set LALAFO_HOME to a writable folder",
-        )
-    free = shutil.disk_usage(place).free
-    found = f"{free / 1e9:.0f} GB free at {place}"
-    if free < DISK_BYTES:
-        return Diagnosis(
-            "disk", Grade.FAILED, found, "free 4 GB, or set LALAFO_HOME to a folder on another disk"
-        )
-    return Diagnosis("disk", Grade.OK, found)
+def _disk(home: Path) -> Iterator[Diagnosis]:
+    from lalafo_assets.stack.disk import DEMO_BYTES, home_space, package_bytes
+
+    space = home_space(home)
+    if not space.writable:
+        found = f"{space.place} is not a folder that can be written"
+        fix = "set LALAFO_HOME to a folder that can be"
+        yield Diagnosis("LALAFO_HOME", Grade.FAILED, found, fix)
+        return
+    needed = f"the demo needs {DEMO_BYTES / 1e9:.0f} GB"
+    taken = f"LALAFO_HOME takes {space.taken_bytes / 1e9:.1f} GB so far"
+    found = f"{space.free_bytes / 1e9:.0f} GB free at {space.place}; {needed}, {taken}"
+    if space.enough:
+        yield Diagnosis("disk", Grade.OK, found)
+    else:
+        fix = "free some space, or set LALAFO_HOME to a folder on another disk"
+        yield Diagnosis("disk", Grade.FAILED, found, fix)
+    folder, total, cuda = package_bytes()
+    found = f"{total / 1e9:.1f} GB at {folder}, of which CUDA takes {cuda / 1e9:.1f} GB"
+    yield Diagnosis("packages", Grade.OK, found)
 
 
 def _port(port: int) -> Diagnosis:
