@@ -22,10 +22,8 @@ from ops.errors import ConfigurationError, RetryableError
 from resources.embedded.postgres_programs import (
     PostgresPrograms,
     ProgramFailedError,
-    has_account,
     kill_server,
     make_reachable,
-    no_account,
     user_for,
 )
 from resources.embedded.postgres_state import (
@@ -177,8 +175,6 @@ class EmbeddedPostgres:
             programs.run("initdb", args, timeout_s=_INITDB_S)
         except ProgramFailedError as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            if not has_account(os.geteuid()) and error.output.startswith("unshare:"):
-                raise ConfigurationError(no_account()) from error
             raise self._start_error(error.output) from error
         with (unfinished / "postgresql.conf").open("a", encoding="utf-8") as conf:
             conf.write(f"\n{_INCLUDE}\n")

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from ops.errors import ConfigurationError
+from resources.embedded.account import lent_account
 from resources.processes.child import STACK_MARK
 
 MAJOR_VERSION = "18"
@@ -57,19 +58,20 @@ class PostgresPrograms:
         # never end.
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             try:
-                status = subprocess.run(
-                    [*_with_account(name), str(self._folder / name), *args],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=_environment(),
-                    cwd="/",  # that user may have no access to the current folder
-                    user=None if self.run_as is None else self.run_as.pw_uid,
-                    group=None if self.run_as is None else self.run_as.pw_gid,
-                    extra_groups=None if self.run_as is None else [],
-                    timeout=timeout_s,
-                    check=False,
-                ).returncode
+                with lent_account(name) as (prefix, added):
+                    status = subprocess.run(
+                        [*prefix, str(self._folder / name), *args],
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        env={**_environment(), **added},
+                        cwd="/",  # that user may have no access to the current folder
+                        user=None if self.run_as is None else self.run_as.pw_uid,
+                        group=None if self.run_as is None else self.run_as.pw_gid,
+                        extra_groups=None if self.run_as is None else [],
+                        timeout=timeout_s,
+                        check=False,
+                    ).returncode
             except subprocess.TimeoutExpired as error:
                 raise ProgramFailedError(name, f"still running after {timeout_s:.0f} s") from error
             output.seek(0)
@@ -83,42 +85,6 @@ class PostgresPrograms:
         if self.run_as is not None:
             os.chown(path, self.run_as.pw_uid, self.run_as.pw_gid)
         path.chmod(mode)
-
-
-def _with_account(program: str) -> list[str]:
-    """What is put before a program's command line, so that `initdb` finds the current user.
-
-    It looks its user up, and containers run with user ids that no account has. In a user namespace
-    of its own the process has another id; outside, its files belong to the same user as before.
-
-    Raises:
-        ConfigurationError: the user has no account, and there is no `unshare`.
-    """
-    if program != "initdb" or has_account(os.geteuid()):
-        return []
-    unshare = shutil.which("unshare")
-    account = next((entry for entry in pwd.getpwall() if entry.pw_uid != 0), None)
-    if unshare is None or account is None:
-        raise ConfigurationError(no_account())
-    return [unshare, "--user", f"--map-user={account.pw_uid}", f"--map-group={account.pw_gid}"]
-
-
-def has_account(user_id: int) -> bool:
-    """Whether this machine has an account for a user id."""
-    try:
-        pwd.getpwuid(user_id)
-    except KeyError:
-        return False
-    return True
-
-
-def no_account() -> str:
-    """The message for a user id without an account that can't create a cluster."""
-    user, group = os.geteuid(), os.getegid()
-    return (
-        f"User id {user} has no account on this machine, and PostgreSQL's initdb needs one. Add "
-        f"the line lalafo:x:{user}:{group}::/tmp:/bin/sh to /etc/passwd, or start as another user."
-    )
 
 
 def user_for(data: Path) -> pwd.struct_passwd | None:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 import ops
+from resources.embedded.account import LIBRARY_FOLDERS
 from resources.embedded.postgres import EmbeddedPostgres
 
 NOBODY = 47_114
@@ -77,13 +78,30 @@ def _run(
         return subprocess.CompletedProcess(command, 126, "", str(error))
 
 
-def score_an_ad(python: str, place: Path, home: str, **environment: str) -> tuple[str, str]:
-    """The output and the errors of `place_process` in a place."""
+def score_an_ad(
+    python: str, place: Path, home: str, before: str = "", **environment: str
+) -> tuple[str, str]:
+    """The output and the errors of `place_process` in a place, after some lines of Python."""
     packages = Path(pytest.__file__).parents[1]
     paths = {"PYTHONPATH": f"{place}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
     places = {"HOME": "/nonexistent", "LANG": "C", "LC_ALL": "C", **paths, **environment}
-    done = _run([python, "-m", "tests.support.place_process", home], places, place)
+    program = f"{before}\nfrom tests.support.place_process import main; main()"
+    done = _run([python, "-c", program, home], places, place)
     return done.stdout.strip(), done.stderr.strip()
+
+
+@pytest.fixture(params=["missing", "not permitted"])
+def without_unshare(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A PATH on which `unshare` is missing or not permitted, as in most containers."""
+    with TemporaryDirectory(prefix="lalafo-test-") as folder:
+        Path(folder).chmod(0o755)
+        if request.param == "not permitted":
+            fake = Path(folder) / "unshare"
+            fake.write_text(
+                "#!/bin/sh\necho 'unshare: unshare failed: Not permitted' >&2\nexit 1\n"
+            )
+            fake.chmod(0o755)
+        yield folder
 
 
 def test_an_ad_is_scored_in_an_unusual_place(place: Path, python: str) -> None:
@@ -97,21 +115,28 @@ def test_an_ad_is_scored_in_an_unusual_place(place: Path, python: str) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("program", [None, "echo 'unshare: unshare failed: Not permitted' >&2"])
-def test_a_user_without_an_account_gets_one_line(
-    place: Path, python: str, program: str | None
+def test_nss_wrapper_lends_an_account_where_a_namespace_can_t(
+    place: Path, python: str, without_unshare: str
 ) -> None:
-    """Where `unshare` is missing or not permitted, as in most containers: one line."""
-    with TemporaryDirectory(prefix="lalafo-test-") as folder:
-        Path(folder).chmod(0o755)
-        if program is not None:
-            fake = Path(folder) / "unshare"
-            fake.write_text(f"#!/bin/sh\n{program}\nexit 1\n")
-            fake.chmod(0o755)
-        out, errors = score_an_ad(python, place, "home", PATH=folder)
+    """The cluster belongs to the user without an account, and an ad is scored."""
+    if not any(Path(folder, "libnss_wrapper.so").exists() for folder in LIBRARY_FOLDERS):
+        pytest.skip("libnss-wrapper is not installed")
+    home = f"wrapped {Path(without_unshare).name}"
+    out, errors = score_an_ad(python, place, home, PATH=without_unshare)
+    assert out.splitlines()[-1:] == ["[('kg', '1', 'scored')]"], errors[-2000:]
+    assert (place / home / "postgres" / "data" / "PG_VERSION").stat().st_uid == NOBODY
+
+
+def test_a_user_without_an_account_gets_one_line(
+    place: Path, python: str, without_unshare: str
+) -> None:
+    """Where there is neither: what helps, and nothing is left behind."""
+    neither = "import resources.embedded.account as it; it.LIBRARY_FOLDERS = ()"
+    out, errors = score_an_ad(python, place, "home", neither, PATH=without_unshare)
     assert out == ""
     (line,) = errors.splitlines()
     assert line.startswith(f"lalafo: User id {NOBODY} has no account on this machine")
+    assert "apt-get install libnss-wrapper" in line
     assert f"lalafo:x:{NOBODY}:{NOBODY}::/tmp:/bin/sh to /etc/passwd" in line
     assert not (place / "home" / "postgres" / "data").exists()
 
