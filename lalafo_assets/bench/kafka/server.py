@@ -31,6 +31,7 @@ _STOP_S = 30
 _NODE_ID = 1
 
 # For a share of one core: no tiered compilation beyond C1, the serial collector, a small heap.
+_UTF8 = {"LC_ALL": "C.UTF-8"}  # else the JVM can't open files with names that are not ASCII
 _JVM = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
 
 
@@ -104,13 +105,15 @@ def fetch_jars(pom: Path = _POM) -> Path:
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
         completed = subprocess.run(
             ["mvn", "-B", "-q", "-f", str(pom), *goal, f"-DoutputDirectory={jars}"],
+            env={**os.environ, **_UTF8},
             capture_output=True,
             text=True,
             timeout=_MAVEN_S,
             check=False,
         )
         if completed.returncode != 0:
-            errors = [line for line in completed.stdout.splitlines() if "ERROR" in line]
+            said = [*completed.stdout.splitlines(), *completed.stderr.splitlines()]
+            errors = [line for line in said if "ERROR" in line or "Exception" in line]
             raise KafkaUnavailableError(f"Maven could not download {pom}: {errors[:1]}")
         stamp.write_text(digest)
     return jars
@@ -135,6 +138,7 @@ class KafkaServer:
         listeners: beside the one for plaintext without a log-in.
         java_options: added to the JVM's command line.
         """
+        folder = folder.absolute()
         self.log_file = folder / "server.log"
         self._data = folder / "data"
         self._properties_file = folder / "server.properties"
@@ -144,7 +148,14 @@ class KafkaServer:
         self._partitions = partitions
         self._settings = dict(settings) if settings is not None else {}
         command = self._java("kafka.Kafka", str(self._properties_file))
-        self._child = ChildProcess("Apache Kafka", command, home=folder, log_file=self.log_file)
+        self._child = ChildProcess(
+            "Apache Kafka",
+            command,
+            home=folder,
+            log_file=self.log_file,
+            env=_UTF8,
+            cwd=folder,
+        )
 
     @property
     def bootstrap(self) -> str:
@@ -216,6 +227,8 @@ class KafkaServer:
         command = ["format", "--cluster-id", _cluster_id(), "--config", str(self._properties_file)]
         formatted = subprocess.run(
             self._java("kafka.tools.StorageTool", *command),
+            cwd=self._data.parent,
+            env={**os.environ, **_UTF8},
             capture_output=True,
             text=True,
             timeout=_START_S,
@@ -237,7 +250,7 @@ class KafkaServer:
         raise KafkaUnavailableError(f"Kafka did not start within {_START_S} s: {log}")
 
     def _java(self, main_class: str, *args: str) -> list[str]:
-        logging = f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}"
+        logging = f"-Dlog4j2.configurationFile={(_HERE / 'log4j2.properties').as_uri()}"
         options = [*_JVM, *self._java_options, logging]
         return ["java", *options, "-cp", f"{_JARS}{os.sep}*", main_class, *args]
 
@@ -254,7 +267,8 @@ class KafkaServer:
             "controller.listener.names": "CONTROLLER",
             "listeners": ",".join(f"{it}://127.0.0.1:{port}" for it, port in addresses.items()),
             "listener.security.protocol.map": ",".join(f"{k}:{v}" for k, v in protocols.items()),
-            "log.dirs": str(self._data),
+            # From the working folder: a list, in Latin-1, can't hold every path.
+            "log.dirs": self._data.name,
             "num.partitions": str(self._partitions),
             "offsets.topic.num.partitions": "1",
             "offsets.topic.replication.factor": "1",

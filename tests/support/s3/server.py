@@ -44,6 +44,7 @@ class S3Server:
             ["java", *_JVM, logging, "-cp", f"{jars}{os.sep}*", *main],
             home=folder,
             log_file=folder / "log",
+            env={"LC_ALL": "C.UTF-8"},  # else the JVM opens only files with names in ASCII
         )
 
     def start(self) -> None:

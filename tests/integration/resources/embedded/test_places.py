@@ -1,7 +1,7 @@
 """Where and as whom it runs: each place works, or one line says what to do.
 
-The checkout is copied below a folder with spaces and Cyrillic, and a user without an account runs
-it with umask 077, in the C locale, and with a HOME that can't be written.
+The checkout is copied below a folder with spaces, Cyrillic and what URLs escape, and a user without
+an account runs it with umask 077, in the C locale, and with a HOME that can't be written.
 """
 
 import os
@@ -37,7 +37,7 @@ def place(postgres: EmbeddedPostgres) -> Iterator[Path]:
     `postgres` runs as another user than root, and so the packages can be read by every user.
     """
     with TemporaryDirectory(prefix="lalafo-test-") as folder:
-        copy = Path(folder) / "Мой проект, 'v1'"
+        copy = Path(folder) / "Мой проект, 'v1' 100% #2?"
         for name in PACKAGES:
             unneeded = shutil.ignore_patterns("__pycache__", "target")
             shutil.copytree(ROOT / name, copy / name, ignore=unneeded)
