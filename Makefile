@@ -25,6 +25,11 @@ VENV_FAULT := $(shell test -e $(STAMP) || exit 0; \
 		{ echo "this checkout was moved or copied"; exit 0; }; \
 	$(BIN)/python -c "" 2>/dev/null || echo "the Python that it was made with is gone")
 
+# npm writes into its cache at every start, and containers have a HOME that can't be written.
+ifeq ($(shell test -w "$$HOME" && echo yes),)
+export npm_config_cache := $(CURDIR)/node_modules/.cache/npm
+endif
+
 .PHONY: help demo test unit drill lint lint-style lint-types lint-layers lint-page check bench \
 	clean-venv unusable-venv
 .DEFAULT_GOAL := help

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -471,6 +471,12 @@ class Settings(BaseSettings):
         description="Held-out photos that a task needs, or the candidate fails its gate; the "
         "recall of a category with fewer is not compared.",
     )
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, home: object) -> object:
+        """`LALAFO_HOME=` is no folder, and not the current one."""
+        return cls.model_fields["home"].default if home == "" else home
 
     @classmethod
     def settings_customise_sources(

@@ -73,7 +73,7 @@ def make(checkout: Path, *arguments: str, **environment: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    left_out = ("MAKE", "PIP_", "LALAFO_", "VIRTUAL_ENV", "PYTHON")
+    left_out = ("npm_", "MAKE", "PIP_", "LALAFO_", "VIRTUAL_ENV", "PYTHON")
     return {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
 
 
@@ -137,6 +137,14 @@ def test_the_default_goal_installs_nothing_and_says_what_the_others_do(checkout:
     )
     assert pasted.stdout.splitlines() == ["demo", "--photos", PHOTOS]
     assert not (checkout / ".venv").exists()
+
+
+def test_npm_s_cache_is_here_where_home_can_t_be_written(checkout: Path) -> None:
+    """npm would not even start."""
+    show = '--eval=show: ; @echo "cache: $$npm_config_cache"'
+    here = f"cache: {checkout}/node_modules/.cache/npm\n"
+    assert make(checkout, show, "show", HOME="/nonexistent") == here
+    assert make(checkout, show, "show", HOME=str(checkout)) == "cache: \n"
 
 
 @pytest.mark.slow

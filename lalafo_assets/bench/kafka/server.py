@@ -7,6 +7,7 @@ and its start and stop. Does not depend on pytest, so that benches can use it.
 import fcntl
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -105,7 +106,7 @@ def fetch_jars(pom: Path = _POM) -> Path:
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
         completed = subprocess.run(
             ["mvn", "-B", "-q", "-f", str(pom), *goal, f"-DoutputDirectory={jars}"],
-            env={**os.environ, **_UTF8},
+            env={**os.environ, **_UTF8, **_maven_home(target)},
             capture_output=True,
             text=True,
             timeout=_MAVEN_S,
@@ -117,6 +118,24 @@ def fetch_jars(pom: Path = _POM) -> Path:
             raise KafkaUnavailableError(f"Maven could not download {pom}: {errors[:1]}")
         stamp.write_text(digest)
     return jars
+
+
+def _maven_home(otherwise: Path) -> dict[str, str]:
+    """Name a home for Maven's cache, if the account's can't be written, or there is no account.
+
+    Java does not look at HOME: without an account, Maven makes a folder named `?` here.
+    """
+    try:
+        accounts = pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        accounts = ""
+    homes = (accounts, os.environ.get("HOME", ""), str(otherwise))
+    home = next(it for it in homes if it == str(otherwise) or os.access(it, os.W_OK | os.X_OK))
+    if home == accounts:
+        return {}
+    # Not MAVEN_OPTS, whose words mvn splits at spaces.
+    options = os.environ.get("JDK_JAVA_OPTIONS", "")
+    return {"JDK_JAVA_OPTIONS": f'{options} "-Duser.home={home}"'}
 
 
 class KafkaServer:

@@ -39,3 +39,9 @@ def test_the_store_is_below_home_unless_named(monkeypatch: pytest.MonkeyPatch) -
     assert load_settings().resolved_store_url == "/somewhere/store"
     monkeypatch.setenv("LALAFO_STORE_URL", "s3://bucket/photos")
     assert load_settings().resolved_store_url == "s3://bucket/photos"
+
+
+def test_an_empty_home_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the current folder, which would fill with the state of a stack."""
+    monkeypatch.setenv("LALAFO_HOME", "")
+    assert str(load_settings().home) == ".lalafo"

@@ -59,7 +59,7 @@ def test_all_of_them_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_variables_of_other_programs_are_named_in_a_setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A marketplace has variables of its own that begin like ours; each is named, or a pattern."""
+    """A marketplace has variables of its own that begin alike; each is named, or a pattern."""
     monkeypatch.setenv("LALAFO_ENV", "prod")
     monkeypatch.setenv("LALAFO_TEAM_NAME", "vision")
     monkeypatch.setenv("LALAFO_OTHER_VARIABLES", "LALAFO_ENV, lalafo_team_*")
