@@ -27,6 +27,7 @@ from lalafo_assets.commands.dlq import dlq
 from lalafo_assets.commands.doctor import doctor
 from lalafo_assets.commands.kafka.topics import topics
 from lalafo_assets.commands.keys import keys
+from lalafo_assets.commands.migrate import migrate
 from lalafo_assets.commands.publish import publish
 from lalafo_assets.commands.releases.lifecycle import releases
 from lalafo_assets.commands.releases.promote import diff, promote
@@ -59,7 +60,9 @@ bench.command("batch")(bench_batch)
 bench.command("event-log")(bench_event_log)
 app.add_typer(dlq, name="dlq")
 app.add_typer(keys, name="keys")
-for command in (demo, up, results, doctor, publish, topics, rescore, diff, promote, serve, stats):
+for command in (demo, up, results, doctor, publish, migrate, topics, serve, stats):
+    app.command()(command)
+for command in (rescore, diff, promote):
     app.command()(command)
 app.command("train")(train)
 releases.command("check")(check_command)

@@ -50,8 +50,8 @@ async def _postgresql(services: Services) -> dict[str, Any]:
         return _check(True, f"responds; the schema is at revision {revision}")
     return _check(
         False,
-        f"the schema is at revision {revision}, this gateway expects {EXPECTED_REVISION}: migrate "
-        "with `lalafo up`, or deploy the same version of both",
+        f"the schema is at revision {revision}, this gateway expects {EXPECTED_REVISION}: run "
+        "`lalafo migrate` of this version, or deploy the same version of both",
     )
 
 

@@ -171,9 +171,15 @@ class Database:
 
         Raises:
             RetryableError: the server is unavailable, or no attempt got its locks in time.
-            ConfigurationError: the connection leads through a pooler.
+            ConfigurationError: the connection leads through a pooler, or the user may not create
+                what is missing.
         """
         schema.upgrade(self.direct, self.errors, revision)
+
+    def revision(self) -> str | None:
+        """The schema's revision; None if there is no schema yet."""
+        with self.begin() as connection:
+            return schema.current_revision(connection)
 
     def downgrade(self, revision: str) -> None:
         """Downgrade the schema to a revision ("base": undo all); otherwise as `migrate`."""

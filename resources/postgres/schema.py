@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from psycopg.errors import FeatureNotSupported, InsufficientPrivilege
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from ops.errors import ConfigurationError, RetryableError
 from resources.postgres.conninfo import DIRECT_URL_SETTING, Conninfo
-from resources.postgres.engine import is_pooled, new_engine
+from resources.postgres.engine import driver_error, is_pooled, new_engine
 from resources.postgres.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -45,8 +47,16 @@ def downgrade(conninfo: Conninfo, errors: Errors, revision: str) -> None:
     _migrate(conninfo, errors, lambda config: command.downgrade(config, revision))
 
 
+def current_revision(connection: Connection) -> str | None:
+    """Return the schema's revision; None if it was never migrated."""
+    from alembic.migration import MigrationContext
+
+    options = {"version_table_schema": SCHEMA}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()
+
+
 def _migrate(conninfo: Conninfo, errors: Errors, step: Callable[["Config"], None]) -> None:
-    with errors(), _exclusive(conninfo):
+    with _refusals(conninfo), errors(), _exclusive(conninfo):
         for attempt in count(1):
             try:
                 with errors(), _migration_connection(conninfo) as connection:
@@ -58,6 +68,22 @@ def _migrate(conninfo: Conninfo, errors: Errors, step: Callable[["Config"], None
                 if attempt == MIGRATION_ATTEMPTS:
                     raise
                 time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - not a secret
+
+
+@contextmanager
+def _refusals(conninfo: Conninfo) -> Iterator[None]:
+    """Translate what PostgreSQL does not let this user create into ConfigurationError."""
+    try:
+        yield
+    except DBAPIError as error:
+        reason = driver_error(error)
+        if not isinstance(reason, InsufficientPrivilege | FeatureNotSupported):
+            raise
+        raise ConfigurationError(
+            f"{conninfo.shown} refuses the migration: {reason.diag.message_primary}. The user needs "
+            "CREATE on the database, and pgvector has to be installed; let a superuser run `CREATE "
+            "EXTENSION vector` in this database once"
+        ) from error
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class ResultWriter:
             raise ConfigurationError(
                 f"PostgreSQL refuses a statement of the commit ({error.sqlstate}: "
                 f"{error.diag.message_primary}): the tables are not those of this version. "
-                "Start `lalafo up` of this version, which migrates them, or `Database.migrate`"
+                "Run `lalafo migrate` of this version"
             ) from error
         return CommitResult(accepted=days, committed_at=datetime.now(UTC), messages=messages)
 
