@@ -80,9 +80,9 @@ def _refusals(conninfo: Conninfo) -> Iterator[None]:
         if not isinstance(reason, InsufficientPrivilege | FeatureNotSupported):
             raise
         raise ConfigurationError(
-            f"{conninfo.shown} refuses the migration: {reason.diag.message_primary}. The user needs "
-            "CREATE on the database, and pgvector has to be installed; let a superuser run `CREATE "
-            "EXTENSION vector` in this database once"
+            f"{conninfo.shown} refuses the migration: {reason.diag.message_primary}. The user "
+            "needs CREATE on the database, and pgvector has to be installed; let a superuser run "
+            "`CREATE EXTENSION vector` in this database once"
         ) from error
 
 
