@@ -22,8 +22,8 @@ pytestmark = pytest.mark.stack
 
 PATIENCE_S = 240
 RESULT_S = 60
-ADS = "24"
-"""As in `make demo ADS=24`: enough for the demo's second release, and soon done."""
+ADS = "12"
+"""As in `make demo ADS=12`: soon done. tests/e2e/test_demo.py has a second release too."""
 
 DEMO, *TOUR = (step for step in PLAN if step.run is not Run.OWN_SERVERS)
 
@@ -104,6 +104,7 @@ def test_ctrl_c_ends_everything_and_the_state_can_be_deleted(
     home = shell.folder / ".lalafo"
     assert {log.name for log in (home / "logs").iterdir()} >= {"gateway.log", "daemon.log"}
     assert (home / "postgres" / "log").is_file()
-    assert shell.interrupt(demo) == 0, demo.output
+    shell.interrupt(demo)  # make itself ends by the signal
+    assert demo.output.rstrip().endswith("Stopping."), demo.output
     assert_all_ended(home, within_s=10)
     subprocess.run(["rm", "-rf", ".lalafo"], cwd=shell.folder, check=True)
