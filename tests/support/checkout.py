@@ -29,11 +29,16 @@ def make_checkout(folder: Path, *, replaced: Mapping[str, str]) -> Path:
     Args:
         replaced: words to replace in the files of docs/examples, such as a port.
     """
-    shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
+    copy_of_the_project(folder)
     for file in (folder / "docs" / "examples").glob("*.*"):
         file.write_text(replace_all(file.read_text(), replaced))
     _make_environment(folder / ".venv")
     return folder
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """Copy what a clone has, except the tests, and return the folder."""
+    return Path(shutil.copytree(ROOT, folder, ignore=NOT_COPIED))
 
 
 def replace_all(text: str, replaced: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ class Run(Enum):
     UNTIL_CTRL_C = "in a shell of its own, until Ctrl-C"
     EACH_LINE = "each line in a shell of its own, until Ctrl-C"
     OWN_SERVERS = "by tests/e2e/test_own_servers.py"
+    TASK_FILE = "by tests/unit/test_new_task.py"
     NOT = "not at all"
 
 
@@ -55,6 +56,7 @@ GATEWAY = "curl -sS $LALAFO_GATEWAY_URL"
 SETTINGS = "examples of settings: tests/unit/test_document_blocks.py reads them"
 
 PLAN = (
+    Step("CONTRIBUTING.md", '"""The task `condition`', run=Run.TASK_FILE),
     Step(README, "make demo\n", "Running.", Run.UNTIL_CTRL_C),
     Step(README, 'curl -sS "http://127.0.0.1:8080/v1/ads?wait=5"', '"label":"chair"'),
     Step(README, "source .venv/bin/activate\n", "category"),

@@ -76,7 +76,8 @@ def test_files_that_are_named_are_there(document: str) -> None:
     files = [path.relative_to(ROOT).as_posix() for name in PACKAGES for path in folder_of(name)]
     for code in codes_of(document):
         if re.fullmatch(r"[\w./]+\.(py|yaml|jsonl|md)", code):
-            assert (ROOT / code).exists() or any(f"/{file}".endswith(f"/{code}") for file in files)
+            ends = any(f"/{file}".endswith(f"/{code}") for file in files)
+            assert ends or (ROOT / code).exists(), f"{document}: {code}"
         elif re.fullmatch(rf"({'|'.join(PACKAGES)})/[\w./]*", code):
             assert (ROOT / code).exists(), f"{document}: {code}"
 

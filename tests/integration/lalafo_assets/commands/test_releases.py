@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lalafo_assets.cli import app
+from lalafo_assets.commands.releases.dagster_report import has_dagster
 from ops.errors import LalafoError
 from ops.models.release import Release
 from resources.postgres.database import Database
@@ -219,3 +220,16 @@ def test_a_photo_missing_from_the_store_is_reported(
     row = latest(database, second.name)
     assert row is not None and row.state == "cancelled"
     assert [d.isoformat() for d in read_coverage(database, second.name).unscored] == ["2026-03-02"]
+
+
+def test_a_missing_dagster_home_is_named_and_costs_no_release(
+    home: Path, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release is live; the report to Dagster is what failed, in one line."""
+    source = home / "source"
+    ReleaseStore(str(source)).save(release)
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "nowhere"))
+    output = lalafo("releases", "install", str(source))
+    assert "is live" in output and "DAGSTER_HOME=" in output
+    with pytest.raises(LalafoError, match="no such folder"):
+        has_dagster()
