@@ -23,7 +23,8 @@ endpoints:
   GET  /readyz            readiness: PostgreSQL (and Kafka, if required) respond
 
 The address is printed on standard output, logs go to standard error. SIGTERM or Ctrl-C stops the
-gateway after the requests in progress have finished (10 s at most). All settings: docs/deployment.md.
+gateway after the requests in progress have finished (10 s at most). All settings:
+docs/deployment.md.
 """
 
 
