@@ -4,7 +4,6 @@ Owns the options, progress bars and messages. The training set, the release and 
 gate are reported to Dagster, if one is configured, so that the lineage is complete.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database
+from lalafo_assets.commands.releases.dagster_report import has_dagster
 from resources.settings import load_settings
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def train(
         starter=starter_state,
     )
     with closing(open_database(home)) as database, _bars(console) as on_progress:
+        is_reported = has_dagster()  # raises before the work begins
         settings = load_settings()
         stores = Stores.of(settings.resolved_store_url)
         on_progress("freezing the training set", 0, 1)
@@ -90,7 +91,8 @@ def train(
         )
         known = install(database, stores.releases, trained.made.release)
         verdict = check_release(database, stores, settings, known.name, on_progress=on_progress)
-        _report(frozen, trained, verdict, stores)
+        if is_reported:
+            _report(frozen, trained, verdict, stores)
     console.print(_summary(frozen, trained))
     _close(verdict)
 
@@ -138,9 +140,7 @@ def _bars(target: Console) -> "Iterator[StepProgress]":
 
 
 def _report(frozen: "FrozenSet", trained: "Trained", verdict: "Verdict", stores: "Stores") -> None:
-    """Report the results to Dagster, as a run of the assets would, if one is configured."""
-    if os.environ.get("DAGSTER_HOME", "") == "":
-        return
+    """Report the results to Dagster, as a run of the assets would."""
     import dagster as dg
 
     from lalafo_assets.reports.training import (
