@@ -1,21 +1,17 @@
 """The command `lalafo`: assembles its subcommands and starts the one that was named.
 
-Owns the command tree, logging of commands, and exit statuses. Subcommands import the modules that
-do the work only when they run, so that `--help` answers at once.
+Owns the command tree and its groups. Exit statuses are in `commands/terminal/ending.py`.
+Subcommands import the modules that do the work only when they run, so that `--help` answers at
+once.
 """
 
-import logging
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
-import structlog
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from lalafo_assets.bench.batch.command import bench_batch
 from lalafo_assets.bench.event_log.command import bench_event_log
@@ -35,13 +31,20 @@ from lalafo_assets.commands.releases.rescore import rescore
 from lalafo_assets.commands.releases.train import check_command, train
 from lalafo_assets.commands.results import results
 from lalafo_assets.commands.serve import serve
+from lalafo_assets.commands.settings import settings
 from lalafo_assets.commands.stats import stats
+from lalafo_assets.commands.terminal.ending import run_to_status
+from lalafo_assets.commands.terminal.help_pages import LalafoCommand, LalafoGroup, help_page
+from lalafo_assets.commands.terminal.logs import configure_logs
 from lalafo_assets.commands.up import up
 from lalafo_assets.demo.command import demo
-from ops.errors import LalafoError
+
+RUN, ADS, RELEASES = "Run", "Ads", "Releases"
+OPERATE, MEASURE = "Operate", "Measure"
 
 app = typer.Typer(
     name="lalafo",
+    cls=LalafoGroup,
     help="Photo understanding for classifieds marketplaces: ads arrive through Kafka, their "
     "categories are stored in PostgreSQL, and Dagster shows every step.",
     no_args_is_help=True,
@@ -49,34 +52,58 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 bench = typer.Typer(
-    help="Run a benchmark. Each command prints one JSON object.", no_args_is_help=True
+    cls=LalafoGroup,
+    help="Run a benchmark. Each command prints one JSON object.",
+    no_args_is_help=True,
 )
-app.add_typer(releases, name="releases")
-app.add_typer(bench, name="bench")
-bench.command("stream")(bench_stream)
-bench.command("rescore")(bench_rescore)
-bench.command("gateway")(bench_gateway)
-bench.command("batch")(bench_batch)
-bench.command("event-log")(bench_event_log)
-app.add_typer(dlq, name="dlq")
-app.add_typer(keys, name="keys")
-for command in (demo, up, results, doctor, publish, migrate, topics, serve, stats):
-    app.command()(command)
-for command in (rescore, diff, promote):
-    app.command()(command)
-app.command("train")(train)
-releases.command("check")(check_command)
+for name, measure in (
+    ("stream", bench_stream),
+    ("rescore", bench_rescore),
+    ("gateway", bench_gateway),
+    ("batch", bench_batch),
+    ("event-log", bench_event_log),
+):
+    bench.command(name, cls=LalafoCommand)(measure)
+releases.command("check", cls=LalafoCommand)(check_command)
 
-console = new_console()
+# The panels of `lalafo --help` appear in this order.
+for panel, commands in (
+    (RUN, (demo, up, serve)),
+    (ADS, (publish, results)),
+    (RELEASES, (train, rescore, diff, promote)),
+    (OPERATE, (doctor, settings, migrate, topics)),
+    (MEASURE, (stats,)),
+):
+    for command in commands:
+        app.command(cls=LalafoCommand, rich_help_panel=panel)(command)
+for panel, name, group in (
+    (RELEASES, "releases", releases),
+    (OPERATE, "keys", keys),
+    (OPERATE, "dlq", dlq),
+    (MEASURE, "bench", bench),
+):
+    app.add_typer(group, name=name, cls=LalafoGroup, rich_help_panel=panel)
 
 
 def _show_version(requested: bool) -> None:
     if requested:
-        console.print(installed_version("lalafo-vision"))
+        new_console().print(installed_version("lalafo-vision"))
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(cls=LalafoGroup)
+@help_page(
+    ("lalafo demo", "the whole product on this machine, with ads"),
+    ("lalafo up", "the same stack without the demo's ads"),
+    ("lalafo results", "the ads that were scored last"),
+    ("lalafo train", "a better release, from the labels that came in"),
+    ("lalafo doctor", "what is missing here, and how to fix it"),
+    ("lalafo --install-completion", "Tab completes commands and options"),
+    reads="the environment (`lalafo settings`), and the stack that runs in LALAFO_HOME",
+    writes="results to standard output, messages to standard error, log records to the file "
+    "logs/lalafo.log in LALAFO_HOME",
+    settings=("home", "database_url", "kafka_bootstrap", "gateway_url"),
+)
 def lalafo(
     version: Annotated[
         bool,
@@ -96,39 +123,26 @@ def _check_settings(arguments: Sequence[str]) -> None:
 
     Help needs no settings, and `doctor` prints what is wrong with them itself.
     """
-    if arguments and arguments[0] != "doctor" and not {"--help", "--version"} & set(arguments):
+    command = next((it for it in arguments if not it.startswith("-")), "doctor")
+    if command != "doctor" and not {"--help", "--version"} & set(arguments):
         from resources.settings import load_settings
 
         load_settings()
 
 
-def main() -> None:
-    """Run the command line.
+def _run() -> None:
+    _check_settings(sys.argv[1:])
+    app(prog_name="lalafo")
 
-    A LalafoError is printed as one line and gives exit status 1, a usage error status 2, and
-    Ctrl-C or SIGTERM status 130.
-    """
+
+def main() -> None:
+    """Run the command line; `commands/terminal/ending.py` lists the exit statuses."""
     # Both signals raise KeyboardInterrupt, so that a command shuts down gracefully. A shell may
     # have started this process with SIGINT ignored; setting the handler restores it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    # Dagster 1.13 warns about its own beta parameters at every start; the tests watch for changes.
-    warnings.filterwarnings("ignore", message=".*is currently in beta")
-    # stdout carries results only: logs go to stderr, from the level "warning" on.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    try:
-        _check_settings(sys.argv[1:])
-        app()
-    except LalafoError as error:
-        # One line whatever the width, and no markup: the message may hold a path with brackets.
-        message = f"[red]lalafo:[/] {escape(str(error))}"
-        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    configure_logs()
+    sys.exit(run_to_status(_run))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,23 @@
-"""Shared by the commands: the console, common options, and access to a running stack."""
+"""Shared by the commands: the consoles, common options, and access to a running stack.
 
+Results go to standard output, everything else to standard error. How progress, tables, log records,
+help pages and exit statuses look is in `terminal/`.
+"""
+
+import json
 import os
 import sys
 import time
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from lalafo_assets.commands.terminal.logs import use_home
 from ops.errors import LalafoError
 
 if TYPE_CHECKING:
@@ -18,21 +26,48 @@ if TYPE_CHECKING:
 DEFAULT_HOME = Path(".lalafo")
 ANSWER_S = 3.0
 """How long a command waits for a gateway's first answer."""
+PIPED_WIDTH = 200
 _PAUSE_S = 0.2
 
 Home = Annotated[
-    Path, typer.Option(envvar="LALAFO_HOME", help="Folder of all local state.", metavar="DIR")
+    Path,
+    typer.Option(
+        envvar="LALAFO_HOME",
+        help="Folder of all local state.",
+        metavar="DIR",
+        callback=use_home,
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead, and nothing else.")
 ]
 
 
-def new_console() -> Console:
-    """Return a console on standard output; when piped, lines are not folded to 80 columns."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
+def new_console(*, stderr: bool = False) -> Console:
+    """Return a console on standard output, or on standard error.
+
+    When piped, lines are as long as they need to be, unless COLUMNS says how wide they may be.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
+    return Console(width=width, stderr=stderr)
 
 
 def say(text: str) -> None:
     """Print a line with rich's markup, without wrapping it."""
     new_console().print(text, highlight=False, soft_wrap=True)
+
+
+def print_json(document: object) -> None:
+    """Print a command's result for programs: one JSON document on one line of standard output."""
+    line = json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=_json)
+    print(line)  # noqa: T201 - the result
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, Text):
+        return value.plain
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def use_running_stack(home: Path) -> None:

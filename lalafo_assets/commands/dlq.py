@@ -11,8 +11,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database
+from lalafo_assets.commands.console import (
+    DEFAULT_HOME,
+    AsJson,
+    Home,
+    new_console,
+    open_database,
+    print_json,
+)
+from lalafo_assets.commands.terminal.bars import new_bars
+from lalafo_assets.commands.terminal.help_pages import LalafoCommand, LalafoGroup, help_page
 from ops.errors import ConfigurationError, Reason
 
 if TYPE_CHECKING:
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
     from resources.postgres.database import Database
 
 dlq = typer.Typer(
+    cls=LalafoGroup,
     help="Inspect and replay dead letters: events that could not be used, with their original "
     "bytes and the reason.",
     no_args_is_help=True,
@@ -36,10 +47,17 @@ Since = Annotated[
         "or time."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
-@dlq.command("list")
+@dlq.command("list", cls=LalafoCommand)
+@help_page(
+    ("lalafo dlq list --since 24h", "of the last day, and how many of each reason"),
+    ("lalafo dlq list --reason event_not_json", "of one reason"),
+    ("lalafo dlq list --json | jq .counts", "for programs"),
+    reads="PostgreSQL: the failures of events",
+    writes="nothing",
+    settings=("home", "database_url"),
+)
 def list_letters(
     reason: OfReason = None,
     since: Since = None,
@@ -48,8 +66,7 @@ def list_letters(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """List the newest dead letters, and count them by reason."""
-    from lalafo_assets.commands.dlq_view import as_json as line
-    from lalafo_assets.commands.dlq_view import print_letters
+    from lalafo_assets.commands.dlq_view import fields_of, print_letters
     from resources.kafka.dead_letter_replay import counts_by_reason, latest
 
     choice = _choice(reason, since)
@@ -57,13 +74,21 @@ def list_letters(
         letters = latest(database, choice, limit)
         counts = counts_by_reason(database, choice)
     if as_json:
-        for letter in letters:
-            print(line(letter, with_original=False))  # noqa: T201 - the result
+        listed = [fields_of(letter, with_original=False) for letter in letters]
+        print_json({"counts": counts, "letters": listed})
         return
     print_letters(letters, counts, new_console())
 
 
-@dlq.command("show")
+@dlq.command("show", cls=LalafoCommand)
+@help_page(
+    ("lalafo dlq show ads/0/17", "the end of its subject is enough"),
+    ("lalafo dlq show ads/0/17 --raw > event.json", "the original bytes"),
+    reads="PostgreSQL: the failures of events",
+    writes="nothing",
+    settings=("home", "database_url"),
+    failure="there is no such dead letter, or several match",
+)
 def show_letter(
     subject: Annotated[
         str,
@@ -79,8 +104,7 @@ def show_letter(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Show one dead letter: its reason, topic, partition and offset, its key and its bytes."""
-    from lalafo_assets.commands.dlq_view import as_json as line
-    from lalafo_assets.commands.dlq_view import print_letter
+    from lalafo_assets.commands.dlq_view import fields_of, print_letter
     from resources.kafka.dead_letter_replay import find
 
     with closing(open_database(home)) as database:
@@ -89,12 +113,21 @@ def show_letter(
         sys.stdout.buffer.write(letter.value or b"")
         sys.stdout.flush()
     elif as_json:
-        print(line(letter, with_original=True))  # noqa: T201 - the result
+        print_json(fields_of(letter, with_original=True))
     else:
         print_letter(letter, new_console())
 
 
-@dlq.command("replay")
+@dlq.command("replay", cls=LalafoCommand)
+@help_page(
+    ("lalafo dlq replay ads/0/17", "one"),
+    ("lalafo dlq replay --reason event_unknown_schema --dry-run", "what would be sent"),
+    ("lalafo dlq replay --all --since 7d", "those of a week that were not replayed"),
+    reads="PostgreSQL: the failures of events, with their original bytes",
+    writes="Kafka: the topic of ads; PostgreSQL: when each was replayed",
+    settings=("home", "database_url", "kafka_bootstrap", "ads_topic"),
+    failure="a record could not be sent; it is listed",
+)
 def replay_letters(
     subjects: Annotated[
         list[str] | None,
@@ -148,14 +181,12 @@ def _print_only(chunks: "Iterator[list[DeadLetterRecord]]", total: int) -> None:
     console = new_console()
     for letters in chunks:
         for letter in letters:
-            console.print(f"would send {letter.subject} ({letter.reason})", highlight=False)
+            line = Text(f"would send {letter.subject} ({letter.reason})")
+            console.print(line, soft_wrap=True)
     console.print(f"{total} dead letters; nothing was sent (--dry-run)", highlight=False)
 
 
 def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", total: int) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from resources.kafka.dead_letter_replay import Replayed, replay
     from resources.kafka.topics import AdStream
     from resources.settings import load_settings
@@ -164,7 +195,7 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
     with (
         AdStream.from_settings(load_settings()) as stream,
         stream.publisher() as publisher,
-        Progress(console=Console(stderr=True), transient=True) as progress,
+        new_bars(new_console(stderr=True), transient=True) as progress,
     ):
         bar = progress.add_task("replaying", total=total)
         for letters in chunks:
@@ -174,7 +205,7 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
             progress.advance(bar, len(letters))
     console = new_console()
     for subject, why in total_result.refused:
-        console.print(f"not sent: {subject}: {why}", highlight=False, markup=False)
+        console.print(Text(f"not sent: {subject}: {why}"), soft_wrap=True)
     console.print(
         f"{total_result.sent} sent to {stream.config.ads_topic} again; an event that still can't "
         "be used becomes a new dead letter (`lalafo dlq list --since 5m`)",
@@ -193,6 +224,9 @@ def _choice(
     of_any = (Reason.INTERNAL_ERROR, Reason.QUARANTINED)
     known = [name for name in Reason if name.startswith("event_") or name in of_any]
     if reason is not None and reason not in known:
-        raise ConfigurationError(f"--reason {reason}: expected one of {', '.join(known)}")
-    moment = None if since is None else moment_of(since, datetime.now(UTC))
+        raise typer.BadParameter(f"--reason {reason}: expected one of {', '.join(known)}")
+    try:
+        moment = None if since is None else moment_of(since, datetime.now(UTC))
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from error
     return DeadLetterFilter(reason, moment, unreplayed)

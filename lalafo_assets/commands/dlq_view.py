@@ -1,17 +1,16 @@
-"""The output of `lalafo dlq`: tables for people, JSON lines for programs.
+"""The output of `lalafo dlq`: tables for people, the fields of JSON for programs.
 
 Owns how arbitrary bytes are printed safely on a terminal. Does not read the database or Kafka.
 """
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from lalafo_assets.commands.terminal.tables import Col, print_facts, print_table
 from ops.errors import ConfigurationError
 from resources.kafka.dead_letter_replay import DeadLetterRecord
 
@@ -51,8 +50,8 @@ def safe_text(data: bytes, *, limit: int = MAX_CHARS) -> str:
     return safe if remaining <= 0 else f"{safe}{more}"
 
 
-def as_json(letter: DeadLetterRecord, *, with_original: bool) -> str:
-    """Return one dead letter as a line of JSON.
+def fields_of(letter: DeadLetterRecord, *, with_original: bool) -> dict[str, object]:
+    """Return one dead letter as the fields of a JSON object.
 
     The original is given as text where it is UTF-8, and always as base64.
     """
@@ -78,27 +77,29 @@ def as_json(letter: DeadLetterRecord, *, with_original: bool) -> str:
         fields["original_base64"] = (
             None if letter.value is None else base64.b64encode(letter.value).decode()
         )
-    return json.dumps(fields, ensure_ascii=False)
+    return fields
 
 
 def print_letters(
     letters: Sequence[DeadLetterRecord], counts: Mapping[str, int], console: Console
 ) -> None:
     """Print the letters, the newest first, and the total number for each reason."""
-    table = Table()
     # Only the end of the subject, without the long stream id: enough for `show` and `replay`.
-    for name in ("failed at, UTC", "subject", "reason", "key", "replayed, UTC"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("detail", ratio=1)
-    for letter in letters:
-        replayed = "" if letter.replayed_at is None else f"{letter.replayed_at:%d %b %H:%M:%S}"
-        place = f"{letter.topic}/{letter.partition}/{letter.offset}"
-        table.add_row(
-            *(f"{letter.failed_at:%d %b %H:%M:%S}", Text(place), letter.reason),
-            *(Text(_key(letter)), replayed),
-            Text(safe_text(letter.detail.encode(), limit=160)),
-        )
-    console.print(table)
+    print_table(
+        console,
+        ("failed at, UTC", "subject", "reason", "key", "replayed, UTC", Col("detail", prose=True)),
+        [
+            (
+                f"{letter.failed_at:%d %b %H:%M:%S}",
+                f"{letter.topic}/{letter.partition}/{letter.offset}",
+                letter.reason,
+                _key(letter),
+                "" if letter.replayed_at is None else f"{letter.replayed_at:%d %b %H:%M:%S}",
+                safe_text(letter.detail.encode(), limit=160),
+            )
+            for letter in letters
+        ],
+    )
     total = sum(counts.values())
     console.print(f"{len(letters)} of {total} dead letters", highlight=False)
     for reason, count in counts.items():
@@ -107,14 +108,11 @@ def print_letters(
 
 def print_letter(letter: DeadLetterRecord, console: Console) -> None:
     """Print all fields of one dead letter, and its original bytes as text."""
-    facts = Table(show_header=False, box=None)
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
     replayed = "never" if letter.replayed_at is None else f"{letter.replayed_at:%F %T} UTC"
     headers = "\n".join(_header(name, value) for name, value in letter.headers) or "none"
     sent = "\n".join(_header(name, value) for name, value in letter.replay_headers)
     size = "no value" if letter.value is None else f"{len(letter.value)} bytes"
-    for name, value in (
+    facts = (
         ("subject", letter.subject),
         ("reason", letter.reason),
         ("detail", safe_text(letter.detail.encode())),
@@ -125,11 +123,10 @@ def print_letter(letter: DeadLetterRecord, console: Console) -> None:
         ("replay headers", sent),
         ("key", _key(letter)),
         ("original", size),
-    ):
-        facts.add_row(name, Text(value))
-    console.print(facts)
+    )
+    print_facts(console, facts)
     if letter.value is not None:
-        console.print(Text(safe_text(letter.value)))
+        console.print(Text(safe_text(letter.value)), soft_wrap=True)
 
 
 def _key(letter: DeadLetterRecord) -> str:

@@ -5,15 +5,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
-from lalafo_assets.commands.console import new_console
+from lalafo_assets.commands.console import AsJson, new_console, print_json
+from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.tables import print_facts
 from ops.errors import ConfigurationError, LalafoError
 
 if TYPE_CHECKING:
@@ -39,21 +41,34 @@ class Diagnosis:
     fix: str = ""
 
 
-def doctor() -> None:
+@help_page(
+    ("lalafo doctor", "a line for each check, with what to do"),
+    ("LALAFO_HOME=/mnt/lalafo lalafo doctor", "with another folder for the state"),
+    ("lalafo doctor --json | jq '.[] | select(.grade != \"ok\")'", "for programs"),
+    reads="this machine; the servers that the environment names",
+    writes="a file in the store that LALAFO_STORE_URL names, which it removes",
+    settings=("home", "device", "database_url", "kafka_bootstrap", "store_url"),
+    failure="the demo can't run here",
+)
+def doctor(as_json: AsJson = False) -> None:
     """Check this machine and print how to fix what is missing.
 
     Ends with status 1 if the demo can't run here.
     """
-    table = Table(show_header=False, box=None)
-    worst = Grade.OK
-    marks = {Grade.OK: "[green]✓[/]", Grade.DEGRADED: "[yellow]~[/]", Grade.FAILED: "[red]✗[/]"}
-    for line in diagnose():
-        message = line.found if line.fix == "" else f"{line.found}  →  {line.fix}"
-        table.add_row(marks[line.grade], line.subject, message)
-        worst = Grade.FAILED if Grade.FAILED in (worst, line.grade) else worst
-    new_console().print(table)
-    if worst is Grade.FAILED:
+    found = list(diagnose())
+    if as_json:
+        print_json([asdict(line) for line in found])
+    else:
+        print_facts(new_console(), [(line.subject, _shown(line)) for line in found])
+    if any(line.grade is Grade.FAILED for line in found):
         raise typer.Exit(1)
+
+
+def _shown(line: Diagnosis) -> Text:
+    """The mark and what was found; the fix in a line of its own, so that it can be copied."""
+    marks = {Grade.OK: ("✓", "green"), Grade.DEGRADED: ("~", "yellow"), Grade.FAILED: ("✗", "red")}
+    text = Text.assemble(marks[line.grade], " ", line.found)
+    return text if line.fix == "" else text.append(f"\n  → {line.fix}")
 
 
 def diagnose() -> Iterator[Diagnosis]:

@@ -10,13 +10,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database
-from ops.errors import ConfigurationError
+from lalafo_assets.commands.console import (
+    DEFAULT_HOME,
+    AsJson,
+    Home,
+    new_console,
+    open_database,
+    print_json,
+)
+from lalafo_assets.commands.terminal.help_pages import LalafoCommand, LalafoGroup, help_page
+from lalafo_assets.commands.terminal.tables import Col, print_table
 
 if TYPE_CHECKING:
     from gateway.edge.keys import ApiKey
@@ -25,6 +30,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 TAKES_EFFECT = "This takes effect in a running gateway within 5 s."
 
 keys = typer.Typer(
+    cls=LalafoGroup,
     help="Manage the API keys of the HTTP gateway: who may send ads, read, and give feedback.",
     no_args_is_help=True,
 )
@@ -32,7 +38,15 @@ keys = typer.Typer(
 Name = Annotated[str, typer.Argument(help="Name of the key's owner, such as `shop-backend`.")]
 
 
-@keys.command("make")
+@keys.command("make", cls=LalafoCommand)
+@help_page(
+    ("lalafo keys make shop > shop.key", "the key alone goes to the file"),
+    ("lalafo keys make shop --scopes ingest,read --catalogs kg --expires 90d", "with limits"),
+    reads="nothing",
+    writes="PostgreSQL: the key's hash; the key to standard output",
+    settings=("home", "database_url"),
+    failure="a scope is unknown, or the database can't be used",
+)
 def make_key(
     name: Name,
     scopes: Annotated[
@@ -59,10 +73,7 @@ def make_key(
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Make a key and print it. Store it: it can't be shown again.
-
-    `lalafo keys make shop --scopes ingest,read --catalogs kg --rate 50 > shop.key`
-    """
+    """Make a key and print it. Store it: it can't be shown again."""
     from gateway.edge import keys as api_keys
 
     with closing(open_database(home)) as database:
@@ -78,7 +89,15 @@ def make_key(
     print(key.text)  # noqa: T201 - the result
 
 
-@keys.command("rotate")
+@keys.command("rotate", cls=LalafoCommand)
+@help_page(
+    ("lalafo keys rotate shop > shop.key", "the old key stays valid for a day"),
+    ("lalafo keys rotate shop --grace 0s > shop.key", "the old key expires at once"),
+    reads="PostgreSQL: the owner's keys",
+    writes="PostgreSQL: the new key's hash, the old one's end; the key to standard output",
+    settings=("home", "database_url"),
+    failure="there is no such key, or several",
+)
 def rotate_key(
     name: Name,
     grace: Annotated[
@@ -100,7 +119,14 @@ def rotate_key(
     print(key.text)  # noqa: T201 - the result
 
 
-@keys.command("revoke")
+@keys.command("revoke", cls=LalafoCommand)
+@help_page(
+    ("lalafo keys revoke shop", "all keys of this owner"),
+    reads="PostgreSQL: the keys",
+    writes="PostgreSQL: when each was revoked",
+    settings=("home", "database_url"),
+    failure="there is no such key",
+)
 def revoke_key(
     name: Annotated[
         str, typer.Argument(help="An owner's name, to revoke all its keys, or the id of one key.")
@@ -117,8 +143,16 @@ def revoke_key(
     _say(TAKES_EFFECT)
 
 
-@keys.command("list")
+@keys.command("list", cls=LalafoCommand)
+@help_page(
+    ("lalafo keys list", "all keys, without their secrets"),
+    ("lalafo keys list --json | jq .", "for programs"),
+    reads="PostgreSQL: the keys",
+    writes="nothing",
+    settings=("home", "database_url"),
+)
 def list_keys(
+    as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """List all keys: owner, state, permissions and last use.
@@ -129,39 +163,49 @@ def list_keys(
 
     with closing(open_database(home)) as database:
         found = api_keys.keys(database)
-    if not found:
+    now = datetime.now(UTC)
+    if as_json:
+        print_json([_fields(key, now) for key in found])
+    elif not found:
         _say("there are no keys yet: `lalafo keys make NAME` makes one")
-        return
-    new_console().print(_table(found, datetime.now(UTC)))
+    else:
+        _print(found, now)
 
 
-def _table(found: "list[ApiKey]", now: datetime) -> Table:
-    table = Table()
-    for column in (
-        "name",
-        "id",
-        "state",
-        "scopes",
-        "catalogs",
-        "rate/s",
-        "created",
-        "expires",
-        "used",
-    ):
-        table.add_column(column, no_wrap=column != "catalogs")
-    for key in found:
-        table.add_row(
-            Text(key.name),
-            key.id,
-            key.state(now),
-            ", ".join(key.scopes),
-            Text("all" if key.catalogs is None else ", ".join(key.catalogs)),
-            "no limit" if key.requests_per_s == 0 else f"{key.requests_per_s:g}",
-            _formatted(key.created_at),
-            _formatted(key.expires_at),
-            _formatted(key.last_used_at),
-        )
-    return table
+def _fields(key: "ApiKey", now: datetime) -> dict[str, object]:
+    return {
+        "name": key.name,
+        "id": key.id,
+        "state": key.state(now),
+        "scopes": list(key.scopes),
+        "catalogs": None if key.catalogs is None else list(key.catalogs),
+        "requests_per_s": key.requests_per_s,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+def _print(found: "list[ApiKey]", now: datetime) -> None:
+    names = ("name", "id", "state", "scopes", "catalogs", "rate/s", "created", "expires", "used")
+    print_table(
+        new_console(),
+        [Col(name, prose=name in ("scopes", "catalogs")) for name in names],
+        [
+            (
+                key.name,
+                key.id,
+                key.state(now),
+                ", ".join(key.scopes),
+                "all" if key.catalogs is None else ", ".join(key.catalogs),
+                "no limit" if key.requests_per_s == 0 else f"{key.requests_per_s:g}",
+                _formatted(key.created_at),
+                _formatted(key.expires_at),
+                _formatted(key.last_used_at),
+            )
+            for key in found
+        ],
+    )
 
 
 def _formatted(moment: datetime | None) -> str:
@@ -172,11 +216,11 @@ def duration(text: str) -> timedelta:
     """Parse a length of time such as 90s, 30m, 24h or 7d.
 
     Raises:
-        ConfigurationError: the text has another form.
+        BadParameter: the text has another form.
     """
     matched = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     if matched is None:
-        raise ConfigurationError(f"{text!r}: expected a length of time such as 90s, 30m, 24h, 7d")
+        raise typer.BadParameter(f"{text!r}: expected a length of time such as 90s, 30m, 24h, 7d")
     return timedelta(**{UNITS[matched[2]]: int(matched[1])})
 
 
@@ -185,4 +229,4 @@ def _listed(text: str) -> list[str]:
 
 
 def _say(text: str) -> None:
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    new_console(stderr=True).print(text, highlight=False, soft_wrap=True)

@@ -7,8 +7,16 @@ creates them.
 from contextlib import closing
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, open_database, say
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 
+@help_page(
+    ("lalafo migrate", "the running stack's database, or that of LALAFO_DATABASE_URL"),
+    reads="PostgreSQL: the revision of the tables",
+    writes="PostgreSQL: tables, columns and indexes of the schema lalafo",
+    settings=("home", "database_url", "database_direct_url"),
+    failure="the database is unavailable, or leads through a pooler only",
+)
 def migrate(home: Home = DEFAULT_HOME) -> None:
     """Create the tables in the database that LALAFO_DATABASE_URL names, or update them.
 

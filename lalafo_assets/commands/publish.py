@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 from lalafo_assets.commands.console import (
     DEFAULT_HOME,
@@ -27,6 +27,8 @@ from lalafo_assets.commands.console import (
     new_console,
     use_running_stack,
 )
+from lalafo_assets.commands.terminal.bars import Bars
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 if TYPE_CHECKING:
     from lalafo_assets.commands.publishing import Published
@@ -35,6 +37,15 @@ MAX_REPORTED = 100
 """Refused lines that are printed; all are counted."""
 
 
+@help_page(
+    ("lalafo publish events.jsonl", "through the gateway, which checks each line"),
+    ("zcat events.gz | lalafo publish -", "from a pipe"),
+    ("lalafo publish events.jsonl --kafka", "to the topic directly, unchecked"),
+    reads="a file of events, or standard input",
+    writes="the gateway's POST /v1/ads, or Kafka's topic of ads",
+    settings=("gateway_url", "gateway_key", "kafka_bootstrap", "ads_topic"),
+    failure="a line was refused, which does not stop the others, or nothing can be reached",
+)
 def publish(
     file: Annotated[
         typer.FileBinaryRead,
@@ -100,18 +111,17 @@ def publish(
         raise typer.Exit(1)
 
 
-def _progress(file: BinaryIO) -> Progress:
-    err = Console(stderr=True)
+def _progress(file: BinaryIO) -> Bars:
     # No bar where the lines are typed at the terminal: it would mix with them.
-    enabled = err.is_terminal and not file.isatty()
-    return Progress(
+    return Bars(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=32),
+        BarColumn(bar_width=24),
         DownloadColumn(),
         TimeElapsedColumn(),
-        console=err,
+        console=new_console(stderr=True),
         transient=True,
-        disable=not enabled,
+        enabled=not file.isatty(),
+        counts=False,
     )
 
 
@@ -122,7 +132,7 @@ def _size(file: BinaryIO) -> int | None:
     return path.stat().st_size if path is not None and path.is_file() else None
 
 
-def _counted(file: Iterable[bytes], progress: Progress, bar: TaskID) -> Iterator[bytes]:
+def _counted(file: Iterable[bytes], progress: Bars, bar: TaskID) -> Iterator[bytes]:
     for line in file:
         progress.advance(bar, len(line))
         yield line
@@ -134,10 +144,10 @@ def _short(done: "Published") -> str:
 
 
 def _print_summary(done: "Published", console: Console) -> None:
-    err = Console(stderr=True, soft_wrap=True)
+    err = new_console(stderr=True)
     for line in sorted(done.refused, key=lambda line: line.number)[:MAX_REPORTED]:
         message = f"line {line.number}: {line.reason}: {line.detail}"
-        err.print(message, style="red", highlight=False, markup=False)
+        err.print(Text(message, style="red"), soft_wrap=True)
     if len(done.refused) > MAX_REPORTED:
         err.print(f"… and {len(done.refused) - MAX_REPORTED} more lines", style="red")
     for reason, count in Counter(line.reason for line in done.refused).most_common():
@@ -149,4 +159,5 @@ def _print_summary(done: "Published", console: Console) -> None:
         message += f"; {done.waiting} pending in PostgreSQL until Kafka is available"
     if done.refused:
         message += f"; {len(done.refused)} lines not published"
-    console.print(f"{message}; `lalafo results` shows their results", highlight=False)
+    text = f"{message}; `lalafo results` shows their results"
+    console.print(text, highlight=False, soft_wrap=True)

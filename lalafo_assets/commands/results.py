@@ -1,18 +1,23 @@
 """The command `lalafo results`: shows the latest ads, or one ad, from PostgreSQL."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database
+from lalafo_assets.commands.console import (
+    DEFAULT_HOME,
+    AsJson,
+    Home,
+    new_console,
+    open_database,
+    print_json,
+)
+from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.tables import Cell, Col, print_facts, print_table
 from ops.errors import ConfigurationError
 from ops.types import SCORE_DIGITS
 
@@ -24,14 +29,21 @@ if TYPE_CHECKING:
 LATEST = 20
 
 
+@help_page(
+    ("lalafo results", "the ads that changed last"),
+    ("lalafo results kg/42", "one ad, with the run behind each prediction"),
+    ("lalafo results kg/42 --json | jq .predictions", "for programs"),
+    reads="PostgreSQL: ads, photos, predictions, timings",
+    writes="nothing",
+    settings=("home", "database_url"),
+    failure="there is no such ad, or the database can't be used",
+)
 def results(
     ad: Annotated[
         str | None,
         typer.Argument(help="The ad, as catalog/ad_id. Default: list the latest ads."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line, one for each ad.")
-    ] = False,
+    as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """List the latest ads, or show one ad: its photos, failures and predictions.
@@ -44,22 +56,13 @@ def results(
         if ad is None:
             latest = read_latest(database)
             if as_json:
-                _print_json(latest)
+                print_json(latest)
             else:
                 print_latest(latest, console)
         elif as_json:
-            _print_json([read_ad(database, ad)])
+            print_json(read_ad(database, ad))
         else:
             print_ad(read_ad(database, ad), console)
-
-
-def _print_json(ads: Sequence[Mapping[str, Any]]) -> None:
-    for ad in ads:
-        print(json.dumps(ad, ensure_ascii=False, separators=(",", ":"), default=_json))  # noqa: T201 - the result
-
-
-def _json(value: object) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def read_latest(database: "Database") -> list[dict[str, Any]]:
@@ -79,18 +82,23 @@ def read_latest(database: "Database") -> list[dict[str, Any]]:
 
 def print_latest(ads: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Print a line for each ad, and which release is live."""
+    if not ads:
+        console.print("there are no ads yet: `lalafo publish FILE` sends some", highlight=False)
+        return
+    print_table(
+        console,
+        ("ad", "status", "seller's category", "predicted", Col("score", "right"), "UTC"),
+        [
+            (
+                *(f"{ad['catalog']}/{ad['ad_id']}", ad["status"], ad["category"] or ""),
+                *(ad["predicted"] or "", _score(ad["score"]), f"{ad['updated_at']:%d %H:%M:%S}"),
+            )
+            for ad in ads
+        ],
+    )
     live = next((ad["release"] for ad in ads if ad["release"] is not None), None)
-    table = Table(caption=None if live is None else f"predicted by {live}, which is live")
-    table.add_column("ad", no_wrap=True)
-    for name in ("status", "seller's category", "predicted", "score"):
-        table.add_column(name)
-    table.add_column("UTC", no_wrap=True)
-    for ad in ads:
-        table.add_row(
-            *(Text(f"{ad['catalog']}/{ad['ad_id']}"), ad["status"], Text(ad["category"] or "")),
-            *(ad["predicted"] or "", _score(ad["score"]), f"{ad['updated_at']:%d %H:%M:%S}"),
-        )
-    console.print(table)
+    if live is not None:
+        console.print(f"predicted by {live}, which is live", soft_wrap=True, highlight=False)
 
 
 _ACTIVE = """
@@ -150,31 +158,33 @@ def read_ad(database: "Database", name: str) -> dict[str, Any]:
 
 def print_ad(ad: Mapping[str, Any], console: Console) -> None:
     """Print an ad with its photos and predictions."""
-    facts = Table(show_header=False, title=Text(f"{ad['catalog']}/{ad['ad_id']}: {ad['title']}"))
-    facts.add_row("status", f"{ad['status']}, revision {ad['revision']}, day {ad['day']}")
-    facts.add_row("seller's category", Text(ad["category"] or "none"))
     source = f"{ad['topic']}[{ad['partition']}] at offset {ad['offset']}"
-    facts.add_row("source", Text(f"{source}, Dagster run {ad['run_id']}"))
+    facts: list[tuple[str, Cell]] = [
+        ("status", f"{ad['status']}, revision {ad['revision']}, day {ad['day']}"),
+        ("seller's category", ad["category"] or "none"),
+        ("source", f"{source}\nDagster run {ad['run_id']}"),
+    ]
     timing = ad["timings"]
     if timing is not None:
         total_ms = "unknown" if timing["total_ms"] is None else f"{timing['total_ms']:,.0f}"
-        facts.add_row(
-            "milliseconds",
+        text = (
             f"photos {timing['photos_ms']:.0f}, embed {timing['embed_ms']:.0f}, predict "
-            f"{timing['predict_ms']:.1f}; Kafka timestamp to committed row {total_ms}",
+            f"{timing['predict_ms']:.1f}; Kafka timestamp to committed row {total_ms}"
         )
+        facts.append(("milliseconds", text))
     for photo in ad["photos"]:
         failed = photo["sha256"] is None
-        state = f"[red]{photo['reason']}[/]" if failed else f"sha256 {photo['sha256'][:16]}…"
-        facts.add_row(f"photo {photo['position']}", f"{state}  {escape(photo['url'] or '')}")
+        state = (photo["reason"], "red") if failed else f"sha256 {photo['sha256']}"
+        text_of = Text.assemble(state, "\n", photo["url"] or "uploaded")
+        facts.append((f"photo {photo['position']}", text_of))
     for item in ad["predictions"]:
         top = ", ".join(f"{name} {_score(share)}" for name, share in item["details"].get("top", []))
-        by = f"by {item['release']} ({item['state']}), run {item['run_id']}"
-        facts.add_row(
-            item["task"],
-            f"[bold]{escape(item['label'])}[/] {_score(item['score'])}  ({escape(top)})\n{by}",
+        label = (item["label"], "bold")
+        by = f"by {item['release']} ({item['state']})\nDagster run {item['run_id']}"
+        facts.append(
+            (item["task"], Text.assemble(label, f" {_score(item['score'])}  ({top})\n{by}"))
         )
-    console.print(facts)
+    print_facts(console, facts, title=f"{ad['catalog']}/{ad['ad_id']}: {ad['title']}")
 
 
 def _score(score: float | None) -> str:

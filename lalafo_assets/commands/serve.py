@@ -7,11 +7,20 @@ It uses the PostgreSQL and Kafka that the environment names, otherwise those of 
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, use_running_stack
+from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, use_running_stack
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 
+@help_page(
+    ("lalafo serve", "beside a running stack, on the next address you give"),
+    ("lalafo serve --port 8090 --auth off", "without keys, on loopback only"),
+    ("lalafo serve --host 0.0.0.0 --auth keys", "for other machines; `lalafo keys make`"),
+    reads="PostgreSQL, Kafka and the photo store: the environment's, or the running stack's",
+    writes="accepted ads, uploads, labels and the outbox; its log to standard error",
+    settings=("database_url", "kafka_bootstrap", "store_url", "gateway_host", "gateway_port"),
+    until_interrupted=True,
+)
 def serve(
     home: Home = DEFAULT_HOME,
     host: Annotated[
@@ -48,7 +57,7 @@ def serve(
     use_running_stack(home)
     given = {"host": host, "port": port, "workers": workers, "auth": auth}
     changes = {f"gateway_{name}": value for name, value in given.items() if value is not None}
-    err = Console(stderr=True)
+    err = new_console(stderr=True)
     configure_log()
 
     def print_address(url: str) -> None:

@@ -5,14 +5,20 @@ Owns the tables; the second tab of the web page shows the same figures.
 """
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, gateway_url, new_console
+from lalafo_assets.commands.terminal.bars import is_redrawn
+from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.tables import facts_lines, new_table
 
 if TYPE_CHECKING:
     from gateway.schemas.statistics import Backlog, StatisticsOut
@@ -23,16 +29,28 @@ PATIENCE_S = 5.0
 STAGES = ("fetch", "photos", "queued", "embed", "predict", "total")
 SPARKS = " ▁▂▃▄▅▆▇█"
 MAX_MINUTES_DRAWN = 60
+BESIDE_SPARKS = 28
+"""Columns that the names and totals take beside the minutes."""
 MAX_LABELS = 5
 
 
+@help_page(
+    ("lalafo stats", "the last hour"),
+    ("lalafo stats --minutes 5 --watch", "refreshed every two seconds"),
+    ("lalafo stats --json | jq .totals", "for programs"),
+    reads="the gateway, GET /v1/statistics",
+    writes="nothing",
+    settings=("gateway_url", "gateway_key"),
+    failure="no gateway is reachable, or the key may not read",
+    until_interrupted=True,
+)
 def stats(
     minutes: Annotated[
         int, typer.Option(min=1, max=1_440, help="Length of the window that ends now, in minutes.")
     ] = 60,
     json_only: Annotated[
         bool,
-        typer.Option("--json", help="Print one JSON object, the answer of GET /v1/statistics."),
+        typer.Option("--json", help="Print one JSON document, the answer of GET /v1/statistics."),
     ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")
@@ -57,26 +75,45 @@ def stats(
             print(client.statistics(minutes=minutes).model_dump_json())  # noqa: T201 - the result
             return
         if not watch:
-            new_console().print(drawn(client.statistics(minutes=minutes)))
+            console = new_console()
+            console.print(drawn(client.statistics(minutes=minutes), console.width))
             return
-        with Live(console=new_console(), auto_refresh=False) as live:
-            while True:
-                live.update(drawn(client.statistics(minutes=minutes)), refresh=True)
-                time.sleep(WATCH_S)
+        with suppress(KeyboardInterrupt):  # it is how a person ends it
+            _watch(lambda: client.statistics(minutes=minutes))
 
 
-def drawn(statistics: "StatisticsOut") -> Group:
-    """Return the statistics as tables."""
+def _watch(read: Callable[[], "StatisticsOut"]) -> None:
+    """Refresh the tables in place on a terminal; print them again and again elsewhere."""
+    console = new_console()
+    if not is_redrawn(console):
+        while True:
+            console.print(drawn(read(), console.width))
+            time.sleep(WATCH_S)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(drawn(read(), console.width), refresh=True)
+            time.sleep(WATCH_S)
+
+
+def drawn(statistics: "StatisticsOut", width: int) -> Group:
+    """Return the statistics as tables for a terminal of this width."""
+    window = f"the last {statistics.minutes} minutes, to {statistics.at:%H:%M:%S} UTC"
+    stages = "\nmilliseconds; total: from the Kafka timestamp to the committed row"
     return Group(
-        _rates(statistics), _latencies(statistics), _counts(statistics), _state(statistics)
+        Text(window, style="bold"),
+        _rates(statistics, width),
+        Text(stages, style="bold"),
+        _latencies(statistics),
+        *facts_lines(width, _counts(statistics), title="\nresults"),
+        *facts_lines(width, _state(statistics), title="\nnow"),
     )
 
 
-def _rates(statistics: "StatisticsOut") -> Table:
-    table = Table(title=f"the last {statistics.minutes} minutes, to {statistics.at:%H:%M:%S} UTC")
+def _rates(statistics: "StatisticsOut", width: int) -> Table:
+    table = new_table()
     for name in ("", "total", "by minute"):
         table.add_column(name, justify="right" if name == "total" else "left")
-    series = statistics.series[-MAX_MINUTES_DRAWN:]
+    series = statistics.series[-min(MAX_MINUTES_DRAWN, max(1, width - BESIDE_SPARKS)) :]
     for name in ("ads", "photos", "failures"):
         counts = [getattr(minute, name) for minute in series]
         table.add_row(name, f"{getattr(statistics.totals, name):,}", sparks(counts))
@@ -84,7 +121,7 @@ def _rates(statistics: "StatisticsOut") -> Table:
 
 
 def _latencies(statistics: "StatisticsOut") -> Table:
-    table = Table(title="milliseconds; total: from the Kafka timestamp to the committed row")
+    table = new_table()
     table.add_column("stage")
     for name in ("p50", "p90", "p99", "ads"):
         table.add_column(name, justify="right")
@@ -95,34 +132,27 @@ def _latencies(statistics: "StatisticsOut") -> Table:
     return table
 
 
-def _counts(statistics: "StatisticsOut") -> Table:
-    table = Table(show_header=False, title="results")
-    table.add_row("ads", _listed(statistics.statuses))
+def _counts(statistics: "StatisticsOut") -> Iterator[tuple[str, str]]:
+    yield "ads", _listed(statistics.statuses) or "none"
     for task, labels in statistics.labels.items():
-        table.add_row(task, _listed(labels, limit=MAX_LABELS))
-    table.add_row("failures", _listed(statistics.failures) or "none")
-    return table
+        yield task, _listed(labels, limit=MAX_LABELS)
+    yield "failures", _listed(statistics.failures) or "none"
 
 
-def _state(statistics: "StatisticsOut") -> Table:
-    table = Table(show_header=False, title="now")
-    lag = (
-        "Kafka is unreachable"
-        if statistics.lag is None
-        else f"{statistics.lag.events:,} events not committed"
-    )
-    table.add_row("lag", lag)
-    table.add_row("outbox", _backlog(statistics.outbox))
-    table.add_row("accepted, not committed", _backlog(statistics.accepted))
+def _state(statistics: "StatisticsOut") -> Iterator[tuple[str, str]]:
+    lag = statistics.lag
+    known = "" if lag is None else f"{lag.events:,} events not committed"
+    yield "lag", known or "Kafka is unreachable"
+    yield "outbox", _backlog(statistics.outbox)
+    yield "accepted, not committed", _backlog(statistics.accepted)
     if statistics.store_problem is not None:
-        table.add_row("photo store", statistics.store_problem)
+        yield "photo store", statistics.store_problem
     states = ", ".join(f"{s.state} ({s.partitions} partitions)" for s in statistics.sessions)
-    table.add_row("sessions", states or "none")
+    yield "sessions", states or "none"
     for found in statistics.releases:
         done = f"{found.days - found.days_unscored} of {found.days} earlier days scored"
         scored = done if found.days else "no earlier ads to score"
-        table.add_row(found.role, f"{found.release.id}, {scored}")
-    return table
+        yield found.role, f"{found.release.id}, {scored}"
 
 
 def sparks(counts: list[int]) -> str:

@@ -6,11 +6,21 @@ from typing import Annotated
 import typer
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, Port, new_console
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 WEIGHTS = ("auto", "starter", "pretrained")
-console = new_console()
 
 
+@help_page(
+    ("lalafo demo", "200 ads of drawn photos, a better release, and the page"),
+    ("lalafo demo --photos ~/photos", "your own photos, one folder a class"),
+    ("lalafo demo --ads 50 --exit", "ends by itself, as in CI"),
+    reads="photos that it draws, or yours; torchvision's weights, if they can be had",
+    writes="all state, photos and logs in LALAFO_HOME",
+    settings=("home", "device", "gateway_port"),
+    failure="an event is neither an ad nor a dead letter, or a part can't start",
+    until_interrupted=True,
+)
 def demo(
     home: Home = DEFAULT_HOME,
     ads: Annotated[int, typer.Option(min=1, help="How many ads to publish.")] = 200,
@@ -77,6 +87,7 @@ def demo(
         story=story,
         port=port,
     )
+    console = new_console()
     if not run_demo(options, console):
         console.print("[red]Some events are neither ads nor dead letters.[/]")
         raise typer.Exit(1)

@@ -13,17 +13,12 @@ from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress
 
 from gateway.client import LalafoClient
 from lalafo_assets.commands.publishing import ad_of, event_of
+from lalafo_assets.commands.terminal.bars import new_bars
+from lalafo_assets.commands.terminal.steps import Steps
 from lalafo_assets.demo.ads import DemoMessage, broken_messages, make_ads
 from lalafo_assets.demo.bad_photos import corrupt_photos
 from lalafo_assets.demo.collection import Collection, folder_collection, generated_collection
@@ -35,6 +30,7 @@ from lalafo_assets.demo.release_tour import run_release_tour
 from lalafo_assets.reports.release import materialization
 from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
+from ops.types import ProgressCallback
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.processes.child import make_home
@@ -53,7 +49,6 @@ FIRST_SHARE = 0.3
 
 STALLED_S = 180.0
 SHOW_EVERY = 20
-STACK_STEPS = 5
 LINEAGE = "/locations/lalafo_assets/asset-groups/catalogue/lineage"
 
 
@@ -66,12 +61,13 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     started = time.monotonic()
     make_home(options.home)
     os.environ.update(cache_folders(options.home, os.environ))
-    with _progress(console) as progress, ExitStack() as stack:
+    with new_bars(console) as progress, ExitStack() as stack:
         collection = _collect(options, progress)
         # Nothing else runs yet, so the model may use every core.
         every_core = changed_settings({"torch_threads": 0})
         release = make_release(options, collection, every_core, progress)
-        running = stack.enter_context(_stack(options, progress))
+        with Steps(console, progress) as steps:
+            running = stack.enter_context(_stack(options, steps))
         settings = load_settings()
         database = stack.enter_context(closing(Database.from_settings(settings)))
         hosts = _hosts(options.home, collection, stack)
@@ -101,17 +97,6 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     return outcome.accounted_for == outcome.published
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", table_column=None),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    )
-
-
 def _collect(options: DemoOptions, progress: Progress) -> Collection:
     if options.photos is not None:
         found = folder_collection(options.photos.resolve(), seed=options.seed)
@@ -130,12 +115,7 @@ def _collect(options: DemoOptions, progress: Progress) -> Collection:
     )
 
 
-def _stack(options: DemoOptions, progress: Progress) -> Stack:
-    starting = progress.add_task("starting the stack", total=STACK_STEPS)
-
-    def on_progress(what: str) -> None:
-        progress.update(starting, description=what, advance=1, total=STACK_STEPS)
-
+def _stack(options: DemoOptions, on_progress: ProgressCallback) -> Stack:
     return Stack(
         options.home,
         port=options.port,
@@ -169,7 +149,8 @@ def _make_live(
     make_live(database, known.name)
     with dg.DagsterInstance.get() as instance:
         instance.report_runless_asset_event(materialization(release.release.manifest, live=True))
-    console.print(f"release [bold]{known.name}[/] is live; weights: {release.weights}")
+    line = f"release [bold]{known.name}[/] is live; weights: {release.weights}"
+    console.print(line, soft_wrap=True, highlight=False)
 
 
 def _messages(

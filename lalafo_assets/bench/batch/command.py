@@ -4,9 +4,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from lalafo_assets.commands.console import new_console
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 
+@help_page(
+    ("lalafo bench batch --count 256 --rounds 1", "a short one"),
+    ("lalafo bench batch --json > batch.json", "nothing but the JSON document"),
+    reads="photos that it draws, or yours",
+    writes="a folder for temporary files, which it removes",
+    settings=("device", "torch_threads"),
+)
 def bench_batch(
     photos: Annotated[
         Path | None, typer.Option(help="A folder of real photos; drawn ones if not given.")
@@ -24,5 +33,5 @@ def bench_batch(
     """
     from lalafo_assets.bench.batch.run import run_bench
 
-    on_progress = (lambda _: None) if json_only else Console(stderr=True).print
+    on_progress = (lambda _: None) if json_only else new_console(stderr=True).print
     print(run_bench(photos=photos, count=count, rounds=rounds, on_progress=on_progress))  # noqa: T201 - the result

@@ -3,9 +3,17 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from lalafo_assets.commands.console import new_console
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 
+@help_page(
+    ("lalafo bench event-log", "about 20 s"),
+    ("lalafo bench event-log --json | jq .mb_per_day", "nothing but the JSON document"),
+    reads="nothing",
+    writes="a PostgreSQL of its own in a temporary folder, which it removes",
+)
 def bench_event_log(
     json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
@@ -13,5 +21,5 @@ def bench_event_log(
     from lalafo_assets.bench.event_log.run import run_bench
 
     if not json_only:
-        Console(stderr=True).print("writing the reports of one hour (about 20 s)")
+        new_console(stderr=True).print("writing the reports of one hour (about 20 s)")
     print(run_bench())  # noqa: T201 - the result

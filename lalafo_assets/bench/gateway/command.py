@@ -3,11 +3,20 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from lalafo_assets.bench.harness.progress import bench_console
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 PARTS = ("accept", "read", "wait", "lookup", "peer")
 
 
+@help_page(
+    ("lalafo bench gateway --rows 10000 --seconds 5", "a short one"),
+    ("lalafo bench gateway --only accept,read --json", "two parts, nothing but the JSON document"),
+    reads="photos that it draws",
+    writes="servers' data in a temporary folder, which it removes: 25 GB with the default rows",
+    failure="a part could not be measured",
+)
 def bench_gateway(
     rows: Annotated[
         int, typer.Option(min=1_000, help="Ads in the database for the lookups.")
@@ -38,7 +47,7 @@ def bench_gateway(
     if unknown or not parts:
         raise typer.BadParameter(f"--only {only}: expected some of {', '.join(PARTS)}")
     bench = GatewayBench(rows=rows, seconds=seconds, parts=frozenset(parts))
-    result = run_gateway_bench(bench, Console(stderr=True, quiet=json_only))
+    result = run_gateway_bench(bench, bench_console(json_only))
     print(result.line)  # noqa: T201 - the result
     if result.failed:
         raise typer.Exit(1)

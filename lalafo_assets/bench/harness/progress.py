@@ -4,31 +4,24 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID, TimeRemainingColumn
+
+from lalafo_assets.commands.console import new_console
+from lalafo_assets.commands.terminal.bars import new_bars
+
+
+def bench_console(json_only: bool) -> Console:
+    """Return the console of a bench's progress: standard error, or nothing with --json."""
+    console = new_console(stderr=True)
+    console.quiet = json_only
+    return console
 
 
 class ProgressDisplay:
     """Progress bars on a terminal; one line per bar elsewhere."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
+        self._progress = new_bars(console, TimeRemainingColumn(), enabled=not console.quiet)
         self._bars: dict[str, TaskID] = {}
 
     def __enter__(self) -> "ProgressDisplay":

@@ -4,15 +4,11 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import TaskID
+
+from lalafo_assets.bench.harness.progress import bench_console
+from lalafo_assets.commands.terminal.bars import new_bars
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 
 class PhotosPerAd(StrEnum):
@@ -20,6 +16,12 @@ class PhotosPerAd(StrEnum):
     MIXED = "2.5"
 
 
+@help_page(
+    ("lalafo bench rescore --rows 20000 --rounds 1", "a short one"),
+    ("lalafo bench rescore --json", "nothing but the JSON document"),
+    reads="nothing",
+    writes="a PostgreSQL of its own in a temporary folder, which it removes",
+)
 def bench_rescore(
     rows: Annotated[
         int, typer.Option(min=1_000, help="Stored embeddings, spread over 30 days.")
@@ -42,11 +44,7 @@ def bench_rescore(
     """
     from lalafo_assets.bench.rescore.run import RescoreProgress, run_bench
 
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=json_only) as bars:
+    with new_bars(bench_console(json_only), enabled=not json_only) as bars:
         filling = bars.add_task("inserting rows", total=rows)
         tasks: dict[str, TaskID] = {}
 

@@ -4,9 +4,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from lalafo_assets.bench.harness.progress import bench_console
+from lalafo_assets.commands.terminal.help_pages import help_page
 
 
+@help_page(
+    ("lalafo bench stream --embedded --seconds 20", "a short one, without Apache Kafka"),
+    ("lalafo bench stream --saturate --json", "photos a second; nothing but the JSON document"),
+    ("lalafo bench stream --plot latency.png", "a picture of latency over time"),
+    reads="photos that it draws, or yours; the Kafka that LALAFO_KAFKA_BOOTSTRAP names",
+    writes="servers' data in a temporary folder, which it removes",
+    settings=("kafka_bootstrap", "device", "torch_threads"),
+)
 def bench_stream(
     rate: Annotated[float, typer.Option(min=0.1, help="Ads a second.")] = 20.0,
     photos_per_ad: Annotated[
@@ -69,4 +79,4 @@ def bench_stream(
         embedded=embedded,
         plot=plot,
     )
-    print(run_stream(bench, Console(stderr=True, quiet=json_only)))  # noqa: T201 - the result
+    print(run_stream(bench, bench_console(json_only)))  # noqa: T201 - the result

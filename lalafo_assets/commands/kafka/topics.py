@@ -6,10 +6,18 @@ Owns the options and the output. `resources/kafka/topic_settings.py` has the set
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, use_running_stack
+from lalafo_assets.commands.console import (
+    DEFAULT_HOME,
+    AsJson,
+    Home,
+    new_console,
+    print_json,
+    use_running_stack,
+)
+from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.tables import Col, print_facts, print_table
 
 if TYPE_CHECKING:
     from resources.kafka.topic_settings import FoundTopic, TopicSettings
@@ -17,6 +25,15 @@ if TYPE_CHECKING:
 _DAY_MS = 86_400_000
 
 
+@help_page(
+    ("lalafo topics", "each topic, and the command that corrects it"),
+    ("lalafo topics --create --partitions 8", "create those that are missing"),
+    ("lalafo topics --asyncapi > asyncapi.yaml", "the contract: keys, headers, schemas"),
+    reads="Kafka: the topics and their settings",
+    writes="Kafka: missing topics, with --create",
+    settings=("kafka_bootstrap", "kafka_config", "ads_topic", "dlq_topic"),
+    failure="a topic is missing or differs, or Kafka is unreachable",
+)
 def topics(
     create: Annotated[
         bool,
@@ -37,6 +54,7 @@ def topics(
             help="Print the contract instead: topics, keys, headers and schemas, as AsyncAPI 3.",
         ),
     ] = False,
+    as_json: AsJson = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Compare Kafka's topics with what the pipeline needs, and create those that are missing.
@@ -44,8 +62,7 @@ def topics(
     `ads` has the ads to score, `ads.feedback` people's labels, `ads.scored` the results, `ads.dlq`
     records that are no events. LALAFO_ADS_TOPIC and LALAFO_DLQ_TOPIC name them.
 
-    Existing topics are never changed: a difference is printed with the command that removes it. The
-    status is 1 if a topic is missing or differs.
+    Existing topics are never changed: a difference is printed with the command that removes it.
     """
     from lalafo_assets.commands.kafka.contract import as_yaml, document
     from resources.kafka.connection import StreamConfig
@@ -66,37 +83,52 @@ def topics(
         if create and before:
             stream.ensure_topics(partitions)
         found = {topic.name: stream.found_topic(topic.name) for topic in wanted}
-        bootstrap = stream.config.bootstrap
     created = {name for name in before if found[name] is not None}
-    if not _print(wanted, found, created, bootstrap):
+    rows = [_row(topic, found[topic.name], topic.name in created) for topic in wanted]
+    todo = [
+        command
+        for topic in wanted
+        for command in _todo(topic, found[topic.name], stream.config.bootstrap)
+    ]
+    if as_json:
+        print_json({"topics": rows, "to_correct": list(dict.fromkeys(todo))})
+    else:
+        _print(rows, todo)
+    if todo:
         raise typer.Exit(1)
 
 
-def _print(
-    wanted: "list[TopicSettings]",
-    found: "dict[str, FoundTopic | None]",
-    created: set[str],
-    bootstrap: str,
-) -> bool:
-    """Print each topic, and what to do about those that differ; return whether none does."""
-    console, todo = new_console(), list[str]()
-    table = Table("topic", "partitions", "replicas", "record, bytes", "days", "state")
-    for topic in wanted:
-        at = found[topic.name]
-        if at is None:
-            todo.append("lalafo topics --create")
-            state = "missing"
-        else:
-            differences = topic.differences(at)
-            state = "; ".join(differences) or ("created" if topic.name in created else "ok")
-            todo += _commands(topic, at, bootstrap) if differences else []
-        table.add_row(Text(topic.name), *_figures(topic, at), Text(state))
-    console.print(table)
-    for topic in wanted:
-        console.print(Text(f"{topic.name}: {topic.holds}"))
+def _row(topic: "TopicSettings", found: "FoundTopic | None", created: bool) -> dict[str, str]:
+    """One topic: as it is, else as it should be."""
+    state = "created" if created else "ok"
+    if found is None:
+        state = "missing"
+    elif differences := topic.differences(found):
+        state = "; ".join(differences)
+    names = ("partitions", "replicas", "max_bytes", "days")
+    figures = dict(zip(names, _figures(topic, found), strict=True))
+    return {"topic": topic.name, **figures, "state": state, "holds": topic.holds}
+
+
+def _todo(topic: "TopicSettings", found: "FoundTopic | None", bootstrap: str) -> list[str]:
+    """The commands that give a topic what it lacks."""
+    if found is None:
+        return ["lalafo topics --create"]
+    return _commands(topic, found, bootstrap) if topic.differences(found) else []
+
+
+def _print(rows: list[dict[str, str]], todo: list[str]) -> None:
+    console = new_console()
+    figures = [Col(name, "right") for name in ("partitions", "replicas", "record, bytes", "days")]
+    print_table(
+        console,
+        ["topic", *figures, Col("state", prose=True)],
+        [[text for name, text in row.items() if name != "holds"] for row in rows],
+    )
+    console.print()
+    print_facts(console, [(row["topic"], row["holds"]) for row in rows])
     for command in dict.fromkeys(todo):
         console.print(Text(f"To correct it: {command}"), soft_wrap=True)
-    return not todo
 
 
 def _figures(topic: "TopicSettings", found: "FoundTopic | None") -> tuple[str, str, str, str]:

@@ -4,42 +4,79 @@ Owns the options and messages; the modules that do the work are imported on use.
 """
 
 from contextlib import closing, suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database, say
+from lalafo_assets.commands.console import (
+    DEFAULT_HOME,
+    AsJson,
+    Home,
+    new_console,
+    open_database,
+    print_json,
+    say,
+)
 from lalafo_assets.commands.releases.dagster_report import cancel_rescore, report_live
+from lalafo_assets.commands.terminal.help_pages import LalafoCommand, LalafoGroup, help_page
 from ops.errors import ConfigurationError, NotReadyError
 
 if TYPE_CHECKING:
     from ops.models.release import Release
 
-releases = typer.Typer(help="List, install, evaluate and withdraw model releases.")
-console = new_console()
+releases = typer.Typer(cls=LalafoGroup, help="List, install, evaluate and withdraw model releases.")
 
 Name = Annotated[
     str, typer.Argument(help="Name or digest of the release; a unique prefix is enough.")
 ]
 
 
-@releases.callback(invoke_without_command=True)
-def releases_alone(context: typer.Context, home: Home = DEFAULT_HOME) -> None:
+@releases.callback(invoke_without_command=True, cls=LalafoGroup)
+@help_page(
+    ("lalafo releases", "all releases: roles, gates, days scored"),
+    ("lalafo releases install starter", "the release that ships with the package"),
+    ("lalafo releases check NAME", "judge one by the gate"),
+    reads="PostgreSQL and the release store",
+    settings=("home", "database_url", "store_url"),
+)
+def releases_alone(
+    context: typer.Context, as_json: AsJson = False, home: Home = DEFAULT_HOME
+) -> None:
     """List, install, evaluate and withdraw model releases. Without a command: `list`."""
     if context.invoked_subcommand is None:
-        list_releases(home)
+        list_releases(home, as_json=as_json)
 
 
-@releases.command("list")
-def list_releases(home: Home = DEFAULT_HOME) -> None:
+@releases.command("list", cls=LalafoCommand)
+@help_page(
+    ("lalafo releases list", "the newest first; `lalafo releases` does the same"),
+    ("lalafo releases list --json | jq '.[] | select(.role == \"live\")'", "the live one"),
+    reads="PostgreSQL: releases, their days and re-scores",
+    writes="nothing",
+    settings=("home", "database_url"),
+)
+def list_releases(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List all releases: role, result of the gate, days scored, predictions and re-score."""
-    from lalafo_assets.commands.releases.tables import print_releases
+    from lalafo_assets.commands.releases.tables import print_releases, read_rows
 
     with closing(open_database(home)) as database:
-        print_releases(database, console)
+        rows = read_rows(database)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        print_releases(rows, new_console())
 
 
-@releases.command("install")
+@releases.command("install", cls=LalafoCommand)
+@help_page(
+    ("lalafo releases install starter", "the release that ships with the package"),
+    ("lalafo releases install s3://models/kg --live", "live at once, without the gate"),
+    reads="the release that ships with the package, or a store",
+    writes="the release store (LALAFO_STORE_URL) and PostgreSQL",
+    settings=("home", "database_url", "store_url"),
+    failure="the source does not hold exactly one release, or can't be read",
+)
 def install_release(
     source: Annotated[
         str,
@@ -83,7 +120,14 @@ def install_release(
             say(f"then:  lalafo rescore {known.name}")
 
 
-@releases.command("withdraw")
+@releases.command("withdraw", cls=LalafoCommand)
+@help_page(
+    ("lalafo releases withdraw NAME", "NAME: a name or digest, or its beginning"),
+    reads="PostgreSQL: releases and re-scores",
+    writes="PostgreSQL: the candidate's role; cancels its re-score in Dagster",
+    settings=("home", "database_url"),
+    failure="it is not a candidate, or there is no such release",
+)
 def withdraw_release(name: Name, home: Home = DEFAULT_HOME) -> None:
     """Withdraw a candidate: ads are no longer scored under it.
 

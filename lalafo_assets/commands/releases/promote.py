@@ -10,15 +10,20 @@ import typer
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database, say
 from lalafo_assets.commands.releases.dagster_report import report_live
+from lalafo_assets.commands.terminal.help_pages import help_page
 from ops.errors import ConfigurationError, RetryableError
 
 if TYPE_CHECKING:
     from resources.postgres.database import Database
     from resources.releases.registry import RegisteredRelease
 
-console = new_console()
 
-
+@help_page(
+    ("lalafo diff", "labels before and after, and the days that are not compared"),
+    reads="PostgreSQL: the predictions of both releases",
+    settings=("home", "database_url"),
+    failure="there is nothing to compare",
+)
 def diff(home: Home = DEFAULT_HOME) -> None:
     """Show how a promotion of the candidate would change the labels of ads.
 
@@ -33,9 +38,17 @@ def diff(home: Home = DEFAULT_HOME) -> None:
         result = read_diff(database)
         if read_active_releases(database).candidate is None:
             say("There is no candidate: this is what the last promotion changed.")
-        print_diff(result, console)
+        print_diff(result, new_console())
 
 
+@help_page(
+    ("lalafo promote NAME", "NAME: a name or digest, or its beginning"),
+    ("lalafo promote --rollback", "the release that was live before"),
+    reads="PostgreSQL: which days the release has scored",
+    writes="PostgreSQL: the active releases; Kafka: `release_promoted` on ads.scored",
+    settings=("home", "database_url", "kafka_bootstrap"),
+    failure="days are unscored, or there is no such candidate",
+)
 def promote(
     name: Annotated[
         str | None,

@@ -10,6 +10,7 @@ import typer
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database, say
 from lalafo_assets.commands.releases.dagster_report import cancel_rescore, has_dagster
+from lalafo_assets.commands.terminal.help_pages import help_page
 from ops.errors import NotReadyError
 
 if TYPE_CHECKING:
@@ -17,9 +18,16 @@ if TYPE_CHECKING:
     from resources.releases.registry import RegisteredRelease
     from resources.rescoring.attempts import Rescore
 
-console = new_console()
 
-
+@help_page(
+    ("lalafo rescore NAME", "follow it; Ctrl-C stops following, not the re-score"),
+    ("lalafo rescore --in-process", "the candidate, without Dagster's daemon"),
+    ("lalafo rescore NAME --cancel", "its predictions are kept"),
+    reads="PostgreSQL: ads, embeddings; the photo store, for another backbone",
+    writes="PostgreSQL: predictions and embeddings of this release; a backfill in Dagster",
+    settings=("home", "database_url", "store_url", "rescore_rows_per_s", "device"),
+    failure="a day stays unscored, or the release failed its gate",
+)
 def rescore(
     name: Annotated[
         str | None,
@@ -102,7 +110,7 @@ def _here(database: "Database", known: "RegisteredRelease", row: "Rescore") -> N
     from resources.settings import load_settings
 
     wait_until_candidate(database, row, on_progress=say)
-    with bars_beside(console, database, known):
+    with bars_beside(new_console(), database, known):
         rescore_in_process(database, load_settings(), row)
     _finished(database, known)
 
@@ -116,12 +124,12 @@ def _by_dagster(
     from resources.rescoring.progress import Watch
 
     with dg.DagsterInstance.get() as instance:
-        start(instance, database, row, console)
+        start(instance, database, row, new_console())
         if detach:
             say("`lalafo releases` shows the progress")
             return
         try:
-            follow(instance, database, row, Watch.begin(database, known), console)
+            follow(instance, database, row, Watch.begin(database, known), new_console())
         except KeyboardInterrupt:
             say("the re-score continues; `lalafo releases` shows the progress")
             raise

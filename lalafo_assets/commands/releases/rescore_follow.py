@@ -10,19 +10,10 @@ from contextlib import contextmanager, suppress
 
 import dagster as dg
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
+from lalafo_assets.commands.terminal.bars import new_bars
 from ops.errors import NotReadyError, RetryableError
 from resources.dagster.backfills import advance, check_progress
 from resources.postgres.database import Database
@@ -56,7 +47,7 @@ def start(instance: dg.DagsterInstance, database: Database, row: Rescore, consol
         if step.stage in (Stage.CANCELLED, Stage.WAITS):
             raise NotReadyError(step.message)
         if step.message != last:
-            console.print(step.message, highlight=False)
+            console.print(step.message, highlight=False, soft_wrap=True)
             last = step.message
         if step.stage is not Stage.ANNOUNCED:
             return step
@@ -88,16 +79,7 @@ def follow(
 @contextmanager
 def bars(console: Console, watch: Watch) -> Iterator["RescoreBars"]:
     """Show two progress bars, ads and days; call the yielded object to update them."""
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        AdsPerSecond(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
+    with new_bars(console, AdsPerSecond(), TimeRemainingColumn()) as progress:
         yield RescoreBars(progress, watch)
 
 

@@ -1,10 +1,13 @@
 """The tables that `lalafo releases` and `lalafo diff` print, from rows in PostgreSQL."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from lalafo_assets.commands.terminal.tables import Cell, Col, print_facts, print_table
 from ops.errors import ConfigurationError
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases, read_announced
@@ -14,36 +17,92 @@ from resources.releases.registry import RegisteredRelease, read_releases
 from resources.rescoring.attempts import latest
 from resources.rescoring.progress import estimated_rows, remaining_s
 
-BAR_CELLS = 16
 MAX_MOVES = 30
 
 
-def print_releases(database: Database, console: Console) -> None:
-    """Print all releases, the newest first: role, result of the gate, and days scored."""
+@dataclass(frozen=True, slots=True)
+class ReleaseRow:
+    """What `lalafo releases` shows of one release."""
+
+    name: str
+    digest: str
+    role: str  # "live", "candidate", "previous", "announced" or ""
+    gate: str  # "passed", "failed" or "not checked"
+    gate_against: str | None  # the release that was live then
+    gate_why: list[str]
+    days: int
+    days_scored: int
+    predictions: int  # estimated
+    rescore: str  # its state in words; "" if none was requested
+
+
+def read_rows(database: Database) -> list[ReleaseRow]:
+    """Return all releases, the newest first."""
     roles = _roles(database)
-    table = Table()
-    table.add_column("release", no_wrap=True)
-    for name in ("role", "gate", "days scored", "predictions", "re-score"):
-        table.add_column(name)
-    releases = read_releases(database)
-    for release in releases:
-        table.add_row(
-            release.name,
-            roles.get(release.name, ""),
-            _gate(release),
-            _days(database, release),
-            _predictions(database, release),
-            _rescore(database, release),
-        )
-    if not releases:
+    return [_row(database, release, roles) for release in read_releases(database)]
+
+
+def print_releases(rows: Sequence[ReleaseRow], console: Console) -> None:
+    """Print a line for each release; below, what is to be known of each that needs a sentence."""
+    if not rows:
         console.print("no release is installed; `lalafo releases install starter` installs one")
         return
-    console.print(table)
+    colours = {"live": "green", "candidate": "yellow", "passed": "green", "failed": "red"}
+    print_table(
+        console,
+        ("release", "role", "gate", Col("days", "right"), Col("predictions", "right")),
+        [
+            (
+                row.name,
+                Text(row.role, style=colours.get(row.role, "")),
+                Text(row.gate, style=colours.get(row.gate, "")),
+                f"{row.days_scored}/{row.days}" if row.days else "",
+                f"{row.predictions:,}" if row.predictions > 0 else "none",
+            )
+            for row in rows
+        ],
+    )
+    for row in rows:
+        facts = list(_facts(row))
+        if facts:
+            console.print()
+            print_facts(console, facts, title=row.name, indent=2)
+
+
+def _facts(row: ReleaseRow) -> Iterator[tuple[str, Cell]]:
+    """What does not fit a cell: why a gate failed, what is unscored, how far a re-score is."""
+    against = f" against {row.gate_against}" if row.gate_against else ""
+    if row.gate_why:
+        yield "gate", Text.assemble((row.gate, "red"), f"{against}: {'; '.join(row.gate_why)}")
+    elif against:
+        yield "gate", f"{row.gate}{against}"
+    if row.days_scored < row.days and row.role:
+        left = f"{row.days_scored}/{row.days}, the rest unscored"
+        yield "days", f"{left}: `lalafo rescore {row.name}`"
+    if row.rescore:
+        yield "re-score", row.rescore
+
+
+def _row(database: Database, release: RegisteredRelease, roles: Mapping[str, str]) -> ReleaseRow:
+    coverage = read_coverage(database, release.name)
+    gate = release.gate
+    return ReleaseRow(
+        name=release.name,
+        digest=release.digest,
+        role=roles.get(release.name, ""),
+        gate="not checked" if gate is None else "passed" if release.passed else "failed",
+        gate_against=None if gate is None else gate.get("against"),
+        gate_why=[] if gate is None or release.passed else list(gate["why"]),
+        days=coverage.days,
+        days_scored=coverage.days - len(coverage.unscored),
+        predictions=estimated_rows(database, release),
+        rescore=_rescore(database, release),
+    )
 
 
 def print_diff(diff: ReleaseDiff, console: Console) -> None:
     """Print each task's most frequent label changes, and which ads and days are not compared."""
-    console.print(f"{diff.live} → {diff.candidate}", highlight=False)
+    console.print(f"{diff.live} → {diff.candidate}", highlight=False, soft_wrap=True)
     for task in diff.tasks:
         share = task.changed / max(task.ads, 1)
         console.print(
@@ -51,15 +110,10 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
             f"({share:.1%})",
             highlight=False,
         )
-        table = Table()
-        table.add_column("before")
-        table.add_column("after")
-        table.add_column("ads", justify="right")
         moves = task.top_moves(MAX_MOVES)
-        for before, after, count in moves:
-            table.add_row(before, after, f"{count:,}")
         if moves:
-            console.print(table)
+            rows = [(before, after, f"{count:,}") for before, after, count in moves]
+            print_table(console, ("before", "after", Col("ads", "right")), rows)
         if task.number is not None:
             console.print(
                 f"the number changes by {task.number.p50:+.1%} at the median "
@@ -71,12 +125,14 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
             console.print(
                 f"{task.only_live:,} ads are not compared: {diff.candidate} has not scored them",
                 highlight=False,
+                soft_wrap=True,
             )
     if diff.unscored:
         console.print(
             f"[yellow]{diff.unscored} of {diff.days} days are unscored:[/] "
             f"lalafo rescore {diff.candidate}",
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -90,35 +146,9 @@ def _roles(database: Database) -> dict[str, str]:
         if active.previous is not None:
             roles[active.previous.name] = "previous"
         if active.candidate is not None:
-            roles[active.candidate.name] = "[yellow]candidate[/]"
-        roles[active.live.name] = "[green]live[/]"
+            roles[active.candidate.name] = "candidate"
+        roles[active.live.name] = "live"
     return roles
-
-
-def _gate(release: RegisteredRelease) -> str:
-    if release.gate is None:
-        return "not evaluated"
-    live = release.gate.get("against")
-    against = f" against {live}" if live else ""
-    if release.passed:
-        return f"[green]passed[/]{against}"
-    return f"[red]failed[/]{against}: {'; '.join(release.gate['why'])}"
-
-
-def _days(database: Database, release: RegisteredRelease) -> str:
-    coverage = read_coverage(database, release.name)
-    if coverage.days == 0:
-        return ""
-    done = coverage.days - len(coverage.unscored)
-    cells = BAR_CELLS * done // coverage.days
-    colour = "green" if coverage.complete else "yellow"
-    bar = f"[{colour}]{'━' * cells}[/][dim]{'━' * (BAR_CELLS - cells)}[/]"
-    return f"{bar} {done}/{coverage.days}" + ("" if coverage.complete else ", the rest unscored")
-
-
-def _predictions(database: Database, release: RegisteredRelease) -> str:
-    rows = estimated_rows(database, release)
-    return f"about {rows:,}" if rows > 0 else "none"
 
 
 def _rescore(database: Database, release: RegisteredRelease) -> str:

@@ -10,32 +10,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
+from rich.progress import TaskID
+from rich.text import Text
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, new_console, open_database
 from lalafo_assets.commands.releases.dagster_report import has_dagster
+from lalafo_assets.commands.terminal.bars import new_bars
+from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.tables import Cell, print_facts
 from resources.settings import load_settings
 
 if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation, AssetMaterialization
 
-    from ops.training.gate import Verdict
+    from ops.training.gate import Finding, Verdict
     from ops.training.make_release import StepProgress
     from resources.storage.stores import Stores
     from resources.training.train import FrozenSet, Trained
 
-console = new_console()
 
-
+@help_page(
+    ("lalafo train", "a head on the live release's backbone"),
+    ("lalafo train --backbone mobilenet_v3_large", "another backbone, with `--weights`"),
+    ("lalafo train --finetune --epochs 4", "the backbone too; minutes to hours"),
+    reads="PostgreSQL: labels of sellers and people; the photo store",
+    writes="the training set and the release in the store; PostgreSQL: the release and its gate",
+    settings=("home", "device", "training_photos", "training_min_photos", "gate_accuracy_margin"),
+    failure="the release failed the gate, or no release can be trained; the message says why",
+)
 def train(
     home: Home = DEFAULT_HOME,
     seed: Annotated[
@@ -79,6 +81,7 @@ def train(
         epochs=epochs,
         starter=starter_state,
     )
+    console = new_console()
     with closing(open_database(home)) as database, _bars(console) as on_progress:
         is_reported = has_dagster()  # raises before the work begins
         settings = load_settings()
@@ -93,10 +96,17 @@ def train(
         verdict = check_release(database, stores, settings, known.name, on_progress=on_progress)
         if is_reported:
             _report(frozen, trained, verdict, stores)
-    console.print(_summary(frozen, trained))
-    _close(verdict)
+    print_facts(console, _summary(frozen, trained), title=trained.made.release.manifest.name)
+    _close(verdict, console)
 
 
+@help_page(
+    ("lalafo releases check NAME", "NAME: a name or digest, or its beginning"),
+    reads="PostgreSQL: labels; the photo store and the release store",
+    writes="PostgreSQL: the result of the gate",
+    settings=("home", "gate_accuracy_margin", "gate_recall_margin", "gate_min_photos"),
+    failure="the release failed the gate, or could not be judged",
+)
 def check_command(
     name: Annotated[
         str, typer.Argument(help="Name or digest of the release; a unique prefix is enough.")
@@ -110,25 +120,19 @@ def check_command(
     from resources.storage.stores import Stores
     from resources.training.gate import check_release
 
+    console = new_console()
     with closing(open_database(home)) as database, _bars(console) as on_progress:
         settings = load_settings()
         stores = Stores.of(settings.resolved_store_url)
         verdict = check_release(database, stores, settings, name, on_progress=on_progress)
-    _close(verdict)
+    _close(verdict, console)
 
 
 @contextmanager
 def _bars(target: Console) -> "Iterator[StepProgress]":
     """Show a progress bar for each stage; call the yielded function to update it."""
     bars: dict[str, TaskID] = {}
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", table_column=None),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=target,
-    ) as progress:
+    with new_bars(target) as progress:
 
         def on_progress(what: str, done: int, of: int) -> None:
             stage = what.partition(" (")[0]
@@ -166,40 +170,36 @@ def _report(frozen: "FrozenSet", trained: "Trained", verdict: "Verdict", stores:
             instance.report_runless_asset_event(event)
 
 
-def _summary(frozen: "FrozenSet", trained: "Trained") -> Table:
-    table = Table(show_header=False, title=trained.made.release.manifest.name)
+def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cell]]:
     sources = [e.photo.source for e in frozen.content.examples]
-    table.add_row(
+    yield (
         "training set",
         f"{frozen.digest[:12]}: {len(sources)} photos, {sources.count('person')} of them labelled "
         "by people",
     )
     for task, judged in trained.made.tasks.items():
         held_out = judged.held_out
-        table.add_row(
+        yield (
             task,
             f"{held_out['accuracy']:.1%} of {held_out['count']} held-out photos, "
             f"{len(judged.head.labels)} labels",
         )
         for baseline, value in judged.baselines.items():
-            table.add_row("", f"{baseline.replace('_', ' ')}: {value:.1%}")
+            yield "", f"{baseline.replace('_', ' ')}: {value:.1%}"
         if judged.left_out:
-            table.add_row("", f"labels with too few photos: {', '.join(judged.left_out)}")
+            yield "", f"labels with too few photos: {', '.join(judged.left_out)}"
     for task, why in trained.not_learned.items():
-        table.add_row(task, f"not trained: {why}")
-    return table
+        yield task, f"not trained: {why}"
 
 
-def _close(verdict: "Verdict") -> None:
+def _close(verdict: "Verdict", console: Console) -> None:
     """Print the result of the gate and the next step; exit with status 1 if it failed."""
     against = f"against {verdict.against}" if verdict.against else "(no release is live)"
-    table = Table("measure", "candidate against live", title=f"{verdict.name} {against}")
-    for finding in verdict.findings:
-        mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
-        table.add_row(f"{mark} {finding.measure}", "\n".join((finding.message, *finding.why)))
-    console.print(table)
+    console.print()
+    console.print(Text(f"{verdict.name} {against}", style="bold"), soft_wrap=True)
+    print_facts(console, [_judged(finding) for finding in verdict.findings])
     for note in verdict.notes:
-        console.print(f"[dim]{note}[/]", highlight=False)
+        console.print(Text(note, style="dim"), soft_wrap=True)
     if not verdict.passed:
         console.print("[red]The release failed the gate.[/] It stays installed, but scores no ads.")
         raise typer.Exit(1)
@@ -209,3 +209,8 @@ def _close(verdict: "Verdict") -> None:
         console.print("Next: make a first release live with `lalafo releases install`")
     else:
         console.print(f"Next: lalafo rescore {verdict.name}", soft_wrap=True, highlight=False)
+
+
+def _judged(finding: "Finding") -> tuple[str, Cell]:
+    mark = ("✓ ", "green") if finding.passed else ("✗ ", "red")
+    return finding.measure, Text.assemble(mark, "\n".join((finding.message, *finding.why)))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from rich.console import Console
 
 from gateway.schemas.ads import Source
@@ -58,11 +59,11 @@ def statistics(**changes: object) -> StatisticsOut:
     return StatisticsOut.model_validate(fields | changes)
 
 
-def shown(statistics: StatisticsOut) -> str:
-    """Return what a wide terminal shows."""
-    console = Console(width=160, record=True, file=None, force_terminal=False)
+def shown(statistics: StatisticsOut, width: int = 160) -> str:
+    """Return what a terminal of this width shows."""
+    console = Console(width=width, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(drawn(statistics))
+        console.print(drawn(statistics, width))
     return capture.get()
 
 
@@ -82,8 +83,22 @@ def test_missing_figures_are_shown_in_words() -> None:
     """Kafka unreachable, no session, no failure: the cells are not blank."""
     text = shown(statistics(lag=None, sessions=[], failures={}))
     assert "Kafka is unreachable" in text
-    assert [line.split()[-2] for line in text.splitlines() if "sessions" in line] == ["none"]
-    assert [line.split()[-2] for line in text.splitlines() if "│ failures" in line][-1] == "none"
+    assert [line.split()[-1] for line in text.splitlines() if "sessions" in line] == ["none"]
+    assert [line.split()[-1] for line in text.splitlines() if "failures" in line][-1] == "none"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_an_hour_fits_the_terminal(width: int) -> None:
+    """No line is longer than the terminal, and none of the latest minutes is cut off."""
+    hour = [
+        MinuteOut(minute=NOW, events=1, ads=n % 9, photos=5, failures=1, p50_ms=20, p99_ms=40)
+        for n in range(1, 61)
+    ]
+    text = shown(statistics(series=hour, minutes=60), width)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    (ads,) = [line for line in text.splitlines() if line.strip().startswith("ads ") and "▁" in line]
+    latest = sparks([minute.ads for minute in hour])
+    assert ads.rstrip().endswith(latest.rstrip()[-20:])
 
 
 def test_sparks_are_eighths_of_the_highest_rounded_up() -> None:
