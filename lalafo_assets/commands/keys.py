@@ -76,6 +76,7 @@ def make_key(
     """Make a key and print it. Store it: it can't be shown again."""
     from gateway.edge import keys as api_keys
 
+    lifetime = None if expires is None else duration(expires)
     with closing(open_database(home)) as database:
         key = api_keys.make(
             database,
@@ -83,7 +84,7 @@ def make_key(
             scopes=_listed(scopes),
             catalogs=None if catalogs is None else _listed(catalogs),
             requests_per_s=rate,
-            expires_at=None if expires is None else datetime.now(UTC) + duration(expires),
+            expires_at=None if lifetime is None else datetime.now(UTC) + lifetime,
         )
     _say(f"the key {key.id} of {escape(name)}; store it now, it is not shown again:")
     print(key.text)  # noqa: T201 - the result

@@ -87,7 +87,7 @@ def print_latest(ads: Sequence[Mapping[str, Any]], console: Console) -> None:
         return
     print_table(
         console,
-        ("ad", "status", "seller's category", "predicted", Col("score", "right"), "UTC"),
+        ("ad", "status", "filed", "predicted", Col("score", "right"), "UTC"),
         [
             (
                 *(f"{ad['catalog']}/{ad['ad_id']}", ad["status"], ad["category"] or ""),
@@ -161,7 +161,7 @@ def print_ad(ad: Mapping[str, Any], console: Console) -> None:
     source = f"{ad['topic']}[{ad['partition']}] at offset {ad['offset']}"
     facts: list[tuple[str, Cell]] = [
         ("status", f"{ad['status']}, revision {ad['revision']}, day {ad['day']}"),
-        ("seller's category", ad["category"] or "none"),
+        ("filed category", ad["category"] or "none"),
         ("source", f"{source}\nDagster run {ad['run_id']}"),
     ]
     timing = ad["timings"]
@@ -174,7 +174,7 @@ def print_ad(ad: Mapping[str, Any], console: Console) -> None:
         facts.append(("milliseconds", text))
     for photo in ad["photos"]:
         failed = photo["sha256"] is None
-        state = (photo["reason"], "red") if failed else f"sha256 {photo['sha256']}"
+        state = (photo["reason"], "red") if failed else photo["sha256"]
         text_of = Text.assemble(state, "\n", photo["url"] or "uploaded")
         facts.append((f"photo {photo['position']}", text_of))
     for item in ad["predictions"]:

@@ -19,6 +19,7 @@ from lalafo_assets.commands.console import (
     use_running_stack,
 )
 from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.tables import print_facts
 
 if TYPE_CHECKING:
     from resources.settings import Settings
@@ -78,7 +79,7 @@ def settings(
         if it.source != "default":
             line.append(f"  ({it.source}; default: {it.default or 'empty'})", style="dim")
         console.print(line, soft_wrap=True, highlight=False)
-        console.print(Text(f"    {it.description}", style="dim"), soft_wrap=True)
+        print_facts(console, [("", Text(it.description, style="dim"))], indent=2)
 
 
 def listed(current: "Settings", given: set[str]) -> list[Setting]:

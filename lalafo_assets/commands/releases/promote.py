@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @help_page(
     ("lalafo diff", "labels before and after, and the days that are not compared"),
     reads="PostgreSQL: the predictions of both releases",
+    writes="Dagster: the comparison as an event of `release_diff`",
     settings=("home", "database_url"),
     failure="there is nothing to compare",
 )

@@ -150,9 +150,10 @@ class Bars(Progress):
             self._print_end(task)
 
     def report(self) -> None:
-        """Print a line for each step that has begun and not ended."""
+        """Print a line for each step that has been running for `report_s` and has not ended."""
         for task in self.tasks:
-            if task.id not in self._reported and task.started and not task.finished:
+            is_running = task.id not in self._reported and not task.finished
+            if is_running and (task.elapsed or 0.0) >= self._report_s:
                 self._print(task, "{} so far", ", {} so far")
 
     def _report(self) -> None:

@@ -45,6 +45,7 @@ def run_to_status(command: Callable[[], object]) -> int:
         print_error(Console(stderr=True), str(error))
         return FAILED
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
         return INTERRUPTED
     return 0
 

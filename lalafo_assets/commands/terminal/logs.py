@@ -17,7 +17,7 @@ import structlog
 LOG_FILE = "lalafo.log"  # in the folder `logs` of the home
 MAX_BYTES = 5_000_000
 OWN_PACKAGES = ("gateway", "lalafo_assets", "ops", "resources", "sensors")
-NOISY = ("kafka", "psycopg.pool", "urllib3", "matplotlib", "asyncio")
+NOISY = ("kafka", "psycopg.pool", "httpx", "httpcore", "urllib3", "matplotlib", "asyncio")
 """Loggers that write several records a second at INFO, or each attempt to connect."""
 
 FORMAT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"

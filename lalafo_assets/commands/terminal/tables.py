@@ -20,6 +20,7 @@ Cell = str | Text
 """A string is shown as it is; it has no markup."""
 
 SHORTEST_PROSE = 24
+GAP = 2  # between columns
 _WORD = re.compile(r"(?:`[^`\n]*`|\S)+")
 
 
@@ -115,12 +116,12 @@ def _fits(console: Console, cols: Sequence[Col], rows: Sequence[Sequence[Text]])
             words = max((_longest_word(row[number]) for row in rows), default=0)
             longest = max(words, min(longest, SHORTEST_PROSE))
         needed += max(longest, len(col.name))
-    return needed + 3 * (len(cols) - 1) + 2 <= console.width
+    return needed + GAP * (len(cols) - 1) <= console.width
 
 
 def new_table() -> Table:
     """Return an empty table as all commands draw them; for where `print_table` does not fit."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, GAP - 1, 0, 0))
 
 
 def _table(cols: Sequence[Col], rows: Sequence[Sequence[Text]]) -> Table:

@@ -193,16 +193,48 @@ def test_the_list_shows_the_state_of_each_release(
         )
     output = lalafo("releases")
     assert output == lalafo("releases", "list")
-    lines = {
-        name: line
-        for line in output.splitlines()
-        for name in (first.name, second.name)
-        if line.startswith(f"│ {name} ")
+    table, below = output.split("\n\n", 1)
+    lines = {line.split()[0]: line.split() for line in table.splitlines()[2:]}
+    assert lines[first.name][1:4] == ["live", "not", "checked"]
+    assert lines[second.name][1:4] == ["candidate", "passed", "2/3"]
+    assert (
+        second.name in below and f"2/3, the rest unscored: `lalafo rescore {second.name}" in below
+    )
+    assert f"running ({row.backfill_id}), about 5 min left" in below
+
+
+def test_the_list_is_one_json_document_for_programs(
+    home: Path, database: Database, first: RegisteredRelease, second: RegisteredRelease
+) -> None:
+    """The same facts, with and without `list`, and nothing else on standard output."""
+    propose(database, second.name)
+    found = json.loads(lalafo("releases", "--json"))
+    assert found == json.loads(lalafo("releases", "list", "--json"))
+    facts = {row["name"]: (row["role"], row["gate"], row["days"]) for row in found}
+    assert facts == {
+        first.name: ("live", "not checked", 3),
+        second.name: ("candidate", "passed", 3),
     }
-    assert "live" in lines[first.name]
-    line = lines[second.name]
-    assert "candidate" in line and "passed" in line and "2/3, the rest unscored" in line
-    assert f"running ({row.backfill_id}), about 5 min left" in line
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_list_fits_the_terminal(
+    home: Path,
+    database: Database,
+    second: RegisteredRelease,
+    columns: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Names and commands whole, prose wrapped at its blanks."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    bad = judged(database, home, random_release(seed=5), why="recall of 'lamp' fell by 12 points")
+    propose(database, second.name)
+    output = lalafo("releases")
+    for part in (bad.name, second.name, f"`lalafo rescore {second.name}`"):
+        assert part in output
+    assert "12 points" in " ".join(output.split()) and "…" not in output
+    longest = len(f"  days  `lalafo rescore {second.name}`")
+    assert max(map(len, output.splitlines())) <= max(columns, longest)
 
 
 def test_a_photo_missing_from_the_store_is_reported(

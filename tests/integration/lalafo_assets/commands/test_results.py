@@ -73,7 +73,7 @@ def test_the_live_release_is_marked_and_first(scored: tuple[Database, bytes]) ->
 def test_a_score_has_the_same_digits_everywhere(scored: tuple[Database, bytes]) -> None:
     """In `ads.scored`, in the JSON of the list and of an ad."""
     _, published = scored
-    (listed,) = [json.loads(line) for line in results("--json").splitlines()]
+    (listed,) = json.loads(results("--json"))
     shown = json.loads(results("kg/[red]a/b", "--json"))
     assert '"score":0.971235' in published.decode() and listed["score"] == 0.971235
     assert [(it["release"], it["state"], it["score"]) for it in shown["predictions"]] == [
