@@ -39,7 +39,7 @@ def written() -> str:
 
 
 def log_one_of_each() -> None:
-    """A record of each library that would print, of ours, and a warning of Python."""
+    """A record of each library that would print, one of the project, and a warning of Python."""
     logging.getLogger("alembic.runtime.migration").info("Running upgrade 0010 -> 0011")
     logging.getLogger("dagster").error("a step failed")
     logging.getLogger("kafka.conn").warning("connection refused")
@@ -51,7 +51,7 @@ def log_one_of_each() -> None:
 
 
 def test_records_go_to_the_file_of_the_home(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Libraries', ours and Python's warnings; the console stays as it is."""
+    """Records of libraries and the project, and warnings; the console stays as it is."""
     configure_logs()
     log_one_of_each()
     for part in ("0010 -> 0011", "a step failed", "refused", "photo_refused", "an old call"):
