@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from lalafo_assets.commands.terminal.tables import print_facts
 from ops.errors import ConfigurationError
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
@@ -105,7 +105,5 @@ def _print_pages(console: Console, ui_url: str, backfill: str | None) -> None:
             "days scored": "assets/release_scores?view=partitions",
             "diff": "assets/release_diff",
         }
-    table = Table("step", "page", title="The steps in Dagster's UI")
-    for step, page in pages.items():
-        table.add_row(step, f"{ui_url}/{page}")
-    console.print(table)
+    rows = [(step, f"{ui_url}/{page}") for step, page in pages.items()]
+    print_facts(console, rows, title="The steps in Dagster's UI", indent=2)

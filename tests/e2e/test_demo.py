@@ -98,7 +98,21 @@ def test_the_demo_runs_is_seen_in_the_ui_and_stops(shared_home: Path, tmp_path: 
         status = demo.wait()
     assert status == 0, demo.output
     assert "Traceback" not in demo.output
+    _check_lines(demo.output)
     assert_all_ended(shared_home, within_s=10)
+
+
+def _check_lines(output: str) -> None:
+    """In a file each step is a line with its time; no control codes, no log records."""
+    for step in (
+        r"drawing photos: \d+ in ",
+        r"starting PostgreSQL with pgvector \(",
+        r"publishing to the gateway: \d+ in ",
+        r"scoring: \d+ in ",
+    ):
+        assert len(re.findall(rf"^{step}[\d.]+ m?", output, re.M)) == 1, step
+    assert "\x1b" not in output and "\r" not in output
+    assert re.search(r"INFO|DEBUG|WARNING|\[warning", output) is None, output
 
 
 def _use_page(output: str) -> None:

@@ -29,7 +29,7 @@ WIDEST_BAR, NARROWEST_BAR, SHORTEST_TEXT = 32, 6, 10
 BESIDE_BAR = 58
 """Columns of a terminal that the other parts of a line may need beside the bar."""
 
-OTHERS, EACH_MORE = 29, 12
+OTHERS, EACH_MORE = 28, 12
 """Columns of spinner, count, time and gaps; and of each further column."""
 
 

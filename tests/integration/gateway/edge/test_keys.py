@@ -1,6 +1,7 @@
 """API keys of a live gateway, over HTTP and in PostgreSQL."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -305,9 +306,14 @@ def test_the_command_prints_the_key_alone_and_once(
     listed = run(app, ["keys", "list"]).stdout
     assert rotated.id in listed and "expired" in listed
     assert rotated.secret not in listed
+    document = run(app, ["keys", "list", "--json"]).stdout
+    assert rotated.secret not in document
+    states = {row["id"]: row["state"] for row in json.loads(document)}
+    assert states == {key.id: "expired", rotated.id: "valid"}
     assert run(app, ["keys", "revoke", "shop"]).exit_code == 0
     (valid, _) = sorted(keys.keys(database), key=lambda k: k.revoked_at is None)
     assert valid.id == rotated.id
     unknown = run(app, ["keys", "rotate", "nobody"])
     assert "there are no keys yet" in str(unknown.exception)
-    assert "30m" in str(run(app, ["keys", "rotate", "shop", "--grace", "soon"]).exception)
+    wrong = run(app, ["keys", "rotate", "shop", "--grace", "soon"])
+    assert wrong.exit_code == 2 and "30m" in wrong.output

@@ -1,5 +1,7 @@
 """`lalafo topics` on both brokers: what is missing, created, or not as it should be."""
 
+import json
+
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -34,11 +36,15 @@ def test_missing_topics_are_named_and_created(settings: Settings) -> None:
     assert missing.exit_code == 1, missing.output
     assert missing.output.count("missing") == 4
     assert "lalafo topics --create" in missing.output
+    document = json.loads(run("--json").stdout)
+    assert {row["state"] for row in document["topics"]} == {"missing"}
+    assert document["to_correct"] == ["lalafo topics --create"]
     created = run("--create")
     assert created.exit_code == 0, created.output
     assert created.output.count("created") >= 4
-    again = run()
-    assert again.exit_code == 0 and "created" not in again.output.splitlines()[3]
+    again = run("--json")
+    assert again.exit_code == 0
+    assert {row["state"] for row in json.loads(again.stdout)["topics"]} == {"ok"}
     with AdStream.from_settings(settings) as stream:
         assert len(stream.partitions()) == 4
 
