@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from lalafo_assets.commands.console import new_console
+from lalafo_assets.bench.harness.progress import bench_console
 from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.steps import Steps
 
 
 @help_page(
@@ -33,5 +34,6 @@ def bench_batch(
     """
     from lalafo_assets.bench.batch.run import run_bench
 
-    on_progress = (lambda _: None) if json_only else new_console(stderr=True).print
-    print(run_bench(photos=photos, count=count, rounds=rounds, on_progress=on_progress))  # noqa: T201 - the result
+    with Steps(bench_console(json_only)) as on_progress:
+        line = run_bench(photos=photos, count=count, rounds=rounds, on_progress=on_progress)
+    print(line)  # noqa: T201 - the result

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from lalafo_assets.commands.console import new_console
+from lalafo_assets.bench.harness.progress import bench_console
 from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.steps import Steps
 
 
 @help_page(
@@ -20,6 +21,7 @@ def bench_event_log(
     """Rows and bytes that one hour of a session's reports adds to Dagster's event log."""
     from lalafo_assets.bench.event_log.run import run_bench
 
-    if not json_only:
-        new_console(stderr=True).print("writing the reports of one hour (about 20 s)")
-    print(run_bench())  # noqa: T201 - the result
+    with Steps(bench_console(json_only)) as on_progress:
+        on_progress("writing the reports of one hour")
+        line = run_bench()
+    print(line)  # noqa: T201 - the result

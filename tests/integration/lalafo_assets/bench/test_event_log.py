@@ -22,4 +22,4 @@ def test_json_is_all_that_is_printed() -> None:
     assert done.stderr == ""
     (line,) = done.stdout.splitlines()
     found = json.loads(line)
-    assert found["rows_per_hour"] > 1_000 and found["mb_per_hour"] > 0
+    assert found["rows_per_hour"] > 500 and found["mb_per_hour"] > 0
