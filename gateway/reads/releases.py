@@ -1,55 +1,72 @@
-"""The route of the live release: its name, and the labels that it can predict in each task.
+"""The route of the live release: what it can predict.
 
-People who correct an ad choose among these labels. The answer changes with a promotion only.
+Owns the statement. A response changes only with a promotion, so a client keeps it by its ETag. A
+release belongs to no catalog: every key with the scope `read` may read it.
 """
 
-from typing import Any
+from hashlib import blake2b
 
-import psycopg
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
 
 from gateway.backends.connections import repeated_once
-from gateway.backends.database import GatewayDatabase
 from gateway.edge.auth import Read
+from gateway.edge.etags import unchanged
+from gateway.problems import Problem
+from gateway.schemas.ads import Source
+from gateway.schemas.links import release_page
 from gateway.schemas.releases import LiveReleaseOut
-from gateway.services import ServicesDep
+from gateway.services import Services, ServicesDep
 
 router = APIRouter(tags=["read"])
 
-LIVE = """
-    SELECT r.name, r.created_at, r.manifest -> 'taxonomy'
-    FROM lalafo.active_releases AS a JOIN lalafo.releases AS r ON r.name = a.live
+_LIVE = """
+    SELECT r.name, r.manifest ->> 'backbone', r.manifest -> 'taxonomy',
+        r.manifest ->> 'weights_source', r.created_at
+    FROM lalafo.releases AS r JOIN lalafo.active_releases AS f ON f.live = r.name
 """
 
 
 @router.get(
     "/v1/releases/live",
     summary="Get the live release",
-    description="Returns the name of the live release, and the labels that it can predict by task. "
-    "While no release is live, `release` is null and nothing is scored.",
+    description="Returns the live release and the labels that it can predict. Send the response's "
+    "`ETag` as `If-None-Match` to get 304 until another release is live.",
     response_model=LiveReleaseOut,
+    responses={
+        404: {"description": "No release is live: nothing is scored until one is."},
+        304: {"description": "Not modified since the response with this ETag."},
+    },
 )
-async def live_release(caller: Read, services: ServicesDep) -> JSONResponse:
+async def live(caller: Read, services: ServicesDep, request: Request) -> Response:
     """Return the live release."""
-    row = await _read(services.database)
-    name, created_at, taxonomy = (None, None, {}) if row is None else row
-    return JSONResponse(
-        {
-            "release": name,
-            "created_at": None if created_at is None else created_at.isoformat(),
-            "tasks": {task: {"labels": sorted(taxonomy[task])} for task in sorted(taxonomy or {})},
-        },
-        headers={"Cache-Control": "private, no-cache"},
-    )
+    found = await _read(services)
+    if found is None:
+        raise Problem(
+            404,
+            "no_release",
+            "no release is live, so nothing is scored; `lalafo releases install starter` installs "
+            "the one that is shipped",
+        )
+    body = found.model_dump_json().encode()
+    etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if unchanged(request, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
 
 
 @repeated_once(repeatable=True)
-async def _read(database: GatewayDatabase) -> tuple[Any, ...] | None:
-    async with database.connection() as connection:
-        return await _first(connection)
-
-
-async def _first(connection: psycopg.AsyncConnection) -> tuple[Any, ...] | None:
-    cursor = await connection.execute(LIVE, prepare=True)
-    return await cursor.fetchone()
+async def _read(services: Services) -> LiveReleaseOut | None:
+    async with services.database.connection() as connection:
+        cursor = await connection.execute(_LIVE, prepare=True)
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    name, backbone, taxonomy, weights, created_at = row
+    return LiveReleaseOut(
+        release=Source(id=name, url=release_page(services.settings.dagster_url)),
+        backbone=backbone,
+        labels={task: sorted(taxonomy[task]) for task in sorted(taxonomy)},
+        weights=weights,
+        created_at=created_at,
+    )

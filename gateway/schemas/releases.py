@@ -4,16 +4,16 @@ from datetime import datetime
 
 from pydantic import Field
 
-from gateway.schemas.ads import ResponseModel
-
-
-class TaskLabels(ResponseModel):
-    labels: list[str] = Field(description="Every label that the release can predict, sorted.")
+from gateway.schemas.ads import ResponseModel, Source
 
 
 class LiveReleaseOut(ResponseModel):
-    """The live release and what it can predict."""
+    """The live release: the one whose predictions readers get."""
 
-    release: str | None = Field(description="Its name; null while no release is live.")
-    created_at: datetime | None = Field(description="When it was registered.")
-    tasks: dict[str, TaskLabels] = Field(description="Labels by task; empty without a release.")
+    release: Source
+    backbone: str
+    labels: dict[str, list[str]] = Field(
+        description="The labels that it can predict, by task, in alphabetical order."
+    )
+    weights: str | None = Field(description="What its backbone was trained on; null: not recorded.")
+    created_at: datetime = Field(description="When it was registered.")
