@@ -79,7 +79,7 @@ def make_app(settings: Settings) -> FastAPI:
     metrics.install(app)
     end_tracing = tracing.install(app, settings)
     app.add_middleware(RequestContextMiddleware)
-    for module in (intake, reads, releases, uploads, photos, feedback, statistics):
+    for module in (intake, reads, releases, uploads, photos, feedback, statistics, history):
         app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
     for module in (legacy, health, metrics, page):
         app.include_router(module.router)

@@ -256,7 +256,7 @@ class LalafoClient(BaseClient):
     def live_release(self) -> LiveReleaseOut:
         """Return the live release, and the labels that it can predict by task.
 
-        >>> "chair" in client.live_release().tasks["category"].labels
+        >>> "chair" in client.live_release().labels["category"]
         True
         """
         return self._run(self._plans.live_release())

@@ -51,7 +51,7 @@ async function request(path, options) {
   }
 }
 
-async function send(path, { method = "GET", query = {}, json, form, signal }, sentKey) {
+async function send(path, { method = "GET", query = {}, json, form, signal, keepalive }, sentKey) {
   const present = Object.entries(query).filter(([, value]) => value !== "" && value != null);
   const text = new URLSearchParams(present).toString();
   const headers = { Accept: "application/json" };
@@ -64,6 +64,7 @@ async function send(path, { method = "GET", query = {}, json, form, signal }, se
       headers,
       body,
       signal,
+      keepalive, // the request outlives the page
       redirect: "error",
     });
   } catch (error) {

@@ -1,4 +1,4 @@
-"""The live release over HTTP: its name and labels, before the first one and after a promotion."""
+"""The live release over HTTP: its labels, and what is answered while none is live."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +7,14 @@ import pytest
 
 from gateway.edge.keys import make
 from gateway.schemas.releases import LiveReleaseOut
+from resources.inference.loading import install
 from resources.postgres.database import Database
 from resources.releases.promotion import make_live
-from resources.releases.registry import RegisteredRelease, register
-from tests.support.batches import BACKBONE, RELEASE
-from tests.support.read_catalogue import Catalogue, problem, read_catalogue
+from resources.storage.releases import ReleaseStore
+from tests.support.random_release import LABELS, random_release
+from tests.support.read_catalogue import DAGSTER, Catalogue, problem, read_catalogue
+
+PATH = "/v1/releases/live"
 
 
 @pytest.fixture
@@ -20,35 +23,34 @@ def catalogue(database: Database, tmp_path: Path) -> Iterator[Catalogue]:
         yield catalogue
 
 
-def test_the_labels_of_the_live_release_are_returned(catalogue: Catalogue) -> None:
-    """By task, sorted; a release that is not live is not returned."""
-    taxonomy = {"category": ["sofa", "chair"], "mood": ["calm"]}
-    register(
-        catalogue.database,
-        RegisteredRelease("tiny-2", "2" * 64, BACKBONE, {"taxonomy": taxonomy}),
-    )
-    before = catalogue.get("/v1/releases/live").json()
-    assert (before["release"], before["tasks"]) == (RELEASE, {})
-    make_live(catalogue.database, "tiny-2")
-    answer = catalogue.get("/v1/releases/live")
-    LiveReleaseOut.model_validate_json(answer.content)
-    found = answer.json()
-    assert found["release"] == "tiny-2" and found["created_at"].endswith("+00:00")
-    assert found["tasks"] == {
-        "category": {"labels": ["chair", "sofa"]},
-        "mood": {"labels": ["calm"]},
-    }
+def test_the_live_release_and_its_labels(catalogue: Catalogue) -> None:
+    store = ReleaseStore(catalogue.settings.resolved_store_url)
+    release = random_release()
+    before = catalogue.get(PATH)
+    name = install(catalogue.database, store, release).name
+    assert catalogue.get(PATH).json() == before.json()  # installed, not live
+    make_live(catalogue.database, name)
+    stale = catalogue.get(PATH, headers={"If-None-Match": before.headers["etag"]})
+    assert stale.status_code == 200
+    found = LiveReleaseOut.model_validate(stale.json())
+    assert found.release.id == name
+    assert found.release.url == f"{DAGSTER}/assets/model_release"
+    assert found.labels == {"category": sorted(LABELS)}
+    assert found.backbone == release.manifest.backbone
+    assert found.weights == release.manifest.weights_source
+    again = catalogue.get(PATH, headers={"If-None-Match": stale.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
-def test_without_a_live_release_the_answer_is_empty(catalogue: Catalogue) -> None:
-    catalogue.execute("DELETE FROM lalafo.active_releases")
-    answer = catalogue.get("/v1/releases/live")
-    assert answer.json() == {"release": None, "created_at": None, "tasks": {}}
-
-
-def test_the_scope_read_is_required(catalogue: Catalogue) -> None:
-    """A key that is limited to some catalogs may read it: labels belong to no catalog."""
-    some = make(catalogue.database, "some", scopes=["read"], catalogs=["kg"]).text
-    assert catalogue.get("/v1/releases/live", key=some).status_code == 200
+def test_a_key_of_one_catalog_may_read_it(catalogue: Catalogue) -> None:
+    """A release belongs to no catalog; without the scope `read` it is refused."""
+    narrow = make(catalogue.database, "narrow", scopes=["read"], catalogs=["kg"]).text
     writer = make(catalogue.database, "writer", scopes=["ingest"]).text
-    assert problem(catalogue.get("/v1/releases/live", key=writer))[0] == 403
+    assert catalogue.get(PATH, key=narrow).status_code == 200
+    assert catalogue.get(PATH, key=writer).status_code == 403
+
+
+def test_no_live_release_is_a_problem_with_the_command(catalogue: Catalogue) -> None:
+    catalogue.execute("DELETE FROM lalafo.active_releases")
+    found = problem(catalogue.get(PATH), 404, "no_release")
+    assert "lalafo releases install starter" in found["detail"]
