@@ -1,6 +1,6 @@
 // The rows of the lists: ads with what was filed and predicted, failures with what helps.
 
-import { photoPath } from "/page/api.js";
+import { thumbnailPath } from "/page/api.js";
 import { el, link } from "/page/dom.js";
 import { plural, share, shortId } from "/page/format.js";
 import { reason } from "/page/reasons.js";
@@ -30,7 +30,7 @@ function adRow(ad, pictures) {
   const box = el("span", { class: "thumb" });
   if (ad.sha256) {
     const size = { width: THUMB, height: THUMB, loading: "lazy" };
-    box.append(pictures.show(photoPath(ad.sha256), "", size));
+    box.append(pictures.show(thumbnailPath(ad.sha256), "", size));
   }
   return el(
     "li",
