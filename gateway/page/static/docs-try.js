@@ -52,7 +52,7 @@ export function tryIt(route, spec, gateway) {
   const fields = route.declared.map((one) => parameterField(one, gateway));
   const body = bodyFields(route, spec);
   const code = el("pre", { tabindex: 0, "aria-label": "Example" });
-  const out = el("div", { class: "answer-out", "aria-live": "polite" });
+  const out = el("div", { class: "answer-out", role: "status" });
   const picks = Object.keys(LANGUAGES).map((name) =>
     el("button", { type: "button", "data-name": name, onclick: () => choose(name) }, name),
   );
