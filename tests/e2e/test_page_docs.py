@@ -53,8 +53,6 @@ def test_every_example_runs_as_it_stands(
     # The ad is deleted last: other examples read it.
     for name, text in sorted(found.items(), key=lambda item: item[0].startswith("delete")):
         assert stand.key not in text and stand.url in text
-        if name == "get-classify-results" and language == "curl":
-            text = text.replace("-sS", "-sS --fail-with-body")
         command = (
             ["bash", "-c", text.replace("curl -sS", "curl -sS --fail-with-body")]
             if language == "curl"

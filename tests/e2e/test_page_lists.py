@@ -167,13 +167,15 @@ def test_what_changed_is_shown(stand: Stand, predicted: dict[str, str]) -> None:
         assert "better-1" in row and "instead of worse-1" in row
         assert page.locator(".plot").first.locator(".mark-line.release").count() == 1
         sessions = page.locator("section[aria-label=Sessions]").inner_text()
-        assert "run-page" in sessions and re.search(r"\b0\W1\b", sessions), sessions
+        assert "run-page" in sessions and re.search(r"\b0\W\d\b", sessions), sessions
         screenshot(page, "page-live-events", stand.folder)
 
 
 def test_without_ads_the_page_says_what_to_do(stand: Stand) -> None:
+    with stand.client() as client:
+        now = client.get("/v1/statistics", params={"minutes": 30}).json()
     nothing = {
-        **stand.client().get("/v1/statistics", params={"minutes": 30}).json(),
+        **now,
         **{"totals": {"events": 0, "ads": 0, "photos": 0, "failures": 0}},
         **{"labels": {}, "latencies": {}, "failures": {}, "sessions": [], "releases": []},
     }
@@ -186,20 +188,16 @@ def test_without_ads_the_page_says_what_to_do(stand: Stand) -> None:
         assert "lalafo releases install starter" in body and "new_ads" in body
 
 
-def press(key: str) -> Callable[[Any], None]:
-    return lambda page: page.keyboard.press(key)
-
-
-def nothing(page: Any) -> None:
-    """The view as it is."""
+def as_it_is(page: Any) -> None:
+    """Change nothing."""
 
 
 VIEWS: dict[str, tuple[str, str, Callable[[Any], None]]] = {
-    "ads": ("/#/ads?catalog=queue", ".list.ads li", nothing),
-    "filtered": ("/#/ads?catalog=queue&agrees=false", ".list.ads li", nothing),
-    "queue": ("/#/ads?list=queue&catalog=queue", ".candidates li", nothing),
-    "shortcuts": ("/#/ads?list=queue&catalog=queue", ".candidates li", press("?")),
-    "live": ("/#/live", ".history li", nothing),
+    "ads": ("/#/ads?catalog=queue", ".list.ads li", as_it_is),
+    "filtered": ("/#/ads?catalog=queue&agrees=false", ".list.ads li", as_it_is),
+    "queue": ("/#/ads?list=queue&catalog=queue", ".candidates li", as_it_is),
+    "failures": ("/#/ads?list=failures", ".list.failures li, .empty", as_it_is),
+    "live": ("/#/live", ".history li", as_it_is),
     "docs": ("/docs", ".route", lambda page: page.locator(".try summary").nth(1).click()),
 }
 

@@ -49,7 +49,7 @@ export function keyCard({ keys }, changed) {
 
 /** Returns {node, update}: `update` draws the examples again. */
 export function tryIt(route, spec, gateway) {
-  const fields = route.declared.map((one) => parameterField(one, gateway));
+  const fields = route.declared.map((one) => parameterField(one, route, gateway));
   const body = bodyFields(route, spec);
   const code = el("pre", { tabindex: 0, "aria-label": "Example" });
   const out = el("div", { class: "answer-out", role: "status" });
@@ -113,12 +113,14 @@ export function tryIt(route, spec, gateway) {
   return { node, update };
 }
 
-function parameterField(parameter, { ad }) {
+function parameterField(parameter, { declared }, { ad }) {
   const id = newId();
   const schema = parameter.schema ?? {};
   const known = { catalog: ad?.catalog ?? "kg", ad_id: ad?.ad_id ?? "42" };
   const sha256 = ad?.sha256 ?? "0".repeat(64);
-  const value = parameter.required ? ({ ...known, sha256 }[parameter.name] ?? "") : "";
+  const names = declared.some(({ name, required }) => name === "ad_id" && required); // an ad's key
+  const given = parameter.required || (names && parameter.name === "catalog");
+  const value = given ? ({ ...known, sha256 }[parameter.name] ?? "") : "";
   const options = schema.enum ?? schema.anyOf?.find((one) => one.enum)?.enum;
   const input = options
     ? el(

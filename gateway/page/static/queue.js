@@ -196,7 +196,6 @@ export function queueView(out) {
 
   function finished() {
     if (!state.ads.length) return nothing(query);
-    decisions.flush();
     const node = notice(
       "All looked at",
       `${plural(state.ads.length, "ad")}. The labels are used in the next training.`,
