@@ -20,8 +20,8 @@ from gateway.services import Services, ServicesDep
 router = APIRouter(tags=["read"])
 
 _LIVE = """
-    SELECT r.name, r.manifest ->> 'backbone', r.manifest -> 'taxonomy',
-        r.manifest ->> 'weights_source', r.created_at
+    SELECT r.name, coalesce(r.manifest ->> 'backbone', r.backbone),
+        coalesce(r.manifest -> 'taxonomy', '{}'), r.manifest ->> 'weights_source', r.created_at
     FROM lalafo.releases AS r JOIN lalafo.active_releases AS f ON f.live = r.name
 """
 
