@@ -62,11 +62,16 @@ function row(one, hide) {
       { class: "text" },
       one.message,
       one.at && el("span", { class: "hint" }, ` ${moment(one.at)}`),
-      one.action && el("span", { class: "action" }, "Do: ", el("code", {}, one.action)),
+      one.action && el("span", { class: "action" }, action(one.action)),
     ),
     one.severity !== "error" &&
       el("button", { type: "button", class: "quiet", onclick: hide }, "Hide"),
   );
+}
+
+/** A command is shown as one; another action is a sentence. */
+function action(text) {
+  return /^(lalafo|make) /.test(text) ? ["Run ", el("code", {}, text)] : text;
 }
 
 const nameOf = (one) => `${one.code} ${one.message}`;

@@ -229,11 +229,11 @@ function recentRow(ad, pictures) {
       ),
       el(
         "span",
-        { class: "what" },
-        answer ? el("bdi", {}, answer.label) : (UNSCORED[ad.status] ?? ad.status),
+        { class: "what", dir: "auto" },
+        answer ? answer.label : (UNSCORED[ad.status] ?? ad.status),
       ),
       el("span", { class: "when" }, answer ? share(answer.score) : ""),
-      el("span", { class: "id" }, el("bdi", {}, ad.title || `${ad.catalog}/${ad.ad_id}`)),
+      el("span", { class: "id", dir: "auto" }, ad.title || `${ad.catalog}/${ad.ad_id}`),
       el("span", { class: "unseen" }, moment(ad.received_at)),
     ),
   );

@@ -52,5 +52,6 @@ def test_a_key_of_one_catalog_may_read_it(catalogue: Catalogue) -> None:
 
 def test_no_live_release_is_a_problem_with_the_command(catalogue: Catalogue) -> None:
     catalogue.execute("DELETE FROM lalafo.active_releases")
-    found = problem(catalogue.get(PATH), 404, "no_release")
-    assert "lalafo releases install starter" in found["detail"]
+    answer = catalogue.get(PATH)
+    assert problem(answer) == (404, "no_release")
+    assert "lalafo releases install starter" in answer.json()["detail"]
