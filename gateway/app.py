@@ -23,9 +23,10 @@ from gateway.intake import feedback, legacy, uploads
 from gateway.intake import routes as intake
 from gateway.monitoring import health, metrics
 from gateway.page import routes as page
-from gateway.reads import photos
+from gateway.reads import photos, releases
 from gateway.reads import routes as reads
 from gateway.services import open_services
+from gateway.statistics import history
 from gateway.statistics import routes as statistics
 from gateway.statistics.cache import StatisticsCache
 from resources.settings import Settings
@@ -78,7 +79,7 @@ def make_app(settings: Settings) -> FastAPI:
     metrics.install(app)
     end_tracing = tracing.install(app, settings)
     app.add_middleware(RequestContextMiddleware)
-    for module in (intake, reads, uploads, photos, feedback, statistics):
+    for module in (intake, reads, releases, uploads, photos, feedback, statistics, history):
         app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
     for module in (legacy, health, metrics, page):
         app.include_router(module.router)

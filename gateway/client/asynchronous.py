@@ -5,17 +5,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
 from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
-from gateway.client.calls import Address, Call, Photo, ads_query, query
+from gateway.client.calls import Address, Call, Photo, query
+from gateway.client.filters import AdFilters
 from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
+from gateway.schemas.history import HistoryOut
+from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
 
 T = TypeVar("T")
@@ -102,14 +104,12 @@ class AsyncLalafoClient(BaseClient):
         self,
         *,
         catalog: str | None = None,
-        status: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
         page_size: int | None = None,
+        **filters: Unpack[AdFilters],
     ) -> AsyncIterator[AdSummary]:
         """See `LalafoClient.ads`."""
-        filters = ads_query(catalog, status, since, until, page_size)
-        async for page in self._pages(self._plans.ads(filters)):
+        parameters = query(catalog=catalog, limit=page_size, **filters)
+        async for page in self._pages(self._plans.ads(parameters)):
             for ad in page.ads:
                 yield ad
 
@@ -152,6 +152,14 @@ class AsyncLalafoClient(BaseClient):
     async def statistics(self, *, minutes: int = 60) -> StatisticsOut:
         """See `LalafoClient.statistics`."""
         return await self._run(self._plans.statistics(minutes))
+
+    async def history(self, *, minutes: int = 60) -> HistoryOut:
+        """See `LalafoClient.history`."""
+        return await self._run(self._plans.history(minutes))
+
+    async def live_release(self) -> LiveReleaseOut:
+        """See `LalafoClient.live_release`."""
+        return await self._run(self._plans.live_release())
 
     async def _pages(self, pages: Pages[Page]) -> AsyncIterator[Page]:
         cursor: str | None = None

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
 from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
-from gateway.client.calls import Address, Call, Photo, ads_query, query
+from gateway.client.calls import Address, Call, Photo, query
+from gateway.client.filters import AdFilters
 from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
+from gateway.schemas.history import HistoryOut
+from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
 
 T = TypeVar("T")
@@ -155,23 +157,22 @@ class LalafoClient(BaseClient):
         self,
         *,
         catalog: str | None = None,
-        status: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
         page_size: int | None = None,
+        **filters: Unpack[AdFilters],
     ) -> Iterator[AdSummary]:
         """Iterate over committed ads, newest first. Pages are requested as they are needed.
 
         Args:
-            since: only ads received at this time or later; with a time zone.
-            until: only ads received before this time; with a time zone.
+            filters: see `gateway.client.filters`.
 
         >>> ids = {ad.ad_id for ad in client.ads(catalog="doc", page_size=1)}
         >>> {"2", "3"} <= ids
         True
+        >>> [ad.ad_id for ad in client.ads(catalog="doc", label="no such label")]
+        []
         """
-        filters = ads_query(catalog, status, since, until, page_size)
-        for page in self._pages(self._plans.ads(filters)):
+        parameters = query(catalog=catalog, limit=page_size, **filters)
+        for page in self._pages(self._plans.ads(parameters)):
             yield from page.ads
 
     def failures(
@@ -243,6 +244,22 @@ class LalafoClient(BaseClient):
         5
         """
         return self._run(self._plans.statistics(minutes))
+
+    def history(self, *, minutes: int = 60) -> HistoryOut:
+        """Return what changed or broke in the last minutes. Requires a key for all catalogs.
+
+        >>> "installed" in [change.kind for change in client.history().changes]
+        True
+        """
+        return self._run(self._plans.history(minutes))
+
+    def live_release(self) -> LiveReleaseOut:
+        """Return the live release, and the labels that it can predict by task.
+
+        >>> "chair" in client.live_release().labels["category"]
+        True
+        """
+        return self._run(self._plans.live_release())
 
     def _pages(self, pages: Pages[Page]) -> Iterator[Page]:
         cursor: str | None = None

@@ -6,7 +6,7 @@ Owns paths, parameters and bodies. Does no I/O: a client sends a Call.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -182,25 +182,14 @@ def ad_path(catalog: str, ad_id: str) -> str:
 
 
 def query(**values: object) -> dict[str, str]:
-    """The query parameters that are not None."""
-    return {name: str(value) for name, value in values.items() if value is not None}
+    """The query parameters that are not None, as the API reads them."""
+    return {name: _text(value) for name, value in values.items() if value is not None}
 
 
-def ads_query(
-    catalog: str | None,
-    status: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    page_size: int | None,
-) -> dict[str, str]:
-    """The query parameters of GET /v1/ads."""
-    return query(
-        catalog=catalog,
-        status=status,
-        since=None if since is None else since.isoformat(),
-        until=None if until is None else until.isoformat(),
-        limit=page_size,
-    )
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, date) else str(value)  # a datetime is a date
 
 
 def _segment(text: str) -> str:

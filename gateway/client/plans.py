@@ -17,6 +17,8 @@ from gateway.client.calls import Address, Call, Photo, query
 from gateway.client.errors import NotFound, ScoringTimeout, unreadable
 from gateway.client.retry import Pause, Plan, Policy, with_retries
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdPage, FailurePage, FeedbackOut, UploadOut
+from gateway.schemas.history import HistoryOut
+from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
 from ops.errors import ConfigurationError
 
@@ -174,6 +176,15 @@ class Plans:
         """Get the statistics."""
         call = self.address.call("GET", "/v1/statistics", params=query(minutes=minutes))
         return self._request(call, StatisticsOut)
+
+    def history(self, minutes: int) -> Plan[HistoryOut]:
+        """Get the history."""
+        call = self.address.call("GET", "/v1/history", params=query(minutes=minutes))
+        return self._request(call, HistoryOut)
+
+    def live_release(self) -> Plan[LiveReleaseOut]:
+        """Get the live release."""
+        return self._request(self.address.call("GET", "/v1/releases/live"), LiveReleaseOut)
 
     def _request(self, call: Call, model: type[Model]) -> Plan[Model]:
         response = yield from with_retries(call, self.policy)

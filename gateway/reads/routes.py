@@ -5,73 +5,50 @@ Owns the parameters, and which catalogs a caller may read. `ad.py` and `pages.py
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import StringConstraints
 
 from gateway.edge.auth import Caller, Read
 from gateway.edge.etags import unchanged
 from gateway.edge.paths import AdInPath
 from gateway.problems import Problem
 from gateway.reads.ad import read_ad_json
-from gateway.reads.cursors import MAX_CHARS, PATTERN
-from gateway.reads.pages import MAX_ROWS, PageRequest, list_ads, list_failures
+from gateway.reads.ad_list import list_ads
+from gateway.reads.failure_list import list_failures
+from gateway.reads.filters import AdFilters, Cursor, Kind, Limit, ReasonCode, SpanDep
+from gateway.reads.pages import PageRequest
 from gateway.schemas.ads import AdOut, AdPage, FailurePage
-from gateway.schemas.parameters import Catalog, QueryInt, QueryMoment
+from gateway.schemas.parameters import Catalog
 from gateway.services import ServicesDep
 
 router = APIRouter(tags=["read"])
 
-Status = Literal["received", "scored", "unscored", "no_photos", "deleted"]
-Kind = Literal["event", "photo", "stream"]
-ReasonCode = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
-
-
-Limit = Annotated[
-    QueryInt, Query(ge=1, le=MAX_ROWS, description="Maximum number of rows per page.")
-]
-Cursor = Annotated[
-    str | None,
-    Query(max_length=MAX_CHARS, pattern=PATTERN, description="`next` of the previous page."),
-]
-
 _FILTERED_PAGES = (
-    " With the filter `status`, `kind` or `reason` a page scans at most 1,000 rows: it may contain "
-    "fewer than `limit` rows, or none, and still have a `next`."
+    " With a filter other than `catalog`, `day`, `since` and `until`, a page scans at most 5,000 "
+    "rows: it may contain fewer than `limit` rows, or none, and still have a `next`."
 )
 
 
 @router.get(
     "/v1/ads",
     summary="List ads",
-    description="Returns committed ads, most recently received first." + _FILTERED_PAGES,
+    description="Returns committed ads, most recently received first. `label`, `agrees` and "
+    "`max_score` are about the live release's prediction of the category." + _FILTERED_PAGES,
     response_model=AdPage,
 )
 async def latest(
     caller: Read,
     services: ServicesDep,
+    filters: AdFilters,
+    span: SpanDep,
     catalog: Catalog | None = None,
-    status: Status | None = None,
-    since: Annotated[
-        QueryMoment | None, Query(description="Only ads received at this time or later.")
-    ] = None,
-    until: Annotated[
-        QueryMoment | None, Query(description="Only ads received before this time.")
-    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
     """Return a page of ads."""
-    page = PageRequest(
-        catalogs=visible(caller, catalog),
-        limit=limit,
-        cursor=cursor,
-        filters={"status": status},
-        since=since,
-        until=until,
-    )
+    catalogs = visible(caller, catalog)
+    page = PageRequest(catalogs, limit, cursor, filters, *span)
     return JSONResponse(await list_ads(services.database, page))
 
 
@@ -114,6 +91,7 @@ async def one(caller: Read, services: ServicesDep, request: Request, key: AdInPa
 async def failures(
     caller: Read,
     services: ServicesDep,
+    span: SpanDep,
     catalog: Catalog | None = None,
     kind: Kind | None = None,
     reason: ReasonCode | None = None,
@@ -121,12 +99,8 @@ async def failures(
     cursor: Cursor = None,
 ) -> Response:
     """Return a page of failures."""
-    page = PageRequest(
-        catalogs=visible(caller, catalog),
-        limit=limit,
-        cursor=cursor,
-        filters={"kind": kind, "reason": reason},
-    )
+    filters = {"kind": kind, "reason": reason}
+    page = PageRequest(visible(caller, catalog), limit, cursor, filters, *span)
     dagster_url = services.settings.dagster_url
     return JSONResponse(await list_failures(services.database, page, dagster_url=dagster_url))
 

@@ -153,12 +153,14 @@ class AdSummary(ResponseModel):
     revision: int
     status: str
     title: str
-    category: str | None
+    category: str | None = Field(description="The category the seller chose.")
     received_at: datetime
     sha256: str | None = Field(description="SHA-256 of the ad's first usable photo.")
+    failed_photos: int = Field(description="Number of photos that could not be used.")
     predictions: dict[str, dict[str, Any]] = Field(
         description="Label and score of the live release, by task."
     )
+    labels: dict[str, str] = Field(description="Labels that people have given, by task.")
     links: Links
 
 

@@ -7,7 +7,7 @@ accept the same values. A number in a query is written as in JSON: Python's int(
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -29,6 +29,7 @@ from ops.events.parse import (
 
 _ANY_TEXT = Text(2**31)  # a title or a description: the gateway's settings limit them
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
 
 Read = Callable[[Any, str], Any]
@@ -79,6 +80,18 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _boolean(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise PydanticCustomError("boolean", "expected true or false")
+    return value
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, str) and _DAY.fullmatch(value) is None:
+        raise PydanticCustomError("day", "expected a day such as 2026-05-01")
+    return value
+
+
 def _moment(value: Any, name: str) -> datetime:
     if isinstance(value, str) and " " in value:
         raise PydanticCustomError(
@@ -94,6 +107,8 @@ AdId = Annotated[str, required(AD_ID.read, "ad_id"), _documented(AD_ID.schema)]
 
 QueryInt = Annotated[int, BeforeValidator(_integer)]
 QueryNumber = Annotated[float, BeforeValidator(_number)]
+QueryBool = Annotated[bool, BeforeValidator(_boolean)]
+QueryDay = Annotated[date, BeforeValidator(_day)]
 QueryRevision = Annotated[
     int,
     required(lambda value, name: REVISION.read(_integer(value), name), "revision"),

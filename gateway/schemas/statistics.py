@@ -83,9 +83,12 @@ class SessionOut(ResponseModel):
     run: Source
     state: Literal["warming", "ready", "leaving"]
     partitions: int = Field(description="Number of partitions it reads now; 0: it is on standby.")
+    reads: list[int] = Field(default=[], description="The numbers of these partitions.")
     started_at: datetime
     due_at: datetime = Field(description="When the next session takes over.")
     releases: list[str] = Field(description="The releases that it has loaded.")
+    code_version: str = Field(default="", description="The version of the code that it runs.")
+    host: str = Field(default="", description="The machine that it runs on.")
 
 
 class RescoreOut(ResponseModel):

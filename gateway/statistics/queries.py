@@ -56,9 +56,9 @@ ACCEPTED = """
     WHERE w.revision > coalesce((SELECT a.revision FROM lalafo.ads AS a
         WHERE a.catalog = w.catalog AND a.ad_id = w.ad_id), -1)"""
 SESSIONS = """
-    SELECT s.run_id, s.state, s.started_at, s.due_at, s.warm,
-        (SELECT count(*) FROM lalafo.leases AS l
-            WHERE l.run_id = s.run_id AND l.expires_at > clock_timestamp())
+    SELECT s.run_id, s.state, s.started_at, s.due_at, s.warm, s.code_version, s.host,
+        ARRAY(SELECT l.partition FROM lalafo.leases AS l
+            WHERE l.run_id = s.run_id AND l.expires_at > clock_timestamp() ORDER BY l.partition)
     FROM lalafo.sessions AS s
     WHERE s.topic = %(topic)s AND s.expires_at > clock_timestamp() ORDER BY s.started_at"""
 RELEASES = """
@@ -226,12 +226,15 @@ def _read_sessions(cursor: Cursor, topic: str, run: RunPage) -> list[SessionOut]
         SessionOut(
             run=run(run_id),
             state=state,
-            partitions=partitions,
+            partitions=len(reads),
+            reads=reads,
             started_at=started_at.astimezone(UTC),
             due_at=due_at.astimezone(UTC),
             releases=warm,
+            code_version=code_version,
+            host=host,
         )
-        for run_id, state, started_at, due_at, warm, partitions in cursor.fetchall()
+        for run_id, state, started_at, due_at, warm, code_version, host, reads in cursor.fetchall()
     ]
 
 

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from gateway.edge.auth import Read
-from gateway.problems import Problem
 from gateway.schemas.parameters import QueryInt
 from gateway.schemas.statistics import StatisticsOut
 from gateway.statistics.cache import StatisticsCache
+from gateway.statistics.history import require_every_catalog
 
 MAX_MINUTES = 1_440
 
@@ -33,12 +33,7 @@ async def statistics(
     ] = 60,
 ) -> Response:
     """Return the statistics of a window."""
-    if caller.catalogs is not None:
-        raise Problem(
-            403,
-            "other_catalog",
-            "statistics cover all catalogs, but this key is limited to some of them",
-        )
+    require_every_catalog(caller, "statistics cover")
     cache = request.app.state.statistics
     assert isinstance(cache, StatisticsCache)
     body = await cache.json(minutes)

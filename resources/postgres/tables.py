@@ -86,6 +86,13 @@ ads = Table(
     Index(None, "day"),
     # For pages of a catalogue's latest ads.
     Index(None, "catalog", "received_at", "ad_id"),
+    # The same for those of one category that sellers chose, and for the few that have no score.
+    Index(None, "catalog", "category", "received_at", "ad_id"),
+    Index(
+        None,
+        *("catalog", "status", "received_at", "ad_id"),
+        postgresql_where=text("status <> 'scored'"),
+    ),
     # For the ads that upkeep requeues: a few rows among millions.
     Index(
         "ads_to_retry_idx",

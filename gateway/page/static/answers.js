@@ -1,13 +1,14 @@
 // The card of a task's prediction. The keys of `details` choose the drawing, so that a new task
 // needs no change here.
 
-import { adPath, call, photoPath } from "/page/api.js";
+import { adPath, call, thumbnailPath } from "/page/api.js";
 import { bars } from "/page/bars.js";
 import { el, link } from "/page/dom.js";
 import { moment, number, share, shortId, titled } from "/page/format.js";
 import { adHash } from "/page/route.js";
 
 const DRAWN = { top, range, ads, regions };
+const LONG_LABEL = 22;
 
 /** A task's card: label, score, details, and the release and run that produced them. */
 export function answerCard(task, ad, context) {
@@ -20,13 +21,18 @@ export function answerCard(task, ad, context) {
   );
   return el(
     "section",
-    { class: "card answer", "aria-label": `Prediction: ${task}` },
+    { class: `card answer ${task}`, "aria-label": `Prediction: ${task}` },
     el(
-      "header",
-      {},
+      "div",
+      { class: "says" },
       el("h2", {}, titled(task)),
-      el("strong", { class: "verdict" }, prediction.label),
-      el("span", { class: "hint" }, share(prediction.score)),
+      el(
+        "p",
+        { class: `verdict ${prediction.label.length > LONG_LABEL ? "long" : ""}` },
+        el("strong", { dir: "auto" }, prediction.label),
+      ),
+      el("p", { class: "score" }, share(prediction.score), " ", el("span", {}, "score")),
+      comparison(task, ad, prediction),
     ),
     el(
       "div",
@@ -34,6 +40,26 @@ export function answerCard(task, ad, context) {
       drawn.map((key) => DRAWN[key](details[key], { ...context, ad, task })),
       Object.keys(rest).length > 0 && table(rest),
       source(prediction, ad),
+    ),
+  );
+}
+
+/** Beside the category: what the seller filed the ad as, or what a person has said. */
+function comparison(task, ad, prediction) {
+  const given = ad.labels[task];
+  const filed = task === "category" ? ad.category : null;
+  const other = given?.label ?? filed;
+  if (!other) return null;
+  const same = other === prediction.label;
+  return el(
+    "p",
+    { class: "filed" },
+    el("span", { class: `chip ${same ? "good" : "bad"}` }, same ? "agrees" : "differs"),
+    el(
+      "span",
+      {},
+      given ? `${given.given_by} says ` : "The seller filed it as ",
+      el("b", { dir: "auto" }, other),
     ),
   );
 }
@@ -118,7 +144,7 @@ function otherAd(other, pictures) {
 async function thumbnail(other, box, pictures) {
   try {
     const sha256 = other.sha256 ?? (await firstPhoto(other));
-    if (sha256) box.append(pictures.show(photoPath(sha256), ""));
+    if (sha256) box.append(pictures.show(thumbnailPath(sha256), "", { loading: "lazy" }));
   } catch {
     // The ad may be deleted, or in a catalog that the key may not read: its id is shown anyway.
   }

@@ -20,9 +20,15 @@ export const adPath = (catalog, adId) =>
 
 export const photoPath = (sha256) => `/v1/photos/${sha256}`;
 
-/** Calls the API; returns the response's status and JSON: {status, body}. Throws CallError. */
-export async function call(path, { method = "GET", query = {}, json, form, signal } = {}) {
-  const response = await request(path, { method, query, json, form, signal });
+/** The path of a photo for a list: its thumbnail, or the photo itself while there is none. */
+export const thumbnailPath = (sha256) => `${photoPath(sha256)}?thumbnail=1`;
+
+/**
+ * Calls the API; returns the response's status and JSON: {status, body}. Throws CallError.
+ * `ask`: whether a 401 asks for a key.
+ */
+export async function call(path, options = {}) {
+  const response = await request(path, options);
   const body = response.status === 204 ? null : await parsed(response);
   return { status: response.status, body };
 }
@@ -39,13 +45,13 @@ async function request(path, options) {
     const response = await send(path, options, sentKey);
     if (response.ok) return response;
     const error = await errorOf(response);
-    if (response.status !== 401) throw error;
+    if (response.status !== 401 || options.ask === false) throw error;
     const changed = key() !== sentKey; // another call has asked for a key meanwhile
     if (!changed && !(await askForKey(error.message))) throw error;
   }
 }
 
-async function send(path, { method = "GET", query = {}, json, form, signal }, sentKey) {
+async function send(path, { method = "GET", query = {}, json, form, signal, keepalive }, sentKey) {
   const present = Object.entries(query).filter(([, value]) => value !== "" && value != null);
   const text = new URLSearchParams(present).toString();
   const headers = { Accept: "application/json" };
@@ -58,6 +64,7 @@ async function send(path, { method = "GET", query = {}, json, form, signal }, se
       headers,
       body,
       signal,
+      keepalive, // the request outlives the page
       redirect: "error",
     });
   } catch (error) {

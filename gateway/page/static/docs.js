@@ -1,250 +1,113 @@
-// Renders /v1/openapi.json: routes, parameters, bodies, responses, examples.
+// Renders /v1/openapi.json: its routes, each with examples and a form that sends the request.
 
 import { call } from "/page/api.js";
-import { add, el, fill } from "/page/dom.js";
+import { bodies, parameters, resolved, responseList, withCode } from "/page/docs-schema.js";
+import { keyCard, tryIt } from "/page/docs-try.js";
+import { el, fill } from "/page/dom.js";
 import { errorNotice } from "/page/notices.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
-const MAX_DEPTH = 4;
 
 async function load() {
   const routes = document.getElementById("routes");
   try {
-    const { body } = await call("/v1/openapi.json");
-    draw(body);
+    const [{ body }, gateway] = await Promise.all([call("/v1/openapi.json"), lookAround()]);
+    draw(body, gateway);
   } catch (error) {
     fill(routes, errorNotice(error, load));
   }
 }
 
-function draw(spec) {
+/** Whether requests need a key, and an ad that exists, for examples that work as they stand. */
+async function lookAround() {
+  try {
+    const { body } = await call("/v1/ads", { query: { limit: 1, status: "scored" }, ask: false });
+    const [ad] = body.ads;
+    return { keys: false, ad };
+  } catch (error) {
+    return { keys: error.status === 401 || error.status === 403, ad: undefined };
+  }
+}
+
+function draw(spec, gateway) {
   const routes = Object.entries(spec.paths).flatMap(([path, item]) =>
     METHODS.filter((method) => item[method]).map((method) => ({
       path,
       method,
       operation: item[method],
-      shared: item.parameters ?? [],
+      declared: [...(item.parameters ?? []), ...(item[method].parameters ?? [])].map((one) =>
+        resolved(one, spec),
+      ),
     })),
   );
+  fill(document.getElementById("contents"), el("ul", {}, routes.map(entry)));
+  const shown = [];
+  const refresh = () => {
+    for (const update of shown) update();
+  };
   fill(
-    document.getElementById("contents"),
+    document.getElementById("routes"),
+    about(spec),
+    keyCard(gateway, refresh),
+    routes.map((route) => routeCard(route, { spec, gateway, shown })),
+  );
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+}
+
+function entry(route) {
+  return el(
+    "li",
+    {},
     el(
-      "ul",
-      {},
-      routes.map((route) =>
-        el(
-          "li",
-          {},
-          el(
-            "a",
-            { href: `#${anchor(route)}` },
-            el("span", { class: "method" }, route.method.toUpperCase()),
-            el("span", {}, route.path),
-          ),
-        ),
-      ),
+      "a",
+      { href: `#${anchor(route)}` },
+      el("span", { class: "method" }, route.method.toUpperCase()),
+      el("span", {}, route.path),
     ),
   );
-  const about = el(
+}
+
+function about(spec) {
+  const texts = (spec.info.description ?? "").trim().split("\n\n");
+  return el(
     "section",
     { class: "card intro" },
     el(
       "div",
       { class: "body" },
       el("h1", {}, `${spec.info.title}, API ${spec.info.version}`),
-      (spec.info.description ?? "")
-        .trim()
-        .split("\n\n")
-        .map((text) => el("p", {}, text)),
+      texts.map((text) => el("p", {}, text)),
     ),
-  );
-  fill(
-    document.getElementById("routes"),
-    about,
-    routes.map((route) => routeCard(route, spec)),
   );
 }
 
-const anchor = ({ method, path }) => `${method}${path.replace(/[^a-z0-9]+/gi, "-")}`;
+const anchor = ({ method, path }) =>
+  `${method}${path.replace(/[^a-z0-9]+/gi, "-").replace(/-$/, "")}`;
 
-function routeCard(route, spec) {
+function routeCard(route, { spec, gateway, shown }) {
   const { operation } = route;
-  const node = el(
+  const { node, update } = tryIt(route, spec, gateway);
+  shown.push(update);
+  return el(
     "section",
-    { class: "card route", id: anchor(route) },
+    { class: "card route", id: anchor(route), "aria-label": `${route.method} ${route.path}` },
     el(
       "header",
       {},
       el("span", { class: "method" }, route.method.toUpperCase()),
       el("h2", { class: "mono" }, route.path),
+      el("span", { class: "hint" }, operation.summary),
     ),
-  );
-  const body = el("div", { class: "body" });
-  const description = operation.description ?? operation.summary;
-  add(body, [
-    description && el("p", {}, withCode(description)),
-    parameters([...route.shared, ...(operation.parameters ?? [])], spec),
-    operation.requestBody && bodies(resolved(operation.requestBody, spec), spec),
-    responseList(operation.responses ?? {}, spec),
-  ]);
-  node.append(body);
-  return node;
-}
-
-function parameters(declared, spec) {
-  if (!declared.length) return null;
-  const rows = declared
-    .map((one) => resolved(one, spec))
-    .map((one) =>
-      row(
-        one.name,
-        `${one.in}${one.required ? ", required" : ""}`,
-        typed(one.schema ?? {}, spec),
-        one.description ?? one.schema?.description,
-      ),
-    );
-  return el("table", { class: "params" }, header("Parameter"), el("tbody", {}, rows));
-}
-
-function bodies(body, spec) {
-  return Object.entries(body.content ?? {}).map(([type, content]) => {
-    const schema = resolved(content.schema ?? {}, spec);
-    const example =
-      content.example ?? Object.values(content.examples ?? {})[0]?.value ?? schema.examples?.[0];
-    return el(
-      "details",
-      { open: true },
-      el("summary", {}, `Body: ${type}`),
-      fields(schema, spec),
-      example !== undefined &&
-        el("pre", { tabindex: 0, "aria-label": "Example" }, JSON.stringify(example, null, 2)),
-    );
-  });
-}
-
-function responseList(responses, spec) {
-  return Object.entries(responses)
-    .filter(([status]) => status < "300")
-    .map(([status, response]) => {
-      const one = resolved(response, spec);
-      const content = Object.values(one.content ?? {})[0];
-      const schema = content?.schema ? resolved(content.schema, spec) : {};
-      const example =
-        content?.example ??
-        Object.values(content?.examples ?? {})[0]?.value ??
-        schema.examples?.[0];
-      return el(
-        "details",
-        {},
-        el("summary", {}, `${status}: ${one.description}`),
-        fields(schema, spec),
-        example !== undefined &&
-          el("pre", { tabindex: 0, "aria-label": "Example" }, JSON.stringify(example, null, 2)),
-      );
-    })
-    .concat(errorList(responses, spec));
-}
-
-function errorList(responses, spec) {
-  const rows = Object.entries(responses)
-    .filter(([status]) => status >= "300")
-    .map(([status, response]) =>
-      el(
-        "tr",
-        {},
-        el("td", { class: "name" }, status),
-        el("td", {}, resolved(response, spec).description),
-      ),
-    );
-  return rows.length
-    ? [
-        el(
-          "details",
-          {},
-          el("summary", {}, "Other responses"),
-          el("table", { class: "params" }, el("tbody", {}, rows)),
-        ),
-      ]
-    : [];
-}
-
-function fields(schema, spec) {
-  const inner = resolved(schema, spec);
-  if (!inner.properties) return null;
-  const required = new Set(inner.required ?? []);
-  const rows = Object.entries(inner.properties).map(([name, one]) =>
-    row(
-      name,
-      required.has(name) ? "required" : "",
-      typed(one, spec),
-      resolved(one, spec).description ?? one.description,
-    ),
-  );
-  return el("table", { class: "params" }, header("Field"), el("tbody", {}, rows));
-}
-
-const header = (first) =>
-  el(
-    "thead",
-    {},
     el(
-      "tr",
-      {},
-      [first, "", "Type", "Description"].map((text) => el("th", { scope: "col" }, text)),
+      "div",
+      { class: "body" },
+      el("p", {}, withCode(operation.description ?? "")),
+      node,
+      parameters(route.declared, spec),
+      operation.requestBody && bodies(resolved(operation.requestBody, spec), spec),
+      responseList(operation.responses ?? {}, spec),
     ),
   );
-
-const row = (name, how, type, meaning) =>
-  el(
-    "tr",
-    {},
-    el("td", { class: "name" }, name),
-    el("td", { class: "hint how" }, how),
-    el("td", { class: "mono" }, type),
-    el("td", {}, withCode(meaning ?? "")),
-  );
-
-/** A text whose parts in backticks are shown as code. */
-function withCode(text) {
-  return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
-}
-
-function resolved(schema, spec, depth = 0) {
-  if (!schema.$ref || depth > MAX_DEPTH) return schema;
-  const found = schema.$ref
-    .replace("#/", "")
-    .split("/")
-    .reduce((at, key) => at?.[key], spec);
-  return resolved(found ?? {}, spec, depth + 1);
-}
-
-/** A short name of a type, with its bounds. */
-function typed(schema, spec, depth = 0) {
-  if (depth > MAX_DEPTH) return "…";
-  const name = schema.$ref?.split("/").pop();
-  const one = resolved(schema, spec);
-  const either = one.anyOf ?? one.oneOf;
-  if (either) {
-    const names = new Set(either.map((option) => typed(option, spec, depth + 1)));
-    if (names.size > 1) names.delete("null"); // an optional value is omitted rather than null
-    return [...names].join(" or ");
-  }
-  if (one.const !== undefined) return JSON.stringify(one.const);
-  if (one.enum) return one.enum.map((value) => JSON.stringify(value)).join(" or ");
-  if (one.type === "array") return `list of ${typed(one.items ?? {}, spec, depth + 1)}`;
-  if (name) return name;
-  const bounds = [
-    ["≥", one.minimum],
-    [">", one.exclusiveMinimum],
-    ["≤", one.maximum],
-    ["<", one.exclusiveMaximum],
-    ["at least", one.minLength],
-    ["at most", one.maxLength],
-  ]
-    .filter(([, value]) => value !== undefined)
-    .map((pair) => pair.join(" "));
-  const type = [one.type ?? "any", one.format].filter(Boolean).join(" ");
-  return bounds.length ? `${type}, ${bounds.join(", ")}` : type;
 }
 
 load();

@@ -1,7 +1,9 @@
 // The feedback form: its label is stored and used in the next training set.
 
 import { adPath, call } from "/page/api.js";
+import { combobox } from "/page/combobox.js";
 import { card, el, field, fill } from "/page/dom.js";
+import { share } from "/page/format.js";
 import { addLabels, knownLabels } from "/page/labels.js";
 import { errorNotice, notice } from "/page/notices.js";
 
@@ -17,24 +19,20 @@ export function feedbackForm(ad) {
     { id: "task" },
     tasks.map((name) => el("option", { value: name }, name)),
   );
-  const suggestions = el("datalist", { id: "labels" });
-  const label = el("input", {
-    id: "label",
-    required: true,
-    maxlength: 200,
-    list: "labels",
-    autocomplete: "off",
-    onfocus: () => suggest(suggestions),
+  const { node: box, input: label } = combobox({
+    options: () => options(ad, task.value),
+    attributes: { id: "label", required: true, maxlength: 200, dir: "auto" },
   });
   const by = el("input", {
     id: "given-by",
     required: true,
     maxlength: 200,
+    autocomplete: "name",
     value: sessionStorage.getItem(BY) ?? "",
   });
   const response = el("div", { class: "response" });
   const submit = el("button", { type: "submit", class: "main" }, "Send");
-  suggest(suggestions);
+  knownLabels(); // read before the list opens
   const send = async () => {
     submit.disabled = true;
     sessionStorage.setItem(BY, by.value.trim());
@@ -62,12 +60,16 @@ export function feedbackForm(ad) {
       },
     },
     tasks.length > 1 ? field("Task", task) : null,
-    field(tasks.length > 1 ? "Correct label" : "Correct category", label),
+    el(
+      "div",
+      { class: "field" },
+      el("label", { for: "label" }, tasks.length > 1 ? "Correct label" : "Correct category"),
+      box,
+    ),
     field("Given by", by),
-    submit,
-    suggestions,
+    el("p", { class: "row" }, submit, confirmButton(ad, task, label)),
   );
-  return card("Feedback", "used as a label for training", form, response);
+  return card("What is right?", "a label for the next training", form, response);
 }
 
 function saved(body) {
@@ -80,9 +82,28 @@ function saved(body) {
   return notice(`Label saved: ${body.label}`, stored + unknown);
 }
 
-function suggest(list) {
-  fill(
-    list,
-    knownLabels().map((label) => el("option", { value: label })),
+/** The labels to offer: the predicted ones with their scores, then every other known one. */
+function options(ad, task) {
+  const top = ad.predictions[task]?.details.top ?? [];
+  const predicted = top.map(([value, score]) => ({ value, hint: share(score) }));
+  const names = new Set(top.map(([value]) => value));
+  const others = knownLabels(task).filter((value) => !names.has(value));
+  return [...predicted, ...others.map((value) => ({ value, hint: null }))];
+}
+
+/** A button that gives the predicted label. */
+function confirmButton(ad, task, label) {
+  const prediction = () => ad.predictions[task.value];
+  if (!prediction()) return null;
+  return el(
+    "button",
+    {
+      type: "button",
+      onclick: (event) => {
+        label.value = prediction().label;
+        event.target.form.requestSubmit();
+      },
+    },
+    "The answer is right",
   );
 }

@@ -7,6 +7,12 @@ export function key() {
   return sessionStorage.getItem(NAME);
 }
 
+/** Use a key from now on; an empty one is none. */
+export function setKey(text) {
+  if (text) sessionStorage.setItem(NAME, text);
+  else sessionStorage.removeItem(NAME);
+}
+
 /** Ask for a key; returns whether one was entered. Concurrent calls share the dialog. */
 export function askForKey(why) {
   asking ??= ask(why).finally(() => {
@@ -34,7 +40,7 @@ function ask(why) {
     };
     const submit = (event) => {
       event.preventDefault();
-      sessionStorage.setItem(NAME, input.value.trim());
+      setKey(input.value.trim());
       done(true);
     };
     const close = () => done(false);

@@ -1,32 +1,23 @@
 // The tab Live: the statistics, requested every two seconds while the tab is visible.
 
 import { call } from "/page/api.js";
-import { bars } from "/page/bars.js";
 import { el, fill, liveCard } from "/page/dom.js";
-import { count, duration, span, titled } from "/page/format.js";
+import { count, duration, span } from "/page/format.js";
+import { historyList, marksOf, readHistory } from "/page/history.js";
 import { addLabels, labelsOf } from "/page/labels.js";
+import { cardsBelow, legend } from "/page/live-cards.js";
 import { errorNotice } from "/page/notices.js";
 import { LinePlot } from "/page/plots.js";
-import { reason } from "/page/reasons.js";
-import { releaseList, sessionTable } from "/page/running.js";
 
 const EVERY_MS = 2000;
+const HISTORY_EVERY_MS = 10_000;
 const SPANS = [
   [30, "30 minutes"],
   [60, "1 hour"],
   [360, "6 hours"],
   [1440, "24 hours"],
 ];
-const MAX_BARS = 10;
 const LATE_S = 10;
-const STAGES = [
-  ["total", "Kafka to committed"],
-  ["fetch", "Fetch"],
-  ["photos", "Photos"],
-  ["queued", "Queued"],
-  ["embed", "Embed"],
-  ["predict", "Predict"],
-];
 
 export function liveView(panel) {
   const period = el(
@@ -48,15 +39,21 @@ export function liveView(panel) {
   const numbers = el("dl", { class: "figures whole" });
   const rate = new LinePlot("Ads and photos per minute", count, { area: true });
   const latency = new LinePlot("Kafka to committed", duration);
-  const cards = cardsBelow();
+  const events = liveCard("Events", legend());
+  events.node.classList.add("whole");
+  const idle = el("p", { class: "card empty whole", hidden: true });
   const body = el(
     "div",
     { class: "live", hidden: true },
     numbers,
+    idle,
     rate.node,
     latency.node,
-    cards.node,
+    events.node,
   );
+  const cards = cardsBelow(body);
+  let changes = [];
+  let changesOf = { minutes: 0, at: 0 };
   fill(panel, state, errors, body);
   let timer = 0;
   let stop = new AbortController();
@@ -69,6 +66,7 @@ export function liveView(panel) {
     const { signal } = stop;
     try {
       const answer = await call("/v1/statistics", { query: { minutes: period.value }, signal });
+      await lookBack(signal);
       if (signal.aborted) return;
       draw(answer.body);
       fill(errors);
@@ -80,6 +78,15 @@ export function liveView(panel) {
       if (error.status === 401 || error.status === 403) return;
     }
     if (visible && !document.hidden) timer = setTimeout(look, EVERY_MS);
+  }
+
+  /** Changes are rare: they are read less often than the figures. */
+  async function lookBack(signal) {
+    const minutes = Number(period.value);
+    const fresh = performance.now() - changesOf.at < HISTORY_EVERY_MS;
+    if (fresh && changesOf.minutes === minutes) return;
+    changes = await readHistory(minutes, signal);
+    changesOf = { minutes, at: performance.now() };
   }
 
   function say(text, stale) {
@@ -97,10 +104,40 @@ export function liveView(panel) {
         el("div", {}, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value)),
       ),
     );
-    rate.update(times, [line("ads", "ads"), line("photos", "photos")]);
-    latency.update(times, [line("p50", "p50_ms"), line("p99", "p99_ms")]);
+    const marks = marksOf(changes);
+    const none = statistics.totals.events === 0;
+    rate.update(times, none ? [] : [line("ads", "ads"), line("photos", "photos")], marks);
+    latency.update(times, [line("p50", "p50_ms"), line("p99", "p99_ms")], marks);
+    rate.node.hidden = none;
+    latency.node.hidden = none;
+    if (idle.hidden === none) fill(idle, none && idleText());
+    idle.hidden = !none;
+    events.update(changes, historyList);
     cards.draw(statistics);
     addLabels(labelsOf(statistics));
+  }
+
+  function idleText() {
+    const longest = SPANS.at(-1);
+    const longer = el(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          period.value = longest[0];
+          look();
+        },
+      },
+      `Look at the last ${longest[1]}`,
+    );
+    return [
+      "No ads came in this period. ",
+      el("a", { href: "#/look" }, "Score a photo"),
+      ", or ",
+      el("a", { href: "/docs#post-v1-ads" }, "post an ad"),
+      ". ",
+      Number(period.value) < longest[0] && longer,
+    ];
   }
 
   document.addEventListener("visibilitychange", () => {
@@ -147,64 +184,3 @@ function backlog({ waiting, at_least: atLeast, oldest_s: oldestS }) {
   const many = `${count(waiting)}${atLeast ? "+" : ""}`;
   return waiting && oldestS >= 1 ? `${many}, ${span(oldestS)}` : many;
 }
-
-/** The cards below the plots; the card of a task's labels is added when the task appears. */
-function cardsBelow() {
-  const stages = liveCard("Latency by stage", "p50 · p99");
-  const failures = liveCard(
-    "Failures by reason",
-    el("a", { href: "#/ads?list=failures" }, "Show them"),
-  );
-  const sessions = liveCard("Sessions");
-  const releases = liveCard("Releases");
-  const tasks = new Map();
-  const left = el("div", { class: "column" }, stages.node, failures.node, releases.node);
-  const right = el("div", { class: "column" }, sessions.node);
-  const node = el("div", { class: "live whole" }, left, right);
-  const draw = (statistics) => {
-    stages.update(statistics.latencies, stageBars);
-    failures.update(statistics.failures, failureBars);
-    sessions.update(statistics.sessions, sessionTable);
-    releases.update(statistics.releases, releaseList);
-    for (const [task, counts] of Object.entries(statistics.labels)) {
-      const title = task === "category" ? "Categories" : titled(task);
-      if (!tasks.has(task)) {
-        tasks.set(task, liveCard(title, "ads in this period"));
-        sessions.node.before(tasks.get(task).node);
-      }
-      tasks.get(task).update(counts, (now) => labelBars(now, title));
-    }
-  };
-  return { node, draw };
-}
-
-function stageBars(latencies) {
-  const rows = STAGES.filter(([name]) => name in latencies).map(([name, title]) => {
-    const one = latencies[name];
-    return {
-      label: title,
-      value: one.p50_ms,
-      text: `${duration(one.p50_ms)} · ${duration(one.p99_ms)}`,
-    };
-  });
-  return rows.length ? bars(rows, { name: "Latency by stage" }) : nothing();
-}
-
-/** The live release's most frequent labels. */
-function labelBars(counts, title) {
-  const rows = Object.entries(counts)
-    .slice(0, MAX_BARS)
-    .map(([label, value]) => ({ label, value, text: count(value) }));
-  return rows.length ? bars(rows, { name: title }) : nothing();
-}
-
-function failureBars(counts) {
-  const rows = Object.entries(counts)
-    .slice(0, MAX_BARS)
-    .map(([code, value]) => ({ label: reason(code).what, value, text: count(value), kind: "bad" }));
-  return rows.length
-    ? bars(rows, { name: "Failures by reason" })
-    : el("p", { class: "hint" }, "None in this period.");
-}
-
-const nothing = () => el("p", { class: "hint" }, "No data in this period.");

@@ -1,4 +1,4 @@
-// The tab Score (#/look): the forms at the left, the ad and its predictions at the right.
+// The tab Score (#/look): the ways to send photos, and the ad with its predictions.
 
 import { adPath, call } from "/page/api.js";
 import { el, fill } from "/page/dom.js";
@@ -7,26 +7,31 @@ import { intake } from "/page/intake.js";
 import { errorNotice, notice } from "/page/notices.js";
 import { Pictures } from "/page/pictures.js";
 import { result } from "/page/result.js";
-import { adHash, pushHash } from "/page/route.js";
+import { adHash, go, hashOf, pushHash } from "/page/route.js";
 
 const WAIT_S = 5;
 const PATIENCE_S = 30;
 const SECOND_MS = 1000;
+const MAX_TITLE = 200;
 
 export function lookView(panel) {
   const out = el("div", { class: "outcome" });
   let pictures = new Pictures();
   let stop = new AbortController();
   let shown = null;
+  let sending = false;
 
-  const left = intake({
-    drop: (files, catalog) => send(files, catalog),
+  const ways = intake({
+    files: sendFiles,
+    address: sendAddress,
+    sample: sendSample,
     pick: (catalog, adId) => {
       pushHash(adHash(catalog, adId));
       look(catalog, adId);
     },
   });
-  fill(panel, el("div", { class: "look" }, left.node, out));
+  const view = el("div", { class: "look start" }, out, ways.node);
+  fill(panel, view);
 
   /** Start a new task: abort the previous one and revoke its photos' URLs. */
   function begin() {
@@ -35,35 +40,80 @@ export function lookView(panel) {
     pictures.release();
     pictures = new Pictures();
     shown = null;
+    sending = false;
+    view.classList.replace("start", "open");
     return stop.signal;
   }
 
-  async function send(files, catalog) {
+  /** The start of the tab: nothing is shown but the ways to send photos. */
+  function restart() {
+    begin();
+    view.classList.replace("open", "start");
+    fill(out);
+  }
+
+  function sendFiles(files) {
+    send(files[0].name, {
+      words: files.length === 1 ? "the photo" : `${files.length} photos`,
+      previews: () => files.map((file) => pictures.showFile(file, `Sent: ${file.name}`)),
+      request: (ad) => {
+        const form = new FormData();
+        form.append("ad", JSON.stringify(ad));
+        for (const file of files) form.append("photo", file);
+        return { form };
+      },
+    });
+  }
+
+  function sendAddress(url) {
+    send(titleOf(url), {
+      words: "the address",
+      previews: () => el("p", { class: "mono address" }, url),
+      request: (ad) => ({ json: { ...ad, photos: [{ url }] } }),
+    });
+  }
+
+  async function sendSample(name) {
     const signal = begin();
-    const adId = `${Date.now().toString(36)}-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
-    const previews = files.map((file) => pictures.showFile(file, `Sent: ${file.name}`));
-    const progress = waitingBox(
-      `Sending ${files.length === 1 ? "the photo" : `${files.length} photos`} and waiting for the result`,
+    await attempt(
       signal,
+      () => sendSample(name),
+      async () => {
+        const response = await fetch(`/page/samples/${name}.jpg`, { signal });
+        const type = "image/jpeg";
+        sendFiles([new File([await response.blob()], `Sample: ${name}`, { type })]);
+      },
     );
-    fill(out, progress.node, el("div", { class: "previews" }, previews));
-    const form = new FormData();
-    form.append("ad", JSON.stringify({ catalog, ad_id: adId, title: files[0].name }));
-    for (const file of files) form.append("photo", file);
+  }
+
+  /** Post a new ad and show its predictions. `request(ad)`: the body of the request. */
+  async function send(title, { words, previews, request }) {
+    const signal = begin();
+    sending = true;
+    const catalog = ways.catalog();
+    const random = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
+    const adId = `${Date.now().toString(36)}-${random}`;
+    const progress = waitingBox(`Sending ${words} and waiting for the result`, signal);
+    fill(out, progress.node, el("div", { class: "previews" }, previews()));
+    window.scrollTo(0, 0);
     const began = performance.now();
     await attempt(
       signal,
-      () => send(files, catalog),
+      () => send(title, { words, previews, request }),
       async () => {
         const query = { wait: WAIT_S };
-        const answer = await call("/v1/ads", { method: "POST", form, query, signal });
+        const body = request({ catalog, ad_id: adId, title: title.slice(0, MAX_TITLE) });
+        const answer = await call("/v1/ads", { method: "POST", ...body, query, signal });
         const ad = answer.body.status
           ? answer.body
           : await poll(catalog, adId, progress, answer.body, signal);
         const tookMs = performance.now() - began;
-        pushHash(adHash(catalog, adId));
+        sending = false;
         draw(ad, tookMs);
-        left.refresh();
+        if (panel.hidden) return; // `show` sets the hash when the tab is shown again
+        pushHash(adHash(catalog, adId));
+        out.querySelector("h1").focus();
+        ways.refresh();
       },
     );
   }
@@ -87,7 +137,9 @@ export function lookView(panel) {
     try {
       await work();
     } catch (error) {
-      if (!signal.aborted) fill(out, errorNotice(error, again));
+      if (signal.aborted) return;
+      sending = false;
+      fill(out, errorNotice(error, again), backRow());
     }
   }
 
@@ -127,34 +179,46 @@ export function lookView(panel) {
   }
 
   return {
-    show(route) {
-      left.refresh();
+    files: sendFiles,
+    address: sendAddress,
+    show(route, { returned = false } = {}) {
+      ways.refresh();
       const [catalog, ...rest] = route.parts;
       const adId = rest.join("/");
-      if (!catalog || !adId) {
-        if (!shown) fill(out, nothingYet());
-      } else if (shown?.catalog !== catalog || shown?.ad_id !== adId) look(catalog, adId);
+      if (catalog && adId) {
+        if (shown?.catalog !== catalog || shown?.ad_id !== adId) look(catalog, adId);
+      } else if (returned && shown) pushHash(adHash(shown.catalog, shown.ad_id));
+      else if (!sending) restart();
     },
     hide() {},
   };
+}
+
+/** After an error: the way back to the start. */
+function backRow() {
+  const back = () => go(hashOf("look"));
+  return el(
+    "p",
+    { class: "row back" },
+    el("button", { type: "button", class: "quiet", onclick: back }, "Back to the start"),
+  );
+}
+
+/** What to call the ad of an address: the file's name, or the host. */
+function titleOf(url) {
+  const { hostname, pathname } = new URL(url);
+  const name = pathname.split("/").pop();
+  try {
+    return decodeURIComponent(name) || hostname;
+  } catch {
+    return name;
+  }
 }
 
 function whyNotYet(accepted) {
   return accepted.published
     ? "The ad is stored and published to Kafka, but no session has scored it yet. Check that a session is running. Still waiting."
     : "The ad is stored, but Kafka has not acknowledged it yet. It is published as soon as Kafka is available. Still waiting.";
-}
-
-function nothingYet() {
-  return el(
-    "div",
-    { class: "card empty" },
-    el(
-      "p",
-      {},
-      "Drop a photo or open an ad to see its predictions, their sources and the time of each stage.",
-    ),
-  );
 }
 
 /** A notice of what is in progress, and for how long. */

@@ -1,6 +1,8 @@
 // Starts the page: the tabs, the hash, and the view of the current tab.
 
 import { adsView } from "/page/ads.js";
+import { watchNotices } from "/page/banner.js";
+import { watchDrops } from "/page/drop.js";
 import { watchKeyButton } from "/page/key.js";
 import { liveView } from "/page/live.js";
 import { lookView } from "/page/look.js";
@@ -16,10 +18,12 @@ const tabs = Object.fromEntries(
 );
 const views = {};
 const last = Object.fromEntries(names.map((name) => [name, `#/${name}`]));
+const refreshNotices = watchNotices(document.getElementById("banners"));
 let shown = null;
 
 function show() {
   const route = parsed(location.hash);
+  const returned = shown !== null && shown !== route.tab;
   last[route.tab] = location.hash || "#/look";
   if (shown && shown !== route.tab) views[shown].hide();
   for (const name of names) {
@@ -30,8 +34,20 @@ function show() {
   }
   shown = route.tab;
   document.title = `${tabs[shown].textContent} · Lalafo Vision`;
-  views[shown] ??= VIEWS[shown](panels[shown]);
-  views[shown].show(route);
+  view(shown).show(route, { returned });
+  refreshNotices();
+}
+
+function view(name) {
+  views[name] ??= VIEWS[name](panels[name]);
+  return views[name];
+}
+
+/** Photos that are dropped or pasted in any tab are scored in the tab Score. */
+function score(act) {
+  if (document.querySelector("dialog[open]")) return;
+  act(view("look"));
+  if (shown !== "look") go("#/look");
 }
 
 function step(event) {
@@ -51,6 +67,10 @@ for (const name of names) {
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the link's hash is not one of the tabs
   document.getElementById("panels").focus();
+});
+watchDrops({
+  files: (files) => score((look) => look.files(files)),
+  address: (url) => score((look) => look.address(url)),
 });
 window.addEventListener("hashchange", show);
 watchKeyButton(show);

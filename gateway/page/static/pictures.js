@@ -10,13 +10,35 @@ export class Pictures {
   #urls = [];
   #queue = [];
   #busy = 0;
+  #waiting = new Map(); // images that are not near the visible part of the page yet
+  #sight = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: "200px" });
 
-  /** An <img> that is shown once its bytes are loaded; `path` is a path of the API. */
+  /**
+   * An <img> that is shown once its bytes are loaded; `path` is a path of the API. With the
+   * attribute `loading: "lazy"` they are loaded when it is about to be seen.
+   */
   show(path, alt, attributes = {}) {
     const image = el("img", { alt, ...attributes });
-    this.#queue.push({ path, image, tries: 2 });
-    this.#next();
+    const item = { path, image, tries: 2 };
+    if (attributes.loading === "lazy") {
+      this.#waiting.set(image, item);
+      this.#sight.observe(image);
+    } else this.#want(item);
     return image;
+  }
+
+  #seen(entries) {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      this.#sight.unobserve(target);
+      this.#want(this.#waiting.get(target));
+      this.#waiting.delete(target);
+    }
+  }
+
+  #want(item) {
+    this.#queue.push(item);
+    this.#next();
   }
 
   /** An <img> of a local file. */
@@ -27,6 +49,8 @@ export class Pictures {
   /** Revoke every URL, and stop loading. */
   release() {
     this.#stop.abort();
+    this.#sight.disconnect();
+    this.#waiting.clear();
     this.#queue = [];
     for (const url of this.#urls) URL.revokeObjectURL(url);
     this.#urls = [];
@@ -66,7 +90,6 @@ export class Pictures {
   #again(item) {
     if (this.#stop.signal.aborted) return;
     item.tries -= 1;
-    this.#queue.push(item);
-    this.#next();
+    this.#want(item);
   }
 }

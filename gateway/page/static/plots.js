@@ -2,32 +2,18 @@
 
 import { el, fill, svg } from "/page/dom.js";
 import { clock } from "/page/format.js";
-
-const HEIGHT = 148;
-const EDGE = { top: 8, right: 8, bottom: 20, left: 46 };
-const GRID_LINES = 4;
-const LABEL_WIDTH = 64;
-
-/** Ticks in steps of 1, 2 or 5 times a power of ten, from 0 to the first one at or above `max`. */
-export function ticks(max) {
-  if (!(max > 0)) return [0, 1];
-  const rough = max / GRID_LINES;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10]
-    .map((factor) => factor * power)
-    .find((candidate) => candidate >= rough);
-  const marks = [];
-  for (let at = 0; at < max + step; at += step) marks.push(at);
-  return marks;
-}
+import { EDGE, gridLines, HEIGHT, hourLabels, ticks } from "/page/plot-axes.js";
+import { markLines, marksAt } from "/page/plot-marks.js";
 
 /**
  * A plot of values over time. `update(times, series)`: times are ascending Dates; a series is
- * {name, values}, and an unknown value is null. The crosshair keeps its position.
+ * {name, values}, and an unknown value is null; marks are the changes that happened meanwhile. The
+ * crosshair keeps its position.
  */
 export class LinePlot {
   #times = [];
   #series = [];
+  #marks = [];
   #at = null; // index of the crosshair; null: none
   #width = 0;
 
@@ -55,9 +41,10 @@ export class LinePlot {
     new ResizeObserver(() => this.#draw()).observe(this.node);
   }
 
-  update(times, series) {
+  update(times, series, marks = []) {
     this.#times = times;
     this.#series = series;
+    this.#marks = marks;
     if (this.#at !== null) this.#at = Math.min(this.#at, times.length - 1);
     this.#draw();
   }
@@ -116,8 +103,9 @@ export class LinePlot {
     this.chart.setAttribute("height", HEIGHT);
     fill(
       this.chart,
-      this.#grid(marks, scale),
-      this.#hours(scale),
+      gridLines(marks, scale.y, { width: this.#width, format: this.format }),
+      hourLabels(this.#times, scale.x, this.#width),
+      markLines(this.#marks, this.#times, scale.x),
       this.#series.map((one, index) => this.#line(one, index, scale)),
       this.#cross(scale),
     );
@@ -131,46 +119,6 @@ export class LinePlot {
       x: (index) => EDGE.left + (wide * index) / last,
       y: (value) => EDGE.top + high * (1 - value / max),
     };
-  }
-
-  #grid(marks, { y }) {
-    return marks.map((mark) => [
-      svg("line", {
-        class: "grid",
-        x1: EDGE.left,
-        x2: this.#width - EDGE.right,
-        y1: y(mark),
-        y2: y(mark),
-      }),
-      svg(
-        "text",
-        { class: "tick", x: EDGE.left - 6, y: y(mark) + 4, "text-anchor": "end" },
-        this.format(mark),
-      ),
-    ]);
-  }
-
-  #hours({ x }) {
-    const fit = Math.max(2, Math.floor((this.#width - EDGE.left) / LABEL_WIDTH));
-    const each = Math.max(1, Math.ceil(this.#times.length / fit));
-    const shown = this.#times
-      .map((time, index) => [time, index])
-      .filter(([, index]) => (this.#times.length - 1 - index) % each === 0);
-    return shown
-      .filter(([, index]) => x(index) > EDGE.left + 12)
-      .map(([time, index]) => {
-        const end = index === this.#times.length - 1;
-        return svg(
-          "text",
-          {
-            class: "tick",
-            x: x(index) + (end ? EDGE.right : 0),
-            y: HEIGHT - 4,
-            "text-anchor": end ? "end" : "middle",
-          },
-          clock(time, false),
-        );
-      });
   }
 
   #line(one, index, { x, y }) {
@@ -219,6 +167,7 @@ export class LinePlot {
       fill(this.readout);
       return;
     }
+    const marked = this.#at === null ? [] : marksAt(this.#marks, this.#times, at);
     const values = this.#series.map((one) => [
       one.name,
       one.values[at] === null ? "–" : this.format(one.values[at]),
@@ -226,6 +175,7 @@ export class LinePlot {
     fill(
       this.readout,
       el("span", { class: "hint" }, clock(time, false)),
+      marked.map((mark) => el("span", { class: `mark-name ${mark.kind}` }, mark.title)),
       values.map(([name, text], index) =>
         el(
           "span",
@@ -240,7 +190,7 @@ export class LinePlot {
     this.chart.setAttribute("aria-valuenow", Math.max(0, at));
     this.chart.setAttribute(
       "aria-valuetext",
-      `${clock(time, false)}: ${values.map((pair) => pair.join(" ")).join(", ")}`,
+      `${clock(time, false)}: ${[...values.map((pair) => pair.join(" ")), ...marked.map((mark) => mark.title)].join(", ")}`,
     );
   }
 }

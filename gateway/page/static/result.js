@@ -1,4 +1,4 @@
-// One ad: its photos, predictions, timings and the feedback form.
+// One ad: its predictions, photos, timings, the feedback form and the ad's own fields.
 
 import { answerCard } from "/page/answers.js";
 import { card, el, link } from "/page/dom.js";
@@ -15,29 +15,25 @@ const STATUS = {
   no_photos: ["no photos", ""],
   deleted: ["deleted", ""],
 };
+const LONG_TEXT = 280;
 
 /** The view of an ad. `tookMs`: from this browser's request to the response, if it sent the ad. */
 export function result(ad, { pictures, tookMs, again }) {
   const photos = photosCard(ad, pictures);
   let times = timingsCard(ad, tookMs);
   const predictions = predictionCards(ad, photos, pictures);
+  const feedback = ad.status === "deleted" ? null : feedbackForm(ad);
   const node = el(
     "article",
-    { class: "result", "aria-label": `Ad ${ad.catalog}/${ad.ad_id}` },
+    { class: "result", "aria-labelledby": "ad-title" },
     head(ad, again),
     ad.waiting && waitingNotice(ad),
+    predictions.slice(0, 1),
     el(
       "div",
       { class: "columns" },
       el("div", { class: "column" }, photos.node, facts(ad)),
-      el(
-        "div",
-        { class: "column" },
-        predictions.slice(0, 1),
-        times,
-        feedbackForm(ad),
-        predictions.slice(1),
-      ),
+      el("div", { class: "column" }, times, feedback, predictions.slice(1)),
     ),
   );
   node.retime = (newer, took) => {
@@ -50,12 +46,19 @@ export function result(ad, { pictures, tookMs, again }) {
 
 function head(ad, again) {
   const [words, kind] = STATUS[ad.status] ?? [ad.status, ""];
+  const id = `${ad.catalog}/${ad.ad_id}`;
   return el(
     "header",
     { class: "head" },
-    el("h1", {}, el("span", { class: "mono" }, `${ad.catalog}/${ad.ad_id}`)),
-    el("span", { class: `chip ${kind}`, role: "status" }, words),
-    el("button", { type: "button", class: "quiet", onclick: again }, "Reload"),
+    el("h1", { id: "ad-title", tabindex: -1, dir: "auto", title: ad.title || id }, ad.title || id),
+    el(
+      "div",
+      { class: "row" },
+      el("span", { class: "mono id" }, id),
+      el("span", { class: `chip ${kind}`, role: "status" }, words),
+      el("button", { type: "button", class: "quiet", onclick: again }, "Reload"),
+      el("a", { class: "button", href: "#/look" }, "New photos"),
+    ),
   );
 }
 
@@ -78,14 +81,11 @@ function predictionCards(ad, photos, pictures) {
     deleted: "The ad was deleted.",
   };
   return [
-    card(
-      "Predictions",
-      null,
-      el(
-        "p",
-        { class: "hint" },
-        why[ad.status] ?? "The live release has no predictions for this ad.",
-      ),
+    el(
+      "section",
+      { class: "card answer none", "aria-label": "Predictions" },
+      el("h2", {}, "No answer"),
+      el("p", {}, why[ad.status] ?? "The live release has no predictions for this ad."),
     ),
   ];
 }
@@ -96,10 +96,10 @@ function categoryFirst(a, b) {
 
 function facts(ad) {
   const rows = [
-    ["Title", ad.title],
+    ["Title", ad.title && longText(ad.title)],
     ["Seller's category", ad.category],
     ["Price", ad.price === null ? null : `${number(Number(ad.price))} ${ad.currency ?? ""}`],
-    ["Description", ad.description],
+    ["Description", ad.description && longText(ad.description)],
     ["Revision", String(ad.revision)],
     ["Received", moment(ad.received_at)],
     ["Day (UTC)", ad.day],
@@ -114,9 +114,20 @@ function facts(ad) {
     el(
       "dl",
       { class: "facts" },
-      rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]),
+      rows.map(([name, value]) => [el("dt", {}, name), el("dd", { dir: "auto" }, value)]),
     ),
   );
   node.classList.add("about");
   return node;
+}
+
+/** A long text is closed at first, so that the rest of the ad can be seen. */
+function longText(text) {
+  if (text.length <= LONG_TEXT) return text;
+  return el(
+    "details",
+    {},
+    el("summary", {}, `${text.slice(0, LONG_TEXT / 2).trimEnd()}… (${text.length} characters)`),
+    text,
+  );
 }

@@ -15,7 +15,9 @@ from typing import Any
 import psycopg
 
 from gateway.reads.ad import READ_AD, parameters
-from gateway.reads.pages import PageRequest, ads_query, failures_query
+from gateway.reads.ad_list import ads_query
+from gateway.reads.failure_list import failures_query
+from gateway.reads.pages import PageRequest
 from gateway.statistics.queries import ACCEPTED, MAX_ACCEPTED, MAX_WAITING, MINUTES, OUTBOX
 from lalafo_assets.bench.gateway.fill import DAYS, FIRST, ad_id
 from lalafo_assets.bench.gateway.place import Servers

@@ -52,18 +52,36 @@ def test_a_filtered_page_scans_a_limited_number_of_rows(
 ) -> None:
     """A page may then be short or empty and have a next one; all pages together are complete."""
     monkeypatch.setattr(pages, "MAX_SCANNED_ROWS", 5)
-    unscored = {3, 4, 17}
+    lamps = {3, 4, 17}
+    catalogue.commit(
+        *(
+            outcome(event(f"{n:02}"), at=at(n), label="lamp" if n in lamps else "chair")
+            for n in range(20)
+        )
+    )
+    found = list(catalogue.pages("/v1/ads", label="lamp", limit=2))
+    assert [[row["ad_id"] for row in page] for page in found] == [["17"], [], [], ["04", "03"], []]
+    assert len(catalogue.listed(label="chair", limit=3)) == 17
+
+
+def test_a_page_of_a_filter_with_an_index_is_full(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rare status and a category have one: no row is scanned that does not match."""
+    monkeypatch.setattr(pages, "MAX_SCANNED_ROWS", 5)
+    rare = {3, 4, 17}
     catalogue.commit(
         *(
             replace(
-                outcome(event(f"{n:02}"), at=at(n)),
-                status=AdStatus.UNSCORED if n in unscored else AdStatus.SCORED,
+                outcome(event(f"{n:02}", category="lamp" if n in rare else "chair"), at=at(n)),
+                status=AdStatus.UNSCORED if n in rare else AdStatus.SCORED,
             )
             for n in range(20)
         )
     )
-    found = list(catalogue.pages("/v1/ads", status="unscored", limit=2))
-    assert [[row["ad_id"] for row in page] for page in found] == [["17"], [], [], ["04", "03"], []]
+    for filters in ({"status": "unscored"}, {"filed": "lamp"}):
+        found = list(catalogue.pages("/v1/ads", limit=2, **filters))
+        assert [[row["ad_id"] for row in page] for page in found] == [["17", "04"], ["03"]]
     assert len(catalogue.listed(status="scored", limit=3)) == 17
 
 

@@ -1,7 +1,7 @@
 """Query plans of the read routes: look-ups by index, reading only as many rows as are returned.
 
 The cost is therefore the same with ten million ads. To see a plan, run `EXPLAIN (ANALYZE, BUFFERS)`
-with a statement of `gateway/reads/ad.py` or `gateway/reads/pages.py` in psql.
+with a statement of `gateway/reads/ad.py` or `gateway/reads/ad_list.py` in psql.
 """
 
 import hashlib
@@ -13,7 +13,9 @@ import pytest
 from psycopg import sql
 
 from gateway.reads import ad, pages
+from gateway.reads.ad_list import ads_query
 from gateway.reads.cursors import cursor_after
+from gateway.reads.failure_list import failures_query
 from gateway.reads.pages import PageRequest
 from ops.types import AdKey
 from resources.postgres.database import Database
@@ -155,7 +157,7 @@ def test_a_page_reads_as_many_rows_as_it_returns(
     """From each catalog by the index, at any position."""
     cursors = [None, cursor_after("ads", NOON, "10000", "kg")]
     for cursor in cursors:
-        query, values = pages.ads_query(PageRequest(catalogs, 10, cursor, {"status": None}))
+        query, values = ads_query(PageRequest(catalogs, 10, cursor, {"status": None}))
         found, rows = executed_scans(many, query, values, mode)
         allowed = {
             ("ads", "ads_pkey"),
@@ -163,10 +165,11 @@ def test_a_page_reads_as_many_rows_as_it_returns(
             ("ad_photos", "ad_photos_pkey"),
             (live_partition(), "predictions_pkey"),
             ("active_releases", ""),
+            ("labels", "labels_pkey"),
         }
         assert found <= allowed, found - allowed
         assert ("ads", "ads_catalog_received_at_ad_id_idx") in found
-        assert rows < 100
+        assert rows < 130
 
 
 @pytest.mark.parametrize("mode", ["custom", "generic"])
@@ -177,7 +180,7 @@ def test_a_page_of_failures_reads_a_limited_number_of_rows(
     """Also if a filter excludes all of them."""
     for reason, max_rows in ((None, 11), ("photo_empty", pages.MAX_SCANNED_ROWS)):
         page = PageRequest(catalogs, 10, None, {"kind": None, "reason": reason})
-        query, values = pages.failures_query(page)
+        query, values = failures_query(page)
         found, rows = executed_scans(many, query, values, mode)
         prefix = "failures_" if catalogs is None else "failures_catalog_"
         assert found == {("failures", f"{prefix}failed_at_kind_subject_idx")}
@@ -197,6 +200,62 @@ def test_a_page_far_from_the_newest_reads_as_few_blocks(
     at = oldest + (newest - oldest) / 2
     middle = PageRequest(catalogs, 10, cursor_after("ads", at, "5000", "kg"), {"status": None})
     earlier = PageRequest(catalogs, 10, None, {"status": None}, until=at)
-    few = blocks(many, *pages.ads_query(first), mode)
+    few = blocks(many, *ads_query(first), mode)
     for page in (middle, earlier):
-        assert blocks(many, *pages.ads_query(page), mode) <= few + 20
+        assert blocks(many, *ads_query(page), mode) <= few + 20
+
+
+@pytest.mark.parametrize("mode", ["custom", "generic"])
+@pytest.mark.parametrize("catalogs", [None, ("kg",)])
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({"status": "unscored"}, "ads_catalog_status_received_at_ad_id_idx"),
+        ({"filed": "sofa"}, "ads_catalog_category_received_at_ad_id_idx"),
+    ],
+)
+def test_a_filter_with_an_index_reads_as_many_rows_as_it_returns(
+    many: Database,
+    catalogs: tuple[str, ...] | None,
+    mode: str,
+    filters: dict[str, object],
+    index: str,
+) -> None:
+    """Among ads of which every second, or one in 20, matches."""
+    with many.cursor() as cursor:
+        cursor.execute(
+            "UPDATE lalafo.ads SET category = CASE WHEN ad_id::int % 20 = 0 THEN 'sofa' "
+            "ELSE 'chair' END, status = CASE WHEN ad_id::int % 2 = 0 THEN 'unscored' "
+            "ELSE 'scored' END"
+        )
+        cursor.execute("ANALYZE")
+    page = PageRequest(catalogs, 10, None, filters)
+    found, rows = executed_scans(many, *ads_query(page), mode)
+    assert ("ads", index) in found and rows < 130
+
+
+@pytest.mark.parametrize("mode", ["custom", "generic"])
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"label": "b"},
+        {"agrees": False},
+        {"max_score": 0.1},
+        {"failed": False},
+        {"labelled": False},
+        {"status": "scored", "label": "b", "failed": True},
+    ],
+    ids=str,
+)
+def test_a_filter_that_nothing_matches_reads_a_limited_number_of_rows(
+    many: Database, mode: str, filters: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each scanned ad, and for each at most one key of each table that a filter looks at."""
+    monkeypatch.setattr(pages, "MAX_SCANNED_ROWS", 500)
+    with many.cursor() as cursor:
+        cursor.execute("UPDATE lalafo.ads SET category = 'a'")
+    page = PageRequest(("kg",), 10, None, filters)
+    found, rows = executed_scans(many, *ads_query(page), mode)
+    assert ("ads", "ads_catalog_received_at_ad_id_idx") in found
+    assert all(index for table, index in found if table != "active_releases"), found
+    assert rows <= 500 * 4 + 100

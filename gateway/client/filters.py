@@ -1,0 +1,22 @@
+"""The filters of the list of ads, as keyword arguments of the clients."""
+
+from datetime import date, datetime
+from typing import TypedDict
+
+
+class AdFilters(TypedDict, total=False):
+    """Which ads to list; None, or omitted: any.
+
+    `label`, `agrees` and `max_score` are about the live release's prediction of the category.
+    """
+
+    status: str | None
+    filed: str | None  # the category that the seller chose
+    label: str | None  # the category that is predicted
+    agrees: bool | None  # whether the two are the same
+    max_score: float | None  # of the prediction
+    failed: bool | None  # whether a photo could not be used
+    labelled: bool | None  # whether a person has given the category
+    day: date | None  # UTC, on which the ad was received
+    since: datetime | None  # received at this time or later; with a time zone
+    until: datetime | None  # received before this time; with a time zone
