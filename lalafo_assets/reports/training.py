@@ -11,7 +11,7 @@ import dagster as dg
 
 from lalafo_assets.reports.metadata import Metadata, as_metadata
 from lalafo_assets.reports.release import materialization
-from ops.training.gate import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
+from ops.training.verdict import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
 from resources.dagster.names import MODEL_RELEASE
 from resources.storage.photos import PhotoStore
 from resources.storage.training_sets import TrainingStore
@@ -82,6 +82,10 @@ def release_metadata(trained: Trained, store: PhotoStore, *, live: bool) -> Meta
     figures: Metadata = {}
     for task, judged in trained.made.tasks.items():
         figures[f"{task}_accuracy"] = dg.MetadataValue.float(judged.held_out["accuracy"])
+        figures[f"{task}_accuracy_in_words"] = dg.MetadataValue.text(str(judged.accuracy))
+        behind = judged.behind_baseline
+        if behind is not None:
+            figures[f"{task}_behind_baseline"] = dg.MetadataValue.text(behind)
         error = judged.held_out["calibration_error"]
         figures[f"{task}_calibration_error"] = dg.MetadataValue.float(error)
         for name, value in judged.baselines.items():
@@ -107,7 +111,8 @@ def check_results(verdict: Verdict) -> list[dg.AssetCheckResult]:
         dg.AssetCheckResult(
             asset_key=MODEL_RELEASE,
             check_name=CHECKS[finding.measure],
-            passed=finding.passed,
+            passed=_shown_as_passed(finding),
+            severity=_severity(finding),
             description=_description(finding),
             metadata=_figures(verdict, finding),
         )
@@ -121,13 +126,24 @@ def check_evaluations(verdict: Verdict) -> list[dg.AssetCheckEvaluation]:
         dg.AssetCheckEvaluation(
             asset_key=MODEL_RELEASE,
             check_name=CHECKS[finding.measure],
-            passed=finding.passed,
+            passed=_shown_as_passed(finding),
+            severity=_severity(finding),
             description=_description(finding),
             metadata=_figures(verdict, finding),
             blocking=True,
         )
         for finding in verdict.findings
     ]
+
+
+def _shown_as_passed(finding: Finding) -> bool:
+    """Whether Dagster shows a tick: not for a measure that was not judged."""
+    return finding.passed and finding.judged
+
+
+def _severity(finding: Finding) -> dg.AssetCheckSeverity:
+    """ERROR ends a run at a blocking check; a measure that was not judged is a warning."""
+    return dg.AssetCheckSeverity.ERROR if finding.why else dg.AssetCheckSeverity.WARN
 
 
 def _description(finding: Finding) -> str:

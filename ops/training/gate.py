@@ -10,7 +10,6 @@ not a regression of accuracy or recall, and a calibration error is uncertain by 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,90 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.training.evaluation import evaluate
-
-ACCURACY, RECALL, CALIBRATION, COST = "accuracy", "recall", "calibration", "cost"
-MEASURES = (ACCURACY, RECALL, CALIBRATION, COST)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Margins:
-    """How much worse a candidate may be: shares of photos, or factors where the name says so."""
-
-    accuracy: float = 0.01
-    recall: float = 0.10
-    calibration: float = 0.03
-    latency_factor: float = 1.5
-    memory_factor: float = 2.0
-    min_photos: int = 20  # held-out photos that a category's recall, and a task, is judged by
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The measures of one release on the held-out labels.
-
-    `tasks`: by task, the measures of `ops.training.evaluation.evaluate` over every label that
-    occurs. A task without held-out labels has None, and a task that the release has no head for is
-    missing.
-    """
-
-    name: str
-    tasks: Mapping[str, Mapping[str, Any] | None]
-    latency_ms: float | None  # per photo, of the backbone; None: not measured, both share it
-    memory_mb: float  # of the weights
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one measure."""
-
-    measure: str
-    why: tuple[str, ...]  # what is worse than its margin; empty: it passed
-    message: str  # the comparison in one line
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether the measure is within its margin."""
-        return not self.why
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The gate's verdict on a candidate."""
-
-    name: str
-    against: str | None  # the name of the live release; None where there was none
-    findings: tuple[Finding, ...]
-    judged_at: datetime
-    notes: tuple[str, ...] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)  # JSON
-
-    @property
-    def passed(self) -> bool:
-        """Whether every measure passed."""
-        return all(finding.passed for finding in self.findings)
-
-    @property
-    def why(self) -> tuple[str, ...]:
-        """The reasons for failure, of all measures."""
-        return tuple(reason for finding in self.findings for reason in finding.why)
-
-    def finding(self, measure: str) -> Finding:
-        """The finding of one measure."""
-        return next(finding for finding in self.findings if finding.measure == measure)
-
-    def as_json(self) -> dict[str, Any]:
-        """The JSON that is stored in `releases.gate`."""
-        return {
-            "passed": self.passed,
-            "against": self.against,
-            "why": list(self.why),
-            "figures": {f.measure: dict(f.figures) for f in self.findings},
-            "messages": {f.measure: f.message for f in self.findings},
-            "notes": list(self.notes),
-            "details": dict(self.details),
-            "judged_at": self.judged_at.isoformat(),
-        }
+from ops.training.figures import wilson_interval
+from ops.training.verdict import (
+    ACCURACY,
+    CALIBRATION,
+    COST,
+    MEASURES,
+    RECALL,
+    Finding,
+    Judged,
+    Margins,
+    Verdict,
+)
 
 
 def judge(
@@ -132,7 +59,12 @@ def judge(
 def nothing_to_compare(name: str, *, judged_at: datetime) -> Verdict:
     """The verdict on a first release, where no release is live."""
     findings = tuple(
-        Finding(measure, (), "no release is live: there is nothing to compare with")
+        Finding(
+            measure,
+            (),
+            "not judged: no release is live, so there is nothing to compare with",
+            judged=False,
+        )
         for measure in MEASURES
     )
     return Verdict(name, None, findings, judged_at)
@@ -177,7 +109,10 @@ def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
             continue
         new, old, count = of_candidate["accuracy"], of_live["accuracy"], of_candidate["count"]
         figures |= {f"{task}": new, f"{task} (live)": old, f"{task} photos": count}
-        message.append(f"{task}: {new:.1%} against {old:.1%}, on {count} held-out photos")
+        message.append(
+            f"{task}: {new:.1%} against {old:.1%}, on {count} held-out photos "
+            f"{_interval(new, old, count)}"
+        )
         margin = max(margins.accuracy, 1 / count)
         if _exceeds(old - new, margin):
             why.append(
@@ -187,6 +122,13 @@ def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
     if not figures and not why:
         why.append("nothing is held out to judge the candidate by: label more ads")
     return Finding(ACCURACY, tuple(why), "; ".join(message) or "; ".join(why), figures)
+
+
+def _interval(new: float, old: float, count: int) -> str:
+    """The new accuracy's confidence interval, and whether the old one lies within it."""
+    low, high = wilson_interval(round(new * count), count)
+    may_be = "; the difference may be chance" if new != old and low <= old <= high else ""
+    return f"(95% interval {100 * low:.1f} to {100 * high:.1f}%{may_be})"
 
 
 def _recall(candidate: Judged, live: Judged, margins: Margins) -> Finding:
@@ -208,11 +150,14 @@ def _recall(candidate: Judged, live: Judged, margins: Margins) -> Finding:
             )
     message = (
         f"{judged} categories judged; {few} have fewer than {margins.min_photos} held-out photos"
+        if judged > 0
+        else f"not judged: each of {few} categories has fewer than {margins.min_photos} held-out "
+        "photos"
     )
     if worst is not None:
         message += f"; the largest loss or smallest gain: {worst[1]}"
     figures: dict[str, float] = {"categories judged": judged, "categories with too few": few}
-    return Finding(RECALL, tuple(why), message, figures)
+    return Finding(RECALL, tuple(why), message, figures, judged=judged > 0)
 
 
 def _recalls(candidate: Judged, live: Judged) -> Iterator[tuple[str, int, float, float]]:
@@ -235,6 +180,12 @@ def _calibration(candidate: Judged, live: Judged, margins: Margins) -> Finding:
         of_candidate, of_live = candidate.tasks[task], live.tasks[task]
         if of_candidate is None or of_live is None:
             continue
+        if of_candidate["count"] < margins.min_photos:
+            message.append(
+                f"{task}: not judged, {of_candidate['count']} held-out photos are fewer than "
+                f"{margins.min_photos}"
+            )
+            continue
         new, old = of_candidate["calibration_error"], of_live["calibration_error"]
         figures |= {f"{task}": new, f"{task} (live)": old}
         message.append(f"{task}: calibration error of {new:.3f} against {old:.3f}")
@@ -244,7 +195,8 @@ def _calibration(candidate: Judged, live: Judged, margins: Margins) -> Finding:
                 f"calibration error of '{task}' rose from {old:.3f} to {new:.3f}, more than "
                 f"{margin:.3f} ({of_candidate['count']} held-out photos)"
             )
-    return Finding(CALIBRATION, tuple(why), "; ".join(message) or "nothing to compare", figures)
+    text = "; ".join(message) or "not judged: there is nothing to compare"
+    return Finding(CALIBRATION, tuple(why), text, figures, judged=bool(figures))
 
 
 def _cost(candidate: Judged, live: Judged, margins: Margins) -> Finding:

@@ -22,6 +22,7 @@ from ops.models.release_files import assemble
 from ops.tasks import HEADLINE_TASK, Fit, task_by_name
 from ops.training.blend import FOLDS, ONE_FOLD_FROM_ROWS, Trial, blend, choose_mix, folds
 from ops.training.evaluation import evaluate, logistic_regression_accuracy, majority_accuracy
+from ops.training.figures import Accuracy, why_behind
 from ops.vectors import Embeddings
 
 if TYPE_CHECKING:
@@ -55,6 +56,16 @@ class JudgedTask:
     probabilities: NDArray[np.float32]  # (M, C), columns as the head's labels
     baselines: dict[str, float]  # accuracies of other classifiers on the same photos
     left_out: tuple[str, ...]  # labels with too few photos to learn them
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """The accuracy on the held-out photos, with its interval."""
+        return Accuracy.of(self.held_out)
+
+    @property
+    def behind_baseline(self) -> str | None:
+        """Why scikit-learn's logistic regression is right more often; None where it is not."""
+        return why_behind(self.accuracy, self.baselines, self.fit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,8 +17,9 @@ from ops.models.heads import class_probabilities
 from ops.models.release import Release
 from ops.scoring.ready_release import PhotoEmbedder
 from ops.training.dataset import Example, TrainingSet, unknown_to
-from ops.training.gate import Judged, Margins, Verdict, judge, measures_over, nothing_to_compare
+from ops.training.gate import judge, measures_over, nothing_to_compare
 from ops.training.make_release import StepProgress
+from ops.training.verdict import Judged, Margins, Verdict
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
 from resources.releases.registry import RegisteredRelease, find_release, write_verdict

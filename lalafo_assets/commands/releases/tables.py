@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lalafo_assets.commands.terminal.tables import Cell, Col, print_facts, print_table
 from ops.errors import ConfigurationError
+from ops.training.verdict import MEASURES
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases, read_announced
 from resources.releases.coverage import read_coverage
@@ -27,9 +28,10 @@ class ReleaseRow:
     name: str
     digest: str
     role: str  # "live", "candidate", "previous", "announced" or ""
-    gate: str  # "passed", "failed" or "not checked"
+    gate: str  # "passed", "failed", "not judged" or "not checked"
     gate_against: str | None  # the release that was live then
     gate_why: list[str]
+    gate_not_judged: list[str]  # measures
     days: int
     days_scored: int
     predictions: int  # estimated
@@ -47,7 +49,10 @@ def print_releases(rows: Sequence[ReleaseRow], console: Console) -> None:
     if not rows:
         console.print("no release is installed; `lalafo releases install starter` installs one")
         return
-    colours = {"live": "green", "candidate": "yellow", "passed": "green", "failed": "red"}
+    colours = {
+        **{"live": "green", "candidate": "yellow"},
+        **{"passed": "green", "failed": "red", "not judged": "yellow"},
+    }
     print_table(
         console,
         ("release", "role", "gate", Col("days", "right"), Col("predictions", "right")),
@@ -74,8 +79,11 @@ def _facts(row: ReleaseRow) -> Iterator[tuple[str, Cell]]:
     against = f" against {row.gate_against}" if row.gate_against else ""
     if row.gate_why:
         yield "gate", Text.assemble((row.gate, "red"), f"{against}: {'; '.join(row.gate_why)}")
+    elif row.gate == "not judged":
+        yield "gate", "not judged: no release was live, or there was nothing to compare"
     elif against:
-        yield "gate", f"{row.gate}{against}"
+        but = f" ({', '.join(row.gate_not_judged)} not judged)" if row.gate_not_judged else ""
+        yield "gate", f"{row.gate}{but}{against}"
     if row.days_scored < row.days and row.role:
         left = f"{row.days_scored}/{row.days}, the rest unscored"
         yield "days", f"{left}: `lalafo rescore {row.name}`"
@@ -90,9 +98,10 @@ def _row(database: Database, release: RegisteredRelease, roles: Mapping[str, str
         name=release.name,
         digest=release.digest,
         role=roles.get(release.name, ""),
-        gate="not checked" if gate is None else "passed" if release.passed else "failed",
+        gate=_gate(release),
         gate_against=None if gate is None else gate.get("against"),
         gate_why=[] if gate is None or release.passed else list(gate["why"]),
+        gate_not_judged=_not_judged(release),
         days=coverage.days,
         days_scored=coverage.days - len(coverage.unscored),
         predictions=estimated_rows(database, release),
@@ -149,6 +158,21 @@ def _roles(database: Database) -> dict[str, str]:
             roles[active.candidate.name] = "candidate"
         roles[active.live.name] = "live"
     return roles
+
+
+def _gate(release: RegisteredRelease) -> str:
+    """The gate's result in a word or two; "passed" only where something was judged."""
+    if release.gate is None:
+        return "not checked"
+    if not release.passed:
+        return "failed"
+    if release.gate.get("against") is None or len(_not_judged(release)) == len(MEASURES):
+        return "not judged"
+    return "passed"
+
+
+def _not_judged(release: RegisteredRelease) -> list[str]:
+    return [] if release.gate is None else list(release.gate.get("not_judged", ()))
 
 
 def _rescore(database: Database, release: RegisteredRelease) -> str:

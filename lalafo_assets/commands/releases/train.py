@@ -23,10 +23,16 @@ from resources.settings import load_settings
 if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation, AssetMaterialization
 
-    from ops.training.gate import Finding, Verdict
     from ops.training.make_release import StepProgress
+    from ops.training.verdict import Finding, Verdict
     from resources.storage.stores import Stores
     from resources.training.train import FrozenSet, Trained
+
+_COLOURS = {"✓": "green", "✗": "red", "-": "yellow"}
+_BASELINES = {
+    "logistic_regression_accuracy": "scikit-learn's logistic regression",
+    "majority_accuracy": "the majority class",
+}
 
 
 @help_page(
@@ -178,14 +184,12 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cel
         "by people",
     )
     for task, judged in trained.made.tasks.items():
-        held_out = judged.held_out
-        yield (
-            task,
-            f"{held_out['accuracy']:.1%} of {held_out['count']} held-out photos, "
-            f"{len(judged.head.labels)} labels",
-        )
+        yield task, f"{len(judged.head.labels)} labels"
+        yield "accuracy", f"{judged.accuracy} of held-out photos"
         for baseline, value in judged.baselines.items():
-            yield "", f"{baseline.replace('_', ' ')}: {value:.1%}"
+            yield "", f"{_BASELINES.get(baseline, baseline)}: {value:.1%}"
+        if judged.behind_baseline is not None:
+            yield "", judged.behind_baseline
         if judged.left_out:
             yield "", f"labels with too few photos: {', '.join(judged.left_out)}"
     for task, why in trained.not_learned.items():
@@ -212,5 +216,5 @@ def _close(verdict: "Verdict", console: Console) -> None:
 
 
 def _judged(finding: "Finding") -> tuple[str, Cell]:
-    mark = ("✓ ", "green") if finding.passed else ("✗ ", "red")
+    mark = (f"{finding.mark} ", _COLOURS[finding.mark])
     return finding.measure, Text.assemble(mark, "\n".join((finding.message, *finding.why)))

@@ -1,6 +1,7 @@
 """The release commands on a real database: what they do, what they refuse, and their messages."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from typer.testing import CliRunner, Result
 from lalafo_assets.cli import app
 from ops.errors import LalafoError
 from ops.models.release import Release
+from ops.training.gate import nothing_to_compare
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
 from resources.releases.promotion import propose
-from resources.releases.registry import RegisteredRelease
+from resources.releases.registry import RegisteredRelease, write_verdict
 from resources.rescoring.attempts import latest, request
 from resources.storage.releases import ReleaseStore
 from tests.support.random_release import random_release
@@ -235,6 +237,20 @@ def test_the_list_fits_the_terminal(
     assert "12 points" in " ".join(output.split()) and "…" not in output
     longest = len(f"  days  `lalafo rescore {second.name}`")
     assert max(map(len, output.splitlines())) <= max(columns, longest)
+
+
+def test_a_gate_that_judged_nothing_is_not_passed(
+    database: Database, first: RegisteredRelease, second: RegisteredRelease
+) -> None:
+    """Without a live release nothing was compared; what was not judged of a passed one is named."""
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    write_verdict(database, first.name, nothing_to_compare(first.name, judged_at=at).as_json())
+    part = {"passed": True, "against": first.name, "why": [], "not_judged": ["recall"]}
+    write_verdict(database, second.name, part)
+    (alone,) = (line for line in lalafo("releases").splitlines() if f"│ {first.name} " in line)
+    assert "not judged: no release was live" in alone and "passed" not in alone
+    (beside,) = (line for line in lalafo("releases").splitlines() if f"│ {second.name} " in line)
+    assert "passed (recall not judged)" in beside
 
 
 def test_a_photo_missing_from_the_store_is_reported(

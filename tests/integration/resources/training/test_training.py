@@ -163,9 +163,28 @@ def test_train_and_gate_as_assets(environment: Labelled, instance: dg.DagsterIns
         "SELECT gate FROM lalafo.releases WHERE name = %s", release["name"]
     )
     assert gate["passed"] and gate["against"] == environment.live and gate["why"] == []
+    assert gate["not_judged"] == []
     propose(environment.database, str(release["name"]))
     candidate = read_active_releases(environment.database).candidate
     assert candidate is not None and candidate.name == release["name"]
+
+
+def test_a_check_that_judged_nothing_has_no_tick(
+    environment: Labelled, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No category has enough held-out photos for its recall: a warning, and the run goes on."""
+    monkeypatch.setenv("LALAFO_GATE_MIN_PHOTOS", "20")
+    done = run_job(instance)
+    assert done.success
+    evaluations = {e.check_name: e for e in done.get_asset_check_evaluations()}
+    assert [name for name, e in evaluations.items() if not e.passed] == ["gate_recall"]
+    assert evaluations["gate_recall"].severity == dg.AssetCheckSeverity.WARN
+    assert "not judged: each of 3 categories" in str(evaluations["gate_recall"].description)
+    ((gate,),) = environment.rows(
+        "SELECT gate FROM lalafo.releases WHERE name = %s",
+        latest(instance, "model_release")["name"],
+    )
+    assert gate["passed"] and gate["not_judged"] == ["recall"]
 
 
 def test_the_same_rows_give_the_same_release(

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from ops.training.gate import MEASURES, Judged, Margins, judge, measures_over, nothing_to_compare
+from ops.training.gate import judge, measures_over, nothing_to_compare
+from ops.training.verdict import MEASURES, Judged, Margins
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 MARGINS = Margins(
@@ -165,6 +166,36 @@ def test_too_few_held_out_photos_fail():
     assert "nothing is held out" in found.why[0]
 
 
+def test_a_measure_that_judged_nothing_has_no_tick():
+    """Too few photos of every category, or of the task: neither passed nor failed."""
+    small = {"category": {**measures(count=19), "per_category": {}}}
+    live = replace(LIVE, tasks=small)
+    found = judge(replace(live, name="new"), live, MARGINS, judged_at=NOW)
+    marks = {finding.measure: finding.mark for finding in found.findings}
+    assert marks == {"accuracy": "✗", "recall": "-", "calibration": "-", "cost": "✓"}
+    assert found.as_json()["not_judged"] == ["recall", "calibration"]
+    assert "not judged" in found.finding("recall").message
+    assert "19 held-out photos are fewer than 20" in found.finding("calibration").message
+    whole = verdict()
+    assert {finding.mark for finding in whole.findings} == {"✓"}
+    assert whole.as_json()["not_judged"] == []
+
+
+def test_a_difference_within_the_interval_may_be_chance():
+    """18 of 24 has an interval from 55.1 to 88.0 %; 60 % lies within it, 40 % does not."""
+
+    def message(new, old):
+        live = replace(LIVE, tasks={"category": measures(accuracy=old, count=24)})
+        tasks = {"category": measures(accuracy=new, count=24)}
+        return verdict(live=live, tasks=tasks).finding("accuracy").message
+
+    assert message(0.75, 0.60).endswith(
+        "(95% interval 55.1 to 88.0%; the difference may be chance)"
+    )
+    assert message(0.75, 0.40).endswith("(95% interval 55.1 to 88.0%)")
+    assert "chance" not in message(0.75, 0.75)
+
+
 def test_a_shared_backbone_has_no_latency_to_compare():
     """Heads alone do not change the latency."""
     live = replace(LIVE, latency_ms=None)
@@ -179,6 +210,8 @@ def test_a_first_release_passes():
     assert found.passed
     assert found.against is None
     assert "nothing to compare with" in found.findings[0].message
+    assert {finding.mark for finding in found.findings} == {"-"}
+    assert found.not_judged == MEASURES
 
 
 def test_a_label_that_a_head_lacks_is_a_mistake():
