@@ -36,7 +36,7 @@ endif
 
 help:
 	@echo "make demo    everything on this machine, 200 ads through Kafka; Ctrl-C ends it"
-	@echo "             PHOTOS=DIR your own photos (one folder a class), ADS=N, EXIT=1, FINETUNE=1,"
+	@echo "             PHOTOS=DIR your own photos (a folder a class, at any depth), ADS=N, EXIT=1, FINETUNE=1,"
 	@echo "             WEIGHTS=auto|starter|pretrained|file:PATH, PORT=N"
 	@echo "make unit    the tests that need no server, in less than a minute"
 	@echo "make test    every test that this machine can run, in WORKERS=3 processes"

@@ -34,6 +34,9 @@ class Receipt:
     received_at: datetime  # when the record was polled, by the session's clock
     timestamp_trusted: bool  # False where Kafka's timestamp was out of range
     traceparent: str = ""  # W3C trace context of the record; "": it belongs to no trace
+    waited_for_session: bool = False
+    """Whether the record was in Kafka before the session began to read its partition, and no other
+    session read it meanwhile: its latency has the time until a session had started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,11 @@ class MinuteOut(Totals):
 
     minute: datetime = Field(description="The start of the minute.")
     p50_ms: float | None = Field(
-        description="Median latency from Kafka's timestamp to the committed row; null without ads."
+        description="Median latency from Kafka's timestamp to the committed row, of the ads that "
+        "did not wait for a session's start; null without such ads."
     )
     p99_ms: float | None = Field(
-        description="99th percentile of the same latency; null without ads."
+        description="99th percentile of the same latency; null without such ads."
     )
 
 
@@ -126,7 +127,14 @@ class StatisticsOut(ResponseModel):
     series: list[MinuteOut] = Field(description="Every minute of the window, oldest first.")
     latencies: dict[str, StageOut] = Field(
         description="Latency by stage: `total` (from Kafka's timestamp to the committed row), "
-        "`fetch`, `photos`, `queued`, `embed`, `predict`. Stages without ads are omitted."
+        "`fetch`, `photos`, `queued`, `embed`, `predict`. Stages without ads are omitted. `total` "
+        "leaves out the ads of `waited_for_session`."
+    )
+    waited_for_session: StageOut | None = Field(
+        default=None,
+        description="Latency from Kafka's timestamp to the committed row of ads that waited for a "
+        "session's start: they were in Kafka before the session that scored them began to read, "
+        "and no other session read their partition meanwhile. Null: none.",
     )
     statuses: Counts = Field(description="Committed ads by status, most frequent first.")
     labels: dict[str, Counts] = Field(

@@ -36,6 +36,8 @@ MAX_WAITING = 10_000  # outbox rows to count
 MAX_ACCEPTED = 1_000  # accepted ads to check
 STATEMENT_TIMEOUT_S = 5
 
+WAITED = "waited_for_session"  # of `latencies`: as resources/sessions/minutes.py writes it
+
 Cursor = psycopg.Cursor[Any]
 RunPage = Callable[[str], Source]
 
@@ -86,6 +88,7 @@ class _Figures:
     failures: Counter[str] = field(default_factory=Counter)
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     latencies: dict[str, Counter[int]] = field(default_factory=dict)
+    waited: Counter[int] = field(default_factory=Counter)  # instead of `latencies["total"]`
 
     def add(
         self,
@@ -103,7 +106,8 @@ class _Figures:
         for task, counts in labels.items():
             self.labels.setdefault(task, Counter()).update(counts)
         for stage, buckets in latencies.items():
-            histogram = self.latencies.setdefault(stage, Counter())
+            waited = stage == WAITED
+            histogram = self.waited if waited else self.latencies.setdefault(stage, Counter())
             for bucket, count in buckets.items():
                 histogram[int(bucket)] += count
 
@@ -144,6 +148,7 @@ def read_statistics(
         totals=Totals(**whole.totals),
         series=[_minute(at, figures) for at, figures in by_minute.items()],
         latencies={stage: _stage(buckets) for stage, buckets in whole.latencies.items()},
+        waited_for_session=_stage(whole.waited) if whole.waited else None,
         statuses=_most(whole.statuses),
         labels={task: _most(whole.labels[task], MAX_LABELS) for task in sorted(whole.labels)},
         failures=_most(whole.failures),

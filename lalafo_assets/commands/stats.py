@@ -134,6 +134,10 @@ def _latencies(statistics: "StatisticsOut") -> Table:
 
 def _counts(statistics: "StatisticsOut") -> Iterator[tuple[str, str]]:
     yield "ads", _listed(statistics.statuses) or "none"
+    waited = statistics.waited_for_session
+    if waited is not None:
+        ads = f"{waited.ads:,} ads, p99 {waited.p99_ms / 1e3:,.1f} s, left out of total"
+        yield "waited for a session to start", ads
     for task, labels in statistics.labels.items():
         yield task, _listed(labels, limit=MAX_LABELS)
     yield "failures", _listed(statistics.failures) or "none"

@@ -45,7 +45,8 @@ def make_ads(
 ) -> list[DemoMessage]:
     """Return `count` ads (or fewer if there are fewer photos), each with photos of one label.
 
-    Every photo is used at most once. Labels alternate, so that a short demo has all of them.
+    Every photo is used at most once. Labels alternate, so that a short demo has all of them. A
+    photo without a label has an ad of its own: nobody knows which of them show the same goods.
     """
     dice = random.Random(seed)  # noqa: S311 - not used for security
     groups = _groups(photos, count, dice)
@@ -90,7 +91,7 @@ def _groups(
             continue
         groups.append([by_label[label].pop()])
     for group in groups:
-        remaining = by_label[group[0].label]
+        remaining = by_label[group[0].label] if group[0].label else []
         for _ in range(min(dice.choice(PHOTOS_PER_AD) - 1, len(remaining))):
             group.append(remaining.pop())
     return groups
@@ -107,10 +108,15 @@ def _event(
         "ad_id": ad_id,
         "revision": 1,
         "occurred_at": datetime.now(UTC).isoformat(),
-        "title": f"{label}, {dice.choice(['as new', 'little used', 'with a history'])}",
+        "title": f"{_name(label)}, {dice.choice(['as new', 'little used', 'with a history'])}",
         "description": "Pick-up in the evenings. Price as marked.",
-        "category": label,
+        **({"category": label} if label else {}),
         "price": round(dice.uniform(200, 20_000), -1),
         "currency": "KGS",
         "photos": [{"url": url} for url in urls],
     }
+
+
+def _name(label: str) -> str:
+    """The last part of a category's path: a title of `clothing/dresses` starts with `dresses`."""
+    return label.rpartition("/")[2] or "a photo"

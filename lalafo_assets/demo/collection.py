@@ -4,7 +4,7 @@ Owns the split of a user's photos: a photo that the head is fitted on is never i
 accuracy is measured on, and identical photos are on the same side of the split.
 """
 
-import hashlib
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -12,11 +12,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from lalafo_assets.demo.ads import LabelledPhoto
+from lalafo_assets.demo.own_photos.survey import Survey
 from lalafo_assets.synthetic.photos import plan, render
-from ops.errors import ConfigurationError
 from ops.training.splits import split_by_group
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"}
 HELD_OUT_SHARE = 0.3
 PHOTOS_PER_AD = 2.5  # on average, of 1 to 4
 
@@ -26,11 +25,26 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Labelled photos in one folder."""
+    """Photos in one folder, with labels unless all of them are ""."""
 
     folder: Path
     train: tuple[LabelledPhoto, ...]  # to fit a head on
     held_out: tuple[LabelledPhoto, ...]  # to make ads of
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the photos have labels."""
+        return any(photo.label for photo in self.held_out)
+
+    @property
+    def names(self) -> list[str]:
+        """The photos to make ads of, as paths below the folder."""
+        return [photo.name for photo in self.held_out]
+
+    @property
+    def ads_of(self) -> Counter[str]:
+        """The number of photos to make ads of, by label."""
+        return Counter(photo.label for photo in self.held_out)
 
 
 def generated_collection(folder: Path, *, ads: int, seed: int, progress: Progress) -> Collection:
@@ -66,36 +80,20 @@ def _draw(job: tuple[Path, str, int]) -> None:
     partial.replace(path)
 
 
-def folder_collection(folder: Path, *, seed: int) -> Collection:
-    """Return the photos of `folder`, one subfolder per class, split 70 to 30 by their bytes.
-
-    Raises:
-        ConfigurationError: no such folder, fewer than two classes, or too few photos.
-    """
-    if not folder.is_dir():
-        raise ConfigurationError(
-            f"PHOTOS={folder}: no such folder; expected a folder with one subfolder per class"
-        )
-    found = [
-        LabelledPhoto(str(path.relative_to(folder)), path.parent.name)
-        for path in sorted(folder.glob("*/*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    ]
-    labels = sorted({photo.label for photo in found})
-    if len(labels) < 2:
-        raise ConfigurationError(
-            f"PHOTOS={folder}: found {len(found)} photos in {len(labels)} class folders; expected "
-            "at least two subfolders with photos, each named after its class"
-        )
+def own_collection(found: Survey, *, seed: int) -> Collection:
+    """Split a user's photos 70 to 30 by their bytes; without classes, all of them become ads."""
+    photos = [LabelledPhoto(photo.name, photo.label) for photo in found.photos]
+    if found.no_classes:
+        return Collection(found.folder, train=(), held_out=tuple(photos))
     split = split_by_group(
-        [photo.label for photo in found],
-        groups=[photo.name for photo in found],
-        contents=[hashlib.sha256((folder / photo.name).read_bytes()).digest() for photo in found],
+        [photo.label for photo in photos],
+        groups=[photo.name for photo in photos],
+        contents=[photo.sha256 for photo in found.photos],
         held_out=HELD_OUT_SHARE,
         seed=seed,
     )
     return Collection(
-        folder,
-        train=tuple(found[index] for index in split.train),
-        held_out=tuple(found[index] for index in split.held_out),
+        found.folder,
+        train=tuple(photos[index] for index in split.train),
+        held_out=tuple(photos[index] for index in split.held_out),
     )

@@ -27,8 +27,8 @@ def demo(
     photos: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of your own photos, with one subfolder per class. Default: the demo draws "
-            "photos."
+            help="Folder of your own photos, with one subfolder per class, at any depth. Default: "
+            "the demo draws photos."
         ),
     ] = None,
     weights: Annotated[
@@ -58,7 +58,7 @@ def demo(
     story: Annotated[
         bool,
         typer.Option(
-            help="Then train, gate, re-score, compare, promote and roll back a second release."
+            help="Then train, gate, re-score, compare, promote, roll back and forward a second release."
         ),
     ] = True,
     port: Port = None,

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import sys
 import threading
+from collections.abc import Collection, Set
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,11 +37,17 @@ CONTENT_TYPES = {
     b"<!DOC": "text/html",
 }
 FOLDER = web.AppKey("folder", Path)
+LINKED = web.AppKey("linked", frozenset)
 DRIP_S = web.AppKey("drip_s", float)
 
 
-def photo_app(folder: Path, *, drip_pause_s: float = DRIP_PAUSE_S) -> web.Application:
+def photo_app(
+    folder: Path, *, linked: Collection[str] = (), drip_pause_s: float = DRIP_PAUSE_S
+) -> web.Application:
     """Return the web application that serves one folder.
+
+    Args:
+        linked: names that may lead out of the folder through links.
 
     Raises:
         ConfigurationError: the folder does not exist.
@@ -49,6 +56,7 @@ def photo_app(folder: Path, *, drip_pause_s: float = DRIP_PAUSE_S) -> web.Applic
         raise ConfigurationError(f"{folder} is not a folder: give a folder of photos.")
     app = web.Application()
     app[FOLDER] = folder.resolve()
+    app[LINKED] = frozenset(linked)
     app[DRIP_S] = drip_pause_s
     app.router.add_get("/photos/{name:.+}", _photo)
     app.router.add_get("/slow/{name:.+}", _slow)
@@ -59,15 +67,17 @@ def photo_app(folder: Path, *, drip_pause_s: float = DRIP_PAUSE_S) -> web.Applic
     return app
 
 
-def photo_bytes(folder: Path, name: str) -> bytes | None:
+def photo_bytes(folder: Path, name: str, linked: Set[str] = frozenset()) -> bytes | None:
     """Return the bytes of a file below `folder`, or None if there is no such file.
 
     A name that leaves the folder (`..`, an absolute path, a link that points outside) is treated
-    as missing, so that the answer does not reveal what exists elsewhere. `folder` must be resolved.
+    as missing, so that the answer does not reveal what exists elsewhere; the names in `linked` may
+    lead out through links. `folder` must be resolved.
     """
     try:
         path = (folder / name).resolve(strict=True)
-        if not path.is_relative_to(folder) or not path.is_file():
+        inside = path.is_relative_to(folder) or name in linked
+        if not inside or not path.is_file():
             return None
         return path.read_bytes()
     except (OSError, ValueError):  # ValueError: a null byte in the name
@@ -84,7 +94,8 @@ def content_type_of(data: bytes) -> str:
 
 def _requested_photo(request: web.Request) -> bytes:
     # Read in the event loop on purpose: a cached 50 KB file takes less time than a thread switch.
-    data = photo_bytes(request.app[FOLDER], request.match_info["name"])
+    app = request.app
+    data = photo_bytes(app[FOLDER], request.match_info["name"], app[LINKED])
     if data is None:
         raise web.HTTPNotFound(text="no such photo")
     return data
@@ -128,13 +139,21 @@ class PhotoHost:
 
     Args:
         folder: the folder to serve.
+        linked: names that may lead out of the folder through links.
         port: 0 for any free one; the attribute `port` has the actual one after the start.
         drip_pause_s: seconds between two chunks of `/slow/`.
     """
 
-    def __init__(self, folder: Path, *, port: int = 0, drip_pause_s: float = DRIP_PAUSE_S) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        linked: Collection[str] = (),
+        drip_pause_s: float = DRIP_PAUSE_S,
+    ) -> None:
         self.port = port
-        self._app = photo_app(folder, drip_pause_s=drip_pause_s)
+        self._app = photo_app(folder, linked=linked, drip_pause_s=drip_pause_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -167,9 +186,14 @@ class PhotoHost:
         if self._thread is not None:
             self._thread.join(START_TIMEOUT_S)
 
+    @property
+    def address(self) -> str:
+        """What every URL of this host begins with."""
+        return f"http://{LOOPBACK}:{self.port}/"
+
     def url(self, name: str, *, path: str = "photos") -> str:
         """Return the URL of a photo; `path` is one of the first path segments listed above."""
-        return f"http://{LOOPBACK}:{self.port}/{path}/{quote(name)}"
+        return f"{self.address}{path}/{quote(name)}"
 
     def __enter__(self) -> Self:
         return self.start()

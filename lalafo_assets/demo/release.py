@@ -55,12 +55,14 @@ def make_release(
     """
     from resources.training.weights import starting_weights
 
-    given = starting_weights(options.weights, options.backbone, starter=starter_state)
     own = options.photos is not None
+    if own and not collection.labelled:
+        return _without_classes(options)
     if not own and options.finetune:
         raise ConfigurationError(
             "--finetune trains on your own photos: give their folder with --photos DIR"
         )
+    given = starting_weights(options.weights, options.backbone, starter=starter_state)
     if not own and given.source.startswith("starter"):
         return _before_new_categories(given.source)
     if not own:
@@ -71,6 +73,20 @@ def make_release(
         backbone = _fine_tuned(backbone, collection, settings, progress)
         source = f"{source}, fine-tuned on {len(collection.train)} photos"
     return _with_head(backbone, source, collection, settings, progress)
+
+
+def _without_classes(options: DemoOptions) -> DemoRelease:
+    """Return the starter as it is: no head can be fitted on photos without classes."""
+    if options.finetune or options.weights not in ("auto", "starter"):
+        given = "--finetune" if options.finetune else f"--weights {options.weights}"
+        raise ConfigurationError(
+            f"{given} needs classes to fit a head on, and {options.photos} has none to learn: put "
+            f"the photos into one subfolder per class, or leave {given} out"
+        )
+    starter = load_starter()
+    labels = len(starter.heads[TASK].labels)
+    rows = (("known categories", f"{labels}, learned from drawn photos, not from yours"),)
+    return DemoRelease(starter, "starter, since there are no classes to learn", rows)
 
 
 def _before_new_categories(source: str) -> DemoRelease:
@@ -123,12 +139,13 @@ def _with_head(
     category = judge_head(TASK, train, judged)
     made = freeze_release(backbone, source, {TASK: category})
     progress.advance(fitting)
-    accuracy, count = category.held_out["accuracy"], category.held_out["count"]
     baselines = category.baselines
-    rows = [("accuracy on held-out photos", f"{accuracy:.1%} of {count}")]
+    rows = [("accuracy on held-out photos", str(category.accuracy))]
     if "logistic_regression_accuracy" in baselines:
         logistic = baselines["logistic_regression_accuracy"]
-        rows.append(("  scikit-learn's logistic regression", f"{logistic:.1%}"))
+        rows.append(("  scikit-learn's regression", f"{logistic:.1%}"))
+    if category.behind_baseline is not None:
+        rows.append(("", category.behind_baseline))
     rows.append(("  the majority class", f"{baselines['majority_accuracy']:.1%}"))
     return DemoRelease(made.release, source, tuple(rows))
 

@@ -22,12 +22,21 @@ Step = Callable[[], None]
 
 
 def run_release_tour(
-    home: Path, ui_url: str, database: Database, unknown: Sequence[str], console: Console
+    home: Path,
+    ui_url: str,
+    database: Database,
+    console: Console,
+    *,
+    unknown: Sequence[str],
+    labelled: bool,
 ) -> bool:
-    """Train, gate, re-score, compare, promote and roll back; return whether all steps ran.
+    """Train, gate, re-score, compare, promote, roll back, and forward again.
+
+    Returns whether all steps ran; the better release is live then.
 
     Args:
         unknown: categories that ads have and the live release does not know.
+        labelled: whether the demo's ads have categories.
 
     Raises:
         NotReadyError: a step is refused; the message says what to do.
@@ -38,6 +47,12 @@ def run_release_tour(
     from lalafo_assets.commands.releases.train import train
 
     console.rule("a better release")
+    if not labelled:
+        console.print(
+            "A release is trained on the categories that sellers chose. These ads have none, so "
+            "this part is left out: put your photos into one subfolder per class to see it."
+        )
+        return False
     live = read_active_releases(database).live.name
     if not read_coverage(database, live).complete:
         console.print(
@@ -52,7 +67,7 @@ def run_release_tour(
         )
     console.print(
         "The categories that sellers chose are labels. Train a release on them, and compare it "
-        "with the live release on photos that neither was trained on here:"
+        "with the live one on photos that neither was trained on here:"
     )
     try:
         passed = _run(console, "train", lambda: train(home=home))
@@ -60,7 +75,7 @@ def run_release_tour(
         console.print(f"[yellow]No release can be trained:[/] {error}", highlight=False)
         return False
     if not passed:
-        console.print("The release failed the gate: the live release stays as it is.")
+        console.print(f"The release failed the gate: [bold]{live}[/] stays live.")
         _print_pages(console, ui_url, None)
         return False
     name = read_releases(database)[0].name
@@ -75,9 +90,12 @@ def run_release_tour(
     row = latest(database, name)
     _run(console, "diff", lambda: diff(home=home))
     _run(console, f"promote {name}", lambda: promote(name, home=home))
-    _run(console, "releases", lambda: list_releases(home=home))
-    console.print("Roll back to the previous release:")
+    console.print("\nRoll back to the previous release, as if the new one had been a mistake:")
     _run(console, "promote --rollback", lambda: promote(None, rollback=True, home=home))
+    console.print("\nIt was none. The same command goes forward again:")
+    _run(console, "promote --rollback", lambda: promote(None, rollback=True, home=home))
+    _run(console, "releases", lambda: list_releases(home=home))
+    console.print(f"[bold]{name}[/] is live: the page and the API answer with it from now on.")
     _print_pages(console, ui_url, None if row is None else row.backfill_id)
     return True
 

@@ -21,9 +21,10 @@ from lalafo_assets.commands.terminal.bars import new_bars
 from lalafo_assets.commands.terminal.steps import Steps
 from lalafo_assets.demo.ads import DemoMessage, broken_messages, make_ads
 from lalafo_assets.demo.bad_photos import corrupt_photos
-from lalafo_assets.demo.collection import Collection, folder_collection, generated_collection
+from lalafo_assets.demo.collection import Collection, generated_collection, own_collection
 from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.demo.outcome import Watch, outcome_table
+from lalafo_assets.demo.own_photos.report import look_through, survey_report
 from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.demo.release import DemoRelease, make_release
 from lalafo_assets.demo.release_tour import run_release_tour
@@ -75,7 +76,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         since, catalog = datetime.now(UTC), f"demo-{datetime.now(UTC):%d%H%M%S}"
         messages = _messages(options, collection, catalog, *hosts)
         with AdStream.from_settings(settings) as topics:
-            watch = Watch(database, catalog, topics.stream_id(), since)
+            watch = Watch(database, catalog, topics.stream_id(), since, hosts[1].address)
             stream = _Stream(progress, watch, messages)
             with LalafoClient(running.gateway_url, settings.gateway_key) as client:
                 stream.publish(client, topics, running)
@@ -86,7 +87,9 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         console.print(outcome_table(outcome, release.baselines))
         if options.story:
             run_release_tour(
-                options.home, running.ui_url, database, release.new_categories, console
+                *(options.home, running.ui_url, database, console),
+                unknown=release.new_categories,
+                labelled=collection.labelled,
             )
         console.print(f"[dim]The demo took {time.monotonic() - started:.0f} s.[/]")
         if options.exit_at_end:
@@ -99,12 +102,10 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
 
 def _collect(options: DemoOptions, progress: Progress) -> Collection:
     if options.photos is not None:
-        found = folder_collection(options.photos.resolve(), seed=options.seed)
-        progress.console.print(
-            f"{len(found.train) + len(found.held_out)} photos in {options.photos}: "
-            f"{len(found.train)} to fit the head, {len(found.held_out)} held out to make ads of"
-        )
-        return found
+        found = look_through(options.photos, progress)
+        own = own_collection(found, seed=options.seed)
+        progress.console.print(survey_report(found, own.ads_of), highlight=False)
+        return own
     drawing = progress.add_task("drawing photos", total=None)
     folder = options.home.resolve() / "demo" / f"photos-{options.seed}"
     return generated_collection(
@@ -132,7 +133,8 @@ def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoH
     for name, data in corrupt_photos().items():
         (folder / name).write_bytes(data)
     return (
-        stack.enter_context(PhotoHost(collection.folder)),
+        # A photo behind a link of the user's folder is served too, and nothing else outside it.
+        stack.enter_context(PhotoHost(collection.folder, linked=collection.names)),
         stack.enter_context(PhotoHost(folder)),
     )
 

@@ -19,10 +19,15 @@ from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
 
 @dataclass(frozen=True, slots=True)
 class PartitionAssigned:
-    """The session has acquired a partition, to be read from `offset` on."""
+    """The session has acquired a partition, to be read from `offset` on.
+
+    `waited`: no session has held it since before this one was ready, so its records waited for
+    the session's start.
+    """
 
     owner: Ownership
     offset: int
+    waited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,9 @@ class Tally:
     releases: set[str] = field(default_factory=set)  # the releases that scored the batches
     days: Counter[date] = field(default_factory=Counter)  # ads written, by their day
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)  # (first, next) by partition
-    latencies_ms: list[float] = field(default_factory=list)  # Kafka timestamp to committed row
+    # Kafka timestamp to committed row, of the ads that did not wait for the session's start
+    latencies_ms: list[float] = field(default_factory=list)
+    waited_for_session: int = 0  # ads that did
 
     def add(self, batch: Batch, result: CommitResult) -> None:
         """Count one committed batch."""
@@ -56,7 +58,10 @@ class Tally:
             )
             self.untrusted_timestamps += not ad.receipt.timestamp_trusted
             waited = result.committed_at - ad.receipt.kafka_at
-            self.latencies_ms.append(waited.total_seconds() * 1e3)
+            if ad.receipt.waited_for_session:
+                self.waited_for_session += 1
+            else:
+                self.latencies_ms.append(waited.total_seconds() * 1e3)
             live = ad.predictions.get(batch.releases[0], ()) if batch.releases else ()
             self.predictions += len(live)
             self.categories.update(item.label for item in live if item.task == "category")
@@ -72,6 +77,7 @@ class Tally:
         self.photos += other.photos
         self.embedded += other.embedded
         self.untrusted_timestamps += other.untrusted_timestamps
+        self.waited_for_session += other.waited_for_session
         self.batches += other.batches
         self.predictions += other.predictions
         for name in ("dead_letters", "statuses", "photo_failures", "categories", "days"):

@@ -45,7 +45,7 @@ FAILURE_COLUMNS = (
 )
 TIMING_COLUMNS = (
     *("catalog", "ad_id", "revision", "day", "run_id", "kafka_at", "polled_at"),
-    *("fetch_ms", "photos_ms", "queued_ms", "embed_ms", "predict_ms"),
+    *("fetch_ms", "photos_ms", "queued_ms", "embed_ms", "predict_ms", "waited_for_session"),
 )
 
 

@@ -438,6 +438,12 @@ stage_timings = Table(
     ),
     Column("embed_ms", REAL, nullable=False),
     Column("predict_ms", REAL, nullable=False),
+    Column(
+        *("waited_for_session", Boolean),
+        nullable=False,
+        server_default=text("false"),
+        comment="it was in Kafka before its session began to read, and no session read meanwhile",
+    ),
     moment("committed_at", nullable=True),  # known only after the commit, so written afterwards
     Index(None, "day"),
 )

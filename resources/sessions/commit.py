@@ -221,7 +221,7 @@ class ResultWriter:
                 *(days[ad.event.key], self.holder.run_id),
                 *(ad.receipt.kafka_at, ad.receipt.received_at),
                 *(ad.times.fetch_ms, ad.times.photos_ms, ad.times.queued_ms),
-                *(ad.times.embed_ms, ad.times.predict_ms),
+                *(ad.times.embed_ms, ad.times.predict_ms, ad.receipt.waited_for_session),
             )
             for ad in accepted
         ]

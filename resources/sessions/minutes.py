@@ -25,6 +25,9 @@ from resources.postgres.faults import Fault, fault_of
 MAX_AGE = timedelta(hours=1)
 """Written minutes that are older than this are evicted: no commit is counted so late."""
 
+WAITED = "waited_for_session"
+"""In the place of "total" for ads that waited for the session's start; the gateway reads it."""
+
 log = structlog.get_logger()
 
 Counts = dict[str, Counter[Any]]
@@ -63,8 +66,9 @@ class Minute:
         for item in ad.predictions.get(live, ()) if live is not None else ():
             _of(self.labels, item.task)[item.label] += 1
         times = ad.times
+        total = WAITED if ad.receipt.waited_for_session else "total"
         for stage, ms in (
-            ("total", (committed_at - ad.receipt.kafka_at).total_seconds() * 1e3),
+            (total, (committed_at - ad.receipt.kafka_at).total_seconds() * 1e3),
             ("fetch", times.fetch_ms),
             ("photos", times.photos_ms),
             ("queued", times.queued_ms),

@@ -261,14 +261,15 @@ class WorldMembership:
         self._changes: list[PartitionAssigned | PartitionRevoked] = []
         self._left = threading.Event()
 
-    def grant(self, *partitions: int) -> None:
+    def grant(self, *partitions: int, waited: bool = False) -> None:
         """Assign partitions, from their committed offsets on, under a new epoch."""
         with self.world.changed:
             for partition in partitions:
                 epoch = self.world.epochs.get(partition, 0) + 1
                 self.world.epochs[partition] = self.owned[partition] = epoch
                 offset = self.world.offsets.get(partition, 0)
-                self._changes.append(PartitionAssigned(Ownership(partition, epoch), offset))
+                owner = Ownership(partition, epoch)
+                self._changes.append(PartitionAssigned(owner, offset, waited))
 
     def revoke(self, partition: int) -> None:
         """Revoke a partition, as when another session's share has grown."""

@@ -29,7 +29,8 @@ export function cardsBelow(body) {
   sessions.node.classList.add("whole");
   body.append(stages.node, failures.node, releases.node, sessions.node);
   const draw = (statistics) => {
-    stages.update(statistics.latencies, stageBars);
+    const { latencies, waited_for_session: waited } = statistics;
+    stages.update({ latencies, waited }, stageBars);
     failures.update(statistics.failures, failureBars);
     const { sessions: running, lag } = statistics;
     sessions.update({ sessions: running, lag }, sessionTable);
@@ -58,7 +59,7 @@ export const legend = () =>
     el("span", { class: "sign-name" }, text),
   ]);
 
-function stageBars(latencies) {
+function stageBars({ latencies, waited }) {
   const rows = STAGES.filter(([name]) => name in latencies).map(([name, title]) => {
     const one = latencies[name];
     return {
@@ -67,7 +68,11 @@ function stageBars(latencies) {
       text: `${duration(one.p50_ms)} · ${duration(one.p99_ms)}`,
     };
   });
-  return rows.length ? bars(rows, { name: "Latency by stage" }) : nothing();
+  const drawn = rows.length ? bars(rows, { name: "Latency by stage" }) : nothing();
+  if (!waited) return drawn;
+  const ads = waited.ads === 1 ? "1 ad" : `${count(waited.ads)} ads`;
+  const note = `Without ${ads} that waited for a session to start (${duration(waited.p99_ms)}).`;
+  return el("div", {}, drawn, el("p", { class: "hint" }, note));
 }
 
 /** The live release's most frequent labels. */

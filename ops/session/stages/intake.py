@@ -7,6 +7,7 @@ many photos are in process. Reads one record at a time where sessions died (`car
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ops.events.traceparent import traceparent_of
@@ -32,6 +33,7 @@ class IntakeStage:
         self._drop_stale = drop_stale
         self._positions: dict[int, int] = {}  # the next offset to poll
         self._revoked: dict[int, float] = {}  # the deadline for work in process, by partition
+        self._started: dict[int, datetime] = {}  # since when partitions are read that had waited
         self._pending: deque[Work] = deque()  # read, and not admitted yet
         self._careful = CarefulPartitions()
         self._alone = False  # whether a record that is read carefully may still be in process
@@ -76,6 +78,9 @@ class IntakeStage:
                 self._positions[change.owner.partition] = change.offset
                 self.state.last_seen = time.monotonic()
                 self._revoked.pop(change.owner.partition, None)  # it was lost and acquired again
+                self._started.pop(change.owner.partition, None)
+                if change.waited:
+                    self._started[change.owner.partition] = datetime.now(UTC)
                 assigned.add(change.owner.partition)
                 continue
             partition = change.partition
@@ -190,7 +195,11 @@ class IntakeStage:
             elif (item[0].key, item[0].revision) in stale:
                 works.append(SettledWork(item[1], owner))
             else:
-                works.append(AdWork(*item, owner, record))
+                event, receipt = item
+                started = self._started.get(record.partition)
+                if started is not None and receipt.kafka_at < started:
+                    receipt = replace(receipt, waited_for_session=True)
+                works.append(AdWork(event, receipt, owner, record))
         self.state.faults.passed("intake")
         return works
 

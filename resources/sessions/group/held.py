@@ -19,13 +19,19 @@ class HeldPartitions:
     def __init__(self) -> None:
         self.epochs: dict[int, int] = {}  # by partition
         self.unassigned: set[int] = set()  # acquired, PartitionAssigned not sent yet
+        self.waited: set[int] = set()  # of those: their records waited for the session's start
         self.revoked: set[int] = set()  # PartitionRevoked sent, not released yet
         self.changes: list[PartitionAssigned | PartitionRevoked] = []
 
-    def acquire(self, epochs: Mapping[int, int]) -> None:
-        """Add acquired partitions, which are assigned once their offsets are known."""
+    def acquire(self, epochs: Mapping[int, int], *, waited: Collection[int] = ()) -> None:
+        """Add acquired partitions, which are assigned once their offsets are known.
+
+        Args:
+            waited: those whose records waited for the session's start.
+        """
         self.epochs.update(epochs)
         self.unassigned.update(epochs)
+        self.waited = (self.waited - epochs.keys()) | set(waited)
 
     def unassigned_epochs(self) -> dict[int, int]:
         """The epochs of acquired partitions that are not assigned yet."""
@@ -37,7 +43,8 @@ class HeldPartitions:
             # It may have been lost meanwhile, and acquired again under another epoch.
             if partition in self.unassigned and self.epochs.get(partition) == epoch:
                 owner = Ownership(partition, epoch)
-                self.changes.append(PartitionAssigned(owner, offsets[partition]))
+                waited = partition in self.waited
+                self.changes.append(PartitionAssigned(owner, offsets[partition], waited))
                 self.unassigned.discard(partition)
 
     def revoke(self, partitions: Collection[int]) -> None:

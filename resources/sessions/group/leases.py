@@ -34,7 +34,8 @@ CHANNEL = "lalafo_leases"
 Connection = psycopg.Connection[Any]
 
 _BEFORE = (
-    "SELECT partition, epoch, released FROM lalafo.leases WHERE stream_id = %(stream_id)s "
+    "SELECT partition, epoch, released, expires_at FROM lalafo.leases "
+    "WHERE stream_id = %(stream_id)s "
     "AND topic = %(topic)s AND partition = ANY(%(partitions)s)"
 )
 
@@ -58,6 +59,22 @@ def _acquired(backend: tuple[str, str]) -> str:
         f"WHERE NOT (held.expires_at > clock_timestamp() AND {_CONNECTED.format('held.')}) "
         "RETURNING partition, epoch"
     )
+
+
+_ACQUIRED = (
+    "SELECT acquired.partition, acquired.epoch, before.expires_at IS NULL "
+    "OR before.expires_at < clock_timestamp() - %(ready_s)s * interval '1 second' "
+    "FROM acquired LEFT JOIN before USING (partition)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AcquiredLease:
+    """A partition that a run has acquired, with its new epoch."""
+
+    partition: int
+    epoch: int
+    unheld: bool  # no session has held it since this one became ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +127,18 @@ class Leases:
 
     def acquire(self, connection: Connection, partitions: Sequence[int]) -> dict[int, int]:
         """Acquire those of the partitions that have no living holder; return their new epochs."""
+        leases = self.acquire_since(connection, partitions, ready_s=0.0)
+        return {lease.partition: lease.epoch for lease in leases}
+
+    def acquire_since(
+        self, connection: Connection, partitions: Sequence[int], *, ready_s: float
+    ) -> list[AcquiredLease]:
+        """The same, with whether a session held the partition in the last `ready_s` seconds."""
         rows = connection.execute(
             f"WITH before AS ({_BEFORE}), acquired AS ({_acquired(self.backend)}), "
-            f"died AS ({DIED}) SELECT partition, epoch FROM acquired",
+            f"died AS ({DIED}) {_ACQUIRED}",
             {
+                "ready_s": ready_s,
                 "stream_id": self.stream_id,
                 "topic": self.topic,
                 "run_id": self.run_id,
@@ -123,7 +148,7 @@ class Leases:
                 "deaths": DEATHS,
             },
         ).fetchall()
-        return {int(partition): int(epoch) for partition, epoch in rows}
+        return [AcquiredLease(*row) for row in rows]
 
     def renew(self, connection: Connection, epochs: Mapping[int, int]) -> set[int]:
         """Renew the run's leases over this connection; return the partitions it still owns."""

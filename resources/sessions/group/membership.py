@@ -68,6 +68,7 @@ class SessionMembership:
         self._done = threading.Event()
         self._error: Exception | None = None
         self._renewed_at = 0.0
+        self._ready_at: float | None = None  # monotonic; None: not ready, or it has acquired since
         self._acquired = threading.Event()  # set while `_unassigned` may have partitions
         self._threads = [
             threading.Thread(target=self._run, name="session-membership", daemon=True),
@@ -124,6 +125,7 @@ class SessionMembership:
 
     def ready(self) -> None:
         """Announce that the session is warm and can be assigned partitions."""
+        self._ready_at = time.monotonic()
         self._set_state("ready")
 
     def warm(self, releases: Sequence[str]) -> None:
@@ -275,7 +277,21 @@ class SessionMembership:
             self._held.revoke(assignment.release)
             # Checked again under the lock: `leave` revokes once, and may have run since.
             if assignment.acquire and not self.left:
-                self._held.acquire(self._leases.acquire(connection, assignment.acquire))
+                self._acquire(connection, assignment.acquire)
+
+    def _acquire(self, connection: Connection, partitions: Sequence[int]) -> None:
+        """Acquire partitions; those that no session has held wait for this session's start.
+
+        That is so for its first partitions alone, unless another session held them until it was
+        ready: that is a handover, or the death of a holder that had a standby.
+        """
+        ready_at = self._ready_at
+        ready_s = 0.0 if ready_at is None else time.monotonic() - ready_at
+        leases = self._leases.acquire_since(connection, partitions, ready_s=ready_s)
+        waited = [lease.partition for lease in leases if lease.unheld and ready_at is not None]
+        self._held.acquire({lease.partition: lease.epoch for lease in leases}, waited=waited)
+        if leases:
+            self._ready_at = None
 
     # --- the thread that asks for offsets
 

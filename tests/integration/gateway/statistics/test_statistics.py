@@ -82,12 +82,38 @@ def test_the_figures_match_the_tables(live: Live, gateway: LiveGateway) -> None:
     assert sum(found["labels"]["category"].values()) == sum(labels.values()) + 1
     assert set(found["labels"]) == {"category"}
 
+    assert "total" not in found["latencies"], "every ad was published before its session began"
+    shown_by_stage = found["latencies"] | {"total": found["waited_for_session"]}
     for stage, exact in zip(("total", *STAGES), np.array(timings, dtype=float).T, strict=True):
-        shown = found["latencies"][stage]
+        shown = shown_by_stage[stage]
         assert shown["ads"] == len(timings)
         for name, share in (("p50_ms", 50), ("p90_ms", 90), ("p99_ms", 99)):
             expected = float(np.percentile(exact, share))
             assert abs(shown[name] - expected) <= (RATIO - 1) * expected + 1.01, (stage, name)
+
+
+def test_ads_that_waited_for_a_session_are_left_out(live: Live, gateway: LiveGateway) -> None:
+    """Those published before the session began are counted apart, and marked in their timings."""
+    url = live.photo("a.jpg", jpeg(noisy(40, 30, 1)))
+    live.publish(*(ad(f"early-{n}", [url]) for n in range(3)))
+    with Working(live) as working:
+        until(lambda: live.rows("SELECT count(*) FROM lalafo.ads") == [(3,)])
+        live.publish(*(ad(f"late-{n}", [url]) for n in range(2)))
+        until(lambda: live.rows("SELECT count(*) FROM lalafo.ads") == [(5,)])
+        assert working.error is None
+    found = statistics(gateway)
+    assert found["totals"]["ads"] == 5
+    assert found["latencies"]["total"]["ads"] == 2
+    assert found["waited_for_session"]["ads"] == 3
+    assert found["latencies"]["embed"]["ads"] == 5, "what a stage takes does not depend on it"
+    ((late_ms,),) = live.rows(
+        "SELECT max(extract(epoch FROM committed_at - kafka_at)::float8 * 1000) "
+        "FROM lalafo.stage_timings WHERE NOT waited_for_session"
+    )
+    assert max(one["p99_ms"] or 0 for one in found["series"]) <= RATIO * late_ms + 1.01
+    assert live.rows(
+        "SELECT ad_id FROM lalafo.stage_timings WHERE waited_for_session ORDER BY 1"
+    ) == [(f"early-{n}",) for n in range(3)]
 
 
 def test_the_series_has_every_minute_of_the_window(live: Live, gateway: LiveGateway) -> None:

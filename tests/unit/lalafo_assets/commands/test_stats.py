@@ -33,6 +33,7 @@ def statistics(**changes: object) -> StatisticsOut:
         "totals": Totals(events=12, ads=1_009, photos=30, failures=2),
         "series": minutes,
         "latencies": {"embed": StageOut(ads=9, p50_ms=8.25, p90_ms=9.5, p99_ms=1_234.5)},
+        "waited_for_session": StageOut(ads=61, p50_ms=8e3, p90_ms=9e3, p99_ms=9e3),
         "statuses": {"scored": 8, "deleted": 1},
         "labels": {"category": {f"label{n}": 9 - n for n in range(7)}},
         "failures": {"fetch_timeout": 2},
@@ -73,7 +74,7 @@ def test_every_figure_is_drawn() -> None:
     for words in (
         *("1,009", "▁█", "1,234.5", "scored 8, deleted 1", "label4 5, 2 others"),
         *("fetch_timeout 2", "7 events not committed", "4 at least, the oldest for 61 s"),
-        *("photo store", "is full"),
+        *("photo store", "is full", "61 ads, p99 9.0 s, left out of total"),
         *("empty", "ready (3 partitions)", "first, 7 of 9 earlier days scored"),
     ):
         assert words in text, words

@@ -64,3 +64,35 @@ def test_broken_messages_are_not_valid_events() -> None:
             parse_event(StreamRecord("ads", 0, 0, 0, message.key, message.value), EventLimits())
         reasons.add(caught.value.reason)
     assert len(reasons) == len(broken_messages("demo"))
+
+
+def test_photos_without_labels_have_an_ad_each() -> None:
+    """The ads have no category, so that nothing counts as right or wrong."""
+    messages = make_ads(
+        [LabelledPhoto(f"{n}.jpg", "") for n in range(5)],
+        count=9,
+        catalog="demo",
+        url_of=lambda name: f"http://h/{name}",
+        corrupt_urls=(),
+        seed=3,
+    )
+    records = [StreamRecord("ads", 0, 0, 0, m.key, m.value) for m in messages]
+    ads = [parse_event(record, EventLimits()) for record in records]
+    assert [len(ad.photos) for ad in ads] == [1] * 5
+    assert {ad.category for ad in ads} == {None}
+    assert all(ad.title.startswith("a photo, ") for ad in ads)
+
+
+def test_the_title_of_a_nested_category_has_its_last_part() -> None:
+    """The category is the whole path."""
+    (message,) = make_ads(
+        [LabelledPhoto("clothing/dresses/1.jpg", "clothing/dresses")],
+        count=1,
+        catalog="demo",
+        url_of=lambda name: f"http://h/{name}",
+        corrupt_urls=(),
+        seed=3,
+    )
+    event = json.loads(message.value)
+    assert event["category"] == "clothing/dresses"
+    assert event["title"].startswith("dresses, ")

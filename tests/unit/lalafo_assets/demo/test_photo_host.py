@@ -148,3 +148,13 @@ def test_many_requests_at_once_are_answered(folder: Path):
 
     with PhotoHost(folder) as host:
         assert set(asyncio.run(load(host.port))) == {200}
+
+
+def test_a_named_photo_may_lie_behind_a_link(folder: Path) -> None:
+    """A user's folder may consist of links: those names are served, and no other link."""
+    (folder / "other.jpg").symlink_to(folder.parent / "secret.txt")
+    with PhotoHost(folder, linked=["link.jpg"]) as host:
+        assert get(host, "/photos/link.jpg")[2] == b"not yours"
+        assert get(host, "/photos/other.jpg")[0] == 404
+        assert get(host, "/photos/../secret.txt")[0] == 404
+        assert host.url("dress/1.jpg").startswith(host.address)

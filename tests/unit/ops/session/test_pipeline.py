@@ -52,6 +52,28 @@ def test_everything_that_was_polled_is_committed_once(world: World) -> None:
     assert merged(world.reports) == total, "a count is missing from the reports, or there twice"
 
 
+def test_ads_that_waited_for_the_start_are_marked(world: World) -> None:
+    """Those published before a partition that waited was assigned; not those that came later, and
+    none of a partition that another session handed over."""
+    world.publish("early", "dark-1")
+    world.publish("handed over", "dark-2", partition=1)
+    world.membership.grant(0, waited=True)
+    world.membership.grant(1)
+    with Working(world) as working:
+        world.until(lambda: world.committed("early", "handed over"))
+        world.publish("late", "dark-3")
+        world.until(lambda: world.committed("late"))
+        world.membership.revoke(0)
+        world.until(lambda: 0 in world.membership.released)
+        world.publish("came back", "dark-4")
+        world.membership.grant(0)
+        world.until(lambda: world.committed("came back"))
+    marked = {key.ad_id for key, ad in world.ads.items() if ad.receipt.waited_for_session}
+    assert marked == {"early"}
+    total = working.total
+    assert (total.written, total.waited_for_session, len(total.latencies_ms)) == (4, 1, 3)
+
+
 def test_dead_letters_are_stored_before_the_commit_that_skips_them(world: World) -> None:
     """A crash in between stores a letter twice; it never loses one."""
     world.publish_bytes(b"nonsense")

@@ -91,6 +91,19 @@ def test_latency_is_from_kafka_to_the_committed_row() -> None:
     assert counted.latency_ms(50) == np.percentile(waits, 50)
 
 
+def test_latency_leaves_out_ads_that_waited_for_the_session() -> None:
+    """They are counted, and merged."""
+    first = batch(outcome(event("1"), offset=1))
+    (ad,) = first.ads
+    receipt = replace(ad.receipt, waited_for_session=True)
+    waited = replace(first, ads=(replace(ad, receipt=receipt),))
+    second = batch(outcome(event("2"), offset=2))
+    counted = tally((waited, result(waited, after_ms=9_000.0)))
+    counted.merge(tally((second, result(second, after_ms=20.0))))
+    assert (counted.written, counted.waited_for_session) == (2, 1)
+    assert counted.latencies_ms == [20.0]
+
+
 def test_an_ad_counts_for_the_day_of_its_row() -> None:
     """The day of its first event, which the commit knows and this event may not have."""
     counted = tally((SECOND, CommitResult({AdKey("kg", "4"): NOON.date() - timedelta(3)}, NOON)))

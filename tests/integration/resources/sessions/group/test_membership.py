@@ -38,6 +38,7 @@ class Member:
         self.membership = membership
         self.reads: dict[int, int] = {}  # the offset to read from, by partition
         self.epochs: dict[int, int] = {}
+        self.waited: set[int] = set()  # partitions whose records waited for the session's start
         self.lost: list[int] = []
 
     def poll(self) -> set[int]:
@@ -46,6 +47,7 @@ class Member:
             if isinstance(change, PartitionAssigned):
                 self.reads[change.owner.partition] = change.offset
                 self.epochs[change.owner.partition] = change.owner.epoch
+                self.waited |= {change.owner.partition} if change.waited else set()
                 continue
             self.reads.pop(change.partition, None)
             if change.lost:
@@ -293,6 +295,39 @@ def test_a_due_session_leaves_only_when_its_successor_is_ready(database: Databas
             until(lambda: old.poll() == set() and new.poll() == {0, 1, 2, 3})
             assert old.membership.left
             assert not new.membership.left
+
+
+def test_records_wait_for_a_start_and_not_for_a_handover(database: Database) -> None:
+    """Only for the first partitions of a session that no other session held until it was ready."""
+    with joined(database, "first", sessions=2) as first:
+        until(lambda: first.poll() == {0, 1, 2, 3})
+        assert first.waited == {0, 1, 2, 3}, "there was no session before"
+        first.membership.extend(range(5))
+        until(lambda: first.poll() == {0, 1, 2, 3, 4})
+        assert 4 not in first.waited, "a new partition waited for no start"
+        with joined(database, "second", sessions=2, partitions=5) as second:
+            until(lambda: len(first.poll()) == 3 and len(second.poll()) == 2)
+            assert second.waited == set(), "they were handed over"
+            first.membership.leave()
+            until(lambda: first.poll() == set() and second.poll() == {0, 1, 2, 3, 4})
+            assert second.waited == set()
+    with joined(database, "third", ready=False) as third:
+        assert holders(database) == {}
+        third.membership.ready()
+        until(lambda: third.poll() == {0, 1, 2, 3})
+        assert third.waited == {0, 1, 2, 3}, "the session before had ended"
+
+
+def test_a_killed_holders_records_wait_for_no_start(database: Database) -> None:
+    """Another session was there when the holder died: that is an outage, which latencies show."""
+    with (
+        process(database, "one", ttl_s=60.0, sessions=2) as one,
+        joined(database, "two", partitions=2, sessions=2) as two,
+    ):
+        until(lambda: len(two.poll()) == 1)
+        one.kill()
+        until(lambda: two.poll() == {0, 1})
+        assert two.waited == set()
 
 
 def test_a_session_of_older_code_hands_over(database: Database) -> None:
