@@ -58,7 +58,8 @@ def demo(
     story: Annotated[
         bool,
         typer.Option(
-            help="Then train, gate, re-score, compare, promote, roll back and forward a second release."
+            help="Then train, gate, re-score, compare, promote, roll back and forward a second "
+            "release."
         ),
     ] = True,
     port: Port = None,

@@ -178,14 +178,15 @@ def outcome_table(outcome: Outcome, baselines: Sequence[tuple[str, str]]) -> Tab
     table.add_row(
         "events published", f"{outcome.published}: {ads} ads, {outcome.broken} invalid on purpose"
     )
-    table.add_row("ads scored", f"{scored}, in {outcome.runs} Dagster run(s)")
+    runs = "1 Dagster run" if outcome.runs == 1 else f"{outcome.runs} Dagster runs"
+    table.add_row("ads scored", f"{scored}, in {runs}")
     for status in ("unscored", "no_photos"):
         if outcome.statuses.get(status):
             table.add_row(f"ads {status.replace('_', ' ')}", str(outcome.statuses[status]))
-    table.add_row("dead letters", _reasons(outcome.dead_letters))
+    table.add_row("dead letters", _reasons(outcome.dead_letters, _on_purpose(outcome)))
     table.add_row("photos", str(outcome.photos))
-    table.add_row("  made corrupt on purpose by the demo", _reasons(outcome.corrupt))
-    table.add_row("  others that failed", _reasons(outcome.photo_failures))
+    table.add_row("photos failed", _reasons(outcome.corrupt, "made corrupt on purpose by the demo"))
+    table.add_row("", _reasons(outcome.photo_failures, "others"))
     if outcome.accuracy is not None:
         table.add_row("accuracy on ads", str(outcome.accuracy))
     for name, value in baselines:
@@ -200,9 +201,14 @@ def outcome_table(outcome: Outcome, baselines: Sequence[tuple[str, str]]) -> Tab
     return table
 
 
-def _reasons(counts: dict[str, int]) -> str:
+def _on_purpose(outcome: Outcome) -> str:
+    dead = sum(outcome.dead_letters.values())
+    return "sent by the demo on purpose" if dead == outcome.broken else "dead letters"
+
+
+def _reasons(counts: dict[str, int], what: str) -> str:
     lines = "".join(f"\n  {count} x {reason}" for reason, count in counts.items())
-    return f"{sum(counts.values())}{lines}"
+    return f"{sum(counts.values())} {what}{lines}"
 
 
 def _formatted(latency: Latency | None) -> str:

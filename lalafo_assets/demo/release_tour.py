@@ -46,7 +46,7 @@ def run_release_tour(
     from lalafo_assets.commands.releases.rescore import rescore
     from lalafo_assets.commands.releases.train import train
 
-    console.rule("a better release")
+    console.rule("a second release")
     if not labelled:
         console.print(
             "A release is trained on the categories that sellers chose. These ads have none, so "

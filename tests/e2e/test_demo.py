@@ -1,5 +1,6 @@
 """`lalafo demo` as a user starts it: to its end, seen in the UI, killed, and started again."""
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from resources.processes.child import STACK_MARK, mark_of
 from tests.support.browser import open_browser, screenshot, why_no_browser
+from tests.support.own_photos import jpeg
 
 pytestmark = pytest.mark.stack
 
@@ -89,6 +91,7 @@ def test_the_demo_runs_is_seen_in_the_ui_and_stops(shared_home: Path, tmp_path: 
     try:
         demo.wait_for("Running.")
         assert re.search(r"not accounted for\s*│\s*0", demo.output), demo.output
+        _check_story(shared_home, demo.output)
         ui = re.search(r"Dagster's UI: (http://127\.0\.0\.1:\d+)", demo.output)
         assert ui is not None, demo.output
         _use_page(demo.output)
@@ -113,6 +116,20 @@ def _check_lines(output: str) -> None:
         assert len(re.findall(rf"^{step}[\d.]+ m?", output, re.M)) == 1, step
     assert "\x1b" not in output and "\r" not in output
     assert re.search(r"INFO|DEBUG|WARNING|\[warning", output) is None, output
+
+
+def _check_story(home: Path, output: str) -> None:
+    """The table names what the demo made corrupt; the better release is live at the end."""
+    assert "made corrupt on purpose by the demo" in output
+    assert re.search(r"\d+ ads? that waited for a session to start", output), output
+    switches = re.findall(r"(\S+) was live; (\S+) is live now", output)
+    assert len(switches) == 3, "promoted, rolled back, and forward again"
+    first, better = switches[0]
+    assert switches == [(first, better), (better, first), (first, better)]
+    asked = [*LALAFO, "releases", "--home", str(home), "--json"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    roles = {row["name"]: row["role"] for row in json.loads(done.stdout)}
+    assert roles[better] == "live"
 
 
 def _use_page(output: str) -> None:
@@ -174,6 +191,37 @@ def test_a_killed_demo_starts_again(shared_home: Path) -> None:
     assert_all_ended(shared_home, within_s=10)
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("folders", "lines"),
+    [
+        (
+            ("",) * 4,
+            ("4 photos without classes", "there is no accuracy", "These ads have none"),
+        ),
+        (
+            ("hat", "shoe") * 3,
+            ("6 photos in 2 classes", "may be chance", "stays live"),
+        ),
+    ],
+)
+def test_a_demo_of_few_photos(
+    tmp_path: Path, folders: tuple[str, ...], lines: tuple[str, ...]
+) -> None:
+    """Flat photos, and two classes of three: it runs to its end and says what it can't do."""
+    home = tmp_path / "home"  # without the labels of earlier demos
+    home.mkdir()
+    for number, folder in enumerate(folders):
+        jpeg(tmp_path / "photos" / folder / f"{number}.jpg", seed=number)
+    photos = str(tmp_path / "photos")
+    demo = Demo(home, "--photos", photos, "--weights", "starter", "--exit")
+    assert demo.wait() == 0, demo.output
+    assert "Traceback" not in demo.output
+    assert re.search(r"not accounted for\s*│\s*0", demo.output), demo.output
+    for line in lines:
+        assert line in demo.output, demo.output
+
+
 def test_doctor_prints_every_check() -> None:
     """One line per check; status 0 on a machine where the demo works."""
     done = subprocess.run([*LALAFO, "doctor"], capture_output=True, text=True, check=False)
@@ -197,6 +245,8 @@ def test_doctor_prints_every_check() -> None:
         ({}, ["publish", "-"], "lalafo serve"),
         ({"LALAFO_GATEWAY_URL": "gateway:8080"}, ["publish", "-"], "http://host:port"),
         ({}, ["demo", "--photos", "/nowhere/at/all"], "no such folder"),
+        ({}, ["demo", "--photos", __file__], "is a file; expected a folder"),
+        ({}, ["demo", "--photos", str(Path(__file__).parent)], "no photo that can be used"),
         ({}, ["demo", "--weights", "file:/nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )

@@ -61,8 +61,9 @@ def test_the_table_of_a_demo(live: Live, corrupt: PhotoHost) -> None:
     assert outcome.accuracy == Accuracy(right, 3, 1.0)
     assert outcome.accounted_for == outcome.published == 5
     text = shown(outcome)
-    assert "made corrupt on purpose by the demo 2" in text
-    assert "others that failed 1" in text
+    assert "dead letters 1 sent by the demo on purpose" in text
+    assert "photos failed 2 made corrupt on purpose by the demo" in text
+    assert "1 others" in text
     assert "without 2 ads that waited for a session to start" in text
     assert "may be chance" in text
     assert "not accounted for 0" in text
