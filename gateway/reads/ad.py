@@ -83,7 +83,8 @@ _TIMINGS = """
         'photos_ms', round(t.photos_ms::numeric, 3),
         'queued_ms', round(t.queued_ms::numeric, 3),
         'embed_ms', round(t.embed_ms::numeric, 3),
-        'predict_ms', round(t.predict_ms::numeric, 3)
+        'predict_ms', round(t.predict_ms::numeric, 3),
+        'waited_for_session', t.waited_for_session
     )
     FROM lalafo.stage_timings AS t
     WHERE t.catalog = k.catalog AND t.ad_id = k.ad_id AND t.revision = a.revision

@@ -104,6 +104,11 @@ class Timings(ResponseModel):
     queued_ms: float
     embed_ms: float
     predict_ms: float
+    waited_for_session: bool = Field(
+        default=False,
+        description="Whether the event was in Kafka before its session began to read, and no other "
+        "session read it meanwhile: then `total_ms` has the time until a session had started.",
+    )
 
 
 class LabelOut(ResponseModel):

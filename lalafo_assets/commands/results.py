@@ -142,7 +142,8 @@ def read_ad(database: "Database", name: str) -> dict[str, Any]:
             "SELECT round(photos_ms::numeric, 3)::float8 AS photos_ms, "
             "round(embed_ms::numeric, 3)::float8 AS embed_ms, "
             "round(predict_ms::numeric, 3)::float8 AS predict_ms, "
-            "round(extract(epoch FROM committed_at - kafka_at) * 1000, 3)::float8 AS total_ms "
+            "round(extract(epoch FROM committed_at - kafka_at) * 1000, 3)::float8 AS total_ms, "
+            "waited_for_session "
             "FROM lalafo.stage_timings "
             "WHERE catalog = %s AND ad_id = %s ORDER BY revision DESC LIMIT 1",
             key,
@@ -167,6 +168,7 @@ def print_ad(ad: Mapping[str, Any], console: Console) -> None:
     timing = ad["timings"]
     if timing is not None:
         total_ms = "unknown" if timing["total_ms"] is None else f"{timing['total_ms']:,.0f}"
+        total_ms += ", as it waited for a session to start" if timing["waited_for_session"] else ""
         text = (
             f"photos {timing['photos_ms']:.0f}, embed {timing['embed_ms']:.0f}, predict "
             f"{timing['predict_ms']:.1f}; Kafka timestamp to committed row {total_ms}"

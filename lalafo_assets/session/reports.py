@@ -86,6 +86,8 @@ def summary(tally: Tally) -> str:
     """Return a tally as one line for a run's log."""
     p50, p99 = tally.latency_ms(50), tally.latency_ms(99)
     latency = "" if p50 is None else f"; p50 {p50:,.0f} ms, p99 {p99:,.0f} ms to committed row"
+    if tally.waited_for_session:
+        latency += f"; {tally.waited_for_session} ads waited for this session's start"
     return (
         f"{tally.events} events = {tally.written} ads written + {tally.unchanged} unchanged + "
         f"{sum(tally.dead_letters.values())} dead letters; {tally.photos} photos, "
@@ -118,6 +120,7 @@ def _details(tally: Tally) -> dict[str, object]:
         "photo_failures": dict(tally.photo_failures),
         "dead_letters": dict(tally.dead_letters),
         "untrusted_timestamps": tally.untrusted_timestamps,
+        "waited_for_session": tally.waited_for_session,
     }
     return {name: value for name, value in details.items() if value}
 
