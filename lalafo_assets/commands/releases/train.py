@@ -103,7 +103,7 @@ def train(
         if is_reported:
             _report(frozen, trained, verdict, stores)
     print_facts(console, _summary(frozen, trained), title=trained.made.release.manifest.name)
-    _close(verdict, console)
+    print_verdict(verdict, console)
 
 
 @help_page(
@@ -131,7 +131,7 @@ def check_command(
         settings = load_settings()
         stores = Stores.of(settings.resolved_store_url)
         verdict = check_release(database, stores, settings, name, on_progress=on_progress)
-    _close(verdict, console)
+    print_verdict(verdict, console)
 
 
 @contextmanager
@@ -196,7 +196,7 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cel
         yield task, f"not trained: {why}"
 
 
-def _close(verdict: "Verdict", console: Console) -> None:
+def print_verdict(verdict: "Verdict", console: Console) -> None:
     """Print the result of the gate and the next step; exit with status 1 if it failed."""
     against = f"against {verdict.against}" if verdict.against else "(no release is live)"
     console.print()
