@@ -195,7 +195,7 @@ def outcome_table(outcome: Outcome, baselines: Sequence[tuple[str, str]]) -> Tab
     if outcome.waited is not None:
         waited = outcome.waited
         text = f"{waited.ads} ads that waited for a session to start, up to"
-        table.add_row("  without", f"{text} {waited.max_ms / 1e3:.1f} s")
+        table.add_row("  left out", f"{text} {waited.max_ms / 1e3:.1f} s")
     lost = outcome.published - outcome.accounted_for
     table.add_row("not accounted for", f"[{'red' if lost else 'green'}]{lost}[/]")
     return table

@@ -30,7 +30,8 @@ def look_through(folder: Path, progress: Progress) -> Survey:
     def on_progress(what: str, done: int, total: int | None) -> None:
         progress.update(bar, description=what, completed=done, total=total)
 
-    return survey(folder.absolute(), progress=on_progress)
+    # Not every shell expands the ~ of PHOTOS=~/photos.
+    return survey(folder.expanduser().absolute(), progress=on_progress)
 
 
 def survey_report(found: Survey, held_out: Mapping[str, int]) -> RenderableType:

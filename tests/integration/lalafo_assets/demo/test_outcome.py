@@ -64,7 +64,7 @@ def test_the_table_of_a_demo(live: Live, corrupt: PhotoHost) -> None:
     assert "dead letters 1 sent by the demo on purpose" in text
     assert "photos failed 2 made corrupt on purpose by the demo" in text
     assert "1 others" in text
-    assert "without 2 ads that waited for a session to start" in text
+    assert "left out 2 ads that waited for a session to start" in text
     assert "may be chance" in text
     assert "not accounted for 0" in text
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from lalafo_assets.demo.collection import own_collection
 from lalafo_assets.demo.own_photos import walk
 from lalafo_assets.demo.own_photos.left_out import Why
-from lalafo_assets.demo.own_photos.report import survey_report
+from lalafo_assets.demo.own_photos.report import look_through, survey_report
 from lalafo_assets.demo.own_photos.survey import Survey, survey
 from ops.errors import ConfigurationError
 from tests.support.own_photos import draw, jpeg
@@ -87,6 +88,15 @@ def test_photos_that_lie_flat(tmp_path: Path) -> None:
     assert "5 photos without classes" in text
     assert "lie in the folder itself" in text
     assert "there is no accuracy" in text
+
+
+def test_the_home_folder_by_its_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """zsh passes `make demo PHOTOS=~/photos` as it stands."""
+    draw(tmp_path / "my photos", 3)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Progress(console=Console(quiet=True)) as progress:
+        found = look_through(Path("~/my photos"), progress)
+    assert (found.folder, len(found.photos)) == (tmp_path / "my photos", 3)
 
 
 def test_photos_beside_the_class_folders(tmp_path: Path) -> None:
