@@ -15,7 +15,7 @@ import argparse
 import asyncio
 import sys
 import threading
-from collections.abc import Collection, Set
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,7 +37,7 @@ CONTENT_TYPES = {
     b"<!DOC": "text/html",
 }
 FOLDER = web.AppKey("folder", Path)
-LINKED = web.AppKey("linked", frozenset)
+LINKED: web.AppKey[frozenset[str]] = web.AppKey("linked")
 DRIP_S = web.AppKey("drip_s", float)
 
 
@@ -67,7 +67,7 @@ def photo_app(
     return app
 
 
-def photo_bytes(folder: Path, name: str, linked: Set[str] = frozenset()) -> bytes | None:
+def photo_bytes(folder: Path, name: str, linked: frozenset[str] = frozenset()) -> bytes | None:
     """Return the bytes of a file below `folder`, or None if there is no such file.
 
     A name that leaves the folder (`..`, an absolute path, a link that points outside) is treated
