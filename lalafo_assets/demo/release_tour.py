@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from lalafo_assets.commands.terminal.tables import print_facts
-from ops.errors import ConfigurationError
+from ops.errors import ConfigurationError, NotReadyError
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
@@ -71,8 +71,9 @@ def run_release_tour(
     )
     try:
         passed = _run(console, "train", lambda: train(home=home))
-    except ConfigurationError as error:
+    except (ConfigurationError, NotReadyError) as error:  # too few labelled photos
         console.print(f"[yellow]No release can be trained:[/] {error}", highlight=False)
+        console.print(f"[bold]{live}[/] stays live. More photos of each class help.")
         return False
     if not passed:
         console.print(f"The release failed the gate: [bold]{live}[/] stays live.")

@@ -201,7 +201,7 @@ def test_a_killed_demo_starts_again(shared_home: Path) -> None:
         ),
         (
             ("hat", "shoe") * 3,
-            ("6 photos in 2 classes", "may be chance", "stays live"),
+            ("6 photos in 2 classes", "may be chance", "No release can be trained", "stays live"),
         ),
     ],
 )
