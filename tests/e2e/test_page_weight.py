@@ -24,7 +24,8 @@ MOST_SAMPLES = 75 * KB
 LOADED = """() => {
   const [page] = performance.getEntriesByType("navigation");
   const [paint] = performance.getEntriesByName("first-contentful-paint");
-  const files = performance.getEntriesByType("resource").filter(({ name }) => !/\\/v1\\//.test(name));
+  const files = performance.getEntriesByType("resource")
+    .filter(({ name }) => !name.includes("/v1/"));
   return {
     files: [page, ...files].map((one) => [
       new URL(one.name).pathname, one.encodedBodySize, one.decodedBodySize,

@@ -40,6 +40,17 @@ export function webAddress(text) {
   return /^https?:\/\/[^\s/]+/i.test(trimmed) && !/\s/.test(trimmed) ? trimmed : null;
 }
 
+/** What to call the ad of an address: the file's name, or the host. */
+export function titleOf(url) {
+  const { hostname, pathname } = new URL(url);
+  const name = pathname.split("/").pop();
+  try {
+    return decodeURIComponent(name) || hostname;
+  } catch {
+    return name;
+  }
+}
+
 /** The photos in the clipboard, as files; asks the browser for permission. */
 export async function clipboardPhotos() {
   const found = [];

@@ -2,6 +2,7 @@
 
 import { adPath, call } from "/page/api.js";
 import { el, fill } from "/page/dom.js";
+import { titleOf } from "/page/drop.js";
 import { duration } from "/page/format.js";
 import { intake } from "/page/intake.js";
 import { errorNotice, notice } from "/page/notices.js";
@@ -202,17 +203,6 @@ function backRow() {
     { class: "row back" },
     el("button", { type: "button", class: "quiet", onclick: back }, "Back to the start"),
   );
-}
-
-/** What to call the ad of an address: the file's name, or the host. */
-function titleOf(url) {
-  const { hostname, pathname } = new URL(url);
-  const name = pathname.split("/").pop();
-  try {
-    return decodeURIComponent(name) || hostname;
-  } catch {
-    return name;
-  }
 }
 
 function whyNotYet(accepted) {
