@@ -51,7 +51,9 @@ def make_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         async with (
             open_services(settings) as services,
-            StatisticsCache(settings, services.database, services.store_watch) as cache,
+            StatisticsCache(
+                settings, services.database, services.store_watch, services.log
+            ) as cache,
         ):
             app.state.services = services
             app.state.statistics = cache

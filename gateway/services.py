@@ -3,6 +3,7 @@
 Owns the order in which services open. Routes get them as a dependency and open nothing themselves.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from fastapi import Depends, Request
 
 from gateway.backends.commits import CommitWatch
 from gateway.backends.database import GatewayDatabase
+from gateway.backends.lag import LogWatch
+from gateway.backends.notice_board import NoticeBoard
 from gateway.backends.outbox import OutboxRelay
 from gateway.backends.probe import DatabaseProbe
 from gateway.backends.store import StoreWatch
@@ -34,6 +37,8 @@ class Services:
     limits: Limits
     outbox: OutboxRelay
     commits: CommitWatch
+    log: LogWatch
+    notices: NoticeBoard
 
 
 @asynccontextmanager
@@ -53,6 +58,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         keys = await opened.enter_async_context(KeyRing(database, settings))
         outbox = await opened.enter_async_context(OutboxRelay(settings, database))
         commits = await opened.enter_async_context(CommitWatch(database))
+        log = LogWatch(settings)
+        opened.push_async_callback(asyncio.to_thread, log.close)
+        notices = await opened.enter_async_context(NoticeBoard(settings, database, log))
         store = PhotoStore(settings.resolved_store_url)
         yield Services(
             settings=settings,
@@ -64,6 +72,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             limits=Limits(settings),
             outbox=outbox,
             commits=commits,
+            log=log,
+            notices=notices,
         )
 
 

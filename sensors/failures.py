@@ -1,7 +1,9 @@
 """The sensor `failed_sessions`: reports failed session runs in the log and to a webhook.
 
 Owns the content of an alert, and for how long an unavailable webhook is retried. A failed session
-loses no ad, since another one continues from its last commit; the alert is for people.
+loses no ad, since another one continues from its last commit; the alert is for people. The error is
+also written to the session's row, unless the session could do so itself: the gateway, `lalafo up`,
+`stats` and `doctor` show it.
 
 What Dagster 1.13 does if a run status sensor raises: an ordinary exception fails the tick, but the
 cursor moves past the run (definitions/run_status_sensor_definition.py, daemon/sensor.py: "side
@@ -14,13 +16,16 @@ repeated for one run does not send the others twice.
 """
 
 import re
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from ops.errors import LalafoError, RetryableError
-from resources.settings import load_settings
+from resources.postgres.database import Database
+from resources.sessions.group.members import write_failure
+from resources.settings import Settings, load_settings
 from resources.webhook import post_json
 
 INTERVAL_S = 30
@@ -72,7 +77,9 @@ def failed_sessions(session: dg.JobDefinition) -> dg.SensorDefinition:
             at=ended.isoformat(timespec="seconds"),
         )
         context.log.error(f"session run {alert.run_id} failed: {alert.error}")
-        url = load_settings().failure_webhook_url
+        settings = load_settings()
+        record_failure(settings, alert.run_id, alert.error)
+        url = settings.failure_webhook_url
         if url != "":
             _send(context, url, alert, age_s=(datetime.now(UTC) - ended).total_seconds())
 
@@ -84,6 +91,16 @@ def one_line(text: str) -> str:
     line = text.strip().partition("\n")[0]
     redacted = _SECRETS.sub(r"\1…", _CREDENTIALS.sub("…", line))
     return redacted if len(redacted) <= MAX_ERROR_CHARS else redacted[:MAX_ERROR_CHARS] + "…"
+
+
+def record_failure(settings: Settings, run_id: str, error: str) -> None:
+    """Write a session's error to its row; does nothing if PostgreSQL is unavailable.
+
+    Args:
+        error: one line, as `one_line` returns it.
+    """
+    with suppress(LalafoError), closing(Database.from_settings(settings)) as database:
+        write_failure(database, run_id, settings.ads_topic, error)
 
 
 def _send(context: dg.RunFailureSensorContext, url: str, alert: Alert, *, age_s: float) -> None:

@@ -5,18 +5,19 @@ It is not on the latency path: a running session does not need the sensor. The d
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 
 import dagster as dg
 
-from ops.errors import LalafoError
+from ops.errors import ConfigurationError, LalafoError, RetryableError
 from resources.dagster.names import CODE_TAG, ROLE_TAG, SESSION_JOB
 from resources.dagster.partitions import key_of, today
 from resources.dagster.resources import AdStreamResource, DatabaseResource
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
+from resources.releases.active import read_active_releases
 from resources.sessions.code_version import code_version
 from resources.sessions.group.members import lead_s, read_sessions
 from resources.sessions.offsets import read_offsets
@@ -47,6 +48,7 @@ NOT_LAUNCHED = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
 
 def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
     """Create the sensor for the session job."""
+    stream_ids = StreamIds()
 
     @dg.sensor(
         job=session,
@@ -55,7 +57,8 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
         description=(
             "Keeps LALAFO_SESSIONS warm sessions on the topic. Requests a run if one is missing, "
             "will soon hand over, or runs older code; with LALAFO_IDLE_MINUTES only if events are "
-            "waiting. Fails runs whose session is dead."
+            "waiting. Sessions that read another stream do not count. Starts none before a release "
+            "is live. Fails runs whose session is dead."
         ),
     )
     def new_ads(
@@ -64,7 +67,7 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
         ad_stream: AdStreamResource,
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            plan = _plan(context.instance, database, ad_stream)
+            plan = _plan(context.instance, database, ad_stream, stream_ids)
         except LalafoError as error:
             # During an outage the tick is skipped; the next one tries again.
             context.log.warning(str(error))
@@ -78,13 +81,45 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
     return new_ads
 
 
+class StreamIds:
+    """The id of the stream that sessions should read, without asking Kafka at every tick.
+
+    Connecting takes longer than the rest of a tick. The last answer is enough while every session
+    reads that stream; where one reads another, Kafka is asked: the topic may have been created
+    again, and the sessions may have followed it.
+    """
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+
+    def current(self, ad_stream: AdStreamResource, read: Collection[str]) -> str | None:
+        """Return the id; None if Kafka does not answer, so that its outage starts no session.
+
+        Args:
+            read: the ids of the streams that sessions read.
+        """
+        configured = load_settings().stream_id
+        if configured != "":
+            return configured
+        if self._last is None or set(read) - {self._last}:
+            try:
+                with ad_stream.open() as stream:
+                    self._last = stream.stream_id()
+            except RetryableError:
+                return None
+        return self._last
+
+
 def _plan(
-    instance: dg.DagsterInstance, database: DatabaseResource, ad_stream: AdStreamResource
+    instance: dg.DagsterInstance,
+    database: DatabaseResource,
+    ad_stream: AdStreamResource,
+    stream_ids: StreamIds,
 ) -> Plan:
     """Plan the tick.
 
-    Reads from Kafka only if a session may have to start: connecting takes longer than the rest of
-    a tick.
+    Reads from Kafka only if a session may have to start. None does before a release is live: it
+    could score nothing, and would fail.
 
     Raises:
         RetryableError: Kafka or PostgreSQL is unavailable.
@@ -93,10 +128,17 @@ def _plan(
     target, topic = _target(), load_settings().ads_topic
     with closing(database.open()) as opened:
         sessions = read_sessions(opened, topic)
+        reading = {session.stream_id for session in sessions.values() if session.alive}
+        if reading:
+            target = replace(target, stream_id=stream_ids.current(ad_stream, reading))
         unfinished, finished = list(_unfinished(instance)), list(_finished(instance))
         plan = plan_sessions(target, None, sessions, unfinished, finished)
         if plan.start == 0:
             return plan
+        try:
+            read_active_releases(opened)
+        except ConfigurationError as error:
+            return replace(plan, start=0, why=str(error))
         lag = read_lag(opened, ad_stream, only_readable=target.idle)
         return plan_sessions(target, lag, sessions, unfinished, finished)
 

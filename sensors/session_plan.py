@@ -2,7 +2,8 @@
 
 Counts sessions by their own rows, not by run status, since a killed stack leaves runs in the status
 STARTED. The target is as many fresh sessions as the settings say. A session that is soon due, or
-that runs older code, does not count, so that its successor warms up beside it. After sessions that
+that runs older code, does not count, so that its successor warms up beside it. Neither does one of
+another stream: it reads another log, perhaps of a broker that has ended. After sessions that
 fail soon after their start, the next start is delayed with exponential back-off.
 """
 
@@ -61,6 +62,7 @@ class SessionTarget:
     lead_s: float  # a session that is due within so many seconds does not count
     code_version: str
     idle: bool  # sessions end without events: start one only if events wait
+    stream_id: str | None = None  # sessions of another stream do not count; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def plan_sessions(
         finished: the latest first.
     """
     starting, dead = _starting_and_dead(sessions, unfinished)
-    alive = [s.member for s in sessions.values() if s.alive and s.member.state != "leaving"]
+    working = [s for s in sessions.values() if s.alive and s.member.state != "leaving"]
+    alive = [s.member for s in working if target.stream_id in (None, s.stream_id)]
     ranks = rank(alive, lead_s=target.lead_s, newest_code=target.code_version)
     missing = target.sessions - len(ranks.fresh) - len(starting)
     message = f"{len(ranks.fresh)} of {target.sessions} fresh sessions"
@@ -116,6 +119,8 @@ def plan_sessions(
         message += f", {len(ranks.outdated) + len(ranks.retiring)} handing over"
     if starting:
         message += f", {len(starting)} starting"
+    if len(alive) < len(working):
+        message += f", {len(working) - len(alive)} of another stream"
     if lag is not None:
         message += f"; {lag.events} events waiting"
     if missing <= 0:

@@ -32,6 +32,7 @@ from gateway.schemas.ads import (
     PhotoIn,
     UploadOut,
 )
+from gateway.schemas.notices import NoticeOut
 from gateway.schemas.statistics import StatisticsOut
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "LalafoClient",
     "NotAllowed",
     "NotFound",
+    "NoticeOut",
     "PhotoIn",
     "RateLimited",
     "Refused",

@@ -17,6 +17,7 @@ from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
 from gateway.schemas.history import HistoryOut
+from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
 
@@ -160,6 +161,10 @@ class AsyncLalafoClient(BaseClient):
     async def live_release(self) -> LiveReleaseOut:
         """See `LalafoClient.live_release`."""
         return await self._run(self._plans.live_release())
+
+    async def notices(self) -> list[NoticeOut]:
+        """See `LalafoClient.notices`."""
+        return (await self._run(self._plans.notices())).notices
 
     async def _pages(self, pages: Pages[Page]) -> AsyncIterator[Page]:
         cursor: str | None = None

@@ -14,6 +14,7 @@ from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
 from gateway.schemas.history import HistoryOut
+from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
 
@@ -260,6 +261,15 @@ class LalafoClient(BaseClient):
         True
         """
         return self._run(self._plans.live_release())
+
+    def notices(self) -> list[NoticeOut]:
+        """Return what a person should know about the stack, the most severe first; [] if all is
+        well.
+
+        >>> [notice.code for notice in client.notices()]
+        []
+        """
+        return self._run(self._plans.notices()).notices
 
     def _pages(self, pages: Pages[Page]) -> Iterator[Page]:
         cursor: str | None = None

@@ -18,6 +18,7 @@ from gateway.client.errors import NotFound, ScoringTimeout, unreadable
 from gateway.client.retry import Pause, Plan, Policy, with_retries
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdPage, FailurePage, FeedbackOut, UploadOut
 from gateway.schemas.history import HistoryOut
+from gateway.schemas.notices import NoticesOut
 from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
 from ops.errors import ConfigurationError
@@ -185,6 +186,10 @@ class Plans:
     def live_release(self) -> Plan[LiveReleaseOut]:
         """Get the live release."""
         return self._request(self.address.call("GET", "/v1/releases/live"), LiveReleaseOut)
+
+    def notices(self) -> Plan[NoticesOut]:
+        """Get the notices."""
+        return self._request(self.address.call("GET", "/v1/notices"), NoticesOut)
 
     def _request(self, call: Call, model: type[Model]) -> Plan[Model]:
         response = yield from with_retries(call, self.policy)

@@ -2,19 +2,23 @@
 
 The gateway is ready when PostgreSQL can be written to and its schema has the expected revision.
 Kafka may be unavailable, since the outbox stores accepted events, unless `require_broker` is on.
-The photo store must be writable, unless `require_store` is off. Responses do not contain addresses
-of servers.
+The photo store must be writable, unless `require_store` is off. The notices change nothing about
+it: without a release, ads are accepted and wait. Responses do not contain addresses of servers, and
+errors of sessions only where no API keys are required.
 """
 
 import asyncio
 from typing import Any
 
+import psycopg
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from gateway.backends.notices import without_details
 from gateway.services import Services, ServicesDep
+from ops.errors import RetryableError
 
-EXPECTED_REVISION = "0013"  # the migrations' head; a test compares the two
+EXPECTED_REVISION = "0014"  # the migrations' head; a test compares the two
 
 router = APIRouter(include_in_schema=False)
 
@@ -27,7 +31,7 @@ async def healthz() -> JSONResponse:
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])
 async def readyz(services: ServicesDep) -> JSONResponse:
-    """Readiness: 200 if every required check passes, else 503, with the result of each check."""
+    """Readiness: 200 if every required check passes, else 503; with each check, and the notices."""
     checks = {
         "postgresql": await _postgresql(services),
         "broker": _broker(services),
@@ -35,7 +39,11 @@ async def readyz(services: ServicesDep) -> JSONResponse:
     }
     ready = all(check["ok"] or not check["required"] for check in checks.values())
     return JSONResponse(
-        {"status": "ready" if ready else "not ready", "checks": checks},
+        {
+            "status": "ready" if ready else "not ready",
+            "checks": checks,
+            "notices": await _notices(services),
+        },
         status_code=200 if ready else 503,
         headers={"Cache-Control": "no-store"},
     )
@@ -53,6 +61,15 @@ async def _postgresql(services: Services) -> dict[str, Any]:
         f"the schema is at revision {revision}, this gateway expects {EXPECTED_REVISION}: run "
         "`lalafo migrate` of this version, or deploy the same version of both",
     )
+
+
+async def _notices(services: Services) -> list[dict[str, Any]]:
+    try:
+        found = await services.notices.notices()
+    except (RetryableError, psycopg.Error):  # the check of PostgreSQL says what is wrong
+        return []
+    shown = found if services.settings.gateway_auth == "off" else without_details(found)
+    return [notice.model_dump(mode="json") for notice in shown]
 
 
 def _broker(services: Services) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import psycopg
 from pydantic_core import from_json, to_json
 
 from gateway.backends.connections import repeated_once
+from gateway.backends.notices import DRAWN_ONLY
 from gateway.schemas.links import ad_path, release_page, run_prefix
 from gateway.services import Services
 from ops.types import AdKey
@@ -50,13 +51,15 @@ _PHOTOS_TO_COME = """
 """
 
 # A re-score may have left predictions of a revision that has been superseded since.
-_PREDICTIONS = """
+_PREDICTIONS = f"""
     SELECT json_object_agg(p.task, json_build_object(
         'label', p.label,
         'score', p.score,
         'details', p.details,
         'revision', p.revision,
-        'release', json_build_object('id', p.release, 'url', k.releases),
+        'release', json_build_object('id', p.release, 'url', k.releases, 'drawn_only',
+            (SELECT {DRAWN_ONLY.format("r.manifest")}
+                FROM lalafo.releases AS r WHERE r.name = p.release)),
         'run', json_build_object('id', p.run_id, 'url', k.runs || p.run_id),
         'scored_at', p.scored_at
     ))

@@ -59,6 +59,16 @@ class Source(ResponseModel):
     url: str | None = None
 
 
+class ReleaseSource(Source):
+    """The release that made a prediction."""
+
+    drawn_only: bool = Field(
+        default=False,
+        description="Whether the release has learned its categories from drawn photos only: its "
+        "answers for real photos are often wrong.",
+    )
+
+
 class PhotoOut(ResponseModel):
     position: int
     status: Literal["ok", "failed", "waiting"]
@@ -85,7 +95,7 @@ class PredictionOut(ResponseModel):
     score: float = Field(description="Confidence in the label, in [0, 1].")
     details: dict[str, Any]
     revision: int = Field(description="The revision of the ad that was scored.")
-    release: Source
+    release: ReleaseSource
     run: Source
     scored_at: datetime
 

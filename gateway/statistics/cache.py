@@ -10,10 +10,10 @@ import time
 
 from gateway.backends.connections import repeated_once
 from gateway.backends.database import GatewayDatabase
+from gateway.backends.lag import LogWatch
 from gateway.backends.store import StoreWatch
 from gateway.schemas.ads import Source
 from gateway.schemas.links import release_page, run_prefix
-from gateway.statistics.lag import LogWatch
 from gateway.statistics.queries import read_statistics
 from ops.errors import RetryableError
 from resources.settings import Settings
@@ -28,12 +28,14 @@ TTL_S_PER_MINUTE = 1 / 60
 class StatisticsCache:
     """Responses of the statistics route, by window. Use with `async with`."""
 
-    def __init__(self, settings: Settings, database: GatewayDatabase, store: StoreWatch) -> None:
+    def __init__(
+        self, settings: Settings, database: GatewayDatabase, store: StoreWatch, log: LogWatch
+    ) -> None:
         self._topic = settings.ads_topic
         self._runs = run_prefix(settings.dagster_url)
         self._releases = release_page(settings.dagster_url)
         self._database = database.blocking(limit_s=LIMIT_S)
-        self._log = LogWatch(settings)
+        self._log = log
         self._store = store
         self._answers: dict[int, tuple[float, bytes]] = {}
         self._failed: tuple[float, RetryableError] | None = None
@@ -103,4 +105,3 @@ class StatisticsCache:
     def _close(self) -> None:
         with self._connection:
             self._database.close()
-        self._log.close()

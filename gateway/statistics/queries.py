@@ -8,12 +8,14 @@ on the window and not on the number of ads; the query plans are checked in
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 
+from gateway.backends.lag import LogEnds, partition_lags
+from gateway.backends.notices import ACCEPTED, MAX_ACCEPTED
 from gateway.schemas.ads import Source
 from gateway.schemas.statistics import (
     Backlog,
@@ -28,12 +30,10 @@ from gateway.schemas.statistics import (
     StatisticsOut,
     Totals,
 )
-from gateway.statistics.lag import LogEnds
 from ops.session.latency_histogram import percentile
 
 MAX_LABELS = 20
 MAX_WAITING = 10_000  # outbox rows to count
-MAX_ACCEPTED = 1_000  # accepted ads to check
 STATEMENT_TIMEOUT_S = 5
 
 WAITED = "waited_for_session"  # of `latencies`: as resources/sessions/minutes.py writes it
@@ -44,19 +44,9 @@ RunPage = Callable[[str], Source]
 MINUTES = """
     SELECT minute, events, photos, statuses, labels, failures, latencies
     FROM lalafo.stream_minutes WHERE minute >= %(since)s AND minute <= %(until)s"""
-OFFSETS = """
-    SELECT partition, next_offset FROM lalafo.stream_offsets
-    WHERE stream_id = %(stream_id)s AND topic = %(topic)s"""
 OUTBOX = """
     SELECT count(*), extract(epoch FROM clock_timestamp() - min(created_at))::float8
     FROM (SELECT created_at FROM lalafo.outbox ORDER BY id LIMIT %(most)s) AS waiting"""
-# A correlated subquery is a look-up by primary key, whatever the planner's estimates are.
-ACCEPTED = """
-    SELECT count(*), extract(epoch FROM clock_timestamp() - min(w.accepted_at))::float8
-    FROM (SELECT catalog, ad_id, revision, accepted_at FROM lalafo.accepted_ads
-        ORDER BY accepted_at DESC LIMIT %(most)s) AS w
-    WHERE w.revision > coalesce((SELECT a.revision FROM lalafo.ads AS a
-        WHERE a.catalog = w.catalog AND a.ad_id = w.ad_id), -1)"""
 SESSIONS = """
     SELECT s.run_id, s.state, s.started_at, s.due_at, s.warm, s.code_version, s.host,
         ARRAY(SELECT l.partition FROM lalafo.leases AS l
@@ -200,18 +190,7 @@ def _most(counts: Mapping[str, int], limit: int | None = None) -> Counts:
 
 
 def _read_lag(cursor: Cursor, topic: str, log: LogEnds) -> LagOut:
-    cursor.execute(OFFSETS, {"stream_id": log.stream_id, "topic": topic})
-    committed: dict[int, int] = dict(cursor.fetchall())
-    partitions = [
-        PartitionLag(
-            partition=partition,
-            committed=committed.get(partition),
-            end=end,
-            # The end offset may be seconds old: offsets committed since then can be higher.
-            lag=max(0, end - max(committed.get(partition, 0), log.begins[partition])),
-        )
-        for partition, end in sorted(log.ends.items())
-    ]
+    partitions = [PartitionLag(**asdict(one)) for one in partition_lags(cursor, topic, log)]
     return LagOut(
         events=sum(one.lag for one in partitions), asked_at=log.asked_at, partitions=partitions
     )

@@ -162,3 +162,12 @@ Port = Annotated[
         min=1, max=65_535, help="Port of Dagster's UI. Default: the first free one from 3000 on."
     ),
 ]
+GatewayPort = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65_535,
+        help="Port of the gateway and its page. Default: LALAFO_GATEWAY_PORT, otherwise the first "
+        "free one from 8080 on.",
+    ),
+]

@@ -3,13 +3,14 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import typer
 from rich.text import Text
 
@@ -73,7 +74,8 @@ def _shown(line: Diagnosis) -> Text:
 
 def diagnose() -> Iterator[Diagnosis]:
     """Yield the result of every check, the required ones first."""
-    from lalafo_assets.stack.supervisor import DEFAULT_PORT, running_stack
+    from lalafo_assets.stack.ports import DEFAULT_PORT
+    from lalafo_assets.stack.supervisor import running_stack
     from resources.settings import load_settings
 
     yield _python()
@@ -96,6 +98,8 @@ def diagnose() -> Iterator[Diagnosis]:
     yield _program("chromium", "the browser tests open the UI", "apt-get install chromium")
     yield from _servers(settings)
     yield from diagnose_store(settings)
+    exports = {} if stack is None else stack.exports
+    yield from diagnose_stack(settings_of(exports, settings))
 
 
 def diagnose_store(settings: "Settings") -> Iterator[Diagnosis]:
@@ -110,6 +114,30 @@ def diagnose_store(settings: "Settings") -> Iterator[Diagnosis]:
         yield Diagnosis("store", Grade.OK, shown(settings.store_url))
     except LalafoError as error:
         yield Diagnosis("store", Grade.FAILED, str(error), "correct it, or unset LALAFO_STORE_URL")
+
+
+def settings_of(exports: "Mapping[str, str]", settings: "Settings") -> "Settings":
+    """The settings, with a running stack's database and stream where the environment has none."""
+    names = ("database_url", "ads_topic", "stream_id")
+    running = {name: exports.get(f"LALAFO_{name.upper()}", "") for name in names}
+    unset = {k: v for k, v in running.items() if v and k not in settings.model_fields_set}
+    return settings.model_copy(update=unset)
+
+
+def diagnose_stack(settings: "Settings") -> Iterator[Diagnosis]:
+    """Yield what a person should know about the running stack; nothing where there is none."""
+    from lalafo_assets.commands.notices import stack_notices
+
+    if settings.database_url == "":
+        return
+    try:
+        found = stack_notices(settings)
+    except (LalafoError, psycopg.Error):  # `_servers` says why; or the schema is not migrated
+        return
+    for notice in found:
+        grade = Grade.OK if notice.severity == "info" else Grade.DEGRADED
+        subject = notice.code.replace("_", " ")
+        yield Diagnosis(subject, grade, notice.message, notice.action or "")
 
 
 def _python() -> Diagnosis:

@@ -5,7 +5,7 @@ Owns the tables; the second tab of the web page shows the same figures.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +15,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lalafo_assets.commands import notices
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, gateway_url, new_console
 from lalafo_assets.commands.terminal.bars import is_redrawn
 from lalafo_assets.commands.terminal.help_pages import help_page
 from lalafo_assets.commands.terminal.tables import facts_lines, new_table
 
 if TYPE_CHECKING:
+    from gateway.client import LalafoClient
+    from gateway.schemas.notices import NoticeOut
     from gateway.schemas.statistics import Backlog, StatisticsOut
 
 WATCH_S = 2.0
@@ -65,7 +68,10 @@ def stats(
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Show ads and photos per minute, latencies by stage, labels, failures, lag and releases."""
+    """Show ads and photos per minute, latencies by stage, labels, failures, lag and releases.
+
+    Says first what a person should know: that no release is live, or why the last session failed.
+    """
     from gateway.client import LalafoClient
     from resources.settings import load_settings
 
@@ -76,30 +82,35 @@ def stats(
             return
         if not watch:
             console = new_console()
-            console.print(drawn(client.statistics(minutes=minutes), console.width))
+            console.print(_read(client, minutes, console.width))
             return
         with suppress(KeyboardInterrupt):  # it is how a person ends it
-            _watch(lambda: client.statistics(minutes=minutes))
+            _watch(lambda width: _read(client, minutes, width))
 
 
-def _watch(read: Callable[[], "StatisticsOut"]) -> None:
+def _read(client: "LalafoClient", minutes: int, width: int) -> Group:
+    return drawn(client.statistics(minutes=minutes), width, client.notices())
+
+
+def _watch(read: Callable[[int], Group]) -> None:
     """Refresh the tables in place on a terminal; print them again and again elsewhere."""
     console = new_console()
     if not is_redrawn(console):
         while True:
-            console.print(drawn(read(), console.width))
+            console.print(read(console.width))
             time.sleep(WATCH_S)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(drawn(read(), console.width), refresh=True)
+            live.update(read(console.width), refresh=True)
             time.sleep(WATCH_S)
 
 
-def drawn(statistics: "StatisticsOut", width: int) -> Group:
-    """Return the statistics as tables for a terminal of this width."""
+def drawn(statistics: "StatisticsOut", width: int, found: "Sequence[NoticeOut]" = ()) -> Group:
+    """Return the notices as lines and the statistics as tables, for a terminal of this width."""
     window = f"the last {statistics.minutes} minutes, to {statistics.at:%H:%M:%S} UTC"
     stages = "\nmilliseconds; total: from the Kafka timestamp to the committed row"
     return Group(
+        *notices.lines(found),
         Text(window, style="bold"),
         _rates(statistics, width),
         Text(stages, style="bold"),

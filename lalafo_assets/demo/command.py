@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, Port, new_console
+from lalafo_assets.commands.console import DEFAULT_HOME, GatewayPort, Home, Port, new_console
 from lalafo_assets.commands.terminal.help_pages import help_page
 
 WEIGHTS = ("auto", "starter", "pretrained")
@@ -63,6 +63,7 @@ def demo(
         ),
     ] = True,
     port: Port = None,
+    gateway_port: GatewayPort = None,
 ) -> None:
     """Start the whole stack on this machine, publish labelled ads, and show their results.
 
@@ -87,6 +88,7 @@ def demo(
         exit_at_end=exit_at_end,
         story=story,
         port=port,
+        gateway_port=gateway_port,
     )
     console = new_console()
     if not run_demo(options, console):

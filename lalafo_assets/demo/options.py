@@ -17,4 +17,5 @@ class DemoOptions:
     exit_at_end: bool = False
     story: bool = True
     port: int | None = None
+    gateway_port: int | None = None
     seed: int = 7

@@ -120,6 +120,7 @@ def _stack(options: DemoOptions, on_progress: ProgressCallback) -> Stack:
     return Stack(
         options.home,
         port=options.port,
+        gateway_port=options.gateway_port,
         # The demo's photos are served on loopback, which the fetcher refuses otherwise.
         environment={"LALAFO_FETCH_ALLOW_PRIVATE": "true"},
         on_progress=on_progress,

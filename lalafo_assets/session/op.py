@@ -47,7 +47,9 @@ from resources.dagster.resources import (
 )
 from resources.sessions.ad_log import use_json_lines
 from resources.sessions.live import LiveSession, SessionParts, run_session, session_policy
+from resources.settings import load_settings
 from resources.tracing.session import session_tracing
+from sensors.failures import one_line, record_failure
 
 QUIET_S = 5.0
 """Pause in reports after a call to Dagster's storage failed: each call retries for seconds."""
@@ -95,7 +97,12 @@ def drain_ads(
     models: ModelsResource,
 ) -> None:
     """Run one session to its end."""
-    with _ends_by_signal(context), plain_failures(), closing(database.open()) as db:
+    with (
+        _ends_by_signal(context),
+        plain_failures(),
+        _error_recorded(context),
+        closing(database.open()) as db,
+    ):
         settings = models.settings()
         code_version = context.run.tags.get(CODE_TAG)
         if code_version is not None:
@@ -319,6 +326,17 @@ def _ends_by_signal(context: dg.OpExecutionContext) -> Iterator[None]:
         if run is not None and run.status in ENDED:
             raise
         context.log.info("ended by a signal: the next session continues from the last commit")
+
+
+@contextmanager
+def _error_recorded(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Write the error with which a session ends to its row; the sensor would later."""
+    try:
+        yield
+    except Exception as error:
+        text = one_line(f"{type(error).__name__}: {error}")
+        record_failure(load_settings(), context.run_id, text)
+        raise
 
 
 def _named(partitions: Mapping[int, int]) -> str:

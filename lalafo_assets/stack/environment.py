@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from resources.embedded.postgres_state import is_embedded, socket_folder
 from resources.kafka_properties import BOOTSTRAP, SECURITY_PROPERTIES, read_properties
+from resources.postgres.conninfo import Conninfo
 
 EMBEDDED_STREAM = "embedded-"  # how a stream id of the embedded broker begins
+DATABASE, DAGSTER_DATABASE = "LALAFO_DATABASE_URL", "LALAFO_DAGSTER_DATABASE_URL"
+DIRECT_DATABASE = "LALAFO_DATABASE_DIRECT_URL"
 
 
 def pool_limits(sessions: int) -> dict[str, int]:
@@ -36,6 +40,39 @@ def external_kafka(environment: Mapping[str, str]) -> dict[str, str]:
         if value != "" and name.endswith(("_CONFIG", "_LOCATION")):
             found[name] = str(Path(value).absolute())  # the children have another working folder
     return {"LALAFO_KAFKA_BOOTSTRAP": bootstrap, **found}
+
+
+def external_databases(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return the external databases that the environment names, by variable; {} if it names none.
+
+    As for Kafka, the exports of an embedded server do not count: they are those of an earlier stack
+    on this home, or came with those of its broker.
+
+    Raises:
+        ConfigurationError: a connection string can't be read.
+    """
+    left = environment.get("LALAFO_STREAM_ID", "").startswith(EMBEDDED_STREAM)
+    own = str(socket_folder(home / "postgres"))
+    found = {}
+    for name in (DATABASE, DAGSTER_DATABASE):
+        url = environment.get(name, "")
+        if url == "":
+            continue
+        parameters = Conninfo.parse(url, name).parameters
+        if not is_embedded(parameters) or not (left or parameters["host"] == own):
+            found[name] = url
+    if DATABASE in found:
+        found[DIRECT_DATABASE] = environment.get(DIRECT_DATABASE, "")
+    return found
+
+
+def without_passwords(databases: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the connection strings that have no password, by variable."""
+    return {
+        name: url
+        for name, url in databases.items()
+        if url == "" or "password" not in Conninfo.parse(url, name).parameters
+    }
 
 
 def gateway_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,53 +1,156 @@
-"""Ports on this machine: finds free ones, and waits for a server to listen."""
+"""Ports on this machine: free ones, who has the others, and waiting for a server to listen."""
 
+import contextlib
 import socket
 import time
 import urllib.request
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Self
+
+import psutil
 
 from ops.errors import ConfigurationError, RetryableError
+from ops.types import ProgressCallback
+from resources.sessions.metrics import PORTS_TRIED as METRICS_PORTS_TRIED
+from resources.settings import Settings
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 20
 _LAST_PORT = 65_535
 START_TIMEOUT_S = 120.0
+_SHOWN_CHARS = 80
+
+DEFAULT_PORT = 3000
+GATEWAY_PORT = 8080
 
 Check = Callable[[], None]
 """Raises if the server that is waited for has ended."""
 
 
-def chosen_port(requested: int | None, first: int) -> int:
+@dataclass(frozen=True, slots=True)
+class StackPorts:
+    """The ports of a stack's servers."""
+
+    ui: int
+    gateway: int
+    code_server: int
+
+    @classmethod
+    def choose(
+        cls,
+        ui: int | None,
+        gateway: int | None,
+        *,
+        settings: Settings,
+        on_progress: ProgressCallback,
+    ) -> Self:
+        """Choose the ports before anything starts, and check that sessions can serve metrics.
+
+        Args:
+            ui: as requested for Dagster's UI; None: not requested.
+            gateway: the same; None: LALAFO_GATEWAY_PORT, if it is set.
+
+        Raises:
+            ConfigurationError: a requested port is in use, or none is free.
+        """
+        option = "--gateway-port"
+        if gateway is None and "gateway_port" in settings.model_fields_set:
+            gateway, option = settings.gateway_port or None, "LALAFO_GATEWAY_PORT"
+        chosen_ui = chosen_port(
+            ui, DEFAULT_PORT, what="Dagster's UI", option="--port", on_progress=on_progress
+        )
+        chosen_gateway = chosen_port(
+            gateway,
+            GATEWAY_PORT,
+            what="the gateway",
+            option=option,
+            apart_from=[chosen_ui],
+            on_progress=on_progress,
+        )
+        if settings.metrics_port > 0:
+            free_port(
+                settings.metrics_port, tried=METRICS_PORTS_TRIED, option="LALAFO_METRICS_PORT"
+            )
+        code_server = free_port(chosen_ui + 1, apart_from=[chosen_gateway])
+        return cls(chosen_ui, chosen_gateway, code_server)
+
+
+def chosen_port(
+    requested: int | None,
+    first: int,
+    *,
+    what: str,
+    option: str,
+    apart_from: Collection[int] = (),
+    on_progress: ProgressCallback = lambda _: None,
+) -> int:
     """Return the port that was requested, or the first free one from `first` on.
+
+    Args:
+        what: the server that gets it, for messages.
+        option: what chooses its port, for messages.
+        apart_from: ports whose servers have not started yet.
+        on_progress: called if the port is another one than `first`.
 
     Raises:
         ConfigurationError: the requested port is in use, or none is free.
     """
     if requested is None:
-        return free_port(first)
+        found = free_port(first, apart_from=apart_from, option=option)
+        if found != first and first not in apart_from:
+            on_progress(
+                f"port {first} is in use by {owner_of(first)}: {what} gets {found}; {option} "
+                "chooses another"
+            )
+        return found
+    if requested in apart_from:
+        raise ConfigurationError(f"port {requested} is given to two servers: change {option}")
     if not port_is_free(requested):
         raise ConfigurationError(
-            f"port {requested} is in use: end the program that has it, choose another with --port, "
-            "or leave --port out to get a free one"
+            f"port {requested}, for {what}, is in use by {owner_of(requested)}: end that program, "
+            f"or choose another port with {option}"
         )
     return requested
 
 
-def free_port(first: int, *, apart_from: Collection[int] = ()) -> int:
+def owner_of(port: int) -> str:
+    """Return which process listens on a port, for messages: its id and its command, if readable."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+                continue
+            if connection.pid is None:
+                break
+            command = " ".join(psutil.Process(connection.pid).cmdline())
+            return f"process {connection.pid} ({command[:_SHOWN_CHARS]})"
+    return "another user's process"
+
+
+def free_port(
+    first: int,
+    *,
+    apart_from: Collection[int] = (),
+    tried: int = PORTS_TRIED,
+    option: str = "--port",
+) -> int:
     """Return the first free port from `first` on.
 
     Args:
         apart_from: ports whose servers have not started yet.
+        tried: how many ports are tried.
+        option: what chooses the port, for messages.
 
     Raises:
-        ConfigurationError: none of the next PORTS_TRIED ports is free.
+        ConfigurationError: none of them is free.
     """
-    tried = range(first, min(first + PORTS_TRIED, _LAST_PORT + 1))
-    for port in tried:
+    end = min(first + tried, _LAST_PORT + 1)
+    for port in range(first, end):
         if port not in apart_from and port_is_free(port):
             return port
     raise ConfigurationError(
-        f"there is no free port from {first} to {min(first + PORTS_TRIED - 1, _LAST_PORT)}; choose "
-        "another with --port"
+        f"there is no free port from {first} to {min(first + tried - 1, _LAST_PORT)}; choose "
+        f"another with {option}"
     )
 
 

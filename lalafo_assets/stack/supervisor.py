@@ -7,7 +7,7 @@ PostgreSQL with pgvector, and Dagster.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ from types import TracebackType
 
 import psutil
 
-from lalafo_assets.stack.environment import external_kafka, gateway_environment, pool_limits
-from lalafo_assets.stack.ports import HOST, chosen_port, free_port, wait_for_page, wait_for_port
+from lalafo_assets.stack.environment import gateway_environment, pool_limits
+from lalafo_assets.stack.leftovers import end_clients, end_marked
+from lalafo_assets.stack.ports import HOST, StackPorts, wait_for_page, wait_for_port
 from lalafo_assets.stack.processes import (
     CODE_SERVER,
     DAEMON,
@@ -26,14 +27,14 @@ from lalafo_assets.stack.processes import (
     StackProcesses,
 )
 from lalafo_assets.stack.runs import DagsterRuns
-from lalafo_assets.stack.shutdown import CHECKPOINT_S, start_checkpoint, uninterrupted
-from ops.errors import ConfigurationError, LalafoError
+from lalafo_assets.stack.servers import Servers
+from lalafo_assets.stack.shutdown import CHECKPOINT_S, uninterrupted
+from ops.errors import ConfigurationError
 from ops.types import ProgressCallback
-from resources.embedded.broker import EmbeddedBroker
-from resources.embedded.postgres import EmbeddedPostgres
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.processes.child import end_leftovers, hold_home
+from resources.sessions.group.members import MemberState, read_sessions
 from resources.settings import load_settings
 
 DAGSTER_STORAGE = """
@@ -45,11 +46,8 @@ storage:
       postgres_url:
         env: LALAFO_DAGSTER_DATABASE_URL
 """
-DEFAULT_PORT = 3000
-GATEWAY_PORT = 8080
 STACK_FILE = "stack.json"
 LOCATION = "lalafo_assets"
-_POSTGRES_STARTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +75,12 @@ class Stack:
     Args:
         home: LALAFO_HOME, the folder of all state.
         port: of Dagster's webserver; None takes the first free one from 3000 on.
+        gateway_port: None takes LALAFO_GATEWAY_PORT, else the first free one from 8080 on.
         services_only: start PostgreSQL and the broker, without Dagster and the gateway.
-        environment: added to every child's environment. LALAFO_KAFKA_BOOTSTRAP, here or in this
-            process's environment, names a Kafka to use; without it the embedded broker starts.
+        environment: added to every child's environment. LALAFO_KAFKA_BOOTSTRAP and
+            LALAFO_DATABASE_URL, here or in this process's environment, name servers to use; without
+            them the embedded ones start.
+        prepare: called with the migrated database before a session can start.
     """
 
     def __init__(
@@ -87,25 +88,27 @@ class Stack:
         home: Path,
         *,
         port: int | None = None,
+        gateway_port: int | None = None,
         services_only: bool = False,
         environment: Mapping[str, str] | None = None,
+        prepare: Callable[[Database], None] = lambda _: None,
         on_progress: ProgressCallback = lambda _: None,
     ) -> None:
         self.home = home.resolve()
         self.dagster_home = self.home / "dagster"
-        self._requested_port = port
+        self._requested_ports = port, gateway_port
         self._services_only = services_only
+        self._prepare_more = prepare
         self._extra = {} if environment is None else dict(environment)
         self._on_progress = on_progress
         self._exits = ExitStack()
         self._processes: StackProcesses | None = None  # None where only the services run
         self.exports: dict[str, str] = {}
-        self._port = self._gateway_port = 0
+        self._ports = StackPorts(0, 0, 0)
         self.ui_url = ""
         self.gateway_url = ""
-        self._postgres: EmbeddedPostgres | None = None  # None until it has started
-        self._failed_starts = 0  # of PostgreSQL, in a row
-        self.postgres_pid: int | None = None
+        environment_now = {**os.environ, **self._extra}
+        self._servers = Servers(self.home, environment_now, self._exits, on_progress)
 
     def __enter__(self) -> "Stack":
         try:
@@ -128,29 +131,18 @@ class Stack:
         """Restart processes that have ended or have stopped working; call it once a second.
 
         Raises:
-            RetryableError: a process ended while the stack was starting, or ended too often. The
-                message has the end of its log.
+            RetryableError: the embedded broker ended; or a process ended while the stack was
+                starting, or too often. The message has the end of its log.
             ConfigurationError: PostgreSQL ended and does not start again.
         """
-        self._restart_postgres()
+        self._servers.check()
         if self._processes is not None:
             self._processes.check()
 
-    def _restart_postgres(self) -> None:
-        """Start PostgreSQL again if it has ended, as by the kernel for lack of memory."""
-        if self._postgres is None or self._postgres.pid is not None:
-            return
-        self._on_progress("PostgreSQL has ended: starting it again")
-        try:
-            self._postgres.start()
-        except LalafoError:
-            # Its last processes may take seconds to notice, and hold its shared memory meanwhile.
-            self._failed_starts += 1
-            if self._failed_starts >= _POSTGRES_STARTS:
-                raise
-        else:
-            self._failed_starts = 0
-            self.postgres_pid = self._postgres.pid
+    @property
+    def postgres_pid(self) -> int | None:
+        """The process id of the embedded PostgreSQL; None where an external one is used."""
+        return self._servers.postgres_pid
 
     @property
     def pids(self) -> list[int]:
@@ -159,19 +151,17 @@ class Stack:
 
     def _start(self) -> None:
         self._exits.enter_context(hold_home(self.home))
-        for command in end_leftovers(self.home):
-            self._on_progress(f"stopped a process that an earlier stack left: {command[:80]}")
-        self._on_progress("starting PostgreSQL with pgvector")
-        postgres = EmbeddedPostgres(self.home)
-        self._exits.callback(postgres.stop)
-        postgres.start()
-        self._postgres, self.postgres_pid = postgres, postgres.pid
+        self._say(end_marked(self.home))
+        addresses = self._addresses()  # before anything starts that they would be found out after
+        self._exits.callback(_restored(os.environ))
+        databases = self._servers.start_postgres()
+        self._say(end_clients(self.home))
         self.exports = {
             "LALAFO_HOME": str(self.home),
-            **postgres.exports(),
-            **self._broker_exports(),
-            **self._addresses(),
             **self._extra,
+            **databases,
+            **self._servers.start_broker(),
+            **addresses,
             "DAGSTER_HOME": str(self._make_dagster_home()),
         }
         os.environ.update(self.exports)
@@ -179,7 +169,7 @@ class Stack:
         if not self._services_only:
             processes = StackProcesses(self.home, self.exports, self._on_progress)
             self._processes = processes
-            self._exits.callback(self._stop_processes, postgres, processes)
+            self._exits.callback(self._stop_processes, processes)
             self._start_gateway(processes)
             self._start_dagster(processes)
             wait_for_page(f"{self.gateway_url}/healthz", self.check, what="the gateway")
@@ -191,17 +181,9 @@ class Stack:
             self._processes.is_up = True
         self._on_progress("the stack is up")
 
-    def _broker_exports(self) -> dict[str, str]:
-        """Return the exports of an external Kafka, or start the embedded broker."""
-        external = external_kafka({**os.environ, **self._extra})
-        if external:
-            self._on_progress(f"using Kafka at {external['LALAFO_KAFKA_BOOTSTRAP']}")
-            return external
-        self._on_progress("starting the embedded broker")
-        broker = EmbeddedBroker(self.home)
-        self._exits.callback(broker.stop)
-        broker.start()
-        return broker.exports()
+    def _say(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._on_progress(line)
 
     def _make_dagster_home(self) -> Path:
         config = ROOT / "dagster.yaml"
@@ -220,6 +202,7 @@ class Stack:
         settings = load_settings()
         with closing(Database.from_settings(settings)) as database:
             database.migrate()
+            self._prepare_more(database)
         with AdStream.from_settings(settings) as stream:
             stream.ensure_topics()
         with dg.DagsterInstance.from_config(str(self.dagster_home)) as instance:
@@ -230,16 +213,16 @@ class Stack:
         """Choose the addresses of Dagster's UI and the gateway; restarted processes keep them."""
         if self._services_only:
             return {}
-        self._port = chosen_port(self._requested_port, DEFAULT_PORT)
-        self._gateway_port = free_port(
-            load_settings().gateway_port or GATEWAY_PORT, apart_from=[self._port]
+        port, gateway_port = self._requested_ports
+        self._ports = StackPorts.choose(
+            port, gateway_port, settings=load_settings(), on_progress=self._on_progress
         )
-        self.ui_url = f"http://{HOST}:{self._port}"
-        self.gateway_url = f"http://{HOST}:{self._gateway_port}"
+        self.ui_url = f"http://{HOST}:{self._ports.ui}"
+        self.gateway_url = f"http://{HOST}:{self._ports.gateway}"
         return {"LALAFO_DAGSTER_URL": self.ui_url, "LALAFO_GATEWAY_URL": self.gateway_url}
 
     def _start_gateway(self, processes: StackProcesses) -> None:
-        address = ["--host", HOST, "--port", str(self._gateway_port)]
+        address = ["--host", HOST, "--port", str(self._ports.gateway)]
         processes.start(
             GATEWAY,
             ["-m", "gateway", *address],
@@ -248,7 +231,7 @@ class Stack:
 
     def _start_dagster(self, processes: StackProcesses) -> None:
         self._on_progress("starting the gateway, and Dagster's code server, webserver and daemon")
-        code_port = free_port(self._port + 1, apart_from=[self._gateway_port])
+        code_port = self._ports.code_server
         workspace = self.home / "dagster" / "workspace.yaml"
         location = {"host": HOST, "port": code_port, "location_name": LOCATION}
         # JSON is YAML too
@@ -256,16 +239,34 @@ class Stack:
         common = ["-w", str(workspace)]
         processes.start_code_server(code_port)
         wait_for_port(code_port, self.check, what=CODE_SERVER)
-        web = ["-m", "dagster_webserver", *common, "-h", HOST, "-p", str(self._port)]
+        web = ["-m", "dagster_webserver", *common, "-h", HOST, "-p", str(self._ports.ui)]
         processes.start(WEBSERVER, web)
         processes.start(DAEMON, ["-m", "dagster._daemon", "run", *common])
         wait_for_page(f"{self.ui_url}/server_info", self.check, what=WEBSERVER)
 
-    def _stop_processes(self, postgres: EmbeddedPostgres, processes: StackProcesses) -> None:
+    def _stop_processes(self, processes: StackProcesses) -> None:
         """Stop what this class started, and end Dagster's runs that could not end by themselves."""
-        checkpoint = start_checkpoint(postgres.url())
-        runs = DagsterRuns(self.dagster_home, self._on_progress)
+        wait_for_checkpoint = self._servers.checkpoint()
+        runs = DagsterRuns(self.dagster_home, self._on_progress, _read_sessions)
+        runs.cancel_what_has_not_begun()
         processes.stop(runs.are_finished)
         end_leftovers(self.home, timeout_s=0.5)
         runs.end_unfinished()
-        checkpoint.join(CHECKPOINT_S)
+        wait_for_checkpoint(CHECKPOINT_S)
+
+
+def _read_sessions() -> Mapping[str, MemberState]:
+    settings = load_settings()
+    with closing(Database.from_settings(settings)) as database:
+        return read_sessions(database, settings.ads_topic)
+
+
+def _restored(environment: MutableMapping[str, str]) -> Callable[[], None]:
+    """Return what gives the environment its present variables back."""
+    before = dict(environment)
+
+    def restore() -> None:
+        environment.clear()
+        environment.update(before)
+
+    return restore

@@ -6,6 +6,7 @@ and stops nothing.
 
 import contextlib
 import hashlib
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from resources.embedded.postgres_programs import MAJOR_VERSION
 PORT = 5432  # only names the socket: the server listens on no address
 _MAX_SOCKET_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux; 103 elsewhere
 _SPECIAL_IN_URLS = frozenset(",:+%&?#' \t\n")
+_SHORT = Path("/tmp")  # noqa: S108  the owner of a folder in it is checked
+_SHORT_NAME = re.compile(r"lalafo-[0-9a-f]{16}")
 _SOCKET_NAME = f".s.PGSQL.{PORT}"
 _NO_PROCESS = 2**22 + 1  # above Linux's largest process id, and no process anywhere else
 _SMALL_SHM_BYTES = 512 * 2**20
@@ -113,7 +116,22 @@ def socket_folder(beside: Path) -> Path:
     length = len(str(folder / _SOCKET_NAME).encode())
     if length <= _MAX_SOCKET_BYTES and _SPECIAL_IN_URLS.isdisjoint(str(folder)):
         return folder
-    return Path("/tmp") / f"lalafo-{hashlib.sha256(str(beside).encode()).hexdigest()[:16]}"  # noqa: S108  its owner is checked
+    return _SHORT / f"lalafo-{hashlib.sha256(str(beside).encode()).hexdigest()[:16]}"
+
+
+def is_embedded(parameters: Mapping[str, str]) -> bool:
+    """Whether a connection's parameters are those of an embedded server, of whichever home.
+
+    Args:
+        parameters: libpq's.
+    """
+    folder = Path(parameters.get("host", ""))
+    short = folder.parent == _SHORT and _SHORT_NAME.fullmatch(folder.name) is not None
+    return (
+        folder.is_absolute()
+        and (short or folder.parts[-2:] == ("postgres", "run"))
+        and parameters.get("port") == str(PORT)
+    )
 
 
 def settings_text(sockets: Path, overrides: Mapping[str, str]) -> str:

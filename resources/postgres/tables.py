@@ -376,6 +376,8 @@ sessions = Table(
         server_default=text("'{}'"),
         comment="releases that it has loaded",
     ),
+    Column("error", Text, comment="why it failed, in one line; null: it has not"),
+    moment("failed_at", nullable=True),
     CheckConstraint("state IN ('warming', 'ready', 'leaving')", name="state"),
     Index(None, "stream_id", "topic"),
 )

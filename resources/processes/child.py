@@ -8,6 +8,7 @@ the mark `LALAFO_STACK=<home>` in every descendant's environment for what the si
 import contextlib
 import fcntl
 import os
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ STACK_MARK = "LALAFO_STACK"
 GRACEFUL_STOP_S = 10.0
 _DESCENDANTS_STOP_S = 2.0
 _POLL_S = 0.01
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LAUNCHER = Path(__file__).with_name("run_with_parent.py")
 
 
@@ -123,10 +125,10 @@ class ChildProcess:
             process.wait()
 
     def log_tail(self, lines: int = 5) -> str:
-        """The last lines of the log, for messages; "" if there is no log."""
+        """The last lines of the log without colours, for messages; "" if there is no log."""
         if not self.log_file.exists():
             return ""
-        text = self.log_file.read_text(encoding="utf-8", errors="replace")
+        text = _COLOURS.sub("", self.log_file.read_text(encoding="utf-8", errors="replace"))
         return "\n".join(text.splitlines()[-lines:])
 
 
@@ -155,15 +157,23 @@ def end_leftovers(home: Path, timeout_s: float = 5.0) -> list[str]:
 
 def marked_processes(home: Path) -> list[psutil.Process]:
     """Return the processes that carry this home's mark, but not this process or its ancestors."""
-    spared = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
     mark = mark_of(home)
-    found: list[psutil.Process] = []
+    return [process for process, its in processes_with(STACK_MARK) if its[STACK_MARK] == mark]
+
+
+def processes_with(variable: str) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    """Yield the processes that have an environment variable, with their whole environment.
+
+    Not this process or its ancestors. A process's environment is that of its start.
+    """
+    spared = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
     for process in psutil.process_iter():
+        environment: dict[str, str] = {}
         # It has ended meanwhile, is a zombie, or belongs to another user: skip it.
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid not in spared and process.environ().get(STACK_MARK) == mark:
-                found.append(process)
-    return found
+            environment = process.environ()
+        if process.pid not in spared and variable in environment:
+            yield process, environment
 
 
 def make_home(home: Path) -> None:

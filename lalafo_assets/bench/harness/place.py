@@ -18,7 +18,7 @@ from lalafo_assets.bench.harness.photo_server import start_photo_server
 from lalafo_assets.bench.harness.photos import bench_photos
 from lalafo_assets.bench.harness.workers import Worker
 from lalafo_assets.bench.kafka.server import KafkaServer, version, why_unavailable
-from lalafo_assets.stack.environment import external_kafka
+from lalafo_assets.stack.environment import DAGSTER_DATABASE, DATABASE, external_kafka
 from lalafo_assets.stack.supervisor import Stack
 from ops.errors import ConfigurationError
 from resources.kafka.connection import open_client
@@ -86,7 +86,9 @@ def open_place(
             environment={
                 **broker.environment,
                 **bench.environment(),
-                # Never the caller's own store.
+                # Never the caller's own store or databases.
+                DATABASE: "",
+                DAGSTER_DATABASE: "",
                 "LALAFO_STORE_URL": str(home / "stack" / "store"),
                 "LALAFO_ADS_TOPIC": topic,
                 "LALAFO_DLQ_TOPIC": f"{topic}.dlq",

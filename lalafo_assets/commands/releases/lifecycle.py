@@ -94,7 +94,10 @@ def install_release(
     ] = False,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Copy a release into the store and register it. The first release becomes live."""
+    """Copy a release into the store and register it. The first release becomes live.
+
+    `lalafo up` does it with the starter where no release is live.
+    """
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
     from resources.releases.active import read_active_releases

@@ -47,6 +47,8 @@ class MemberState:
     host: str
     pid: int
     metrics_url: str
+    stream_id: str  # of the log that it reads
+    failed: bool = False
 
 
 def write_member(
@@ -84,6 +86,24 @@ def end_member(connection: Connection, run_id: str) -> None:
     )
 
 
+def write_failure(database: Database, run_id: str, topic: str, error: str) -> None:
+    """Write why a session failed, also one that had not joined; the first reason stays.
+
+    Args:
+        error: one line, without secrets.
+    """
+    with database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.sessions AS held (run_id, stream_id, topic, state, code_version, "
+            "host, pid, metrics_url, backend_pid, backend_start, due_at, expires_at, error, "
+            "failed_at) VALUES (%s, '', %s, 'leaving', '', '', 0, '', 0, clock_timestamp(), "
+            "clock_timestamp(), clock_timestamp(), %s, clock_timestamp()) "
+            "ON CONFLICT (run_id) DO UPDATE SET error = coalesce(held.error, EXCLUDED.error), "
+            "failed_at = coalesce(held.failed_at, EXCLUDED.failed_at)",
+            (run_id, topic, error),
+        )
+
+
 def read_members(connection: Connection, stream_id: str, topic: str) -> list[Member]:
     """Return the living sessions of a stream."""
     rows = connection.execute(
@@ -98,14 +118,15 @@ def read_members(connection: Connection, stream_id: str, topic: str) -> list[Mem
 def read_sessions(database: Database, topic: str) -> dict[str, MemberState]:
     """Return every session of a topic by run, alive or ended, until upkeep deletes its row.
 
-    Includes the sessions of a deleted topic of the same name.
+    Includes the sessions of a deleted topic of the same name, and those of another broker.
     """
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT run_id, state, started_at, "
             "extract(epoch FROM due_at - clock_timestamp())::float8, code_version, "
             f"{ALIVE}, greatest(0, extract(epoch FROM clock_timestamp() - expires_at))::float8, "
-            "host, pid, metrics_url FROM lalafo.sessions WHERE topic = %s",
+            "host, pid, metrics_url, stream_id, error IS NOT NULL FROM lalafo.sessions "
+            "WHERE topic = %s",
             (topic,),
         )
         return {row[0]: MemberState(Member(*row[:5]), *row[5:]) for row in cursor.fetchall()}

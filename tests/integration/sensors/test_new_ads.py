@@ -66,12 +66,17 @@ def start(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.Dagst
 
 @contextmanager
 def session(
-    live: Live, run_id: str = "one", *, session_s: float = 3_600, code: str = "v1"
+    live: Live,
+    run_id: str = "one",
+    *,
+    session_s: float = 3_600,
+    code: str = "v1",
+    stream_id: str | None = None,
 ) -> Iterator[SessionMembership]:
     """A live session: it is a member, and ready."""
     config = MembershipConfig(
         run_id=run_id,
-        stream_id=live.stream.stream_id(),
+        stream_id=live.stream.stream_id() if stream_id is None else stream_id,
         topic=live.settings.ads_topic,
         partitions=tuple(live.stream.partitions()),
         sessions=2,
@@ -123,6 +128,38 @@ def test_a_live_session_is_enough(environment: Live, instance: dg.DagsterInstanc
     with session(environment):
         assert str(tick(instance)) == "1 of 1 fresh sessions"
     assert len(requests(instance)) == 1
+
+
+def test_a_session_that_an_earlier_stack_left_is_not_enough(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """It holds its membership while it reads a broker that has ended, and scores nothing."""
+    with session(environment, "left", stream_id="embedded-of-an-earlier-stack"):
+        (request,) = requests(instance)
+        start(instance, request, dg.DagsterRunStatus.STARTED)
+        assert "0 of 1 fresh sessions, 1 starting, 1 of another stream" in str(tick(instance))
+        with session(environment, "own"):
+            assert "1 of 1 fresh sessions" in str(tick(instance))
+
+
+def test_without_an_answer_of_kafka_every_session_counts(
+    environment: Live, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no setting names the stream, Kafka does; its outage starts no second session."""
+    monkeypatch.setenv("LALAFO_STREAM_ID", "")
+    monkeypatch.setenv("LALAFO_KAFKA_BOOTSTRAP", "127.0.0.1:9")
+    with session(environment):
+        assert str(tick(instance)) == "1 of 1 fresh sessions"
+
+
+def test_no_session_starts_before_a_release_is_live(
+    environment: Live, instance: dg.DagsterInstance
+) -> None:
+    """It could score nothing and would fail; the tick says what to do."""
+    with environment.database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.active_releases")
+    assert "no release is live" in str(tick(instance))
+    assert "lalafo releases install starter" in str(tick(instance))
 
 
 def test_with_idle_minutes_a_session_starts_only_for_events(

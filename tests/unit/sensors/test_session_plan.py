@@ -1,5 +1,6 @@
 """When sessions are requested: by their memberships, never by a run's status alone."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -38,9 +39,10 @@ def membership(
     alive: bool = True,
     expired_s: float = 0.0,
     age_s: float = 1_800,
+    stream_id: str = "this",
 ) -> dict[str, MemberState]:
     member = Member(run_id, state, NOW - timedelta(seconds=age_s), due_in_s, code)
-    return {run_id: MemberState(member, alive, expired_s, "host", 1, "")}
+    return {run_id: MemberState(member, alive, expired_s, "host", 1, "", stream_id)}
 
 
 def running(*run_ids: str, age_s: float = 1_800, queued: bool = False) -> list[UnfinishedRun]:
@@ -89,6 +91,17 @@ def test_a_session_that_is_starting_is_waited_for() -> None:
     result = plan(target(), {}, late)
     assert [run for run, _ in result.dead] == late
     assert result.start == 1
+
+
+def test_a_session_of_another_stream_does_not_count() -> None:
+    """It reads another log, perhaps of a broker that has ended. Its run is not failed: it lives."""
+    of = replace(target(), stream_id="this")
+    left = membership("a", stream_id="embedded-1")
+    result = plan(of, left, running("a"), lag=BEHIND)
+    assert (result.start, result.dead) == (1, ())
+    assert result.why == "0 of 1 fresh sessions, 1 of another stream; 2 events waiting"
+    assert plan(of, left | membership("b"), running("a", "b")).start == 0
+    assert plan(target(), left, running("a")).start == 0, "while Kafka does not say which it is"
 
 
 def test_a_warming_session_counts() -> None:

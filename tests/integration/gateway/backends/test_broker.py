@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from gateway.backends.broker import Broker, PendingRecord
-from gateway.statistics.lag import LogWatch
+from gateway.backends.lag import LogWatch
 from ops.errors import LalafoError
 from resources.kafka.connection import StreamConfig
 from resources.kafka.topics import AdStream

@@ -14,6 +14,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from gateway.backends.lag import OFFSETS
 from gateway.edge.keys import make
 from gateway.schemas.statistics import StatisticsOut
 from gateway.statistics import queries
@@ -272,9 +273,10 @@ def test_the_cost_does_not_grow_with_the_ads(live: Live) -> None:
             "SESSIONS": {"topic": "ads"},
             "RELEASES": {},
         }
+        statements = {**vars(queries), "OFFSETS": OFFSETS}
         executed = {}
         for name, parameters in values.items():
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {getattr(queries, name)}", parameters)
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statements[name]}", parameters)
             ((plan,),) = cursor.fetchall()
             executed[name] = list(scans(plan[0]["Plan"]))
     tables = {name: {table for table, _, _ in rows} for name, rows in executed.items()}

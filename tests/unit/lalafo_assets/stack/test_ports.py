@@ -1,12 +1,22 @@
 """Ports of a stack: free ones, each for one server, and a clear line where there is none."""
 
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from lalafo_assets.stack.ports import PORTS_TRIED, chosen_port, free_port, port_is_free
+from lalafo_assets.stack.ports import (
+    PORTS_TRIED,
+    StackPorts,
+    chosen_port,
+    free_port,
+    port_is_free,
+)
 from ops.errors import ConfigurationError
+from resources.settings import Settings
+
+FOR = {"what": "a server", "option": "--port"}
 
 
 @pytest.fixture(params=["127.0.0.1", "0.0.0.0"])
@@ -24,11 +34,46 @@ def test_a_port_in_use_is_passed_over(taken: int) -> None:
 
 def test_a_requested_port_in_use_is_refused(taken: int) -> None:
     """In one line that names it and says what to do; another is not taken silently."""
-    with pytest.raises(ConfigurationError, match=f"port {taken} is in use.*--port"):
-        chosen_port(taken, 3000)
+    refusal = f"port {taken}, for a server, is in use by process {os.getpid()} \\(.*--port"
+    with pytest.raises(ConfigurationError, match=refusal):
+        chosen_port(taken, 3000, **FOR)
     free = free_port(taken)
-    assert chosen_port(free, 3000) == free
-    assert chosen_port(None, free) == free
+    assert chosen_port(free, 3000, **FOR) == free
+    with pytest.raises(ConfigurationError, match=f"port {free} is given to two servers"):
+        chosen_port(free, 3000, apart_from=[free], **FOR)
+
+
+def test_another_port_than_the_usual_one_is_never_taken_without_a_word(taken: int) -> None:
+    """The line names the process that has the usual one, and what chooses another."""
+    lines: list[str] = []
+    free = chosen_port(None, taken, on_progress=lines.append, **FOR)
+    assert free > taken
+    (line,) = lines
+    assert f"port {taken} is in use by process {os.getpid()} (" in line
+    assert f"a server gets {free}" in line and "--port" in line
+    assert chosen_port(None, free, on_progress=lines.append, **FOR) == free
+    assert len(lines) == 1
+
+
+def test_a_stacks_ports_are_all_checked_before_anything_starts(taken: int) -> None:
+    """The gateway's by its option and its variable, and the one of the sessions' metrics."""
+
+    def chosen(ui: int | None, gateway: int | None, **settings: int) -> StackPorts:
+        given = Settings.model_validate(settings)
+        return StackPorts.choose(ui, gateway, settings=given, on_progress=lambda _: None)
+
+    free = free_port(taken)
+    for option, arguments, settings in (
+        ("--port", (taken, free), {}),
+        ("--gateway-port", (free, taken), {}),
+        ("LALAFO_GATEWAY_PORT", (free, None), {"gateway_port": taken}),
+    ):
+        with pytest.raises(ConfigurationError, match=f"port {taken}, for .*{option}"):
+            chosen(*arguments, **settings)
+    with pytest.raises(ConfigurationError, match="given to two servers: change --gateway-port"):
+        chosen(free, free)
+    ports = chosen(free, None, gateway_port=0)
+    assert len({ports.ui, ports.gateway, ports.code_server}) == 3
 
 
 def test_two_servers_get_two_ports(taken: int) -> None:

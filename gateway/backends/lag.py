@@ -1,7 +1,7 @@
-"""The begin and end offsets of the ads topic, read from Kafka by a thread on demand.
+"""Consumer lag: the offsets of the ads topic in Kafka, and those that are committed in PostgreSQL.
 
-No caller waits for an unavailable broker: the result is then None. The committed offsets come from
-PostgreSQL (`gateway/statistics/queries.py`).
+Kafka is read by a thread, on demand. No caller waits for an unavailable broker: the result is then
+None.
 """
 
 import logging
@@ -10,11 +10,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
 
 from ops.errors import LalafoError
 from resources.kafka.topics import AdStream
 from resources.settings import Settings
 
+OFFSETS = """
+    SELECT partition, next_offset FROM lalafo.stream_offsets
+    WHERE stream_id = %(stream_id)s AND topic = %(topic)s"""
 QUERY_EVERY_S = 2.0
 MAX_AGE_S = 10.0  # older offsets are not returned
 FIRST_WITHIN_S = 0.5
@@ -31,6 +37,32 @@ class LogEnds:
     begins: Mapping[int, int]  # the first offset, by partition
     ends: Mapping[int, int]  # the end offset, of the same partitions
     asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """A partition's committed offset (None: none yet), its end offset, and their distance."""
+
+    partition: int
+    committed: int | None
+    end: int
+    lag: int
+
+
+def partition_lags(cursor: psycopg.Cursor[Any], topic: str, log: LogEnds) -> list[Lag]:
+    """Return the lag of each partition of the log, in order."""
+    cursor.execute(OFFSETS, {"stream_id": log.stream_id, "topic": topic})
+    committed: dict[int, int] = dict(cursor.fetchall())
+    return [
+        Lag(
+            partition=partition,
+            committed=committed.get(partition),
+            end=end,
+            # The end offset may be seconds old: offsets committed since then can be higher.
+            lag=max(0, end - max(committed.get(partition, 0), log.begins[partition])),
+        )
+        for partition, end in sorted(log.ends.items())
+    ]
 
 
 class LogWatch:
