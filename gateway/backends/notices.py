@@ -23,8 +23,8 @@ DRAWN_ONLY = """coalesce(
     ({0} #>> '{{metrics,training_photos,only_drawn}}')::boolean,
     {0} ->> 'weights_source' = 'starter, trained from nothing on drawn photos'
         AND NOT jsonb_exists({0} -> 'metrics', 'training_set'))"""
-"""Whether a release has learned its categories from drawn photos only, by its manifest. A manifest
-of an earlier version does not say it: there the starter's own heads are known."""
+"""Whether a release has learned its categories from drawn photos only, by the manifest in its row;
+the same rule as `learned_from_drawn_photos` of `ops/training/provenance.py`."""
 
 LIVE = f"""
     SELECT r.name, {DRAWN_ONLY.format("r.manifest")}, f.changed_at

@@ -5,9 +5,10 @@ before the marketplace opened them. For a user's photos, a head is fitted on the
 evaluated on the rest; with `--finetune` the backbone is first trained on the training part.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from ops.models.release import FrozenBackbone, Head, Preprocessing, Release
 from ops.models.release_files import assemble
 from ops.photos.rendition import make_rendition
 from ops.training.make_release import LabelledRows, freeze_release, judge_head, tune_backbone
+from ops.training.provenance import training_photos
 from resources.settings import Settings
 
 CHUNK = 256
@@ -72,7 +74,9 @@ def make_release(
     if options.finetune:
         backbone = _fine_tuned(backbone, collection, settings, progress)
         source = f"{source}, fine-tuned on {len(collection.train)} photos"
-    return _with_head(backbone, source, collection, settings, progress)
+    counts = {"drawn": 0, "real": 0, "real" if own else "drawn": len(collection.train)}
+    facts = training_photos(**counts)
+    return _with_head(backbone, source, collection, settings, progress, facts=facts)
 
 
 def _without_classes(options: DemoOptions) -> DemoRelease:
@@ -101,7 +105,7 @@ def _before_new_categories(source: str) -> DemoRelease:
         preprocessing=starter.manifest.preprocessing,
         backbone_state=starter.backbone_state,
         heads={TASK: older},
-        metrics={},
+        metrics=training_photos(drawn=int(metrics["head_photos"]), real=0),
     )
     rows = [("known categories", f"{len(kept)} of {len(head.labels)}")]
     if "accuracy" in metrics:
@@ -131,13 +135,15 @@ def _with_head(
     collection: Collection,
     settings: Settings,
     progress: Progress,
+    *,
+    facts: Mapping[str, Any],
 ) -> DemoRelease:
     """Embed the photos, fit a head, evaluate it on the held-out part, and freeze the release."""
     train = _embed(backbone, collection, collection.train, settings, progress, "to train on")
     judged = _embed(backbone, collection, collection.held_out, settings, progress, "held out")
     fitting = progress.add_task("fitting the category head", total=1)
     category = judge_head(TASK, train, judged)
-    made = freeze_release(backbone, source, {TASK: category})
+    made = freeze_release(backbone, source, {TASK: category}, facts=facts)
     progress.advance(fitting)
     baselines = category.baselines
     rows = [("accuracy on held-out photos", str(category.accuracy))]

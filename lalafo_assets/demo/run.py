@@ -31,6 +31,7 @@ from lalafo_assets.demo.release_tour import run_release_tour
 from lalafo_assets.reports.release import materialization
 from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
+from ops.training.provenance import DRAWN_CATALOG
 from ops.types import ProgressCallback
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
@@ -73,7 +74,8 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         database = stack.enter_context(closing(Database.from_settings(settings)))
         hosts = _hosts(options.home, collection, stack)
         _make_live(release, settings, database, console)
-        since, catalog = datetime.now(UTC), f"demo-{datetime.now(UTC):%d%H%M%S}"
+        since = datetime.now(UTC)
+        catalog = f"{DRAWN_CATALOG if options.photos is None else 'demo-'}{since:%d%H%M%S}"
         messages = _messages(options, collection, catalog, *hosts)
         with AdStream.from_settings(settings) as topics:
             watch = Watch(database, catalog, topics.stream_id(), since, hosts[1].address)

@@ -11,8 +11,11 @@ from resources.sessions.group.members import MemberState
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
 
-ANSWER_S = 2.0
+ANSWER_S = 3.0
 """A database that does not answer must not keep the stack from stopping."""
+
+ACT_S = 10.0
+"""One that has answered gets more time: a run that is left unfinished fails at the next start."""
 
 _RETRIED = "dagster/max_retries"
 _STOPPED = "The stack was stopped"
@@ -34,6 +37,7 @@ class DagsterRuns:
         self._home = dagster_home
         self._on_progress = on_progress
         self._sessions = sessions
+        self._has_answered = threading.Event()
 
     def are_finished(self) -> bool:
         """Whether every run that has begun has ended; False if the database does not answer."""
@@ -102,23 +106,27 @@ class DagsterRuns:
         ]
         with dg.DagsterInstance.from_config(str(self._home)) as instance:
             runs: list[dg.DagsterRun] = list(instance.get_runs(dg.RunsFilter(statuses=unfinished)))
+            self._has_answered.set()
             for run in runs:
                 act(instance, run)
         return len(runs)
 
     def _answer(self, ask: Callable[[], bool]) -> bool:
         answers: list[bool] = []
+        self._has_answered.clear()
 
         def run() -> None:
             try:
                 answers.append(ask())
-            except Exception as error:  # noqa: BLE001 - whatever Dagster's storage raises
+            except Exception as error:  # noqa: BLE001 - whatever the storage raises
                 first_line = str(error).strip().partition("\n")[0]
                 self._on_progress(f"PostgreSQL: {first_line}")
+            self._has_answered.set()
 
         thread = threading.Thread(target=run, name="dagster-runs", daemon=True)
         thread.start()
-        thread.join(ANSWER_S)
+        if self._has_answered.wait(ANSWER_S):
+            thread.join(ACT_S)
         return answers == [True]
 
 

@@ -35,9 +35,9 @@ from ops.models.release import (
 )
 from ops.models.release_files import assemble, decode_backbone, encode_backbone, encode_heads
 from ops.photos.rendition import make_rendition
+from ops.training.provenance import STARTER_SOURCE, training_photos
 
 TASK = "category"
-WEIGHTS_SOURCE = "starter, trained from nothing on drawn photos"
 MIN_ACCURACY = 0.95
 LEARN_SEED, HEAD_SEED, JUDGE_SEED = 910_000, 920_002, 930_003
 MAX_PHOTO_PIXELS = 50_000_000
@@ -106,6 +106,7 @@ def with_head(
         "log_loss": found["log_loss"],
         "held_out_photos": judged,
         "head_photos": head_photos,
+        **training_photos(drawn=head_photos, real=0),
     }
     _log.info("starter_evaluated", **metrics)
     if metrics["accuracy"] < MIN_ACCURACY:
@@ -116,7 +117,7 @@ def with_head(
     metrics["logistic_regression_accuracy"] = baseline
     return assemble(
         backbone=backbone.name,
-        weights_source=WEIGHTS_SOURCE,
+        weights_source=STARTER_SOURCE,
         preprocessing=preprocessing,
         backbone_state=state,
         heads={TASK: fitted.head},

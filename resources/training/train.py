@@ -25,6 +25,7 @@ from ops.training.make_release import (
     judge_head,
     tune_backbone,
 )
+from ops.training.provenance import count_by_origin, training_photos
 from resources.inference.device import choose_device
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
@@ -126,7 +127,12 @@ def train_release(
         vectors = _embedded(backbone, content, stores, settings, on_progress)
     start = current.heads if is_live_backbone else {}
     judged, examples, not_learned = _heads(content, vectors, start, settings, options, on_progress)
+    taught = {(e.photo.catalog, e.photo.sha256) for t in judged for e in content.of(t, "train")}
     facts = {
+        **training_photos(
+            **count_by_origin(taught),
+            continues=current.manifest if options.backbone == LIVE else None,
+        ),
         "training_set": training_set,
         "seed": options.seed,
         "photos_gone": sum(e.photo.sha256 not in vectors for e in content.examples),

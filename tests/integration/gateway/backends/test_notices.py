@@ -1,17 +1,25 @@
 """What the gateway says about the stack: over HTTP, on what real sessions and releases wrote."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from gateway.backends.notices import DRAWN_ONLY
 from gateway.client import LalafoClient
 from gateway.edge.keys import make
 from lalafo_assets.starter import load_starter
+from ops.training.provenance import (
+    STARTER_SOURCE,
+    learned_from_drawn_photos,
+    training_photos,
+)
 from resources.sessions.group.members import write_failure
 from tests.support.gateway_live import LiveGateway, live_gateway
 from tests.support.live_session import Live, ad
+from tests.support.odd_photos import jpeg, noisy
 from tests.support.working_sessions import until
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
@@ -67,6 +75,30 @@ def test_a_release_that_has_seen_drawn_photos_only_is_named(
     name = live.make_live(load_starter())
     await_codes(gateway, "synthetic_release")
     assert name in notices(gateway)["synthetic_release"]["message"]
+    live.publish(ad("1", [live.photo("1.jpg", jpeg(noisy(40, 30, 1)))]))
+    live.drain()
+    answer = httpx.get(f"{gateway.url}/v1/ads/kg/1").json()
+    assert answer["predictions"]["category"]["release"]["drawn_only"] is True
+
+
+@pytest.mark.parametrize(
+    ("source", "metrics", "only_drawn"),
+    [
+        (STARTER_SOURCE, {}, True),
+        (STARTER_SOURCE, {"training_set": "5f"}, False),
+        ("torchvision", {}, False),
+        ("torchvision", training_photos(drawn=9, real=0), True),
+        (STARTER_SOURCE, training_photos(drawn=9, real=1), False),
+    ],
+)
+def test_the_database_and_the_manifest_have_one_rule(
+    live: Live, source: str, metrics: dict[str, Any], only_drawn: bool
+) -> None:
+    """The gateway reads the manifest in PostgreSQL; training reads the file."""
+    manifest = replace(load_starter().manifest, weights_source=source, metrics=metrics)
+    assert learned_from_drawn_photos(manifest) is only_drawn
+    query = f"SELECT {DRAWN_ONLY.format('m')} FROM (SELECT %s::jsonb AS m) AS rows"
+    assert live.rows(query, manifest.to_json()) == [(only_drawn,)]
 
 
 def test_the_last_sessions_error_is_said_until_a_session_has_worked(

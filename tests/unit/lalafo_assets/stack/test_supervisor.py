@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
-from lalafo_assets.stack.environment import external_kafka, gateway_environment, pool_limits
+from lalafo_assets.stack.environment import (
+    external_databases,
+    external_kafka,
+    gateway_environment,
+    pool_limits,
+    without_passwords,
+)
 from resources.dagster.names import POOL_STREAM
+from resources.embedded.postgres import EmbeddedPostgres
 
 BOOTSTRAP = "LALAFO_KAFKA_BOOTSTRAP"
 
@@ -66,3 +73,32 @@ def test_the_gateway_of_a_stack_requires_no_keys_unless_configured():
     assert gateway_environment({"PATH": "/bin"}) == dict(zip(names, ("off", "2"), strict=True))
     configured = dict(zip(names, ("keys", "30"), strict=True))
     assert gateway_environment(configured) == configured
+
+
+ADS, DAGSTER = "LALAFO_DATABASE_URL", "LALAFO_DAGSTER_DATABASE_URL"
+DIRECT = "LALAFO_DATABASE_DIRECT_URL"
+
+
+def test_external_databases_are_used(tmp_path: Path) -> None:
+    """Each by its own variable, in every form; with the address past a pooler, if there is one."""
+    assert external_databases({}, tmp_path) == {}
+    assert external_databases({ADS: "", DAGSTER: ""}, tmp_path) == {}
+    given = {ADS: "postgresql://u@db/ads", DAGSTER: "host=db dbname=dagster"}
+    assert external_databases(given, tmp_path) == {**given, DIRECT: ""}
+    pooled = {ADS: "postgresql://u@pool:6432/ads", DIRECT: "postgresql://u@db/ads"}
+    assert external_databases(pooled, tmp_path) == pooled
+
+
+def test_exports_of_an_embedded_server_are_no_external_database(tmp_path: Path) -> None:
+    """Those of this home never; those of another home not with those of its broker."""
+    own, other = EmbeddedPostgres(tmp_path / "a b"), EmbeddedPostgres(tmp_path / "other")
+    assert external_databases(own.exports(), tmp_path / "a b") == {}
+    left = {**other.exports(), "LALAFO_STREAM_ID": "embedded-6f1c"}
+    assert external_databases(left, tmp_path / "a b") == {}
+    assert external_databases({ADS: other.url()}, tmp_path / "a b")[ADS] == other.url()
+
+
+def test_passwords_are_not_exported() -> None:
+    """Exports are printed and written to a file; children inherit the connection string."""
+    given = {ADS: "postgresql://u:s3cret@db/ads", DAGSTER: "host=db dbname=d", DIRECT: ""}
+    assert without_passwords(given) == {DAGSTER: "host=db dbname=d", DIRECT: ""}
