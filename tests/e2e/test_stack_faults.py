@@ -46,15 +46,15 @@ LALAFO = [sys.executable, "-m", "lalafo_assets.cli"]
 
 
 class Up:
-    """A running `lalafo up`."""
+    """A running `lalafo up`; a test that installs a release of its own wants no other."""
 
-    def __init__(self, home: Path, kafka: dict[str, str]) -> None:
+    def __init__(self, home: Path, kafka: dict[str, str], release: str = "--no-release") -> None:
         self.home = home
         self.log = home / f"up-{time.time_ns()}.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LALAFO_")}
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [*LALAFO, "up", "--home", str(home)],
+                [*LALAFO, "up", "--home", str(home), release],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env={

@@ -1,0 +1,76 @@
+"""The first minutes of `lalafo up` on an empty home: ads are scored, and nothing ends as a failure.
+
+Ctrl-C and SIGTERM come at every moment of a session's start: before its run begins its work, while
+it loads its releases, and once it is ready.
+"""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lalafo_assets.stack.supervisor import running_stack
+from tests.e2e.test_stack_faults import PATIENCE_S, Up
+from tests.e2e.test_stack_stop import await_state, home, query, run_statuses, session_is_live
+
+__all__ = ["home"]  # a fixture
+
+pytestmark = [pytest.mark.stack]
+
+ENDED = {"SUCCESS", "CANCELED"}
+AD = {"catalog": "kg", "ad_id": "1", "title": "a chair"}
+
+
+@pytest.fixture
+def stacks(home: Path) -> Iterator[list[Up]]:
+    """The stacks of a test, each stopped at the end."""
+    started: list[Up] = []
+    yield started
+    for up in started:
+        if up.process.poll() is None:
+            up.stop()
+
+
+def warming(up: Up) -> bool:
+    return query(up, "SELECT state FROM lalafo.sessions WHERE state = 'warming'") != []
+
+
+def begun(up: Up) -> bool:
+    return run_statuses(up).get("score_new_ads", [])[-1:] == ["STARTED"]
+
+
+@pytest.mark.timeout(PATIENCE_S * 6)
+def test_an_empty_home_scores_its_first_ad_and_stops_without_a_failure(
+    home: Path, stacks: list[Up]
+) -> None:
+    """The default release is installed, and what it is worth is said. Interrupted at any moment of
+    a session's start, its run is no failure, at once and after the next start."""
+    up = Up(home, {}, "--release")
+    stacks.append(up)
+    stack = running_stack(home)
+    assert stack is not None
+    said = up.log.read_text()
+    assert "no release was live: installed mobilenet_v3_small-" in said
+    assert "learned its categories from drawn photos only" in said
+    answer = httpx.post(f"{stack.gateway_url}/v1/ads?wait=30", json=AD, timeout=60)
+    assert answer.status_code in (200, 202), answer.text
+    await_state(up, lambda: query(up, "SELECT ad_id FROM lalafo.ads") == [("1",)])
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(60) == 0
+
+    for moment in (begun, warming, session_is_live):
+        up = Up(home, {}, "--release")
+        stacks.append(up)
+        assert "installed" not in up.log.read_text()
+        assert set(run_statuses(up)["score_new_ads"]) <= {*ENDED, "STARTED", "STARTING", "QUEUED"}
+        await_state(up, lambda at=moment, of=up: at(of))
+        assert up.stop() == 0
+
+    up = Up(home, {}, "--release")
+    stacks.append(up)
+    await_state(up, lambda: session_is_live(up))
+    *before, last = run_statuses(up)["score_new_ads"]
+    assert set(before) <= ENDED and before[0] == "SUCCESS" and last == "STARTED", before
+    assert query(up, "SELECT error FROM lalafo.sessions WHERE error IS NOT NULL") == []
