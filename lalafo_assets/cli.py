@@ -19,8 +19,8 @@ from lalafo_assets.bench.gateway.command import bench_gateway
 from lalafo_assets.bench.rescore.command import bench_rescore
 from lalafo_assets.bench.stream.command import bench_stream
 from lalafo_assets.commands.console import new_console
-from lalafo_assets.commands.dlq import dlq
 from lalafo_assets.commands.doctor import doctor
+from lalafo_assets.commands.kafka.dlq import dlq
 from lalafo_assets.commands.kafka.topics import topics
 from lalafo_assets.commands.keys import keys
 from lalafo_assets.commands.migrate import migrate

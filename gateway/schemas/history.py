@@ -8,9 +8,18 @@ from pydantic import Field
 from gateway.schemas.ads import ResponseModel, Source
 
 Kind = Literal[
-    *("installed", "proposed", "withdrawn", "promoted", "rolled_back", "retired"),
-    *("rescore_started", "rescore_finished"),
-    *("code_version", "session_died", "outage", "incident"),
+    "installed",
+    "proposed",
+    "withdrawn",
+    "promoted",
+    "rolled_back",
+    "retired",
+    "rescore_started",
+    "rescore_finished",
+    "code_version",
+    "session_died",
+    "outage",
+    "incident",
 ]
 
 

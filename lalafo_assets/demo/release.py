@@ -74,8 +74,8 @@ def make_release(
     if options.finetune:
         backbone = _fine_tuned(backbone, collection, settings, progress)
         source = f"{source}, fine-tuned on {len(collection.train)} photos"
-    counts = {"drawn": 0, "real": 0, "real" if own else "drawn": len(collection.train)}
-    facts = training_photos(**counts)
+    count = len(collection.train)
+    facts = training_photos(drawn=0 if own else count, real=count if own else 0)
     return _with_head(backbone, source, collection, settings, progress, facts=facts)
 
 

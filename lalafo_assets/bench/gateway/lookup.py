@@ -14,11 +14,12 @@ from typing import Any
 
 import psycopg
 
+from gateway.backends.notices import ACCEPTED, MAX_ACCEPTED
 from gateway.reads.ad import READ_AD, parameters
 from gateway.reads.ad_list import ads_query
 from gateway.reads.failure_list import failures_query
 from gateway.reads.pages import PageRequest
-from gateway.statistics.queries import ACCEPTED, MAX_ACCEPTED, MAX_WAITING, MINUTES, OUTBOX
+from gateway.statistics.queries import MAX_WAITING, MINUTES, OUTBOX
 from lalafo_assets.bench.gateway.fill import DAYS, FIRST, ad_id
 from lalafo_assets.bench.gateway.place import Servers
 from lalafo_assets.bench.gateway.wrk_requests import CATALOG

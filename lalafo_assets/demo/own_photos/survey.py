@@ -70,10 +70,10 @@ def survey(folder: Path, *, progress: Progress) -> Survey:
             else:
                 readable.append(OwnPhoto(name, class_of(name), result))
     different, copies = _without_copies(readable)
-    result = _in_classes(folder, different, [*left_out, *copies])
-    if not result.photos:
-        raise ConfigurationError(_nothing(result))
-    return result
+    found_in_all = _in_classes(folder, different, [*left_out, *copies])
+    if not found_in_all.photos:
+        raise ConfigurationError(_nothing(found_in_all))
+    return found_in_all
 
 
 def _check(folder: Path) -> None:

@@ -22,7 +22,7 @@ SUFFIXES = frozenset(
 MAX_FILES = 200_000
 ARCHIVE_FOLDER = "__MACOSX"  # macOS adds it to ZIP archives; its files are not photos
 
-Looked = Callable[[int], None]
+Looked = Callable[[int], object]
 """Called with the number of files and folders so far."""
 
 

@@ -14,7 +14,7 @@ from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.storage.photos import PhotoStore
 from tests.conftest import BrokerUnderTest
-from tests.integration.lalafo_assets.commands.test_dlq import refuse
+from tests.integration.lalafo_assets.commands.kafka.test_dlq import refuse
 from tests.integration.resources.upkeep.test_photos import add_photo, photos
 from tests.integration.resources.upkeep.test_requeue import write
 from tests.support.batches import event

@@ -66,7 +66,7 @@ def list_letters(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """List the newest dead letters, and count them by reason."""
-    from lalafo_assets.commands.dlq_view import fields_of, print_letters
+    from lalafo_assets.commands.kafka.dlq_view import fields_of, print_letters
     from resources.kafka.dead_letter_replay import counts_by_reason, latest
 
     choice = _choice(reason, since)
@@ -104,7 +104,7 @@ def show_letter(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Show one dead letter: its reason, topic, partition and offset, its key and its bytes."""
-    from lalafo_assets.commands.dlq_view import fields_of, print_letter
+    from lalafo_assets.commands.kafka.dlq_view import fields_of, print_letter
     from resources.kafka.dead_letter_replay import find
 
     with closing(open_database(home)) as database:
@@ -218,7 +218,7 @@ def _send(database: "Database", chunks: "Iterator[list[DeadLetterRecord]]", tota
 def _choice(
     reason: str | None, since: str | None, *, unreplayed: bool = False
 ) -> "DeadLetterFilter":
-    from lalafo_assets.commands.dlq_view import moment_of
+    from lalafo_assets.commands.kafka.dlq_view import moment_of
     from resources.kafka.dead_letter_replay import DeadLetterFilter
 
     of_any = (Reason.INTERNAL_ERROR, Reason.QUARANTINED)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lalafo_assets.cli import app
-from lalafo_assets.commands.dlq_view import moment_of, safe_text
+from lalafo_assets.commands.kafka.dlq_view import moment_of, safe_text
 from ops.errors import ConfigurationError, RetryableError
 from resources.kafka.dead_letter_replay import DeadLetterFilter, chosen, replay
 from resources.kafka.topics import AdStream
