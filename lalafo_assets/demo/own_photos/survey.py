@@ -63,12 +63,12 @@ def survey(folder: Path, *, progress: Progress) -> Survey:
     max_pixels = Settings().max_photo_pixels
     with ThreadPoolExecutor(READERS) as threads:
         results = threads.map(lambda name: _read(folder, name, max_pixels), found.photos)
-        for done, (name, result) in enumerate(zip(found.photos, results, strict=True), start=1):
+        for done, (name, read) in enumerate(zip(found.photos, results, strict=True), start=1):
             progress("reading photos", done, len(found.photos))
-            if isinstance(result, LeftOut):
-                left_out.append(result)
+            if isinstance(read, LeftOut):
+                left_out.append(read)
             else:
-                readable.append(OwnPhoto(name, class_of(name), result))
+                readable.append(OwnPhoto(name, class_of(name), read))
     different, copies = _without_copies(readable)
     found_in_all = _in_classes(folder, different, [*left_out, *copies])
     if not found_in_all.photos:
