@@ -36,6 +36,7 @@ from lalafo_assets.commands.stats import stats
 from lalafo_assets.commands.terminal.ending import run_to_status
 from lalafo_assets.commands.terminal.help_pages import LalafoCommand, LalafoGroup, help_page
 from lalafo_assets.commands.terminal.logs import configure_logs
+from lalafo_assets.commands.terminal.switches import set_color
 from lalafo_assets.commands.up import up
 from lalafo_assets.demo.command import demo
 
@@ -141,6 +142,7 @@ def main() -> None:
     # have started this process with SIGINT ignored; setting the handler restores it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    set_color(False)
     configure_logs()
     sys.exit(run_to_status(_run))
 

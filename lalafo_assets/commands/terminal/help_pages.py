@@ -84,6 +84,7 @@ class LalafoCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print Typer's page, and the declared one."""
+        _let_rich_choose_colors()
         super().format_help(ctx, formatter)
         _print_page(page_of(self))
 
@@ -101,8 +102,16 @@ class LalafoGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print Typer's page, and the declared one."""
+        _let_rich_choose_colors()
         super().format_help(ctx, formatter)
         _print_page(page_of(self))
+
+
+def _let_rich_choose_colors() -> None:
+    """Typer 0.29 forces colours into files under GITHUB_ACTIONS; rich has one rule for all."""
+    from typer import rich_utils
+
+    rich_utils.FORCE_TERMINAL = None
 
 
 def _common_options() -> list[TyperOption]:

@@ -22,4 +22,5 @@ def set_color(no_color: bool) -> None:
     """Print without colours from here on, if True: consoles read the environment when made."""
     if no_color:
         os.environ["NO_COLOR"] = "1"
+    if os.environ.get("NO_COLOR", "") != "":  # it wins; rich would still print bold text
         os.environ.pop("FORCE_COLOR", None)

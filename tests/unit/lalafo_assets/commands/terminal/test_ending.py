@@ -60,6 +60,31 @@ def test_the_status_says_what_kind_of_end_it_was(
     assert (done.stdout == "") == (status != 0), done.stdout
 
 
+@pytest.mark.parametrize("command", [["--help"], ["settings", "home"]])
+@pytest.mark.parametrize(
+    ("environment", "switch", "has_codes"),
+    [
+        ({}, [], False),
+        ({"TERM": "dumb"}, [], False),
+        ({"GITHUB_ACTIONS": "true"}, [], False),
+        ({"FORCE_COLOR": "1"}, [], True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, [], False),
+        ({"FORCE_COLOR": "1"}, ["--no-color"], False),
+    ],
+)
+def test_colours_in_a_pipe_are_there_only_if_forced(
+    tmp_path: Path,
+    command: list[str],
+    environment: dict[str, str],
+    switch: list[str],
+    has_codes: bool,
+) -> None:
+    """NO_COLOR and --no-color win."""
+    done = lalafo(tmp_path, *switch, *command, **environment)
+    assert done.returncode == 0, done.stderr
+    assert ("\x1b" in done.stdout) == has_codes
+
+
 def test_a_misspelt_command_names_the_nearest(tmp_path: Path) -> None:
     """Typer's suggestion, and where the help is."""
     done = lalafo(tmp_path, "reuslts")

@@ -37,10 +37,7 @@ def page(name: str) -> HelpPage:
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As without a CI system, which makes Typer print colours."""
-    from typer import rich_utils
-
-    monkeypatch.setattr(rich_utils, "FORCE_TERMINAL", None)
+    """Colours are not forced."""
     monkeypatch.delenv("FORCE_COLOR", raising=False)
 
 
