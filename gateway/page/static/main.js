@@ -61,7 +61,9 @@ function step(event) {
 }
 
 for (const name of names) {
-  tabs[name].addEventListener("click", () => go(last[name]));
+  tabs[name].addEventListener("click", () => {
+    if (name !== shown) go(last[name]); // the tab of an ad that is open keeps it
+  });
   tabs[name].addEventListener("keydown", step);
 }
 document.querySelector(".skip").addEventListener("click", (event) => {
