@@ -4,16 +4,16 @@ import { adPath, call } from "/page/api.js";
 import { Decisions } from "/page/decisions.js";
 import { el, fill } from "/page/dom.js";
 import { filtersSet, listHash, parametersOf } from "/page/filters.js";
-import { count, plural } from "/page/format.js";
+import { plural } from "/page/format.js";
 import { errorNotice, notice } from "/page/notices.js";
 import { Pictures } from "/page/pictures.js";
+import { queueHead } from "/page/queue-head.js";
 import { MAX_CANDIDATES, stage } from "/page/queue-stage.js";
 import { shortcuts } from "/page/shortcuts.js";
 
 const PAGE = 200;
 const MAX_ADS = 1_000;
 const MAX_PAGES = 40; // of a rare filter, whose pages may be empty
-const BY = "lalafo-given-by"; // as the feedback form of an ad has it
 
 export function queueView(out) {
   let state = { ads: [], at: 0, more: false, wanted: null, steps: [] };
@@ -25,7 +25,7 @@ export function queueView(out) {
   const decisions = new Decisions(() => visible && drawState());
   const act = { accept, filed, correct: decide, skip, back, pick };
   const place = stage(act);
-  const head = header();
+  const head = queueHead(undo);
   const message = el("div", { class: "queue-message", role: "status" });
   const failed = el("div", {});
   const body = el("div", { class: "queue" }, head.node, message, failed, place.node);
@@ -49,34 +49,6 @@ export function queueView(out) {
     { keys: ["z"], shown: ["Z"], text: "Undo the last answer", act: undo },
   ]);
   head.tools.append(keys.button);
-
-  function header() {
-    const by = el("input", {
-      id: "queue-by",
-      maxlength: 200,
-      autocomplete: "name",
-      value: sessionStorage.getItem(BY) ?? "",
-      onchange: (event) => sessionStorage.setItem(BY, event.target.value.trim()),
-    });
-    const where = el("strong", {});
-    const bar = el("progress", { "aria-label": "Ads looked at", max: 1, value: 0 });
-    const counts = el("span", { class: "hint" });
-    const again = el(
-      "button",
-      { type: "button", onclick: () => undo() },
-      "Undo ",
-      el("kbd", {}, "Z"),
-    );
-    const tools = el("span", { class: "row tools" }, again);
-    const node = el(
-      "div",
-      { class: "queue-head" },
-      el("span", { class: "row where" }, where, bar, counts),
-      el("span", { class: "by" }, el("label", { for: by.id }, "Your name"), by),
-      tools,
-    );
-    return { node, by, where, bar, counts, again, tools };
-  }
 
   const current = () => state.ads[state.at];
 
@@ -172,19 +144,7 @@ export function queueView(out) {
   }
 
   function drawState() {
-    const kinds = { accepted: 0, corrected: 0 };
-    for (const step of state.steps) kinds[step.kind] += 1;
-    const total = `${count(state.ads.length)}${state.more ? "+" : ""}`;
-    head.where.textContent = `${count(Math.min(state.at + 1, state.ads.length))} of ${total}`;
-    head.bar.max = Math.max(1, state.ads.length);
-    head.bar.value = state.at;
-    head.again.disabled = state.steps.length === 0;
-    const parts = [
-      `${count(kinds.accepted)} accepted`,
-      `${count(kinds.corrected)} corrected`,
-      decisions.held ? `${count(decisions.held)} not sent yet` : "",
-    ];
-    head.counts.textContent = parts.filter(Boolean).join(" · ");
+    head.draw(state, decisions.held);
     const [first] = decisions.failed;
     if (first)
       fill(
