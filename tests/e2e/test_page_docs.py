@@ -19,9 +19,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def scored(standing: Stand, photo: Path) -> str:
-    """An ad that the examples name."""
+    """An ad that the examples name; the last one of them deletes it."""
     form = {"data": {"ad": '{"catalog": "docs", "ad_id": "one"}'}}
     with standing.client() as client, photo.open("rb") as file:
         answer = client.post("/v1/ads", params={"wait": 10}, files={"photo": file}, **form)
