@@ -74,10 +74,11 @@ class NoticeWatch:
             return
         self._due = self._clock() + READ_EVERY_S
         with suppress(LalafoError):
-            found = {(it.code, it.at): it for it in self._read() if it.severity != "info"}
-            for which in found.keys() - self._said:
-                self._say(line(found[which]))
-            self._said = set(found)
+            found = [it for it in self._read() if it.severity != "info"]
+            for notice in found:
+                if (notice.code, notice.at) not in self._said:
+                    self._say(line(notice))
+            self._said = {(notice.code, notice.at) for notice in found}
 
 
 def stack_notices(settings: "Settings") -> "list[NoticeOut]":

@@ -128,9 +128,11 @@ def train_release(
     start = current.heads if is_live_backbone else {}
     judged, examples, not_learned = _heads(content, vectors, start, settings, options, on_progress)
     taught = {(e.photo.catalog, e.photo.sha256) for t in judged for e in content.of(t, "train")}
+    counts = count_by_origin(taught)
     facts = {
         **training_photos(
-            **count_by_origin(taught),
+            drawn=counts["drawn"],
+            real=counts["real"],
             continues=current.manifest if options.backbone == LIVE else None,
         ),
         "training_set": training_set,
