@@ -23,7 +23,7 @@ from gateway.intake import feedback, legacy, uploads
 from gateway.intake import routes as intake
 from gateway.monitoring import health, metrics
 from gateway.page import routes as page
-from gateway.reads import photos, releases
+from gateway.reads import photos, releases, reports
 from gateway.reads import routes as reads
 from gateway.services import open_services
 from gateway.statistics import history
@@ -81,7 +81,8 @@ def make_app(settings: Settings) -> FastAPI:
     metrics.install(app)
     end_tracing = tracing.install(app, settings)
     app.add_middleware(RequestContextMiddleware)
-    for module in (intake, reads, releases, uploads, photos, feedback, statistics, history):
+    reading = (reads, releases, photos, reports, statistics, history)
+    for module in (intake, uploads, feedback, *reading):
         app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
     for module in (legacy, health, metrics, page):
         app.include_router(module.router)

@@ -6,6 +6,7 @@ nothing.
 
 import os
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -143,6 +144,12 @@ class Settings(BaseSettings):
     executor: Literal["local", "k8s"] = Field(
         default="local",
         description="Where Dagster runs execute: in local processes, or in Kubernetes pods.",
+    )
+    first_day: date | Literal[""] = Field(
+        default="",
+        description="The day (UTC) with which the day partitions begin, as 2026-11-01; a topic's "
+        "backlog that is older than the first ad needs it. Empty, or if there are older ads: the "
+        "first day with ads; without ads: the day of the start.",
     )
     ads_topic: str = Field(default="ads", description="Kafka topic of the ad events.")
     dlq_topic: str = Field(
@@ -397,6 +404,12 @@ class Settings(BaseSettings):
     )
     dagster_url: str = Field(
         default="", description="URL of Dagster's UI for people; answers link to its runs."
+    )
+    pictures_url: str = Field(
+        default="",
+        description="URL of a gateway that browsers reach without an API key, as behind a proxy "
+        "with a log-in: Dagster's UI shows its pictures inline from there. Empty: metadata has "
+        "them embedded, a click further; `lalafo up` sets it.",
     )
     max_json_bytes: int = Field(
         default=1_000_000,

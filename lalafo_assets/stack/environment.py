@@ -83,3 +83,14 @@ def gateway_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     defaults = {"LALAFO_GATEWAY_AUTH": "off", "LALAFO_GATEWAY_STOP_S": "2"}
     return {name: environment.get(name, value) for name, value in defaults.items()}
+
+
+def pictures_environment(environment: Mapping[str, str], gateway_url: str) -> dict[str, str]:
+    """Return the export of the gateway from which Dagster's UI shows pictures.
+
+    Nothing where the gateway requires keys, which a browser does not send with a picture.
+    """
+    name = "LALAFO_PICTURES_URL"
+    if gateway_environment(environment)["LALAFO_GATEWAY_AUTH"] != "off":
+        return {}
+    return {} if environment.get(name, "") != "" else {name: gateway_url}

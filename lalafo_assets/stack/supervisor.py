@@ -15,7 +15,11 @@ from types import TracebackType
 
 import psutil
 
-from lalafo_assets.stack.environment import gateway_environment, pool_limits
+from lalafo_assets.stack.environment import (
+    gateway_environment,
+    pictures_environment,
+    pool_limits,
+)
 from lalafo_assets.stack.leftovers import end_clients, end_marked
 from lalafo_assets.stack.ports import HOST, StackPorts, wait_for_page, wait_for_port
 from lalafo_assets.stack.processes import (
@@ -219,7 +223,11 @@ class Stack:
         )
         self.ui_url = f"http://{HOST}:{self._ports.ui}"
         self.gateway_url = f"http://{HOST}:{self._ports.gateway}"
-        return {"LALAFO_DAGSTER_URL": self.ui_url, "LALAFO_GATEWAY_URL": self.gateway_url}
+        return {
+            "LALAFO_DAGSTER_URL": self.ui_url,
+            "LALAFO_GATEWAY_URL": self.gateway_url,
+            **pictures_environment({**os.environ, **self._extra}, self.gateway_url),
+        }
 
     def _start_gateway(self, processes: StackProcesses) -> None:
         address = ["--host", HOST, "--port", str(self._ports.gateway)]

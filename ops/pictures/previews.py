@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 TILE = 112
 CAPTION = 16
 CAPTION_CHARS = 18
-COLUMNS = 8
+COLUMNS = 5
+"""As wide as a column of metadata in Dagster's UI on a small screen."""
+
 INK = "#22313f"
 BAR = "#3d6fb6"
 WRONG = "#c8553d"
 SMOOTHED_STEPS = 50
+EMBEDDED_BYTES = 12_000
+"""Bytes of an image that is embedded in metadata: base64 makes 16 KB of them."""
+
+_SMALLEST = 0.1
 
 log = structlog.get_logger()
 
 
 def contact_sheet(photos: Sequence[tuple[bytes, str]]) -> bytes:
-    """Draw photos with their captions in rows of eight, as a JPEG of a few tens of kilobytes.
+    """Draw photos with their captions in rows of five, as a JPEG of a few tens of kilobytes.
 
     Args:
         photos: (JPEG bytes, caption of one or more lines); without photos the sheet says so.
@@ -192,6 +198,26 @@ def as_markdown(image: bytes) -> str:
     """An image as Markdown with a data URL, for a page that can't fetch files."""
     kind = "jpeg" if image[:2] == b"\xff\xd8" else "png"
     return f"![preview](data:image/{kind};base64,{base64.b64encode(image).decode()})"
+
+
+def shrunk(image: bytes, max_bytes: int = EMBEDDED_BYTES) -> bytes:
+    """An image as a smaller one of at most so many bytes, if it is larger; for embedding.
+
+    Drawings get fewer colours, photos less quality, and both fewer pixels as far as it needs.
+    """
+    data, scale = image, 1.0
+    while len(data) > max_bytes and scale > _SMALLEST:
+        with Image.open(io.BytesIO(image)) as opened:
+            is_photo = opened.format == "JPEG"
+            size = (max(1, round(opened.width * scale)), max(1, round(opened.height * scale)))
+            small = opened.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        if is_photo:
+            small.save(out, "JPEG", quality=60, optimize=True)
+        else:
+            small.quantize(32).save(out, "PNG", optimize=True)
+        data, scale = out.getvalue(), scale * 0.8
+    return data
 
 
 def _figure(title: str, size: tuple[float, float] = (5.6, 3.0)) -> "tuple[Figure, Axes]":

@@ -20,7 +20,7 @@ from resources.catalogue.summaries import (
 from resources.postgres.database import Database
 from resources.storage.photos import PhotoStore
 
-SAMPLES = 24
+SAMPLES = 25
 MATRIX_LABELS = 40
 
 Pictures = dict[str, bytes]

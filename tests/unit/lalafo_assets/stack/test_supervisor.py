@@ -6,6 +6,7 @@ from lalafo_assets.stack.environment import (
     external_databases,
     external_kafka,
     gateway_environment,
+    pictures_environment,
     pool_limits,
     without_passwords,
 )
@@ -102,3 +103,11 @@ def test_passwords_are_not_exported() -> None:
     """Exports are printed and written to a file; children inherit the connection string."""
     given = {ADS: "postgresql://u:s3cret@db/ads", DAGSTER: "host=db dbname=d", DIRECT: ""}
     assert without_passwords(given) == {DAGSTER: "host=db dbname=d", DIRECT: ""}
+
+
+def test_dagsters_pictures_come_from_the_gateway_unless_it_requires_keys():
+    """A browser sends no API key with a picture; they are embedded then."""
+    url = "http://127.0.0.1:8080"
+    assert pictures_environment({}, url) == {"LALAFO_PICTURES_URL": url}
+    assert pictures_environment({"LALAFO_GATEWAY_AUTH": "keys"}, url) == {}
+    assert pictures_environment({"LALAFO_PICTURES_URL": "https://proxy"}, url) == {}
