@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from lalafo_assets.assets.checks import checks
+from lalafo_assets.assets.checks import checks_by_day
 from lalafo_assets.assets.embeddings import photo_embeddings
 from lalafo_assets.assets.photos import ad_photos, ads_topic
 from lalafo_assets.assets.predictions import prediction_assets
@@ -13,6 +13,9 @@ from lalafo_assets.jobs.asset_jobs import diff_job, rescore_job, train_job
 from lalafo_assets.jobs.rescore_stale import stale_job, stale_schedule
 from lalafo_assets.jobs.upkeep import upkeep_job, upkeep_schedule
 from lalafo_assets.session.job import session_job
+from lalafo_assets.session.resource import SessionResource
+from resources.catalogue.first_day import first_day_or_earliest
+from resources.dagster.partitions import days_from, partitioned_by
 from resources.dagster.resources import RESOURCES
 from resources.settings import load_settings
 from sensors.failures import failed_sessions
@@ -22,28 +25,31 @@ from sensors.releases import releases
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Return all definitions, for the executor and the device that the settings name."""
+    """Return all definitions, for the executor and the device that the settings name.
+
+    Reads the catalogue's first day from the database; without one the partitions begin with the
+    earliest day.
+    """
     settings = load_settings()
+    days = days_from(first_day_or_earliest(settings))
     executor, gpus = settings.executor, int(settings.device != "cpu")
-    session, upkeep = session_job(executor, gpus=gpus), upkeep_job(executor)
+    session, upkeep = session_job(executor, days, gpus=gpus), upkeep_job(executor)
     stale, diff = stale_job(executor), diff_job(executor)
     train = train_job(executor, gpus=gpus)
     return dg.Definitions(
         assets=[
             ads_topic,
-            ad_photos,
-            photo_embeddings,
-            *prediction_assets,
+            *partitioned_by([ad_photos, photo_embeddings, *prediction_assets], days),
             training_set,
             model_release,
             release_scores,
             release_diff,
         ],
-        asset_checks=[*checks, no_day_is_behind, gate],
+        asset_checks=[*checks_by_day(days), no_day_is_behind, gate],
         jobs=[session, rescore_job(executor, gpus=gpus), train, stale, diff, upkeep],
         schedules=[upkeep_schedule(upkeep), stale_schedule(stale)],
         sensors=[new_ads(session), releases(diff), failed_sessions(session)],
-        resources=RESOURCES,
+        resources={**RESOURCES, "session": SessionResource()},
         # For the runs of a backfill: their steps run in sequence, in the run's own process or pod.
         executor=dg.in_process_executor,
     )

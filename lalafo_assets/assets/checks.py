@@ -1,61 +1,100 @@
 """The asset checks on a day's rows, whether a session or a run of an asset wrote them.
 
-The queries are in `resources/catalogue/checks.py`. A session evaluates all checks for its days when
-it ends; a run of an asset evaluates the checks of that asset.
+The queries are in `resources/catalogue/checks.py`. Each check has the partitions of its asset and
+is evaluated for each day by itself. Dagster counts a day as passed while its last evaluation is of
+its last materialization. A session evaluates the checks whenever it has
+materialized a day; a run of an asset evaluates the checks of that asset.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from datetime import date
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.event_api import PartitionKeyFilter
 
 from lalafo_assets.reports.failures import plain_failures
-from ops.tasks import Task, all_tasks
 from resources.catalogue.checks import (
+    EMBEDDINGS_CHECK,
+    PHOTOS_CHECK,
+    SHARES_CHECK,
+    Check,
     Finding,
-    embeddings_are_unit_vectors,
-    every_photo_is_accounted_for,
-    no_label_above_its_usual_share,
+    catalogue_checks,
 )
-from resources.dagster.names import AD_PHOTOS, PHOTO_EMBEDDINGS
-from resources.dagster.partitions import days_of_run
+from resources.dagster.partitions import days_of_run, key_of
 from resources.dagster.resources import DatabaseResource
-from resources.postgres.database import Database
-from resources.releases.active import read_active_releases
 
-PHOTOS_CHECK = "in_is_out_plus_failed"
-EMBEDDINGS_CHECK = "unit_vectors"
-SHARES_CHECK = "no_label_above_its_usual_share"
+RECENT_RUNS = 100
+"""Runs that evaluate one check of one day between two evaluations of another run: far fewer."""
 
-Question = Callable[[Database, list[date]], Finding]
+_DESCRIPTIONS = {
+    PHOTOS_CHECK: "Every photo of the day's ads is either stored or has a row in `failures`.",
+    EMBEDDINGS_CHECK: "Every stored photo of the day has an embedding of unit length under the "
+    "live release's backbone.",
+    SHARES_CHECK: "No label has a much larger share of the day's ads than in the 14 days before.",
+}
 
 
-def check_days(database: Database, days: Sequence[date]) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield the evaluation of every check of the catalogue's assets, over these days together."""
-    covered = ", ".join(day.isoformat() for day in days)
-    for key, name, finding in day_findings(database, days):
+def evaluations(
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    name: str,
+    findings: Mapping[str, Finding],
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Yield a check's evaluation of each day, for the day's latest materialization.
+
+    Args:
+        findings: by the day's partition key.
+    """
+    for day, finding in findings.items():
         yield dg.AssetCheckEvaluation(
-            asset_key=key,
+            asset_key=asset,
             check_name=name,
             passed=finding.passed,
             description=finding.description,
-            metadata={"days": covered, **finding.figures},
+            metadata=dict(finding.figures),
             severity=severity_of(name),
+            partition=day,
+            # Without it a partition counts as not evaluated.
+            target_materialization_data=_latest_materialization(instance, asset, day),
         )
 
 
-def day_findings(
-    database: Database, days: Sequence[date]
-) -> Iterator[tuple[dg.AssetKey, str, Finding]]:
-    """Yield (asset, check name, finding) of every check, over these days together."""
-    live = read_active_releases(database).live
-    yield AD_PHOTOS, PHOTOS_CHECK, every_photo_is_accounted_for(database, days)
-    unit = embeddings_are_unit_vectors(database, days, live.backbone)
-    yield PHOTO_EMBEDDINGS, EMBEDDINGS_CHECK, unit
-    for task in all_tasks():
-        share = no_label_above_its_usual_share(database, days, live.name, task.name)
-        yield dg.AssetKey(task.asset_name), SHARES_CHECK, share
+def _latest_materialization(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, day: str
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    of_day = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[day])
+    found = instance.fetch_materializations(of_day, limit=1).records
+    if not found:
+        return None
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=found[0].storage_id, run_id=found[0].run_id, timestamp=found[0].timestamp
+    )
+
+
+def evaluates(instance: dg.DagsterInstance, check: dg.AssetCheckKey, day: str, run_id: str) -> bool:
+    """Return whether an evaluation by a run would be the check's latest one of a day.
+
+    Dagster 1.13 keeps one evaluation of each run, check and partition, and takes that of the run
+    which evaluated first last. So once another run has begun to evaluate the day, this one's
+    evaluations no longer count, and it must not make that run's obsolete by materializing the day.
+    """
+    storage, of_day = instance.event_log_storage, PartitionKeyFilter(key=day)
+    latest = storage.get_asset_check_execution_history(check, limit=1, partition_filter=of_day)
+    if not latest or latest[0].run_id == run_id:
+        return True
+    own = (
+        record
+        for record in storage.get_asset_check_execution_history(
+            check, limit=RECENT_RUNS, partition_filter=of_day
+        )
+        if record.run_id == run_id
+    )
+    return next(own, None) is None
 
 
 def severity_of(check: str) -> dg.AssetCheckSeverity:
@@ -64,58 +103,31 @@ def severity_of(check: str) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR
 
 
+def checks_by_day(days: dg.DailyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of the catalogue's assets, by their partitions."""
+    with warnings.catch_warnings():
+        # Dagster 1.13 calls checks with partitions a preview.
+        warnings.filterwarnings("ignore", ".*partitions_def on an AssetCheckSpec.*")
+        return [
+            _check(dg.AssetKey(asset), name, question, days)
+            for asset, name, question in catalogue_checks()
+        ]
+
+
 def _check(
-    asset: dg.AssetKey, name: str, description: str, question: Question
+    asset: dg.AssetKey, name: str, question: Check, days: dg.DailyPartitionsDefinition
 ) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=name, description=description)
     def check(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
-    ) -> dg.AssetCheckResult:
+    ) -> Iterator[dg.AssetCheckEvaluation | dg.Output[None]]:
         with plain_failures(), closing(database.open()) as db:
-            finding = question(db, days_of_run(context.run.tags))
-        return dg.AssetCheckResult(
-            passed=finding.passed,
-            description=finding.description,
-            metadata=dict(finding.figures),
-            severity=severity_of(name),
-        )
+            covered = days_of_run(context.run.tags, days)
+            findings = {key_of(day): question(db, [day]) for day in covered}
+        yield from evaluations(context.instance, asset, name, findings)
+        yield dg.Output(None)
 
-    return check
-
-
-def _unit(database: Database, covered: list[date]) -> Finding:
-    live = read_active_releases(database).live
-    return embeddings_are_unit_vectors(database, covered, live.backbone)
-
-
-def _shares(task: Task) -> Question:
-    def ask(database: Database, covered: list[date]) -> Finding:
-        live = read_active_releases(database).live
-        return no_label_above_its_usual_share(database, covered, live.name, task.name)
-
-    return ask
-
-
-checks = [
-    _check(
-        AD_PHOTOS,
-        PHOTOS_CHECK,
-        "Every photo of an ad is either stored or has a row in `failures`.",
-        every_photo_is_accounted_for,
-    ),
-    _check(
-        PHOTO_EMBEDDINGS,
-        EMBEDDINGS_CHECK,
-        "Every stored photo has an embedding of unit length under the live release's backbone.",
-        _unit,
-    ),
-    *(
-        _check(
-            dg.AssetKey(task.asset_name),
-            SHARES_CHECK,
-            "No label has a much larger share of a day's ads than in the 14 days before.",
-            _shares(task),
-        )
-        for task in all_tasks()
-    ),
-]
+    decorate = dg.asset_check(
+        asset=asset, name=name, description=_DESCRIPTIONS[name], partitions_def=days
+    )
+    # An AssetCheckResult has no partition, so a run over a range of days yields evaluations.
+    return decorate(check)  # type: ignore[arg-type] # Dagster runs generators, too

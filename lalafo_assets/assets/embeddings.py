@@ -43,8 +43,10 @@ LISTED = 50  # photos without an embedding, in the metadata
     ),
     metadata=table_metadata(tables.embeddings),
     description=(
-        "One unit vector (halfvec) for each photo and backbone, computed from the stored "
-        "rendition. A photo that several ads share is embedded once."
+        "One unit vector (halfvec) for each photo and backbone, in the table `lalafo.embeddings`; "
+        "a photo that several ads share is embedded once. Sessions write it within a second of "
+        "the ad, backfills for a release with another backbone; the heads of `ad_categories` and "
+        "the training read it."
     ),
 )
 def photo_embeddings(

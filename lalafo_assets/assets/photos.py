@@ -18,7 +18,8 @@ import structlog
 from numpy.typing import NDArray
 
 from lalafo_assets.reports.failures import plain_failures
-from lalafo_assets.reports.metadata import as_metadata, table_metadata
+from lalafo_assets.reports.metadata import table_metadata
+from lalafo_assets.reports.pictures import as_metadata
 from ops.errors import TEMPORARY_REASONS, BadInputError, Reason, StoredObjectError
 from ops.isolation import batch_faults, divided
 from ops.photos.rendition import make_thumbnail
@@ -49,8 +50,10 @@ log = structlog.get_logger()
 ads_topic = dg.AssetSpec(
     key=ADS_TOPIC,
     description=(
-        "The Kafka topic of ad events, schema 1, keyed by catalog/ad_id. The marketplace writes "
-        "it; the sensor `new_ads` starts sessions that consume it."
+        "Each record is one event of an ad, created, changed or deleted: schema 1, with the key "
+        "catalog/ad_id. The marketplace or the gateway writes the Kafka topic `ads`; session runs, "
+        "which the sensor `new_ads` starts, read each event within milliseconds, and rows and "
+        "offsets are committed together. Its observations show the latency to the committed row."
     ),
     group_name="stream",
     kinds={"kafka"},
@@ -71,9 +74,11 @@ ads_topic = dg.AssetSpec(
     ),
     metadata=table_metadata(tables.ad_photos),
     description=(
-        "The photos of the ads first seen on a day: fetched, checked, and stored as upright JPEG "
-        "renditions of at most 640 pixels, identified by SHA-256. Photos that can't be used are "
-        "in `lalafo.failures` with a reason."
+        "One row for each photo of an ad, in the table `lalafo.ad_photos`; the partition is the "
+        "UTC day on which the ad was first seen. Sessions write the rows within a second of an ad; "
+        "`photo_embeddings`, the gateway and the page read them. The photos themselves are upright "
+        "JPEG renditions of at most 640 pixels in the store, named by SHA-256; a photo that can't "
+        "be used has a row in `lalafo.failures` with the reason."
     ),
 )
 def ad_photos(
@@ -96,6 +101,7 @@ def ad_photos(
         pictures = photo_pictures(db, store, covered, release=live, task=HEADLINE_TASK)
         return dg.MaterializeResult(
             metadata={
+                **as_metadata(pictures, context.run.run_id, "ad_photos"),
                 "dagster/partition_row_count": counts.photos,
                 "photos_failed": counts.failed,
                 "failures_by_reason": dg.MetadataValue.json(counts.by_reason),
@@ -103,7 +109,6 @@ def ad_photos(
                 "photos_repaired": repaired,
                 "thumbnails_created": thumbnails,
                 "internal_errors": dg.MetadataValue.json(dict(work.faults.counts)),
-                **as_metadata(pictures),
             }
         )
 

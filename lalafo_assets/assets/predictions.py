@@ -14,7 +14,8 @@ import dagster as dg
 from lalafo_assets.assets.embeddings import photo_embeddings
 from lalafo_assets.assets.release_scores import settle_days
 from lalafo_assets.reports.failures import plain_failures
-from lalafo_assets.reports.metadata import as_metadata, table_metadata
+from lalafo_assets.reports.metadata import table_metadata
+from lalafo_assets.reports.pictures import as_metadata
 from ops.tasks import Task, all_tasks
 from resources.catalogue.pictures import prediction_pictures
 from resources.catalogue.stale_photos import Catalogue
@@ -45,7 +46,12 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
         ),
         metadata=table_metadata(tables.predictions),
-        description=task.description,
+        description=(
+            f"{task.description} One row for each ad, release and label, in the table "
+            "`lalafo.predictions`. Sessions write it within a second of an ad, backfills for a "
+            "candidate release; the gateway, the page and the topic `ads.scored` give readers the "
+            "rows of the live release."
+        ),
     )
     def predictions(
         context: dg.AssetExecutionContext,
@@ -73,12 +79,14 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             summary = prediction_summary(db, covered, release=release.name, task=task.name)
             return dg.MaterializeResult(
                 metadata={
+                    **as_metadata(
+                        prediction_pictures(summary), context.run.run_id, task.asset_name
+                    ),
                     "dagster/partition_row_count": summary.ads,
                     "release": release.name,
                     "ads_scored": scored,
                     "ads_failed": states[0].failed,
                     **day_states,
-                    **as_metadata(prediction_pictures(summary)),
                 }
             )
 

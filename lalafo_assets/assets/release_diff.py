@@ -11,7 +11,8 @@ import dagster as dg
 
 from lalafo_assets.assets.release_scores import release_scores
 from lalafo_assets.reports.failures import plain_failures
-from lalafo_assets.reports.metadata import Metadata, as_metadata
+from lalafo_assets.reports.metadata import Metadata
+from lalafo_assets.reports.pictures import as_metadata
 from ops.errors import NotReadyError
 from ops.tasks import all_tasks
 from resources.catalogue.summaries import readable
@@ -34,9 +35,11 @@ EXAMPLES = 24
     code_version="1",
     key=RELEASE_DIFF,
     description=(
-        "Compares the candidate with the live release over every ad that both have scored: how "
-        "many ads change their label, between which labels, how scores and prices change, and "
-        "examples. Without a candidate it compares the live release with the previous one."
+        "What a promotion would change, for the person who promotes it: how many ads change "
+        "their label, between which labels, how scores and prices change, and examples. It has no "
+        "table: the metadata of the latest materialization are the comparison, over every ad in "
+        "`lalafo.predictions` that both releases have scored. Made anew when a candidate is "
+        "complete; without a candidate it compares the live release with the previous one."
     ),
 )
 def release_diff(
@@ -63,7 +66,7 @@ def diff_metadata(database: Database, store: PhotoStore, diff: ReleaseDiff) -> M
     }
     for task in diff.tasks:
         metadata |= _task_metadata(task, before, after)
-        metadata |= as_metadata(_pictures(database, store, diff, task))
+        metadata |= as_metadata(_pictures(database, store, diff, task), f"{before}-{after}")
     return metadata
 
 

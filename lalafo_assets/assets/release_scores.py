@@ -41,9 +41,10 @@ release_scores = dg.AssetSpec(
     owners=OWNERS,
     metadata=table_metadata(tables.release_days),
     description=(
-        "A materialized partition means that every ad of that day is scored under that release. A "
-        "missing one is a day that a re-score still has to score. Releases that are no longer "
-        "active are left out."
+        "One row for each day and active release, in the table `lalafo.release_days`: a "
+        "materialized partition means that every ad of that day is scored under that release, and "
+        "a missing one that a re-score still has to score it. The sensor `releases` updates it "
+        "within seconds; a promotion reads it, and refuses a release with unscored days."
     ),
 )
 

@@ -74,7 +74,8 @@ class ReleaseConfig(dg.Config):
     owners=OWNERS,
     code_version="1",
     description=(
-        "A frozen set of labelled photos to train and evaluate a model on. A label is a person's "
+        "A frozen set of labelled photos to train and evaluate a model on, made by the job "
+        "`train_release` or `lalafo train`; `model_release` reads it. A label is a person's "
         "correction, otherwise the category that the seller chose. All photos of an ad, and all "
         "near duplicates of a photo, are in the same part of the split. Stored as "
         "training/DIGEST.jsonl; the same rows give the same digest."

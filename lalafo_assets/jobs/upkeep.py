@@ -18,6 +18,7 @@ from resources.dagster.executors import Kind, pod_tags, session_executor
 from resources.dagster.resources import AdStreamResource, DatabaseResource, PhotosResource
 from resources.dagster.run_retention import FINISHED, prune_runs
 from resources.settings import load_settings
+from resources.storage.report_pictures import ReportPictures
 from resources.upkeep.photos import sweep_photos
 from resources.upkeep.releases import remove_superseded
 from resources.upkeep.requeue import requeue_ads
@@ -140,14 +141,16 @@ def remove_releases(context: dg.OpExecutionContext, database: DatabaseResource) 
     )
 
 
-@dg.op(description="Deletes old finished runs of Dagster, with their event logs.")
-def delete_runs(context: dg.OpExecutionContext, config: RunsConfig) -> None:
+@dg.op(description="Deletes old finished runs of Dagster, with their event logs and pictures.")
+def delete_runs(context: dg.OpExecutionContext, config: RunsConfig, photos: PhotosResource) -> None:
     """Delete old runs, except those with the latest materialization of a partition."""
+    pictures = ReportPictures(photos.url())
     pruned = prune_runs(
         context.instance,
         keep_days=load_settings().keep_runs_days,
         frequent={UPKEEP_JOB: KEEP_OWN_RUNS},
         limit=config.limit,
+        deleted=pictures.remove,
     )
     report_counts(context, deleted=pruned.deleted, kept=pruned.kept)
 

@@ -1,12 +1,8 @@
-"""Dagster metadata made from SQLAlchemy tables, from pictures and from counts."""
-
-from collections.abc import Mapping
+"""Dagster metadata made from SQLAlchemy tables and from counts."""
 
 import dagster as dg
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
-
-from ops.pictures.previews import as_markdown
 
 
 def table_metadata(table: Table) -> dict[str, dg.TableSchema | str]:
@@ -31,11 +27,6 @@ def table_metadata(table: Table) -> dict[str, dg.TableSchema | str]:
 
 
 Metadata = dict[str, dg.MetadataValue]
-
-
-def as_metadata(pictures: Mapping[str, bytes]) -> Metadata:
-    """Return pictures as Markdown metadata that embeds the image data."""
-    return {name: dg.MetadataValue.md(as_markdown(data)) for name, data in pictures.items()}
 
 
 def report_counts(context: dg.OpExecutionContext, **counts: int) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from lalafo_assets.reports.metadata import Metadata, as_metadata
+from lalafo_assets.reports.metadata import Metadata
+from lalafo_assets.reports.pictures import as_metadata
 from lalafo_assets.reports.release import materialization
 from ops.training.verdict import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
 from resources.dagster.names import MODEL_RELEASE
@@ -68,7 +69,7 @@ def set_metadata(frozen: FrozenSet, store: PhotoStore, sets: TrainingStore) -> M
         ),
         "seed": dg.MetadataValue.int(content.rule.seed),
         "backbone": dg.MetadataValue.text(content.backbone),
-        **as_metadata(set_pictures(content, store)),
+        **as_metadata(set_pictures(content, store), frozen.digest),
     }
 
 
@@ -101,7 +102,7 @@ def release_metadata(trained: Trained, store: PhotoStore, *, live: bool) -> Meta
             f"{task}_not_trained": dg.MetadataValue.text(why)
             for task, why in trained.not_learned.items()
         },
-        **as_metadata(release_pictures(trained, store)),
+        **as_metadata(release_pictures(trained, store), manifest.name),
     }
 
 

@@ -2,13 +2,14 @@
 
 import dagster as dg
 
-from lalafo_assets.session.op import drain_ads
+from lalafo_assets.session.op import check_days, drain_ads, load_releases
 from resources.dagster.executors import Kind, pod_tags, session_executor
 from resources.dagster.names import SESSION_JOB
-from resources.dagster.partitions import days
 
 
-def session_job(executor: Kind, *, gpus: int = 1) -> dg.JobDefinition:
+def session_job(
+    executor: Kind, days: dg.DailyPartitionsDefinition, *, gpus: int = 1
+) -> dg.JobDefinition:
     """Return the job that the sensor `new_ads` starts.
 
     Args:
@@ -21,13 +22,14 @@ def session_job(executor: Kind, *, gpus: int = 1) -> dg.JobDefinition:
         executor_def=session_executor(executor),
         tags=dict(pod_tags(executor, gpus=gpus, memory="4Gi")),
         description=(
-            "Runs one session. It consumes its share of the topic `ads`, or stands by, and "
-            "materializes ad_photos, photo_embeddings and ad_categories of every day that it "
-            "writes to. The sensor `new_ads` starts sessions, and replaces those that end or run "
-            "an older code version."
+            "Scores new ads: one run is one session, which stays alive for about an hour and reads "
+            "its share of the Kafka topic `ads`, or stands by. It materializes ad_photos, "
+            "photo_embeddings and ad_categories of every day that it writes to. The sensor "
+            "`new_ads` starts the runs, and replaces those that end or run an older code version; "
+            "the run's partition is only the day on which it started."
         ),
     )
     def score_new_ads() -> None:
-        drain_ads()
+        check_days(drain_ads(load_releases()))
 
     return score_new_ads

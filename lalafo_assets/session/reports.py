@@ -1,28 +1,45 @@
-"""A session's reports to Dagster: a tally as materializations, observations and pictures.
+"""A session's reports to Dagster: a tally as observations, materializations and pictures.
 
-Owns the metadata. Does not depend on how the session works. Every report has numbers; pictures are
-rare and mostly links, since embedded images would make the event log grow quickly.
+Owns the metadata. Does not depend on how the session works.
+
+A day is materialized when the session first writes to it, about every ten minutes, and at the
+session's end: with the counts of the whole session, its pictures, and evaluated checks. In between
+each report is an observation. A materialization makes the evaluations before it obsolete in
+Dagster's eyes, so that one with each report would leave the checks without a result most of the
+time. For the same reason one session at a time materializes a day (`assets.checks.evaluates`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
 from lalafo_assets.reports.metadata import Metadata
-from lalafo_assets.session.pictures import Picture
-from ops.pictures.previews import as_markdown
+from lalafo_assets.session.pictures import Drawn
 from ops.session.tally import Tally
 from ops.tasks import all_tasks
-from resources.dagster.names import AD_PHOTOS, ADS_TOPIC, PHOTO_EMBEDDINGS
+from resources.catalogue.checks import EMBEDDINGS_CHECK, PHOTOS_CHECK, SHARES_CHECK
+from resources.dagster.names import AD_PHOTOS, PHOTO_EMBEDDINGS
 
 TOP_LABELS = 8
-
 EMBEDDINGS_EVERY = 3
 """Embeddings and predictions are reported with every third report."""
 
+HEADLINES = ("contact_sheet", "labels")
+"""The picture of an asset that its observations show too."""
 
-def report_events(tally: Tally, *, over_s: float) -> Iterator[dg.AssetMaterialization]:
-    """Yield the materialization of `ad_photos` for each day: counts, failures and latencies.
+ROW_COUNT = "dagster/partition_row_count"
+
+_ROWS = {PHOTOS_CHECK: "named", EMBEDDINGS_CHECK: "embedded", SHARES_CHECK: "ads"}
+"""The figure of each check that counts the day's rows."""
+
+Pictures = Mapping[tuple[str, str], Metadata]
+"""Pictures as metadata, by asset and day."""
+
+
+def report_events(
+    tally: Tally, *, over_s: float, pictures: Pictures
+) -> Iterator[dg.AssetObservation]:
+    """Yield the observation of `ad_photos` for each day: counts, failures and latencies.
 
     Numbers worth a plot are entries of their own; the rest is one JSON entry, since each entry
     adds a hundred bytes to the event log every ten seconds.
@@ -31,55 +48,51 @@ def report_events(tally: Tally, *, over_s: float) -> Iterator[dg.AssetMaterializ
         over_s: seconds that the tally covers.
     """
     for day in sorted(tally.days):
-        metadata: Metadata = {
+        metadata = {
+            **_headline(pictures, AD_PHOTOS, day.isoformat()),
             "ads": dg.MetadataValue.int(tally.days[day]),
             "ads_per_s": dg.MetadataValue.float(round(tally.written / max(over_s, 1e-3), 2)),
-            "photos": dg.MetadataValue.int(tally.photos),
-            "photos_failed": dg.MetadataValue.int(tally.photos_failed),
-            **_latency_metadata(tally),
-            "details": dg.MetadataValue.json(_details(tally)),
+            **_photos(tally),
         }
-        yield dg.AssetMaterialization(AD_PHOTOS, partition=day.isoformat(), metadata=metadata)
+        yield dg.AssetObservation(AD_PHOTOS, partition=day.isoformat(), metadata=metadata)
 
 
-def embedding_events(tally: Tally) -> Iterator[dg.AssetMaterialization]:
-    """Yield the materializations of `photo_embeddings` and the tasks' assets for each day."""
-    embedded: Metadata = {"photos_embedded": dg.MetadataValue.int(tally.embedded)}
-    predicted: Metadata = {
-        "predictions": dg.MetadataValue.int(tally.predictions),
-        "top_labels": dg.MetadataValue.json(dict(tally.categories.most_common(TOP_LABELS))),
-    }
-    by_asset = {PHOTO_EMBEDDINGS: embedded} | {
-        dg.AssetKey(task.asset_name): predicted for task in all_tasks()
-    }
+def embedding_events(tally: Tally, *, pictures: Pictures) -> Iterator[dg.AssetObservation]:
+    """Yield the observations of `photo_embeddings` and the tasks' assets for each day."""
     for day in sorted(tally.days):
-        for key, metadata in by_asset.items():
-            yield dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata)
+        for key, metadata in _by_asset(tally).items():
+            headline = _headline(pictures, key, day.isoformat())
+            yield dg.AssetObservation(
+                key, partition=day.isoformat(), metadata={**headline, **metadata}
+            )
 
 
-def picture_events(
-    pictures: Sequence[Picture], images: Mapping[str, bytes]
-) -> Iterator[dg.AssetObservation]:
-    """Yield an observation for each asset and day, with its pictures as links or embedded images.
+def day_metadata(
+    total: Tally,
+    drawn: Drawn,
+    *,
+    pictures: Pictures,
+    links: Mapping[str, Mapping[str, dg.MetadataValue]],
+) -> Iterator[tuple[dg.AssetKey, str, Metadata]]:
+    """Yield (asset, day, metadata) for every asset and day of a drawing.
 
     Args:
-        images: the pictures to embed, by link. The event log stores each in full, so a session
-            embeds its first set of pictures and links the others.
+        total: the counts of the whole session.
+        links: for each day, where to read on.
     """
-    by_partition: dict[tuple[str, str], Metadata] = {}
-    for picture in pictures:
-        link, image = picture.link, images.get(picture.link)
-        value: dg.MetadataValue
-        if image is not None:
-            value = dg.MetadataValue.md(as_markdown(image))
-        elif "://" in link:
-            value = dg.MetadataValue.url(link)
-        else:
-            value = dg.MetadataValue.path(link)
-        by_partition.setdefault((picture.asset, picture.day), {})[picture.name] = value
-    for (asset, day), metadata in by_partition.items():
-        key = dg.AssetKey(asset) if asset else ADS_TOPIC
-        yield dg.AssetObservation(key, partition=day or None, metadata=metadata)
+    rows = {
+        (check.asset, check.day): check.finding.figures[_ROWS[check.check]]
+        for check in drawn.checks
+        if _ROWS[check.check] in check.finding.figures
+    }
+    for day, ads in drawn.days.items():
+        counts = {AD_PHOTOS: {"ads": dg.MetadataValue.int(ads), **_photos(total)}}
+        for key, metadata in (counts | _by_asset(total)).items():
+            name = key.to_user_string()
+            count = rows.get((name, day))
+            rows_of_day = {} if count is None else {ROW_COUNT: dg.MetadataValue.int(int(count))}
+            shown = pictures.get((name, day), {})
+            yield key, day, {**shown, **rows_of_day, **metadata, **links.get(day, {})}
 
 
 def summary(tally: Tally) -> str:
@@ -105,6 +118,31 @@ def report_interval_s(base_s: float, *, sessions: int) -> float:
         2 + (1 + len(all_tasks())) / EMBEDDINGS_EVERY
     )  # a log line and ad_photos; the rest
     return base_s * sessions * events_a_report / (2 + 2 / EMBEDDINGS_EVERY)
+
+
+def _headline(pictures: Pictures, key: dg.AssetKey, day: str) -> Metadata:
+    shown = pictures.get((key.to_user_string(), day), {})
+    return {title: shown[title] for title in HEADLINES if title in shown}
+
+
+def _by_asset(tally: Tally) -> dict[dg.AssetKey, Metadata]:
+    embedded: Metadata = {"photos_embedded": dg.MetadataValue.int(tally.embedded)}
+    predicted: Metadata = {
+        "predictions": dg.MetadataValue.int(tally.predictions),
+        "top_labels": dg.MetadataValue.json(dict(tally.categories.most_common(TOP_LABELS))),
+    }
+    return {PHOTO_EMBEDDINGS: embedded} | {
+        dg.AssetKey(task.asset_name): predicted for task in all_tasks()
+    }
+
+
+def _photos(tally: Tally) -> Metadata:
+    return {
+        "photos": dg.MetadataValue.int(tally.photos),
+        "photos_failed": dg.MetadataValue.int(tally.photos_failed),
+        **_latency_metadata(tally),
+        "details": dg.MetadataValue.json(_details(tally)),
+    }
 
 
 def _details(tally: Tally) -> dict[str, object]:

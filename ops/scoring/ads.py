@@ -97,20 +97,22 @@ class Scored:
 class ReceiptRule:
     """The time at which an event counts as received: Kafka's timestamp, if it is plausible.
 
-    It is plausible from `first_day` until `CLOCK_SKEW` after now.
+    It is plausible from `earliest_day` until `CLOCK_SKEW` after now. The ad's day is that of the
+    timestamp, or `first_day` where that is later: with it the day partitions begin.
     """
 
-    first_day: date
+    earliest_day: date
+    first_day: date = date.min
 
     def receipt(self, record: StreamRecord, now: datetime) -> Receipt:
         """The record's receipt; an implausible timestamp is replaced by `now` and marked so."""
-        earliest = datetime.combine(self.first_day, datetime.min.time(), UTC)
+        earliest = datetime.combine(self.earliest_day, datetime.min.time(), UTC)
         latest = now + CLOCK_SKEW
         in_range = earliest.timestamp() * 1e3 <= record.timestamp_ms <= latest.timestamp() * 1e3
         kafka_at = datetime.fromtimestamp(record.timestamp_ms / 1e3, UTC) if in_range else now
         return Receipt(
             *(record.topic, record.partition, record.offset),
-            day=kafka_at.date(),
+            day=max(kafka_at.date(), self.first_day),
             kafka_at=kafka_at,
             received_at=now,
             timestamp_trusted=in_range,

@@ -3,11 +3,17 @@
 Owns the checks and their thresholds. Does not depend on Dagster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from ops.tasks import all_tasks
 from resources.postgres.database import Database
+from resources.releases.active import read_active_releases
+
+PHOTOS_CHECK = "in_is_out_plus_failed"
+EMBEDDINGS_CHECK = "unit_vectors"
+SHARES_CHECK = "no_label_above_its_usual_share"
 
 NORM_TOLERANCE = 2e-3  # halfvec has 11 bits: a unit vector of 576 halves is off by at most 5e-4
 SHARE_MARGIN = 0.25
@@ -101,3 +107,27 @@ def no_label_above_its_usual_share(
         description=f"the share of '{label}' differs by {excess:+.0%} from its usual share",
         figures={"ads": now, "ads_before": before, "label": label, "excess_share": excess},
     )
+
+
+Check = Callable[[Database, Sequence[date]], Finding]
+
+
+def catalogue_checks() -> Iterator[tuple[str, str, Check]]:
+    """Yield (asset, check's name, check under the live release) of every check."""
+    yield "ad_photos", PHOTOS_CHECK, every_photo_is_accounted_for
+    yield "photo_embeddings", EMBEDDINGS_CHECK, _unit_vectors
+    for task in all_tasks():
+        yield task.asset_name, SHARES_CHECK, _usual_shares(task.name)
+
+
+def _unit_vectors(database: Database, days: Sequence[date]) -> Finding:
+    live = read_active_releases(database).live
+    return embeddings_are_unit_vectors(database, days, live.backbone)
+
+
+def _usual_shares(task: str) -> Check:
+    def check(database: Database, days: Sequence[date]) -> Finding:
+        live = read_active_releases(database).live
+        return no_label_above_its_usual_share(database, days, live.name, task)
+
+    return check

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import dagster as dg
 import structlog
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.definitions.partitions.subset import PartitionsSubset
 from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
     BulkActionStatus,
@@ -18,9 +19,10 @@ from dagster._core.execution.backfill import (
 )
 
 from ops.tasks import all_tasks
+from resources.catalogue.first_day import read_first_day
 from resources.dagster.executors import pod_tags
 from resources.dagster.names import PHOTO_EMBEDDINGS, RELEASE_TAG, RESCORE_TAG
-from resources.dagster.partitions import days, key_of
+from resources.dagster.partitions import days_from, key_of
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
@@ -66,7 +68,9 @@ def start_rescore(instance: dg.DagsterInstance, database: Database, row: Rescore
             return False
         if instance.get_backfill(row.backfill_id) is None and coverage.unscored:
             keys = [key_of(day) for day in coverage.unscored]
-            instance.add_backfill(_backfill(instance, known, row, keys))
+            days = days_from(read_first_day(database, load_settings()))
+            subset = days.empty_subset().with_partition_keys(keys)
+            instance.add_backfill(_backfill(instance, known, row, subset))
     return not coverage.complete
 
 
@@ -113,18 +117,18 @@ def cancel(instance: dg.DagsterInstance | None, database: Database, row: Rescore
 
 
 def _backfill(
-    instance: dg.DagsterInstance, known: RegisteredRelease, row: Rescore, keys: list[str]
+    instance: dg.DagsterInstance, known: RegisteredRelease, row: Rescore, days: PartitionsSubset
 ) -> PartitionBackfill:
     """Build the backfill as Dagster's UI does: Dagster 1.13 has no public API to start one."""
     scored = [dg.AssetKey(task.asset_name) for task in all_tasks() if task.name in known.tasks]
-    subset = days.empty_subset().with_partition_keys(keys)
+    keys = sorted(days.get_partition_keys())
     backfill: PartitionBackfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=row.backfill_id,
         backfill_timestamp=time.time(),
         tags=_tags(known.name, row.backfill_id),
         dynamic_partitions_store=instance,
         asset_graph_subset=AssetGraphSubset(  # type: ignore[call-arg] # mypy misses its defaults
-            partitions_subsets_by_asset_key=dict.fromkeys((PHOTO_EMBEDDINGS, *scored), subset),
+            partitions_subsets_by_asset_key=dict.fromkeys((PHOTO_EMBEDDINGS, *scored), days),
             non_partitioned_asset_keys=set(),
         ),
         title=f"Re-score for {known.name}, attempt {row.attempt}",

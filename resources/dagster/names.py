@@ -1,7 +1,5 @@
 """Names in Dagster that several modules use: assets, pools, jobs, tags."""
 
-from datetime import date
-
 import dagster as dg
 
 ADS_TOPIC = dg.AssetKey(["kafka", "ads"])
@@ -22,12 +20,13 @@ CODE_TAG = "lalafo/code"
 """On a session's run: the code version that the sensor started it for."""
 
 RELEASE_TAG = "lalafo/release"
-"""On a run: the release that its assets score for; without the tag, the live release."""
+"""On a run: the release that its assets score for; without the tag, the live release. A session's
+run gets it for people: the live release that it scores with."""
+
+HOST_TAG, STREAM_TAG, METRICS_TAG = "lalafo/host", "lalafo/stream", "lalafo/metrics"
+"""On a session's run: its machine, the id of the stream that it reads, its metrics' URL."""
 
 RESCORE_TAG = "lalafo/rescore"
 """On a re-score's runs: the id of its backfill. `dagster.yaml` limits how many run at once."""
-
-FIRST_DAY = date(2026, 1, 1)
-"""The first day partition. For earlier Kafka timestamps the time of receipt is used."""
 
 OWNERS = ["team:photo-understanding"]

@@ -52,13 +52,14 @@ class PhotosResource(dg.ConfigurableResource[PhotoStore]):
 
     def store(self) -> PhotoStore:
         """The store of renditions and thumbnails."""
-        return PhotoStore(self._url())
+        return PhotoStore(self.url())
 
     def fetcher(self) -> PhotoFetcher:
         """A fetcher with the limits of the settings."""
         return PhotoFetcher.from_settings(load_settings())
 
-    def _url(self) -> str:
+    def url(self) -> str:
+        """The folder or fsspec URL of the store."""
         return load_settings().resolved_store_url if self.store_url is None else self.store_url
 
 

@@ -15,7 +15,7 @@ recur.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -45,6 +45,7 @@ def prune_runs(
     keep_days: int,
     frequent: Mapping[str, timedelta] | None = None,
     limit: int = 200,
+    deleted: Callable[[str], None] = lambda _: None,
 ) -> RunsPruned:
     """Delete finished runs that are older than `keep_days`, the oldest first.
 
@@ -55,6 +56,7 @@ def prune_runs(
         keep_days: days since the run's last update.
         frequent: jobs whose successful runs are kept for a shorter time, since they are many.
         limit: the maximum number of runs to check in one call.
+        deleted: called with the id of each run before it is deleted, for what it left elsewhere.
     """
     now = datetime.now(UTC)
     pruned = RunsPruned()
@@ -71,16 +73,22 @@ def prune_runs(
             instance.get_run_records(run_filter, limit=left, ascending=True) if left > 0 else []
         )
         for record in records:
-            _prune(instance, record.dagster_run.run_id, pruned)
+            _prune(instance, record.dagster_run.run_id, pruned, deleted)
     return pruned
 
 
-def _prune(instance: dg.DagsterInstance, run_id: str, pruned: RunsPruned) -> None:
+def _prune(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    pruned: RunsPruned,
+    deleted: Callable[[str], None],
+) -> None:
     if _has_last_materialization(instance, run_id):
         instance.add_run_tags(run_id, {KEPT_TAG: KEPT_WHY})
         pruned.kept += 1
         return
-    # Captured output is outside the database, and can't be found without its run.
+    # Captured output and pictures are outside the database, and can't be found without their run.
+    deleted(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
     instance.delete_run(run_id)
     pruned.deleted += 1

@@ -6,7 +6,7 @@ model loads. The stages are in `ops/session/pipeline.py`; the caller starts the 
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +22,7 @@ from ops.session.ports import NO_TRACING, SessionPolicy, SessionPorts, Tracing
 from ops.session.tally import Tally
 from ops.tasks import all_tasks
 from ops.types import AdEvent, AdKey
+from resources.catalogue.first_day import EARLIEST_DAY, read_first_day
 from resources.inference.cache import LoadedReleases, ReleaseWatch
 from resources.kafka.dead_letters import DeadLetterTopic
 from resources.kafka.rights import session_operations
@@ -61,7 +62,8 @@ class SessionParts:
     releases: ReleaseStore
     fetcher: Callable[[], PhotoFetcher]
     embedder: Callable[[FrozenBackbone], PhotoEmbedder]
-    first_day: date
+    first_day: date | None = None
+    """No ad has an earlier day; None: the catalogue's first day, when the session opens."""
     tracing: Tracing = NO_TRACING
     end_process: Callable[[int], object] | None = None
     """Ends the process if a stage hangs; None: the process has other work, and nothing watches."""
@@ -110,16 +112,55 @@ def run_session(
     Returns:
         The counts of all of them.
     """
-    total = Tally()
+    sessions = open_sessions(
+        parts, run_id=run_id, report=report, policy=policy, keep_going=keep_going
+    )
+    return run_sessions(sessions, next(sessions), opened=opened)
+
+
+Sessions = Generator[LiveSession, None, None]
+"""Open sessions, one after the other; each is closed before the next is opened."""
+
+
+def open_sessions(
+    parts: SessionParts,
+    *,
+    run_id: str,
+    report: Callable[[Tally], None],
+    policy: SessionPolicy,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> Sessions:
+    """Yield an open session, and another one each time the topic has become another log.
+
+    Each has loaded its models, and gets partitions once it runs.
+    """
     while True:
         with open_session(
-            parts, run_id=run_id, report=report, policy=policy, keep_going=keep_going
+            parts, run_id=run_id, report=report, policy=policy, keep_going=keep_going, ready=False
         ) as live:
-            opened(live)
-            total.merge(live.session.run())
+            yield live
         if not live.replaced.is_set():
-            return total
+            return
         log.warning("session.opened_again", topic=parts.stream.config.ads_topic)
+
+
+def run_sessions(
+    sessions: Sessions, first: LiveSession, *, opened: Callable[[LiveSession], None]
+) -> Tally:
+    """Run an open session to its end, and those that follow it; returns the counts of all."""
+    total, live = Tally(), first
+    while True:
+        try:
+            opened(live)
+            live.membership.ready()
+            total.merge(live.session.run())
+        except BaseException as error:
+            sessions.throw(error)  # closes the session as an error in a `with` block does
+            raise
+        following = next(sessions, None)
+        if following is None:
+            return total
+        live = following
 
 
 @contextmanager
@@ -130,8 +171,13 @@ def open_session(
     report: Callable[[Tally], None],
     policy: SessionPolicy,
     keep_going: Callable[[], bool] = lambda: True,
+    ready: bool = True,
 ) -> Iterator[LiveSession]:
     """Join the group, load the models, and yield the session; leaving the block closes everything.
+
+    Args:
+        ready: take partitions at once; False: the caller calls `membership.ready` when it runs the
+            session, since the ads of a partition wait until then.
 
     Raises:
         ConfigurationError: no release is live, a topic is missing, or a setting is invalid.
@@ -189,7 +235,7 @@ def open_session(
         ports = SessionPorts(
             stream=SessionStream(consumer, membership, unreadable, truncated),
             membership=membership,
-            reader=RecordReader(settings.event_limits, ReceiptRule(parts.first_day)),
+            reader=RecordReader(settings.event_limits, _receipt_rule(parts)),
             revisions=lambda events: find_outdated_events(database, events),
             photos=_photo_loader(parts),
             scorer=lambda: AdScorer(loaded.active(), tuple(all_tasks())),
@@ -227,7 +273,8 @@ def open_session(
             watchdog.watch(session.heartbeats, session.state.ended.is_set)
         consumer.warm_up()
         stack.enter_context(ReleaseWatch(database, loaded, warm=membership.warm))
-        membership.ready()
+        if ready:
+            membership.ready()
         yield LiveSession(session, membership, metrics.url, replaced)
 
 
@@ -243,6 +290,13 @@ def _watchdog(parts: SessionParts, membership: SessionMembership) -> Watchdog | 
 
 def _ignore(_hung: Sequence[str]) -> None:
     """The session's own log line names the stages."""
+
+
+def _receipt_rule(parts: SessionParts) -> ReceiptRule:
+    first_day = parts.first_day
+    if first_day is None:
+        first_day = read_first_day(parts.database, parts.settings)
+    return ReceiptRule(earliest_day=min(EARLIEST_DAY, first_day), first_day=first_day)
 
 
 def _photo_loader(parts: SessionParts) -> PhotoLoader:

@@ -56,7 +56,7 @@ def run_job(
     name: str, instance: dg.DagsterInstance, tags: dict[str, str] | None = None
 ) -> dg.ExecuteInProcessResult:
     job = defs().get_repository_def().get_job(name)
-    config = {"ops": {"drain_ads": {"config": {"idle_s": 0.6}}}} if name == SESSION_JOB else {}
+    config = {"resources": {"session": {"config": {"idle_s": 0.6}}}} if name == SESSION_JOB else {}
     return job.execute_in_process(
         instance=instance, partition_key=today(), run_config=config, tags=tags
     )

@@ -209,3 +209,14 @@ def test_implausible_timestamps_are_replaced_by_the_time_of_receipt() -> None:
     assert at(soon) == (soon, True, NOON.date())
     for wrong in (early - timedelta(seconds=1), NOON + timedelta(minutes=6)):
         assert at(wrong) == (NOON, False, NOON.date())
+
+
+def test_an_ad_older_than_the_first_day_is_of_the_first_day() -> None:
+    """A backlog's timestamps are right, and so is its latency; but partitions begin with a day."""
+    first = NOON.date() - timedelta(days=1)
+    rule = ReceiptRule(DAY, first)
+    for age, day in ((9, first), (1, first), (0, NOON.date())):
+        sent = NOON - timedelta(days=age)
+        receipt = rule.receipt(record(b"", at=sent), NOON)
+        assert (receipt.kafka_at, receipt.timestamp_trusted) == (sent, True)
+        assert receipt.day == day

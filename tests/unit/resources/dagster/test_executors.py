@@ -10,6 +10,7 @@ from lalafo_assets.session.job import session_job
 from ops.errors import ConfigurationError
 from resources.dagster.executors import pod_tags, rescore_executor, session_executor
 from resources.dagster.names import SESSION_JOB
+from resources.dagster.partitions import days
 from resources.processes.environment import TUNING
 
 
@@ -23,7 +24,7 @@ def test_locally_there_are_no_pods() -> None:
 def test_a_pod_requests_what_the_run_needs() -> None:
     """dagster-k8s reads the GPU, equal memory request and limit, and the toleration."""
     reader = pytest.importorskip("dagster_k8s.job", reason="needs the extra `k8s`")
-    config = reader.get_user_defined_k8s_config(session_job("k8s").tags)
+    config = reader.get_user_defined_k8s_config(session_job("k8s", days).tags)
     limits = config.container_config["resources"]["limits"]
     assert limits == {"memory": "4Gi", "nvidia.com/gpu": "1"}
     assert config.container_config["resources"]["requests"]["memory"] == "4Gi"
