@@ -155,6 +155,8 @@ def _check_ui(ui: str, tmp_path: Path) -> None:
             page.get_by_text(asset, exact=False).first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         assert screenshot(page, "asset-graph", tmp_path).stat().st_size > 20_000
+        for text in ("100% filled", "1 / 1 Passed"):  # of the first day with ads, of each asset
+            page.get_by_text(text).nth(2).wait_for(timeout=60_000)
         page.goto(f"{ui}/runs")
         page.get_by_text("score_new_ads").first.wait_for(timeout=60_000)
         page.get_by_text("lalafo/role: live").first.wait_for(timeout=60_000)
@@ -165,14 +167,16 @@ def _check_ui(ui: str, tmp_path: Path) -> None:
         page.get_by_text("drain_ads").first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         assert screenshot(page, "run", tmp_path).stat().st_size > 20_000
-        link = page.get_by_text("Show Markdown").first
+        for step in ("load_releases", "check_days"):
+            page.get_by_text(step).first.wait_for(timeout=60_000)
+        sheet = page.locator("img[alt='contact_sheet']").first
         for _ in range(12):  # another process draws the pictures, and the page does not refresh
             page.goto(f"{ui}/assets/ad_photos?view=events")
             page.wait_for_timeout(5_000)
-            if link.is_visible():
+            if sheet.is_visible():
                 break
-        link.click(timeout=5_000)
-        page.locator("img[alt='preview']").first.wait_for(timeout=60_000)
+        # Inline, without a click, and served by the gateway.
+        assert sheet.evaluate("image => image.complete && image.naturalWidth") > 100
         page.wait_for_timeout(1_000)
         assert screenshot(page, "ad-photos", tmp_path).stat().st_size > 20_000
 
