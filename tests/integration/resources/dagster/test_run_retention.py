@@ -83,7 +83,9 @@ def test_old_finished_runs_are_deleted_with_their_events(
     (output / "step.err").write_text("output")
     make_older(database_url, 31, done, failed, canceled)
     make_older(database_url, 29, recent)
-    assert prune_runs(instance, keep_days=30) == RunsPruned(deleted=3)
+    gone: list[str] = []
+    assert prune_runs(instance, keep_days=30, deleted=gone.append) == RunsPruned(deleted=3)
+    assert sorted(gone) == sorted([done, failed, canceled])
     assert [record.run_id for record in instance.get_runs()] == [recent]
     assert [events_of(instance, it) for it in (done, failed, canceled)] == [0, 0, 0]
     assert events_of(instance, recent) > 0
