@@ -73,7 +73,7 @@ def run_release_tour(
         passed = _run(console, "train", lambda: train(home=home))
     except (ConfigurationError, NotReadyError) as error:  # too few labelled photos
         console.print(f"[yellow]No release can be trained:[/] {error}", highlight=False)
-        console.print(f"[bold]{live}[/] stays live. More photos of each class help.")
+        console.print(f"[bold]{live}[/] stays live. More ads with photos of each class help.")
         return False
     if not passed:
         console.print(f"The release failed the gate: [bold]{live}[/] stays live.")

@@ -22,7 +22,9 @@ from tests.support.own_photos import jpeg
 pytestmark = pytest.mark.stack
 
 ADS = 16
+STORY_ADS = 200  # enough to train a second release that passes the gate
 START_TIMEOUT_S = 240
+STORY_TIMEOUT_S = 480
 LALAFO = [sys.executable, "-m", "lalafo_assets.cli"]
 
 
@@ -52,8 +54,8 @@ class Demo:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
+    def wait_for(self, text: str, *, within_s: float = START_TIMEOUT_S) -> None:
+        deadline = time.monotonic() + within_s
         while text not in self.output:
             assert self.process.poll() is None, f"ended without {text!r}: {self.output}"
             assert time.monotonic() < deadline, f"{text!r} was not printed in time: {self.output}"
@@ -84,12 +86,12 @@ def assert_all_ended(home: Path, within_s: float) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_demo_runs_is_seen_in_the_ui_and_stops(shared_home: Path, tmp_path: Path) -> None:
     """Every ad is accounted for; the UI shows the graph and the run; Ctrl-C ends all processes."""
-    demo = Demo(shared_home)
+    demo = Demo(shared_home, "--ads", str(STORY_ADS))  # the last value counts
     try:
-        demo.wait_for("Running.")
+        demo.wait_for("Running.", within_s=STORY_TIMEOUT_S)
         assert re.search(r"not accounted for\s*│\s*0", demo.output), demo.output
         _check_story(shared_home, demo.output)
         ui = re.search(r"Dagster's UI: (http://127\.0\.0\.1:\d+)", demo.output)

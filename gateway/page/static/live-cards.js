@@ -71,7 +71,7 @@ function stageBars({ latencies, waited }) {
   const drawn = rows.length ? bars(rows, { name: "Latency by stage" }) : nothing();
   if (!waited) return drawn;
   const ads = waited.ads === 1 ? "1 ad" : `${count(waited.ads)} ads`;
-  const note = `Without ${ads} that waited for a session to start (${duration(waited.p99_ms)}).`;
+  const note = `Without ${ads} that waited for a session to start (p99 ${duration(waited.p99_ms)}).`;
   return el("div", {}, drawn, el("p", { class: "hint" }, note));
 }
 
