@@ -29,7 +29,7 @@ def sample(category: str) -> bytes:
     for quality in _QUALITIES:
         encoded = io.BytesIO()
         picture.save(encoded, "JPEG", quality=quality, optimize=True, progressive=True)
-        if encoded.tell() <= MAX_BYTES:
+        if len(encoded.getvalue()) <= MAX_BYTES:
             return encoded.getvalue()
     raise ValueError(f"the sample {category!r} does not fit into {MAX_BYTES} bytes")
 
