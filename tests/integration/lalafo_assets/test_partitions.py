@@ -1,5 +1,6 @@
 """The day partitions and the checks of the definitions, as Dagster's UI counts them."""
 
+import gc
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,9 @@ from resources.postgres.database import Database
 from resources.releases.promotion import make_live
 from tests.support.random_release import random_release
 from tests.support.stored_days import add_ads, known
+
+# Dagster stops its code server without waiting for the process.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 
 ASSETS = ("ad_photos", "photo_embeddings", "ad_categories")
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -71,6 +75,8 @@ def shown(instance: dg.DagsterInstance) -> dict[str, Any]:
     with WorkspaceProcessContext(instance, target) as workspace:
         context = workspace.create_request_context()
         answer = execute_dagster_graphql(context, QUERY, {"key": AD_PHOTOS.to_graphql_input()})
+    del workspace, context
+    gc.collect()
     assert answer.errors is None
     node: dict[str, Any] = answer.data["assetNodeOrError"]
     return node
