@@ -44,7 +44,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class LoadedPhoto:
-    """A usable photo: stored, and for each backbone either embedded or prepared for embedding."""
+    """A usable photo: for each backbone either embedded or prepared for embedding."""
 
     sha256: bytes
     rendition: Rendition | None  # None: its row exists already
@@ -59,6 +59,15 @@ class LoadedPhotos:
     by_ref: Mapping[PhotoRef, LoadedPhoto | Failure]
     fetch_ms: float = 0.0
     photos_ms: float = 0.0
+
+    @property
+    def renditions(self) -> dict[PhotoRef, Rendition]:
+        """The renditions of photos without a row, which must be stored before one is written."""
+        return {
+            ref: photo.rendition
+            for ref, photo in self.by_ref.items()
+            if isinstance(photo, LoadedPhoto) and photo.rendition is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,6 @@ class Scored:
     """The results of scoring some ads."""
 
     ads: tuple[AdOutcome, ...]
-    renditions: tuple[Rendition, ...]
     embeddings: tuple[PhotoEmbedding, ...]
 
 
@@ -175,7 +183,6 @@ class AdScorer:
                 replace(outcome, times=_times(ad, embed_ms, predict_ms))
                 for ad, outcome in zip(ads, outcomes, strict=True)
             ),
-            renditions=tuple(p.rendition for p in photos.values() if p.rendition is not None),
             embeddings=embeddings,
         )
 

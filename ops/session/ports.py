@@ -14,7 +14,7 @@ from ops.models.release import Preprocessing
 from ops.outcomes import Batch, CommitResult, DeadLetter
 from ops.scoring.ads import AdScorer, LoadedPhotos, RecordReader
 from ops.session.admission import Ownership
-from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
+from ops.types import AdEvent, AdKey, PhotoRef, Rendition, StreamRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Revisions(Protocol):
 
 
 class PhotoLoading(Protocol):
-    """Fetches, checks, stores and prepares an ad's photos; runs on the session's event loop."""
+    """Fetches, checks, prepares and stores an ad's photos; runs on the session's event loop."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -119,11 +119,16 @@ class PhotoLoading(Protocol):
         *,
         came_back: Callable[[], None],
     ) -> LoadedPhotos:
-        """Load all of `refs`. RetryableError: the storage is unavailable, call again.
+        """Load all of `refs`, without storing new renditions. RetryableError: call again.
 
         Args:
             came_back: is called on the event loop whenever the call does not hang.
         """
+
+    async def store_renditions(
+        self, renditions: Sequence[Rendition], *, came_back: Callable[[], None]
+    ) -> None:
+        """Return once all are durable. RetryableError: the store is unavailable, call again."""
 
 
 class DeadLetterQueue(Protocol):

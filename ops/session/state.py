@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -33,11 +34,12 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class LoadedWork:
-    """An ad that waits for the model."""
+    """An ad that waits for the model, while its new renditions are made durable."""
 
     work: AdWork
     ad: LoadedAd
     since: float  # monotonic seconds
+    stored: Future[None]  # done: the renditions are durable; cancelled: the ad was loaded anew
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,8 +1,8 @@
-"""Loads photos for scoring: fetches, checks, encodes the rendition, stores it, prepares it.
+"""Loads photos for scoring: fetches, checks, encodes the rendition, prepares it, stores it.
 
-A photo whose SHA-256 is known is neither encoded nor embedded again, and a rendition is on disk
-before any row can refer to it. Works on an event loop, many ads concurrently; limits how many
-photos are in memory as bytes at once.
+A photo whose SHA-256 is known is neither encoded nor embedded again. A new rendition is stored by a
+call of its own, so that a model need not wait for it; a row that refers to it must. Works on an
+event loop, many ads concurrently; limits how many photos are in memory as bytes at once.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from resources.photos.decoders import LARGE_SOURCE_BYTES, Budget, Decoders
 from resources.photos.fetch import PhotoFetcher
 from resources.photos.known_photos import KnownPhoto, Lookups
 from resources.photos.progress import Call, Progress
+from resources.photos.writers import RenditionWriters
 from resources.postgres.database import Database
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
@@ -94,6 +95,7 @@ class PhotoLoader:
             threads=self.limits.threads, memory_bytes=self.limits.memory_bytes
         )
         self._large_sources = Budget(LARGE_SOURCE_BYTES)
+        self._writers = RenditionWriters(self.store)
         self._fetcher = await self._new_fetcher().__aenter__()
         return self
 
@@ -101,6 +103,7 @@ class PhotoLoader:
         await self._fetcher.__aexit__(None, None, None)
         self._lookups.close()
         self._decoders.close()
+        self._writers.close()
 
     async def load(
         self,
@@ -109,7 +112,7 @@ class PhotoLoader:
         *,
         came_back: Callable[[], None] = lambda: None,
     ) -> LoadedPhotos:
-        """Load every one of `refs`, as a photo or as a failure with its reason.
+        """Load every one of `refs`, as a photo or as a failure; stores no new rendition.
 
         Args:
             came_back: for a watchdog, see `progress.py`.
@@ -127,6 +130,12 @@ class PhotoLoader:
             fetch_ms=timer.fetch_ms,
             photos_ms=timer.photos_ms,
         )
+
+    async def store_renditions(
+        self, renditions: Sequence[Rendition], *, came_back: Callable[[], None] = lambda: None
+    ) -> None:
+        """See `RenditionWriters.write`."""
+        await self._writers.write(renditions, came_back)
 
     async def _load(
         self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], timer: "_Timer"
@@ -188,13 +197,12 @@ class PhotoLoader:
     def _new(
         self, sha256: bytes, data: bytes, backbones: Mapping[str, Preprocessing]
     ) -> LoadedPhoto:
-        """A photo without a row: its rendition is encoded and stored.
+        """A photo without a row: its rendition is encoded.
 
         Raises:
             BadInputError: PHOTO_*.
         """
         rendition, images = self._decode(data, backbones)
-        self.store.put("renditions", rendition.sha256, rendition.data)
         return LoadedPhoto(sha256, rendition, {}, images)
 
     def _uploaded(self, sha256: bytes) -> bytes:
@@ -248,9 +256,13 @@ class PhotoLoader:
 async def load_photos(
     loader: PhotoLoader, refs: Sequence[PhotoRef]
 ) -> Mapping[PhotoRef, LoadedPhoto | Failure]:
-    """Open a loader, load photos without preparing them for a backbone, and close it."""
+    """Open a loader, load and store photos without preparing them for a backbone, and close it."""
+    if not refs:
+        return {}
     async with loader:
-        return (await loader.load(refs, {})).by_ref if refs else {}
+        photos = await loader.load(refs, {})
+        await loader.store_renditions(list(photos.renditions.values()))
+        return photos.by_ref
 
 
 class _Timer:

@@ -33,7 +33,7 @@ from ops.session.ports import (
 )
 from ops.session.tally import Tally
 from ops.tasks import all_tasks
-from ops.types import AdEvent, AdKey, PhotoRef, StreamRecord
+from ops.types import AdEvent, AdKey, PhotoRef, Rendition, StreamRecord
 from tests.support.batches import sha
 from tests.support.tiny_release import TinyBackbone, tiny_photo, tiny_release
 
@@ -59,6 +59,7 @@ class World:
         self.ads: dict[AdKey, AdOutcome] = {}
         self.written: Counter[AdKey] = Counter()
         self.photos_stored: set[bytes] = set()
+        self.durable: set[bytes] = set()  # renditions
         self.loads: Counter[str] = Counter()
         self.offsets: dict[int, int] = {}
         self.epochs: dict[int, int] = {}
@@ -78,7 +79,8 @@ class World:
         self.stream, self.membership = WorldStream(self), WorldMembership(self)
 
     def hold(self, act: str) -> None:
-        """Block an operation; "photo URL" blocks the loading of one photo."""
+        """Block an operation; "photo URL" blocks the loading of one photo, "store SHA256" (hex)
+        the storing of its rendition."""
         with self.changed:
             self.blocked.add(act)
 
@@ -182,6 +184,9 @@ class World:
         self.act("dead letters")
         self.letters.extend(letters)
 
+    def stored(self, sha256: bytes) -> None:
+        """A photo's rendition is about to be durable; a subclass may raise."""
+
     def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
         """Write all or nothing, with the checks of `resources/sessions/commit.py`."""
         self.act("commit")
@@ -192,8 +197,10 @@ class World:
                 raise LeaseLostError(lost, "another session owns them")
             if batch.releases != tuple(release.name for release in self.releases):
                 raise ReleaseChangedError("the active releases changed")
+            assert {photo.sha256 for photo in batch.renditions} <= self.durable, "not durable"
             new = {photo.photo_sha256 for photo in batch.renditions}
             referenced = {photo.sha256 for ad in batch.ads for photo in ad.photos} - {None}
+            referenced |= {embedding.sha256 for embedding in batch.embeddings}
             if not referenced <= new | self.photos_stored:
                 raise PhotosGoneError("a photo was deleted")
             self.photos_stored |= new
@@ -394,6 +401,21 @@ class WorldPhotos:
             photos[ref] = tiny_photo(url, backbones, stored=stored)
             came_back()
         return LoadedPhotos(photos)
+
+    async def store_renditions(
+        self, renditions: Sequence[Rendition], *, came_back: Callable[[], None]
+    ) -> None:
+        for rendition in renditions:
+            self.world.act("store")
+            name = f"store {rendition.photo_sha256.hex()}"
+            while name in self.world.blocked:
+                self._recheck.clear()
+                await self._recheck.wait()
+            self.world.stored(rendition.photo_sha256)
+            with self.world.changed:
+                self.world.durable.add(rendition.sha256)
+                self.world.changed.notify_all()
+            came_back()
 
 
 class GatedBackbone(TinyBackbone):

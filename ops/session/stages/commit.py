@@ -1,12 +1,15 @@
 """The commit stage: writes what has queued, rows and offsets in one transaction.
 
+An ad whose new renditions are not durable yet comes back once they are, and delays no other.
 Dead letters are published before the commit that skips them. If a batch can't be committed, for a
 row that PostgreSQL rejects, it is halved until the ad at fault is alone, and that becomes a dead
 letter.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -21,7 +24,7 @@ from ops.isolation import describe, divided, is_of_item
 from ops.outcomes import AdOutcome, Batch, CommitResult, DeadLetter, PhotoEmbedding, Receipt
 from ops.scoring.ads import AdScorer, Scored
 from ops.session.admission import AdWork, SettledWork, Work
-from ops.session.state import FailedWork, Finished, ScoredWork, SessionState
+from ops.session.state import FailedWork, Finished, LoadedWork, ScoredWork, SessionState
 from ops.types import Rendition
 
 NAME = "session-commit"
@@ -56,8 +59,28 @@ class CommitStage:
                     raise
                 divided(list(_single(items)), self._commit, self._refuse)
 
+    def _stored(self, items: Iterable[Finished]) -> list[Finished]:
+        """The items whose renditions are durable; other ads return to the queue once theirs are."""
+        ready: list[Finished] = []
+        others: list[ScoredWork] = []
+        for item in items:
+            if not isinstance(item, ScoredWork) or all(map(_is_stored, item.loaded)):
+                ready.append(item)
+                continue
+            for ad in _single_ads(item):
+                (ready if _is_stored(ad.loaded[0]) else others).append(ad)
+        for ad in others:
+            stored = ad.loaded[0].stored
+            if not stored.cancelled():  # otherwise it is stale, or was loaded anew
+                stored.add_done_callback(partial(self._return, ad))
+        return ready
+
+    def _return(self, item: ScoredWork, _: "Future[None]") -> None:
+        self.state.scored.put(item)
+
     def _commit(self, items: Sequence[Finished]) -> tuple[()]:
         self.state.beats.beat(NAME)
+        items = self._stored(items)
         current = [item for item in items if not self._is_outdated(item)]
         self._publish([letter for item in current if (letter := _letter(item)) is not None])
         outdated = [item for item in items if self._is_outdated(item)]
@@ -167,12 +190,16 @@ class CommitStage:
         embeddings: dict[tuple[str, bytes], PhotoEmbedding] = {}
         for item in items:
             if isinstance(item, ScoredWork):
-                renditions.update({photo.photo_sha256: photo for photo in item.scored.renditions})
-                embeddings.update({(e.backbone, e.sha256): e for e in item.scored.embeddings})
+                photos: set[bytes | None] = set()
                 for loaded, ad in zip(item.loaded, item.scored.ads, strict=True):
                     if not is_stale(loaded.work):
                         ads.append(ad)
                         works.append(loaded.work)
+                        new = loaded.ad.photos.renditions.values()
+                        renditions.update({photo.photo_sha256: photo for photo in new})
+                        photos.update(photo.sha256 for photo in ad.photos)
+                of_photos = (e for e in item.scored.embeddings if e.sha256 in photos)
+                embeddings.update({(e.backbone, e.sha256): e for e in of_photos})
                 continue
             work = item.work if isinstance(item, FailedWork) else item
             if not is_stale(work):
@@ -202,17 +229,21 @@ def _ads_of(item: Finished) -> int:
 def _single(items: Iterable[Finished]) -> Iterator[Finished]:
     """The same items, with one ad each, and the photos of that ad."""
     for item in items:
-        if not isinstance(item, ScoredWork) or len(item.loaded) == 1:
+        if isinstance(item, ScoredWork):
+            yield from _single_ads(item)
+        else:
             yield item
-            continue
-        for loaded, ad in zip(item.loaded, item.scored.ads, strict=True):
-            shas = {photo.sha256 for photo in ad.photos}
-            scored = Scored(
-                (ad,),
-                tuple(r for r in item.scored.renditions if r.photo_sha256 in shas),
-                tuple(e for e in item.scored.embeddings if e.sha256 in shas),
-            )
-            yield ScoredWork((loaded,), scored, item.releases)
+
+
+def _single_ads(item: ScoredWork) -> Iterator[ScoredWork]:
+    for loaded, ad in zip(item.loaded, item.scored.ads, strict=True):
+        shas = {photo.sha256 for photo in ad.photos}
+        embeddings = tuple(e for e in item.scored.embeddings if e.sha256 in shas)
+        yield ScoredWork((loaded,), Scored((ad,), embeddings), item.releases)
+
+
+def _is_stored(loaded: LoadedWork) -> bool:
+    return loaded.stored.done() and not loaded.stored.cancelled()
 
 
 def _letter(item: Finished) -> DeadLetter | None:

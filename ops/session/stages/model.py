@@ -41,8 +41,12 @@ class ModelStage:
             state.beats.beat(NAME)
             if not queued:
                 break
-            taken = [item for item in queued if not state.admission.is_stale(item.work)]
+            taken = [item for item in queued if not self._is_dropped(item)]
         return taken
+
+    def _is_dropped(self, item: LoadedWork) -> bool:
+        """Whether an ad is stale, or its photos have been loaded anew."""
+        return item.stored.cancelled() or self.state.admission.is_stale(item.work)
 
     def _score(self, items: Sequence[LoadedWork]) -> list[ScoredWork | FailedWork]:
         scorer, now = self.state.scorer, time.monotonic()

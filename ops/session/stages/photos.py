@@ -1,32 +1,39 @@
-"""The photo stage of a session: loads the photos of each ad in a task of its own.
+"""The photo stage of a session: loads and stores the photos of each ad in a task of its own.
+
+An ad goes to the model as soon as its photos are loaded. Its new renditions are made durable
+beside the model, and the commit waits for them (`LoadedWork.stored`).
 
 A slow photo delays only its own ad, and one that raises an error fails alone. Loading is cancelled
-for partitions that the session no longer owns. Does not depend on how photos are loaded: the
-`PhotoLoading` port does that.
+for partitions that the session no longer owns. Does not depend on how photos are loaded and
+stored: the `PhotoLoading` port does that.
 """
 
 import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 from ops.errors import RetryableError, StoredObjectError
 from ops.isolation import is_of_item
 from ops.scoring.ads import LoadedAd, LoadedPhoto, LoadedPhotos
 from ops.session.admission import AdWork
 from ops.session.state import FailedWork, LoadedWork, SessionState
-from ops.types import Failure, PhotoRef
+from ops.types import Failure, PhotoRef, Rendition
 
 NAME = "session-photos"
 BEAT_EVERY_S = 1.0
 
+T = TypeVar("T")
 Delay = Callable[[RetryableError], float]
 
 
 class PhotoStage:
-    """Loads the photos of the started ads concurrently on an event loop."""
+    """Loads and stores the photos of the started ads concurrently on an event loop."""
 
     def __init__(self, state: SessionState) -> None:
         self.state = state
@@ -34,7 +41,7 @@ class PhotoStage:
         self._open = threading.Event()
         self._loading: dict[asyncio.Task[None], AdWork] = {}
         self.came_back = 0  # how often a call has come back, or waited while others did
-        self._passed_at = 0.0  # when photos were last loaded, monotonic seconds
+        self._passed_at: dict[str, float] = {}  # when each operation last succeeded, monotonic s
 
     def run(self) -> None:
         asyncio.run(self._serve())
@@ -49,7 +56,7 @@ class PhotoStage:
 
     def _begin(self, work: AdWork) -> None:
         if not work.event.photos:
-            self._loaded(work, LoadedPhotos({}))
+            self._pass_on(work, LoadedPhotos({}))
             return
         self._open.wait()
         self._call(self._start, work)
@@ -128,8 +135,8 @@ class PhotoStage:
     async def _load(self, work: AdWork) -> None:
         try:
             photos = await self._load_in_span(work)
-            if photos is not None:
-                self._loaded(work, photos)
+            while photos is not None:
+                photos = await self._store(work, photos)
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(work, error)
 
@@ -144,7 +151,7 @@ class PhotoStage:
         """The ad's photos; after an error photo by photo. None: the ad has become stale."""
         refs = work.event.photos
         try:
-            photos = await self._retry(work, refs)
+            photos = await self._load_some(work, refs)
         except BaseException as error:
             if not is_of_item(error):
                 raise
@@ -155,7 +162,7 @@ class PhotoStage:
         started = time.perf_counter()
         for ref in dict.fromkeys(refs):
             try:
-                loaded = await self._retry(work, [ref])
+                loaded = await self._load_some(work, [ref])
                 if loaded is None:
                     return None
                 by_ref.update({ref: loaded.by_ref[ref]})
@@ -165,42 +172,113 @@ class PhotoStage:
                 by_ref[ref] = self.state.faults.failure("photos", work.event.key, error)
         return LoadedPhotos(by_ref, photos_ms=(time.perf_counter() - started) * 1e3)
 
-    async def _retry(self, work: AdWork, refs: Sequence[PhotoRef]) -> LoadedPhotos | None:
-        """Load photos, through outages; None once the ad is stale.
+    async def _load_some(self, work: AdWork, refs: Sequence[PhotoRef]) -> LoadedPhotos | None:
+        state = self.state
+        return await self._retry(
+            work,
+            "photos",
+            lambda: state.ports.photos.load(
+                refs, state.scorer.backbones, came_back=partial(self._came_back, work)
+            ),
+        )
+
+    def _pass_on(self, work: AdWork, photos: LoadedPhotos) -> "Future[None]":
+        """Send an ad to the model; the commit waits until the future is done."""
+        stored: Future[None] = Future()
+        if not photos.renditions:
+            stored.set_result(None)
+        ad = LoadedAd(work.event, work.receipt, photos)
+        self.state.loaded.put(LoadedWork(work, ad, time.monotonic(), stored))
+        return stored
+
+    async def _store(self, work: AdWork, photos: LoadedPhotos) -> LoadedPhotos | None:
+        """Send an ad to the model, and store its new renditions meanwhile.
+
+        Returns:
+            The photos to go on with, if some could not be stored: they are failures now. None: the
+            ad is stored, or stale.
+        """
+        stored = self._pass_on(work, photos)
+        if stored.done():
+            return None
+        try:
+            failures = await self._store_all(work, photos.renditions)
+        except BaseException:
+            stored.cancel()
+            raise
+        if failures == {}:
+            stored.set_result(None)
+            return None
+        stored.cancel()
+        return None if failures is None else replace(photos, by_ref={**photos.by_ref, **failures})
+
+    async def _store_all(
+        self, work: AdWork, renditions: Mapping[PhotoRef, Rendition]
+    ) -> dict[PhotoRef, Failure] | None:
+        """What can't be stored; after an error photo by photo. None: the ad has become stale."""
+        try:
+            done = await self._store_some(work, list(renditions.values()))
+        except BaseException as error:
+            if not is_of_item(error):
+                raise
+        else:
+            self.state.faults.passed("store")
+            return {} if done else None
+        failures: dict[PhotoRef, Failure] = {}
+        for ref, rendition in renditions.items():
+            try:
+                if not await self._store_some(work, [rendition]):
+                    return None
+            except BaseException as error:
+                if not is_of_item(error):
+                    raise
+                failures[ref] = self.state.faults.failure("store", work.event.key, error)
+        return failures
+
+    async def _store_some(self, work: AdWork, renditions: Sequence[Rendition]) -> bool:
+        """Whether they are stored; False once the ad is stale."""
+
+        async def store() -> bool:
+            came_back = partial(self._came_back, work)
+            await self.state.ports.photos.store_renditions(renditions, came_back=came_back)
+            return True
+
+        return await self._retry(work, "store", store) is not None
+
+    async def _retry(self, work: AdWork, what: str, act: Callable[[], Awaitable[T]]) -> T | None:
+        """Call `act` for photos of an ad, through outages; None once the ad is stale.
+
+        Args:
+            what: the operation, as logged and shown in the snapshot.
 
         Raises:
             StoredObjectError: for as long as the longest outage these photos were unavailable, and
                 others were not.
         """
         state = self.state
-        delays, started = state.delays("photos"), time.monotonic()
+        delays, started = state.delays(what), time.monotonic()
         try:
             while not state.admission.is_stale(work):
                 state.beats.beat(work)
                 try:
-                    photos = await state.ports.photos.load(
-                        refs, state.scorer.backbones, came_back=lambda: self._came_back(work)
-                    )
+                    result = await act()
                 except RetryableError as error:
-                    await asyncio.sleep(self._wait_s(next(delays), error, started))
+                    wait_s = self._wait_s(what, next(delays), error, started)
+                    await asyncio.sleep(wait_s)
                 else:
-                    self._passed_at = time.monotonic()
-                    return photos
+                    self._passed_at[what] = time.monotonic()
+                    return result
             return None
         finally:
-            state.outages.pop("photos", None)
+            state.outages.pop(what, None)
 
-    def _wait_s(self, delay: Delay, error: RetryableError, started: float) -> float:
+    def _wait_s(self, what: str, delay: Delay, error: RetryableError, started: float) -> float:
         try:
             return delay(error)
         except RetryableError as still:
-            if self._passed_at > started:
+            if self._passed_at.get(what, 0.0) > started:
                 raise StoredObjectError(f"only these photos are unavailable: {still}") from still
             raise
-
-    def _loaded(self, work: AdWork, photos: LoadedPhotos) -> None:
-        ad = LoadedAd(work.event, work.receipt, photos)
-        self.state.loaded.put(LoadedWork(work, ad, time.monotonic()))
 
     def _fail(self, work: AdWork, error: BaseException) -> None:
         """The ad fails with this error, unless that is no fault of the ad: then it is raised."""

@@ -82,21 +82,26 @@ def test_photos_that_telephones_and_scanners_make_are_loaded(
     database: Database, store: PhotoStore, settings: Settings
 ) -> None:
     """By URL and as uploads: the rendition is in the store, and its row says what is missing."""
-    photos = {
+    sources = {
         "heic": odd.heic(),
         "bmp": odd.save(odd.picture(), "BMP"),
         "cut": GOOD[:-2],
         "large": LARGE,
     }
-    uploads = {name: PhotoRef(sha256=sha256(data).digest()) for name, data in photos.items()}
-    for name, data in photos.items():
+    uploads = {name: PhotoRef(sha256=sha256(data).digest()) for name, data in sources.items()}
+    for name, data in sources.items():
         store.put("uploads", sha256(data).digest(), data)
         assert uploads[name].sha256 is not None
 
     async def scene() -> None:
-        async with loading(database, store, settings, **photos) as (loader, refs):
+        async with loading(database, store, settings, **sources) as (loader, refs):
             for by_name in (refs, uploads):
-                loaded = (await loader.load(list(by_name.values()), {})).by_ref
+                photos = await loader.load(list(by_name.values()), {})
+                new = list(photos.renditions.values())
+                stored = [store.exists("renditions", it.sha256) for it in new]
+                assert stored == [by_name is uploads] * len(photos.by_ref)
+                await loader.store_renditions(new)
+                loaded = photos.by_ref
                 for name, ref in by_name.items():
                     photo = loaded[ref]
                     assert isinstance(photo, LoadedPhoto) and photo.rendition is not None

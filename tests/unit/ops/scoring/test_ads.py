@@ -111,10 +111,13 @@ def test_a_stored_vector_is_used_and_not_computed_again() -> None:
     assert labels == {"r1": "bright", "r2": "dark"}
 
 
-def test_only_new_photos_have_a_rendition_to_write() -> None:
-    """A photo that was stored before is not written again."""
-    scored = scorer().score([loaded("1", ["dark-1"], stored=False), loaded("2", ["dark-2"])])
-    assert scored.renditions == (rendition(sha("dark-1")),)
+def test_only_new_photos_have_a_rendition_to_store() -> None:
+    """A photo that has a row, or is a failure, has none."""
+    photos = {
+        PhotoRef(url=url): tiny_photo(url, ["b1"], stored=url != "dark-1")
+        for url in ("dark-1", "dark-2", "bad-1")
+    }
+    assert LoadedPhotos(photos).renditions == {PhotoRef(url="dark-1"): rendition(sha("dark-1"))}
 
 
 def test_an_ad_is_ready_for_the_backbones_that_its_photos_were_prepared_for() -> None:
@@ -137,7 +140,7 @@ def test_no_ads_give_no_results() -> None:
     """An empty call does not use the model."""
     backbone = TinyBackbone()
     scored = scorer(tiny_release("r1", embedder=backbone)).score([])
-    assert (scored.ads, scored.renditions, scored.embeddings) == ((), (), ())
+    assert (scored.ads, scored.embeddings) == ((), ())
     assert sum(backbone.calls) == 0
 
 

@@ -91,7 +91,7 @@ def test_dead_letters_are_stored_before_the_commit_that_skips_them(world: World)
 
 
 @pytest.mark.parametrize(
-    "act", ["assign", "poll", "revisions", "photos", "dead letters", "commit", "give up"]
+    "act", ["assign", "poll", "revisions", "photos", "store", "dead letters", "commit", "give up"]
 )
 def test_an_outage_is_waited_out(world: World, act: str) -> None:
     """After an outage of any port, no event is lost or duplicated."""
@@ -124,7 +124,7 @@ def test_an_outage_is_in_the_snapshot(world: World) -> None:
         assert working.session.snapshot().waiting_for_s == {}
 
 
-@pytest.mark.parametrize("act", ["poll", "revisions", "photos", "dead letters", "commit"])
+@pytest.mark.parametrize("act", ["poll", "revisions", "photos", "store", "dead letters", "commit"])
 def test_an_outage_that_does_not_end_ends_the_session(world: World, act: str) -> None:
     """The run fails with the outage's error; the next run resumes after the last commit."""
     world.publish_bytes(b"nonsense")
