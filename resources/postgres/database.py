@@ -13,6 +13,7 @@ from typing import Any, Self
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -23,6 +24,7 @@ from resources.postgres.conninfo import DIRECT_URL_SETTING, URL_SETTING, Conninf
 from resources.postgres.engine import OPENED_AT, driver_connection, driver_error, new_engine
 from resources.postgres.faults import is_of_another_backend, is_outage
 from resources.postgres.schema import MIGRATIONS
+from resources.postgres.transactions import pipelined_transaction
 from resources.settings import Settings
 
 __all__ = ["MIGRATIONS", "Database"]
@@ -30,6 +32,10 @@ __all__ = ["MIGRATIONS", "Database"]
 KEPT_CONNECTIONS = 5
 MAX_CONNECTIONS = 15
 POOL_TIMEOUT_S = 10
+PING_AFTER_S = 1.0
+"""A connection that was unused for longer is asked whether it is alive before it is used."""
+
+_USED_AT = "lalafo_used_at"  # in the pool's record of a connection, in monotonic seconds
 
 
 class Database:
@@ -57,13 +63,13 @@ class Database:
         self.engine: Engine = new_engine(
             self.conninfo,
             application,
-            pool_pre_ping=True,
             pool_size=kept,
             max_overflow=connections - kept,
             pool_timeout=POOL_TIMEOUT_S,
         )
         self._replaced_at = float("-inf")  # monotonic seconds
-        sa.event.listen(self.engine, "checkout", self._refuse_replaced)
+        sa.event.listen(self.engine, "checkout", self._check_out)
+        sa.event.listen(self.engine, "checkin", _check_in)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, application: str = "lalafo") -> Self:
@@ -106,6 +112,18 @@ class Database:
             yield cursor
 
     @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Connection[Any]]:
+        """Open a transaction in pipeline mode; see `pipelined_transaction`.
+
+        Raises:
+            RetryableError: the server is unavailable or read-only, or the connection was lost.
+        """
+        with self.begin() as connection:
+            driver = driver_connection(connection)
+            with pipelined_transaction(driver):
+                yield driver
+
+    @contextmanager
     def errors(self) -> Iterator[None]:
         """Translate outages, SQLAlchemy's or the driver's, into RetryableError.
 
@@ -130,9 +148,18 @@ class Database:
             self._replaced_at = time.monotonic()
             connection.invalidate()
 
-    def _refuse_replaced(self, _connection: object, record: Any, _fairy: object) -> None:
+    def _check_out(self, connection: DBAPIConnection, record: Any, _fairy: object) -> None:
+        """Refuse a connection that was replaced, or that is lost; the pool opens another one.
+
+        One that was used a moment ago is not asked: that would cost each commit a round trip.
+        """
         if record.info[OPENED_AT] <= self._replaced_at:
-            raise DisconnectionError  # the pool opens another one
+            raise DisconnectionError
+        if time.monotonic() - record.info.get(_USED_AT, float("-inf")) > PING_AFTER_S:
+            try:
+                self.engine.dialect.do_ping(connection)
+            except psycopg.Error as error:
+                raise DisconnectionError from error
 
     def _unavailable(self, reason: str) -> RetryableError:
         first_line = reason.strip().partition("\n")[0]
@@ -188,6 +215,10 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection; the next use opens new ones."""
         self.engine.dispose()
+
+
+def _check_in(_connection: object, record: Any) -> None:
+    record.info[_USED_AT] = time.monotonic()
 
 
 def _sqlalchemy_url(conninfo: Conninfo) -> URL:

@@ -6,6 +6,7 @@ rows of a whole day, use `binary_copy.py`.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -21,7 +22,8 @@ def quoted(columns: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in columns)
 
 
-def unnested(table: Table, columns: Sequence[str]) -> str:
+@cache
+def unnested(table: Table, columns: tuple[str, ...]) -> str:
     """Return a FROM item that yields rows of these columns; its parameters are `as_arrays`."""
     return f"unnest({', '.join(f'%b::{wire_type(table, name)}[]' for name in columns)})"
 
@@ -32,7 +34,7 @@ def as_arrays(rows: Sequence[Row]) -> list[list[Any]]:
 
 
 def insert(
-    cursor: psycopg.Cursor[Any], table: Table, columns: Sequence[str], rows: Sequence[Row]
+    cursor: psycopg.Cursor[Any], table: Table, columns: tuple[str, ...], rows: Sequence[Row]
 ) -> None:
     """Insert rows whose key does not exist yet; existing rows are not changed.
 
@@ -40,8 +42,12 @@ def insert(
     can't deadlock. Does nothing without rows.
     """
     if rows:
-        cursor.execute(
-            f"INSERT INTO {table.fullname} ({quoted(columns)}) "
-            f"SELECT * FROM {unnested(table, columns)} ON CONFLICT DO NOTHING",
-            as_arrays(rows),
-        )
+        cursor.execute(_insert(table, columns), as_arrays(rows))
+
+
+@cache
+def _insert(table: Table, columns: tuple[str, ...]) -> str:
+    return (
+        f"INSERT INTO {table.fullname} ({quoted(columns)}) "
+        f"SELECT * FROM {unnested(table, columns)} ON CONFLICT DO NOTHING"
+    )
