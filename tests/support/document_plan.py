@@ -76,6 +76,7 @@ PLAN = (
     Step(README, "source lalafo.env && dagster api grpc", "", Run.OWN_SERVERS),
     Step(README, "export LALAFO_GATEWAY_KEY", '"state":"accepted"', Run.OWN_SERVERS),
     Step(README, "lalafo results kg/1\n", "chair", Run.OWN_SERVERS),
+    Step("docs/operations.md", "lalafo settings --changed", "GATEWAY_PORT"),
     Step(API, "lalafo serve", "The page:", Run.UNTIL_CTRL_C),
     Step(API, "source .venv/bin/activate\n", '"label":"chair"'),
     Step(API, f"{GATEWAY}/v1/ads/kg/42 -H", '"label":"chair"'),

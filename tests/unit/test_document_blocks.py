@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from gateway.schemas.ads import Accepted, FeedbackOut, ProblemOut, UploadOut
+from gateway.schemas.notices import NoticesOut
+from gateway.schemas.releases import LiveReleaseOut
 from lalafo_assets.stack.supervisor import DAGSTER_STORAGE
 from ops.events.parse import EventLimits
 from ops.events.schemas import event_schema, scored_schema
@@ -32,6 +34,8 @@ RESPONSES: dict[str, type[pydantic.BaseModel]] = {
     "known": FeedbackOut,
     "bytes": UploadOut,
     "title": ProblemOut,
+    "labels": LiveReleaseOut,
+    "notices": NoticesOut,
 }
 """The model of an answer, by a field that only it has."""
 

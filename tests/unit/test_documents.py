@@ -18,6 +18,7 @@ CHECKED = {*LANGUAGES, "json", "yaml", "properties", "text"}
 PACKAGES = ("gateway", "lalafo_assets", "ops", "resources", "sensors", "tests", "docs")
 SETTING = re.compile(r"LALAFO_[A-Z0-9_]*[A-Z0-9]\b(?!…|_)")
 TEST_VARIABLES = ("LALAFO_REQUIRE_", "LALAFO_DRILL")
+EXAMPLES_OF_OTHERS = ("LALAFO_ENV", "LALAFO_TEAM")  # variables of other programs
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_.]*$|…")
 
 
@@ -90,7 +91,9 @@ def folder_of(package: str) -> Iterator:
 def test_settings_that_are_named_exist(document: str) -> None:
     for name in SETTING.findall((ROOT / document).read_text()):
         known = name.removeprefix("LALAFO_").lower() in Settings.model_fields
-        assert known or name.startswith(TEST_VARIABLES), f"{document}: {name}"
+        assert known or name.startswith((*TEST_VARIABLES, *EXAMPLES_OF_OTHERS)), (
+            f"{document}: {name}"
+        )
 
 
 def rows_of_settings() -> list[tuple[str, str, str]]:

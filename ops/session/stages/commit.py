@@ -60,7 +60,7 @@ class CommitStage:
                 divided(list(_single(items)), self._commit, self._refuse)
 
     def _stored(self, items: Iterable[Finished]) -> list[Finished]:
-        """The items whose renditions are durable; other ads return to the queue once theirs are."""
+        """The items whose renditions are durable; other ads return to the queue later."""
         ready: list[Finished] = []
         others: list[ScoredWork] = []
         for item in items:

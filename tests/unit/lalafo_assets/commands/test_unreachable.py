@@ -29,6 +29,7 @@ ARGUMENTS = {
     "keys revoke": ["shop"],
     "keys rotate": ["shop"],
     "promote": ["--rollback"],
+    "migrate": [],
     "publish": ["events.jsonl"],
     "releases check": ["x"],
     "releases install": ["starter"],
@@ -43,7 +44,7 @@ ARGUMENTS = {
 }
 """Of every command that uses a running stack, or the servers that the environment names."""
 STARTS_ITS_OWN = {"demo", "up", "bench batch", "bench event-log", "bench gateway", "bench rescore"}
-STARTS_ITS_OWN |= {"bench stream", "doctor"}
+STARTS_ITS_OWN |= {"bench stream", "doctor", "settings"}  # the last two need nothing
 
 
 @pytest.fixture(autouse=True)
