@@ -28,20 +28,7 @@ _HEADERS = {
 }
 
 
-@router.get(
-    "/v1/reports/{of}/{name}",
-    summary="Get a picture of a Dagster run",
-    description="Returns a picture that a session, a run or a training has drawn: a contact sheet, "
-    "labels, scores, latencies. Dagster's metadata links to it. A key for some catalogs only is "
-    "refused.",
-    response_class=Response,
-    responses={
-        403: {"description": "The key is for some catalogs only."},
-        404: {"description": "There is no such picture."},
-        200: {"description": "The picture.", "content": {"image/png": {}, "image/jpeg": {}}},
-        304: {"description": "Not modified."},
-    },
-)
+@router.get("/v1/reports/{of}/{name}", include_in_schema=False)  # only Dagster knows the names
 async def report_picture(
     caller: Read,
     services: ServicesDep,
