@@ -22,7 +22,8 @@ Cursor = psycopg.Cursor[Any]
 DRAWN_ONLY = """coalesce(
     ({0} #>> '{{metrics,training_photos,only_drawn}}')::boolean,
     {0} ->> 'weights_source' = 'starter, trained from nothing on drawn photos'
-        AND NOT jsonb_exists({0} -> 'metrics', 'training_set'))"""
+        AND NOT jsonb_exists({0} -> 'metrics', 'training_set'),
+    false)"""
 """Whether a release has learned its categories from drawn photos only, by the manifest in its row;
 the same rule as `learned_from_drawn_photos` of `ops/training/provenance.py`."""
 

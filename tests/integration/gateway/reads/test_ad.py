@@ -103,7 +103,11 @@ def test_a_committed_ad_is_returned_completely(catalogue: Catalogue) -> None:
                 "score": 0.75,
                 "details": {},
                 "revision": 1,
-                "release": {"id": RELEASE, "url": f"{DAGSTER}/assets/model_release"},
+                "release": {
+                    "id": RELEASE,
+                    "url": f"{DAGSTER}/assets/model_release",
+                    "drawn_only": False,
+                },
                 "run": run,
             }
         },
