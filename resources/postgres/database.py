@@ -5,6 +5,7 @@ server is replaced. Does not depend on the content of the tables.
 """
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,10 +33,6 @@ __all__ = ["MIGRATIONS", "Database"]
 KEPT_CONNECTIONS = 5
 MAX_CONNECTIONS = 15
 POOL_TIMEOUT_S = 10
-PING_AFTER_S = 1.0
-"""A connection that was unused for longer is asked whether it is alive before it is used."""
-
-_USED_AT = "lalafo_used_at"  # in the pool's record of a connection, in monotonic seconds
 
 
 class Database:
@@ -68,8 +65,8 @@ class Database:
             pool_timeout=POOL_TIMEOUT_S,
         )
         self._replaced_at = float("-inf")  # monotonic seconds
+        self._thread = threading.local()  # `trusts`: its next connection is not pinged
         sa.event.listen(self.engine, "checkout", self._check_out)
-        sa.event.listen(self.engine, "checkin", _check_in)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, application: str = "lalafo") -> Self:
@@ -115,10 +112,15 @@ class Database:
     def pipeline(self) -> Iterator[psycopg.Connection[Any]]:
         """Open a transaction in pipeline mode; see `pipelined_transaction`.
 
+        A connection of the pool is not pinged first, which would take a round trip: it may have
+        been lost since it was used last, so the caller must be one that retries.
+
         Raises:
             RetryableError: the server is unavailable or read-only, or the connection was lost.
         """
+        self._thread.trusts = True
         with self.begin() as connection:
+            self._thread.trusts = False
             driver = driver_connection(connection)
             with pipelined_transaction(driver):
                 yield driver
@@ -149,13 +151,10 @@ class Database:
             connection.invalidate()
 
     def _check_out(self, connection: DBAPIConnection, record: Any, _fairy: object) -> None:
-        """Refuse a connection that was replaced, or that is lost; the pool opens another one.
-
-        One that was used a moment ago is not asked: that would cost each commit a round trip.
-        """
+        """Refuse a connection that was replaced, or that is lost; the pool opens another one."""
         if record.info[OPENED_AT] <= self._replaced_at:
             raise DisconnectionError
-        if time.monotonic() - record.info.get(_USED_AT, float("-inf")) > PING_AFTER_S:
+        if not getattr(self._thread, "trusts", False):
             try:
                 self.engine.dialect.do_ping(connection)
             except psycopg.Error as error:
@@ -215,10 +214,6 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection; the next use opens new ones."""
         self.engine.dispose()
-
-
-def _check_in(_connection: object, record: Any) -> None:
-    record.info[_USED_AT] = time.monotonic()
 
 
 def _sqlalchemy_url(conninfo: Conninfo) -> URL:

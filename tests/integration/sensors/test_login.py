@@ -9,6 +9,7 @@ from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.settings import load_settings
 from tests.integration.sensors.test_new_ads import tick
+from tests.support.batches import put_test_release
 from tests.support.secured_kafka import PASSWORD, SecuredKafka, exports
 
 pytestmark = pytest.mark.kafka
@@ -29,6 +30,7 @@ def test_the_sensor_logs_in_and_its_runs_have_no_password(
         monkeypatch.setenv(name, value)
     with AdStream.from_settings(load_settings()) as stream:
         stream.ensure_topics(1)
+    put_test_release(database)  # no session starts before a release is live
     with dg.DagsterInstance.ephemeral() as instance:
         (request,) = tick(instance)
         assert isinstance(request, dg.RunRequest)

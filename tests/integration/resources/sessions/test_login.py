@@ -17,6 +17,7 @@ from tests.support.gateway_place import NewPlace
 from tests.support.live_session import live_parts
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.secured_kafka import SecuredKafka, exports
+from tests.support.working_sessions import until
 
 pytestmark = pytest.mark.kafka
 
@@ -36,12 +37,15 @@ def test_an_ad_goes_through_a_kafka_that_asks_for_a_log_in(
             timeout=60,
         )
         assert (answer.status_code, answer.json()["status"]) == (200, "scored"), answer.text
-        statistics = httpx.get(
-            f"{place.url}/v1/statistics",
-            headers={"Authorization": f"Bearer {place.key}"},
-            timeout=30,
-        )
-        assert statistics.json()["lag"] is not None, statistics.text
+
+        def lag() -> object:
+            return httpx.get(
+                f"{place.url}/v1/statistics",
+                headers={"Authorization": f"Bearer {place.key}"},
+                timeout=30,
+            ).json()["lag"]
+
+        until(lambda: lag() is not None)  # null while Kafka takes long to answer
 
 
 def test_a_session_without_rights_ends_before_it_loads_a_model(
