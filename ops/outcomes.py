@@ -54,7 +54,7 @@ class StageTimes:
     be admitted, and in the commit."""
 
     fetch_ms: float = 0.0  # until the last photo was downloaded
-    photos_ms: float = 0.0  # check, rendition, store, decode
+    photos_ms: float = 0.0  # check, rendition, decode; storing runs beside the model
     queued_ms: float = 0.0  # loaded, and waiting for the model
     embed_ms: float = 0.0  # of the whole batch that the ad was in
     predict_ms: float = 0.0

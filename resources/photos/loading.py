@@ -48,7 +48,7 @@ class PhotoLimits:
     max_bytes: int  # of an upload; the fetcher has its own limit
     max_pixels: int
     max_unscaled_pixels: int  # in formats that can't be decoded at a smaller scale
-    threads: int  # photos that are checked, encoded and stored at once, without large ones
+    threads: int  # photos that are checked and encoded at once, without large ones
     memory_bytes: int  # what the large photos that are decoded may take at once
 
     @classmethod

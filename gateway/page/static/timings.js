@@ -6,7 +6,7 @@ import { duration, share } from "/page/format.js";
 const STAGES = [
   ["kafka", "Waiting in Kafka", "until a session has read the event"],
   ["fetch", "Fetch", "until all photos are downloaded"],
-  ["photos", "Photos", "check, rendition, store, decode"],
+  ["photos", "Photos", "check, rendition, decode"],
   ["queued", "Queued", "until the model is free"],
   ["embed", "Embed", "the backbone"],
   ["predict", "Predict", "the heads"],
