@@ -341,7 +341,7 @@ class Settings(BaseSettings):
         "scored.",
     )
     photo_threads: int = Field(
-        default=6, ge=1, description="Threads that check, encode and store a session's photos."
+        default=6, ge=1, description="Threads that check, encode and decode a session's photos."
     )
     torch_threads: int = Field(
         default=1,
