@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from gateway.edge.key_text import SCOPES, KeyText, new_key
 from ops.errors import ConfigurationError
-from resources.postgres.transactions import CursorSource
+from resources.postgres.cursors import CursorSource
 
 MAX_NAME_CHARS = 100
 _COLUMNS = (

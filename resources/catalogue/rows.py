@@ -54,19 +54,14 @@ def photo_subject(key: AdKey, position: int) -> str:
     return f"{key}#{position}"
 
 
-def lock_releases(cursor: Cursor) -> Cursor:
-    """Lock the row of the active releases, shared; `check_releases` reads it."""
-    cursor.execute("SELECT live, candidate, previous FROM lalafo.active_releases FOR SHARE")
-    return cursor
-
-
-def check_releases(locked: Cursor, computed_for: Sequence[str]) -> None:
-    """Require that the active releases are those of the batch; the shared lock keeps them so.
+def check_releases(cursor: Cursor, computed_for: Sequence[str]) -> None:
+    """Require that the active releases are those of the batch; a shared lock keeps them so.
 
     Raises:
         ReleaseChangedError: they are not.
     """
-    row = locked.fetchone()
+    cursor.execute("SELECT live, candidate, previous FROM lalafo.active_releases FOR SHARE")
+    row = cursor.fetchone()
     active = () if row is None else tuple(name for name in row if name is not None)
     if active != tuple(computed_for):
         raise ReleaseChangedError(
@@ -156,14 +151,13 @@ def record_orphaned_photos(
 
 def delete_photos_of_ads(cursor: Cursor, keys: Sequence[AdKey]) -> set[bytes]:
     """Delete the photo references of these ads; return the photos that they referred to."""
-    # A cursor of its own: in pipeline mode, another statement's result could take its place.
-    deleted = cursor.connection.execute(
+    cursor.execute(
         "DELETE FROM lalafo.ad_photos AS held USING unnest(%s::text[], %s::text[]) "
         "AS gone (catalog, ad_id) "
         "WHERE held.catalog = gone.catalog AND held.ad_id = gone.ad_id RETURNING held.sha256",
         ([key.catalog for key in keys], [key.ad_id for key in keys]),
     )
-    return {row[0] for row in deleted.fetchall() if row[0] is not None}
+    return {row[0] for row in cursor.fetchall() if row[0] is not None}
 
 
 def delete_of_ads(cursor: Cursor, table: str, keys: Sequence[AdKey]) -> None:

@@ -12,7 +12,7 @@ from ops.errors import ConfigurationError, RetryableError
 from ops.events.traceparent import headers_of
 from resources.kafka.delivery import Outgoing, publish_acknowledged
 from resources.kafka.topics import StreamPublisher
-from resources.postgres.transactions import CursorSource
+from resources.postgres.cursors import CursorSource
 
 ACKNOWLEDGED_WITHIN_S = 10.0
 

@@ -5,7 +5,6 @@ server is replaced. Does not depend on the content of the tables.
 """
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from typing import Any, Self
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -25,7 +23,6 @@ from resources.postgres.conninfo import DIRECT_URL_SETTING, URL_SETTING, Conninf
 from resources.postgres.engine import OPENED_AT, driver_connection, driver_error, new_engine
 from resources.postgres.faults import is_of_another_backend, is_outage
 from resources.postgres.schema import MIGRATIONS
-from resources.postgres.transactions import pipelined_transaction
 from resources.settings import Settings
 
 __all__ = ["MIGRATIONS", "Database"]
@@ -60,13 +57,13 @@ class Database:
         self.engine: Engine = new_engine(
             self.conninfo,
             application,
+            pool_pre_ping=True,
             pool_size=kept,
             max_overflow=connections - kept,
             pool_timeout=POOL_TIMEOUT_S,
         )
         self._replaced_at = float("-inf")  # monotonic seconds
-        self._thread = threading.local()  # `trusts`: its next connection is not pinged
-        sa.event.listen(self.engine, "checkout", self._check_out)
+        sa.event.listen(self.engine, "checkout", self._refuse_replaced)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, application: str = "lalafo") -> Self:
@@ -109,23 +106,6 @@ class Database:
             yield cursor
 
     @contextmanager
-    def pipeline(self) -> Iterator[psycopg.Connection[Any]]:
-        """Open a transaction in pipeline mode; see `pipelined_transaction`.
-
-        A connection of the pool is not pinged first, which would take a round trip: it may have
-        been lost since it was used last, so the caller must be one that retries.
-
-        Raises:
-            RetryableError: the server is unavailable or read-only, or the connection was lost.
-        """
-        self._thread.trusts = True
-        with self.begin() as connection:
-            self._thread.trusts = False
-            driver = driver_connection(connection)
-            with pipelined_transaction(driver):
-                yield driver
-
-    @contextmanager
     def errors(self) -> Iterator[None]:
         """Translate outages, SQLAlchemy's or the driver's, into RetryableError.
 
@@ -150,15 +130,9 @@ class Database:
             self._replaced_at = time.monotonic()
             connection.invalidate()
 
-    def _check_out(self, connection: DBAPIConnection, record: Any, _fairy: object) -> None:
-        """Refuse a connection that was replaced, or that is lost; the pool opens another one."""
+    def _refuse_replaced(self, _connection: object, record: Any, _fairy: object) -> None:
         if record.info[OPENED_AT] <= self._replaced_at:
-            raise DisconnectionError
-        if not getattr(self._thread, "trusts", False):
-            try:
-                self.engine.dialect.do_ping(connection)
-            except psycopg.Error as error:
-                raise DisconnectionError from error
+            raise DisconnectionError  # the pool opens another one
 
     def _unavailable(self, reason: str) -> RetryableError:
         first_line = reason.strip().partition("\n")[0]

@@ -8,7 +8,7 @@ for Kafka are written to the outbox in the same transaction.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -27,7 +27,6 @@ from resources.catalogue.rows import (
     check_releases,
     insert_embeddings,
     insert_photos,
-    lock_releases,
     photo_subject,
     record_orphaned_photos,
     replace_ad_rows,
@@ -58,29 +57,6 @@ class _Accepted:
     days: Mapping[AdKey, date]
     updated: frozenset[AdKey]
 
-    @classmethod
-    def read(cls, upserted: Cursor | None) -> Self:
-        """From the rows that the statement returns; None: there were no ads."""
-        rows = [] if upserted is None else upserted.fetchall()
-        return cls(
-            {AdKey(catalog, ad_id): day for catalog, ad_id, day, _ in rows},
-            frozenset(AdKey(catalog, ad_id) for catalog, ad_id, _, updated in rows if updated),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Enqueued:
-    """The records that were put in the outbox; their ids are read once the commit has returned."""
-
-    inserted: Cursor
-    topic: str
-    records: Sequence[tuple[bytes, bytes, str | None]]  # key, value, traceparent
-
-    def messages(self) -> tuple[OutboxMessage, ...]:
-        ids = [row[0] for row in self.inserted.fetchall()]
-        pairs = zip(ids, self.records, strict=True)
-        return tuple(OutboxMessage(id_, self.topic, *record) for id_, record in pairs)
-
 
 class ResultWriter:
     """Writes batches for one holder; not thread-safe."""
@@ -105,8 +81,8 @@ class ResultWriter:
             RetryableError: the server became unavailable; the same batch can be committed again.
         """
         try:
-            with self.database.pipeline() as connection:
-                days, enqueued = self._write(connection, batch, epochs)
+            with self.database.cursor() as cursor:
+                days, messages = self._write(cursor, batch, epochs)
         except psycopg.errors.ForeignKeyViolation as error:
             raise PhotosGoneError(str(error.diag.message_detail)) from error
         except psycopg.Error as error:
@@ -117,26 +93,17 @@ class ResultWriter:
                 f"{error.diag.message_primary}): the tables are not those of this version. "
                 "Run `lalafo migrate` of this version"
             ) from error
-        committed_at = datetime.now(UTC)
-        return CommitResult(days, committed_at, () if enqueued is None else enqueued.messages())
+        return CommitResult(accepted=days, committed_at=datetime.now(UTC), messages=messages)
 
     def _write(
-        self, connection: psycopg.Connection[Any], batch: Batch, epochs: Mapping[int, int]
-    ) -> tuple[Days, "_Enqueued | None"]:
-        """Send the statements; the results are awaited once, before those that depend on them.
-
-        A statement that was sent after a failed check is rolled back with the transaction.
-        """
-        run_id, cursor = self.holder.run_id, connection.cursor()
-        epochs_of_batch = {p: epochs[p] for p in batch.partitions}
-        leases = self._lock_leases(connection.cursor(), epochs_of_batch)
-        releases = lock_releases(connection.cursor())
+        self, cursor: Cursor, batch: Batch, epochs: Mapping[int, int]
+    ) -> tuple[Days, tuple[OutboxMessage, ...]]:
+        self._check_epochs(cursor, {p: epochs[p] for p in batch.partitions})
+        check_releases(cursor, batch.releases)
+        run_id = self.holder.run_id
         insert_photos(cursor, batch.renditions, run_id)
         insert_embeddings(cursor, batch.embeddings, run_id)
-        upserting = self._upsert_ads(connection.cursor(), batch.ads)
-        self._check_epochs(leases, epochs_of_batch)
-        check_releases(releases, batch.releases)
-        upserted = _Accepted.read(upserting)
+        upserted = self._upsert_ads(cursor, batch.ads)
         days = upserted.days
         accepted = sorted(
             (ad for ad in batch.ads if ad.event.key in days), key=lambda ad: str(ad.event.key)
@@ -147,7 +114,7 @@ class ResultWriter:
         rows = self._failure_rows(batch, accepted, days)
         insert(cursor, tables.failures, (*FAILURE_COLUMNS, "original_headers"), rows)
         insert(cursor, tables.stage_timings, TIMING_COLUMNS, self._timing_rows(accepted, days))
-        enqueued = self._enqueue(connection.cursor(), accepted, batch.releases)
+        messages = self._enqueue(cursor, accepted, batch.releases)
         commit_offsets(
             cursor,
             stream_id=self.holder.stream_id,
@@ -156,10 +123,10 @@ class ResultWriter:
             next_offsets=batch.next_offsets,
             epochs=epochs,
         )
-        return days, enqueued
+        return days, messages
 
-    def _lock_leases(self, cursor: Cursor, epochs: Mapping[int, int]) -> Cursor:
-        """Lock the leases until the transaction ends; `_check_epochs` reads them."""
+    def _check_epochs(self, cursor: Cursor, epochs: Mapping[int, int]) -> None:
+        """Check the epoch of every lease, and lock the leases until the transaction ends."""
         # A session that freezes inside this transaction would block its successor with its row
         # locks. With this timeout the server ends the transaction of a silent client.
         cursor.execute(
@@ -172,10 +139,7 @@ class ResultWriter:
                 *(self.holder.stream_id, self.holder.topic, sorted(epochs)),
             ),
         )
-        return cursor
-
-    def _check_epochs(self, locked: Cursor, epochs: Mapping[int, int]) -> None:
-        current = {row[0]: row[1] for row in locked.fetchall()}
+        current = {row[0]: row[1] for row in cursor.fetchall()}
         lost = frozenset(p for p, epoch in epochs.items() if current.get(p) != epoch)
         if lost:
             raise LeaseLostError(
@@ -185,10 +149,10 @@ class ResultWriter:
                 f"{[epochs[p] for p in sorted(lost)]}: another run acquired them",
             )
 
-    def _upsert_ads(self, cursor: Cursor, ads: Sequence[AdOutcome]) -> Cursor | None:
+    def _upsert_ads(self, cursor: Cursor, ads: Sequence[AdOutcome]) -> _Accepted:
         """Write the ads whose revision is the highest so far, or was requeued for scoring."""
         if not ads:
-            return None
+            return _Accepted({}, frozenset())
         rows = [self._ad_row(ad) for ad in sorted(ads, key=lambda ad: str(ad.event.key))]
         updates = ", ".join(
             f'"{name}" = EXCLUDED."{name}"'
@@ -204,7 +168,13 @@ class ResultWriter:
             "RETURNING catalog, ad_id, day, xmax <> 0",
             as_arrays(rows),
         )
-        return cursor
+        rows_written = cursor.fetchall()
+        return _Accepted(
+            {AdKey(catalog, ad_id): day for catalog, ad_id, day, _ in rows_written},
+            frozenset(
+                AdKey(catalog, ad_id) for catalog, ad_id, _, updated in rows_written if updated
+            ),
+        )
 
     def _ad_row(self, ad: AdOutcome) -> tuple[Any, ...]:
         event, receipt = ad.event, ad.receipt
@@ -258,10 +228,10 @@ class ResultWriter:
 
     def _enqueue(
         self, cursor: Cursor, accepted: Sequence[AdOutcome], releases: Sequence[str]
-    ) -> _Enqueued | None:
+    ) -> tuple[OutboxMessage, ...]:
         """Put an event for `ads.scored` in the outbox for each accepted ad."""
         if not accepted or not releases:
-            return None
+            return ()
         topic, run_id = self.holder.scored_topic, self.holder.run_id
         keys = [str(ad.event.key).encode() for ad in accepted]
         values = [scored_event(ad, live=releases[0], run_id=run_id) for ad in accepted]
@@ -271,4 +241,8 @@ class ResultWriter:
             "SELECT %s, * FROM unnest(%b::bytea[], %b::bytea[], %s::text[]) RETURNING id",
             (topic, keys, values, traceparents),
         )
-        return _Enqueued(cursor, topic, list(zip(keys, values, traceparents, strict=True)))
+        ids = [row[0] for row in cursor.fetchall()]
+        return tuple(
+            OutboxMessage(id_, topic, key, value, traceparent)
+            for id_, key, value, traceparent in zip(ids, keys, values, traceparents, strict=True)
+        )

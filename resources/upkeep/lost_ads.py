@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from resources.kafka.topics import AdStream
-from resources.postgres.transactions import CursorSource
+from resources.postgres.cursors import CursorSource
 from resources.upkeep.lost_ads_statements import (
     DUE,
     FORGET,

@@ -170,7 +170,8 @@ def _check_ui(ui: str, tmp_path: Path) -> None:
         page.wait_for_timeout(3_000)
         assert screenshot(page, "run", tmp_path).stat().st_size > 20_000
         for step in ("load_releases", "check_days"):
-            page.get_by_text(step).first.wait_for(timeout=60_000)
+            # Attached: the label of a bar that is too narrow for it is hidden.
+            page.get_by_text(step).first.wait_for(state="attached", timeout=60_000)
         sheet = page.locator("img[alt='contact_sheet']").first
         for _ in range(12):  # another process draws the pictures, and the page does not refresh
             page.goto(f"{ui}/assets/ad_photos?view=events")

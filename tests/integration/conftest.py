@@ -60,7 +60,7 @@ def live(
         home=tmp_path,
         database_url=database.url.render_as_string(),
         fetch_allow_private=True,
-        fetch_timeout_s=2,
+        fetch_timeout_s=5,
         model_mode="eager",
         torch_threads=2,
     )

@@ -27,7 +27,6 @@ from tests.support.batches import (
     put_test_release,
     sha,
 )
-from tests.support.tcp_relay import RoundTrips, tcp_relay
 
 STREAM = "stream-1"
 TABLES = (
@@ -203,7 +202,7 @@ def test_no_session_acquires_a_partition_during_its_commit(
     """Between the check of the epoch and the end of the commit, another session waits."""
     url = connect_args(database.url.render_as_string())
     with database.cursor() as committing, psycopg.connect(**url, autocommit=True) as other:
-        writer.results._lock_leases(committing, writer.epochs)
+        writer.results._check_epochs(committing, writer.epochs)
         other.execute("SET lock_timeout = '100ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             other.execute("UPDATE lalafo.leases SET epoch = epoch + 1, run_id = 'other'")
@@ -397,29 +396,7 @@ def test_a_frozen_commit_is_rolled_back_by_the_server(database: Database) -> Non
             (STREAM,),
         )
     with pytest.raises(RetryableError), database.cursor() as frozen:
-        writer._lock_leases(frozen, {0: 1})
+        writer._check_epochs(frozen, {0: 1})
         with database.cursor() as successor:  # waits until the server has rolled back
             successor.execute("UPDATE lalafo.leases SET epoch = 2, run_id = 'run-2'")
         frozen.execute("SELECT 1")
-
-
-@pytest.mark.parametrize(
-    ("revisions", "most"), [(1, 2), (2, 3)], ids=["new ads", "a later revision"]
-)
-def test_a_commit_takes_two_round_trips(
-    database: Database, connection: psycopg.Connection, revisions: int, most: int
-) -> None:
-    """One to check and to upsert, one for the rest with COMMIT; one more for old photos."""
-    epochs = Leases(STREAM, "ads", "run-1", 60).acquire(connection, [0, 1])
-    where, trips = database.conninfo.parameters, RoundTrips()
-    with tcp_relay(f"{where['host']}/.s.PGSQL.{where['port']}", passed=trips) as port:
-        relayed = Database(f"postgresql://{where['user']}@127.0.0.1:{port}/{where['dbname']}")
-        writer = Writer(ResultWriter(relayed, Holder("run-1", STREAM, "ads", "ads.scored")), epochs)
-        for number in range(8):  # statements are prepared after a few executions
-            for revision in range(1, revisions + 1):
-                ads = [event(f"{number}-{n}", revision, photos=3) for n in range(4)]
-                offset, before = number * 2 + revision, trips.count
-                result = writer.commit(batch(*(outcome(ad, offset=offset) for ad in ads)))
-                assert len(result.accepted) == len(result.messages) == 4
-        assert trips.count - before <= most
-        relayed.close()
