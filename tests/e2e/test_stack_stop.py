@@ -24,6 +24,7 @@ from lalafo_assets.stack.supervisor import running_stack
 from resources.postgres.database import Database
 from tests.conftest import connect_args
 from tests.e2e.test_stack_faults import LALAFO, PATIENCE_S, Up, session_pid
+from tests.support.command_lines import command_line
 from tests.support.session_process import wait_for
 
 pytestmark = [pytest.mark.stack]
@@ -121,7 +122,7 @@ def shut_the_code_server_down(up: Up) -> None:
     (server,) = (
         process
         for process in psutil.Process(up.process.pid).children()
-        if "api grpc" in " ".join(process.cmdline())
+        if "api grpc" in command_line(process)
     )
     (session,) = query(up, "SELECT pid FROM lalafo.sessions WHERE expires_at > clock_timestamp()")
     server.send_signal(signal.SIGTERM)

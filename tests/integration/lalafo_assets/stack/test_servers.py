@@ -17,6 +17,7 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.database import Database
 from resources.processes.child import marked_processes
 from tests.conftest import connect_args
+from tests.support.command_lines import command_line
 from tests.support.working_sessions import until
 
 ADS, DAGSTER = "LALAFO_DATABASE_URL", "LALAFO_DAGSTER_DATABASE_URL"
@@ -76,7 +77,7 @@ def test_the_end_of_the_embedded_broker_ends_the_stack_with_a_reason(
     """Another broker would be another log at another address. Nothing stays behind."""
     with Stack(home, services_only=True, environment=databases) as stack:
         stack.check()
-        (broker,) = (p for p in marked_processes(home) if "broker" in " ".join(p.cmdline()))
+        (broker,) = (p for p in marked_processes(home) if "broker" in command_line(p))
         broker.send_signal(signal.SIGKILL)
         with pytest.raises(RetryableError, match=r"embedded broker has ended.*Start it again"):
             until(stack.check)  # a process has ended once its last thread has

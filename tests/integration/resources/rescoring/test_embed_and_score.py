@@ -28,6 +28,7 @@ from resources.releases.registry import find_release, write_verdict
 from resources.rescoring.embed_and_score import ScoreOptions, ScoreProgress, score_days
 from resources.sessions.commit import Holder, ResultWriter
 from tests.support.batches import batch, event, outcome
+from tests.support.command_lines import command_line
 from tests.support.release_steps import left_over
 from tests.support.rescore_process import APPLICATION
 
@@ -411,9 +412,9 @@ def test_a_killed_worker_is_reported(filled):
 
     def kill_one(_: ScoreProgress) -> None:
         for child in psutil.Process().children():
-            if not killed and "resources.rescoring.worker" in child.cmdline():
-                killed.append(child.pid)
+            if not killed and "resources.rescoring.worker" in command_line(child):
                 child.kill()
+                killed.append(child.pid)
 
     with pytest.raises(RetryableError, match="status -9"):
         score(filled, progress=kill_one, options=TWO)
