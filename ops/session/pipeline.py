@@ -29,7 +29,7 @@ from ops.session.tally import Tally
 
 IN_FLIGHT = "ads in process"
 
-_CHECK_EVERY_S = 0.05
+_CHECK_EVERY_S = 0.2
 _GRACEFUL_SHUTDOWN_S = 3.0
 
 log = structlog.get_logger()

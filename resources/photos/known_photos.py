@@ -27,7 +27,7 @@ def read_known_photos(
     database: Database, sha256s: Sequence[bytes], backbones: Sequence[str]
 ) -> dict[bytes, KnownPhoto]:
     """Those of the photos that are stored, with their embeddings under these backbones."""
-    with database.cursor() as cursor:
+    with database.statement() as cursor:
         cursor.execute(
             "SELECT p.sha256, p.rendition_sha256, e.backbone, e.embedding "
             "FROM lalafo.photos AS p LEFT JOIN lalafo.embeddings AS e "

@@ -8,9 +8,6 @@ serialise commits. If a notification is lost, the waiting request misses its ans
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any
-
-import psycopg
 
 from ops.types import AdKey
 
@@ -29,9 +26,10 @@ def tokens_of(payload: str) -> list[str]:
     return payload.split()
 
 
-def notify_committed(cursor: psycopg.Cursor[Any], keys: Iterable[AdKey]) -> None:
-    """Notify the requests that wait for these ads, when the cursor's transaction commits."""
+def messages(keys: Iterable[AdKey]) -> list[str]:
+    """Return the messages on the channel that name these ads."""
     tokens = [token(key) for key in keys]
-    for start in range(0, len(tokens), _TOKENS_PER_MESSAGE):
-        message = " ".join(tokens[start : start + _TOKENS_PER_MESSAGE])
-        cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+    return [
+        " ".join(tokens[start : start + _TOKENS_PER_MESSAGE])
+        for start in range(0, len(tokens), _TOKENS_PER_MESSAGE)
+    ]

@@ -5,16 +5,19 @@ server is replaced. Does not depend on the content of the tables.
 """
 
 import re
+import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import PoolProxiedConnection
 
 from ops.errors import ConfigurationError, RetryableError
 from resources.postgres import schema
@@ -30,6 +33,11 @@ __all__ = ["MIGRATIONS", "Database"]
 KEPT_CONNECTIONS = 5
 MAX_CONNECTIONS = 15
 POOL_TIMEOUT_S = 10
+PING_AFTER_S = 30.0
+"""A connection that was unused for longer is asked whether it is alive before it is used again. One
+that the server has closed is noticed without asking."""
+
+_USED_AT = "lalafo_used_at"  # in the pool's record of a connection, in monotonic seconds
 
 
 class Database:
@@ -57,13 +65,13 @@ class Database:
         self.engine: Engine = new_engine(
             self.conninfo,
             application,
-            pool_pre_ping=True,
             pool_size=kept,
             max_overflow=connections - kept,
             pool_timeout=POOL_TIMEOUT_S,
         )
         self._replaced_at = float("-inf")  # monotonic seconds
-        sa.event.listen(self.engine, "checkout", self._refuse_replaced)
+        sa.event.listen(self.engine, "checkout", self._check_out)
+        sa.event.listen(self.engine, "checkin", _check_in)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, application: str = "lalafo") -> Self:
@@ -106,6 +114,33 @@ class Database:
             yield cursor
 
     @contextmanager
+    def statement(self) -> Iterator[psycopg.Cursor[Any]]:
+        """Yield the driver's cursor in autocommit mode: each statement commits by itself.
+
+        Such a statement takes one round trip, a transaction of one statement takes three.
+
+        Raises:
+            RetryableError: the server is unavailable or read-only, or the connection was lost.
+        """
+        with self.errors():
+            pooled = self.engine.raw_connection()
+            try:
+                driver = pooled.driver_connection
+                assert isinstance(driver, psycopg.Connection)
+                driver.autocommit = True
+                try:
+                    with driver.cursor() as cursor:
+                        yield cursor
+                finally:
+                    if not driver.closed:
+                        driver.autocommit = False
+            except psycopg.Error as error:
+                self._replace_if_needed(pooled, error)
+                raise
+            finally:
+                pooled.close()
+
+    @contextmanager
     def errors(self) -> Iterator[None]:
         """Translate outages, SQLAlchemy's or the driver's, into RetryableError.
 
@@ -121,7 +156,9 @@ class Database:
                 raise
             raise self._unavailable(str(reason)) from error
 
-    def _replace_if_needed(self, connection: Connection, error: psycopg.Error | None) -> None:
+    def _replace_if_needed(
+        self, connection: Connection | PoolProxiedConnection, error: psycopg.Error | None
+    ) -> None:
         """Replace a connection to a server that is read-only, and all that are open now.
 
         Not by `Engine.dispose`: it drops those that other threads use, without closing them.
@@ -130,9 +167,16 @@ class Database:
             self._replaced_at = time.monotonic()
             connection.invalidate()
 
-    def _refuse_replaced(self, _connection: object, record: Any, _fairy: object) -> None:
+    def _check_out(self, connection: DBAPIConnection, record: Any, _fairy: object) -> None:
+        """Refuse a connection that was replaced or is lost; the pool opens another one."""
         if record.info[OPENED_AT] <= self._replaced_at:
-            raise DisconnectionError  # the pool opens another one
+            raise DisconnectionError
+        idle_s = time.monotonic() - record.info.get(_USED_AT, float("-inf"))
+        if idle_s > PING_AFTER_S or _is_readable(connection):
+            try:
+                self.engine.dialect.do_ping(connection)
+            except psycopg.Error as error:
+                raise DisconnectionError from error
 
     def _unavailable(self, reason: str) -> RetryableError:
         first_line = reason.strip().partition("\n")[0]
@@ -188,6 +232,20 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection; the next use opens new ones."""
         self.engine.dispose()
+
+
+def _check_in(_connection: object, record: Any) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _is_readable(connection: DBAPIConnection) -> bool:
+    """Whether something has arrived on an idle connection, such as its end."""
+    driver = cast(psycopg.Connection[Any], connection)
+    if driver.closed:
+        return True
+    poll = select.poll()
+    poll.register(driver.fileno(), select.POLLIN)
+    return poll.poll(0) != []
 
 
 def _sqlalchemy_url(conninfo: Conninfo) -> URL:

@@ -34,7 +34,7 @@ class ActiveReleases:
 
 def read_active_releases(database: Database) -> ActiveReleases:
     """Return the active releases; raises ConfigurationError if no release is live yet."""
-    with database.cursor() as cursor:
+    with database.statement() as cursor:
         cursor.execute(
             "SELECT r.name, r.digest, r.backbone, r.manifest, r.gate, "
             "f.live, f.candidate, f.previous FROM lalafo.active_releases AS f "
@@ -53,7 +53,7 @@ def read_active_releases(database: Database) -> ActiveReleases:
 
 def read_announced(database: Database) -> RegisteredRelease | None:
     """Return the announced release, which becomes active soon; None if there is none."""
-    with database.cursor() as cursor:
+    with database.statement() as cursor:
         cursor.execute(
             "SELECT r.name, r.digest, r.backbone, r.manifest, r.gate "
             "FROM lalafo.active_releases AS f JOIN lalafo.releases AS r ON r.name = f.announced"

@@ -20,13 +20,12 @@ from ops.events.traceparent import headers_of
 from ops.isolation import describe, divided
 from ops.outcomes import Batch, CommitResult, OutboxMessage
 from ops.types import AdEvent
-from resources.catalogue.rows import write_commit_times
 from resources.kafka.delivery import Outgoing, publish_acknowledged
 from resources.kafka.outbox import relay
 from resources.kafka.topics import AdStream, StreamPublisher
-from resources.postgres.commit_notices import notify_committed
 from resources.postgres.database import Database
 from resources.sessions.minutes import MinuteTally
+from resources.sessions.observed import write_observed
 
 MAX_QUEUED_COMMITS = 2_000
 """Commits in the queue; the records of further ones stay in the outbox until the relay sends them.
@@ -62,6 +61,7 @@ class AfterCommit:
         self._minutes = MinuteTally(database, run_id)
         self._relayed_at = self._group_at = self._minutes_at = 0.0
         self._offsets: dict[int, int] = {}
+        self._published: list[int] = []  # acknowledged by Kafka, and still in the outbox
         self._thread = threading.Thread(target=self._run, name="session-after", daemon=True)
 
     def __enter__(self) -> Self:
@@ -102,6 +102,8 @@ class AfterCommit:
     def _process(self, commits: Sequence[tuple[Batch, CommitResult]], *, last: bool) -> None:
         try:
             divided(commits, self._announce, self._leave_behind)
+            if self._published and (last or not commits):
+                self._write_observed(())
             self._commit_group_offsets(
                 {p: o for batch, _ in commits for p, o in batch.next_offsets.items()}, last
             )
@@ -149,8 +151,8 @@ class AfterCommit:
             if ad.event.key in result.accepted
         ]
         if messages or seen:
-            self._write_commit_times(seen)
-            self._delete_from_outbox(self._publish(messages))
+            self._write_observed(seen)  # before Kafka: clients wait for it
+            self._published += self._publish(messages)
         return ()
 
     def _publish(self, messages: Sequence[OutboxMessage]) -> list[int]:
@@ -162,18 +164,15 @@ class AfterCommit:
             log.warning("session.publishing_failed", records=len(errors), error=str(errors[0]))
         return [m.id for m, error in zip(messages, answers, strict=True) if error is None]
 
-    def _write_commit_times(self, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
-        """Write the commit times and notify waiting requests; before Kafka, as clients wait."""
-        with self.database.cursor() as cursor:
-            cursor.execute("SET LOCAL synchronous_commit = off")
-            write_commit_times(cursor, seen)
-            notify_committed(cursor, [event.key for event, _ in seen])
-
-    def _delete_from_outbox(self, acknowledged: Sequence[int]) -> None:
-        with self.database.cursor() as cursor:
-            # A crash may undo this: then records are published twice, which is harmless.
-            cursor.execute("SET LOCAL synchronous_commit = off")
-            cursor.execute("DELETE FROM lalafo.outbox WHERE id = ANY(%s)", (list(acknowledged),))
+    def _write_observed(self, seen: Sequence[tuple[AdEvent, datetime]]) -> None:
+        """Write the commit times, and delete what was published since the last call."""
+        published, self._published = self._published, []
+        try:
+            with self.database.statement() as cursor:
+                write_observed(cursor, seen, published)
+        except BaseException:
+            self._published += published
+            raise
 
     def _commit_group_offsets(self, offsets: Mapping[int, int], last: bool) -> None:
         self._offsets.update(offsets)

@@ -242,10 +242,7 @@ def open_session(
             dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
             results=ResultWriter(
                 database,
-                Holder(
-                    *(run_id, stream_id, topic, stream.config.scored_topic),
-                    freeze_s=settings.lease_ttl_s,
-                ),
+                Holder(run_id, stream_id, topic, stream.config.scored_topic),
                 parts.tracing,
             ),
             quarantine=SessionDeaths(database, stream_id, topic),
@@ -313,7 +310,7 @@ def _photo_loader(parts: SessionParts) -> PhotoLoader:
 
 def find_outdated_events(database: Database, events: Sequence[AdEvent]) -> set[tuple[AdKey, int]]:
     """Return the events that change nothing: the stored revision is higher, or equal and scored."""
-    with database.cursor() as cursor:
+    with database.statement() as cursor:
         cursor.execute(
             "SELECT k.catalog, k.ad_id, k.revision FROM lalafo.ads AS a "
             "JOIN unnest(%s::text[], %s::text[], %s::bigint[]) AS k (catalog, ad_id, revision) "

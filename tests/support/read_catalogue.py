@@ -21,10 +21,10 @@ from gateway.schemas.ads import AdOut, AdPage, FailurePage
 from ops.events.serialize import event_json
 from ops.outcomes import AdOutcome, DeadLetter
 from ops.types import AdEvent, AdKey
-from resources.catalogue.rows import write_commit_times
 from resources.postgres.database import Database
 from resources.sessions.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
+from resources.sessions.observed import write_observed
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from tests.conftest import connect_args
@@ -61,7 +61,7 @@ class Catalogue:
         result = self.results.commit(batch(*placed, letters=tuple(dead)), self.epochs)
         with self.database.cursor() as cursor:
             committed = [(ad.event, result.committed_at) for ad in placed]
-            write_commit_times(cursor, committed)
+            write_observed(cursor, committed, ())
 
     def accept(self, event: AdEvent) -> None:
         """Accept an event as the gateway does, without the outbox."""

@@ -13,10 +13,8 @@ from typing import Any
 
 import psycopg
 
-from ops.outcomes import AdOutcome, Batch, PhotoOutcome, Receipt
 from ops.photos.rendition import make_rendition
-from ops.types import AdEvent, AdKey, AdStatus, EventKind, PhotoRef
-from resources.catalogue.rows import insert_photos, replace_ad_rows
+from resources.catalogue.rows import insert_photos
 from resources.postgres.database import Database
 from resources.settings import load_settings
 from resources.storage.photos import PhotoStore
@@ -30,31 +28,25 @@ MAX_PIXELS = 50_000_000
 def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) -> None:
     """Store the renditions, and insert one scored ad per photo, all of one day."""
     store = PhotoStore(store_url, fsync=False)
-    renditions, ads = [], []
+    renditions = []
     noon = datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC)
-    for index, data in enumerate(photos):
+    for data in photos:
         rendition = make_rendition(data, max_pixels=MAX_PIXELS)
         store.put("renditions", rendition.sha256, rendition.data)
         renditions.append(rendition)
-        ref = PhotoRef(sha256=rendition.photo_sha256)
-        event = AdEvent(
-            AdKey("bench", f"{index:07d}"), EventKind.UPSERTED, f"e{index}", 1, noon, photos=(ref,)
-        )
-        receipt = Receipt("ads", 0, index, DAY, noon, noon, True)
-        photo = PhotoOutcome(ref, rendition.photo_sha256, None)
-        ads.append(AdOutcome(event, receipt, AdStatus.SCORED, (photo,)))
-    batch = Batch(releases=(), ads=tuple(ads), renditions=tuple(renditions))
-    days = {ad.event.key: DAY for ad in ads}
     with database.cursor() as cursor:
-        insert_photos(cursor, batch.renditions, "bench")
-        for ad in ads:
-            key = (ad.event.key.catalog, ad.event.key.ad_id)
+        insert_photos(cursor, renditions, "bench")
+        for index, rendition in enumerate(renditions):
+            key = ("bench", f"{index:07d}")
             cursor.execute(
                 "INSERT INTO lalafo.ads VALUES (%s, %s, 1, %s, 'scored', '', '', NULL, NULL, NULL, "
                 "'e', %s, %s, %s, 'bench', 'ads', 0, 0, 'bench')",
                 (*key, DAY, noon, noon, noon),
             )
-        replace_ad_rows(cursor, ads, days, "bench", updated=())
+            cursor.execute(
+                "INSERT INTO lalafo.ad_photos VALUES (%s, %s, 0, NULL, %s, NULL, 1, 'bench')",
+                (*key, rendition.photo_sha256),
+            )
 
 
 def asset_path() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A session's group membership: its row in `sessions`, its leases, and its next assignment.
 
-A thread polls every tenth of a second, and at once when another session releases a partition. It
+A thread polls a few times a second, and at once when another session releases a partition. It
 renews the session's row and leases, reads the other members, and applies the assignment of
 `ops/session/assignment.py`, which all sessions compute from the same rows. Another thread asks for
 the offsets of acquired partitions, so that renewal never waits for Kafka. The session receives
@@ -33,6 +33,8 @@ from resources.sessions.group.members import (
 )
 
 POLL_S = 0.1
+HOLDER_POLL_S = 0.25
+"""A session that holds partitions has less to see: a successor that is ready, another's death."""
 LEAVE_WITHIN_S = 0.5
 """How long `leave` waits for the lock, which a statement may hold while the server is frozen."""
 JOIN_WITHIN_S, JOIN_EVERY_S = 60.0, 0.5
@@ -228,8 +230,9 @@ class SessionMembership:
         if self._leases.backend == NO_BACKEND:
             self._done.wait(POLL_S)
             return
-        # Sleeps until another session releases a partition, POLL_S at most.
-        for _ in connection.notifies(timeout=POLL_S, stop_after=1):
+        # Sleeps until another session releases a partition.
+        poll_s = HOLDER_POLL_S if self._held.epochs else POLL_S
+        for _ in connection.notifies(timeout=poll_s, stop_after=1):
             pass
 
     def _renew(self, connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """The commit: rows and offsets in one transaction, under the epoch; older revisions never win."""
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError, RetryableError
+from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
 from ops.outcomes import Batch, CommitResult, StageTimes
 from ops.types import AdKey, EventKind
 from resources.postgres.database import Database
@@ -27,6 +28,7 @@ from tests.support.batches import (
     put_test_release,
     sha,
 )
+from tests.support.tcp_relay import RoundTrips, tcp_relay
 
 STREAM = "stream-1"
 TABLES = (
@@ -197,15 +199,30 @@ def test_a_lease_that_was_never_there_commits_nothing(database: Database, writer
 
 
 def test_no_session_acquires_a_partition_during_its_commit(
-    database: Database, writer: Writer
+    database: Database, writer: Writer, connection: psycopg.Connection
 ) -> None:
     """Between the check of the epoch and the end of the commit, another session waits."""
     url = connect_args(database.url.render_as_string())
-    with database.cursor() as committing, psycopg.connect(**url, autocommit=True) as other:
-        writer.results._check_epochs(committing, writer.epochs)
-        other.execute("SET lock_timeout = '100ms'")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(**url) as promoting:
+        promoting.execute("SELECT FROM lalafo.active_releases FOR UPDATE")  # the commit waits here
+        committing = pool.submit(writer.commit, batch(outcome(event("1"), offset=0)))
+        wait_for_lock(database)
+        connection.execute("SET lock_timeout = '100ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            other.execute("UPDATE lalafo.leases SET epoch = epoch + 1, run_id = 'other'")
+            connection.execute("UPDATE lalafo.leases SET epoch = epoch + 1, run_id = 'other'")
+        promoting.rollback()
+        assert set(committing.result(10).accepted) == {AdKey("kg", "1")}
+
+
+def wait_for_lock(database: Database) -> None:
+    """Wait until a commit waits for a lock."""
+    query = (
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+        "AND query LIKE %s AND pid <> pg_backend_pid()"
+    )
+    deadline = time.monotonic() + 10
+    while not rows(database, query, "%commit_batch%"):
+        assert time.monotonic() < deadline, "no commit waits"
 
 
 def test_a_batch_for_another_release_set_commits_nothing(
@@ -386,17 +403,21 @@ def test_photos_that_ads_share_are_written_once(database: Database, writer: Writ
     assert rows(database, "SELECT count(*) FROM lalafo.ad_photos") == [(2,)]
 
 
-def test_a_frozen_commit_is_rolled_back_by_the_server(database: Database) -> None:
-    """A session that freezes inside its commit does not block its successor's rows."""
-    put_test_release(database)
-    writer = ResultWriter(database, Holder("run-1", STREAM, "ads", "ads.scored", freeze_s=0.2))
-    with database.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO lalafo.leases SELECT %s, 'ads', 0, 1, 'run-1', 0, now(), now(), now()",
-            (STREAM,),
-        )
-    with pytest.raises(RetryableError), database.cursor() as frozen:
-        writer._check_epochs(frozen, {0: 1})
-        with database.cursor() as successor:  # waits until the server has rolled back
-            successor.execute("UPDATE lalafo.leases SET epoch = 2, run_id = 'run-2'")
-        frozen.execute("SELECT 1")
+@pytest.mark.parametrize("revisions", [1, 2], ids=["new ads", "a later revision"])
+def test_a_commit_is_one_statement_and_one_round_trip(
+    database: Database, connection: psycopg.Connection, revisions: int
+) -> None:
+    """So a session that freezes holds no lock: PostgreSQL ends what it has got in any case."""
+    epochs = Leases(STREAM, "ads", "run-1", 60).acquire(connection, [0, 1])
+    where, trips = database.conninfo.parameters, RoundTrips()
+    with tcp_relay(f"{where['host']}/.s.PGSQL.{where['port']}", passed=trips) as port:
+        relayed = Database(f"postgresql://{where['user']}@127.0.0.1:{port}/{where['dbname']}")
+        writer = Writer(ResultWriter(relayed, Holder("run-1", STREAM, "ads", "ads.scored")), epochs)
+        for number in range(8):  # statements are prepared after a few executions
+            for revision in range(1, revisions + 1):
+                ads = [event(f"{number}-{n}", revision, photos=3) for n in range(4)]
+                offset, before = number * 2 + revision, trips.count
+                result = writer.commit(batch(*(outcome(ad, offset=offset) for ad in ads)))
+                assert len(result.accepted) == len(result.messages) == 4
+        assert trips.count - before == 1
+        relayed.close()

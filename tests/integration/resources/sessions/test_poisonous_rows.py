@@ -16,7 +16,7 @@ from ops.session.ports import SessionPolicy
 from ops.types import AdKey
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.database import Database
-from resources.sessions import commit as commit_module
+from resources.sessions import commit_call as call_module
 from resources.sessions.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from tests.conftest import connect_args
@@ -146,27 +146,27 @@ def test_a_row_that_postgresql_rejects_fails_alone(rows: Rows, name: str) -> Non
 
 
 def sites() -> list[str]:
-    """The functions that write a commit's rows, as the writer's module names them."""
+    """The functions that make the arguments of a commit, as their module names them."""
     return [
-        *("check_releases", "insert_photos", "insert_embeddings", "replace_ad_rows"),
-        *("record_orphaned_photos", "insert", "scored_event", "commit_offsets", "as_arrays"),
+        *("photo_row", "scored_event", "_ad_row", "_timing_row"),
+        *("_message_row", "_ad_photo_rows", "_prediction_rows", "_photo_failure_rows"),
     ]
 
 
 @pytest.mark.parametrize("times", [1, 10_000], ids=["once", "always"])
 @pytest.mark.parametrize("site", sites())
-def test_an_exception_at_any_statement_fails_one_ad(
+def test_an_exception_at_any_argument_fails_one_ad(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, site: str, times: int
 ) -> None:
     """Whatever raises while the poisoned ad is in the transaction: no row is half written."""
-    original = getattr(commit_module, site)
+    original = getattr(call_module, site)
     left = [times]
     inside = threading.local()
-    write = ResultWriter._write
+    commit = ResultWriter.commit
 
-    def remember(self: ResultWriter, cursor: Any, of: Batch, epochs: Any) -> Any:
+    def remember(self: ResultWriter, of: Batch, epochs: Any) -> Any:
         inside.poisoned = any(ad.event.key.ad_id == "poison" for ad in of.ads)
-        return write(self, cursor, of, epochs)
+        return commit(self, of, epochs)
 
     def poisoned(*args: Any, **kwargs: Any) -> Any:
         if getattr(inside, "poisoned", False) and left[0] > 0:
@@ -174,8 +174,8 @@ def test_an_exception_at_any_statement_fails_one_ad(
             raise ZeroDivisionError("injected")
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(ResultWriter, "_write", remember)
-    monkeypatch.setattr(commit_module, site, poisoned)
+    monkeypatch.setattr(ResultWriter, "commit", remember)
+    monkeypatch.setattr(call_module, site, poisoned)
     world = rows.world
     for n in range(3):
         world.publish(str(n), f"dark-{n}")
@@ -190,6 +190,46 @@ def test_an_exception_at_any_statement_fails_one_ad(
     assert ("poison" in rows.ads()) is (letters == [])
     if times > 1:
         assert [letter[:3] for letter in letters] == [("event", "internal_error", 3)]
+    assert working.total.unaccounted == 0
+
+
+@pytest.fixture
+def refuse(rows: Rows) -> Iterator[Callable[[str], None]]:
+    """Makes a table refuse the rows of the ad "poison"."""
+    with rows.database.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION lalafo.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "RAISE EXCEPTION 'refused' USING ERRCODE = '22023'; END $$"
+        )
+
+    def of(table: str) -> None:
+        with rows.database.cursor() as cursor:
+            cursor.execute(
+                f"CREATE TRIGGER refuse BEFORE INSERT ON lalafo.{table} FOR EACH ROW "
+                "WHEN (NEW.ad_id = 'poison') EXECUTE FUNCTION lalafo.refuse()"
+            )
+
+    yield of
+    with rows.database.cursor() as cursor:
+        cursor.execute("DROP FUNCTION lalafo.refuse CASCADE")
+
+
+@pytest.mark.parametrize("table", ["ads", "ad_photos", "predictions", "stage_timings"])
+def test_a_row_that_a_table_refuses_fails_one_ad(
+    rows: Rows, refuse: Callable[[str], None], table: str
+) -> None:
+    """Whichever statement of the commit fails: no row is half written, and the others are."""
+    refuse(table)
+    world = rows.world
+    for n in range(3):
+        world.publish(str(n), f"dark-{n}")
+    world.publish("poison", "dark-9")
+    world.publish("4", "dark-4")
+    world.membership.grant(0)
+    with Working(world) as working:
+        world.until(lambda: world.offsets == {0: 5})
+    assert rows.ads() == {"0", "1", "2", "4"}
+    assert [failure[:3] for failure in rows.failures()] == [("event", "internal_error", 3)]
     assert working.total.unaccounted == 0
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
+from ops.outcomes import Batch
 from ops.session.admission import Ownership
 from ops.session.ports import CarefulReading
 from resources.postgres.database import Database
+from resources.sessions.commit import Holder, ResultWriter
 from resources.sessions.group.deaths import SessionDeaths
 from resources.sessions.group.leases import Leases
-from resources.sessions.offsets import commit_offsets
 from tests.conftest import connect_args
 from tests.support.session_world import World
 
@@ -54,15 +55,9 @@ class Stored:
         self.connection.close()
 
     def commit(self, offset: int) -> None:
-        with self.database.cursor() as cursor:
-            commit_offsets(
-                cursor,
-                stream_id=STREAM,
-                topic=TOPIC,
-                run_id="run",
-                next_offsets={0: offset},
-                epochs={0: self.epoch},
-            )
+        writer = ResultWriter(self.database, Holder("run", STREAM, TOPIC, "ads.scored"))
+        batch = Batch(releases=(), partitions=frozenset({0}), next_offsets={0: offset})
+        writer.commit(batch, {0: self.epoch})
 
     def attempt(self, offset: int, epoch: int | None = None) -> None:
         owner = Ownership(0, self.epoch if epoch is None else epoch)
