@@ -30,6 +30,7 @@ from resources.kafka.topics import AdStream, OffsetOutOfLog, TopicLog
 from resources.photos.fetch import PhotoFetcher
 from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
+from resources.processes.collector import freeze_loaded
 from resources.sessions.ad_log import logged
 from resources.sessions.after_commit import AfterCommit
 from resources.sessions.code_version import code_version
@@ -270,6 +271,7 @@ def open_session(
             watchdog.watch(session.heartbeats, session.state.ended.is_set)
         consumer.warm_up()
         stack.enter_context(ReleaseWatch(database, loaded, warm=membership.warm))
+        freeze_loaded()
         if ready:
             membership.ready()
         yield LiveSession(session, membership, metrics.url, replaced)

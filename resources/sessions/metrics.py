@@ -24,6 +24,7 @@ from ops.errors import ConfigurationError, Reason
 from ops.outcomes import Batch, CommitResult
 from ops.session.pipeline import Snapshot
 from resources.postgres.connections import open_connections
+from resources.processes.collector import CollectorPauses
 from resources.settings import Settings
 
 PORTS_TRIED = 50
@@ -77,11 +78,14 @@ class SessionMetrics:
             "lalafo_commit_ads", "Ads per commit.", buckets=_SIZES, registry=self.registry
         )
         self._committed: dict[int, tuple[int, int]] = {}  # by partition: epoch and next offset
+        self._pauses = CollectorPauses()
         self.registry.register(self)
+        self.registry.register(self._pauses)
 
     def __enter__(self) -> Self:
         if self._port == 0:
             return self
+        self._pauses.start()
         for port in range(self._port, min(self._port + PORTS_TRIED, 65_536)):
             try:
                 self._server, _ = start_http_server(port, self._host, registry=self.registry)
@@ -101,6 +105,7 @@ class SessionMetrics:
         trace: TracebackType | None,
     ) -> None:
         if self._server is not None:
+            self._pauses.stop()
             self._server.shutdown()
             self._server.server_close()
 

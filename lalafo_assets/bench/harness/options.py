@@ -35,6 +35,7 @@ class StreamBench:
     with_backfill: bool = False
     backfill_photos: int = BACKFILL_PHOTOS
     embedded: bool = False
+    explain: bool = False
     plot: Path | None = None
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from lalafo_assets.commands.terminal.help_pages import help_page
     ("lalafo bench stream --embedded --seconds 20", "a short one, without Apache Kafka"),
     ("lalafo bench stream --saturate --json", "photos a second; nothing but the JSON document"),
     ("lalafo bench stream --plot latency.png", "a picture of latency over time"),
+    ("lalafo bench stream --seconds 600 --explain", "what delayed the slowest ads"),
     reads="photos that it draws, or yours; the Kafka that LALAFO_KAFKA_BOOTSTRAP names",
     writes="servers' data in a temporary folder, which it removes",
     settings=("kafka_bootstrap", "device", "torch_threads"),
@@ -50,6 +51,10 @@ def bench_stream(
         bool,
         typer.Option("--embedded", help="Use librdkafka's test broker instead of Apache Kafka."),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say what delayed each ad of over three times the median."),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw latency over time into this PNG.", metavar="FILE")
     ] = None,
@@ -77,6 +82,7 @@ def bench_stream(
         with_backfill=with_backfill,
         backfill_photos=backfill_photos,
         embedded=embedded,
+        explain=explain,
         plot=plot,
     )
     print(run_stream(bench, bench_console(json_only)))  # noqa: T201 - the result

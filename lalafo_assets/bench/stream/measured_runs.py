@@ -7,7 +7,7 @@ session's run has a kill or a re-score in the middle.
 import time
 import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lalafo_assets.bench.harness.ads import PlannedAd
@@ -29,6 +29,7 @@ from lalafo_assets.bench.harness.workers import Worker
 from lalafo_assets.bench.stream.backfill import Backfill, launch_backfill
 from lalafo_assets.bench.stream.baseline import TABLES
 from lalafo_assets.bench.stream.check import Verdict, judge, read_stored_ads, read_timings
+from lalafo_assets.bench.stream.spikes import Sample
 from ops.tasks import all_tasks
 from resources.processes.environment import TUNING
 
@@ -50,6 +51,7 @@ class Measured:
     sessions: int = 0
     killed_at: float | None = None
     backfill: Backfill | None = None
+    samples: list[Sample] = field(default_factory=list)  # with `explain`
 
 
 def measure_baseline(
@@ -129,12 +131,18 @@ def measure_session(
     """Measure the sessions that the sensor started, with the kill or re-score of the options."""
     catalog = f"bench-{uuid.uuid4().hex[:8]}"
     ads = counted_ads(bench, place)
-    with prepare_load(place, ads, topic=place.settings.ads_topic, catalog=catalog) as load:
+    with ExitStack() as stack:
+        load = stack.enter_context(
+            prepare_load(place, ads, topic=place.settings.ads_topic, catalog=catalog)
+        )
         count = warm_sessions(bench, place, sessions, on_progress)
+        sampler = stack.enter_context(_sampler(place, sessions)) if bench.explain else None
         watch = CpuWatch(_roots(place), sessions.pids)
         backfill = _start_backfill(bench, place, on_progress) if bench.with_backfill else None
         kill = _ScheduledKill(bench, sessions)
         began_at = time.time()
+        if sampler is not None:
+            sampler.go()
         load.go()
 
         def done() -> int:
@@ -150,6 +158,7 @@ def measure_session(
         )
         drained_at, cpu_s = time.time(), watch.used_s()
         sent = load.answer()
+        samples = [] if sampler is None else sampler.end()["samples"]
     timings = _wait_for_times(place, catalog, ads)
     stored = read_stored_ads(place.database, catalog, place.release)
     return Measured(
@@ -163,6 +172,20 @@ def measure_session(
         sessions=count,
         killed_at=kill.killed_at,
         backfill=backfill,
+        samples=[Sample.parse(answer) for answer in samples],
+    )
+
+
+def _sampler(place: Place, sessions: Sessions) -> Worker:
+    """The process that samples the sessions, the servers and the disk meanwhile."""
+    return Worker(
+        "lalafo_assets.bench.stream.sampler",
+        {
+            "sessions": sorted(sessions.pids()),
+            "roots": _roots(place),
+            "folder": str(place.home),
+        },
+        log_file=place.home / "logs" / "sampler.log",
     )
 
 

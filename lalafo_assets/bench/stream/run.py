@@ -8,13 +8,14 @@ cores. The sensor starts the sessions; they idle while the baseline is measured.
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
+from rich.table import Table
 
 from lalafo_assets.bench.harness.cpu import SESSIONS
 from lalafo_assets.bench.harness.feed import warm_sessions
@@ -32,10 +33,12 @@ from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.harness.sessions import Sessions
 from lalafo_assets.bench.stream.backfill import prepare_backfill
 from lalafo_assets.bench.stream.measured_runs import Measured, measure_baseline, measure_session
+from lalafo_assets.bench.stream.spikes import Spike, causes, find_spikes
 
 ARRIVALS = "open loop, evenly spaced with a jitter of up to one interval"
 AT_ONCE = "all at once"
 BASELINE = "librdkafka, threads, own offsets; measured first, sessions idle beside it"
+SPIKES_SHOWN = 30
 PHOTO_SERVER = "asyncio.Protocol over uvloop, answers from memory, one process"
 
 
@@ -70,6 +73,8 @@ def run_stream(bench: StreamBench, console: Console) -> str:
         session = measure_session(bench, place, sessions, display.step)
         disk_ms = fsync_ms(place.home)
         summary = summarise(bench, place, baseline, session) | {"fsync_ms": round(disk_ms, 2)}
+        if bench.explain:
+            console.print(_spike_table(find_spikes(session.timings, session.samples), session))
         if bench.plot is not None:
             from lalafo_assets.bench.stream.plot import draw
 
@@ -125,6 +130,18 @@ def summarise(
     }
 
 
+def _spike_table(spikes: Sequence[Spike], session: Measured) -> Table:
+    table = Table(title=f"{len(spikes)} ads took over three times the median")
+    for name in ("second", "ms", "its stage", "ms in it", "others in process", "cause"):
+        table.add_column(name, justify="left" if name in ("its stage", "cause") else "right")
+    for spike in sorted(spikes, key=lambda one: -one.latency_ms)[:SPIKES_SHOWN]:
+        table.add_row(
+            *(f"{spike.at - session.began_at:.1f}", f"{spike.latency_ms:.0f}", spike.stage),
+            *(f"{spike.stage_ms:.0f}", str(spike.others), spike.cause),
+        )
+    return table
+
+
 def _events(bench: StreamBench, session: Measured) -> dict[str, object]:
     """The keys about the kill, the re-score and the handover, where the options have them."""
     events: dict[str, object] = {}
@@ -145,6 +162,10 @@ def _events(bench: StreamBench, session: Measured) -> dict[str, object]:
             "p99_ms": rounded(figures.p99_ms),
             "max_ms": rounded(figures.max_ms),
         }
+    if bench.explain:
+        spikes = find_spikes(session.timings, session.samples)
+        events["spikes"] = len(spikes)
+        events["spike_causes"] = causes(spikes)
     if bench.session_minutes is not None:
         events["session_minutes"] = round(bench.session_minutes, 3)
     return events
