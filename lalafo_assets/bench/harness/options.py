@@ -36,6 +36,7 @@ class StreamBench:
     backfill_photos: int = BACKFILL_PHOTOS
     embedded: bool = False
     explain: bool = False
+    without_storing: bool = False
     plot: Path | None = None
 
     def __post_init__(self) -> None:

@@ -78,9 +78,9 @@ def open_place(
         topic = f"bench-{uuid.uuid4().hex[:8]}"
         if broker.environment:
             stack.enter_context(_topics(broker.environment, topic, bench.partition_count))
-            stack.enter_context(
-                _topics(broker.environment, baseline_topic(topic), bench.partition_count)
-            )
+            for stores in (True, False):
+                name = baseline_topic(topic, stores=stores)
+                stack.enter_context(_topics(broker.environment, name, bench.partition_count))
         running = Stack(
             home / "stack",
             environment={
@@ -107,9 +107,9 @@ def open_place(
         )
 
 
-def baseline_topic(topic: str) -> str:
-    """The name of the baseline's topic."""
-    return f"{topic}.baseline"
+def baseline_topic(topic: str, *, stores: bool) -> str:
+    """The name of the topic of the baseline, or of the one that does not store photos."""
+    return f"{topic}.baseline" if stores else f"{topic}.baseline-unstored"
 
 
 def fsync_ms(folder: Path) -> float:

@@ -1,11 +1,12 @@
 """The baseline of `lalafo bench stream`: a script that is as fast as possible for the same work.
 
 It is one process. It consumes with librdkafka and keeps its own offsets. Threads fetch over
-persistent connections, hash, make the rendition, store it with fsync, and decode. One thread embeds
-and predicts what is ready, in order. One thread commits rows and offsets, all waiting ads in one
-transaction. It has no leases, epochs, revisions, failures, dead letters, active releases, timings
-or Dagster; the difference between the session and the baseline is what those cost. It stores,
-hashes, decodes and embeds with the session's functions.
+persistent connections, hash, make the rendition and decode it; others store it with fsync beside
+the model. One thread embeds and predicts what is ready, in order. One thread commits rows and
+offsets, all waiting ads in one transaction, once their photos are stored; it can also be run
+without storing. It has no leases, epochs, revisions, failures, dead letters, active releases,
+timings or Dagster; the difference between the session and the baseline is what those cost. It
+stores, hashes, decodes and embeds with the session's functions.
 """
 
 import gc
@@ -40,20 +41,22 @@ from resources.postgres.database import Database
 from resources.settings import load_settings
 from resources.storage.photos import PhotoStore
 
-TABLES = (
-    "CREATE TABLE baseline_ads (ad_id text PRIMARY KEY, revision bigint, kafka_at timestamptz, "
-    "label text, score real)",
-    "CREATE TABLE baseline_photos (ad_id text, position smallint, sha256 bytea, rendition bytea, "
-    "width smallint, height smallint, embedding halfvec, PRIMARY KEY (ad_id, position))",
-    "CREATE TABLE baseline_offsets (partition int PRIMARY KEY, next_offset bigint)",
-)
+TABLES = {
+    "baseline_ads": "ad_id text PRIMARY KEY, revision bigint, kafka_at timestamptz, label text, "
+    "score real",
+    "baseline_photos": "ad_id text, position smallint, sha256 bytea, rendition bytea, "
+    "width smallint, height smallint, embedding halfvec, PRIMARY KEY (ad_id, position)",
+    "baseline_offsets": "partition int PRIMARY KEY, next_offset bigint",
+}
 ADS_IN_FLIGHT = 64
-THREADS = 8  # they mostly wait for the photo host and for fsync; 4 were slower
+THREADS = 8  # they mostly wait for the photo host; 4 were slower
+WRITERS = 8
 BATCH_PHOTOS = 32
 MAX_PIXELS = 50_000_000
 POLL_S = 0.05
 
-Loaded = tuple[Rendition, NDArray[np.uint8]]
+Loaded = tuple[Rendition, NDArray[np.uint8], "Future[None]"]
+"""A photo's rendition, the model's input, and when the rendition is stored."""
 
 
 @dataclass(slots=True)
@@ -90,7 +93,8 @@ class Baseline:
         mode = settings.model_mode
         self.embedder = Embedder(release.backbone, device="cpu", threads=1, mode=mode)
         self.embedder.warm_up()
-        self.store = PhotoStore(task["store_url"])
+        self.store = PhotoStore(task["store_url"]) if task["store"] else None
+        self.writers = ThreadPoolExecutor(WRITERS, "write")
         self.connection = psycopg.connect(conninfo)
         register_halfvec(self.connection)
         self.connection.rollback()
@@ -117,6 +121,7 @@ class Baseline:
             self.read.put(None)
         for stage in stages:
             stage.join()
+        self.writers.shutdown()
         self.consumer.close()
         self.connection.close()
 
@@ -141,8 +146,12 @@ class Baseline:
         from ops.models.embed import prepare
 
         rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, verify=False)
-        self.store.put("renditions", rendition.sha256, rendition.data)
-        return rendition, prepare(rendition.data, self.preprocessing)
+        stored = self.writers.submit(self._put, rendition)
+        return rendition, prepare(rendition.data, self.preprocessing), stored
+
+    def _put(self, rendition: Rendition) -> None:
+        if self.store is not None:
+            self.store.put("renditions", rendition.sha256, rendition.data)
 
     def _fetch(self, url: str) -> bytes:
         """GET over this thread's own connection."""
@@ -165,7 +174,7 @@ class Baseline:
             if batch is None:
                 self.scored.put(None)
                 return
-            images = [image for ad in batch for _, image in ad.photos]
+            images = [image for ad in batch for _, image, _ in ad.photos]
             vectors = self.embedder.embed(images)
             probabilities = class_probabilities(vectors, self.head)
             start = 0
@@ -219,6 +228,9 @@ class Baseline:
                 return
 
     def _write(self, ads: list[BaselineAd]) -> None:
+        for ad in ads:
+            for *_, stored in ad.photos:
+                stored.result()
         with self.connection.cursor() as cursor:
             with cursor.copy("COPY baseline_ads FROM STDIN (FORMAT BINARY)") as copy:
                 copy.set_types(["text", "int8", "timestamptz", "text", "float4"])
@@ -229,7 +241,7 @@ class Baseline:
                 copy.set_types(["text", "int2", "bytea", "bytea", "int2", "int2", "halfvec"])
                 for ad in ads:
                     assert ad.vectors is not None
-                    for position, ((rendition, _), vector) in enumerate(
+                    for position, ((rendition, *_), vector) in enumerate(
                         zip(ad.photos, ad.vectors, strict=True)
                     ):
                         digests = (rendition.photo_sha256, rendition.sha256)

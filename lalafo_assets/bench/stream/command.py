@@ -51,6 +51,10 @@ def bench_stream(
         bool,
         typer.Option("--embedded", help="Use librdkafka's test broker instead of Apache Kafka."),
     ] = False,
+    without_storing: Annotated[
+        bool,
+        typer.Option("--without-storing", help="Also run a baseline that stores no photos."),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Say what delayed each ad of over three times the median."),
@@ -83,6 +87,7 @@ def bench_stream(
         backfill_photos=backfill_photos,
         embedded=embedded,
         explain=explain,
+        without_storing=without_storing,
         plot=plot,
     )
     print(run_stream(bench, bench_console(json_only)))  # noqa: T201 - the result

@@ -55,14 +55,24 @@ class Measured:
 
 
 def measure_baseline(
-    bench: StreamBench, place: Place, sessions: Sessions, on_progress: Progress
+    bench: StreamBench,
+    place: Place,
+    sessions: Sessions,
+    on_progress: Progress,
+    *,
+    stores: bool = True,
 ) -> Measured:
-    """Measure the baseline on its own topic; the sessions idle meanwhile."""
+    """Measure the baseline on its own topic; the sessions idle meanwhile.
+
+    Args:
+        stores: whether it stores the photos.
+    """
     with place.database.cursor() as cursor:
-        for statement in TABLES:
-            cursor.execute(statement)
+        cursor.execute(f"DROP TABLE IF EXISTS {', '.join(TABLES)}")
+        for name, columns in TABLES.items():
+            cursor.execute(f"CREATE TABLE {name} ({columns})")
     count = bench.baseline_processes
-    topic = baseline_topic(place.settings.ads_topic)
+    topic = baseline_topic(place.settings.ads_topic, stores=stores)
     partitions = place.stream.partitions(topic)
     with ExitStack() as stack:
         workers = [
@@ -73,6 +83,7 @@ def measure_baseline(
                         "topic": topic,
                         "partitions": partitions[number::count],
                         "store_url": str(place.home / "baseline-store"),
+                        "store": stores,
                     },
                     log_file=place.home / "logs" / f"baseline-{number}.log",
                     environment=TUNING,

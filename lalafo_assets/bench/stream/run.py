@@ -70,9 +70,15 @@ def run_stream(bench: StreamBench, console: Console) -> str:
         display.say("waiting for the sessions that the sensor starts")
         warm_sessions(bench, place, sessions, display.step)
         baseline = measure_baseline(bench, place, sessions, display.step)
+        unstored = (
+            measure_baseline(bench, place, sessions, display.step, stores=False)
+            if bench.without_storing
+            else None
+        )
         session = measure_session(bench, place, sessions, display.step)
         disk_ms = fsync_ms(place.home)
-        summary = summarise(bench, place, baseline, session) | {"fsync_ms": round(disk_ms, 2)}
+        summary = summarise(bench, place, baseline, session)
+        summary |= {**_unstored(bench, unstored), "fsync_ms": round(disk_ms, 2)}
         if bench.explain:
             console.print(_spike_table(find_spikes(session.timings, session.samples), session))
         if bench.plot is not None:
@@ -127,6 +133,21 @@ def summarise(
         "wrong": dict(list({**session.verdict.lost, **session.verdict.doubled}.items())[:5]),
         **_events(bench, session),
         **_circumstances(bench, place),
+    }
+
+
+def _unstored(bench: StreamBench, measured: Measured | None) -> dict[str, object]:
+    """The figures of the baseline that stores no photos, if it was measured."""
+    if measured is None:
+        return {}
+    figures = latency(measured.timings, latest=0.0)
+    return {
+        "unstored_baseline_p50_ms": rounded(figures.p50_ms),
+        "unstored_baseline_p99_ms": rounded(figures.p99_ms),
+        "unstored_baseline_photos_per_s": rounded(photos_per_s(measured.timings)),
+        "unstored_baseline_cpu_s_per_photo": rounded(
+            measured.cpu_s["baseline"] / bench.photo_count, 5
+        ),
     }
 
 
