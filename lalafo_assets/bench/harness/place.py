@@ -100,11 +100,22 @@ def open_place(
         database = stack.enter_context(closing(Database.from_settings(settings)))
         release = _install_release(database, settings)
         stream = stack.enter_context(AdStream.from_settings(settings))
+        if not broker.environment:
+            make_baseline_topics(settings)
         counted, warm = names[: bench.photo_count], names[bench.photo_count :]
         yield Place(
             *(home, running, settings, database, stream, broker, server, host, release),
             *(counted, warm),
         )
+
+
+def make_baseline_topics(settings: Settings) -> None:
+    """Create the baselines' topics on the broker of the stack, which ends with the stack."""
+    for stores in (True, False):
+        name = baseline_topic(settings.ads_topic, stores=stores)
+        own = settings.model_copy(update={"ads_topic": name, "dlq_topic": f"{name}.dlq"})
+        with AdStream.from_settings(own) as stream:
+            stream.ensure_topics()
 
 
 def baseline_topic(topic: str, *, stores: bool) -> str:

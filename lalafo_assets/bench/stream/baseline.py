@@ -268,9 +268,12 @@ def _exit_on_error(stage: Callable[[], None]) -> None:
 def _consumer(task: Mapping[str, Any]) -> Any:
     from confluent_kafka import Consumer, TopicPartition
 
+    config = StreamConfig.from_settings(load_settings())
     consumer = Consumer(
         {
-            **StreamConfig.from_settings(load_settings()).librdkafka_options(),
+            **config.librdkafka_options(),
+            # librdkafka's test broker answers only after the whole wait.
+            **({"fetch.wait.max.ms": 20} if config.answers_late else {}),
             "group.id": "baseline",  # librdkafka requires one; offsets are in PostgreSQL
             "enable.auto.commit": False,
             "auto.offset.reset": "error",

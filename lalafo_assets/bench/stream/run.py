@@ -80,7 +80,10 @@ def run_stream(bench: StreamBench, console: Console) -> str:
         summary = summarise(bench, place, baseline, session)
         summary |= {**_unstored(bench, unstored), "fsync_ms": round(disk_ms, 2)}
         if bench.explain:
-            console.print(_spike_table(find_spikes(session.timings, session.samples), session))
+            spikes = find_spikes(session.timings, session.samples)
+            display.say(f"{len(spikes)} ads took over three times the median")
+            if spikes:
+                console.print(_spike_table(spikes, session))
         if bench.plot is not None:
             from lalafo_assets.bench.stream.plot import draw
 
@@ -152,7 +155,7 @@ def _unstored(bench: StreamBench, measured: Measured | None) -> dict[str, object
 
 
 def _spike_table(spikes: Sequence[Spike], session: Measured) -> Table:
-    table = Table(title=f"{len(spikes)} ads took over three times the median")
+    table = Table(title="The slowest ads")
     for name in ("second", "ms", "its stage", "ms in it", "others in process", "cause"):
         table.add_column(name, justify="left" if name in ("its stage", "cause") else "right")
     for spike in sorted(spikes, key=lambda one: -one.latency_ms)[:SPIKES_SHOWN]:

@@ -28,7 +28,7 @@ def test_a_short_run_on_apache_kafka(kafka_server: KafkaServer, tmp_path: Path):
     picture = tmp_path / "latency.png"
     done = bench_stream(
         *(f"--rate={RATE}", f"--seconds={SECONDS}", f"--photos-per-ad={PHOTOS_PER_AD}"),
-        f"--plot={picture}",
+        *(f"--plot={picture}", "--explain", "--without-storing"),
         environment=kafka_server.exports(),
     )
     assert done.returncode == 0, done.stderr[-2_000:]
@@ -50,6 +50,8 @@ def test_a_short_run_on_apache_kafka(kafka_server: KafkaServer, tmp_path: Path):
     assert found["cpu_s_per_photo"] > 0
     assert {"kafka_to_poll", "photos", "embed", "commit_and_waits"} <= set(found["stages"])
     assert found["broker"] == f"Kafka at {kafka_server.bootstrap}"
+    assert sum(found["spike_causes"].values()) == found["spikes"]
+    assert found["unstored_baseline_photos_per_s"] > 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
