@@ -16,6 +16,7 @@ import typer
 from lalafo_assets.bench.batch.command import bench_batch
 from lalafo_assets.bench.event_log.command import bench_event_log
 from lalafo_assets.bench.gateway.command import bench_gateway
+from lalafo_assets.bench.peers.command import bench_peers
 from lalafo_assets.bench.rescore.command import bench_rescore
 from lalafo_assets.bench.stream.command import bench_stream
 from lalafo_assets.commands.console import new_console
@@ -63,6 +64,7 @@ for name, measure in (
     ("gateway", bench_gateway),
     ("batch", bench_batch),
     ("event-log", bench_event_log),
+    ("peers", bench_peers),
 ):
     bench.command(name, cls=LalafoCommand)(measure)
 releases.command("check", cls=LalafoCommand)(check_command)
