@@ -16,6 +16,7 @@ import typer
 from lalafo_assets.bench.batch.command import bench_batch
 from lalafo_assets.bench.event_log.command import bench_event_log
 from lalafo_assets.bench.gateway.command import bench_gateway
+from lalafo_assets.bench.growth.command import bench_growth
 from lalafo_assets.bench.peers.command import bench_peers
 from lalafo_assets.bench.rescore.command import bench_rescore
 from lalafo_assets.bench.stream.command import bench_stream
@@ -65,6 +66,7 @@ for name, measure in (
     ("batch", bench_batch),
     ("event-log", bench_event_log),
     ("peers", bench_peers),
+    ("growth", bench_growth),
 ):
     bench.command(name, cls=LalafoCommand)(measure)
 releases.command("check", cls=LalafoCommand)(check_command)

@@ -36,7 +36,7 @@ router = APIRouter(tags=["feedback"])
 
 # Of two concurrent statements with one Idempotency-Key the second fails with a unique violation,
 # which rolls it back; the next attempt finds the answer.
-_GIVE = """
+GIVE = """
 WITH given AS (
     SELECT digest, answer FROM lalafo.idempotency_keys
     WHERE api_key = %(by)s AND idempotency_key = %(idempotency_key)s::text
@@ -102,7 +102,7 @@ async def give_feedback(
     services.outbox.require_broker()
     feedback = await read_json(request, FeedbackIn, services.settings.event_limits)
     label = Label(key, feedback.task, feedback.label, feedback.given_by, datetime.now(UTC))
-    values = _parameters(label, feedback_topic(services.settings.ads_topic))
+    values = parameters(label, feedback_topic(services.settings.ads_topic))
     values |= {
         "by": caller.key_id,
         "idempotency_key": idempotency_key,
@@ -141,7 +141,7 @@ async def _give(services: Services, values: dict[str, Any]) -> tuple[Any, ...]:
     async with services.database.connection() as connection:
         for _ in range(ATTEMPTS):
             try:
-                cursor = await connection.execute(_GIVE, values, prepare=True)
+                cursor = await connection.execute(GIVE, values, prepare=True)
                 row = await cursor.fetchone()
             except psycopg.errors.UniqueViolation:
                 continue
@@ -150,7 +150,7 @@ async def _give(services: Services, values: dict[str, Any]) -> tuple[Any, ...]:
     raise unavailable("the answer to this Idempotency-Key")
 
 
-def _parameters(label: Label, topic: str) -> dict[str, Any]:
+def parameters(label: Label, topic: str) -> dict[str, Any]:
     """The parameters of the statement: the label's row, the record for Kafka, and the answer."""
     body = _body(label)
     return {

@@ -285,7 +285,8 @@ failures = Table(
         comment="the record's headers, [key, value] each, where the whole was refused",
     ),
     CheckConstraint("kind IN ('event', 'photo', 'stream')", name="kind"),
-    Index(None, "day"),
+    # For upkeep, which deletes old failures, but not those of photos: they stay with their ads.
+    Index("failures_day_of_records_idx", "day", postgresql_where=text("kind <> 'photo'")),
     Index(None, "failed_at", "kind", "subject"),
     # For API keys restricted to some catalogues: the scan skips the failures of other catalogues.
     Index(None, "catalog", "failed_at", "kind", "subject"),

@@ -22,11 +22,13 @@ UPLOAD_CHUNKS = 100
 
 # The row is locked: a request that uploads the photo again waits, then finds no row and inserts a
 # new one, with the object that it has put. `named` is computed once, and only if a row is so old.
+# Most events name their photos by URL: their ads are not looked up.
 _OLD_UPLOADS = """
 WITH named AS MATERIALIZED (
     SELECT decode(photo ->> 'sha256', 'hex') AS sha256
     FROM lalafo.accepted_ads AS w, jsonb_array_elements(w.event -> 'photos') AS photo
-    WHERE photo ? 'sha256' AND NOT EXISTS (SELECT FROM lalafo.ads AS a
+    WHERE jsonb_path_exists(w.event, '$.photos[*].sha256') AND photo ? 'sha256'
+        AND NOT EXISTS (SELECT FROM lalafo.ads AS a
         WHERE a.catalog = w.catalog AND a.ad_id = w.ad_id
         AND a.revision >= w.revision AND a.status <> 'received')
 )

@@ -120,10 +120,17 @@ def check_disk_space(folder: Path, rows: int) -> None:
         )
 
 
-def fill(database: Database, *, rows: int, on_progress: Callable[[str, int, int], object]) -> float:
+def fill(
+    database: Database,
+    *,
+    rows: int,
+    on_progress: Callable[[str, int, int], object],
+    first: datetime = FIRST,
+) -> float:
     """Insert `rows` ads into an empty, migrated database.
 
     Args:
+        first: when the first ad arrives; the others follow evenly, within DAYS.
         on_progress: called with a description, the rows inserted so far, and the total.
 
     Returns:
@@ -135,7 +142,7 @@ def fill(database: Database, *, rows: int, on_progress: Callable[[str, int, int]
     make_live(database, release.name)
     values = {
         "catalog": CATALOG,
-        "first": FIRST,
+        "first": first,
         "interval": timedelta(days=DAYS) / rows,
         "run": _RUN,
         "rows": rows,
