@@ -315,10 +315,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Minutes between attempts to score an ad whose photos were all unreachable.",
     )
-    model_mode: Literal["auto", "eager", "traced", "compiled"] = Field(
-        default="traced",
-        description="How PyTorch runs the model. 'auto' compiles where it can: faster, but 15 to "
-        "60 s more at start.",
+    model_mode: Literal["auto", "eager", "traced", "compiled", "openvino"] = Field(
+        default="auto",
+        description="The engine that runs the model. 'auto': on a CPU the faster of OpenVINO and "
+        "traced PyTorch, measured when a release is first loaded on a host; on CUDA traced. "
+        "'compiled' (torch.compile) needs a C++ compiler and 15 to 60 s more at start.",
     )
     rescore_automatically: bool = Field(
         default=True,
@@ -346,7 +347,7 @@ class Settings(BaseSettings):
     torch_threads: int = Field(
         default=1,
         ge=0,
-        description="PyTorch's threads in a session; 0: one per core. One gives the best latency.",
+        description="The model's threads in a session; 0: one per core. One has the best latency.",
     )
 
     gateway_host: str = Field(

@@ -160,7 +160,7 @@ def trained(folder: Path, options: argparse.Namespace, preprocessing: Preprocess
     """Return the backbone's weights; what an earlier call left in the folder is reused."""
     from lalafo_assets.starter.data import draw
     from lalafo_assets.starter.training import START_FILE, Recipe, Stage, train_apart
-    from ops.models.backbones import supports_bf16
+    from ops.models.processor import supports_bf16
 
     if (folder / BACKBONE_FILE).exists():
         return decode_backbone((folder / BACKBONE_FILE).read_bytes())

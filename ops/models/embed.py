@@ -1,47 +1,27 @@
 """Embeds photos: from a rendition's bytes to a unit vector.
 
-Owns decoding, resizing, batching and the precision of the model. Does not depend on where photos
-come from or where vectors are stored. The Embedder logs how it computes (mode, precision,
+Owns decoding, resizing, and the choice among engines that a mode names. Does not depend on where
+photos come from or where vectors are stored. The Embedder logs how it computes (engine, precision,
 threads), because results of different configurations agree only within rounding. Importing this
-module imports torch.
+module imports torch, but not torchvision, which takes as long again: engines of torch do.
 """
 
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import cache
-from typing import Any, Literal, cast, get_args
+from collections.abc import Sequence
+from typing import cast, get_args
 
 import numpy as np
 import simplejpeg
 import structlog
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
 from ops.errors import BadInputError, ConfigurationError, Reason
-from ops.models.backbones import Backbone, cpp_compiler, supports_bf16
+from ops.models.engines.choice import unit_rows
+from ops.models.engines.engine import Engine, EngineName, Image, Mode, Precision
+from ops.models.engines.openvino_engine import ConvertedBackbone, OpenVinoEngine, convert
+from ops.models.processor import supports_bf16
 from ops.models.release import FrozenBackbone, Preprocessing
 from ops.vectors import Embeddings
-
-Mode = Literal["auto", "eager", "traced", "compiled"]
-Image = NDArray[np.uint8]
-"""(size, size, 3) uint8 RGB, contiguous."""
-
-# Each size is one compiled program. In measurements a batch of 64 was slower per photo than one
-# of 32: it exceeds the cache.
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-COMPILED_BATCH_SIZES = (1, 4, 16, 32)  # each costs 6 to 12 s of start-up
-_CALL_COST_PHOTOS = 2  # the fixed cost of one call of the model, in photos; measured
-
-# torch.fx (2.15) traces by patching Module.__call__ for the whole process. A model that another
-# thread runs at that time fails in the tracer: a session does so while it loads the next release.
-_MAX_RUNS = 64
-_runs = threading.BoundedSemaphore(_MAX_RUNS)
-_tracing = threading.Lock()
 
 _log = structlog.get_logger(__name__)
 
@@ -69,13 +49,15 @@ class Embedder:
     Args:
         frozen: the weights and the preprocessing.
         device: "cpu" or "cuda"; see resources.inference.device.choose_device.
-        threads: the number of torch threads for the whole process; 0: one for each core.
-        mode: "eager", "traced" (frozen TorchScript), "compiled" (torch.compile, frozen), or
-            "auto": compiled on a CPU with a C++ compiler, traced on one without, eager on CUDA.
+        threads: the number of threads of the engine, and of torch for the whole process; 0: one
+            for each core.
+        mode: an engine's name, or "auto": openvino on a CPU, traced on CUDA. What a session uses on
+            this host was measured: resources.inference.loading.new_embedder.
+        converted: the backbone in OpenVINO's format; None: convert it here, in 3 seconds.
 
     Attributes:
         dimension: D.
-        mode: the mode in use; never "auto".
+        mode: the engine in use; never "auto".
         precision: "bf16" where the hardware computes it, else "fp32".
 
     Raises:
@@ -83,26 +65,24 @@ class Embedder:
     """
 
     def __init__(
-        self, frozen: FrozenBackbone, *, device: str, threads: int, mode: Mode = "auto"
+        self,
+        frozen: FrozenBackbone,
+        *,
+        device: str,
+        threads: int,
+        mode: Mode = "auto",
+        converted: ConvertedBackbone | None = None,
     ) -> None:
         if threads > 0:
             torch.set_num_threads(threads)
-        backbone = Backbone(frozen.name)
-        backbone.load(frozen.state)
+        self.mode = _engine_name(mode, device)
+        self.precision: Precision = "bf16" if supports_bf16(device) else "fp32"
+        self.engine = self._load(frozen, device, threads, converted)
         self.device = device
-        self.dimension = backbone.dimension
-        self.mode = _choose_mode(mode, device)
-        self.precision = "bf16" if supports_bf16(device) else "fp32"
-        self.batch_sizes = COMPILED_BATCH_SIZES if self.mode == "compiled" else BATCH_SIZES
-        self._size = frozen.preprocessing.size
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        network = _Normalised(backbone, frozen.preprocessing, dtype).to(device).eval()
-        self._run = self._build(network)
-        shape = (self.batch_sizes[-1], self._size, self._size, 3)
-        self._batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda")
+        self.dimension = self.engine.dimension
         _log.info(
             "embedder.ready",
-            backbone=backbone.name,
+            backbone=frozen.name,
             device=device,
             mode=self.mode,
             precision=self.precision,
@@ -110,11 +90,8 @@ class Embedder:
         )
 
     def warm_up(self) -> None:
-        """Run every batch size, so that no later call compiles; takes seconds to a minute."""
-        with _runs, torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=256):
-            for size in self.batch_sizes:
-                for _ in range(3):  # TorchScript's profiling executor specialises on the second
-                    self._run(self._batch[:size].to(self.device))
+        """Run every batch size, so that no later call compiles; a minute if compiled."""
+        self.engine.warm_up()
 
     def embed(self, images: Sequence[Image]) -> Embeddings:
         """Embed images as (N, D) float16 unit rows on the CPU, in input order.
@@ -122,73 +99,21 @@ class Embedder:
         Rows are normalised in float32, then rounded. Each image is (size, size, 3) uint8 RGB, as
         returned by `prepare`. An empty sequence gives (0, D). Not thread-safe.
         """
-        rows = np.empty((len(images), self.dimension), dtype=np.float16)
-        start = 0
-        for size in _plan(len(images), self.batch_sizes):
-            chunk = images[start : start + size]
-            rows[start : start + len(chunk)] = self._embed_chunk(chunk, size)
-            start += len(chunk)
-        return rows
+        return unit_rows(self.engine, images).astype(np.float16)
 
-    @torch.inference_mode()
-    def _embed_chunk(self, chunk: Sequence[Image], size: int) -> Embeddings:
-        batch = self._batch[:size]
-        np.stack(chunk, out=batch.numpy()[: len(chunk)])  # the rest is padding with old pixels
-        with _runs:
-            features = self._run(batch.to(self.device, non_blocking=True))[: len(chunk)]
-        unit = F.normalize(features.float(), dim=1)
-        return cast(Embeddings, unit.to(torch.float16).cpu().numpy())
+    def _load(
+        self,
+        frozen: FrozenBackbone,
+        device: str,
+        threads: int,
+        converted: ConvertedBackbone | None,
+    ) -> Engine:
+        if self.mode == "openvino":
+            form = convert(frozen) if converted is None else converted
+            return OpenVinoEngine(form, threads=threads, precision=self.precision)
+        from ops.models.engines.torch_engine import TorchEngine
 
-    def _build(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
-        if self.mode == "eager":
-            return network
-        if self.mode == "compiled":
-            return cast(
-                Callable[[Tensor], Tensor],
-                torch.compile(network, dynamic=False, options={"freezing": True}),
-            )
-        shape = (4, self._size, self._size, 3)
-        example = torch.zeros(shape, dtype=torch.uint8, device=self.device)
-        with torch.inference_mode(), warnings.catch_warnings():
-            # TorchScript is deprecated since torch 2.10 and has no replacement that starts within
-            # a second; torch.export with AOTInductor may become one.
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
-            traced = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                network, example, check_trace=False
-            )
-            return cast(Callable[[Tensor], Tensor], torch.jit.freeze(traced))
-
-
-class _Normalised(nn.Module):
-    """(N, H, W, 3) uint8 -> (N, D): normalisation on the device, then the backbone, in `dtype`."""
-
-    def __init__(self, backbone: Backbone, prep: Preprocessing, dtype: torch.dtype) -> None:
-        super().__init__()
-        # Norms are folded into the convolutions in float32, before the cast: on trained weights
-        # this raises the lowest cosine to float32 from 0.9934 (folded by TorchScript, in bf16) to
-        # 0.9992, and eager and traced give the same rows.
-        with _no_model_running():
-            folded = fuse(backbone.eval())
-        self.backbone = folded.to(dtype).to(memory_format=torch.channels_last)
-        std, mean = torch.tensor(prep.std), torch.tensor(prep.mean)
-        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1).to(dtype))
-        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1).to(dtype))
-        self.dtype = dtype
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        nchw = pixels.permute(0, 3, 1, 2).to(self.dtype)  # keeps channels last in memory
-        images = torch.addcmul(cast(Tensor, self.shift), nchw, cast(Tensor, self.scale))
-        return cast(Tensor, self.backbone(images))
-
-
-@contextmanager
-def _no_model_running() -> Iterator[None]:
-    """Wait for the running batches; new ones wait until the end of the block."""
-    with _tracing, ExitStack() as permits:
-        for _ in range(_MAX_RUNS):
-            permits.enter_context(_runs)
-        yield
+        return TorchEngine(frozen, name=self.mode, device=device, precision=self.precision)
 
 
 def _decode(data: bytes, size: int) -> Image:
@@ -217,40 +142,13 @@ def _decode(data: bytes, size: int) -> Image:
     return cast(Image, pixels)
 
 
-def _choose_mode(mode: Any, device: str) -> Literal["eager", "traced", "compiled"]:
+def _engine_name(mode: str, device: str) -> EngineName:
     if mode not in get_args(Mode):
         raise ConfigurationError(f"Unknown mode {mode!r}. Known: {', '.join(get_args(Mode))}.")
-    compiler = cpp_compiler()
-    if mode == "compiled" and compiler is None:
+    if mode == "openvino" and device != "cpu":
         raise ConfigurationError(
-            "Mode 'compiled' needs a C++ compiler (g++ or clang++, or CXX). Install one, or "
-            "choose 'traced'."
+            "Mode 'openvino' runs on the CPU. Choose 'auto', or set LALAFO_DEVICE=cpu."
         )
-    if mode != "auto":
-        return cast(Literal["eager", "traced", "compiled"], mode)
-    if device == "cuda":
-        return "eager"
-    if compiler is None:
-        _log.warning(
-            "embedder.no_cpp_compiler",
-            mode="traced",
-            effect="about 0.6 of the compiled speed",
-            action="install g++ or clang++, or set CXX",
-        )
-        return "traced"
-    return "compiled"
-
-
-@cache
-def _plan(count: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """The batch sizes, largest first, that process `count` photos at the lowest cost."""
-    largest = sizes[-1]
-    full, rest = divmod(count, largest)
-    best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
-    for n in range(1, rest + 1):
-        options = (
-            (best[max(0, n - s)][0] + s + _CALL_COST_PHOTOS, (s, *best[max(0, n - s)][1]))
-            for s in sizes
-        )
-        best.append(min(options))
-    return (largest,) * full + tuple(sorted(best[rest][1], reverse=True))
+    if mode == "auto":
+        return "openvino" if device == "cpu" else "traced"
+    return cast(EngineName, mode)

@@ -182,11 +182,15 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrozenBackbone:
-    """A backbone by torchvision's name, with its weights and its preprocessing."""
+    """A backbone by torchvision's name, with its weights and its preprocessing.
+
+    `digest`: the release's `backbone_digest`; None: it is of no release, and no form of it is kept.
+    """
 
     name: str
     state: State
     preprocessing: Preprocessing
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,7 +219,12 @@ class Release:
     def backbone(self) -> FrozenBackbone:
         """The backbone; releases with an equal `manifest.backbone_digest` share it."""
         manifest = self.manifest
-        return FrozenBackbone(manifest.backbone, self.backbone_state, manifest.preprocessing)
+        return FrozenBackbone(
+            manifest.backbone,
+            self.backbone_state,
+            manifest.preprocessing,
+            manifest.backbone_digest,
+        )
 
 
 def backbone_digest(backbone: str, preprocessing: Preprocessing, file_sha256: str) -> str:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ops.errors import ConfigurationError
-from ops.models.backbones import Backbone, supports_bf16
+from ops.models.backbones import Backbone
+from ops.models.processor import supports_bf16
 from ops.models.release import Preprocessing, State
 from ops.training.augment import augment
 

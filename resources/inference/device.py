@@ -57,7 +57,7 @@ def describe_device(setting: str = "auto") -> DeviceFacts:
     device = choose_device(setting)
     import torch
 
-    from ops.models.backbones import cpp_compiler, supports_bf16
+    from ops.models.processor import cpp_compiler, supports_bf16
 
     if device == "cuda":
         name = torch.cuda.get_device_name()

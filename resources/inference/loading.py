@@ -8,10 +8,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import structlog
+
 from ops.errors import ConfigurationError
 from ops.models.release import FrozenBackbone, Head, Manifest, Release
 from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from resources.inference.device import choose_device
+from resources.inference.engines import prepared_engine
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease, register
 from resources.settings import Settings
@@ -19,6 +22,8 @@ from resources.storage.releases import ReleaseStore
 
 if TYPE_CHECKING:
     from ops.models.embed import Embedder
+
+log = structlog.get_logger()
 
 
 def backbone_key(manifest: Manifest) -> str:
@@ -30,14 +35,32 @@ def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
     """Load a backbone with the device and mode of the settings, and warm it up.
 
     The first call for each batch size compiles, for up to a second: no ad should wait for that.
+
+    Raises:
+        ConfigurationError: the weights are not the backbone's, or the mode is not available here.
     """
     from ops.models.embed import Embedder
 
+    device, mode = choose_device(settings.device), settings.model_mode
+    converted = None
+    if device == "cpu" and mode in ("auto", "openvino") and frozen.digest is not None:
+        try:
+            prepared = prepared_engine(frozen, settings.home)
+        except ConfigurationError as error:
+            if mode == "openvino":
+                raise
+            log.error("engine.not_prepared", mode="traced", error=str(error))
+            mode = "traced"
+        else:
+            converted = prepared.converted
+            mode = prepared.choice.engine if mode == "auto" else mode
+            log.info("engine.chosen", backbone=frozen.name, mode=mode, why=prepared.choice.reason)
     embedder = Embedder(
         frozen,
-        device=choose_device(settings.device),
+        device=device,
         threads=settings.torch_threads,
-        mode=settings.model_mode,
+        mode=mode,
+        converted=converted,
     )
     embedder.warm_up()
     return embedder

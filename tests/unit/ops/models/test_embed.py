@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from ops.errors import BadInputError, ConfigurationError
-from ops.models.backbones import Backbone, cpp_compiler, known_backbones
-from ops.models.embed import BATCH_SIZES, COMPILED_BATCH_SIZES, Embedder, _plan, prepare
+from ops.models.backbones import Backbone, known_backbones
+from ops.models.embed import Embedder, prepare
+from ops.models.processor import cpp_compiler
 from ops.models.release import Head, Preprocessing
 from ops.models.release_files import assemble
 from ops.photos.rendition import make_rendition
@@ -65,7 +66,7 @@ def photos():
     return [a_photo(64, 64, seed) for seed in range(37)]
 
 
-@pytest.fixture(scope="module", params=["eager", "traced"])
+@pytest.fixture(scope="module", params=["eager", "traced", "openvino"])
 def embedder(request, release):
     return Embedder(release.backbone, device="cpu", threads=1, mode=request.param)
 
@@ -136,36 +137,42 @@ def test_no_photos_give_no_rows(embedder):
     assert embedder.embed([]).shape == (0, 576)
 
 
-def test_modes_and_precision_agree(release, photos):
-    """Traced and eager give the same rows, close to those of float32 torch."""
-    eager = Embedder(release.backbone, device="cpu", threads=1, mode="eager").embed(photos)
-    traced = Embedder(release.backbone, device="cpu", threads=1, mode="traced").embed(photos)
+@pytest.fixture(scope="module")
+def plain(release, photos):
+    """The photos' unit rows by torchvision's network in float32, without any of the project's."""
     backbone = Backbone("mobilenet_v3_small").eval()
     backbone.load(release.backbone_state)
     pixels = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() / 255
     mean = torch.tensor(SMALL.mean).view(1, 3, 1, 1)
     std = torch.tensor(SMALL.std).view(1, 3, 1, 1)
     with torch.inference_mode():
-        plain = torch.nn.functional.normalize(backbone((pixels - mean) / std), dim=1).numpy()
+        return torch.nn.functional.normalize(backbone((pixels - mean) / std), dim=1).numpy()
+
+
+def test_modes_and_precision_agree(release, photos, plain):
+    """Traced and eager give the same rows, close to those of float32 torch."""
+    eager = Embedder(release.backbone, device="cpu", threads=1, mode="eager").embed(photos)
+    traced = Embedder(release.backbone, device="cpu", threads=1, mode="traced").embed(photos)
     assert (eager.astype(np.float32) * plain).sum(axis=1).mean() > 0.98  # bf16 in random layers
     assert (eager.astype(np.float32) * traced).sum(axis=1).min() > 0.999
 
 
 def test_embedder_has_its_mode_and_precision(embedder, release):
     """Both are attributes, since results of different ones agree only within rounding."""
-    assert embedder.mode in ("eager", "traced")
+    assert embedder.mode in ("eager", "traced", "openvino")
     assert embedder.precision in ("bf16", "fp32")
     assert embedder.dimension == 576
     embedder.warm_up()
 
 
-def test_auto_without_a_compiler_is_traced(release, monkeypatch):
-    """`auto` falls back where torch.compile can't work; `compiled` is an error."""
+def test_a_mode_that_is_not_available_is_an_error(release, monkeypatch):
+    """`compiled` without a C++ compiler, OpenVINO on a GPU, and an unknown name."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    assert Embedder(release.backbone, device="cpu", threads=1).mode == "traced"
     with pytest.raises(ConfigurationError, match=r"C\+\+ compiler"):
         Embedder(release.backbone, device="cpu", threads=1, mode="compiled")
+    with pytest.raises(ConfigurationError, match="runs on the CPU"):
+        Embedder(release.backbone, device="cuda", threads=1, mode="openvino")
     with pytest.raises(ConfigurationError, match="Unknown mode"):
         Embedder(release.backbone, device="cpu", threads=1, mode="fast")
 
@@ -177,20 +184,10 @@ def test_compiled_agrees_with_eager(photos):
     release = a_release("resnet18", Preprocessing(size=32))
     small = [photo[::2, ::2].copy() for photo in photos[:3]]
     compiled = Embedder(release.backbone, device="cpu", threads=1, mode="compiled")
-    compiled.batch_sizes = (4,)  # one program: each costs seconds
+    compiled.engine.batch_sizes = (4,)  # one program: each costs seconds
     eager = Embedder(release.backbone, device="cpu", threads=1, mode="eager").embed(small)
     rows = compiled.embed(small).astype(np.float32)
     assert (rows * eager).sum(axis=1).min() > 0.995
-
-
-@pytest.mark.parametrize("sizes", [BATCH_SIZES, COMPILED_BATCH_SIZES])
-def test_plan_holds_every_photo_with_known_sizes_only(sizes):
-    """No count needs a shape that was not warmed up, and padding stays below one size."""
-    for count in range(100):
-        plan = _plan(count, sizes)
-        assert set(plan) <= set(sizes)
-        assert count <= sum(plan) < count + max(plan, default=1)
-        assert list(plan) == sorted(plan, reverse=True)
 
 
 def test_a_model_can_be_used_while_another_is_loaded(release, photos):
