@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from lalafo_assets.bench.batch.command import bench_batch
+from lalafo_assets.bench.engines.command import bench_engines
 from lalafo_assets.bench.event_log.command import bench_event_log
 from lalafo_assets.bench.gateway.command import bench_gateway
 from lalafo_assets.bench.growth.command import bench_growth
@@ -64,6 +65,7 @@ for name, measure in (
     ("rescore", bench_rescore),
     ("gateway", bench_gateway),
     ("batch", bench_batch),
+    ("engines", bench_engines),
     ("event-log", bench_event_log),
     ("peers", bench_peers),
     ("growth", bench_growth),

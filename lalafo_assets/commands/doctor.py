@@ -184,6 +184,7 @@ def _port(port: int) -> Diagnosis:
 
 def _device(settings: "Settings") -> Iterator[Diagnosis]:
     from resources.inference.device import choose_device, describe_device
+    from resources.inference.engines import recorded_choices
 
     try:
         device = choose_device(settings.device)
@@ -195,6 +196,8 @@ def _device(settings: "Settings") -> Iterator[Diagnosis]:
     compiler = "none" if facts.cpp_compiler is None else facts.cpp_compiler
     found = f"{device}, {facts.threads} threads, {precision}, torch {facts.torch}"
     yield Diagnosis("device", Grade.OK, f"{found}, C++ compiler: {compiler}")
+    for name, choice in recorded_choices(settings.home).items():
+        yield Diagnosis("engine", Grade.OK, f"{name} runs by {choice.reason}")
 
 
 def _java() -> Diagnosis:

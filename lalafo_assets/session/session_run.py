@@ -30,6 +30,7 @@ from lalafo_assets.session.reports import (
 from lalafo_assets.session.run_status import RunStatus
 from ops.session.tally import Tally
 from resources.dagster.names import HOST_TAG, METRICS_TAG, RELEASE_TAG, ROLE_TAG, STREAM_TAG
+from resources.inference.engines import described_engines
 from resources.sessions.ad_log import use_json_lines
 from resources.sessions.live import (
     LiveSession,
@@ -182,6 +183,9 @@ class SessionRun:
         return {
             **{name: dg.MetadataValue.url(url) for name, url in links.items()},
             "releases": dg.MetadataValue.text(", ".join(live.session.state.scorer.names)),
+            "engine": dg.MetadataValue.text(
+                described_engines(self.parts.settings, live.session.state.scorer.backbones)
+            ),
             "stream": dg.MetadataValue.text(f"{live.membership.config.topic} of {stream}"),
             "host": dg.MetadataValue.text(tags[HOST_TAG]),
             "code": dg.MetadataValue.text(live.membership.config.code_version),

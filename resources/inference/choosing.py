@@ -11,14 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops.models.engines.choice import choose
-from ops.models.release import FrozenBackbone, Preprocessing
-from ops.models.release_files import decode_backbone
 from resources.inference.engines import (
     CHOICE_FILE,
     CONSTANTS_FILE,
-    REQUEST_FILE,
-    WEIGHTS_FILE,
     XML_FILE,
+    read_request,
 )
 
 
@@ -29,18 +26,8 @@ def main(folder: Path) -> None:
     from ops.models.processor import supports_bf16
 
     torch.set_num_threads(1)  # as sessions and re-scores have
-    request = json.loads((folder / REQUEST_FILE).read_text())
-    preprocessing = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in request["preprocessing"].items()
-    }
-    frozen = FrozenBackbone(
-        request["name"],
-        decode_backbone((folder / WEIGHTS_FILE).read_bytes()),
-        Preprocessing(**preprocessing),
-    )
     precision = "bf16" if supports_bf16("cpu") else "fp32"
-    choice, converted = choose(frozen, threads=1, precision=precision)
+    choice, converted = choose(read_request(folder), threads=1, precision=precision)
     (folder / XML_FILE).write_bytes(converted.xml)
     (folder / CONSTANTS_FILE).write_bytes(converted.constants)
     (folder / CHOICE_FILE).write_text(json.dumps(asdict(choice)))

@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -33,8 +33,9 @@ import structlog
 from ops.errors import ConfigurationError
 from ops.models.engines.choice import EngineChoice
 from ops.models.engines.openvino_engine import ConvertedBackbone
-from ops.models.release import FrozenBackbone, canonical_json, sha256_hex
-from ops.models.release_files import encode_backbone
+from ops.models.release import FrozenBackbone, Preprocessing, canonical_json, sha256_hex
+from ops.models.release_files import decode_backbone, encode_backbone
+from resources.settings import Settings
 
 WEIGHTS_FILE, REQUEST_FILE, CHOICE_FILE = "backbone.safetensors", "request.json", "choice.json"
 XML_FILE, CONSTANTS_FILE, RECORD_FILE = "model.xml", "model.bin", "record.json"
@@ -102,18 +103,44 @@ def recorded_choices(home: Path) -> dict[str, EngineChoice]:
     }
 
 
+def described_engines(settings: Settings, backbones: Iterable[str]) -> str:
+    """The engines of backbones and why, for a person to read; `backbones` as in `backbone_key`."""
+    if settings.model_mode != "auto":
+        return f"{settings.model_mode}, as LALAFO_MODEL_MODE says"
+    chosen = recorded_choices(settings.home)
+    return "; ".join(
+        f"{name}: {chosen[name].reason if name in chosen else 'not measured'}" for name in backbones
+    )
+
+
 def backbone_name(frozen: FrozenBackbone) -> str:
     """The backbone's name and the first digits of its digest, as in `backbone_key`."""
     assert frozen.digest is not None, "only the backbones of releases are kept"
     return f"{frozen.name}-{frozen.digest[:12]}"
 
 
-def _measured(frozen: FrozenBackbone, folder: Path) -> PreparedEngine:
-    """Convert and measure in a child process, and write the folder's files."""
-    _log.info("engine.measuring", backbone=frozen.name)
+def write_request(frozen: FrozenBackbone, folder: Path) -> None:
+    """Write a backbone into a folder, for a child process."""
     request = {"name": frozen.name, "preprocessing": asdict(frozen.preprocessing)}
     (folder / WEIGHTS_FILE).write_bytes(encode_backbone(frozen.state))
     (folder / REQUEST_FILE).write_text(json.dumps(request))
+
+
+def read_request(folder: Path) -> FrozenBackbone:
+    """Read what `write_request` wrote."""
+    request = json.loads((folder / REQUEST_FILE).read_text())
+    preprocessing = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in request["preprocessing"].items()
+    }
+    state = decode_backbone((folder / WEIGHTS_FILE).read_bytes())
+    return FrozenBackbone(request["name"], state, Preprocessing(**preprocessing))
+
+
+def _measured(frozen: FrozenBackbone, folder: Path) -> PreparedEngine:
+    """Convert and measure in a child process, and write the folder's files."""
+    _log.info("engine.measuring", backbone=frozen.name)
+    write_request(frozen, folder)
     command = [sys.executable, *CHILD, str(folder)]
     try:
         done = subprocess.run(
@@ -134,7 +161,7 @@ def _measured(frozen: FrozenBackbone, folder: Path) -> PreparedEngine:
     choice = json.loads((folder / CHOICE_FILE).read_text())
     record = {
         "schema": _SCHEMA,
-        "host": _host(),
+        "host": host_facts(),
         "choice": choice,
         "files": {name: sha256_hex(data) for name, data in files.items()},
     }
@@ -182,11 +209,11 @@ def _delete_unused(folder: Path) -> None:
 
 
 def _host_key() -> str:
-    return sha256_hex(canonical_json(_host()).encode())[:12]
+    return sha256_hex(canonical_json(host_facts()).encode())[:12]
 
 
 @cache
-def _host() -> dict[str, str]:
+def host_facts() -> dict[str, str]:
     """What the choice depends on besides the backbone."""
     lines = dict(_processor_lines())
     flags = " ".join(sorted(lines.get("flags", lines.get("Features", "")).split()))

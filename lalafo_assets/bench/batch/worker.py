@@ -121,9 +121,9 @@ def _baseline_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, resul
     import torch
     from psycopg.types.json import Jsonb
 
-    from ops.models.embed import Embedder, prepare
+    from ops.models.embed import prepare
     from ops.models.heads import class_probabilities
-    from resources.inference.loading import backbone_key
+    from resources.inference.loading import backbone_key, new_embedder
     from resources.postgres.binary_copy import register_halfvec
     from resources.releases.active import read_active_releases
     from resources.storage.releases import ReleaseStore
@@ -134,8 +134,7 @@ def _baseline_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, resul
     release = ReleaseStore(settings.resolved_store_url).load(
         read_active_releases(database).live.digest
     )
-    embedder = Embedder(release.backbone, device="cpu", threads=1, mode=settings.model_mode)
-    embedder.warm_up()
+    embedder = new_embedder(release.backbone, settings.model_copy(update={"torch_threads": 1}))
     head, name = release.heads["category"], release.manifest.name
     store = PhotoStore(settings.resolved_store_url)
     paths = [store.url("renditions", rendition).removeprefix("file://") for _, rendition in photos]

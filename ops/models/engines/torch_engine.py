@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ops.errors import ConfigurationError
-from ops.models.engines.engine import Image, Precision
+from ops.models.engines.engine import EngineName, Image, Precision
 from ops.models.engines.network import Network, running
 from ops.models.processor import cpp_compiler
 from ops.models.release import FrozenBackbone
@@ -50,10 +50,11 @@ class TorchEngine:
             )
         network = Network(frozen, _DTYPES[precision]).to(device).eval()
         size = frozen.preprocessing.size
-        self.name = name
+        self.name: EngineName = name
         self.precision: Precision = precision
         self.dimension = network.dimension
-        self.batch_sizes = COMPILED_BATCH_SIZES if name == "compiled" else BATCH_SIZES
+        sizes: tuple[int, ...] = COMPILED_BATCH_SIZES if name == "compiled" else BATCH_SIZES
+        self.batch_sizes = sizes
         self.call_cost = 2.0  # measured
         self._device = device
         self._network = _built(network, name, size, device)

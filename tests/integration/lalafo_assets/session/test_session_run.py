@@ -103,6 +103,7 @@ def test_a_sessions_run(environment: Live, instance: dg.DagsterInstance) -> None
     assert output["ads"] == dg.MetadataValue.url(f"{PAGE}/#/ads")
     assert output["metrics"] == dg.MetadataValue.url(run.tags[METRICS_TAG])
     assert output["releases"].value == live
+    assert output["engine"].value == "eager, as LALAFO_MODEL_MODE says"
 
     for asset, check, _ in catalogue_checks():
         assert check_is_current(instance, asset, check)

@@ -1,6 +1,7 @@
 """The engine that a host chose: measured once, kept, verified before use."""
 
 import json
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -76,12 +77,12 @@ def test_the_embedder_has_the_chosen_engine(
 
 
 @pytest.mark.parametrize("harm", ["altered", "cut", "deleted", "no record", "old record"])
-def test_a_conversion_that_is_not_what_was_written_is_made_again(
-    home: Path, backbone: FrozenBackbone, harm: str
+def test_bytes_that_are_not_those_that_were_written_are_not_used(
+    home: Path, backbone: FrozenBackbone, harm: str, no_child: None, tmp_path: Path
 ) -> None:
-    """Whatever happened to the files, none of their bytes is used."""
-    good = prepared_engine(backbone, home)
-    file, record = folder_of(home) / "model.bin", folder_of(home) / "record.json"
+    """Whatever happened to the files: the backbone is measured again instead."""
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    file, record = folder_of(tmp_path) / "model.bin", folder_of(tmp_path) / "record.json"
     data = bytearray(file.read_bytes())
     if harm == "altered":
         data[1000] ^= 1
@@ -94,10 +95,23 @@ def test_a_conversion_that_is_not_what_was_written_is_made_again(
         record.unlink()
     else:
         record.write_text(json.dumps({**json.loads(record.read_text()), "schema": 0}))
-    again = prepared_engine(backbone, home)
-    assert again.converted.constants == good.converted.constants == file.read_bytes()
+    with pytest.raises(AssertionError, match="measured again"):
+        prepared_engine(backbone, tmp_path)
 
 
+@pytest.mark.slow
+def test_an_altered_conversion_is_replaced(
+    home: Path, backbone: FrozenBackbone, tmp_path: Path
+) -> None:
+    """The next session finds the good one."""
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    file = folder_of(tmp_path) / "model.bin"
+    good = file.read_bytes()
+    file.write_bytes(good[::-1])
+    assert prepared_engine(backbone, tmp_path).converted.constants == good == file.read_bytes()
+
+
+@pytest.mark.slow
 def test_of_two_sessions_one_measures(
     tmp_path: Path, backbone: FrozenBackbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,11 +140,12 @@ def test_another_processor_or_version_measures_again(
     home: Path, backbone: FrozenBackbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A home on a shared disk serves hosts of several kinds."""
-    host = engines._host()
-    monkeypatch.setattr(engines, "_host", lambda: {**host, "openvino": "1.0"})
+    host = engines.host_facts()
+    monkeypatch.setattr(engines, "host_facts", lambda: {**host, "openvino": "1.0"})
     assert recorded_choices(home) == {}
 
 
+@pytest.mark.slow
 def test_a_home_that_can_t_be_written_keeps_nothing(
     tmp_path: Path, backbone: FrozenBackbone
 ) -> None:
