@@ -19,6 +19,7 @@ from resources.inference.loading import new_embedder
 from resources.settings import Settings
 
 DIGEST = "ab" * 32
+pytestmark = pytest.mark.slow  # a child process converts and measures
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,6 @@ def test_bytes_that_are_not_those_that_were_written_are_not_used(
         prepared_engine(backbone, tmp_path)
 
 
-@pytest.mark.slow
 def test_an_altered_conversion_is_replaced(
     home: Path, backbone: FrozenBackbone, tmp_path: Path
 ) -> None:
@@ -111,7 +111,6 @@ def test_an_altered_conversion_is_replaced(
     assert prepared_engine(backbone, tmp_path).converted.constants == good == file.read_bytes()
 
 
-@pytest.mark.slow
 def test_of_two_sessions_one_measures(
     tmp_path: Path, backbone: FrozenBackbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +144,6 @@ def test_another_processor_or_version_measures_again(
     assert recorded_choices(home) == {}
 
 
-@pytest.mark.slow
 def test_a_home_that_can_t_be_written_keeps_nothing(
     tmp_path: Path, backbone: FrozenBackbone
 ) -> None:

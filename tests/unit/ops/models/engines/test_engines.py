@@ -87,7 +87,9 @@ def test_a_batch_that_is_not_full_leaves_no_trace(engine, photos):
     assert np.abs(alone - engine.run(photos[3:4], 1)).max() < 0.02 * np.abs(alone).max()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "efficientnet_b0", pytest.param("convnext_tiny", marks=pytest.mark.slow)]
+)
 def test_every_family_of_backbones_can_be_converted(name):
     """Norms with and without batches, squeeze and excitation, layer norms: equal within 1e-4."""
     torch.manual_seed(0)
