@@ -20,6 +20,7 @@ from lalafo_assets.bench.gateway.command import bench_gateway
 from lalafo_assets.bench.growth.command import bench_growth
 from lalafo_assets.bench.peers.command import bench_peers
 from lalafo_assets.bench.rescore.command import bench_rescore
+from lalafo_assets.bench.start.command import bench_start
 from lalafo_assets.bench.stream.command import bench_stream
 from lalafo_assets.commands.console import new_console
 from lalafo_assets.commands.doctor import doctor
@@ -69,6 +70,7 @@ for name, measure in (
     ("event-log", bench_event_log),
     ("peers", bench_peers),
     ("growth", bench_growth),
+    ("start", bench_start),
 ):
     bench.command(name, cls=LalafoCommand)(measure)
 releases.command("check", cls=LalafoCommand)(check_command)
