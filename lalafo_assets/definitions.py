@@ -15,6 +15,7 @@ from lalafo_assets.jobs.upkeep import upkeep_job, upkeep_schedule
 from lalafo_assets.session.job import session_job
 from lalafo_assets.session.resource import SessionResource
 from resources.catalogue.first_day import first_day_or_earliest
+from resources.dagster.executors import background_executor
 from resources.dagster.partitions import days_from, partitioned_by
 from resources.dagster.resources import RESOURCES
 from resources.settings import load_settings
@@ -51,5 +52,5 @@ def defs() -> dg.Definitions:
         sensors=[new_ads(session), releases(diff), failed_sessions(session)],
         resources={**RESOURCES, "session": SessionResource()},
         # For the runs of a backfill: their steps run in sequence, in the run's own process or pod.
-        executor=dg.in_process_executor,
+        executor=background_executor(executor),
     )

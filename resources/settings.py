@@ -336,6 +336,11 @@ class Settings(BaseSettings):
         ge=0,
         description="The most embeddings that a re-score reads per second. 0: no limit.",
     )
+    background_priority: Literal["idle", "normal"] = Field(
+        default="idle",
+        description="Priority of re-scores, training, upkeep and other runs that no ad waits for. "
+        "idle: they use the processor time that the stream leaves; normal: they share it.",
+    )
     rescore_cron: str = Field(
         default="0 1 * * *",
         description="Cron schedule (UTC) of the check for days that the live release has not "

@@ -19,6 +19,9 @@ START_GRACE_S = 120.0
 END_GRACE_S = 60.0
 """Seconds that a run may continue after its membership: it writes reports and runs checks."""
 
+LATE_S = 10.0
+"""A session that warms up at idle priority, on a busy machine, may renew its row so late."""
+
 RECENT_S = 120.0
 """A run that failed within so many seconds counts for the back-off."""
 
@@ -146,8 +149,11 @@ def _starting_and_dead(
     for run in unfinished:
         membership = sessions.get(run.run_id)
         if membership is not None:
+            warms_up = membership.member.state == "warming"
             if not membership.alive and membership.expired_s > END_GRACE_S:
                 dead.append((run, "its membership expired: the process was killed or is frozen"))
+            elif not membership.alive and warms_up and membership.expired_s <= LATE_S:
+                starting.append(run)
         elif not run.queued and run.age_s > START_GRACE_S:
             dead.append((run, f"it did not join the group within {START_GRACE_S:.0f} s"))
         else:

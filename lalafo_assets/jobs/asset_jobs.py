@@ -4,7 +4,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from lalafo_assets.reports.training import TRAINING_SET
-from resources.dagster.executors import Kind, pod_tags, rescore_executor, session_executor
+from resources.dagster.executors import Kind, background_executor, pod_tags, rescore_executor
 from resources.dagster.names import MODEL_RELEASE, RELEASE_DIFF
 
 TRAIN_JOB = "train_release"
@@ -34,7 +34,7 @@ def diff_job(executor: Kind) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         "compare_releases",
         selection=dg.AssetSelection.assets(RELEASE_DIFF),
-        executor_def=session_executor(executor),
+        executor_def=background_executor(executor),
         tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
         description="Compares the candidate with the live release: what a promotion would change.",
     )

@@ -9,7 +9,7 @@ from contextlib import closing
 import dagster as dg
 
 from lalafo_assets.reports.failures import plain_failures
-from resources.dagster.executors import Kind, pod_tags, session_executor
+from resources.dagster.executors import Kind, background_executor, pod_tags
 from resources.dagster.resources import DatabaseResource
 from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
@@ -40,7 +40,7 @@ def stale_job(executor: Kind) -> dg.JobDefinition:
 
     @dg.job(
         name=STALE_JOB,
-        executor_def=session_executor(executor),
+        executor_def=background_executor(executor),
         tags=dict(pod_tags(executor, gpus=0, memory="1Gi")),
         description=(
             "Requests a re-score of the days that are unscored under the live release, because "

@@ -14,7 +14,7 @@ from pydantic import Field
 from lalafo_assets.jobs.outbox import republish_lost, send_outbox
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
-from resources.dagster.executors import Kind, pod_tags, session_executor
+from resources.dagster.executors import Kind, background_executor, pod_tags
 from resources.dagster.resources import AdStreamResource, DatabaseResource, PhotosResource
 from resources.dagster.run_retention import FINISHED, prune_runs
 from resources.settings import load_settings
@@ -160,7 +160,7 @@ def upkeep_job(executor: Kind) -> dg.JobDefinition:
 
     @dg.job(
         name=UPKEEP_JOB,
-        executor_def=session_executor(executor),
+        executor_def=background_executor(executor),
         tags={
             **pod_tags(executor, gpus=0, memory="1Gi"),
             "dagster/max_runtime": str(STUCK_S),

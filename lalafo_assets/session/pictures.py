@@ -1,4 +1,4 @@
-"""Pictures and checks of a running session's days, by another process at low priority.
+"""Pictures and checks of a running session's days, by another process at idle priority.
 
 A separate process, since matplotlib holds the interpreter lock for a second or two and would delay
 ads, and a check reads all ads of a day. The pictures are files in the store
@@ -7,7 +7,6 @@ this module reads one JSON object from standard input and writes one to standard
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +24,10 @@ from resources.catalogue.checks import Finding, catalogue_checks
 from resources.catalogue.pictures import photo_pictures, prediction_pictures
 from resources.catalogue.summaries import prediction_summary
 from resources.postgres.database import Database
+from resources.processes.priority import make_idle
 from resources.releases.active import read_active_releases
 from resources.storage.photos import PhotoStore
 from resources.storage.report_pictures import ReportPictures, picture_name
-
-NICE = 10
 
 log = structlog.get_logger()
 
@@ -95,7 +93,9 @@ class PictureProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
+        make_idle(self._process.pid)
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode())
         self._process.stdin.close()
@@ -169,7 +169,6 @@ def check_days(database: Database, days: Sequence[str]) -> Iterator[DayCheck]:
 
 def main() -> None:
     """Draw and check what standard input requests; list it on standard output."""
-    os.nice(NICE)
     request = json.load(sys.stdin)
     shown, drawn = ReportPictures(request["store_url"]), []
     with closing(Database(str(request["database_url"]))) as database:

@@ -12,6 +12,8 @@ import dagster as dg
 
 from ops.errors import ConfigurationError
 from resources.processes.environment import TUNING
+from resources.processes.priority import become_idle
+from resources.settings import load_settings
 
 Kind = Literal["local", "k8s"]
 
@@ -24,11 +26,31 @@ def session_executor(kind: Kind) -> dg.ExecutorDefinition:
     return dg.in_process_executor
 
 
+def background_executor(kind: Kind) -> dg.ExecutorDefinition:
+    """The executor of runs that no ad waits for: one process, at idle priority by default."""
+    _require_known(kind)
+    plain = dg.in_process_executor
+
+    def create(context: dg.InitExecutorContext) -> dg.Executor:
+        if load_settings().background_priority == "idle":
+            become_idle()
+        creates = plain.executor_creation_fn
+        assert creates is not None
+        return creates(context)
+
+    return dg.ExecutorDefinition(
+        name=plain.name,
+        config_schema=plain.config_schema.as_field(),
+        executor_creation_fn=create,
+        description="Executes all steps in this process, at the priority of the settings.",
+    )
+
+
 def rescore_executor(kind: Kind) -> dg.ExecutorDefinition:
     """The executor of re-scores: locally one process, on Kubernetes one pod per step."""
     _require_known(kind)
     if kind == "local":
-        return dg.in_process_executor
+        return background_executor(kind)
     try:
         from dagster_k8s import k8s_job_executor
     except ImportError as error:

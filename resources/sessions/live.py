@@ -44,6 +44,7 @@ from resources.sessions.reading.starting_offsets import record_outside, starting
 from resources.sessions.reading.stream import SessionStream
 from resources.sessions.reading.unreadable import UnreadableRecords
 from resources.sessions.reading.watch import TopicWatch, record_replaced
+from resources.sessions.warm_up import warm_up
 from resources.sessions.watchdog import Watchdog
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
@@ -68,6 +69,9 @@ class SessionParts:
     tracing: Tracing = NO_TRACING
     end_process: Callable[[int], object] | None = None
     """Ends the process if a stage hangs; None: the process has other work, and nothing watches."""
+    yields: bool = False
+    """Load the releases at idle priority while other sessions are ready; moves the process into a
+    terminal session of its own, so it must have no other work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,8 @@ def open_session(
         publisher = stack.enter_context(stream.publisher())
         after = stack.enter_context(AfterCommit(database, stream, publisher, run_id=run_id))
         loaded = LoadedReleases(database, parts.releases, parts.embedder)
+        if parts.yields:
+            warm_up(database, loaded, membership.config)
         unreadable = UnreadableRecords(
             database, settings, stream_id=stream_id, run_id=run_id, counted=metrics.count_incident
         )

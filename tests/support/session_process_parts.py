@@ -1,7 +1,8 @@
 """The imports and parts of a session's process; the fork server imports this module once.
 
 A photo's URL with KILLS in it kills the process that fetches it, as a crash in a native library
-does. While the file `hangs(settings, run_id)` exists, that session's poll does not return.
+does. While the file `hangs(settings, run_id)` exists, that session's poll does not return. The file
+`loads_at(settings, run_id)` gets the scheduling policy with which a session loads its model.
 """
 
 import os
@@ -11,7 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import ops.models.embed  # noqa: F401 - torch, once
+from ops.models.embed import Embedder  # torch, once
+from ops.models.release import FrozenBackbone
 from ops.types import StreamRecord
 from resources.inference.loading import new_embedder
 from resources.kafka.consumer import StreamConsumer
@@ -29,6 +31,11 @@ KILLS = "kill-this-process"
 def hangs(settings: Settings, run_id: str) -> Path:
     """The file that makes a session's poll spin; the poll writes to it that it does."""
     return settings.home / f"{run_id}.hangs"
+
+
+def loads_at(settings: Settings, run_id: str) -> Path:
+    """The file that gets the policy of the thread that loads the model."""
+    return settings.home / f"loads-at-{run_id}"
 
 
 class KillingFetcher(PhotoFetcher):
@@ -55,6 +62,11 @@ def hang_at_polls(file: Path) -> None:
 def run_session(settings: Settings, run_id: str) -> None:
     """Run one session until it ends."""
     hang_at_polls(hangs(settings, run_id))
+
+    def embedder(backbone: FrozenBackbone) -> Embedder:
+        loads_at(settings, run_id).write_text(str(os.sched_getscheduler(0)))
+        return new_embedder(backbone, settings)
+
     with (
         closing(Database(settings.database_url)) as database,
         AdStream.from_settings(settings) as stream,
@@ -66,9 +78,10 @@ def run_session(settings: Settings, run_id: str) -> None:
             store=PhotoStore(settings.resolved_store_url, fsync=False),
             releases=ReleaseStore(settings.resolved_store_url),
             fetcher=lambda: KillingFetcher.from_settings(settings),
-            embedder=lambda of: new_embedder(of, settings),
+            embedder=embedder,
             first_day=date(2026, 1, 1),
             end_process=os._exit,
+            yields=True,
         )
         with open_session(
             parts, run_id=run_id, report=lambda _: None, policy=session_policy(settings)

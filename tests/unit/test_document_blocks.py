@@ -17,7 +17,7 @@ import yaml
 from gateway.schemas.ads import Accepted, FeedbackOut, ProblemOut, UploadOut
 from gateway.schemas.notices import NoticesOut
 from gateway.schemas.releases import LiveReleaseOut
-from lalafo_assets.stack.supervisor import DAGSTER_STORAGE
+from lalafo_assets.stack.environment import DAGSTER_STORAGE
 from ops.events.parse import EventLimits
 from ops.events.schemas import event_schema, scored_schema
 from resources.kafka.security.access import KafkaAccess

@@ -106,12 +106,16 @@ def _is_complete(database: "Database", known: "RegisteredRelease") -> bool:
 def _here(database: "Database", known: "RegisteredRelease", row: "Rescore") -> None:
     """Re-score in this process, while a thread draws the progress bars."""
     from lalafo_assets.commands.releases.rescore_follow import bars_beside
+    from resources.processes.priority import become_idle
     from resources.rescoring.in_process import rescore_in_process, wait_until_candidate
     from resources.settings import load_settings
 
+    settings = load_settings()
+    if settings.background_priority == "idle":
+        become_idle(from_terminal=True)
     wait_until_candidate(database, row, on_progress=say)
     with bars_beside(new_console(), database, known):
-        rescore_in_process(database, load_settings(), row)
+        rescore_in_process(database, settings, row)
     _finished(database, known)
 
 

@@ -9,6 +9,7 @@ from resources.sessions.group.members import MemberState
 from sensors.session_plan import (
     END_GRACE_S,
     FIRST_WAIT_S,
+    LATE_S,
     LONGEST_WAIT_S,
     RECENT_S,
     START_GRACE_S,
@@ -200,3 +201,14 @@ def test_an_offset_outside_the_log_counts_as_waiting() -> None:
     assert emptied.events == 1
     trimmed = StreamLag(ends={0: 60}, starts={0: 50}, committed={0: 9})
     assert trimmed.events == 10
+
+
+def test_a_session_that_warms_up_and_renews_late_is_still_starting() -> None:
+    """At idle priority on a busy machine it may miss a renewal. Killed, it is soon replaced."""
+    run = running("a", age_s=30)
+    late = membership("a", state="warming", alive=False, expired_s=LATE_S)
+    assert plan(target(), late, run).start == 0
+    killed = membership("a", state="warming", alive=False, expired_s=LATE_S + 1)
+    assert plan(target(), killed, run).start == 1
+    dead = membership("a", state="ready", alive=False, expired_s=1.0)
+    assert plan(target(), dead, run).start == 1

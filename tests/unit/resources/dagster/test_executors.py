@@ -8,7 +8,12 @@ import pytest
 from lalafo_assets.definitions import defs
 from lalafo_assets.session.job import session_job
 from ops.errors import ConfigurationError
-from resources.dagster.executors import pod_tags, rescore_executor, session_executor
+from resources.dagster.executors import (
+    background_executor,
+    pod_tags,
+    rescore_executor,
+    session_executor,
+)
 from resources.dagster.names import SESSION_JOB
 from resources.dagster.partitions import days
 from resources.processes.environment import TUNING
@@ -18,7 +23,7 @@ def test_locally_there_are_no_pods() -> None:
     """No tags, and one process."""
     assert pod_tags("local", gpus=1, memory="4Gi") == {}
     assert session_executor("local") is dg.in_process_executor
-    assert rescore_executor("local") is dg.in_process_executor
+    assert rescore_executor("local").name == dg.in_process_executor.name
 
 
 def test_a_pod_requests_what_the_run_needs() -> None:
@@ -58,6 +63,6 @@ def test_without_a_gpu_the_pod_runs_on_any_node() -> None:
 
 def test_an_unknown_executor_is_refused() -> None:
     """A typo must not become a local run."""
-    for call in (session_executor, rescore_executor):
+    for call in (session_executor, background_executor, rescore_executor):
         with pytest.raises(ConfigurationError, match="LALAFO_EXECUTOR"):
             call("kubernetes")  # type: ignore[arg-type]
