@@ -1,12 +1,22 @@
-"""The environment variables of a stack's processes, and the limits of Dagster's pools."""
+"""The environment of a stack's processes: variables, Dagster's home, the limits of its pools."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from ops.errors import ConfigurationError
 from resources.embedded.postgres_state import is_embedded, socket_folder
 from resources.kafka_properties import BOOTSTRAP, SECURITY_PROPERTIES, read_properties
 from resources.postgres.conninfo import Conninfo
 
+DAGSTER_STORAGE = """
+storage:
+  custom:
+    module: resources.dagster.storage
+    class: PostgresStorage
+    config:
+      postgres_url:
+        env: LALAFO_DAGSTER_DATABASE_URL
+"""
 EMBEDDED_STREAM = "embedded-"  # how a stream id of the embedded broker begins
 DATABASE, DAGSTER_DATABASE = "LALAFO_DATABASE_URL", "LALAFO_DAGSTER_DATABASE_URL"
 DIRECT_DATABASE = "LALAFO_DATABASE_DIRECT_URL"
@@ -94,3 +104,19 @@ def pictures_environment(environment: Mapping[str, str], gateway_url: str) -> di
     if gateway_environment(environment)["LALAFO_GATEWAY_AUTH"] != "off":
         return {}
     return {} if environment.get(name, "") != "" else {name: gateway_url}
+
+
+def make_dagster_home(folder: Path, checkout: Path) -> Path:
+    """Write Dagster's configuration into a folder, with its storage in PostgreSQL; returns it.
+
+    Raises:
+        ConfigurationError: the checkout has no `dagster.yaml`.
+    """
+    config = checkout / "dagster.yaml"
+    if not config.exists():
+        raise ConfigurationError(
+            f"{config} is missing: run `lalafo` from a checkout of the repository"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dagster.yaml").write_text(config.read_text() + DAGSTER_STORAGE)
+    return folder

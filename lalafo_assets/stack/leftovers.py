@@ -19,7 +19,9 @@ from resources.processes.child import end_leftovers, end_processes, mark_of, pro
 STOP_S = 5.0
 _PROGRAMS = {"dagster", "dagster-daemon", "dagster-webserver"}
 _MODULES = {"dagster", "dagster._daemon", "dagster_webserver", "gateway"}
-_RUN = "multiprocessing.spawn"  # in the command line of a run: Dagster's code server starts them so
+_RUNS = ("multiprocessing.spawn", "multiprocessing.forkserver")
+"""In the command line of a run: Dagster's code server starts them by one of these."""
+
 _SHOWN_CHARS = 80
 
 
@@ -67,5 +69,5 @@ def _is_client(command: Sequence[str]) -> bool:
     """Whether a command is one of Dagster's, or a gateway: not a shell or an editor."""
     programs = {PurePath(word).name for word in command[:2]}
     modules = {word for flag, word in pairwise(command) if flag == "-m"}
-    runs = any(_RUN in word for word in command)
+    runs = any(name in word for word in command for name in _RUNS)
     return bool(programs & _PROGRAMS or modules & _MODULES or runs)

@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lalafo_assets.stack.code_server import CodeServerWatch, code_server_command, refuses_runs
@@ -16,6 +17,7 @@ from ops.errors import RetryableError
 from ops.types import ProgressCallback
 from resources.processes.child import ChildProcess
 from resources.processes.environment import TUNING
+from resources.processes.priority import LOWEST_NICE, NORMAL_NICE, set_group_nice
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_RESTARTS, RESTARTS_WITHIN_S = 3, 120.0  # of one process
@@ -34,6 +36,7 @@ class StackProcesses:
         self, home: Path, exports: Mapping[str, str], on_progress: ProgressCallback
     ) -> None:
         self.is_up = False
+        self._yields = False
         self._home = home
         self._exports = dict(exports)
         self._on_progress = on_progress
@@ -65,6 +68,25 @@ class StackProcesses:
         )
         child.start()
         self._children[name] = child
+        if self._yields and child.pid is not None:
+            set_group_nice(child.pid, LOWEST_NICE)
+
+    @contextmanager
+    def yielding(self) -> Iterator[None]:
+        """Within the block, what is started leaves the processor to what ran before it.
+
+        Only where the kernel has autogroups: each process of a stack leads its terminal session.
+        """
+        before = set(self._children)
+        self._yields = True
+        try:
+            yield
+        finally:
+            self._yields = False
+            for name in self._children.keys() - before:
+                pid = self._children[name].pid
+                if pid is not None:
+                    set_group_nice(pid, NORMAL_NICE)
 
     def start_code_server(self, port: int) -> None:
         """Start Dagster's code server; `check` asks it from now on whether it starts runs."""

@@ -24,7 +24,9 @@ SERVERS_S = 0.5
 """They hold nothing: Dagster's webserver alone would wait for its browsers' connections."""
 
 CHECKPOINT_S = 2.0
-_RUN = "multiprocessing.spawn"  # in the command line of a run: Dagster's code server starts them so
+_SPAWNED, _FORKED = "multiprocessing.spawn", "multiprocessing.forkserver"
+"""In the command line of a run: Dagster starts them by the first, `lalafo up` by the second."""
+
 _POLL_S = 0.1
 
 
@@ -62,11 +64,17 @@ def run_processes(home: Path, leaders: Sequence[int]) -> list[psutil.Process]:
     """
     marked = {process.pid: process for process in marked_processes(home)}
     inner = marked.keys() - set(leaders)
-    return [
-        process
-        for pid, process in marked.items()
-        if pid in inner and _parent(process) not in inner and _RUN in _command(process)
-    ]
+    commands = {pid: _command(marked[pid]) for pid in inner}
+    parents = {pid: _parent(marked[pid]) for pid in inner}
+    forked = {pid for pid, command in commands.items() if _FORKED in command}
+    # Their parent has the same command line, and must outlive them: it reports their end.
+    servers = {pid for pid in forked if parents[pid] in leaders or pid in parents.values()}
+    spawned = {
+        pid
+        for pid, command in commands.items()
+        if _SPAWNED in command and parents[pid] not in inner
+    }
+    return [marked[pid] for pid in sorted(spawned | (forked - servers))]
 
 
 def _end_runs(runs: Sequence[psutil.Process], runs_are_finished: Callable[[], bool]) -> None:

@@ -17,9 +17,11 @@ import psutil
 
 from lalafo_assets.stack.environment import (
     gateway_environment,
+    make_dagster_home,
     pictures_environment,
     pool_limits,
 )
+from lalafo_assets.stack.first_sessions import LOCATION, start_first_sessions
 from lalafo_assets.stack.leftovers import end_clients, end_marked
 from lalafo_assets.stack.ports import HOST, StackPorts, wait_for_page, wait_for_port
 from lalafo_assets.stack.processes import (
@@ -33,7 +35,6 @@ from lalafo_assets.stack.processes import (
 from lalafo_assets.stack.runs import DagsterRuns
 from lalafo_assets.stack.servers import Servers
 from lalafo_assets.stack.shutdown import CHECKPOINT_S, uninterrupted
-from ops.errors import ConfigurationError
 from ops.types import ProgressCallback
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
@@ -41,17 +42,7 @@ from resources.processes.child import end_leftovers, hold_home
 from resources.sessions.group.members import MemberState, read_sessions
 from resources.settings import load_settings
 
-DAGSTER_STORAGE = """
-storage:
-  custom:
-    module: resources.dagster.storage
-    class: PostgresStorage
-    config:
-      postgres_url:
-        env: LALAFO_DAGSTER_DATABASE_URL
-"""
 STACK_FILE = "stack.json"
-LOCATION = "lalafo_assets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +157,16 @@ class Stack:
             **databases,
             **self._servers.start_broker(),
             **addresses,
-            "DAGSTER_HOME": str(self._make_dagster_home()),
+            "DAGSTER_HOME": str(make_dagster_home(self.dagster_home, ROOT)),
         }
         os.environ.update(self.exports)
-        self._prepare()
-        if not self._services_only:
+        self._migrate()
+        if self._services_only:
+            self._prepare()
+        else:
             processes = StackProcesses(self.home, self.exports, self._on_progress)
             self._processes = processes
             self._exits.callback(self._stop_processes, processes)
-            self._start_gateway(processes)
             self._start_dagster(processes)
             wait_for_page(f"{self.gateway_url}/healthz", self.check, what="the gateway")
         stack = RunningStack(os.getpid(), self.ui_url, self.exports, self.gateway_url)
@@ -189,24 +181,16 @@ class Stack:
         for line in lines:
             self._on_progress(line)
 
-    def _make_dagster_home(self) -> Path:
-        config = ROOT / "dagster.yaml"
-        if not config.exists():
-            raise ConfigurationError(
-                f"{config} is missing: run `lalafo` from a checkout of the repository"
-            )
-        self.dagster_home.mkdir(parents=True, exist_ok=True)
-        (self.dagster_home / "dagster.yaml").write_text(config.read_text() + DAGSTER_STORAGE)
-        return self.dagster_home
+    def _migrate(self) -> None:
+        self._on_progress("migrating the database")
+        with closing(Database.from_settings(load_settings())) as database:
+            database.migrate()
+            self._prepare_more(database)
 
     def _prepare(self) -> None:
         import dagster as dg  # here: commands that only call `running_stack` start 2 s sooner
 
-        self._on_progress("migrating the database")
         settings = load_settings()
-        with closing(Database.from_settings(settings)) as database:
-            database.migrate()
-            self._prepare_more(database)
         with AdStream.from_settings(settings) as stream:
             stream.ensure_topics()
         with dg.DagsterInstance.from_config(str(self.dagster_home)) as instance:
@@ -246,11 +230,22 @@ class Stack:
         workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))
         common = ["-w", str(workspace)]
         processes.start_code_server(code_port)
+        self._start_gateway(processes)
+        self._prepare()  # meanwhile
         wait_for_port(code_port, self.check, what=CODE_SERVER)
+        self._start_first_sessions()
         web = ["-m", "dagster_webserver", *common, "-h", HOST, "-p", str(self._ports.ui)]
-        processes.start(WEBSERVER, web)
-        processes.start(DAEMON, ["-m", "dagster._daemon", "run", *common])
-        wait_for_page(f"{self.ui_url}/server_info", self.check, what=WEBSERVER)
+        # Two seconds of imports each, beside a session that loads its model for the first ad.
+        with processes.yielding():
+            processes.start(WEBSERVER, web)
+            processes.start(DAEMON, ["-m", "dagster._daemon", "run", *common])
+            wait_for_page(f"{self.ui_url}/server_info", self.check, what=WEBSERVER)
+
+    def _start_first_sessions(self) -> None:
+        try:
+            start_first_sessions(self.dagster_home, self._ports.code_server)
+        except Exception as error:  # noqa: BLE001 - whatever Dagster raises: the sensor starts them
+            self._on_progress(f"the daemon starts the first session: {error}")
 
     def _stop_processes(self, processes: StackProcesses) -> None:
         """Stop what this class started, and end Dagster's runs that could not end by themselves."""

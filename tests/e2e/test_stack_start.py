@@ -4,16 +4,27 @@ Ctrl-C and SIGTERM come at every moment of a session's start: before its run beg
 it loads its releases, and once it is ready.
 """
 
+import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from lalafo_assets.stack.supervisor import running_stack
 from tests.e2e.test_stack_faults import PATIENCE_S, Up
-from tests.e2e.test_stack_stop import await_state, home, query, run_statuses, session_is_live
+from tests.e2e.test_stack_stop import (
+    UPKEEP,
+    await_state,
+    home,
+    query,
+    run_statuses,
+    session_is_live,
+)
+from tests.support.command_lines import command_line
 
 __all__ = ["home"]  # a fixture
 
@@ -74,3 +85,33 @@ def test_an_empty_home_scores_its_first_ad_and_stops_without_a_failure(
     *before, last = run_statuses(up)["score_new_ads"]
     assert set(before) <= ENDED and before[0] == "SUCCESS" and last == "STARTED", before
     assert query(up, "SELECT error FROM lalafo.sessions WHERE error IS NOT NULL") == []
+
+
+@pytest.mark.timeout(PATIENCE_S * 3)
+def test_the_stack_and_the_sensor_start_one_session_together(home: Path, stacks: list[Up]) -> None:
+    """The stack requests the first session under the sensor's run key, before the daemon runs. It
+    is forked from a process with the libraries, and is normal; a run that no ad waits for is idle.
+    """
+    up = Up(home, {}, "--release")
+    stacks.append(up)
+    await_state(up, lambda: session_is_live(up))
+    ticks = "SELECT count(*) FROM job_ticks WHERE type = 'SENSOR' AND status = 'SKIPPED'"
+    before = query(up, ticks, database="dagster")[0][0]
+    await_state(up, lambda: query(up, ticks, database="dagster")[0][0] >= before + 4)
+    keys = "SELECT value FROM run_tags WHERE key = 'dagster/run_key' AND value LIKE 'after %'"
+    assert query(up, keys, database="dagster") == [("after the first, 0",)]
+    assert run_statuses(up)["score_new_ads"] == ["STARTED"]
+    ((session,),) = query(up, "SELECT pid FROM lalafo.sessions")
+    assert "multiprocessing.forkserver" in command_line(psutil.Process(session))
+    assert os.sched_getscheduler(session) == os.SCHED_OTHER
+    sent = httpx.post(f"{up.ui_url}/graphql", json={"query": UPKEEP}, timeout=30)
+    assert "LaunchRunSuccess" in sent.text
+    seen: set[int] = set()
+
+    def upkeep_is_idle() -> bool:
+        forks = psutil.Process(psutil.Process(session).ppid()).children()
+        with suppress(ProcessLookupError):
+            seen.update(os.sched_getscheduler(it.pid) for it in forks if it.pid != session)
+        return os.SCHED_IDLE in seen
+
+    await_state(up, upkeep_is_idle)

@@ -122,7 +122,7 @@ def shut_the_code_server_down(up: Up) -> None:
     (server,) = (
         process
         for process in psutil.Process(up.process.pid).children()
-        if "api grpc" in command_line(process)
+        if "code_server" in command_line(process)
     )
     (session,) = query(up, "SELECT pid FROM lalafo.sessions WHERE expires_at > clock_timestamp()")
     server.send_signal(signal.SIGTERM)

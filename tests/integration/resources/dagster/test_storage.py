@@ -12,7 +12,7 @@ from dagster._serdes import serialize_value
 from psycopg import sql
 from psycopg2.extensions import make_dsn
 
-from lalafo_assets.stack.supervisor import DAGSTER_STORAGE
+from lalafo_assets.stack.environment import DAGSTER_STORAGE
 from ops.errors import ConfigurationError
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.conninfo import Conninfo
