@@ -341,6 +341,13 @@ class Settings(BaseSettings):
         description="Priority of re-scores, training, upkeep and other runs that no ad waits for. "
         "idle: they use the processor time that the stream leaves; normal: they share it.",
     )
+    backfill_latency_ms: float = Field(
+        default=250.0,
+        ge=0,
+        description="While more than a tenth of the stream's ads take longer than so many ms, from "
+        "Kafka's timestamp to the committed row, a re-score that embeds photos pauses, up to 10 s "
+        "a batch. 0: it never does.",
+    )
     rescore_cron: str = Field(
         default="0 1 * * *",
         description="Cron schedule (UTC) of the check for days that the live release has not "

@@ -25,6 +25,7 @@ from resources.postgres import tables
 from resources.releases.registry import RegisteredRelease
 from resources.rescoring.attempts import at_work
 from resources.rescoring.embed_and_score import embed_days
+from resources.sessions.recent_latency import PacedEmbedder, StreamPace
 
 LISTED = 50  # photos without an embedding, in the metadata
 
@@ -105,7 +106,8 @@ def _embed(
         )
         return EmbedReport()
     del stale  # closes the generator, and with it the query's cursor
-    ready, embedders = load_to_embed(release, models.store(), models.settings())
-    return embed_days(
-        catalogue, ready, embedders, photos.store(), covered, on_progress=context.log.info
-    )
+    settings = models.settings()
+    ready, embedders = load_to_embed(release, models.store(), settings)
+    pace = StreamPace(catalogue.database, settings.backfill_latency_ms)
+    paced = [PacedEmbedder(embedder, pace) for embedder in embedders]
+    return embed_days(catalogue, ready, paced, photos.store(), covered, on_progress=context.log.info)

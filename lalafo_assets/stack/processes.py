@@ -17,7 +17,7 @@ from ops.errors import RetryableError
 from ops.types import ProgressCallback
 from resources.processes.child import ChildProcess
 from resources.processes.environment import TUNING
-from resources.processes.priority import LOWEST_NICE, NORMAL_NICE, set_group_nice
+from resources.processes.priority import LOW_NICE, NORMAL_NICE, set_group_nice
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_RESTARTS, RESTARTS_WITHIN_S = 3, 120.0  # of one process
@@ -69,7 +69,7 @@ class StackProcesses:
         child.start()
         self._children[name] = child
         if self._yields and child.pid is not None:
-            set_group_nice(child.pid, LOWEST_NICE)
+            set_group_nice(child.pid, LOW_NICE)
 
     @contextmanager
     def yielding(self) -> Iterator[None]:

@@ -22,7 +22,9 @@ from typing import TypeVar
 MOST_IDLE_S = 45.0
 """A machine may have no idle time at all: after so many seconds work goes on at normal priority."""
 
-LOWEST_NICE, NORMAL_NICE = 19, 0
+LOWEST_NICE, LOW_NICE, NORMAL_NICE = 19, 5, 0
+"""Of an autogroup. Low: a third of the processor time of a normal one that competes with it."""
+
 _LOOK_EVERY_S = 0.25
 _AGAIN_S = 0.15  # the kernel takes ten changes of a group's nice value a second
 
