@@ -110,4 +110,6 @@ def _embed(
     ready, embedders = load_to_embed(release, models.store(), settings)
     pace = StreamPace(catalogue.database, settings.backfill_latency_ms)
     paced = [PacedEmbedder(embedder, pace) for embedder in embedders]
-    return embed_days(catalogue, ready, paced, photos.store(), covered, on_progress=context.log.info)
+    return embed_days(
+        catalogue, ready, paced, photos.store(), covered, on_progress=context.log.info
+    )

@@ -7,6 +7,7 @@ afterwards, finds these runs. So a session is never requested twice.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from lalafo_assets.stack.code_server import HOST
@@ -32,13 +33,15 @@ def start_first_sessions(dagster_home: Path, port: int) -> int:
 
     server = GrpcServerTarget(host=HOST, port=port, socket=None, location_name=LOCATION)
     queued = dg.RunsFilter(job_name=SESSION_JOB, statuses=[dg.DagsterRunStatus.QUEUED])
+    runs: Sequence[dg.DagsterRun] = ()
     with (
         dg.DagsterInstance.from_config(str(dagster_home)) as instance,
         WorkspaceProcessContext(instance, server) as workspace,
     ):
         for _ in execute_sensor_iteration(workspace, logging.getLogger(__name__), None, None):
-            pass
-        runs = instance.get_runs(queued)
+            runs = instance.get_runs(queued)
+            if runs:
+                break  # the other sensors have time
         for run in runs:
             instance.launch_run(run.run_id, workspace.create_request_context())
     return len(runs)

@@ -138,7 +138,7 @@ def test_a_background_process_is_idle_with_its_children() -> None:
 
 
 def test_a_process_can_be_made_idle_by_its_parent() -> None:
-    """All its threads, whoever its user is."""
+    """All its threads."""
     waits = "import threading; threading.Thread(target=input).start(); print('on', flush=True)"
     with subprocess.Popen(
         [sys.executable, "-I", "-c", waits],
