@@ -2,8 +2,9 @@
 
 Owns the definition of stale: a scored ad without a prediction of its current revision under a
 release, in one task. If none of a day's sampled ads has a prediction, all its ads count as stale.
-Rows come by binary COPY, one per photo, ordered by ad, and are decoded only as far as needed: the
-columns that a prediction repeats of its ad go back to PostgreSQL in the same bytes.
+Keys come by binary COPY, one row per photo, ordered by ad, and are decoded only as far as needed:
+the columns that a prediction repeats of its ad go back to PostgreSQL in the same bytes. The vectors
+of each chunk follow (`stored_vectors.py`).
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -15,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
-from ops.errors import ConfigurationError
 from ops.vectors import Embeddings
+from resources.catalogue.stored_vectors import read_vectors
 from resources.postgres.binary_copy import SIGNATURE
 from resources.postgres.database import Database
 
-_SHA256_BYTES = 4 + 32  # the field's length, then the digest
+_SHA256_BYTES = 32
+_SHA256_FIELD_BYTES = 4 + _SHA256_BYTES  # the field's length, then the digest
 _FIELDS_BYTES = 2  # a row begins with its number of fields
 _HEADER_BYTES = len(SIGNATURE)
 
@@ -48,15 +50,12 @@ _SAMPLE = sql.SQL(
     "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = {task}) IS NOT NULL"
 )
 _QUERY = sql.SQL(
-    "COPY (WITH stale AS MATERIALIZED ("
-    "SELECT a.catalog, a.ad_id, a.revision, a.day, ap.sha256 FROM lalafo.ads AS a "
+    "COPY (SELECT a.catalog, a.ad_id, a.revision, a.day, ap.sha256 FROM lalafo.ads AS a "
     "JOIN lalafo.ad_photos AS ap ON ap.catalog = a.catalog AND ap.ad_id = a.ad_id "
     "WHERE a.day = {day} AND a.status = 'scored' AND ap.sha256 IS NOT NULL "
     "AND (hashtext(a.ad_id) & 65535) % {parts} = {part} "
     "{unscored} "
-    'ORDER BY a.catalog COLLATE "C", a.ad_id COLLATE "C", ap.position) '
-    "SELECT s.catalog, s.ad_id, s.revision, s.day, s.sha256, e.embedding FROM stale AS s "
-    "JOIN lalafo.embeddings AS e ON e.backbone = {backbone} AND e.sha256 = s.sha256"
+    'ORDER BY a.catalog COLLATE "C", a.ad_id COLLATE "C", ap.position'
     ") TO STDOUT (FORMAT BINARY)"
 )
 
@@ -98,7 +97,7 @@ class _Gathered:
     """The rows of whole ads that form a chunk."""
 
     keys: list[bytes] = field(default_factory=list)
-    vectors: list[bytes] = field(default_factory=list)  # with the two lengths that precede them
+    photos: list[bytes] = field(default_factory=list)
     owner: list[int] = field(default_factory=list)
 
 
@@ -107,8 +106,8 @@ def read_stale(
 ) -> Generator[StaleAds, None, None]:
     """The stale ads of a part of a day, in chunks of whole ads.
 
-    A photo that an ad repeats counts once, and a photo without a vector is skipped. Memory is that
-    of one chunk, which exceeds `photos_a_chunk` by at most one ad's photos.
+    A photo that an ad repeats counts once. A photo without a vector is skipped, and an ad without
+    any. Memory is that of one chunk, which exceeds `photos_a_chunk` by at most one ad's photos.
 
     Raises:
         ConfigurationError: a vector's length is not the backbone's.
@@ -127,38 +126,29 @@ def read_stale(
             **names,
             parts=sql.Literal(part.parts),
             part=sql.Literal(part.part),
-            backbone=sql.Literal(query.backbone),
             unscored=_UNSCORED.format(**names) if scored else sql.SQL(""),
         )
         with cursor.copy(statement) as copy:
-            for gathered in _chunks(cast(Iterable[bytes], copy), query.dimension, photos_a_chunk):
-                yield StaleAds(
-                    gathered.keys,
-                    _vectors(gathered.vectors, query),
-                    np.array(gathered.owner, np.int64),
-                )
+            for gathered in _chunks(cast(Iterable[bytes], copy), photos_a_chunk):
+                stale = _with_vectors(database, query, gathered)
+                if stale.keys:
+                    yield stale
 
 
-def _chunks(rows: Iterable[bytes], dimension: int, photos: int) -> Iterator[_Gathered]:
+def _chunks(rows: Iterable[bytes], photos: int) -> Iterator[_Gathered]:
     """Group rows, one per photo, into chunks of whole ads."""
-    vector_at = -(2 * dimension + 8)
-    sha256_at = vector_at - _SHA256_BYTES
     chunk, last, ad = _Gathered(), b"", -1
-    seen: set[bytes] = set()
     for row in _without_header(rows):
-        key = row[_FIELDS_BYTES:sha256_at]
+        key, photo = row[_FIELDS_BYTES:-_SHA256_FIELD_BYTES], row[-_SHA256_BYTES:]
         if key != last:
             if len(chunk.owner) >= photos:
                 yield chunk
                 chunk, ad = _Gathered(), -1
-            last, ad = key, ad + 1
+            last, ad, first = key, ad + 1, len(chunk.owner)
             chunk.keys.append(key)
-            seen = {row[sha256_at:vector_at]}
-        elif row[sha256_at:vector_at] in seen:
+        elif photo in chunk.photos[first:]:
             continue
-        else:
-            seen.add(row[sha256_at:vector_at])
-        chunk.vectors.append(row[vector_at:])
+        chunk.photos.append(photo)
         chunk.owner.append(ad)
     if chunk.owner:
         yield chunk
@@ -175,20 +165,12 @@ def _without_header(rows: Iterable[bytes]) -> Iterator[bytes]:
             yield data
 
 
-def _vectors(parts: list[bytes], query: StaleQuery) -> Embeddings:
-    width = query.dimension + 4  # in 16-bit words: two of field length, then dimension and zero
-    data = b"".join(parts)
-    if len(data) != len(parts) * 2 * width:
-        raise _length_error(query)
-    words = np.frombuffer(data, dtype=">u2").reshape(len(parts), width)
-    lengths = (words[:, 0].astype(np.int64) << 16) + words[:, 1]
-    if np.any(lengths != 4 + 2 * query.dimension) or np.any(words[:, 2] != query.dimension):
-        raise _length_error(query)
-    return words[:, 4:].view(">f2").astype(np.float16)
-
-
-def _length_error(query: StaleQuery) -> ConfigurationError:
-    return ConfigurationError(
-        f"not all stored embeddings of {query.backbone} have {query.dimension} dimensions, as its "
-        "release has: they were written by another program"
-    )
+def _with_vectors(database: Database, query: StaleQuery, chunk: _Gathered) -> StaleAds:
+    with database.cursor() as cursor:
+        cursor.execute(_PLAN)
+        vectors, stored = read_vectors(cursor, query.backbone, query.dimension, chunk.photos)
+    owner = np.array(chunk.owner, np.int64)
+    if stored.all():
+        return StaleAds(chunk.keys, vectors, owner)
+    ads, owner = np.unique(owner[stored], return_inverse=True)
+    return StaleAds([chunk.keys[ad] for ad in ads.tolist()], vectors[stored], owner)
