@@ -63,7 +63,7 @@ _PREDICTIONS = f"""
         'run', json_build_object('id', p.run_id, 'url', k.runs || p.run_id),
         'scored_at', p.scored_at
     ))
-    FROM lalafo.predictions AS p
+    FROM lalafo.predictions_with_details AS p
     WHERE p.release = (SELECT live FROM lalafo.active_releases)
         AND p.catalog = k.catalog AND p.ad_id = k.ad_id
         AND p.revision = a.revision AND a.status <> 'deleted'

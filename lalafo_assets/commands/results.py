@@ -105,7 +105,7 @@ _ACTIVE = """
     SELECT p.task, p.label, p.score, p.details, p.release, p.run_id,
         CASE p.release WHEN f.live THEN 'live' WHEN f.candidate THEN 'candidate'
             WHEN f.previous THEN 'previous' ELSE 'superseded' END AS state
-    FROM lalafo.predictions AS p LEFT JOIN lalafo.active_releases AS f ON true
+    FROM lalafo.predictions_with_details AS p LEFT JOIN lalafo.active_releases AS f ON true
     WHERE p.catalog = %s AND p.ad_id = %s
     ORDER BY p.release IS DISTINCT FROM f.live, p.release IS DISTINCT FROM f.candidate, p.release,
         p.task

@@ -39,19 +39,32 @@ class Predict(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TopLabels:
+    """The best labels of many ads, as `{"top": [[label, score], …]}` in a prediction's details.
+
+    `labels`: (A, K) int64, indices into the head's labels, best first. `scores`: (A, K) float64 in
+    [0, 1], rounded to SCORE_DIGITS.
+    """
+
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """One task's predictions for many ads as arrays, instead of one object for each ad.
 
     `ads`: (A,) int64 ascending, the ads that have a prediction. `labels`: the possible labels.
     `label`: (A,) int64, the predicted label as an index into `labels`. `score`: (A,) float32 in
-    [0, 1], rounded to SCORE_DIGITS. `details`: A JSON texts, ASCII only.
+    [0, 1], rounded to SCORE_DIGITS. `details`: the best labels, or A JSON texts, ASCII only. With
+    the best labels, `labels` are the head's.
     """
 
     ads: NDArray[np.int64]
     labels: tuple[str, ...]
     label: NDArray[np.int64]
     score: NDArray[np.float32]
-    details: Sequence[str]
+    details: TopLabels | Sequence[str]
 
 
 class PredictMany(Protocol):

@@ -5,7 +5,6 @@ changes it only by its share.
 """
 
 import gc
-import json
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ops.models.heads import class_probabilities
 from ops.models.release import Head
-from ops.tasks import Answers, Task
+from ops.tasks import Answers, Task, TopLabels
 from ops.types import SCORE_DIGITS, Prediction
 from ops.vectors import Embeddings
 
@@ -63,13 +62,8 @@ def predict_many(
     """The predictions of `predict` as arrays; the arguments and errors are the same."""
     ads, scores = mean_by_ad(class_probabilities(embeddings, head), owner)
     columns, best = _top(scores, min(TOP, len(head.labels)))
-    names = np.array([json.dumps(label) for label in head.labels], dtype=object)[columns]
-    pairs = ", ".join(["[%s, %r]"] * columns.shape[1])
-    text = f'{{"top": [{pairs}]}}'
-    parts = [part for p in range(columns.shape[1]) for part in (names[:, p], best[:, p].tolist())]
-    with _collector_paused(len(ads)):
-        details = [text % row for row in zip(*parts, strict=True)]
-    return Answers(ads, head.labels, columns[:, 0], best[:, 0].astype(np.float32), details)
+    top = TopLabels(columns, best)
+    return Answers(ads, head.labels, columns[:, 0], best[:, 0].astype(np.float32), top)
 
 
 @contextmanager

@@ -26,7 +26,8 @@ PREDICTION_COLUMNS = (
     *("day", "label", "score", "details", "run_id"),
 )
 PREDICTION_UPDATES = ", ".join(
-    f'"{name}" = EXCLUDED."{name}"' for name in (*PREDICTION_COLUMNS[4:], "scored_at")
+    f'"{name}" = EXCLUDED."{name}"'
+    for name in (*PREDICTION_COLUMNS[4:], "top_labels", "top_scores", "scored_at")
 )
 FAILURE_COLUMNS = (
     *("kind", "subject", "reason", "detail", "day", "catalog", "ad_id", "url"),

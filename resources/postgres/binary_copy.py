@@ -90,26 +90,25 @@ def staged_binary(
     cursor: psycopg.Cursor[Any], table: Table, columns: Sequence[str], rows: bytes
 ) -> str:
     """Copy rows into a temporary table and return its name; it is emptied when the transaction
-    ends.
+    ends. It has all columns, without their defaults.
 
     Args:
         rows: in binary COPY format, without signature and trailer. Locks are taken in their
             order: sort them by key, so that two writers of the same rows can't deadlock.
     """
-    name = _staging_table(cursor, table, columns)
+    name = _staging_table(cursor, table)
     copy_binary(cursor, name, columns, rows)
     return name
 
 
-def _staging_table(cursor: psycopg.Cursor[Any], table: Table, columns: Sequence[str]) -> str:
+def _staging_table(cursor: psycopg.Cursor[Any], table: Table) -> str:
     name = f"staged_{table.name}"
-    names = ", ".join(f'"{column}"' for column in columns)
     cursor.execute(f"SELECT to_regclass('pg_temp.{name}') IS NULL")
     row = cursor.fetchone()
     if row is not None and row[0]:
         cursor.execute(
             f"CREATE TEMP TABLE {name} ON COMMIT DELETE ROWS AS "
-            f"SELECT {names} FROM {table.fullname} WITH NO DATA"
+            f"SELECT * FROM {table.fullname} WITH NO DATA"
         )
     return name
 

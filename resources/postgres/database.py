@@ -9,7 +9,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -26,7 +26,9 @@ from resources.postgres.conninfo import DIRECT_URL_SETTING, URL_SETTING, Conninf
 from resources.postgres.engine import OPENED_AT, driver_connection, driver_error, new_engine
 from resources.postgres.faults import is_of_another_backend, is_outage
 from resources.postgres.schema import MIGRATIONS
-from resources.settings import Settings
+
+if TYPE_CHECKING:  # pydantic takes 0.15 s to import, which a scoring worker has no use for
+    from resources.settings import Settings
 
 __all__ = ["MIGRATIONS", "Database"]
 
@@ -74,7 +76,7 @@ class Database:
         sa.event.listen(self.engine, "checkin", _check_in)
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, application: str = "lalafo") -> Self:
+    def from_settings(cls, settings: "Settings", *, application: str = "lalafo") -> Self:
         """Open the database of the settings.
 
         Raises:

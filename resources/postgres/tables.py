@@ -163,9 +163,15 @@ predictions = Table(
     Column("day", Date, nullable=False),
     Column("label", Text, nullable=False),
     Column("score", REAL, nullable=False),
-    Column("details", JSONB, nullable=False),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
     Column("run_id", Text, nullable=False),
     moment("scored_at", now=True),
+    Column(
+        *("top_labels", ARRAY(Integer)),
+        comment="indices of the best labels in the release's taxonomy of the task, best first; "
+        "null: `details` has them, or the task has none",
+    ),
+    Column("top_scores", ARRAY(REAL), comment="the scores of top_labels"),
     postgresql_partition_by="LIST (release)",
 )
 

@@ -17,12 +17,16 @@ retries, so that PostgreSQL's deadlock detection never cancels a commit of a ses
 import random
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from ops.errors import RetryableError
-from ops.tasks import Answers
+from ops.tasks import Answers, TopLabels
 from resources.catalogue.rows import PREDICTION_UPDATES
 from resources.postgres import tables
 from resources.postgres.binary_copy import copy_binary, staged_binary
@@ -33,14 +37,16 @@ LOCK_TIMEOUT_MS = 500  # less than PostgreSQL waits (1 s) before it looks for a 
 ATTEMPTS = 20
 _PAUSE_S = 0.05
 
-COLUMNS = (
+_COLUMNS = (
     *("release", "task", "run_id", "catalog", "ad_id", "revision", "day"),
-    *("label", "score", "details"),
+    *("label", "score"),
 )
-_FIELDS = struct.Struct(">h").pack(len(COLUMNS))
+_TOP_COLUMNS = (*_COLUMNS, "top_labels", "top_scores")
+_DETAILS_COLUMNS = (*_COLUMNS, "details")
+_FIELDS = struct.Struct(">h").pack
 _LENGTH = struct.Struct(">i").pack
-_SCORE_LENGTH = _LENGTH(4)
 _JSONB_VERSION = b"\x01"
+_INT4_OID, _FLOAT4_OID = 23, 700  # fixed numbers, in pg_type.dat
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +59,76 @@ class Target:
     run_id: str
 
 
-def encode(target: Target, keys: list[bytes], answers: Answers) -> bytes:
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Rows of `predictions` in binary COPY format, without signature and trailer."""
+
+    columns: tuple[str, ...]
+    data: bytes
+
+
+def encode(target: Target, keys: list[bytes], answers: Answers) -> EncodedRows:
     """Encode the predictions as rows in binary COPY format, in the order of the ads.
 
     Args:
         keys: for each scored ad its catalog, id, revision and day, in binary COPY format.
     """
-    same = _FIELDS + b"".join(
+    if isinstance(answers.details, TopLabels):
+        columns, ends = _TOP_COLUMNS, _scores_and_top(answers.score, answers.details)
+    else:
+        columns, ends = _DETAILS_COLUMNS, _scores_and_details(answers.score, answers.details)
+    same = _FIELDS(len(columns)) + b"".join(
         _text(value) for value in (target.release, target.task, target.run_id)
     )
-    labels = [_text(label) + _SCORE_LENGTH for label in answers.labels]
-    scores = answers.score.astype(">f4").tobytes()
+    labels = [_text(label) for label in answers.labels]
     parts: list[bytes] = []
-    columns = zip(answers.ads.tolist(), answers.label.tolist(), answers.details, strict=True)
-    for index, (ad, label, details) in enumerate(columns):
-        parts += (
-            *(same, keys[ad], labels[label], scores[4 * index : 4 * index + 4]),
-            *(_LENGTH(len(details) + 1), _JSONB_VERSION, details.encode("ascii")),
+    for ad, label, end in zip(answers.ads.tolist(), answers.label.tolist(), ends, strict=True):
+        parts += (same, keys[ad], labels[label], end)
+    return EncodedRows(columns, b"".join(parts))
+
+
+def _scores_and_top(score: NDArray[np.float32], top: TopLabels) -> list[bytes]:
+    """Each row's score and its two arrays, as fields of binary COPY."""
+    ads, count = top.labels.shape
+    header = [(name, ">i4") for name in ("bytes", "dimensions", "nulls", "type", "count", "first")]
+    array = {
+        oid: np.dtype([*header, ("items", [("bytes", ">i4"), ("value", kind)], count)])
+        for oid, kind in ((_INT4_OID, ">i4"), (_FLOAT4_OID, ">f4"))
+    }
+    ends = np.zeros(
+        ads,
+        [
+            *(("score_bytes", ">i4"), ("score", ">f4")),
+            *(("labels", array[_INT4_OID]), ("scores", array[_FLOAT4_OID])),
+        ],
+    )
+    ends["score_bytes"], ends["score"] = 4, score
+    for name, oid, values in (
+        ("labels", _INT4_OID, top.labels),
+        ("scores", _FLOAT4_OID, top.scores),
+    ):
+        field = ends[name]
+        field["bytes"], field["dimensions"], field["type"] = array[oid].itemsize - 4, 1, oid
+        field["count"], field["first"] = count, 1
+        field["items"]["bytes"], field["items"]["value"] = 4, values
+    return cast(list[bytes], ends.view(f"V{ends.itemsize}").tolist())
+
+
+def _scores_and_details(score: NDArray[np.float32], details: Sequence[str]) -> list[bytes]:
+    """Each row's score and its details as JSON, as fields of binary COPY."""
+    scores = score.astype(">f4").tobytes()
+    return [
+        b"".join(
+            (
+                *(_LENGTH(4), scores[4 * index : 4 * index + 4]),
+                *(_LENGTH(len(text) + 1), _JSONB_VERSION, text.encode("ascii")),
+            )
         )
-    return b"".join(parts)
+        for index, text in enumerate(details)
+    ]
 
 
-def write(database: Database, target: Target, rows: bytes) -> int:
+def write(database: Database, target: Target, rows: EncodedRows) -> int:
     """Write a chunk; return the number of predictions written, without those that existed already.
 
     Raises:
@@ -99,13 +153,17 @@ _LOCK_CONFLICTS = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetec
 
 
 def _write(
-    cursor: psycopg.Cursor[tuple[object, ...]], target: Target, rows: bytes, *, conflicts: bool
+    cursor: psycopg.Cursor[tuple[object, ...]],
+    target: Target,
+    rows: EncodedRows,
+    *,
+    conflicts: bool,
 ) -> int:
     if _lock_active_releases(cursor) == target.release:
         return _upsert_guarded(cursor, rows)
     if conflicts:
-        return _merge(cursor, staged_binary(cursor, tables.predictions, COLUMNS, rows))
-    copy_binary(cursor, f"lalafo.{target.partition}", COLUMNS, rows)
+        return _merge(cursor, rows.columns, _staged(cursor, rows))
+    copy_binary(cursor, f"lalafo.{target.partition}", rows.columns, rows.data)
     return cursor.rowcount
 
 
@@ -120,12 +178,17 @@ def _lock_active_releases(cursor: psycopg.Cursor[tuple[object, ...]]) -> object:
     return None if row is None else row[0]
 
 
-def _upsert_guarded(cursor: psycopg.Cursor[tuple[object, ...]], rows: bytes) -> int:
-    source = staged_binary(cursor, tables.predictions, COLUMNS, rows)
+def _staged(cursor: psycopg.Cursor[tuple[object, ...]], rows: EncodedRows) -> str:
+    return staged_binary(cursor, tables.predictions, rows.columns, rows.data)
+
+
+def _upsert_guarded(cursor: psycopg.Cursor[tuple[object, ...]], rows: EncodedRows) -> int:
+    source = _staged(cursor, rows)
     # With the lock on the ad's row, a newer event either waits or is visible here. Commits take
     # these locks in the order of the key's text.
     return _merge(
         cursor,
+        rows.columns,
         f"{source} JOIN fresh USING (catalog, ad_id, revision)",
         "WITH fresh AS MATERIALIZED (SELECT a.catalog, a.ad_id, a.revision FROM lalafo.ads AS a "
         f"JOIN {source} AS s USING (catalog, ad_id, revision) WHERE a.status = 'scored' "
@@ -133,8 +196,13 @@ def _upsert_guarded(cursor: psycopg.Cursor[tuple[object, ...]], rows: bytes) -> 
     )
 
 
-def _merge(cursor: psycopg.Cursor[tuple[object, ...]], source: str, before: str = "") -> int:
-    names = quoted(COLUMNS)
+def _merge(
+    cursor: psycopg.Cursor[tuple[object, ...]],
+    columns: tuple[str, ...],
+    source: str,
+    before: str = "",
+) -> int:
+    names = quoted(columns)
     cursor.execute(
         f"{before}INSERT INTO lalafo.predictions AS held ({names}) SELECT {names} FROM {source} "
         'ORDER BY catalog COLLATE "C", ad_id COLLATE "C" '

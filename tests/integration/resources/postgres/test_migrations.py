@@ -78,6 +78,11 @@ WRITES = {
         "UPDATE lalafo.accepted_ads SET republished = republished + 1, recheck_at = now() "
         "WHERE ad_id = %(id)s",
     ),
+    "0015": (
+        "INSERT INTO lalafo.predictions (release, catalog, ad_id, task, revision, day, label, "
+        "score, top_labels, top_scores, run_id) VALUES ('first', 'kg', %(id)s, 'condition', 1, "
+        "'2026-11-01', 'new', 0.5, '{1,0}', '{0.5,0.25}', 'r')",
+    ),
 }
 FIRST_ROWS = (
     "INSERT INTO lalafo.releases (name, digest, backbone, manifest) VALUES ('first', 'd', 'b', "

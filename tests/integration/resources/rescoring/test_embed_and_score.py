@@ -1,5 +1,6 @@
 """A head-only re-score: exact values, newer rows are never overwritten, and it may end anywhere."""
 
+import json
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from psycopg import sql
 from lalafo_assets.bench.rescore.fill import BACKBONE, DAYS, bench_release, fill, scored_partition
 from ops.errors import CircuitOpenError, ConfigurationError, RetryableError
 from ops.scoring.ready_release import predict_ads
-from ops.tasks import Answers, Task, task_by_name
+from ops.tasks import Answers, Task, TopLabels, task_by_name
 from ops.types import AdKey, EventKind, Prediction
 from resources.catalogue.stale_photos import Catalogue
 from resources.postgres.database import Database
@@ -65,8 +66,10 @@ def stored(database: Database, release=OTHER) -> Rows:
     """Every prediction of a release: its values, and `xmin`, which changes with each write."""
     rows = fetch(
         database,
-        "SELECT ad_id, revision, label, score::float8, details, day, run_id, scored_at, xmin::text "
-        "FROM lalafo.predictions WHERE release = %s",
+        "SELECT ad_id, p.revision, p.label, p.score::float8, v.details, p.day, p.run_id, "
+        "p.scored_at, p.xmin::text FROM lalafo.predictions AS p "
+        "JOIN lalafo.predictions_with_details AS v USING (release, catalog, ad_id, task) "
+        "WHERE release = %s",
         release.name,
     )
     return {row[0]: row[1:] for row in rows}
@@ -118,7 +121,12 @@ def test_arrays_and_objects_are_identical():
     assert fast.ads.tolist() == slow.ads.tolist()
     assert [fast.labels[n] for n in fast.label] == [slow.labels[n] for n in slow.label]
     assert fast.score.tolist() == slow.score.tolist()
-    assert list(fast.details) == list(slow.details)
+    assert isinstance(fast.details, TopLabels)
+    texts = [
+        json.dumps({"top": [[fast.labels[n], share] for n, share in zip(*top, strict=True)]})
+        for top in zip(fast.details.labels.tolist(), fast.details.scores.tolist(), strict=True)
+    ]
+    assert texts == list(slow.details)
 
 
 def odd_predict(embeddings, owner, n_ads, head):
