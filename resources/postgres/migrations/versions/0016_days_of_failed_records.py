@@ -7,7 +7,7 @@ days had more and more entries that every run of upkeep read in vain.
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

@@ -6,7 +6,7 @@ Code of the last version does not call it, and goes on with its own statements.
 from alembic import op
 
 revision = "0017"
-down_revision = "0014"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
@@ -159,8 +159,9 @@ BEGIN
             ORDER BY new.release, new.catalog, new.ad_id, new.task
             ON CONFLICT (release, catalog, ad_id, task) DO UPDATE SET
                 revision = EXCLUDED.revision, day = EXCLUDED.day, label = EXCLUDED.label,
-                score = EXCLUDED.score, details = EXCLUDED.details, run_id = EXCLUDED.run_id,
-                scored_at = EXCLUDED.scored_at
+                score = EXCLUDED.score, details = EXCLUDED.details,
+                top_labels = EXCLUDED.top_labels, top_scores = EXCLUDED.top_scores,
+                run_id = EXCLUDED.run_id, scored_at = EXCLUDED.scored_at
             WHERE held.revision < EXCLUDED.revision;
         END IF;
         INSERT INTO lalafo.stage_timings (catalog, ad_id, revision, day, run_id, kafka_at,
