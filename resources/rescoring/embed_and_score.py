@@ -27,7 +27,7 @@ from resources.catalogue.stale_ads import Part, StaleQuery
 from resources.catalogue.stale_photos import Catalogue, StoredPhoto
 from resources.releases.registry import find_release, partition_name
 from resources.rescoring.parts import Chunk, ScoringJob, score_parts
-from resources.rescoring.prediction_writer import Target
+from resources.rescoring.prediction_writer import Target, make_durable
 from resources.rescoring.worker import Worker
 from resources.storage.photos import PhotoStore
 
@@ -101,6 +101,7 @@ def score_days(
     """Score the stale ads of the days in one task; return the number of predictions written.
 
     A repeated call scores what is still stale: committed chunks stay, however the last call ended.
+    When it returns, all of them are on disk.
     An error of `on_progress` or `progress`, or Ctrl-C, ends it once the chunks in progress are
     written.
 
@@ -124,6 +125,8 @@ def score_days(
             if progress is not None:
                 progress(state)
             lines.report(state)
+    if ads:
+        make_durable(catalogue.database)
     return ads
 
 

@@ -12,6 +12,10 @@ A newer row is never overwritten:
 The chunk's own transaction chooses between the two, under the lock that every switch of the live
 release takes exclusively. A chunk waits LOCK_TIMEOUT_MS for a commit; then it rolls back and
 retries, so that PostgreSQL's deadlock detection never cancels a commit of a session.
+
+For a release that is not live a chunk's commit does not wait for the disk: if PostgreSQL's machine
+fails, the ads of the last moments are stale again. `make_durable` waits for all commits before it;
+so does the commit that closes a day, because the log is written in order.
 """
 
 import random
@@ -149,6 +153,13 @@ def write(database: Database, target: Target, rows: EncodedRows) -> int:
     raise AssertionError("unreachable")
 
 
+def make_durable(database: Database) -> None:
+    """Wait until everything that was committed before is on disk."""
+    with database.cursor() as cursor:
+        # A commit waits for the log up to its own record, and only if it has written one.
+        cursor.execute("SELECT pg_logical_emit_message(true, 'lalafo-rescore', '')")
+
+
 _LOCK_CONFLICTS = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
@@ -159,7 +170,7 @@ def _write(
     *,
     conflicts: bool,
 ) -> int:
-    if _lock_active_releases(cursor) == target.release:
+    if _lock_active_releases(cursor, target.release) == target.release:
         return _upsert_guarded(cursor, rows)
     if conflicts:
         return _merge(cursor, rows.columns, _staged(cursor, rows))
@@ -167,12 +178,17 @@ def _write(
     return cursor.rowcount
 
 
-def _lock_active_releases(cursor: psycopg.Cursor[tuple[object, ...]]) -> object:
-    """Return the live release, locked until the transaction ends; None if there is none."""
+def _lock_active_releases(cursor: psycopg.Cursor[tuple[object, ...]], scored: str) -> object:
+    """Return the live release, locked until the transaction ends; None if there is none.
+
+    Sets how long this transaction waits for locks, and that its commit does not wait for the disk
+    unless `scored`, the release of the predictions, is live.
+    """
     cursor.execute(
-        "SELECT live, set_config('lock_timeout', %s, true) "
+        "SELECT live, set_config('lock_timeout', %s, true), set_config('synchronous_commit', "
+        "CASE live WHEN %s THEN current_setting('synchronous_commit') ELSE 'off' END, true) "
         "FROM lalafo.active_releases FOR SHARE OF active_releases",
-        (str(LOCK_TIMEOUT_MS),),
+        (str(LOCK_TIMEOUT_MS), scored),
     )
     row = cursor.fetchone()
     return None if row is None else row[0]
