@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops.models.engines.choice import choose
+from ops.models.engines.engine import Precision
 from resources.inference.engines import (
     CHOICE_FILE,
     CONSTANTS_FILE,
@@ -26,7 +27,7 @@ def main(folder: Path) -> None:
     from ops.models.processor import supports_bf16
 
     torch.set_num_threads(1)  # as sessions and re-scores have
-    precision = "bf16" if supports_bf16("cpu") else "fp32"
+    precision: Precision = "bf16" if supports_bf16("cpu") else "fp32"
     choice, converted = choose(read_request(folder), threads=1, precision=precision)
     (folder / XML_FILE).write_bytes(converted.xml)
     (folder / CONSTANTS_FILE).write_bytes(converted.constants)

@@ -65,7 +65,7 @@ def prepared_engine(frozen: FrozenBackbone, home: Path) -> PreparedEngine:
         home: LALAFO_HOME. Where it can't be written, nothing is kept.
 
     Raises:
-        ConfigurationError: OpenVINO can't convert or run this backbone here.
+        ConfigurationError: OpenVINO can't convert or run this backbone here, or the disk is full.
     """
     folder = home.absolute() / "cache" / "engines"
     target = folder / f"{backbone_name(frozen)}-{_host_key()}"
@@ -82,13 +82,12 @@ def prepared_engine(frozen: FrozenBackbone, home: Path) -> PreparedEngine:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = _read(target)  # by the process that had the lock
-        if found is None:
-            with TemporaryDirectory(dir=folder, prefix="new-", ignore_cleanup_errors=True) as new:
-                found = _measured(frozen, Path(new))
-                shutil.rmtree(target, ignore_errors=True)
-                Path(new).rename(target)
-            _delete_unused(folder)
-    return found
+        if found is not None:
+            return found
+        try:
+            return _kept(frozen, folder, target)
+        except OSError as error:
+            raise ConfigurationError(f"{folder} can't be written: {error}") from error
 
 
 def recorded_choices(home: Path) -> dict[str, EngineChoice]:
@@ -117,6 +116,18 @@ def backbone_name(frozen: FrozenBackbone) -> str:
     """The backbone's name and the first digits of its digest, as in `backbone_key`."""
     assert frozen.digest is not None, "only the backbones of releases are kept"
     return f"{frozen.name}-{frozen.digest[:12]}"
+
+
+def _kept(frozen: FrozenBackbone, folder: Path, target: Path) -> PreparedEngine:
+    """Measure in a new folder, then rename it: no other process sees a partial one."""
+    for left in folder.glob("new-*"):  # by a process that was killed: this one has the lock
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(dir=folder, prefix="new-", ignore_cleanup_errors=True) as new:
+        measured = _measured(frozen, Path(new))
+        shutil.rmtree(target, ignore_errors=True)
+        Path(new).rename(target)
+    _delete_unused(folder)
+    return measured
 
 
 def write_request(frozen: FrozenBackbone, folder: Path) -> None:

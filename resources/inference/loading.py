@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ops.errors import ConfigurationError
+from ops.models.engines.engine import Mode
 from ops.models.release import FrozenBackbone, Head, Manifest, Release
 from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from resources.inference.device import choose_device
@@ -41,7 +42,8 @@ def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
     """
     from ops.models.embed import Embedder
 
-    device, mode = choose_device(settings.device), settings.model_mode
+    device = choose_device(settings.device)
+    mode: Mode = settings.model_mode
     converted = None
     if device == "cpu" and mode in ("auto", "openvino") and frozen.digest is not None:
         try:

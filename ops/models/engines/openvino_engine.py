@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class OpenVinoEngine:
     ) -> None:
         import openvino
 
-        core = openvino.Core()
+        core: Any = openvino.Core()
         try:
             model = core.read_model(converted.xml, converted.constants)
         except RuntimeError as error:
@@ -70,12 +71,12 @@ class OpenVinoEngine:
         self.precision: Precision = precision
         self.batch_sizes = batch_sizes
         self.call_cost = 0.25  # measured
-        self._requests = {}
+        self._requests: dict[int, Any] = {}
         for size in batch_sizes:  # static shapes: 15 % faster than a dynamic one
             model.reshape([size, side, side, 3])
             compiled = core.compile_model(model, "CPU", properties)
             self._requests[size] = compiled.create_infer_request()
-            self.dimension = compiled.output(0).shape[1]
+            self.dimension = int(compiled.output(0).shape[1])
         self._batch = np.zeros((batch_sizes[-1], side, side, 3), np.uint8)
 
     def run(self, images: Sequence[Image], size: int) -> NDArray[np.float32]:
@@ -109,7 +110,7 @@ def convert(frozen: FrozenBackbone) -> ConvertedBackbone:
     module = traced(Network(frozen, torch.float32).eval(), side, "cpu")
     frontend = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(module, skip_freeze=True)  # the model reads from it
-    model = frontend.convert(frontend.load(decoder))
+    model: Any = frontend.convert(frontend.load(decoder))
     model.input().get_node().set_element_type(openvino.Type.u8)
     model.reshape([-1, side, side, 3])
     with TemporaryDirectory(prefix="lalafo-openvino-") as folder:

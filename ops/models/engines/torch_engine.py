@@ -107,4 +107,4 @@ def traced(network: Network, size: int, device: str) -> torch.jit.ScriptModule:
         module = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch leaves it untyped
             network, example, check_trace=False
         )
-        return torch.jit.freeze(module)
+        return cast(torch.jit.ScriptModule, torch.jit.freeze(module))

@@ -103,12 +103,15 @@ def test_bytes_that_are_not_those_that_were_written_are_not_used(
 def test_an_altered_conversion_is_replaced(
     home: Path, backbone: FrozenBackbone, tmp_path: Path
 ) -> None:
-    """The next session finds the good one."""
+    """The next session finds the good one; what a killed process left is deleted."""
     shutil.copytree(home, tmp_path, dirs_exist_ok=True)
     file = folder_of(tmp_path) / "model.bin"
+    killed = tmp_path / "cache" / "engines" / "new-abc"
+    killed.mkdir()
     good = file.read_bytes()
     file.write_bytes(good[::-1])
     assert prepared_engine(backbone, tmp_path).converted.constants == good == file.read_bytes()
+    assert not killed.exists()
 
 
 def test_of_two_sessions_one_measures(
