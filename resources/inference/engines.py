@@ -140,7 +140,7 @@ def write_request(frozen: FrozenBackbone, folder: Path) -> None:
 def read_request(folder: Path) -> FrozenBackbone:
     """Read what `write_request` wrote."""
     request = json.loads((folder / REQUEST_FILE).read_text())
-    preprocessing = {
+    preprocessing: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in request["preprocessing"].items()
     }

@@ -77,6 +77,7 @@ def encode(target: Target, keys: list[bytes], answers: Answers) -> EncodedRows:
     Args:
         keys: for each scored ad its catalog, id, revision and day, in binary COPY format.
     """
+    columns: tuple[str, ...]
     if isinstance(answers.details, TopLabels):
         columns, ends = _TOP_COLUMNS, _scores_and_top(answers.score, answers.details)
     else:

@@ -21,7 +21,7 @@ from lalafo_assets.bench.peers.figures import Run, summary
 from lalafo_assets.bench.peers.measured_peer import measure_peer, open_peer_servers
 from lalafo_assets.bench.peers.measured_product import PRODUCT, measure_product
 from lalafo_assets.bench.peers.options import PROCESSES, PeersBench
-from ops.models.backbones import supports_bf16
+from ops.models.processor import supports_bf16
 from resources.settings import load_settings
 
 

@@ -14,7 +14,7 @@ from lalafo_assets.bench.batch.worker import DAY, store_photos
 from lalafo_assets.bench.harness.options import StreamBench
 from lalafo_assets.bench.harness.photos import bench_photos
 from lalafo_assets.bench.harness.place import Place
-from lalafo_assets.stack.supervisor import LOCATION
+from lalafo_assets.stack.first_sessions import LOCATION
 from ops.errors import LalafoError
 
 JOB = "rescore_days"

@@ -89,7 +89,7 @@ class OpenVinoEngine:
     def warm_up(self) -> None:
         """Run every batch size: the first call allocates."""
         for size in self.batch_sizes:
-            self.run(self._batch[:size].copy(), size)
+            self.run(list(self._batch[:size].copy()), size)
 
 
 def convert(frozen: FrozenBackbone) -> ConvertedBackbone:
