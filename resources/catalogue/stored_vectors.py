@@ -98,7 +98,7 @@ def _pages(
 
 def _rows(
     cursor: psycopg.Cursor[Any], statement: sql.Composed, backbone: str, dimension: int
-) -> NDArray[np.void]:
+) -> NDArray[Any]:
     """The rows of a COPY of digest and vector."""
     row = np.dtype(
         [

@@ -1,8 +1,8 @@
 """Publishes dead letters to the topic `ads.dlq`, with their original bytes and the reason.
 
 The commit stage publishes them before the commit that advances past their offsets. The same commit
-writes each as a row of `failures` (`resources/sessions/commit.py`), from which `lalafo dlq` reads
-and replays them.
+writes each as a row of `failures` (`resources/sessions/commits/commit.py`), from which `lalafo dlq`
+reads and replays them.
 """
 
 from collections.abc import Sequence

@@ -29,7 +29,8 @@ class CollectorPauses:
     the metrics' library: it takes no lock, and only adds to numbers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self._counts = {generation: [0] * (len(PAUSES_S) + 1) for generation in GENERATIONS}
         self._sums = dict.fromkeys(GENERATIONS, 0.0)
         self._started = 0.0
@@ -45,7 +46,7 @@ class CollectorPauses:
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the histogram; prometheus_client calls this at each scrape."""
         family = HistogramMetricFamily(
-            "lalafo_gc_pause_seconds",
+            self.name,
             "Pauses of all threads by Python's garbage collector.",
             labels=["generation"],
         )

@@ -32,9 +32,9 @@ from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
 from resources.processes.collector import freeze_loaded
 from resources.sessions.ad_log import logged
-from resources.sessions.after_commit import AfterCommit
 from resources.sessions.code_version import code_version
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.after_commit import AfterCommit
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.deaths import SessionDeaths
 from resources.sessions.group.members import MembershipConfig
 from resources.sessions.group.membership import SessionMembership

@@ -78,7 +78,7 @@ class SessionMetrics:
             "lalafo_commit_ads", "Ads per commit.", buckets=_SIZES, registry=self.registry
         )
         self._committed: dict[int, tuple[int, int]] = {}  # by partition: epoch and next offset
-        self._pauses = CollectorPauses()
+        self._pauses = CollectorPauses("lalafo_gc_pause_seconds")
         self.registry.register(self)
         self.registry.register(self._pauses)
 

@@ -24,7 +24,7 @@ from ops.types import AdStatus, PhotoRef, Rendition
 from resources.inference.loading import install
 from resources.postgres.database import Database
 from resources.releases.promotion import make_live
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore

@@ -22,9 +22,9 @@ from ops.events.serialize import event_json
 from ops.outcomes import AdOutcome, DeadLetter
 from ops.types import AdEvent, AdKey
 from resources.postgres.database import Database
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.commit import Holder, ResultWriter
+from resources.sessions.commits.observed import write_observed
 from resources.sessions.group.leases import Leases
-from resources.sessions.observed import write_observed
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
 from tests.conftest import connect_args

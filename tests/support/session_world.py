@@ -188,7 +188,7 @@ class World:
         """A photo's rendition is about to be durable; a subclass may raise."""
 
     def commit(self, batch: Batch, epochs: Mapping[int, int]) -> CommitResult:
-        """Write all or nothing, with the checks of `resources/sessions/commit.py`."""
+        """Write all or nothing, with the checks of `resources/sessions/commits/commit.py`."""
         self.act("commit")
         with self.changed:
             lost = frozenset(p for p in batch.partitions if self.epochs.get(p) != epochs[p])

@@ -13,7 +13,7 @@ from lalafo_assets.bench.growth.operations import Operation, Place, numbers
 from lalafo_assets.bench.rescore.fill import BACKBONE, DIMENSION
 from ops.outcomes import AdOutcome, Batch, PhotoEmbedding, PhotoOutcome, Receipt
 from ops.types import AdEvent, AdKey, AdStatus, EventKind, PhotoRef, Prediction, Rendition
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.upkeep.lost_ads import LostAds, TopicEnds
 
 ADS_OF_BATCH = 8

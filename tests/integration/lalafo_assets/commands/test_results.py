@@ -14,7 +14,7 @@ from ops.types import Prediction
 from resources.postgres.database import Database
 from resources.releases.promotion import make_live
 from resources.releases.registry import RegisteredRelease, register
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from tests.conftest import connect_args
 from tests.support.batches import BACKBONE, RELEASE, batch, event, outcome, put_test_release

@@ -27,7 +27,7 @@ from resources.releases.coverage import close_complete_days
 from resources.releases.promotion import propose
 from resources.releases.registry import find_release, write_verdict
 from resources.rescoring.embed_and_score import ScoreOptions, ScoreProgress, score_days
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.commit import Holder, ResultWriter
 from tests.support.batches import batch, event, outcome
 from tests.support.command_lines import command_line
 from tests.support.release_steps import left_over

@@ -16,8 +16,8 @@ from ops.session.ports import SessionPolicy
 from ops.types import AdKey
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.database import Database
-from resources.sessions import commit_call as call_module
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits import call as call_module
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from tests.conftest import connect_args
 from tests.support.batches import BACKBONE, RELEASE, put_test_release

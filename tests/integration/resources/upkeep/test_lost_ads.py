@@ -17,7 +17,7 @@ from ops.session.stages.commit import _letter
 from ops.session.state import FailedWork
 from ops.types import AdEvent, EventKind, Failure, PhotoRef, StreamRecord
 from resources.postgres.database import Database
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from resources.upkeep import lost_ads
 from resources.upkeep.lost_ads import LostAds, TopicEnds

@@ -24,7 +24,7 @@ def samples(registry: CollectorRegistry) -> dict[str, float]:
 
 
 def test_every_collection_between_start_and_stop_is_counted() -> None:
-    registry, pauses = CollectorRegistry(), CollectorPauses()
+    registry, pauses = CollectorRegistry(), CollectorPauses("lalafo_gc_pause_seconds")
     registry.register(pauses)
     gc.collect()
     assert samples(registry) == {"0": 0, "1": 0, "2": 0}

@@ -11,7 +11,7 @@ from ops.outcomes import Batch
 from ops.session.admission import Ownership
 from ops.session.ports import CarefulReading
 from resources.postgres.database import Database
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.deaths import SessionDeaths
 from resources.sessions.group.leases import Leases
 from tests.conftest import connect_args

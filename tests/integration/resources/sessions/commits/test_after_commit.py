@@ -19,9 +19,9 @@ from ops.outcomes import Batch, CommitResult
 from resources.embedded.broker import EmbeddedBroker
 from resources.kafka.topics import AdStream, StreamPublisher
 from resources.postgres.database import Database
-from resources.sessions import after_commit
-from resources.sessions.after_commit import AfterCommit
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits import after_commit
+from resources.sessions.commits.after_commit import AfterCommit
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from resources.sessions.minutes import MinuteTally
 from tests.conftest import BrokerUnderTest, connect_args

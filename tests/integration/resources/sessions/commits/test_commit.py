@@ -14,7 +14,7 @@ from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
 from ops.outcomes import Batch, CommitResult, StageTimes
 from ops.types import AdKey, EventKind
 from resources.postgres.database import Database
-from resources.sessions.commit import Holder, ResultWriter
+from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from resources.sessions.offsets import read_offsets
 from tests.conftest import connect_args

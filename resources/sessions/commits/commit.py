@@ -26,7 +26,7 @@ from ops.session.ports import NO_TRACING, Tracing
 from ops.types import AdKey
 from resources.postgres.database import Database
 from resources.postgres.faults import Fault, fault_of
-from resources.sessions.commit_call import CALL, call_arguments
+from resources.sessions.commits.call import CALL, call_arguments
 
 _LEASE_LOST, _RELEASE_CHANGED = "LF001", "LF002"  # SQLSTATEs of the function's own
 

@@ -24,8 +24,8 @@ from resources.kafka.delivery import Outgoing, publish_acknowledged
 from resources.kafka.outbox import relay
 from resources.kafka.topics import AdStream, StreamPublisher
 from resources.postgres.database import Database
+from resources.sessions.commits.observed import write_observed
 from resources.sessions.minutes import MinuteTally
-from resources.sessions.observed import write_observed
 
 MAX_QUEUED_COMMITS = 2_000
 """Commits in the queue; the records of further ones stay in the outbox until the relay sends them.
