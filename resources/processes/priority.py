@@ -60,11 +60,12 @@ def run_idle(work: Callable[[], T], *, needed: Callable[[], bool]) -> T:
     """
     results: list[T] = []
     errors: list[BaseException] = []
-    done = threading.Event()
+    is_idle, done = threading.Event(), threading.Event()
 
     def run() -> None:
         try:
             _set_policy(threading.get_native_id(), idle=True)
+            is_idle.set()
             results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
             errors.append(error)
@@ -76,6 +77,7 @@ def run_idle(work: Callable[[], T], *, needed: Callable[[], bool]) -> T:
     has_group = _leads_own_session(os.getpid()) and set_group_nice(os.getpid(), LOWEST_NICE)
     thread.start()
     try:
+        is_idle.wait()  # else it could become so after it was made normal
         deadline = time.monotonic() + MOST_IDLE_S
         while not done.wait(_LOOK_EVERY_S) and not needed() and time.monotonic() < deadline:
             pass
