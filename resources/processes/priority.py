@@ -70,6 +70,7 @@ def run_idle(work: Callable[[], T], *, needed: Callable[[], bool]) -> T:
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
             errors.append(error)
         finally:
+            is_idle.set()
             done.set()
 
     thread = threading.Thread(target=run, name="warm-up")
