@@ -79,9 +79,8 @@ WRITES = {
         "WHERE ad_id = %(id)s",
     ),
     "0015": (
-        "INSERT INTO lalafo.predictions (release, catalog, ad_id, task, revision, day, label, "
-        "score, top_labels, top_scores, run_id) VALUES ('first', 'kg', %(id)s, 'condition', 1, "
-        "'2026-11-01', 'new', 0.5, '{1,0}', '{0.5,0.25}', 'r')",
+        "UPDATE lalafo.predictions SET top_labels = '{1,0}', top_scores = '{0.5,0.25}' "
+        "WHERE ad_id = %(id)s",
     ),
 }
 FIRST_ROWS = (
