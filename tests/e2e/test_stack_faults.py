@@ -24,6 +24,7 @@ from lalafo_assets.bench.kafka.server import KafkaServer
 from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.stack.supervisor import running_stack
 from ops.models.release import Release
+from resources.embedded.postgres import EmbeddedPostgres
 from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
@@ -48,27 +49,35 @@ LALAFO = [sys.executable, "-m", "lalafo_assets.cli"]
 class Up:
     """A running `lalafo up`; a test that installs a release of its own wants no other."""
 
-    def __init__(self, home: Path, kafka: dict[str, str], release: str = "--no-release") -> None:
+    def __init__(
+        self,
+        home: Path,
+        kafka: dict[str, str],
+        release: str = "--no-release",
+        *,
+        awaited: bool = True,
+    ) -> None:
         self.home = home
         self.log = home / f"up-{time.time_ns()}.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LALAFO_")}
+        kafka = {**kafka, "LALAFO_MODEL_MODE": "eager"}
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [*LALAFO, "up", "--home", str(home), release],
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={
-                    **environment,
-                    **kafka,
-                    "LALAFO_FETCH_ALLOW_PRIVATE": "true",
-                    "LALAFO_MODEL_MODE": "eager",
-                },
+                env={**environment, **kafka, "LALAFO_FETCH_ALLOW_PRIVATE": "true"},
                 start_new_session=True,
             )
+        self.exports = {**EmbeddedPostgres(home).exports(), **kafka}
+        if awaited:
+            self.await_running()
+
+    def await_running(self) -> None:
         wait_for(lambda: "Running" in self.log.read_text(), self.log.read_text, PATIENCE_S)
-        stack = running_stack(home)
+        stack = running_stack(self.home)
         assert stack is not None
-        self.exports = {**stack.exports, **kafka}
+        self.exports = {**stack.exports, **self.exports}
         self.ui_url = stack.ui_url
 
     def settings(self) -> Settings:
