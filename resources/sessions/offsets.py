@@ -1,7 +1,7 @@
 """The committed offsets of a topic's partitions, in PostgreSQL.
 
 A committed offset is the first event that is not done (a low-water mark). It is written in the
-transaction of the rows that it stands for (`commit.py`) and never moves back.
+transaction of the rows that it stands for (`commits/commit.py`) and never moves back.
 """
 
 from typing import Any

@@ -4,15 +4,14 @@ All peers share it, so that they differ only in what hands the photos to their p
 the result of a photo and nothing else: no bytes, hashes, revisions, offsets or failures.
 """
 
-import http.client
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
+
+from lalafo_assets.bench.stream.baseline import KeptConnections
 
 TABLE = (
     "CREATE TABLE public.peer_photos (url text PRIMARY KEY, embedding halfvec NOT NULL, "
@@ -34,24 +33,11 @@ class Fetcher:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(FETCH_THREADS, "fetch")
-        self._local = threading.local()
+        self._connections = KeptConnections()
 
     def start(self, urls: Sequence[str]) -> "list[Future[bytes]]":
         """Begin to fetch these URLs; returns their bytes in the same order."""
-        return [self._pool.submit(self._get, url) for url in urls]
-
-    def _get(self, url: str) -> bytes:
-        parts = urlsplit(url)
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
-            self._local.connection = connection
-        connection.request("GET", parts.path)
-        response = connection.getresponse()
-        data: bytes = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{url}: status {response.status}, expected 200")
-        return data
+        return [self._pool.submit(self._connections.get, url) for url in urls]
 
 
 class PhotoWork:

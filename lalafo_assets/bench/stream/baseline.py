@@ -75,6 +75,27 @@ class BaselineAd:
     score: float = 0.0
 
 
+class KeptConnections:
+    """GET over connections to one host, one for each thread."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def get(self, url: str) -> bytes:
+        """Return the body; raises RuntimeError unless the status is 200."""
+        parts = urlsplit(url)
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+            self._local.connection = connection
+        connection.request("GET", parts.path)
+        response = connection.getresponse()
+        data: bytes = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{url}: status {response.status}, expected 200")
+        return data
+
+
 class Baseline:
     """Loads everything when it is created; `run` works until `ended` is set."""
 
@@ -99,7 +120,7 @@ class Baseline:
         register_halfvec(self.connection)
         self.connection.rollback()
         self.consumer = _consumer(task)
-        self.local = threading.local()
+        self.connections = KeptConnections()
         self.slots = threading.Semaphore(ADS_IN_FLIGHT)
         self.read: queue.SimpleQueue[BaselineAd | None] = queue.SimpleQueue()
         self.scored: queue.SimpleQueue[list[BaselineAd] | None] = queue.SimpleQueue()
@@ -145,27 +166,13 @@ class Baseline:
     def _load(self, url: str) -> Loaded:
         from ops.models.embed import prepare
 
-        rendition = make_rendition(self._fetch(url), max_pixels=MAX_PIXELS, verify=False)
+        rendition = make_rendition(self.connections.get(url), max_pixels=MAX_PIXELS, verify=False)
         stored = self.writers.submit(self._put, rendition)
         return rendition, prepare(rendition.data, self.preprocessing), stored
 
     def _put(self, rendition: Rendition) -> None:
         if self.store is not None:
             self.store.put("renditions", rendition.sha256, rendition.data)
-
-    def _fetch(self, url: str) -> bytes:
-        """GET over this thread's own connection."""
-        parts = urlsplit(url)
-        connection = getattr(self.local, "connection", None)
-        if connection is None:
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
-            self.local.connection = connection
-        connection.request("GET", parts.path)
-        response = connection.getresponse()
-        data: bytes = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{url}: status {response.status}, expected 200")
-        return data
 
     def _score(self) -> None:
         waiting: deque[BaselineAd] = deque()
