@@ -170,10 +170,16 @@ class Database:
             connection.invalidate()
 
     def _check_out(self, connection: DBAPIConnection, record: Any, _fairy: object) -> None:
-        """Refuse a connection that was replaced or is lost; the pool opens another one."""
+        """Refuse a connection that was replaced or is lost; the pool opens another one.
+
+        Never a new one: after two refusals SQLAlchemy reports a misuse, which is no outage.
+        """
+        used_at = record.info.get(_USED_AT)
+        if used_at is None:
+            return
         if record.info[OPENED_AT] <= self._replaced_at:
             raise DisconnectionError
-        idle_s = time.monotonic() - record.info.get(_USED_AT, float("-inf"))
+        idle_s = time.monotonic() - used_at
         if idle_s > PING_AFTER_S or _is_readable(connection):
             try:
                 self.engine.dialect.do_ping(connection)

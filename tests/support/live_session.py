@@ -1,6 +1,7 @@
 """A live session for tests, with a real broker, PostgreSQL, photo host, store and model."""
 
 import json
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from resources.storage.photos import PhotoStore
 from resources.storage.releases import ReleaseStore
 
 FIRST_DAY = date(2026, 1, 1)
+IDLE_S = 0.6
 PATIENT_S = 5.0
 
 
@@ -54,18 +56,32 @@ class Live:
                 publisher.publish(self.settings.ads_topic, key=record_key or None, value=body)
             publisher.flush(10)
 
-    def drain(self, *, run_id: str = "", idle_s: float = 0.6) -> tuple[Tally, LiveSession]:
-        """Run one session until no event arrives for `idle_s` seconds."""
+    def drain(self, *, run_id: str = "") -> tuple[Tally, LiveSession]:
+        """Run one session until it has committed every event and `IDLE_S` seconds have passed.
+
+        A session that can't commit them all ends after `PATIENT_S` seconds without an event.
+        """
         self.runs += 1
         run_id = run_id or f"run-{self.runs}"
-        policy = SessionPolicy(idle_s=idle_s, report_every_s=0.2)
+        policy = SessionPolicy(idle_s=PATIENT_S, report_every_s=0.2)
+        done_since: float | None = None
+
+        def keep_going() -> bool:
+            nonlocal done_since
+            if not live.session.snapshot().partitions or self._is_behind():
+                done_since = None
+                return True
+            done_since = time.monotonic() if done_since is None else done_since
+            return time.monotonic() - done_since < IDLE_S
+
         with open_session(
-            self.parts, run_id=run_id, report=self.reports.append, policy=policy
+            self.parts,
+            run_id=run_id,
+            report=self.reports.append,
+            policy=policy,
+            keep_going=keep_going,
         ) as live:
             tally = live.session.run()
-        if tally.events == 0 and idle_s < PATIENT_S and self._is_behind():
-            # The broker's first response took longer than `idle_s`.
-            return self.drain(run_id=run_id, idle_s=PATIENT_S)
         return tally, live
 
     def _is_behind(self) -> bool:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from ops.errors import ConfigurationError
+from ops.errors import ConfigurationError, RetryableError
 from resources.postgres import gateway_tables  # noqa: F401 - its tables are in the metadata
 from resources.postgres.conninfo import Conninfo
 from resources.postgres.database import Database
@@ -49,6 +49,33 @@ def test_an_unreachable_server_is_one_clear_error() -> None:
     database = Database("postgresql://nobody@127.0.0.1:9/none")
     with pytest.raises(ConfigurationError, match="LALAFO_DATABASE_URL"):
         database.check()
+
+
+@pytest.mark.parametrize("use", ["begin", "cursor", "statement"])
+def test_a_connection_that_is_lost_as_soon_as_it_opens_is_an_outage(
+    database: Database, use: str
+) -> None:
+    """Again and again, and beside lost connections in the pool: never an error of another kind."""
+
+    def execute() -> None:
+        with getattr(database, use)() as connection:
+            connection.execute(sa.text("SELECT 1") if use == "begin" else "SELECT 1")
+
+    def terminate(connection: psycopg.Connection, _record: object) -> None:
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+
+    execute()  # the pool has a connection
+    with database.connect_directly("test") as admin:
+        sa.event.listen(database.engine, "connect", terminate)
+        admin.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        for _ in range(3):
+            with pytest.raises(RetryableError):
+                execute()
+        sa.event.remove(database.engine, "connect", terminate)
+    execute()
 
 
 @pytest.mark.parametrize("url", ["sqlite:///x", "no url at all", ""])
