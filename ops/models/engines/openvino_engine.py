@@ -1,11 +1,12 @@
 """OpenVINO as the engine, on CPUs; and the conversion of a backbone into its format.
 
 The format (an XML of operations and a file of constants) has no code, unlike a TorchScript archive.
-A backbone is converted by the frontend itself: `openvino.convert_model` would report its use to its
-maker. Importing this module imports neither torch nor OpenVINO; converting imports both, loading
-only OpenVINO.
+OpenVINO is imported by `import_openvino` alone, because importing it reports that to its maker.
+Importing this module imports neither torch nor OpenVINO; converting imports both, loading only
+OpenVINO.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,7 @@ class OpenVinoEngine:
         precision: Precision,
         batch_sizes: tuple[int, ...] = BATCH_SIZES,
     ) -> None:
-        import openvino
-
-        core: Any = openvino.Core()
+        core: Any = import_openvino().Core()
         try:
             model = core.read_model(converted.xml, converted.constants)
         except RuntimeError as error:
@@ -94,13 +93,27 @@ class OpenVinoEngine:
             self.run(list(self._batch[:size].copy()), size)
 
 
+def import_openvino() -> Any:
+    """Import OpenVINO without `openvino_telemetry`.
+
+    With it, importing OpenVINO sends an event to Google Analytics, from a thread of its own, and
+    keeps an identifier below the home directory, unless the user has opted out. Where that package
+    is missing, OpenVINO uses a stub that does nothing.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # as if not installed
+    import openvino
+
+    return openvino
+
+
 def convert(frozen: FrozenBackbone) -> ConvertedBackbone:
     """Convert a backbone; takes about a second, without the imports.
 
     Raises:
         ConfigurationError: the weights are not the backbone's.
     """
-    import openvino
+    openvino = import_openvino()
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder

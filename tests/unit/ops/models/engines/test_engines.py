@@ -1,5 +1,6 @@
 """Engines agree: the same photo gives the same row, whichever computes it and in which batch."""
 
+import os
 import subprocess
 import sys
 
@@ -111,23 +112,41 @@ def test_a_damaged_conversion_is_an_error(converted):
             OpenVinoEngine(damaged, threads=1, precision="fp32")
 
 
-def test_loading_a_conversion_needs_neither_torch_nor_a_report(converted, tmp_path):
-    """A session starts without torchvision, and OpenVINO reports its use to nobody."""
+@pytest.mark.parametrize("use", ["load", "convert"])
+def test_openvino_reports_its_use_to_nobody(converted, tmp_path, use):
+    """No connection, from any thread, and no identifier in the home directory."""
     (tmp_path / "model.xml").write_bytes(converted.xml)
     (tmp_path / "model.bin").write_bytes(converted.constants)
+    home = tmp_path / "home"
+    home.mkdir()
     script = """
-import socket, sys
+import socket, sys, time
 from pathlib import Path
-from ops.models.engines.openvino_engine import ConvertedBackbone, OpenVinoEngine
-def refused(*_):
-    raise AssertionError("a connection was opened")
-socket.socket.connect = socket.getaddrinfo = refused
+from ops.models.engines.openvino_engine import ConvertedBackbone, OpenVinoEngine, convert
+attempts = []
+def refuse(*arguments, **_):
+    attempts.append(arguments)
+    raise OSError("refused by the test")
+socket.socket.connect = socket.getaddrinfo = refuse
 folder = Path(sys.argv[1])
-read = [(folder / name).read_bytes() for name in ("model.xml", "model.bin")]
-OpenVinoEngine(ConvertedBackbone(*read), threads=1, precision="fp32").warm_up()
-assert not {"torch", "torchvision"} & set(sys.modules)
+if sys.argv[2] == "load":
+    read = [(folder / name).read_bytes() for name in ("model.xml", "model.bin")]
+    OpenVinoEngine(ConvertedBackbone(*read), threads=1, precision="fp32").warm_up()
+    assert not {"torch", "torchvision"} & set(sys.modules), "a session starts without torchvision"
+else:
+    from ops.models.backbones import Backbone
+    from ops.models.release import FrozenBackbone, Preprocessing
+    convert(FrozenBackbone("resnet18", Backbone("resnet18").state(), Preprocessing(size=32)))
+time.sleep(0.5)  # for a thread that reports
+assert attempts == [], attempts
 """
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=100)
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), use],
+        check=True,
+        timeout=100,
+        env={**os.environ, "HOME": str(home)},
+    )
+    assert list(home.iterdir()) == []
 
 
 def times(traced: float, openvino: float) -> dict[str, dict[str, float]]:
