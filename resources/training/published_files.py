@@ -88,7 +88,13 @@ def downloaded_from_hub(published: Published, fetch: HubDownload) -> FoundFile:
 
 
 def fetch_from_hub(repository: str, file_name: str) -> Path:
-    """Download a file by the Hub's own client, completely or not at all."""
+    """Download a file by the Hub's own client, completely or not at all.
+
+    Without a network it tries for half a minute.
+
+    Raises:
+        RetryableError: the download fails.
+    """
     from huggingface_hub import hf_hub_download
 
     try:
