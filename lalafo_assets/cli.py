@@ -29,6 +29,7 @@ from lalafo_assets.commands.kafka.topics import topics
 from lalafo_assets.commands.keys import keys
 from lalafo_assets.commands.migrate import migrate
 from lalafo_assets.commands.publish import publish
+from lalafo_assets.commands.releases.backbones import backbones
 from lalafo_assets.commands.releases.lifecycle import releases
 from lalafo_assets.commands.releases.promote import diff, promote
 from lalafo_assets.commands.releases.rescore import rescore
@@ -79,7 +80,7 @@ releases.command("check", cls=LalafoCommand)(check_command)
 for panel, commands in (
     (RUN, (demo, up, serve)),
     (ADS, (publish, results)),
-    (RELEASES, (train, rescore, diff, promote)),
+    (RELEASES, (train, rescore, diff, promote, backbones)),
     (OPERATE, (doctor, settings, migrate, topics)),
     (MEASURE, (stats,)),
 ):

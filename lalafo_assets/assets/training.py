@@ -50,13 +50,13 @@ class ReleaseConfig(dg.Config):
     )
     backbone: str = Field(
         default="live",
-        description="'live' uses the live release's backbone unchanged; otherwise the name of a "
-        "torchvision model.",
+        description="'live' uses the live release's backbone unchanged; 'auto' the best one whose "
+        "weights are here; otherwise a name of `lalafo backbones`.",
     )
     weights: str = Field(
         default="auto",
         description="Initial weights of a backbone given by name: auto, starter, pretrained, or "
-        "file:PATH.safetensors.",
+        "file:PATH.",
     )
     finetune: bool = Field(
         default=False, description="Train the backbone too. This takes minutes to hours."

@@ -15,7 +15,7 @@ WEIGHTS = ("auto", "starter", "pretrained")
     ("lalafo demo", "200 ads of drawn photos, a better release, and the page"),
     ("lalafo demo --photos ~/photos", "your own photos, one folder a class"),
     ("lalafo demo --ads 50 --exit", "ends by itself, as in CI"),
-    reads="photos that it draws, or yours; torchvision's weights, if they can be had",
+    reads="photos that it draws, or yours; pretrained weights of an installed package",
     writes="all state, photos and logs in LALAFO_HOME",
     settings=("home", "device", "gateway_port"),
     failure="an event is neither an ad nor a dead letter, or a part can't start",
@@ -34,13 +34,17 @@ def demo(
     weights: Annotated[
         str,
         typer.Option(
-            help="Initial weights of the backbone: auto, starter, pretrained, or "
-            "file:PATH.safetensors."
+            help="Initial weights of the backbone: auto, starter, pretrained, or file:PATH "
+            "(.safetensors or .pth)."
         ),
     ] = "auto",
     backbone: Annotated[
-        str, typer.Option(help="Name of a torchvision model.")
-    ] = "mobilenet_v3_small",
+        str,
+        typer.Option(
+            help="A name of `lalafo backbones`. Default: EfficientNet-Lite0, whose weights are "
+            "installed with this package."
+        ),
+    ] = "auto",
     finetune: Annotated[
         bool,
         typer.Option(
@@ -73,9 +77,7 @@ def demo(
     from lalafo_assets.demo.run import run_demo
 
     if weights not in WEIGHTS and not weights.startswith("file:"):
-        raise typer.BadParameter(
-            f"--weights {weights}: expected {', '.join(WEIGHTS)} or file:PATH.safetensors"
-        )
+        raise typer.BadParameter(f"--weights {weights}: expected {', '.join(WEIGHTS)} or file:PATH")
     options = DemoOptions(
         home=home,
         ads=ads,

@@ -12,7 +12,7 @@ class DemoOptions:
     ads: int = 200
     photos: Path | None = None
     weights: str = "auto"
-    backbone: str = "mobilenet_v3_small"
+    backbone: str = "auto"
     finetune: bool = False
     exit_at_end: bool = False
     story: bool = True

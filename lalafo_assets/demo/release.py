@@ -1,8 +1,9 @@
 """Makes the release of a demo: its weights, its head, and its accuracy beside two baselines.
 
-Drawn photos are scored by the starter without a few of its categories, as if it had been made
-before the marketplace opened them. For a user's photos, a head is fitted on the training part and
-evaluated on the rest; with `--finetune` the backbone is first trained on the training part.
+The backbone is the first of pretrained weights that are here and the starter. Drawn photos are
+scored without a few of their categories, as if the release had been made before the marketplace
+opened them. For a user's photos, a head is fitted on the training part and evaluated on the rest;
+with `--finetune` the backbone is first trained on the training part.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,14 +70,15 @@ def make_release(
         return _before_new_categories(given.source)
     if not own:
         collection = _drawn_for_a_head(options, collection, progress)
-    backbone = FrozenBackbone(options.backbone, given.state, Preprocessing())
+    backbone = FrozenBackbone(given.backbone, given.state, given.preprocessing)
     source = given.source
     if options.finetune:
         backbone = _fine_tuned(backbone, collection, settings, progress)
         source = f"{source}, fine-tuned on {len(collection.train)} photos"
     count = len(collection.train)
     facts = training_photos(drawn=0 if own else count, real=count if own else 0)
-    return _with_head(backbone, source, collection, settings, progress, facts=facts)
+    new = () if own else NEW_CATEGORIES
+    return _with_head(backbone, source, collection, settings, progress, facts=facts, new=new)
 
 
 def _without_classes(options: DemoOptions) -> DemoRelease:
@@ -116,7 +118,7 @@ def _before_new_categories(source: str) -> DemoRelease:
 def _drawn_for_a_head(
     options: DemoOptions, collection: Collection, progress: Progress
 ) -> Collection:
-    """Draw photos of another seed to train on; the photos of the ads are held out."""
+    """Draw photos of another seed to train on, without NEW_CATEGORIES; the ads' are held out."""
     drawing = progress.add_task("drawing photos to train on", total=None)
     seed = options.seed + HEAD_SEED_STEP
     drawn = generated_collection(
@@ -125,7 +127,8 @@ def _drawn_for_a_head(
         seed=seed,
         progress=lambda done, total: progress.update(drawing, completed=done, total=total),
     )
-    train = [LabelledPhoto(f"../{drawn.folder.name}/{p.name}", p.label) for p in drawn.held_out]
+    known = [photo for photo in drawn.held_out if photo.label not in NEW_CATEGORIES]
+    train = [LabelledPhoto(f"../{drawn.folder.name}/{p.name}", p.label) for p in known]
     return Collection(collection.folder, tuple(train), collection.held_out)
 
 
@@ -137,6 +140,7 @@ def _with_head(
     progress: Progress,
     *,
     facts: Mapping[str, Any],
+    new: tuple[str, ...],
 ) -> DemoRelease:
     """Embed the photos, fit a head, evaluate it on the held-out part, and freeze the release."""
     train = _embed(backbone, collection, collection.train, settings, progress, "to train on")
@@ -153,7 +157,7 @@ def _with_head(
     if category.behind_baseline is not None:
         rows.append(("", category.behind_baseline))
     rows.append(("  the majority class", f"{baselines['majority_accuracy']:.1%}"))
-    return DemoRelease(made.release, source, tuple(rows))
+    return DemoRelease(made.release, source, tuple(rows), new_categories=new)
 
 
 def _fine_tuned(

@@ -86,13 +86,13 @@ def with_head(
     Raises:
         ConfigurationError: the accuracy on these photos is below MIN_ACCURACY.
     """
-    from ops.models.backbones import DEFAULT_BACKBONE
     from ops.models.embed import Embedder
     from ops.models.fit_head import fit_head
     from ops.models.heads import class_probabilities
+    from ops.models.networks.names import STARTER_BACKBONE
     from ops.training.evaluation import evaluate, logistic_regression_accuracy
 
-    backbone = FrozenBackbone(DEFAULT_BACKBONE, state, preprocessing)
+    backbone = FrozenBackbone(STARTER_BACKBONE, state, preprocessing)
     embedder = Embedder(backbone, device="cpu", threads=1, mode="eager")
     known, labels = photos(head_photos, HEAD_SEED, preprocessing, workers)
     rows = embedder.embed(known)

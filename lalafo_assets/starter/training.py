@@ -24,7 +24,8 @@ from lalafo_assets.starter.data import SCENES, Drawings, batches
 from lalafo_assets.synthetic.drawing.materials import PATTERNS
 from lalafo_assets.synthetic.photos import CATEGORIES
 from ops.errors import ConfigurationError
-from ops.models.backbones import DEFAULT_BACKBONE, Backbone
+from ops.models.backbones import Backbone
+from ops.models.networks.names import STARTER_BACKBONE
 from ops.models.release import BACKBONE_FILE, Preprocessing, State
 from ops.models.release_files import decode_backbone, encode_backbone
 
@@ -70,7 +71,7 @@ class Learner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = Backbone(DEFAULT_BACKBONE)
+        self.backbone = Backbone(STARTER_BACKBONE)
         wide = self.backbone.dimension
         self.drop = nn.Dropout(0.15)
         self.category = nn.Linear(wide, len(CATEGORIES))

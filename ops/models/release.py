@@ -17,47 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
+from ops.models.networks.names import name_in_ids
+from ops.models.preprocessing import Preprocessing as Preprocessing  # a part of the manifest
 
 SCHEMA = 1
 BACKBONE_FILE = "backbone.safetensors"
 HEADS_FILE = "heads.safetensors"
 WEIGHT_FILES = (BACKBONE_FILE, HEADS_FILE)
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's, of RGB in [0, 1]
-IMAGENET_STD = (0.229, 0.224, 0.225)
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
-_BACKBONE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_BACKBONE_NAME = re.compile(r"(timm:)?[a-z][a-z0-9_]{0,63}(\.[a-z0-9_]{1,63})?")
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MAX_LABEL_CHARS = 500
 
 State = dict[str, NDArray[Any]]
-"""A backbone's weights by torchvision's parameter names, without the head, on the CPU."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """How a rendition is converted to the model's input.
-
-    `size`: pixels of the square input. `resize`: "squash" (the whole photo to size x size,
-    bilinear with antialias, no crop); another algorithm gets another name. `mean`, `std`: of RGB
-    in [0, 1], for normalisation in the batch.
-    """
-
-    size: int = 224
-    resize: str = "squash"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-
-    def __post_init__(self) -> None:
-        require(
-            _is_int(self.size) and 32 <= self.size <= 1024, f"size {self.size!r}: expected 32-1024"
-        )
-        require(self.resize == "squash", f"resize {self.resize!r}: expected 'squash'")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            good = isinstance(values, tuple) and len(values) == 3
-            good = good and all(isinstance(v, float) and 0 <= v <= 1 for v in values)
-            require(good, f"{name} {values!r}: expected three floats in [0, 1]")
-        require(min(self.std) > 0, f"std {self.std!r}: expected positive numbers")
+"""A backbone's weights by its library's parameter names, without the head, on the CPU."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +92,7 @@ class Manifest:
             f"schema {self.schema!r}: expected {SCHEMA}",
         )
         good = isinstance(self.backbone, str) and bool(_BACKBONE_NAME.fullmatch(self.backbone))
-        require(good, f"backbone {self.backbone!r}: expected a torchvision name")
+        require(good, f"backbone {self.backbone!r}: expected torchvision's name, or timm:NAME")
         good = isinstance(self.weights_source, str) and self.weights_source != ""
         require(good, "weights_source is empty")
         good = _is_int(self.dimension) and 1 <= self.dimension <= 16_000
@@ -143,7 +117,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII, finite numbers; the input of `digest`."""
-        return canonical_json(asdict(self))
+        return canonical_json({**asdict(self), "preprocessing": self.preprocessing.record()})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -159,12 +133,10 @@ class Manifest:
         except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"The release's manifest is not JSON: {error}") from error
         _require_keys("manifest", record, cls)
-        _require_keys("manifest.preprocessing", record["preprocessing"], Preprocessing)
-        prep: dict[str, Any] = _lists_to_tuples(record["preprocessing"])
         for key in ("taxonomy", "files", "metrics"):
             require(isinstance(record[key], dict), f"{key}: expected an object")
         record["taxonomy"] = _lists_to_tuples(record["taxonomy"])
-        record["preprocessing"] = Preprocessing(**prep)
+        record["preprocessing"] = Preprocessing.from_record(record["preprocessing"])
         manifest = cls(**record)
         require(manifest.to_json() == written, "the JSON is not canonical: it was edited")
         return manifest
@@ -176,13 +148,13 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """A readable name: the backbone and the first twelve digits of the digest."""
-        return f"{self.backbone}-{self.digest[:12]}"
+        """A readable name: the network's and the first twelve digits of the digest."""
+        return f"{name_in_ids(self.backbone)}-{self.digest[:12]}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrozenBackbone:
-    """A backbone by torchvision's name, with its weights and its preprocessing.
+    """A backbone by its library's name, with its weights and its preprocessing.
 
     `digest`: the release's `backbone_digest`; None: it is of no release, and no form of it is kept.
     """
@@ -231,7 +203,7 @@ def backbone_digest(backbone: str, preprocessing: Preprocessing, file_sha256: st
     """The key of embeddings: releases that differ only in their heads have the same one."""
     parts = {
         "backbone": backbone,
-        "preprocessing": asdict(preprocessing),
+        "preprocessing": preprocessing.record(),
         "sha256": file_sha256,
     }
     return sha256_hex(canonical_json(parts).encode())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ops.errors import ConfigurationError
-from ops.models.backbones import Backbone
+from ops.models.backbones import Backbone, has_fixed_size
 from ops.models.processor import supports_bf16
 from ops.models.release import Preprocessing, State
 from ops.training.augment import augment
@@ -93,11 +93,13 @@ def fine_tune(
 ) -> TrainedBackbone:
     """Fine-tune given weights on labelled photos; see `train_backbone`.
 
-    The first half runs at two thirds of the input size, which takes half as long.
+    The first half runs at two thirds of the input size, which takes half as long, where the network
+    takes inputs of any size.
     """
     small = max(32, preprocessing.size * 2 // 3 // 32 * 32)
+    whole = Phase(preprocessing.size)
     plan = TrainingPlan(
-        phases=(Phase(small), Phase(preprocessing.size)),
+        phases=(whole,) if has_fixed_size(name) else (Phase(small), whole),
         epochs=epochs,
         time_budget_s=time_budget_s,
         batch=32,

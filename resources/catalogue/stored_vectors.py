@@ -20,6 +20,10 @@ from resources.postgres.binary_copy import SIGNATURE, TRAILER
 _SAMPLE = 64
 _PAGE_BYTES = 8_192
 _ROW_OVERHEAD_BYTES = 150  # of a row of `embeddings`, without the vector
+_INLINE_BYTES = 2_032
+"""PostgreSQL's TOAST_TUPLE_THRESHOLD: the vector of a longer row, from about 930 dimensions on, is
+stored elsewhere, and the row has a pointer to it."""
+_POINTER_BYTES = 18
 _SPARE = 1.5
 """Pages are read as a whole if they are at most so many times those that the photos fill."""
 
@@ -86,7 +90,7 @@ def _pages(
     sample = sorted({*photos[:: max(1, len(photos) // _SAMPLE)], *photos[-1:]})
     cursor.execute(_PAGES, (backbone, sample))
     pages = [page for (page,) in cursor.fetchall()]
-    filled = len(photos) * (2 * dimension + _ROW_OVERHEAD_BYTES) / _PAGE_BYTES
+    filled = len(photos) * _row_bytes(dimension) / _PAGE_BYTES
     few = len(pages) // 16  # such as photos that the ads share with those of other days
     for left_out in (0, few):
         inner = pages[left_out : len(pages) - left_out]
@@ -94,6 +98,12 @@ def _pages(
             margin = (inner[-1] - inner[0]) // (_SAMPLE // 2)
             return max(0, inner[0] - margin), inner[-1] + margin + 1
     return None
+
+
+def _row_bytes(dimension: int) -> int:
+    """The bytes of a row in the table's own pages, about."""
+    row = 2 * dimension + _ROW_OVERHEAD_BYTES
+    return row if row <= _INLINE_BYTES else _POINTER_BYTES + _ROW_OVERHEAD_BYTES
 
 
 def _rows(

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +33,9 @@ import structlog
 from ops.errors import ConfigurationError
 from ops.models.engines.choice import EngineChoice
 from ops.models.engines.openvino_engine import ConvertedBackbone
-from ops.models.release import FrozenBackbone, Preprocessing, canonical_json, sha256_hex
+from ops.models.networks.names import name_in_ids
+from ops.models.preprocessing import Preprocessing
+from ops.models.release import FrozenBackbone, canonical_json, sha256_hex
 from ops.models.release_files import decode_backbone, encode_backbone
 from resources.settings import Settings
 
@@ -90,6 +92,12 @@ def prepared_engine(frozen: FrozenBackbone, home: Path) -> PreparedEngine:
             raise ConfigurationError(f"{folder} can't be written: {error}") from error
 
 
+def measure_engine(frozen: FrozenBackbone) -> EngineChoice:
+    """Measure a backbone of no release, and keep nothing; raises as `prepared_engine` does."""
+    with TemporaryDirectory(prefix="lalafo-engine-") as folder:
+        return _measured(frozen, Path(folder)).choice
+
+
 def recorded_choices(home: Path) -> dict[str, EngineChoice]:
     """What was chosen on this host so far, by the backbone's name and digest."""
     end = f"-{_host_key()}"
@@ -115,7 +123,7 @@ def described_engines(settings: Settings, backbones: Iterable[str]) -> str:
 def backbone_name(frozen: FrozenBackbone) -> str:
     """The backbone's name and the first digits of its digest, as in `backbone_key`."""
     assert frozen.digest is not None, "only the backbones of releases are kept"
-    return f"{frozen.name}-{frozen.digest[:12]}"
+    return f"{name_in_ids(frozen.name)}-{frozen.digest[:12]}"
 
 
 def _kept(frozen: FrozenBackbone, folder: Path, target: Path) -> PreparedEngine:
@@ -132,7 +140,7 @@ def _kept(frozen: FrozenBackbone, folder: Path, target: Path) -> PreparedEngine:
 
 def write_request(frozen: FrozenBackbone, folder: Path) -> None:
     """Write a backbone into a folder, for a child process."""
-    request = {"name": frozen.name, "preprocessing": asdict(frozen.preprocessing)}
+    request = {"name": frozen.name, "preprocessing": frozen.preprocessing.record()}
     (folder / WEIGHTS_FILE).write_bytes(encode_backbone(frozen.state))
     (folder / REQUEST_FILE).write_text(json.dumps(request))
 
@@ -140,12 +148,10 @@ def write_request(frozen: FrozenBackbone, folder: Path) -> None:
 def read_request(folder: Path) -> FrozenBackbone:
     """Read what `write_request` wrote."""
     request = json.loads((folder / REQUEST_FILE).read_text())
-    preprocessing: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in request["preprocessing"].items()
-    }
     state = decode_backbone((folder / WEIGHTS_FILE).read_bytes())
-    return FrozenBackbone(request["name"], state, Preprocessing(**preprocessing))
+    return FrozenBackbone(
+        request["name"], state, Preprocessing.from_record(request["preprocessing"])
+    )
 
 
 def _measured(frozen: FrozenBackbone, folder: Path) -> PreparedEngine:

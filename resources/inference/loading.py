@@ -12,6 +12,7 @@ import structlog
 
 from ops.errors import ConfigurationError
 from ops.models.engines.engine import Mode
+from ops.models.networks.names import name_in_ids
 from ops.models.release import FrozenBackbone, Head, Manifest, Release
 from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from resources.inference.device import choose_device
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 
 def backbone_key(manifest: Manifest) -> str:
     """The key of a release's embeddings: readable, and different for different weights."""
-    return f"{manifest.backbone}-{manifest.backbone_digest[:12]}"
+    return f"{name_in_ids(manifest.backbone)}-{manifest.backbone_digest[:12]}"
 
 
 def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
@@ -86,6 +87,26 @@ def ready(manifest: Manifest, heads: Mapping[str, Head], embedder: PhotoEmbedder
         embedder=embedder,
         heads=heads,
     )
+
+
+def check_backbone_of(release: Release) -> None:
+    """Check that a release's weights are its backbone's: a session would find out too late.
+
+    Imports torch and builds the network without memory for its weights: seconds.
+
+    Raises:
+        ConfigurationError: the backbone is unknown, its weights are another network's or not
+            finite, or its embeddings have another length than the manifest says.
+    """
+    from ops.models.backbones import check_weights
+
+    manifest = release.manifest
+    dimension = check_weights(manifest.backbone, release.backbone_state).dimension
+    if dimension != manifest.dimension:
+        raise ConfigurationError(
+            f"The manifest of {manifest.name} has {manifest.dimension} dimensions, its backbone "
+            f"{dimension}: the release is inconsistent."
+        )
 
 
 def install(database: Database, store: ReleaseStore, release: Release) -> RegisteredRelease:

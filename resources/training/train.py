@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError, NotReadyError
-from ops.models.release import FrozenBackbone, Head, Preprocessing, Release, State
+from ops.models.release import FrozenBackbone, Head, Release, State
 from ops.tasks import HEADLINE_TASK, all_tasks
 from ops.training.dataset import Example, Part, SplitRule, TrainingSet, freeze
 from ops.training.make_release import (
@@ -43,7 +43,7 @@ class TrainingOptions:
     """How to train. `starter`: returns the shipped weights for a backbone's name."""
 
     seed: int = 0
-    backbone: str = LIVE  # or a torchvision name
+    backbone: str = LIVE  # or a name, or "auto"; see resources.training.weights
     weights: str = "auto"  # of a named backbone; see resources.training.weights
     finetune: bool = False
     epochs: float = 8.0  # of a fine-tune
@@ -155,7 +155,7 @@ def _backbone(current: Release, options: TrainingOptions) -> tuple[FrozenBackbon
 
     starter = no_starter if options.starter is None else options.starter
     weights = starting_weights(options.weights, options.backbone, starter=starter)
-    return FrozenBackbone(options.backbone, weights.state, Preprocessing()), weights.source
+    return FrozenBackbone(weights.backbone, weights.state, weights.preprocessing), weights.source
 
 
 def _fine_tuned(

@@ -1,240 +1,229 @@
-"""Loads the weights that a backbone starts from, by explicit choice, with their source as text.
+"""Finds the weights that a backbone starts from, by explicit choice, with their source as text.
 
-    file:PATH    a state dict with torchvision's names, .safetensors only
-    pretrained   torchvision's, from torch hub's cache or by download, SHA-256 checked
+    file:PATH    .safetensors, or a .pth that is read as tensors alone
+    pretrained   published ones: from a cache, from a package, or by download; digests checked
     starter      the weights shipped by the caller, passed as a function
-    auto         pretrained if cached, else by a short download, else the starter
+    auto         a cache, a package, a short download, the starter: the first that has them
 
-Owns the order and the checks. Never replaces one choice by another: only `auto` has fallbacks.
-Importing this module does not import torch; loading pretrained weights does.
+Where no backbone is named, `auto` takes the packaged EfficientNet-Lite0, else the starter. Owns the
+order. Never replaces one choice by another: only `auto` has fallbacks. Importing this module does
+not import torch; finding weights does.
 """
 
-import contextlib
-import io
-import os
-import pickle
-import re
-import secrets
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import structlog
 
 from ops.errors import ConfigurationError, RetryableError
+from ops.models.networks.efficientnet_lite import (
+    LITE_NAME,
+    as_the_original,
+    has_original_names,
+    with_timm_names,
+)
+from ops.models.networks.names import PACKAGED_BACKBONE, STARTER_BACKBONE, TIMM
+from ops.models.preprocessing import Preprocessing
 from ops.models.release import State, sha256_hex
-from ops.models.release_files import decode_backbone, encode_backbone
+from ops.models.release_files import encode_backbone
+from resources.training.download import Download, download_file
+from resources.training.published_files import (
+    FoundFile,
+    HubDownload,
+    cached_file,
+    downloaded_file,
+    downloaded_from_hub,
+    fetch_from_hub,
+    packaged_file,
+)
+from resources.training.weight_files import as_state, read_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ops.models.networks.published import Published
 
 Starter = Callable[[str], State]
 """Backbone name -> weights; raises ConfigurationError if none are shipped for it."""
 
-Download = Callable[[str, Path, float], None]
-"""URL, target file, time limit in seconds; raises RetryableError if the download fails."""
+ANY = "auto"
+"""A backbone's name where none is asked for: the best one whose weights are here."""
 
-AUTO_DOWNLOAD_S = 20.0  # a first run should not wait long: the starter is good enough
+AUTO_DOWNLOAD_S = 20.0  # a first run should not wait long
 PRETRAINED_DOWNLOAD_S = 600.0
-_MAX_BYTES = 4 * 2**30
-_HASHED_NAME = re.compile(r"[A-Za-z0-9_.]+-([0-9a-f]{8,64})\.pth")
-_CONVERT = (
-    "Convert it once, if you trust it: safetensors.torch.save_file("
-    "torch.load(PATH, weights_only=True), 'weights.safetensors')."
-)
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StartingWeights:
-    """Weights by torchvision's names, perhaps with a classification head, and their source.
+    """A backbone's weights, perhaps with a classification head, and how photos are prepared.
 
     `source` becomes the manifest's `weights_source`.
     """
 
+    backbone: str
     state: State
+    preprocessing: Preprocessing
     source: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Published:
-    """Weights that torchvision publishes."""
+class _Doors:
+    """How files are fetched; tests pass their own."""
 
-    name: str
-    url: str
-    path: Path  # in torch hub's cache
-    sha256_prefix: str
+    download: Download
+    hub: HubDownload
 
 
 def starting_weights(
-    choice: str, backbone: str, *, starter: Starter, download: Download | None = None
+    choice: str,
+    backbone: str,
+    *,
+    starter: Starter,
+    download: Download | None = None,
+    hub: HubDownload | None = None,
 ) -> StartingWeights:
     """Weights for a backbone by "file:PATH", "pretrained", "starter" or "auto".
 
     Args:
+        backbone: a name, or "auto": the backbone follows from the choice.
         download: fetches a file; None: over HTTPS.
+        hub: fetches a file of the Hugging Face Hub; None: by its client.
 
     Raises:
-        ConfigurationError: the choice is unknown or not available, or a file is invalid; the
-            message names the alternatives.
+        ConfigurationError: the choice is unknown or not available, a file is invalid, or the
+            weights are another network's; the message names the alternatives.
     """
-    fetch = download if download is not None else download_file
+    doors = _Doors(
+        download_file if download is None else download, fetch_from_hub if hub is None else hub
+    )
     if choice.startswith("file:"):
-        return _from_file(Path(choice.removeprefix("file:")))
+        return _from_file(Path(choice.removeprefix("file:")), backbone)
     if choice == "starter":
-        return _from_starter(backbone, starter)
+        return _from_starter(STARTER_BACKBONE if backbone == ANY else backbone, starter)
     if choice == "pretrained":
-        return _pretrained(backbone, fetch)
+        return _pretrained(PACKAGED_BACKBONE if backbone == ANY else backbone, doors)
     if choice == "auto":
-        return _auto(backbone, starter, fetch)
+        return _auto(backbone, starter, doors)
     raise ConfigurationError(
         f"Unknown weights {choice!r}: expected auto, pretrained, starter or file:PATH."
     )
 
 
-def download_file(url: str, target: Path, timeout_s: float) -> None:
-    """Download a URL to a file, completely or not at all.
+def weights_here(backbone: str) -> tuple[str, ...]:
+    """What `auto` and `pretrained` would find without a network: "cache", "package".
 
     Raises:
-        RetryableError: the download failed, exceeded the time limit, or is too large.
+        ConfigurationError: the backbone is unknown.
     """
-    deadline = time.monotonic() + timeout_s
-    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(8)}.tmp")
-    host = urlsplit(url).hostname
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch()
-    except OSError as error:
-        raise RetryableError(
-            f"{target.parent} can't be written ({error.strerror}): set TORCH_HOME to a folder that "
-            "can be"
-        ) from error
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=min(timeout_s, 10.0)) as response,  # noqa: S310 - torchvision's own URL
-            unfinished.open("wb") as file,
-        ):
-            size = 0
-            for block in iter(lambda: cast(bytes, response.read(2**20)), b""):
-                size += file.write(block)
-                if size > _MAX_BYTES or time.monotonic() > deadline:
-                    raise RetryableError(
-                        f"{host} sent no complete file of at most {_MAX_BYTES} bytes within "
-                        f"{timeout_s:.0f} s"
-                    )
-            length = response.headers.get("Content-Length")
-            if length is not None and int(length) != size:
-                raise RetryableError(f"{host} sent {size} of {length} bytes")
-        unfinished.replace(target)
-    except (OSError, urllib.error.URLError) as error:
-        raise RetryableError(f"{host} can't be reached: {error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            unfinished.unlink()
+    from ops.models.backbones import published
+
+    found = {"cache": cached_file(published(backbone)), "package": packaged_file(backbone)}
+    return tuple(name for name, file in found.items() if file is not None)
 
 
-def _auto(backbone: str, starter: Starter, fetch: Download) -> StartingWeights:
+def _auto(backbone: str, starter: Starter, doors: _Doors) -> StartingWeights:
+    if backbone == ANY:
+        packaged = packaged_file(PACKAGED_BACKBONE)
+        if packaged is not None:
+            return _read(PACKAGED_BACKBONE, packaged)
+        return _instead(STARTER_BACKBONE, starter, "no package of pretrained weights is installed")
     try:
-        return _read_published(_download_if_missing(_published(backbone), fetch, AUTO_DOWNLOAD_S))
+        return _read(backbone, _found(backbone, doors, AUTO_DOWNLOAD_S))
     except RetryableError as error:
         reason = str(error)
+    return _instead(backbone, starter, reason)
+
+
+def _instead(backbone: str, starter: Starter, reason: str) -> StartingWeights:
     _log.warning("weights.pretrained_unavailable", using="starter", backbone=backbone, error=reason)
     weights = _from_starter(backbone, starter)
-    return StartingWeights(
-        weights.state, f"{weights.source} (auto: no pretrained weights were to be had)"
-    )
+    source = f"{weights.source} (auto: no pretrained weights were to be had)"
+    return StartingWeights(backbone, weights.state, weights.preprocessing, source)
 
 
 def _from_starter(backbone: str, starter: Starter) -> StartingWeights:
     state = starter(backbone)
     digest = sha256_hex(encode_backbone(state))
-    return StartingWeights(state, f"starter for {backbone} sha256:{digest[:12]}")
+    source = f"starter for {backbone} sha256:{digest[:12]}"
+    return StartingWeights(backbone, state, Preprocessing(), source)
 
 
-def _pretrained(backbone: str, fetch: Download) -> StartingWeights:
-    published = _published(backbone)
+def _pretrained(backbone: str, doors: _Doors) -> StartingWeights:
+    from ops.models.backbones import published
+
     try:
-        return _read_published(_download_if_missing(published, fetch, PRETRAINED_DOWNLOAD_S))
+        return _read(backbone, _found(backbone, doors, PRETRAINED_DOWNLOAD_S, from_hub=True))
     except RetryableError as error:
+        facts = published(backbone)
+        files = [facts.file_name] if facts.sha256_prefix is not None else []
+        files += [] if facts.hub is None else [f"{facts.hub[0]}/{facts.hub[1]}"]
         raise ConfigurationError(
-            f"torchvision's weights for {backbone} are neither cached nor available for download: "
-            f"{error}. Put {published.path.name} into that cache (TORCH_HOME/hub/checkpoints), "
-            "or choose --weights starter or --weights file:PATH.safetensors."
+            f"Published weights for {backbone} are neither cached nor available for download: "
+            f"{error}. Put {' or '.join(files) or 'them'} into its library's cache "
+            "(TORCH_HOME/hub/checkpoints, HF_HOME), or choose --weights starter or "
+            "--weights file:PATH."
         ) from error
 
 
-def _download_if_missing(published: _Published, fetch: Download, timeout_s: float) -> _Published:
-    """Download the file unless it is cached; a download with a wrong digest is deleted."""
-    if not os.path.exists(published.path):  # noqa: PTH110 - Path's raises for a closed folder
-        fetch(published.url, published.path, timeout_s)
-        digest = sha256_hex(published.path.read_bytes())
-        if not digest.startswith(published.sha256_prefix):
-            published.path.unlink()
-            raise RetryableError(f"{urlsplit(published.url).hostname} sent another file")
-    return published
+def _found(backbone: str, doors: _Doors, timeout_s: float, *, from_hub: bool = False) -> FoundFile:
+    """Published weights from the nearest place that has them; raises RetryableError if none."""
+    from ops.models.backbones import published
+
+    facts = published(backbone)
+    here = cached_file(facts) or packaged_file(backbone)
+    if here is not None:
+        return here
+    if from_hub and facts.sha256_prefix is None:
+        return downloaded_from_hub(facts, doors.hub)
+    return downloaded_file(facts, doors.download, timeout_s)
 
 
-def _published(backbone: str) -> _Published:
-    import torch.hub
-    import torchvision
+def _read(backbone: str, found: FoundFile) -> StartingWeights:
+    from ops.models.backbones import published
 
-    from ops.models.backbones import known_backbones
-
-    if backbone not in known_backbones():
-        raise ConfigurationError(
-            f"Unknown backbone {backbone!r}. Known: {', '.join(known_backbones())}."
-        )
-    weights: Any = torchvision.models.get_model_weights(backbone).DEFAULT
-    name = str(weights.url).rsplit("/", 1)[-1]
-    match = _HASHED_NAME.fullmatch(name)
-    if match is None:
-        raise ConfigurationError(
-            f"torchvision publishes {name} without a digest, so it can't be checked: choose "
-            "--weights file:PATH.safetensors."
-        )
-    folder = Path(os.fspath(torch.hub.get_dir())) / "checkpoints"
-    return _Published(str(weights), str(weights.url), folder / name, match.group(1))
+    tensors, digest = read_weights(found.path, sha256=found.sha256)
+    source = f"{found.source} sha256:{digest[:12]}"
+    return _checked(backbone, tensors, published(backbone), source)
 
 
-def _read_published(published: _Published) -> StartingWeights:
-    import torch
+def _from_file(path: Path, backbone: str) -> StartingWeights:
+    from ops.models.backbones import published
 
+    tensors, digest = read_weights(path)
+    source = f"file {path.name} sha256:{digest[:12]}"
+    if backbone != ANY:
+        return _checked(backbone, tensors, published(backbone), source)
+    for name in (PACKAGED_BACKBONE, STARTER_BACKBONE):
+        try:
+            return _checked(name, tensors, published(name), source)
+        except ConfigurationError:
+            continue
+    raise ConfigurationError(
+        f"{path} has neither the weights of {PACKAGED_BACKBONE} nor those of {STARTER_BACKBONE}: "
+        "name its network with --backbone."
+    )
+
+
+def _checked(
+    backbone: str, tensors: "dict[str, Tensor]", facts: "Published", source: str
+) -> StartingWeights:
+    """The weights by the backbone's parameter names; raises ConfigurationError if they are not."""
+    from ops.models.backbones import check_weights
+
+    state, preprocessing = as_state(tensors), facts.preprocessing
+    if LITE_NAME.fullmatch(backbone) and has_original_names(state):
+        state, preprocessing = with_timm_names(backbone, state), as_the_original(preprocessing)
     try:
-        data = published.path.read_bytes()
-    except OSError as error:
-        raise RetryableError(f"{published.path} can't be read ({error.strerror})") from error
-    digest = sha256_hex(data)
-    if not digest.startswith(published.sha256_prefix):
-        raise ConfigurationError(
-            f"{published.path} is damaged or altered: its SHA-256 begins with {digest[:8]}, "
-            f"expected {published.sha256_prefix}. Delete it and try again."
-        )
-    # weights_only reads tensors and executes nothing since torch 2.6; 2.11 is required here
-    try:
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        state = {str(name): tensor.numpy() for name, tensor in loaded.items()}
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError):
-        # not chained: torch's own message suggests switching the protection off
-        raise ConfigurationError(
-            f"{published.path} is not a state dict of tensors alone (read with weights_only=True)."
-        ) from None
-    return StartingWeights(state, f"torchvision {published.name} sha256:{digest[:12]}")
+        state = check_weights(backbone, state).state
+    except ConfigurationError:
+        if not backbone.startswith(TIMM):
+            raise
+        from ops.models.networks.timm_networks import load_published
 
-
-def _from_file(path: Path) -> StartingWeights:
-    if path.suffix != ".safetensors":
-        raise ConfigurationError(
-            f"--weights file:{path}: only .safetensors is accepted, since other checkpoints can "
-            f"execute code. {_CONVERT}"
-        )
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigurationError(f"--weights file:{path}: more than {_MAX_BYTES} bytes.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"--weights file:{path} can't be read: {error}.") from error
-    digest = sha256_hex(data)
-    return StartingWeights(decode_backbone(data), f"file {path.name} sha256:{digest[:12]}")
+        converted = as_state(load_published(backbone.removeprefix(TIMM), tensors))
+        state = check_weights(backbone, converted).state
+    return StartingWeights(backbone, state, preprocessing, source)

@@ -11,7 +11,7 @@ from lalafo_assets.commands.terminal.steps import Steps
 
 @help_page(
     ("lalafo bench engines", "the release that ships with the package"),
-    ("lalafo bench engines --backbone efficientnet_b0 --only traced,openvino", "another network"),
+    ("lalafo bench engines --backbone timm:tf_efficientnet_lite0 --only openvino", "another"),
     ("lalafo bench engines --json > engines.json", "nothing but the JSON document"),
     reads="photos that it draws",
     writes="a folder for temporary files, which it removes",
@@ -20,7 +20,10 @@ from lalafo_assets.commands.terminal.steps import Steps
 def bench_engines(
     backbone: Annotated[
         str | None,
-        typer.Option(help="A torchvision network with random weights; the starter if not given."),
+        typer.Option(
+            help="A name of `lalafo backbones`; random weights, where none are here. Default: the "
+            "starter's backbone."
+        ),
     ] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads.")] = "1,2",
     only: Annotated[

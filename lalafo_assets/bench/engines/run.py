@@ -33,7 +33,7 @@ def run_bench(
     """Measure the rows, and return the JSON line.
 
     Args:
-        backbone: a torchvision name; None: the starter's, with its weights.
+        backbone: a name; None: the starter's, with its weights.
 
     Raises:
         ConfigurationError: an engine, a number of threads or the backbone is unknown.

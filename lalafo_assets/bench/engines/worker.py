@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 
 from ops.models.engines.engine import Engine, Precision
-from ops.models.release import FrozenBackbone, Preprocessing
+from ops.models.release import FrozenBackbone
 from resources.inference.engines import (
     CONSTANTS_FILE,
     XML_FILE,
@@ -68,10 +68,15 @@ def _frozen(backbone: str) -> FrozenBackbone:
         return load_starter().backbone
     import torch
 
-    from ops.models.backbones import Backbone
+    from lalafo_assets.starter import starter_state
+    from ops.models.backbones import Backbone, published
+    from resources.training.weights import starting_weights, weights_here
 
+    if weights_here(backbone):
+        given = starting_weights("pretrained", backbone, starter=starter_state)
+        return FrozenBackbone(backbone, given.state, given.preprocessing)
     torch.manual_seed(0)
-    return FrozenBackbone(backbone, Backbone(backbone).state(), Preprocessing())
+    return FrozenBackbone(backbone, Backbone(backbone).state(), published(backbone).preprocessing)
 
 
 def measure(folder: Path, name: str, precision: Precision, threads: int) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def list_releases(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     reads="the release that ships with the package, or a store",
     writes="the release store (LALAFO_STORE_URL) and PostgreSQL",
     settings=("home", "database_url", "store_url"),
-    failure="the source does not hold exactly one release, or can't be read",
+    failure="the source does not hold exactly one release, it can't be read, or its weights are "
+    "another network's",
 )
 def install_release(
     source: Annotated[
@@ -99,7 +100,7 @@ def install_release(
     `lalafo up` does it with the starter where no release is live.
     """
     from lalafo_assets.starter import load_starter
-    from resources.inference.loading import install
+    from resources.inference.loading import check_backbone_of, install
     from resources.releases.active import read_active_releases
     from resources.releases.promotion import make_live
     from resources.settings import load_settings
@@ -107,6 +108,8 @@ def install_release(
 
     with closing(open_database(home)) as database:
         release = load_starter() if source == "starter" else _only_release(source)
+        if source != "starter":
+            check_backbone_of(release)
         known = install(database, ReleaseStore(load_settings().resolved_store_url), release)
         before = None
         with suppress(ConfigurationError):

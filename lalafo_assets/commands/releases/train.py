@@ -37,6 +37,7 @@ _BASELINES = {
 
 @help_page(
     ("lalafo train", "a head on the live release's backbone"),
+    ("lalafo train --backbone auto", "pretrained weights that are here: EfficientNet-Lite0"),
     ("lalafo train --backbone mobilenet_v3_large", "another backbone, with `--weights`"),
     ("lalafo train --finetune --epochs 4", "the backbone too; minutes to hours"),
     reads="PostgreSQL: labels of sellers and people; the photo store",
@@ -52,15 +53,15 @@ def train(
     backbone: Annotated[
         str,
         typer.Option(
-            help="'live' uses the live release's backbone unchanged; otherwise the name of a "
-            "torchvision model."
+            help="'live' uses the live release's backbone unchanged; 'auto' the best one whose "
+            "weights are here; otherwise a name of `lalafo backbones`."
         ),
     ] = "live",
     weights: Annotated[
         str,
         typer.Option(
             help="Initial weights of a backbone given by name: auto, starter, pretrained, or "
-            "file:PATH.safetensors."
+            "file:PATH (.safetensors or .pth)."
         ),
     ] = "auto",
     finetune: Annotated[

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ops.errors import ConfigurationError
 from ops.models.engines.engine import EngineName, Image, Precision
-from ops.models.engines.network import Network, running
+from ops.models.engines.folding import running
+from ops.models.engines.network import Network
 from ops.models.processor import cpp_compiler
 from ops.models.release import FrozenBackbone
 

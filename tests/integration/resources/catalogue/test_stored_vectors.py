@@ -5,7 +5,7 @@ import pytest
 
 from lalafo_assets.bench.rescore.fill import BACKBONE, DIMENSION, fill
 from ops.errors import ConfigurationError
-from resources.catalogue.stored_vectors import read_vectors
+from resources.catalogue.stored_vectors import _pages, read_vectors
 from resources.postgres.database import Database
 
 
@@ -48,6 +48,28 @@ def test_vectors_are_the_stored_ones(cursor, pick):
     vectors, stored = read_vectors(cursor, BACKBONE, DIMENSION, photos)
     assert stored.tolist() == [True] * len(photos)
     assert vectors.tobytes() == expected(cursor, photos).tobytes()
+
+
+@pytest.mark.parametrize("step", [1, 97])
+def test_long_vectors_are_the_stored_ones(database: Database, monkeypatch, step):
+    """Those that PostgreSQL stores outside of their rows, as of EfficientNet-Lite0."""
+    monkeypatch.setattr("lalafo_assets.bench.rescore.fill.DIMENSION", 1280)
+    fill(database, rows=1_000, photos_per_ad=1.0, on_progress=lambda _: None)
+    with database.cursor() as cursor:
+        photos = photos_in_order(cursor)[::step]
+        vectors, stored = read_vectors(cursor, BACKBONE, 1280, photos)
+        assert stored.all()
+        assert np.array_equal(vectors, expected(cursor, photos))
+
+
+def test_pages_with_many_other_rows_are_not_read(database: Database, monkeypatch):
+    """Of photos that are every fourth of the table, also where a row is a pointer to its vector."""
+    monkeypatch.setattr("lalafo_assets.bench.rescore.fill.DIMENSION", 1280)
+    fill(database, rows=4_000, photos_per_ad=1.0, on_progress=lambda _: None)
+    with database.cursor() as cursor:
+        photos = photos_in_order(cursor)
+        assert _pages(cursor, BACKBONE, 1280, photos[1_000:2_000]) is not None
+        assert _pages(cursor, BACKBONE, 1280, photos[::4]) is None
 
 
 @pytest.mark.parametrize("step", [1, 97])

