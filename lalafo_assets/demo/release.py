@@ -19,6 +19,7 @@ from lalafo_assets.demo.collection import Collection, generated_collection
 from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.starter import load_starter, starter_state
 from ops.errors import BadInputError, ConfigurationError
+from ops.models.categories.measures import tree_figures
 from ops.models.release import FrozenBackbone, Head, Preprocessing, Release
 from ops.models.release_files import assemble
 from ops.photos.rendition import make_rendition
@@ -147,6 +148,8 @@ def _with_head(
     progress.advance(fitting)
     baselines = category.baselines
     rows = [("accuracy on held-out photos", str(category.accuracy))]
+    rows += [(f"  {name}", text) for name, text in tree_figures(category.held_out)]
+    rows.append(("  calibration error", f"{category.held_out['calibration_error']:.3f}"))
     if "logistic_regression_accuracy" in baselines:
         logistic = baselines["logistic_regression_accuracy"]
         rows.append(("  scikit-learn's regression", f"{logistic:.1%}"))

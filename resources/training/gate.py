@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ops.errors import ConfigurationError
+from ops.models.categories.tree import Thresholds
 from ops.models.heads import class_probabilities
 from ops.models.release import Release
 from ops.scoring.ready_release import PhotoEmbedder
@@ -217,7 +218,11 @@ def _measures(
     head = one.release.heads[task]
     rows = np.stack([one.vectors[example.photo.sha256] for example in of_task])
     return measures_over(
-        class_probabilities(rows, head), head.labels, truth, sorted(known_labels | set(truth))
+        class_probabilities(rows, head),
+        head.labels,
+        truth,
+        sorted(known_labels | set(truth)),
+        Thresholds.of(head.config),
     )
 
 
