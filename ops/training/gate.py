@@ -128,6 +128,13 @@ def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
                 f"accuracy of '{task}' fell from {old:.3f} to {new:.3f}, more than {margin:.3f} "
                 f"({count} held-out photos)"
             )
+    for task, (tuned, before) in sorted(candidate.fine_tuned.items()):
+        message.append(f"{task}: {tuned:.1%} fine-tuned, {before:.1%} before")
+        if tuned <= before:
+            why.append(
+                f"fine-tuning did not help '{task}': {tuned:.3f} against {before:.3f} with the "
+                "backbone as it was"
+            )
     if not figures and not why:
         why.append("nothing is held out to judge the candidate by: label more ads")
     return Finding(ACCURACY, tuple(why), "; ".join(message) or "; ".join(why), figures)

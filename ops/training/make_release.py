@@ -219,13 +219,14 @@ def tune_backbone(
     *,
     device: str,
     epochs: float = 8,
+    time_budget_s: float | None = None,
     seed: int = 0,
     on_progress: StepProgress,
 ) -> tuple[FrozenBackbone, tuple[float, ...]]:
     """Fine-tune a backbone on labelled photos; returns it and the loss of each step.
 
     The result is repeatable by seed on one machine, but not bit for bit on CUDA, nor with another
-    number of threads.
+    number of threads, nor with a time budget.
     """
     from ops.training.fine_tune import Progress, fine_tune
 
@@ -239,6 +240,7 @@ def tune_backbone(
         labels,
         preprocessing=backbone.preprocessing,
         epochs=epochs,
+        time_budget_s=time_budget_s,
         seed=seed,
         device=device,
         progress=step,

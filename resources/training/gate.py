@@ -198,11 +198,21 @@ def _judged(
             tasks={task: _measures(one, pair, task, both) for task in one.known.tasks},
             latency_ms=latency_ms,
             memory_mb=_weights_mb(one.release),
+            fine_tuned=_fine_tuned(one.known),
         )
         for one, latency_ms in zip(pair, latencies, strict=True)
     )
     on_progress("judging", 1, 1)
     return candidate, live
+
+
+def _fine_tuned(known: RegisteredRelease) -> dict[str, tuple[float, float]]:
+    """By task the accuracies of a fine-tuned backbone and of the one before, by its manifest."""
+    metrics = known.manifest["metrics"]
+    return {
+        task: (metrics["tasks"][task]["held_out"]["accuracy"], before)
+        for task, before in metrics.get("accuracy_before_tuning", {}).items()
+    }
 
 
 def _measures(
