@@ -46,7 +46,12 @@ WITH given AS (
     SELECT FROM lalafo.accepted_ads WHERE catalog = %(catalog)s AND ad_id = %(ad_id)s
     LIMIT 1
 ), live AS (
-    SELECT r.manifest -> 'taxonomy' AS taxonomy
+    SELECT r.manifest -> 'taxonomy' AS taxonomy, coalesce(
+        r.manifest -> 'taxonomy' -> %(task)s ? %(label)s
+        OR (r.manifest -> 'heads' -> %(task)s ? 'thresholds' AND EXISTS (
+            SELECT FROM jsonb_array_elements_text(r.manifest -> 'taxonomy' -> %(task)s) AS t (label)
+            WHERE starts_with(t.label, %(label)s || '/')
+        )), false) AS knows
     FROM lalafo.releases AS r JOIN lalafo.active_releases AS f ON f.live = r.name
 ), labelled AS (
     INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by, given_at)
@@ -58,7 +63,7 @@ WITH given AS (
 ), answered AS (
     INSERT INTO lalafo.idempotency_keys (api_key, idempotency_key, digest, answer)
     SELECT %(by)s, %(idempotency_key)s::text, %(request)s::bytea, jsonb_build_array(
-        200, %(answer)s::jsonb || jsonb_build_object('known', live.taxonomy -> %(task)s ? %(label)s)
+        200, %(answer)s::jsonb || jsonb_build_object('known', live.knows)
     )
     FROM labelled, live WHERE %(idempotency_key)s::text IS NOT NULL
 ), pending AS (
@@ -67,7 +72,7 @@ WITH given AS (
 )
 SELECT EXISTS (SELECT FROM ad),
     ARRAY(SELECT jsonb_object_keys(taxonomy) FROM live),
-    coalesce((SELECT taxonomy -> %(task)s ? %(label)s FROM live), false),
+    coalesce((SELECT knows FROM live), false),
     (SELECT id FROM pending),
     (SELECT digest FROM given), (SELECT answer FROM given),
     EXISTS (SELECT FROM given) AND EXISTS (

@@ -56,6 +56,7 @@ _PREDICTIONS = f"""
         'label', p.label,
         'score', p.score,
         'details', p.details,
+        'path', coalesce(p.details -> 'path', jsonb_build_array(p.label)),
         'revision', p.revision,
         'release', json_build_object('id', p.release, 'url', k.releases, 'drawn_only',
             (SELECT {DRAWN_ONLY.format("r.manifest")}
@@ -128,8 +129,8 @@ _READ_AD = f"""
     WHERE a.revision IS NOT NULL OR w.revision IS NOT NULL
 """
 
-# On one line: psycopg 3.3 parses a statement of more than 4,096 characters again at every call.
-READ_AD = " ".join(_READ_AD.split())
+# Short: psycopg 3.3 parses a statement of more than 4,096 characters again at every call.
+READ_AD = " ".join(_READ_AD.split()).replace(", ", ",")
 
 
 def parameters(key: AdKey, dagster_url: str) -> dict[str, str | None]:

@@ -93,6 +93,12 @@ class PredictionOut(ResponseModel):
 
     label: str
     score: float = Field(description="Confidence in the label, in [0, 1].")
+    path: list[str] = Field(
+        default_factory=list,
+        description="The label's parts from the root, where categories are a tree: a category, or "
+        "one above it where the category is unsure. Empty where no answer is sure; then `label` is "
+        "the most likely category of the first level. Else the label alone.",
+    )
     details: dict[str, Any]
     revision: int = Field(description="The revision of the ad that was scored.")
     release: ReleaseSource

@@ -28,6 +28,19 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeAnswers:
+    """The answers to ads with a label where the categories are a tree."""
+
+    ads: int  # at least 1
+    sure: int  # with an answer that is sure
+    right: int  # of these, the label or a node above it
+
+    def __str__(self) -> str:
+        share = f", {self.right / self.sure:.1%} of them right" if self.sure else ""
+        return f"{self.sure} of {self.ads} ads have an answer that is sure{share}"
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """The time from the Kafka timestamp to the committed row, in milliseconds."""
 
@@ -52,6 +65,7 @@ class Outcome:
     photo_failures: dict[str, int]  # all others, by reason
     dead_letters: dict[str, int]  # by reason
     accuracy: Accuracy | None  # of the ads with a label and a prediction; None: there are none
+    tree: TreeAnswers | None  # None: the categories are no tree
     latency: Latency | None  # without the ads that waited for a session's start
     waited: Latency | None  # of those
     runs: int
@@ -101,6 +115,7 @@ class Watch:
                 "%(stream)s AND failed_at >= %(since)s GROUP BY 1 ORDER BY 2 DESC, 1"
             ),
             accuracy=self._accuracy(),
+            tree=self._tree(),
             latency=self._latency("NOT t.waited_for_session"),
             waited=self._latency("t.waited_for_session"),
             runs=runs,
@@ -129,6 +144,19 @@ class Watch:
             "GROUP BY a.category) AS by_category"
         )
         return Accuracy(right, labelled, most / labelled) if labelled else None
+
+    def _tree(self) -> TreeAnswers | None:
+        """Of the live release; a node above the ad's category is right too."""
+        row = self._one(
+            "SELECT count(*), count(*) FILTER (WHERE sure), count(*) FILTER (WHERE sure AND "
+            "(label = category OR starts_with(category, label || '/'))) FROM ("
+            "SELECT p.label, a.category, p.details -> 'path' <> '[]' AS sure "
+            "FROM lalafo.ads AS a JOIN lalafo.predictions_with_details AS p USING (catalog, ad_id) "
+            "JOIN lalafo.active_releases AS f ON p.release = f.live "
+            "WHERE a.catalog = %(catalog)s AND p.task = 'category' AND a.category IS NOT NULL "
+            "AND p.details ? 'path') AS answers"
+        )
+        return TreeAnswers(*row) if row[0] > 0 else None
 
     def _photo_failures(self, where: str) -> dict[str, int]:
         return self._pairs(
@@ -189,6 +217,8 @@ def outcome_table(outcome: Outcome, baselines: Sequence[tuple[str, str]]) -> Tab
     table.add_row("", _reasons(outcome.photo_failures, "others"))
     if outcome.accuracy is not None:
         table.add_row("accuracy on ads", str(outcome.accuracy))
+    if outcome.tree is not None:
+        table.add_row("answers, nodes above too", str(outcome.tree))
     for name, value in baselines:
         table.add_row(name, value)
     table.add_row("Kafka to row, p50 / p99", _formatted(outcome.latency))

@@ -12,6 +12,7 @@ import dagster as dg
 from lalafo_assets.reports.metadata import Metadata
 from lalafo_assets.reports.pictures import as_metadata
 from lalafo_assets.reports.release import materialization
+from ops.models.categories.measures import tree_figures
 from ops.training.verdict import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
 from resources.dagster.names import MODEL_RELEASE
 from resources.storage.photos import PhotoStore
@@ -84,6 +85,8 @@ def release_metadata(trained: Trained, store: PhotoStore, *, live: bool) -> Meta
     for task, judged in trained.made.tasks.items():
         figures[f"{task}_accuracy"] = dg.MetadataValue.float(judged.held_out["accuracy"])
         figures[f"{task}_accuracy_in_words"] = dg.MetadataValue.text(str(judged.accuracy))
+        for name, text in tree_figures(judged.held_out):
+            figures[f"{task}_{name.replace(' ', '_')}"] = dg.MetadataValue.text(text)
         behind = judged.behind_baseline
         if behind is not None:
             figures[f"{task}_behind_baseline"] = dg.MetadataValue.text(behind)

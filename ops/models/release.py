@@ -37,15 +37,17 @@ State = dict[str, NDArray[Any]]
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
     """A linear classifier on embeddings: `weight` (C, D) float32, `bias` (C,) float32, in the
-    order of `labels` (C distinct ones, at least two)."""
+    order of `labels` (C distinct ones, at least two). `config`: JSON settings of its task."""
 
     task: str
     labels: tuple[str, ...]
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_taxonomy(self.task, self.labels)
+        _check_config(self.task, self.config)
         shapes = (self.weight.ndim == 2, self.weight.shape[:1] == self.bias.shape)
         require(
             all(shapes), f"head {self.task}: weight {self.weight.shape}, bias {self.bias.shape}"
@@ -74,6 +76,8 @@ class Manifest:
 
     `taxonomy`: labels by task, in the order of each head's rows. `files`: SHA-256 (hex) by file
     name. `metrics`: JSON; the measures on held-out photos from when the release was trained.
+    `heads`: JSON settings by task, of the heads that have any; without one the manifest's JSON has
+    no such key, as in releases of before.
     """
 
     backbone: str
@@ -85,6 +89,7 @@ class Manifest:
     backbone_digest: str
     metrics: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+    heads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(
@@ -109,6 +114,9 @@ class Manifest:
         require(len(self.taxonomy) > 0, "taxonomy is empty")
         for task, labels in self.taxonomy.items():
             _check_taxonomy(task, labels)
+        for task, config in self.heads.items():
+            _check_config(task, config)
+            require(task in self.taxonomy and len(config) > 0, f"heads: {task} has no settings")
         expected = backbone_digest(self.backbone, self.preprocessing, self.files[BACKBONE_FILE])
         require(
             self.backbone_digest == expected,
@@ -117,7 +125,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII, finite numbers; the input of `digest`."""
-        return canonical_json({**asdict(self), "preprocessing": self.preprocessing.record()})
+        record = {**asdict(self), "preprocessing": self.preprocessing.record()}
+        if not self.heads:
+            del record["heads"]
+        return canonical_json(record)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -132,8 +143,10 @@ class Manifest:
             record = json.loads(written)
         except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"The release's manifest is not JSON: {error}") from error
+        if isinstance(record, dict) and "heads" not in record:
+            record["heads"] = {}
         _require_keys("manifest", record, cls)
-        for key in ("taxonomy", "files", "metrics"):
+        for key in ("taxonomy", "files", "metrics", "heads"):
             require(isinstance(record[key], dict), f"{key}: expected an object")
         record["taxonomy"] = _lists_to_tuples(record["taxonomy"])
         record["preprocessing"] = Preprocessing.from_record(record["preprocessing"])
@@ -178,6 +191,8 @@ class Release:
             dict(self.manifest.taxonomy) == {t: h.labels for t, h in self.heads.items()},
             "the heads and the taxonomy differ",
         )
+        settings = {task: dict(config) for task, config in self.manifest.heads.items()}
+        require(settings == settings_of(self.heads), "the heads and their settings differ")
         for task, head in self.heads.items():
             require(head.task == task, f"head {head.task!r} is filed under {task!r}")
             wide = head.dimension == self.manifest.dimension
@@ -197,6 +212,11 @@ class Release:
             manifest.preprocessing,
             manifest.backbone_digest,
         )
+
+
+def settings_of(heads: Mapping[str, Head]) -> dict[str, dict[str, Any]]:
+    """The settings of the heads that have any, by task: what the manifest has as `heads`."""
+    return {task: dict(head.config) for task, head in heads.items() if head.config}
 
 
 def backbone_digest(backbone: str, preprocessing: Preprocessing, file_sha256: str) -> str:
@@ -239,6 +259,11 @@ def _check_taxonomy(task: Any, labels: Any) -> None:
         )
     distinct = len(labels) >= 2 and len(set(labels)) == len(labels)
     require(distinct, f"task {task}: expected at least two labels, all distinct")
+
+
+def _check_config(task: Any, config: Any) -> None:
+    require(isinstance(config, Mapping), f"task {task}: expected an object of settings")
+    canonical_json(dict(config))
 
 
 def _require_keys(where: str, record: Any, shape: type[Any]) -> None:

@@ -25,6 +25,7 @@ from ops.models.release import (
     backbone_digest,
     canonical_json,
     require,
+    settings_of,
     sha256_hex,
 )
 
@@ -57,6 +58,7 @@ def assemble(
         files=files,
         backbone_digest=backbone_digest(backbone, preprocessing, files[BACKBONE_FILE]),
         metrics=json.loads(canonical_json(metrics)),
+        heads=json.loads(canonical_json(settings_of(heads))),
     )
     return Release(manifest=manifest, backbone_state=backbone_state, heads=dict(heads))
 
@@ -87,20 +89,28 @@ def encode_heads(heads: Mapping[str, Head]) -> bytes:
     return save_safetensors(arrays)
 
 
-def decode_heads(data: bytes, taxonomy: Mapping[str, tuple[str, ...]]) -> dict[str, Head]:
-    """Decode the result of `encode_heads` for the manifest's taxonomy.
+def decode_heads(
+    data: bytes,
+    taxonomy: Mapping[str, tuple[str, ...]],
+    configs: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Head]:
+    """Decode the result of `encode_heads` for the manifest's taxonomy, and its `heads`.
 
     Raises:
         ConfigurationError: the bytes are not a safetensors file, or its tensors do not match the
             taxonomy.
     """
     arrays = _decode(data, HEADS_FILE)
+    configs = {} if configs is None else configs
     expected = {f"{task}.{part}" for task in taxonomy for part in ("weight", "bias")}
     require(
         set(arrays) == expected, f"{HEADS_FILE} has {sorted(arrays)}, expected {sorted(expected)}"
     )
     return {
-        task: Head(task, labels, arrays[f"{task}.weight"], arrays[f"{task}.bias"])
+        task: Head(
+            *(task, labels, arrays[f"{task}.weight"], arrays[f"{task}.bias"]),
+            config=configs.get(task, {}),
+        )
         for task, labels in taxonomy.items()
     }
 

@@ -57,7 +57,8 @@ class Answers:
     `ads`: (A,) int64 ascending, the ads that have a prediction. `labels`: the possible labels.
     `label`: (A,) int64, the predicted label as an index into `labels`. `score`: (A,) float32 in
     [0, 1], rounded to SCORE_DIGITS. `details`: the best labels, or A JSON texts, ASCII only. With
-    the best labels, `labels` are the head's.
+    the best labels, `labels` begin with the head's. `label_details`: beside the best labels, for
+    each of `labels` a JSON object of what the details have besides, ASCII only; None: nothing.
     """
 
     ads: NDArray[np.int64]
@@ -65,6 +66,7 @@ class Answers:
     label: NDArray[np.int64]
     score: NDArray[np.float32]
     details: TopLabels | Sequence[str]
+    label_details: Sequence[str] | None = None
 
 
 class PredictMany(Protocol):

@@ -1,17 +1,20 @@
 """The task `category`: predicts the category of an ad from all of its photos.
 
 An ad's score is the mean of its photos' probabilities, so that one unusual photo (a label, a room)
-changes it only by its share.
+changes it only by its share. Where the categories are a tree, the answer is a category or, where
+that is unsure, a node above it (ops/models/categories/tree.py).
 """
 
 import gc
+import json
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.models.categories.tree import Thresholds, tree_of
 from ops.models.heads import class_probabilities
 from ops.models.release import Head
 from ops.tasks import Answers, Task, TopLabels
@@ -32,7 +35,8 @@ def predict(
 
     `score` is that mean, in [0, 1], rounded to SCORE_DIGITS. `details["top"]` has the best three as
     [label, score], best first, equal scores in the order of the head's labels. An ad without rows
-    gets None.
+    gets None. Where the categories are a tree, `label` and `score` are of the answered node, and
+    `details["path"]` has its parts from the root; it is empty where no answer is sure.
 
     Args:
         embeddings: (N, D) float16 unit rows.
@@ -43,6 +47,7 @@ def predict(
     """
     ads, scores = mean_by_ad(class_probabilities(embeddings, head), owner)
     columns, best = _top(scores, min(TOP, len(head.labels)))
+    found = _answered(scores, columns, best, head)
     names = np.array(head.labels, dtype=object)[columns]
     answers: list[Prediction | None] = [None] * n_ads
     with _collector_paused(len(ads)):
@@ -50,9 +55,13 @@ def predict(
             [[label, score] for label, score in zip(names[:, p], best[:, p].tolist(), strict=True)]
             for p in range(columns.shape[1])
         ]
-        stored = best[:, 0].astype(np.float32).tolist()  # as PostgreSQL's `real` gives it back
-        for ad, score, *top in zip(ads.tolist(), stored, *places, strict=True):
-            answers[ad] = Prediction(NAME, top[0][0], score, {"top": top})
+        stored = found.score.tolist()  # as PostgreSQL's `real` gives it back
+        items = zip(ads.tolist(), found.label.tolist(), stored, *places, strict=True)
+        for ad, label, score, *top in items:
+            details: dict[str, Any] = {"top": top}
+            if found.paths is not None:
+                details["path"] = list(found.paths[label])
+            answers[ad] = Prediction(NAME, found.labels[label], score, details)
     return answers
 
 
@@ -62,8 +71,33 @@ def predict_many(
     """The predictions of `predict` as arrays; the arguments and errors are the same."""
     ads, scores = mean_by_ad(class_probabilities(embeddings, head), owner)
     columns, best = _top(scores, min(TOP, len(head.labels)))
+    found = _answered(scores, columns, best, head)
+    paths = None if found.paths is None else [json.dumps({"path": path}) for path in found.paths]
     top = TopLabels(columns, best)
-    return Answers(ads, head.labels, columns[:, 0], best[:, 0].astype(np.float32), top)
+    return Answers(ads, found.labels, found.label, found.score, top, label_details=paths)
+
+
+class _Answered(NamedTuple):
+    """The answers (A,) as numbers of `labels`, their scores (A,), and the paths of `labels` where
+    the categories are a tree."""
+
+    labels: tuple[str, ...]
+    label: NDArray[np.int64]
+    score: NDArray[np.float32]
+    paths: tuple[tuple[str, ...], ...] | None
+
+
+def _answered(
+    scores: NDArray[np.float32], columns: NDArray[np.int64], best: NDArray[np.float64], head: Head
+) -> _Answered:
+    """The answer to each row of scores, of which `_top` has found the columns and scores."""
+    thresholds = Thresholds.of(head.config)
+    if thresholds is None:
+        return _Answered(head.labels, columns[:, 0], best[:, 0].astype(np.float32), None)
+    tree = tree_of(head.labels)
+    node, probability = tree.answers(scores, thresholds)
+    rounded = np.round(probability, SCORE_DIGITS).astype(np.float32)
+    return _Answered(tree.nodes, node, rounded, tree.paths)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.models.categories.thresholds import find_thresholds
+from ops.models.categories.tree import Thresholds
 from ops.models.heads import class_probabilities
 from ops.models.release import Head
 
@@ -94,6 +96,24 @@ def choose_mix(trials: Sequence[Trial], old: Head) -> Mix | None:
     ]
     best = min(range(len(candidates)), key=lambda i: (round(losses[i], 6), -candidates[i].share))
     return Mix(candidates[best].share, candidates[best].sharpness, losses[best])
+
+
+def thresholds_of_mix(trials: Sequence[Trial], old: Head, mix: Mix) -> Thresholds:
+    """The thresholds of mixed heads whose labels are a tree, found on the rows of all trials."""
+    mixed = [(blend(trial.head, old, mix), trial.known(old)) for trial in trials]
+    labels = tuple(sorted({label for head, _ in mixed for label in head.labels}))
+    column = {label: number for number, label in enumerate(labels)}
+    parts = [np.empty((0, len(labels)), np.float32)]
+    truth: list[str] = []
+    for head, trial in mixed:
+        if trial.labels:
+            wide = np.zeros((len(trial.labels), len(labels)), np.float32)
+            wide[:, [column[label] for label in head.labels]] = class_probabilities(
+                trial.rows, head
+            )
+            parts.append(wide)
+            truth += trial.labels
+    return find_thresholds(labels, np.concatenate(parts), truth)
 
 
 def folds(groups: Sequence[str], seed: int, count: int = FOLDS) -> NDArray[np.int64]:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.models.categories.measures import tree_measures
+from ops.models.categories.tree import Thresholds
 from ops.training.evaluation import evaluate
 from ops.training.figures import wilson_interval
 from ops.training.verdict import (
@@ -75,8 +77,11 @@ def measures_over(
     labels: Sequence[str],
     truth: Sequence[str],
     every_label: Sequence[str],
+    thresholds: Thresholds | None = None,
 ) -> dict[str, Any]:
     """Call `evaluate` over every label; labels that a head lacks have the probability 0.
+
+    With the thresholds of a tree, its levels and answers are measured too.
 
     Args:
         probabilities: (N, C), columns as `labels`, which are all in `every_label`.
@@ -85,7 +90,10 @@ def measures_over(
     wide = np.zeros((len(probabilities), len(every_label)), np.float32)
     columns = {label: column for column, label in enumerate(every_label)}
     wide[:, [columns[label] for label in labels]] = probabilities
-    return evaluate(wide, truth, every_label)
+    measures = evaluate(wide, truth, every_label)
+    if thresholds is not None:
+        measures |= tree_measures(probabilities, truth, tuple(labels), thresholds)
+    return measures
 
 
 def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
@@ -111,17 +119,41 @@ def _accuracy(candidate: Judged, live: Judged, margins: Margins) -> Finding:
         figures |= {f"{task}": new, f"{task} (live)": old, f"{task} photos": count}
         message.append(
             f"{task}: {new:.1%} against {old:.1%}, on {count} held-out photos "
-            f"{_interval(new, old, count)}"
+            f"{_interval(new, old, count)}{_levels(of_candidate, of_live)}"
         )
+        figures |= _tree_figures(task, of_candidate)
         margin = max(margins.accuracy, 1 / count)
         if _exceeds(old - new, margin):
             why.append(
                 f"accuracy of '{task}' fell from {old:.3f} to {new:.3f}, more than {margin:.3f} "
                 f"({count} held-out photos)"
             )
+    for task, (tuned, before) in sorted(candidate.fine_tuned.items()):
+        message.append(f"{task}: {tuned:.1%} fine-tuned, {before:.1%} before")
+        if tuned <= before:
+            why.append(
+                f"fine-tuning did not help '{task}': {tuned:.3f} against {before:.3f} with the "
+                "backbone as it was"
+            )
     if not figures and not why:
         why.append("nothing is held out to judge the candidate by: label more ads")
     return Finding(ACCURACY, tuple(why), "; ".join(message) or "; ".join(why), figures)
+
+
+def _levels(of_candidate: Mapping[str, Any], of_live: Mapping[str, Any]) -> str:
+    """The candidate's accuracy at the levels above its categories, beside the live one's."""
+    known = {level["depth"]: level["accuracy"] for level in of_live.get("levels", [])}
+    return "".join(
+        f"; at level {level['depth']} {level['accuracy']:.1%}"
+        + (f" against {known[level['depth']]:.1%}" if level["depth"] in known else "")
+        for level in of_candidate.get("levels", [])[:-1]
+    )
+
+
+def _tree_figures(task: str, measures: Mapping[str, Any]) -> dict[str, float]:
+    figures = {f"{task} level {x['depth']}": x["accuracy"] for x in measures.get("levels", [])}
+    answers = measures.get("answers", {})
+    return figures | {f"{task} {name}": x for name, x in answers.items() if x is not None}
 
 
 def _interval(new: float, old: float, count: int) -> str:

@@ -9,18 +9,28 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
+from ops.models.categories.measures import tree_measures
+from ops.models.categories.tree import Thresholds, is_tree
 from ops.models.heads import class_probabilities
 from ops.models.release import FrozenBackbone, Head, Release
 from ops.models.release_files import assemble
 from ops.tasks import HEADLINE_TASK, Fit, task_by_name
-from ops.training.blend import FOLDS, ONE_FOLD_FROM_ROWS, Trial, blend, choose_mix, folds
+from ops.training.blend import (
+    FOLDS,
+    ONE_FOLD_FROM_ROWS,
+    Trial,
+    blend,
+    choose_mix,
+    folds,
+    thresholds_of_mix,
+)
 from ops.training.evaluation import evaluate, logistic_regression_accuracy, majority_accuracy
 from ops.training.figures import Accuracy, why_behind
 from ops.vectors import Embeddings
@@ -118,6 +128,9 @@ def judge_head(
         labels = [held_out.labels[i] for i in judged.tolist()]
         probabilities = class_probabilities(held_out.rows[judged], head)
         measures = evaluate(probabilities, labels, head.labels)
+        thresholds = Thresholds.of(head.config)
+        if thresholds is not None:
+            measures |= tree_measures(probabilities, labels, head.labels, thresholds)
         baselines = {"majority_accuracy": majority_accuracy(train.labels, labels)}
         if baseline and len(train.labels) <= BASELINE_ROWS:
             baselines["logistic_regression_accuracy"] = logistic_regression_accuracy(
@@ -148,7 +161,12 @@ def _mixed_with(
         "mix_sharpness": mix.sharpness,
         "mix_log_loss": mix.log_loss,
     }
-    return (head if mix.share == 1 else blend(head, live, mix)), {**fitted, **metrics}
+    if mix.share == 1:
+        return head, {**fitted, **metrics}
+    mixed = blend(head, live, mix)
+    if is_tree(mixed.labels):
+        mixed = replace(mixed, config=thresholds_of_mix(trials, live, mix).as_config())
+    return mixed, {**fitted, **metrics, **mixed.config}
 
 
 def freeze_release(
@@ -201,13 +219,14 @@ def tune_backbone(
     *,
     device: str,
     epochs: float = 8,
+    time_budget_s: float | None = None,
     seed: int = 0,
     on_progress: StepProgress,
 ) -> tuple[FrozenBackbone, tuple[float, ...]]:
     """Fine-tune a backbone on labelled photos; returns it and the loss of each step.
 
     The result is repeatable by seed on one machine, but not bit for bit on CUDA, nor with another
-    number of threads.
+    number of threads, nor with a time budget.
     """
     from ops.training.fine_tune import Progress, fine_tune
 
@@ -221,6 +240,7 @@ def tune_backbone(
         labels,
         preprocessing=backbone.preprocessing,
         epochs=epochs,
+        time_budget_s=time_budget_s,
         seed=seed,
         device=device,
         progress=step,

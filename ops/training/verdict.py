@@ -37,6 +37,9 @@ class Judged:
     tasks: Mapping[str, Mapping[str, Any] | None]
     latency_ms: float | None  # per photo, of the backbone; None: not measured, both share it
     memory_mb: float  # of the weights
+    fine_tuned: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Where its backbone was fine-tuned: by task, the accuracy on the held-out photos of its own
+    training set, and that of the backbone as it was before."""
 
 
 @dataclass(frozen=True, slots=True)

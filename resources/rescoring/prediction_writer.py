@@ -47,6 +47,7 @@ _COLUMNS = (
 )
 _TOP_COLUMNS = (*_COLUMNS, "top_labels", "top_scores")
 _DETAILS_COLUMNS = (*_COLUMNS, "details")
+_LABEL_DETAILS_COLUMNS = (*_COLUMNS[:-2], "details", *_TOP_COLUMNS[-4:])
 _FIELDS = struct.Struct(">h").pack
 _LENGTH = struct.Struct(">i").pack
 _JSONB_VERSION = b"\x01"
@@ -80,12 +81,18 @@ def encode(target: Target, keys: list[bytes], answers: Answers) -> EncodedRows:
     columns: tuple[str, ...]
     if isinstance(answers.details, TopLabels):
         columns, ends = _TOP_COLUMNS, _scores_and_top(answers.score, answers.details)
+        if answers.label_details is not None:
+            columns = _LABEL_DETAILS_COLUMNS
     else:
         columns, ends = _DETAILS_COLUMNS, _scores_and_details(answers.score, answers.details)
     same = _FIELDS(len(columns)) + b"".join(
         _text(value) for value in (target.release, target.task, target.run_id)
     )
     labels = [_text(label) for label in answers.labels]
+    if answers.label_details is not None:
+        labels = [
+            _json(text) + label for text, label in zip(answers.label_details, labels, strict=True)
+        ]
     parts: list[bytes] = []
     for ad, label, end in zip(answers.ads.tolist(), answers.label.tolist(), ends, strict=True):
         parts += (same, keys[ad], labels[label], end)
@@ -123,12 +130,7 @@ def _scores_and_details(score: NDArray[np.float32], details: Sequence[str]) -> l
     """Each row's score and its details as JSON, as fields of binary COPY."""
     scores = score.astype(">f4").tobytes()
     return [
-        b"".join(
-            (
-                *(_LENGTH(4), scores[4 * index : 4 * index + 4]),
-                *(_LENGTH(len(text) + 1), _JSONB_VERSION, text.encode("ascii")),
-            )
-        )
+        b"".join((_LENGTH(4), scores[4 * index : 4 * index + 4], _json(text)))
         for index, text in enumerate(details)
     ]
 
@@ -227,6 +229,10 @@ def _merge(
         "WHERE held.revision < EXCLUDED.revision"
     )
     return cursor.rowcount
+
+
+def _json(text: str) -> bytes:
+    return _LENGTH(len(text) + 1) + _JSONB_VERSION + text.encode("ascii")
 
 
 def _text(value: str) -> bytes:

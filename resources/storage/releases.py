@@ -87,7 +87,7 @@ class ReleaseStore:
     def heads(self, manifest: Manifest) -> dict[str, Head]:
         """A release's heads alone, by task, verified; raises as `load` does."""
         data = self._read(manifest.digest, HEADS_FILE, manifest.files[HEADS_FILE])
-        return decode_heads(data, manifest.taxonomy)
+        return decode_heads(data, manifest.taxonomy, manifest.heads)
 
     def manifest(self, digest: str) -> Manifest:
         """A release's manifest alone, verified; raises as `load` does."""

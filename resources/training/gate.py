@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ops.errors import ConfigurationError
+from ops.models.categories.tree import Thresholds
 from ops.models.heads import class_probabilities
 from ops.models.release import Release
 from ops.scoring.ready_release import PhotoEmbedder
@@ -197,11 +198,21 @@ def _judged(
             tasks={task: _measures(one, pair, task, both) for task in one.known.tasks},
             latency_ms=latency_ms,
             memory_mb=_weights_mb(one.release),
+            fine_tuned=_fine_tuned(one.known),
         )
         for one, latency_ms in zip(pair, latencies, strict=True)
     )
     on_progress("judging", 1, 1)
     return candidate, live
+
+
+def _fine_tuned(known: RegisteredRelease) -> dict[str, tuple[float, float]]:
+    """By task the accuracies of a fine-tuned backbone and of the one before, by its manifest."""
+    metrics = known.manifest["metrics"]
+    return {
+        task: (metrics["tasks"][task]["held_out"]["accuracy"], before)
+        for task, before in metrics.get("accuracy_before_tuning", {}).items()
+    }
 
 
 def _measures(
@@ -217,7 +228,11 @@ def _measures(
     head = one.release.heads[task]
     rows = np.stack([one.vectors[example.photo.sha256] for example in of_task])
     return measures_over(
-        class_probabilities(rows, head), head.labels, truth, sorted(known_labels | set(truth))
+        class_probabilities(rows, head),
+        head.labels,
+        truth,
+        sorted(known_labels | set(truth)),
+        Thresholds.of(head.config),
     )
 
 

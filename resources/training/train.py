@@ -4,7 +4,7 @@ Owns the choice of inputs; `ops/training/make_release.py` computes. The assets, 
 tests call these functions, so that all create the same release from the same rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,6 +117,7 @@ def train_release(
     backbone, source = _backbone(current, options)
     losses: tuple[float, ...] = ()
     is_live_backbone = options.backbone == LIVE and not options.finetune
+    untuned = backbone
     if options.finetune:
         backbone, losses = _fine_tuned(backbone, content, stores, settings, options, on_progress)
         source += f", fine-tuned on training set {training_set[:12]}"
@@ -129,7 +130,7 @@ def train_release(
     judged, examples, not_learned = _heads(content, vectors, start, settings, options, on_progress)
     taught = {(e.photo.catalog, e.photo.sha256) for t in judged for e in content.of(t, "train")}
     counts = count_by_origin(taught)
-    facts = {
+    facts: dict[str, Any] = {
         **training_photos(
             drawn=counts["drawn"],
             real=counts["real"],
@@ -141,6 +142,13 @@ def train_release(
         "not_learned": not_learned,
         "started_from": live.name if is_live_backbone else None,
     }
+    if options.finetune:
+        if options.backbone == LIVE:
+            photos = [example.photo.sha256 for example in content.examples]
+            vectors = read_embeddings(database, live.backbone, photos)
+        else:
+            vectors = _embedded(untuned, content, stores, settings, on_progress)
+        facts["accuracy_before_tuning"] = _accuracies(content, vectors, judged, settings, options)
     made = freeze_release(backbone, source, judged, kept=start, facts=facts, losses=losses)
     return Trained(made, training_set, examples, not_learned)
 
@@ -236,6 +244,27 @@ def _heads(
     if not judged:
         raise ConfigurationError("; ".join(not_learned.values()) or "the training set is empty")
     return judged, examples, not_learned
+
+
+def _accuracies(
+    content: TrainingSet,
+    vectors: Vectors,
+    tasks: Iterable[str],
+    settings: Settings,
+    options: TrainingOptions,
+) -> dict[str, float]:
+    """By task the accuracy of a head that is fitted and evaluated on these vectors."""
+    return {
+        task: judge_head(
+            task,
+            _rows(_present(content, task, "train", vectors), vectors),
+            _rows(_present(content, task, "held_out", vectors), vectors),
+            seed=options.seed,
+            min_photos=settings.training_min_photos,
+            baseline=False,
+        ).held_out["accuracy"]
+        for task in tasks
+    }
 
 
 def _present(content: TrainingSet, task: str, part: Any, vectors: Vectors) -> list[Example]:

@@ -7,7 +7,7 @@ import { el, link } from "/page/dom.js";
 import { moment, number, share, shortId, titled } from "/page/format.js";
 import { adHash } from "/page/route.js";
 
-const DRAWN = { top, range, ads, regions };
+const DRAWN = { path, top, range, ads, regions };
 const LONG_LABEL = 22;
 
 /** A task's card: label, score, details, and the release and run that produced them. */
@@ -51,10 +51,15 @@ function comparison(task, ad, prediction) {
   const other = given?.label ?? filed;
   if (!other) return null;
   const same = other === prediction.label;
+  const above = prediction.path?.length > 0 && other.startsWith(`${prediction.label}/`);
   return el(
     "p",
     { class: "filed" },
-    el("span", { class: `chip ${same ? "good" : "bad"}` }, same ? "agrees" : "differs"),
+    el(
+      "span",
+      { class: `chip ${same || above ? "good" : "bad"}` },
+      same ? "agrees" : above ? "agrees so far" : "differs",
+    ),
     el(
       "span",
       {},
@@ -66,6 +71,15 @@ function comparison(task, ad, prediction) {
 
 function fits(key, value) {
   return key === "range" ? value !== null && typeof value === "object" : Array.isArray(value);
+}
+
+/** The categories from the root to the answer, where categories are a tree. */
+function path(parts) {
+  if (parts.length === 0) {
+    return el("p", { class: "hint" }, "No category is sure: this is the most likely one.");
+  }
+  const names = parts.map((part) => el("li", { class: "chip", dir: "auto" }, part));
+  return el("ol", { class: "path", "aria-label": "Categories from the root" }, names);
 }
 
 function top(pairs) {

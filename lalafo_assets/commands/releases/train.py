@@ -178,6 +178,8 @@ def _report(frozen: "FrozenSet", trained: "Trained", verdict: "Verdict", stores:
 
 
 def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cell]]:
+    from ops.models.categories.measures import tree_figures
+
     sources = [e.photo.source for e in frozen.content.examples]
     yield (
         "training set",
@@ -187,6 +189,8 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cel
     for task, judged in trained.made.tasks.items():
         yield task, f"{len(judged.head.labels)} labels"
         yield "accuracy", f"{judged.accuracy} of held-out photos"
+        for name, text in tree_figures(judged.held_out):
+            yield "", f"{name}: {text}"
         for baseline, value in judged.baselines.items():
             yield "", f"{_BASELINES.get(baseline, baseline)}: {value:.1%}"
         if judged.behind_baseline is not None:

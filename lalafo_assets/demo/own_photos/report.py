@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lalafo_assets.demo.own_photos.left_out import LeftOut, Why
 from lalafo_assets.demo.own_photos.survey import Survey, survey
+from ops.models.categories.tree import is_tree
 
 MAX_CLASSES = 24
 MAX_NAMES = 8
@@ -44,7 +45,13 @@ def survey_report(found: Survey, held_out: Mapping[str, int]) -> RenderableType:
     photos, classes = len(found.photos), found.classes
     if classes:
         title = f"{photos:,} photos in {len(classes)} classes"
+        if is_tree(list(classes)):
+            title += ", a tree: where a class is unsure, the one above it is answered"
         lines += [Text(f"{found.folder}: {title}", style="bold"), _table(classes, held_out)]
+        lines += [
+            Text(f"Learned as different classes, though only case differs: {', '.join(same)}")
+            for same in found.alike
+        ]
     else:
         lines += [
             Text(f"{found.folder}: {photos:,} photos without classes", style="bold"),

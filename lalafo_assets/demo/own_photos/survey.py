@@ -6,6 +6,7 @@ make an ad of. Without two such classes, no head can be fitted, and photos are u
 """
 
 import hashlib
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +50,14 @@ class Survey:
         counts = Counter(photo.label for photo in self.photos if photo.label)
         return dict(sorted(counts.items()))
 
+    @property
+    def alike(self) -> list[tuple[str, ...]]:
+        """Classes whose names differ in case only, sorted."""
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for label in self.classes:
+            by_name[label.casefold()].append(label)
+        return sorted(tuple(same) for same in by_name.values() if len(same) > 1)
+
 
 def survey(folder: Path, *, progress: Progress) -> Survey:
     """Look through a folder at any depth; a photo's class is the path of its folder.
@@ -68,7 +77,9 @@ def survey(folder: Path, *, progress: Progress) -> Survey:
             if isinstance(read, LeftOut):
                 left_out.append(read)
             else:
-                readable.append(OwnPhoto(name, class_of(name), read))
+                # Names that look alike are one class: macOS writes accents in another normal form.
+                label = unicodedata.normalize("NFC", class_of(name))
+                readable.append(OwnPhoto(name, label, read))
     different, copies = _without_copies(readable)
     found_in_all = _in_classes(folder, different, [*left_out, *copies])
     if not found_in_all.photos:

@@ -138,6 +138,25 @@ def test_concurrent_feedback_with_one_key_is_given_once(
     assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
 
 
+def test_a_label_may_name_an_inner_node(catalogue: Labelled, client: httpx.Client) -> None:
+    """Where the categories are a tree, the nodes above them can be answered, so they are known."""
+    with catalogue.database.cursor() as cursor:
+        cursor.execute(
+            "UPDATE lalafo.releases SET manifest = manifest || "
+            """'{"taxonomy": {"category": ["food/apple/gala", "food/kiwi", "hat"]}}'"""
+        )
+    for tree in (False, True):
+        for label, known in (("food/apple", tree), ("food/app", False), ("food/kiwi", True)):
+            feedback = {"label": label, "given_by": "me"}
+            answer = client.post("/v1/ads/kg/chair-00/feedback", json=feedback)
+            assert (answer.status_code, answer.json()["known"]) == (200, known), label
+        with catalogue.database.cursor() as cursor:
+            cursor.execute(
+                "UPDATE lalafo.releases SET manifest = manifest || "
+                """'{"heads": {"category": {"thresholds": {"leaf": 0.5, "parent": 0.5}}}}'"""
+            )
+
+
 def test_feedback_on_an_unknown_ad_or_task_changes_nothing(
     catalogue: Labelled, client: httpx.Client
 ) -> None:

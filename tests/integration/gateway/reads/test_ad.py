@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from psycopg.types.json import Jsonb
 
 from gateway.edge.keys import make
 from ops.types import EventKind, PhotoNote, PhotoRef
@@ -101,6 +102,7 @@ def test_a_committed_ad_is_returned_completely(catalogue: Catalogue) -> None:
             "category": {
                 "label": "chair",
                 "score": 0.75,
+                "path": ["chair"],
                 "details": {},
                 "revision": 1,
                 "release": {
@@ -183,11 +185,21 @@ def test_predictions_of_a_new_task_are_returned(catalogue: Catalogue) -> None:
     found = catalogue.ad("1")["predictions"]
     assert set(found) == {"category", "mood of the room"}
     assert found["mood of the room"]["details"] == {"top": [["calm", 0.5]], "new": {"x": 1}}
+
     (row,) = next(catalogue.pages("/v1/ads"))
     assert row["predictions"] == {
         "category": {"label": "chair", "score": 0.75},
         "mood of the room": {"label": "calm", "score": 0.5},
     }
+
+
+@pytest.mark.parametrize("path", [["Еда", "Apple"], []], ids=["sure", "not sure"])
+def test_the_path_of_a_category_in_a_tree(catalogue: Catalogue, path: list[str]) -> None:
+    """As the task has answered: the parts of the label from the root, or none if it is not sure."""
+    catalogue.commit(outcome(event("1")))
+    query = "UPDATE lalafo.predictions SET label = 'Еда/Apple', details = %s"
+    catalogue.execute(query, Jsonb({"path": path}))
+    assert catalogue.ad("1")["predictions"]["category"]["path"] == path
 
 
 def test_only_predictions_of_the_live_release_are_returned(catalogue: Catalogue) -> None:

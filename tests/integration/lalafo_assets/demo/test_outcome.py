@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from psycopg.types.json import Jsonb
 from rich.console import Console
 
 from lalafo_assets.demo.bad_photos import corrupt_photos
-from lalafo_assets.demo.outcome import Outcome, Watch, outcome_table
+from lalafo_assets.demo.outcome import Outcome, TreeAnswers, Watch, outcome_table
 from lalafo_assets.demo.photo_host import PhotoHost
 from ops.training.figures import Accuracy
 from tests.support.live_session import Live, ad
@@ -67,6 +68,19 @@ def test_the_table_of_a_demo(live: Live, corrupt: PhotoHost) -> None:
     assert "left out 2 ads that waited for a session to start" in text
     assert "may be chance" in text
     assert "not accounted for 0" in text
+    assert outcome.tree is None and "sure" not in text
+    # The same ads under categories that are a tree: a node above is right, a part of its name is
+    # not, and an answer that is not sure is neither.
+    for ad_id, label, path in (("1", "home", ["home"]), ("2", "ho", ["ho"]), ("3", "home", [])):
+        with live.database.cursor() as cursor:
+            cursor.execute(
+                "UPDATE lalafo.predictions SET label = %s, details = %s WHERE ad_id = %s",
+                (label, Jsonb({"path": path}), ad_id),
+            )
+            cursor.execute("UPDATE lalafo.ads SET category = 'home/chair' WHERE ad_id = '1'")
+    tree = watch.outcome(5, 1)
+    assert tree.tree == TreeAnswers(ads=3, sure=2, right=1)
+    assert "2 of 3 ads have an answer that is sure, 50.0% of them right" in shown(tree)
 
 
 def test_without_categories_there_is_no_accuracy(live: Live, corrupt: PhotoHost) -> None:

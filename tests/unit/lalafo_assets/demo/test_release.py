@@ -10,9 +10,10 @@ from rich.progress import Progress
 from lalafo_assets.demo.collection import Collection, generated_collection, own_collection
 from lalafo_assets.demo.options import DemoOptions
 from lalafo_assets.demo.own_photos.survey import survey
-from lalafo_assets.demo.release import NEW_CATEGORIES, DemoRelease, make_release
+from lalafo_assets.demo.release import NEW_CATEGORIES, DemoRelease, better, make_release
 from lalafo_assets.starter import load_starter
 from ops.errors import ConfigurationError
+from ops.training.figures import Accuracy
 from resources.settings import Settings
 from tests.support.own_photos import draw
 
@@ -38,6 +39,34 @@ def test_six_photos_have_an_accuracy_that_may_be_chance(tmp_path: Path) -> None:
     rows = dict(release.baselines)
     assert rows["accuracy on held-out photos"].endswith("; may be chance, which is 50.0%")
     assert "of 2, 95% interval" in rows["accuracy on held-out photos"]
+
+
+def test_nested_classes_are_a_tree(tmp_path: Path) -> None:
+    """The release has thresholds, and the rows have the accuracy at each level."""
+    for number, label in enumerate(("fruit/apple red", "fruit/груша", "hat")):
+        draw(tmp_path / "photos" / label, 5, seed=number)
+    release = made(tmp_path)
+    assert set(release.release.heads["category"].config) == {"thresholds"}
+    assert set(release.release.manifest.heads) == {"category"}
+    assert {"  level 1", "  level 2", "  answered", "  answered in full"} <= set(
+        dict(release.baselines)
+    )
+
+
+def test_a_fine_tune_is_used_where_it_is_better() -> None:
+    """On the same held-out photos; the other's accuracy is a row."""
+    starter = load_starter()
+    before, equal, more = (
+        DemoRelease(starter, name, (), Accuracy(right, 10, 0.2))
+        for name, right in (("before", 6), ("tuned", 6), ("tuned", 7))
+    )
+    kept = better(before, equal)
+    assert kept.weights == "before"
+    (row,) = kept.baselines
+    assert row == ("  fine-tuned", "60.0%, which is not better: the release is without it")
+    chosen = better(before, more)
+    assert chosen.weights == "tuned"
+    assert chosen.baselines == (("  not fine-tuned", "60.0%"),)
 
 
 def test_without_classes_the_starter_is_used(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import torch
 
 from ops.errors import ConfigurationError
 from ops.models.backbones import Backbone
+from ops.models.categories.measures import tree_measures
+from ops.models.categories.tree import Thresholds
 from ops.models.fit_head import fit_head
 from ops.models.heads import class_probabilities
 from ops.models.release import Preprocessing
@@ -122,7 +124,6 @@ def test_constant_features_do_no_harm():
     ("labels", "message"),
     [
         (["hat"] * 4, "at least two categories"),
-        (["hat", "hat", "hat", "shoe"], "two photos or more"),
         (["hat", "hat", "shoe"], "labels"),
     ],
 )
@@ -337,11 +338,42 @@ def test_fine_tuning_starts_from_the_given_weights():
         fine_tune("resnet18", state, photos, labels, preprocessing=SMALL)
 
 
-def test_a_head_needs_two_groups_of_a_class() -> None:
-    """With one ad for each class, the penalty can't be validated."""
+def test_one_group_of_each_class_can_not_be_validated() -> None:
+    """With one ad, or one photo, for each class a head is fitted, and says that it is not known how
+    sure it may be."""
     rows = np.eye(4, 8, dtype=np.float16)
-    with pytest.raises(ConfigurationError, match="two ads"):
-        fit_head(rows, ["a", "a", "b", "b"], task="category", groups=[1, 1, 2, 2])
+    for labels, groups in ((["a", "a", "b", "b"], [1, 1, 2, 2]), (["a", "b/c", "b/d", "e"], None)):
+        fitted = fit_head(rows, labels, task="category", groups=groups)
+        assert class_probabilities(rows, fitted.head).argmax(axis=1).tolist() == [
+            fitted.head.labels.index(label) for label in labels
+        ]
+        assert (fitted.metrics["folds"], fitted.metrics["validation_rows"]) == (0, 0)
+        assert fitted.metrics["validation_accuracy"] is None
+
+
+def test_few_photos_of_a_class_and_labels_that_are_paths() -> None:
+    """Five photos a class give a head that is calibrated, and one class has a single photo; the
+    tree's thresholds are found on the same folds."""
+    rng = np.random.default_rng(0)
+    labels = [f"{group}/{kind}" for group in "ab" for kind in "xyz"]
+    centres = rng.normal(size=(2, 32)).repeat(3, axis=0) * 1.5 + rng.normal(size=(6, 32))
+
+    def photos(each: int) -> tuple[np.ndarray, list[str]]:
+        rows = centres.repeat(each, axis=0) + 1.2 * rng.normal(size=(6 * each, 32))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows.astype(np.float16), [label for label in labels for _ in range(each)]
+
+    rows, known = photos(5)
+    single = (rng.normal(size=(1, 32)) / 6).astype(np.float16)
+    head = fit_head(np.concatenate([rows, single]), [*known, "c"]).head
+    others, truth = photos(300)
+    measures = evaluate(class_probabilities(others, head), truth, head.labels)
+    assert measures["accuracy"] > 0.6
+    assert measures["calibration_error"] < 0.15
+    thresholds = Thresholds.of(head.config)
+    assert thresholds is not None
+    found = tree_measures(class_probabilities(others, head), truth, head.labels, thresholds)
+    assert found["answers"]["right"] >= 0.9
 
 
 def test_a_network_with_one_size_of_input_is_fine_tuned_at_that_size():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from ops.models.categories.tree import Thresholds
 from ops.training.gate import judge, measures_over, nothing_to_compare
 from ops.training.verdict import MEASURES, Judged, Margins
 
@@ -53,6 +54,29 @@ def test_an_equal_candidate_passes():
     assert stored["why"] == []
     assert stored["judged_at"] == "2026-05-01T00:00:00+00:00"
     assert set(stored["figures"]) == set(stored["messages"]) == set(MEASURES)
+
+
+def test_fine_tuning_must_be_better():
+    """Than the same backbone as it was, on the same photos; it costs new embeddings of all."""
+    assert verdict(fine_tuned={"category": (0.81, 0.8)}).passed
+    for tuned in (0.8, 0.7):
+        (reason,) = verdict(fine_tuned={"category": (tuned, 0.8)}).why
+        assert reason.startswith("fine-tuning did not help 'category'")
+
+
+def test_a_tree_is_measured_at_each_level():
+    """Beside the live release where that has levels; the categories alone are judged."""
+    p = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]] * 20, np.float32)
+    labels = ("a/x", "a/y", "b")
+    of_tree = measures_over(p, labels, ["a/x"] * 40, [*labels, "c"], Thresholds(0.65, 0.65))
+    assert [level["accuracy"] for level in of_tree["levels"]] == [1.0, 0.5]
+    found = verdict(tasks={"category": of_tree}, live=replace(LIVE, tasks={"category": of_tree}))
+    finding = found.finding("accuracy")
+    assert "at level 1 100.0% against 100.0%" in finding.message
+    assert finding.figures["category level 1"] == 1.0
+    assert finding.figures["category answered"] == 1.0
+    assert finding.figures["category right"] == 0.5
+    assert "level" not in verdict().finding("accuracy").message
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,20 @@ def test_a_tree_of_categories(tmp_path: Path) -> None:
     assert collection.ads_of == dict.fromkeys(classes, 1)
     assert len(collection.train) == 12
     text = printed(found)
-    assert "16 photos in 4 classes" in text
+    assert "16 photos in 4 classes, a tree" in text
     assert "│ home/chairs/office │ 4 │ 3 │ 1 │" in text
     assert "Left out" not in text
+
+
+def test_names_that_differ_in_case_or_normal_form(tmp_path: Path) -> None:
+    """Two normal forms of one name are one class; two cases are two, and the report says so."""
+    for label in ("cafe\u0301/чашка", "caf\u00e9/чашка", "Hat", "hat", "красная шапка"):
+        draw(tmp_path / label, 4)
+    found = look(tmp_path)
+    assert found.classes == {"Hat": 4, "caf\u00e9/чашка": 8, "hat": 4, "красная шапка": 4}
+    assert found.alike == [("Hat", "hat")]
+    assert {photo.name.split("/")[0] for photo in found.photos} >= {"cafe\u0301", "caf\u00e9"}
+    assert "only case differs: Hat, hat" in printed(found)
 
 
 def test_photos_that_lie_flat(tmp_path: Path) -> None:
