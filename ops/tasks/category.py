@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ops.models.heads import class_probabilities
 from ops.models.release import Head
-from ops.tasks import Answers, Task, TopLabels
+from ops.tasks import Answer, Answers, Task, TopLabels
 from ops.types import SCORE_DIGITS, Prediction
 from ops.vectors import Embeddings
 
@@ -23,6 +24,15 @@ TOP = 3
 """The number of best categories in a prediction's details."""
 
 _MANY_ADS = 5_000
+
+
+class CategoryAnswer(Answer):
+    """The category of an ad, by all of its photos."""
+
+    top: list[tuple[str, float]] = Field(
+        description="The best categories, each with its share of the probability, best first.",
+        json_schema_extra={"unit": "share"},
+    )
 
 
 def predict(
@@ -136,4 +146,5 @@ TASK = Task(
     predict=predict,
     predict_many=predict_many,
     fit=fit,
+    answer=CategoryAnswer,
 )

@@ -15,8 +15,9 @@ import structlog
 
 from ops.errors import Reason, RetryableError
 from ops.models.release import FrozenBackbone
-from ops.scoring.ads import AdScorer, ReceiptRule, RecordReader
+from ops.scoring.ads import AdScorer
 from ops.scoring.ready_release import PhotoEmbedder
+from ops.scoring.records import ReceiptRule, RecordReader
 from ops.session.pipeline import Session
 from ops.session.ports import NO_TRACING, SessionPolicy, SessionPorts, Tracing
 from ops.session.tally import Tally
@@ -31,6 +32,7 @@ from resources.photos.fetch import PhotoFetcher
 from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
 from resources.processes.collector import freeze_loaded
+from resources.releases.installed_tasks import record_tasks
 from resources.sessions.ad_log import logged
 from resources.sessions.code_version import code_version
 from resources.sessions.commits.after_commit import AfterCommit
@@ -223,6 +225,7 @@ def open_session(
         consumer = stack.enter_context(stream.consumer(isolates=True))
         publisher = stack.enter_context(stream.publisher())
         after = stack.enter_context(AfterCommit(database, stream, publisher, run_id=run_id))
+        record_tasks(database, all_tasks())
         loaded = LoadedReleases(database, parts.releases, parts.embedder)
         if parts.yields:
             warm_up(database, loaded, membership.config)
