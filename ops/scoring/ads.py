@@ -223,6 +223,8 @@ class AdScorer:
     ) -> list[tuple[dict[int, list[Image]], AdFields | None]]:
         """Each ad's pixels by side, and its fields, as far as a task reads them."""
         running = self._running
+        if all(task.inputs.only_embeddings for task in running):
+            return [({}, None)] * len(ads)
         pixels = {t.inputs.pixels: t.inputs.view[0] for t in running if t.inputs.view is not None}
         has_fields = any(task.inputs.fields for task in running)
         return [

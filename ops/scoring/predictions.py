@@ -7,6 +7,8 @@ from: the stream and re-scores give the same ones.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,10 @@ OnFault = Callable[[str, BaseException], object]
 """Called with the name of a task and what it raised, for each ad that it fails for."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+@dataclass(slots=True, eq=False)  # frozen, it would take three times as long to make
 class AdInput:
     """What can be read of one ad. `vectors` and each of `pixels` have a row for each of its
     distinct photos, in their order; an ad without photos gets no prediction.
@@ -44,12 +49,11 @@ class AdInput:
         return (len(self.vectors) if self.photos is None else self.photos) > 0
 
 
-@dataclass(frozen=True, slots=True)
-class AdAnswers:
+class AdAnswers(NamedTuple):
     """The predictions of one ad under one release, and the failures of tasks, by task."""
 
     predictions: tuple[Prediction, ...] = ()
-    failures: Mapping[str, Failure] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = _NOTHING
 
 
 Result = Prediction | Failure | None
@@ -69,9 +73,8 @@ def predict_ads(
 
     An ad without photos gets no prediction.
     """
-    done: list[dict[str, Prediction]] = [dict(ad.answers) for ad in ads]
     made: list[list[Prediction]] = [[] for _ in ads]
-    failures: list[dict[str, Failure]] = [{} for _ in ads]
+    failures: dict[int, dict[str, Failure]] = {}
     rows = None
     for task in tasks:
         head = release.heads.get(task.name)
@@ -81,14 +84,27 @@ def predict_ads(
             rows = _Rows.of(ads) if rows is None else rows
             results = _from_rows(task, head, ads, rows, on_fault)
         else:
-            results = from_ads(task, head, ads, done, on_fault)
+            results = from_ads(task, head, ads, _done(task, ads, made), on_fault)
         for index, result in enumerate(results):
             if isinstance(result, Prediction):
-                done[index][task.name] = result
                 made[index].append(result)
             elif result is not None:
-                failures[index][task.name] = result
-    return [AdAnswers(tuple(items), failed) for items, failed in zip(made, failures, strict=True)]
+                failures.setdefault(index, {})[task.name] = result
+    return [
+        AdAnswers(tuple(items), failures.get(index, _NOTHING)) for index, items in enumerate(made)
+    ]
+
+
+def _done(
+    task: Task, ads: Sequence[AdInput], made: Sequence[Sequence[Prediction]]
+) -> list[Mapping[str, Prediction]]:
+    """The answers that a task can read, by ad."""
+    if not task.inputs.answers:
+        return [_NOTHING] * len(ads)
+    return [
+        {**ad.answers, **{item.task: item for item in items}}
+        for ad, items in zip(ads, made, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

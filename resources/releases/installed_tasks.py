@@ -9,9 +9,11 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from ops.errors import ConfigurationError
 from ops.tasks import Answer, Task
 from ops.tasks.contract.answer import answer_schema
 from resources.postgres.database import Database
+from resources.releases.registry import RegisteredRelease
 
 
 def record_tasks(database: Database, tasks: Sequence[Task]) -> None:
@@ -28,6 +30,19 @@ def record_tasks(database: Database, tasks: Sequence[Task]) -> None:
             "WHERE (held.asset, held.description, held.answer) "
             "IS DISTINCT FROM (excluded.asset, excluded.description, excluded.answer)",
             rows,
+        )
+
+
+def require_installed(release: RegisteredRelease, tasks: Sequence[Task]) -> None:
+    """Raise a ConfigurationError if a release runs a task that is not installed here.
+
+    Its ads would get no prediction in that task, and no one would notice.
+    """
+    missing = sorted(set(release.tasks) - {task.name for task in tasks})
+    if missing:
+        raise ConfigurationError(
+            f"{release.name} runs tasks that are not installed here: {', '.join(missing)}. Install "
+            "their packages, or make a release live that does without them."
         )
 
 
