@@ -23,7 +23,7 @@ from gateway.intake import feedback, legacy, uploads
 from gateway.intake import routes as intake
 from gateway.monitoring import health, metrics
 from gateway.page import routes as page
-from gateway.reads import photos, releases, reports
+from gateway.reads import photos, releases, reports, tasks
 from gateway.reads import routes as reads
 from gateway.services import open_services
 from gateway.statistics import history
@@ -67,7 +67,7 @@ def make_app(settings: Settings) -> FastAPI:
         version=version("lalafo-vision"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        openapi_url="/v1/openapi.json",
+        openapi_url=None,  # `reads/tasks.py` has the route: the tasks' answers are in PostgreSQL
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a wrong path gets 404, not a redirect
@@ -81,7 +81,7 @@ def make_app(settings: Settings) -> FastAPI:
     metrics.install(app)
     end_tracing = tracing.install(app, settings)
     app.add_middleware(RequestContextMiddleware)
-    reading = (reads, releases, photos, reports, statistics, history)
+    reading = (reads, releases, tasks, photos, reports, statistics, history)
     for module in (intake, uploads, feedback, *reading):
         app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
     for module in (legacy, health, metrics, page):

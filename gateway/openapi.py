@@ -4,6 +4,8 @@ Owns what the routes below /v1 have in common, so that no route repeats it. A ro
 its own responses.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, routing
@@ -55,6 +57,45 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         app.openapi_schema = _extended(FastAPI.openapi(app), _scopes(app))
     return app.openapi_schema
+
+
+def with_tasks(
+    document: dict[str, Any], answers: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the document with a schema `Prediction_<task>` for each task's predictions.
+
+    Those of a task without a schema are `PredictionOut`. The given document is not changed.
+
+    Args:
+        answers: JSON Schema of `label`, `score` and `details` by task.
+    """
+    if not answers:
+        return document
+    schemas: dict[str, Any] = dict(document["components"]["schemas"])
+    general, ad = schemas["PredictionOut"], schemas["AdOut"]
+    for task, answer in answers.items():
+        name = f"Prediction_{task}"
+        # Models within the answer become components of the document.
+        own = json.loads(json.dumps(answer).replace("#/$defs/", f"#/components/schemas/{name}_"))
+        schemas |= {f"{name}_{key}": value for key, value in own.get("$defs", {}).items()}
+        schemas[name] = {
+            **general,
+            "title": name,
+            "description": own.get("description", general["description"]),
+            "properties": {
+                **general["properties"],
+                **own["properties"],
+                "task": {**general["properties"]["task"], "const": task},
+            },
+        }
+    predictions = {
+        **ad["properties"]["predictions"],
+        "properties": {
+            task: {"$ref": f"#/components/schemas/Prediction_{task}"} for task in answers
+        },
+    }
+    schemas["AdOut"] = {**ad, "properties": {**ad["properties"], "predictions": predictions}}
+    return {**document, "components": {**document["components"], "schemas": schemas}}
 
 
 def _extended(schema: dict[str, Any], scopes: dict[tuple[str, str], str]) -> dict[str, Any]:

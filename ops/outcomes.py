@@ -61,6 +61,15 @@ class StageTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskFailure:
+    """A task that failed for an ad under a release; the ad has its other predictions."""
+
+    release: str
+    task: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class AdOutcome:
     """The result of one event, as the commit writes it to the ad."""
 
@@ -70,6 +79,7 @@ class AdOutcome:
     photos: tuple[PhotoOutcome, ...] = ()
     predictions: Mapping[str, tuple[Prediction, ...]] = field(default_factory=dict)
     """Predictions by release name."""
+    task_failures: tuple[TaskFailure, ...] = ()
     times: StageTimes = StageTimes()
 
 

@@ -53,6 +53,7 @@ _PHOTOS_TO_COME = """
 # A re-score may have left predictions of a revision that has been superseded since.
 _PREDICTIONS = f"""
     SELECT json_object_agg(p.task, json_build_object(
+        'task', p.task,
         'label', p.label,
         'score', p.score,
         'details', p.details,

@@ -22,7 +22,7 @@ from gateway.schemas.parameters import (
 from ops.events.fields import MAX_LABEL_CHARS
 
 Status = Literal["received", "scored", "unscored", "no_photos", "deleted"]
-Kind = Literal["event", "photo", "stream"]
+Kind = Literal["event", "photo", "stream", "task"]
 ReasonCode = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
 
 Limit = Annotated[

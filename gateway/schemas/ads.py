@@ -6,7 +6,7 @@ Owns names. A prediction has the same shape for every task, so a new task needs 
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -88,9 +88,14 @@ class PhotoOut(ResponseModel):
     image: str | None = Field(default=None, description="Path of the stored photo in this API.")
 
 
-class PredictionOut(ResponseModel):
-    """The prediction of one task. The content of `details` depends on the task."""
+A = TypeVar("A", bound=BaseModel)
 
+
+class PredictionOut(ResponseModel):
+    """The prediction of one task. The content of `details` depends on the task: the schemas
+    `Prediction_<task>` have that of each installed task."""
+
+    task: str = Field(default="", description="The task: the prediction's key in the ad.")
     label: str
     score: float = Field(description="Confidence in the label, in [0, 1].")
     path: list[str] = Field(
@@ -104,6 +109,14 @@ class PredictionOut(ResponseModel):
     release: ReleaseSource
     run: Source
     scored_at: datetime
+
+    def answer(self, model: type[A]) -> A:
+        """The answer as the task's own model, with `label`, `score` and the keys of `details`.
+
+        Raises:
+            pydantic.ValidationError: the answer has another shape.
+        """
+        return model.model_validate({"label": self.label, "score": self.score, **self.details})
 
 
 class Timings(ResponseModel):
@@ -191,9 +204,9 @@ class AdPage(ResponseModel):
 
 
 class FailureOut(ResponseModel):
-    """An event or a photo that could not be processed."""
+    """An event or a photo that could not be processed, or a task that failed for an ad."""
 
-    kind: Literal["event", "photo", "stream"]
+    kind: Literal["event", "photo", "stream", "task"]
     subject: str
     reason: str
     detail: str

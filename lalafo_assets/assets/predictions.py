@@ -2,8 +2,9 @@
 
 The stream fills them. A manual run or a backfill scores the ads of its days that have no prediction
 of their present revision under the run's release (the release in the run's tag `lalafo/release`,
-otherwise the live one). It reads stored embeddings; then it closes the days that are complete under
-that release.
+otherwise the live one). It reads what the task declares: stored embeddings, fields of the ads,
+other tasks' answers, photos as pixels from their renditions. Then it closes the days that are
+complete under that release.
 """
 
 from contextlib import closing
@@ -16,13 +17,13 @@ from lalafo_assets.assets.release_scores import settle_days
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import table_metadata
 from lalafo_assets.reports.pictures import as_metadata
-from ops.tasks import Task, all_tasks
+from ops.tasks import Task, all_tasks, task_by_name
 from resources.catalogue.pictures import prediction_pictures
 from resources.catalogue.stale_photos import Catalogue
 from resources.catalogue.summaries import prediction_summary
 from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
 from resources.dagster.partitions import DAYS_A_RUN, days, days_of
-from resources.dagster.resources import DatabaseResource, ModelsResource
+from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.postgres import tables
 from resources.rescoring.attempts import at_work
 from resources.rescoring.embed_and_score import ScoreOptions, ScoreProgress, score_days
@@ -34,7 +35,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=task.asset_name,
-        deps=[photo_embeddings, MODEL_RELEASE],
+        deps=[photo_embeddings, MODEL_RELEASE, *_answers_read(task)],
         partitions_def=days,
         group_name="catalogue",
         kinds={"postgres", "numpy"},
@@ -45,7 +46,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
         freshness_policy=dg.FreshnessPolicy.time_window(
             warn_window=timedelta(hours=25), fail_window=timedelta(hours=49)
         ),
-        metadata=table_metadata(tables.predictions),
+        metadata=table_metadata(tables.predictions, answer=task.answer),
         description=(
             f"{task.description} One row for each ad, release and label, in the table "
             "`lalafo.predictions`. Sessions write it within a second of an ad, backfills for a "
@@ -57,6 +58,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         database: DatabaseResource,
         models: ModelsResource,
+        photos: PhotosResource,
     ) -> dg.MaterializeResult[None]:
         from resources.inference.batch_release import load_heads, release_of_run
 
@@ -74,6 +76,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
                 on_progress=context.log.info,
                 progress=lambda state: states.__setitem__(0, state),
                 options=ScoreOptions(rows_per_s=load_settings().rescore_rows_per_s),
+                store_url=photos.url(),
             )
             day_states = settle_days(context.instance, db, release, covered)
             summary = prediction_summary(db, covered, release=release.name, task=task.name)
@@ -91,6 +94,11 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             )
 
     return predictions
+
+
+def _answers_read(task: Task) -> list[dg.AssetKey]:
+    """The assets of the tasks whose answers it reads."""
+    return [dg.AssetKey(task_by_name(name).asset_name) for name in task.inputs.answers]
 
 
 prediction_assets = [prediction_asset(task) for task in all_tasks()]

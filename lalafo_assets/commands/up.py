@@ -54,9 +54,11 @@ def up(
     """
     from lalafo_assets.commands.releases.default import install_default_release
     from lalafo_assets.stack.supervisor import Stack
+    from ops.tasks import all_tasks
     from resources.processes.environment import cache_folders
     from resources.settings import load_settings
 
+    all_tasks()  # a package with a task that can't be imported ends the start here, by its name
     if only not in (None, "services"):
         raise typer.BadParameter(f"--only {only}: expected 'services'")
     err = new_console(stderr=True)

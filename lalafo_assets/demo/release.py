@@ -110,7 +110,7 @@ def _without_classes(options: DemoOptions) -> DemoRelease:
             f"the photos into one subfolder per class, or leave {given} out"
         )
     starter = load_starter()
-    labels = len(starter.heads[TASK].labels)
+    labels = len(starter.linear_heads[TASK].labels)
     rows = (("known categories", f"{labels}, learned from drawn photos, not from yours"),)
     return DemoRelease(starter, "starter, since there are no classes to learn", rows)
 
@@ -118,7 +118,7 @@ def _without_classes(options: DemoOptions) -> DemoRelease:
 def _before_new_categories(source: str) -> DemoRelease:
     """Return the starter without NEW_CATEGORIES."""
     starter = load_starter()
-    head, metrics = starter.heads[TASK], dict(starter.manifest.metrics)
+    head, metrics = starter.linear_heads[TASK], dict(starter.manifest.metrics)
     kept = [row for row, label in enumerate(head.labels) if label not in NEW_CATEGORIES]
     older = Head(TASK, tuple(head.labels[row] for row in kept), head.weight[kept], head.bias[kept])
     release = assemble(
@@ -179,9 +179,7 @@ def _with_head(
     if category.behind_baseline is not None:
         rows.append(("", category.behind_baseline))
     rows.append(("  the majority class", f"{baselines['majority_accuracy']:.1%}"))
-    return DemoRelease(
-        made.release, source, tuple(rows), category.accuracy, new_categories=new
-    )
+    return DemoRelease(made.release, source, tuple(rows), category.accuracy, new_categories=new)
 
 
 def _fine_tuned(

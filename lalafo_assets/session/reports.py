@@ -9,6 +9,7 @@ Dagster's eyes, so that one with each report would leave the checks without a re
 time. For the same reason one session at a time materializes a day (`assets.checks.evaluates`).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import dagster as dg
@@ -127,12 +128,16 @@ def _headline(pictures: Pictures, key: dg.AssetKey, day: str) -> Metadata:
 
 def _by_asset(tally: Tally) -> dict[dg.AssetKey, Metadata]:
     embedded: Metadata = {"photos_embedded": dg.MetadataValue.int(tally.embedded)}
-    predicted: Metadata = {
-        "predictions": dg.MetadataValue.int(tally.predictions),
-        "top_labels": dg.MetadataValue.json(dict(tally.categories.most_common(TOP_LABELS))),
-    }
     return {PHOTO_EMBEDDINGS: embedded} | {
-        dg.AssetKey(task.asset_name): predicted for task in all_tasks()
+        dg.AssetKey(task.asset_name): _predicted(tally.labels.get(task.name, Counter()))
+        for task in all_tasks()
+    }
+
+
+def _predicted(labels: Counter[str]) -> Metadata:
+    return {
+        "predictions": dg.MetadataValue.int(labels.total()),
+        "top_labels": dg.MetadataValue.json(dict(labels.most_common(TOP_LABELS))),
     }
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ops.errors import ConfigurationError
 from ops.models.networks.names import name_in_ids
 from ops.models.preprocessing import Preprocessing as Preprocessing  # a part of the manifest
+from ops.models.task_head import TASK_NAME, TaskHead, check_config
 
 SCHEMA = 1
 BACKBONE_FILE = "backbone.safetensors"
@@ -27,7 +28,6 @@ WEIGHT_FILES = (BACKBONE_FILE, HEADS_FILE)
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 _BACKBONE_NAME = re.compile(r"(timm:)?[a-z][a-z0-9_]{0,63}(\.[a-z0-9_]{1,63})?")
-_TASK_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MAX_LABEL_CHARS = 500
 
 State = dict[str, NDArray[Any]]
@@ -47,7 +47,7 @@ class Head:
 
     def __post_init__(self) -> None:
         _check_taxonomy(self.task, self.labels)
-        _check_config(self.task, self.config)
+        check_config(self.task, self.config)
         shapes = (self.weight.ndim == 2, self.weight.shape[:1] == self.bias.shape)
         require(
             all(shapes), f"head {self.task}: weight {self.weight.shape}, bias {self.bias.shape}"
@@ -70,14 +70,19 @@ class Head:
         return int(self.weight.shape[1])
 
 
+AnyHead = Head | TaskHead
+"""What a task has learned."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A release's identity: everything except the weights, and the digests of the weight files.
 
-    `taxonomy`: labels by task, in the order of each head's rows. `files`: SHA-256 (hex) by file
-    name. `metrics`: JSON; the measures on held-out photos from when the release was trained.
-    `heads`: JSON settings by task, of the heads that have any; without one the manifest's JSON has
-    no such key, as in releases of before.
+    `taxonomy`: labels by task, in the order of the rows of each linear head. `files`: SHA-256 (hex)
+    by file name. `metrics`: JSON; the measures on held-out photos from when the release was
+    trained. `heads`: JSON settings by task, of every head that is no linear classifier and of the
+    linear ones that have any; without one the manifest's JSON has no such key, as in releases of
+    before.
     """
 
     backbone: str
@@ -111,12 +116,13 @@ class Manifest:
         for name, digest in self.files.items():
             good = isinstance(digest, str) and bool(SHA256_HEX.fullmatch(digest))
             require(good, f"{name}: {digest!r} is not a SHA-256 in hex")
-        require(len(self.taxonomy) > 0, "taxonomy is empty")
+        require(len(self.taxonomy) + len(self.heads) > 0, "taxonomy and heads are empty")
         for task, labels in self.taxonomy.items():
             _check_taxonomy(task, labels)
         for task, config in self.heads.items():
-            _check_config(task, config)
-            require(task in self.taxonomy and len(config) > 0, f"heads: {task} has no settings")
+            check_config(task, config)
+            empty = task in self.taxonomy and not config
+            require(not empty, f"heads: the linear head of {task} has no settings to list")
         expected = backbone_digest(self.backbone, self.preprocessing, self.files[BACKBONE_FILE])
         require(
             self.backbone_digest == expected,
@@ -129,6 +135,11 @@ class Manifest:
         if not self.heads:
             del record["heads"]
         return canonical_json(record)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the release runs, sorted."""
+        return tuple(sorted({*self.taxonomy, *self.heads}))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -180,27 +191,31 @@ class FrozenBackbone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Release:
-    """A manifest with its weights in memory; `heads` by task, as in the taxonomy."""
+    """A manifest with its weights in memory; `heads` by task, as the manifest lists them."""
 
     manifest: Manifest
     backbone_state: State
-    heads: Mapping[str, Head]
+    heads: Mapping[str, AnyHead]
 
     def __post_init__(self) -> None:
-        require(
-            dict(self.manifest.taxonomy) == {t: h.labels for t, h in self.heads.items()},
-            "the heads and the taxonomy differ",
-        )
-        settings = {task: dict(config) for task, config in self.manifest.heads.items()}
-        require(settings == settings_of(self.heads), "the heads and their settings differ")
+        taxonomy, configs = listed(self.heads)
+        require(dict(self.manifest.taxonomy) == taxonomy, "the heads and the taxonomy differ")
+        same = {task: dict(config) for task, config in self.manifest.heads.items()} == configs
+        require(same, "the heads and their settings in the manifest differ")
         for task, head in self.heads.items():
             require(head.task == task, f"head {head.task!r} is filed under {task!r}")
+        for task, head in self.linear_heads.items():
             wide = head.dimension == self.manifest.dimension
             require(
                 wide,
                 f"head {task}: it reads embeddings of length {head.dimension}, expected "
                 f"{self.manifest.dimension}",
             )
+
+    @property
+    def linear_heads(self) -> dict[str, Head]:
+        """The heads that are linear classifiers, by task."""
+        return {task: head for task, head in self.heads.items() if isinstance(head, Head)}
 
     @property
     def backbone(self) -> FrozenBackbone:
@@ -214,9 +229,13 @@ class Release:
         )
 
 
-def settings_of(heads: Mapping[str, Head]) -> dict[str, dict[str, Any]]:
-    """The settings of the heads that have any, by task: what the manifest has as `heads`."""
-    return {task: dict(head.config) for task, head in heads.items() if head.config}
+def listed(
+    heads: Mapping[str, AnyHead],
+) -> tuple[dict[str, tuple[str, ...]], dict[str, dict[str, Any]]]:
+    """What a manifest has of these heads: `taxonomy` and `heads`."""
+    linear = {task: head for task, head in heads.items() if isinstance(head, Head)}
+    configs = {t: dict(h.config) for t, h in heads.items() if t not in linear or h.config}
+    return {task: head.labels for task, head in linear.items()}, configs
 
 
 def backbone_digest(backbone: str, preprocessing: Preprocessing, file_sha256: str) -> str:
@@ -248,7 +267,7 @@ def require(good: bool, problem: str) -> None:
 
 
 def _check_taxonomy(task: Any, labels: Any) -> None:
-    good = isinstance(task, str) and bool(_TASK_NAME.fullmatch(task))
+    good = isinstance(task, str) and bool(TASK_NAME.fullmatch(task))
     require(good, f"task {task!r}: expected lower-case letters, digits and underscores")
     require(isinstance(labels, tuple), f"task {task}: expected a list of labels")
     for label in labels:
@@ -259,11 +278,6 @@ def _check_taxonomy(task: Any, labels: Any) -> None:
         )
     distinct = len(labels) >= 2 and len(set(labels)) == len(labels)
     require(distinct, f"task {task}: expected at least two labels, all distinct")
-
-
-def _check_config(task: Any, config: Any) -> None:
-    require(isinstance(config, Mapping), f"task {task}: expected an object of settings")
-    canonical_json(dict(config))
 
 
 def _require_keys(where: str, record: Any, shape: type[Any]) -> None:

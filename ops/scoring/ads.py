@@ -1,32 +1,29 @@
-"""Scores ads: from Kafka records and loaded photos to the outcome of each ad.
+"""Scores ads: from loaded photos to the outcome of each ad.
 
-Owns the decision whether a record is an event or a dead letter, and the predictions and status of
-an ad. Does not depend on scheduling: the session and the assets call it. Every photo of an ad
-ends as a usable photo or as a failure with its reason.
+Owns the embeddings and the status of an ad; `predictions.py` runs the tasks. Does not depend on
+scheduling: the session and the assets call it. Every photo of an ad ends as a usable photo or as a
+failure with its reason.
 """
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.errors import BadInputError
-from ops.events.parse import EventLimits, parse_event
-from ops.events.traceparent import traceparent_of
 from ops.models.release import Preprocessing
 from ops.outcomes import (
     AdOutcome,
-    DeadLetter,
     PhotoEmbedding,
     PhotoOutcome,
     Receipt,
     StageTimes,
+    TaskFailure,
 )
-from ops.scoring.ready_release import ReadyRelease, Vector, predict_ads
-from ops.tasks import Task
+from ops.scoring.predictions import AdInput, OnFault, predict_ads
+from ops.scoring.ready_release import ReadyRelease, Vector
+from ops.tasks import AdFields, Task
 from ops.types import (
     AdEvent,
     AdStatus,
@@ -34,22 +31,19 @@ from ops.types import (
     Failure,
     PhotoRef,
     Rendition,
-    StreamRecord,
 )
-
-CLOCK_SKEW = timedelta(minutes=5)
 
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPhoto:
-    """A usable photo: for each backbone either embedded or prepared for embedding."""
+    """A usable photo: for each backbone embedded or prepared for embedding, and its pixels."""
 
     sha256: bytes
     rendition: Rendition | None  # None: its row exists already
     vectors: Mapping[str, Vector]  # by backbone; stored embeddings
-    images: Mapping[str, Image]  # by backbone; still to be embedded
+    images: Mapping[str, Image]  # by view: by backbone, still to be embedded; and of the pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +77,9 @@ class LoadedAd:
         """A copy with the time that it waited for the model."""
         return replace(self, queued_ms=queued_ms)
 
-    def ready_for(self, backbones: Iterable[str]) -> bool:
-        """Whether every photo is embedded or prepared for each of these backbones."""
-        required = set(backbones)
+    def ready_for(self, views: Iterable[str]) -> bool:
+        """Whether every photo is embedded or prepared for each of these views."""
+        required = set(views)
         return all(
             required <= photo.vectors.keys() | photo.images.keys()
             for photo in self.photos.by_ref.values()
@@ -102,49 +96,6 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptRule:
-    """The time at which an event counts as received: Kafka's timestamp, if it is plausible.
-
-    It is plausible from `earliest_day` until `CLOCK_SKEW` after now. The ad's day is that of the
-    timestamp, or `first_day` where that is later: with it the day partitions begin.
-    """
-
-    earliest_day: date
-    first_day: date = date.min
-
-    def receipt(self, record: StreamRecord, now: datetime) -> Receipt:
-        """The record's receipt; an implausible timestamp is replaced by `now` and marked so."""
-        earliest = datetime.combine(self.earliest_day, datetime.min.time(), UTC)
-        latest = now + CLOCK_SKEW
-        in_range = earliest.timestamp() * 1e3 <= record.timestamp_ms <= latest.timestamp() * 1e3
-        kafka_at = datetime.fromtimestamp(record.timestamp_ms / 1e3, UTC) if in_range else now
-        return Receipt(
-            *(record.topic, record.partition, record.offset),
-            day=max(kafka_at.date(), self.first_day),
-            kafka_at=kafka_at,
-            received_at=now,
-            timestamp_trusted=in_range,
-            traceparent=traceparent_of(record.headers) if record.headers else "",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RecordReader:
-    """Reads records as events or dead letters."""
-
-    limits: EventLimits
-    receipts: ReceiptRule
-
-    def read(self, record: StreamRecord, now: datetime) -> tuple[AdEvent, Receipt] | DeadLetter:
-        """The event with its receipt, or a dead letter with the reason."""
-        receipt = self.receipts.receipt(record, now)
-        try:
-            return parse_event(record, self.limits), receipt
-        except BadInputError as error:
-            return DeadLetter(record, receipt, Failure(error.reason, error.detail))
-
-
-@dataclass(frozen=True, slots=True)
 class AdScorer:
     """Scores ads under the active releases, the live one first. Keeps no state between batches."""
 
@@ -158,13 +109,28 @@ class AdScorer:
 
     @property
     def backbones(self) -> dict[str, Preprocessing]:
-        """The backbones that photos must be prepared for, with their preprocessing."""
+        """The backbones that embed photos, with their preprocessing."""
         return {release.backbone: release.preprocessing for release in self.releases}
 
-    def score(self, ads: Sequence[LoadedAd]) -> Scored:
+    @property
+    def views(self) -> dict[str, Preprocessing]:
+        """What photos must be prepared for: the backbones, and the pixels that tasks read."""
+        pixels = dict(task.inputs.view for task in self._running if task.inputs.view is not None)
+        return {**self.backbones, **pixels}
+
+    @property
+    def _running(self) -> list[Task]:
+        """The tasks that an active release has a head for."""
+        names = {name for release in self.releases for name in release.heads}
+        return [task for task in self.tasks if task.name in names]
+
+    def score(self, ads: Sequence[LoadedAd], on_fault: OnFault = lambda *_: None) -> Scored:
         """Score ads, in order; a photo that several ads share is embedded once.
 
-        Every ad must be `ready_for` the backbones. An empty sequence gives an empty result.
+        Every ad must be `ready_for` the views. An empty sequence gives an empty result.
+
+        Args:
+            on_fault: called for each ad that a task fails for.
         """
         photos = {
             photo.sha256: photo
@@ -175,7 +141,7 @@ class AdScorer:
         started = time.perf_counter()
         vectors, embeddings = self._embed(photos)
         embedded_at = time.perf_counter()
-        outcomes = self._outcomes(ads, vectors)
+        outcomes = self._outcomes(ads, photos, vectors, on_fault)
         embed_ms = (embedded_at - started) * 1e3
         predict_ms = (time.perf_counter() - embedded_at) * 1e3
         return Scored(
@@ -209,16 +175,27 @@ class AdScorer:
         return vectors, tuple(new)
 
     def _outcomes(
-        self, ads: Sequence[LoadedAd], vectors: Mapping[tuple[str, bytes], Vector]
+        self,
+        ads: Sequence[LoadedAd],
+        loaded: Mapping[bytes, LoadedPhoto],
+        vectors: Mapping[tuple[str, bytes], Vector],
+        on_fault: OnFault,
     ) -> list[AdOutcome]:
         photos = [
             tuple(_photo_outcome(ref, ad.photos.by_ref[ref]) for ref in ad.event.photos)
             for ad in ads
         ]
         shas = [_distinct(of_ad) for of_ad in photos]
+        others = self._other_inputs(ads, shas, loaded)
         by_release = {
             release.name: predict_ads(
-                release, self.tasks, [[vectors[release.backbone, sha] for sha in of] for of in shas]
+                release,
+                self.tasks,
+                [
+                    AdInput(ad.event.key, [vectors[release.backbone, sha] for sha in of], *other)
+                    for ad, of, other in zip(ads, shas, others, strict=True)
+                ],
+                on_fault,
             )
             for release in self.releases
         }
@@ -228,10 +205,47 @@ class AdScorer:
                 receipt=ad.receipt,
                 status=_status(ad.event, of_ad),
                 photos=of_ad,
-                predictions={name: answers[index] for name, answers in by_release.items()},
+                predictions={name: of[index].predictions for name, of in by_release.items()},
+                task_failures=tuple(
+                    TaskFailure(name, task, failure)
+                    for name, of in by_release.items()
+                    for task, failure in of[index].failures.items()
+                ),
             )
             for index, (ad, of_ad) in enumerate(zip(ads, photos, strict=True))
         ]
+
+    def _other_inputs(
+        self,
+        ads: Sequence[LoadedAd],
+        shas: Sequence[Sequence[bytes]],
+        loaded: Mapping[bytes, LoadedPhoto],
+    ) -> list[tuple[dict[int, list[Image]], AdFields | None]]:
+        """Each ad's pixels by side, and its fields, as far as a task reads them."""
+        running = self._running
+        if all(task.inputs.only_embeddings for task in running):
+            return [({}, None)] * len(ads)
+        pixels = {t.inputs.pixels: t.inputs.view[0] for t in running if t.inputs.view is not None}
+        has_fields = any(task.inputs.fields for task in running)
+        return [
+            (
+                {
+                    side: [loaded[sha].images[view] for sha in of]
+                    for side, view in pixels.items()
+                    if side is not None
+                },
+                ad_fields(ad.event, ad.receipt) if has_fields else None,
+            )
+            for ad, of in zip(ads, shas, strict=True)
+        ]
+
+
+def ad_fields(event: AdEvent, receipt: Receipt) -> AdFields:
+    """What tasks read of an event."""
+    return AdFields(
+        *(event.key.catalog, event.key.ad_id, event.title, event.description, event.category),
+        *(event.price, event.currency, event.occurred_at, receipt.kafka_at),
+    )
 
 
 def _times(ad: LoadedAd, embed_ms: float, predict_ms: float) -> StageTimes:

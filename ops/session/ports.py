@@ -12,7 +12,8 @@ from typing import Protocol, Self
 from ops.isolation import FAILURES_IN_A_ROW
 from ops.models.release import Preprocessing
 from ops.outcomes import Batch, CommitResult, DeadLetter
-from ops.scoring.ads import AdScorer, LoadedPhotos, RecordReader
+from ops.scoring.ads import AdScorer, LoadedPhotos
+from ops.scoring.records import RecordReader
 from ops.session.admission import Ownership
 from ops.types import AdEvent, AdKey, PhotoRef, Rendition, StreamRecord
 
@@ -115,13 +116,14 @@ class PhotoLoading(Protocol):
     async def load(
         self,
         refs: Sequence[PhotoRef],
-        backbones: Mapping[str, Preprocessing],
+        views: Mapping[str, Preprocessing],
         *,
         came_back: Callable[[], None],
     ) -> LoadedPhotos:
         """Load all of `refs`, without storing new renditions. RetryableError: call again.
 
         Args:
+            views: what each photo is prepared for: a backbone that has not embedded it, or pixels.
             came_back: is called on the event loop whenever the call does not hang.
         """
 

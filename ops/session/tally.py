@@ -12,6 +12,9 @@ import numpy as np
 
 from ops.outcomes import Batch, CommitResult
 
+MOST_LABELS, OTHER_LABELS = 1_000, "…"
+"""Labels counted by name in each task: those of a task may be as many as the ads."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -27,7 +30,7 @@ class Tally:
     photos: int = 0
     photo_failures: Counter[str] = field(default_factory=Counter)  # by reason
     embedded: int = 0
-    categories: Counter[str] = field(default_factory=Counter)  # labels of the live release
+    labels: dict[str, Counter[str]] = field(default_factory=dict)  # by task, of the live release
     predictions: int = 0
     untrusted_timestamps: int = 0
     batches: int = 0
@@ -64,11 +67,18 @@ class Tally:
                 self.latencies_ms.append(waited.total_seconds() * 1e3)
             live = ad.predictions.get(batch.releases[0], ()) if batch.releases else ()
             self.predictions += len(live)
-            self.categories.update(item.label for item in live if item.task == "category")
+            for item in live:
+                self._count_label(item.task, item.label)
         for receipt in batch.receipts:
             offset = receipt.offset
             first, following = self.offsets.get(receipt.partition, (offset, offset))
             self.offsets[receipt.partition] = (min(first, offset), max(following, offset + 1))
+
+    def _count_label(self, task: str, label: str, count: int = 1) -> None:
+        counts = self.labels.setdefault(task, Counter())
+        if label not in counts and len(counts) >= MOST_LABELS:
+            label = OTHER_LABELS
+        counts[label] += count
 
     def merge(self, other: "Tally") -> None:
         """Add the counts of another tally."""
@@ -80,7 +90,10 @@ class Tally:
         self.waited_for_session += other.waited_for_session
         self.batches += other.batches
         self.predictions += other.predictions
-        for name in ("dead_letters", "statuses", "photo_failures", "categories", "days"):
+        for task, counts in other.labels.items():
+            for label, count in counts.items():
+                self._count_label(task, label, count)
+        for name in ("dead_letters", "statuses", "photo_failures", "days"):
             getattr(self, name).update(getattr(other, name))
         self.releases |= other.releases
         self.latencies_ms.extend(other.latencies_ms)

@@ -1,160 +1,60 @@
-"""The prediction tasks: one module for each, discovered in this package.
+"""The prediction tasks: one module for each, discovered in this package and in installed packages.
 
 A module defines TASK. Adding the file is enough for the task to get its asset, its rows, and its
-part in the stream and in re-scoring. Owns the interface of a task. Does not depend on a particular
-task. Importing the package imports neither torch nor any task.
+part in the stream and in re-scoring; a package of someone else names its module in the entry-point
+group `lalafo.tasks`. Owns the discovery; `contract/` has the interface of a task. Importing the
+package imports neither torch nor any task.
 """
 
 import importlib
-import json
 import pkgutil
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from ops.errors import ConfigurationError
-from ops.models.release import Head
-from ops.types import Prediction
-from ops.vectors import Embeddings
+from ops.models.task_head import TaskHead
+from ops.tasks.contract.answer import Answer
+from ops.tasks.contract.arrays import Answers, TopLabels
+from ops.tasks.contract.inputs import Ad, AdFields, Inputs
+from ops.tasks.contract.task import Fit, Predict, PredictAds, PredictMany, Task
+
+__all__ = [
+    "Ad",
+    "AdFields",
+    "Answer",
+    "Answers",
+    "Fit",
+    "Inputs",
+    "Predict",
+    "PredictAds",
+    "PredictMany",
+    "Task",
+    "TaskHead",
+    "TopLabels",
+]
 
 HEADLINE_TASK = "category"
 """The task whose label is the caption of photos, and whose accuracy is that of the release."""
 
-
-class Predict(Protocol):
-    """Predicts ads from the embeddings of their photos."""
-
-    def __call__(
-        self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
-    ) -> list[Prediction | None]:
-        """Predict each ad, in the order of the ads; None for an ad without rows.
-
-        Args:
-            embeddings: (N, D) float16 unit rows.
-            owner: (N,) int64 in [0, n_ads): the ad of each row, in any order.
-        """
+ENTRY_POINTS = "lalafo.tasks"
+"""The entry-point group in which an installed package names the modules of its tasks."""
 
 
-@dataclass(frozen=True, slots=True)
-class TopLabels:
-    """The best labels of many ads, as `{"top": [[label, score], …]}` in a prediction's details.
+def all_tasks(modules: Callable[[], Sequence[str]] | None = None) -> tuple[Task, ...]:
+    """Every task, in an order in which they can run: one that reads others' answers is behind them.
 
-    `labels`: (A, K) int64, indices into the head's labels, best first. `scores`: (A, K) float64 in
-    [0, 1], rounded to SCORE_DIGITS.
-    """
-
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """One task's predictions for many ads as arrays, instead of one object for each ad.
-
-    `ads`: (A,) int64 ascending, the ads that have a prediction. `labels`: the possible labels.
-    `label`: (A,) int64, the predicted label as an index into `labels`. `score`: (A,) float32 in
-    [0, 1], rounded to SCORE_DIGITS. `details`: the best labels, or A JSON texts, ASCII only. With
-    the best labels, `labels` begin with the head's. `label_details`: beside the best labels, for
-    each of `labels` a JSON object of what the details have besides, ASCII only; None: nothing.
-    """
-
-    ads: NDArray[np.int64]
-    labels: tuple[str, ...]
-    label: NDArray[np.int64]
-    score: NDArray[np.float32]
-    details: TopLabels | Sequence[str]
-    label_details: Sequence[str] | None = None
-
-
-class PredictMany(Protocol):
-    """Computes the same predictions as `Predict`, to the last digit, for all ads of a day."""
-
-    def __call__(
-        self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
-    ) -> Answers: ...
-
-
-class Fit(Protocol):
-    """Fits the task's head; imports its dependencies (torch) when it is called."""
-
-    def __call__(
-        self,
-        embeddings: Embeddings,
-        labels: Sequence[str],
-        *,
-        groups: Sequence[Hashable] | None = None,
-        seed: int = 0,
-    ) -> tuple[Head, dict[str, Any]]:
-        """Fit a head; returns it with its JSON metrics.
-
-        Raises:
-            ConfigurationError: no head can be fitted to these rows.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One prediction task.
-
-    `name`: the key in releases and in rows. `asset_name`: the name of its Dagster asset.
-    `description`: one sentence for users. `fit`: None where nothing is learned. `predict_many`: a
-    faster implementation for re-scoring; without it `answers` converts the result of `predict`.
-    `number`: the key of a number in the prediction's details, such as a price, whose change
-    between releases is reported; None where there is none.
-    """
-
-    name: str
-    asset_name: str
-    description: str
-    predict: Predict
-    fit: Fit | None = None
-    predict_many: PredictMany | None = None
-    number: str | None = None
-
-    def answers(
-        self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: Head
-    ) -> Answers:
-        """The predictions for many ads as arrays, by `predict_many` where the task has it; the
-        arguments are those of `Predict`."""
-        if self.predict_many is not None:
-            return self.predict_many(embeddings, owner, n_ads, head)
-        return _as_answers(self.predict(embeddings, owner, n_ads, head))
-
-
-def _as_answers(predictions: Sequence[Prediction | None]) -> Answers:
-    present = [(ad, item) for ad, item in enumerate(predictions) if item is not None]
-    labels = tuple(dict.fromkeys(item.label for _, item in present))
-    index = {label: i for i, label in enumerate(labels)}
-    return Answers(
-        ads=np.array([ad for ad, _ in present], np.int64),
-        labels=labels,
-        label=np.array([index[item.label] for _, item in present], np.int64),
-        score=np.array([item.score for _, item in present], np.float32),
-        details=[json.dumps(item.details) for _, item in present],
-    )
-
-
-def all_tasks(
-    modules: Callable[[], Sequence[str]] = lambda: _module_names(),
-) -> tuple[Task, ...]:
-    """Every task, sorted by name.
+    Otherwise they are sorted by name. The installed packages are looked up once in a process.
 
     Args:
-        modules: returns the full names of the modules that define TASK; by default those of this
-            package.
+        modules: returns the full names of the modules that define TASK; None: those of this
+            package, and those of installed packages.
 
     Raises:
-        ConfigurationError: a module without a TASK, or two tasks with the same name or asset.
+        ConfigurationError: a module without a TASK or one that can't be imported, two tasks with
+            the same name or asset, or tasks that read each other's answers.
     """
-    tasks = sorted((_task_of(name) for name in modules()), key=lambda task: task.name)
-    for kind in ("name", "asset_name"):
-        names = [getattr(task, kind) for task in tasks]
-        if len(set(names)) < len(names):
-            raise ConfigurationError(f"Two tasks share a {kind}: {sorted(names)}.")
-    return tuple(tasks)
+    return _installed() if modules is None else _checked([_task_of(name) for name in modules()])
 
 
 def task_by_name(name: str) -> Task:
@@ -169,14 +69,65 @@ def task_by_name(name: str) -> Task:
     return tasks[name]
 
 
-def _module_names() -> Sequence[str]:
-    return [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)]
+@cache
+def _installed() -> tuple[Task, ...]:
+    found = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name, point.value))
+    names = [f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.ispkg]
+    return _checked([*map(_task_of, names), *map(_task_of_package, found)])
+
+
+def _checked(found: Sequence[Task]) -> tuple[Task, ...]:
+    tasks = sorted(found, key=lambda task: task.name)
+    for kind in ("name", "asset_name"):
+        names = [getattr(task, kind) for task in tasks]
+        if len(set(names)) < len(names):
+            raise ConfigurationError(f"Two tasks share a {kind}: {sorted(names)}.")
+    return _in_order(tasks)
+
+
+def _in_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """The tasks, each behind those whose answers it reads."""
+    known = {task.name for task in tasks}
+    done: dict[str, Task] = {}
+    waiting = list(tasks)
+    while waiting:
+        unknown = sorted({name for task in waiting for name in task.inputs.answers} - known)
+        if unknown:
+            raise ConfigurationError(f"A task reads answers of tasks that are not here: {unknown}.")
+        ready = next((task for task in waiting if done.keys() >= set(task.inputs.answers)), None)
+        if ready is None:
+            names = ", ".join(task.name for task in waiting)
+            raise ConfigurationError(f"Tasks read each other's answers: {names}.")
+        done[ready.name] = ready
+        waiting.remove(ready)
+    return tuple(done.values())
 
 
 def _task_of(module_name: str) -> Task:
     task = getattr(importlib.import_module(module_name), "TASK", None)
     if not isinstance(task, Task):
         raise ConfigurationError(
-            f"{module_name} defines no TASK. Add one (see ops/tasks/__init__.py)."
+            f"{module_name} defines no TASK. Add one (see ops/tasks/contract/task.py)."
+        )
+    return task
+
+
+def _task_of_package(point: EntryPoint) -> Task:
+    """The task of an installed package; its entry point names the module, or its TASK."""
+    package = point.dist.name if point.dist is not None else "an installed package"
+    try:
+        found = point.load()
+        task = found if isinstance(found, Task) else getattr(found, "TASK", None)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
+            raise
+        raise ConfigurationError(
+            f"The task {point.name} of the package {package} ({point.value}) can't be imported: "
+            f"{type(error).__name__}: {error}. Repair the package, or uninstall it."
+        ) from error
+    if not isinstance(task, Task):
+        raise ConfigurationError(
+            f"The entry point {point.name} of the package {package} ({point.value}) names no "
+            "module with a TASK, and no Task."
         )
     return task

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ops.models.categories.tree import Thresholds, tree_of
 from ops.models.heads import class_probabilities
 from ops.models.release import Head
-from ops.tasks import Answers, Task, TopLabels
+from ops.tasks import Answer, Answers, Task, TopLabels
 from ops.types import SCORE_DIGITS, Prediction
 from ops.vectors import Embeddings
 
@@ -26,6 +27,15 @@ TOP = 3
 """The number of best categories in a prediction's details."""
 
 _MANY_ADS = 5_000
+
+
+class CategoryAnswer(Answer):
+    """The category of an ad, by all of its photos."""
+
+    top: list[tuple[str, float]] = Field(
+        description="The best categories, each with its share of the probability, best first.",
+        json_schema_extra={"unit": "share"},
+    )
 
 
 def predict(
@@ -170,4 +180,5 @@ TASK = Task(
     predict=predict,
     predict_many=predict_many,
     fit=fit,
+    answer=CategoryAnswer,
 )

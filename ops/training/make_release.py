@@ -7,7 +7,7 @@ whatever the number of threads: sums are computed in one order, by one thread.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,10 @@ from ops.errors import ConfigurationError
 from ops.models.categories.measures import tree_measures
 from ops.models.categories.tree import Thresholds, is_tree
 from ops.models.heads import class_probabilities
-from ops.models.release import FrozenBackbone, Head, Release
+from ops.models.release import AnyHead, FrozenBackbone, Head, Release
 from ops.models.release_files import assemble
-from ops.tasks import HEADLINE_TASK, Fit, task_by_name
+from ops.models.task_head import TaskHead
+from ops.tasks import HEADLINE_TASK, Fit, all_tasks, task_by_name
 from ops.training.blend import (
     FOLDS,
     ONE_FOLD_FROM_ROWS,
@@ -174,18 +175,20 @@ def freeze_release(
     weights_source: str,
     tasks: Mapping[str, JudgedTask],
     *,
-    kept: Mapping[str, Head] | None = None,
+    kept: Mapping[str, AnyHead] | None = None,
     facts: Mapping[str, Any] | None = None,
     losses: Sequence[float] = (),
 ) -> MadeRelease:
     """Assemble a release of heads and backbone, with the metrics in its manifest.
 
     Args:
-        kept: heads of other tasks, copied unchanged from a release of this backbone.
+        kept: heads of other tasks, copied unchanged from a release of this backbone. The tasks
+            that learn nothing are in every release.
         facts: JSON for the metrics: what the release was trained on, and the seed.
         losses: the loss of each step, where the backbone was trained.
     """
     kept = {} if kept is None else {t: h for t, h in kept.items() if t not in tasks}
+    kept |= unlearned_heads(tasks)
     headline = tasks.get(HEADLINE_TASK)
     metrics: dict[str, Any] = {
         **({} if headline is None else {"accuracy": headline.held_out["accuracy"]}),
@@ -210,6 +213,15 @@ def freeze_release(
         metrics=_rounded(metrics),
     )
     return MadeRelease(release, dict(tasks), tuple(losses))
+
+
+def unlearned_heads(learned: Collection[str] = ()) -> dict[str, TaskHead]:
+    """The heads of the installed tasks that learn nothing, except those in `learned`."""
+    return {
+        task.name: TaskHead(task.name, {}, task.config)
+        for task in all_tasks()
+        if task.fit is None and task.name not in learned
+    }
 
 
 def tune_backbone(

@@ -41,6 +41,11 @@ def photo_subject(key: AdKey, position: int) -> str:
     return f"{key}#{position}"
 
 
+def task_subject(key: AdKey, task: str, release: str) -> str:
+    """The key of a row in `failures` of a task that failed for an ad."""
+    return f"{key}#{task}@{release}"
+
+
 def photo_row(photo: Rendition) -> Row:
     """A row of `photos`, in the order of PHOTO_COLUMNS, without its run."""
     return (

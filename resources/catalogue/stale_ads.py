@@ -76,7 +76,7 @@ class StaleQuery:
     release: str
     task: str
     backbone: str
-    dimension: int  # of the backbone's vectors
+    dimension: int  # of the backbone's vectors; 0: they are not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,13 @@ class StaleAds:
 
     `keys`: each ad's catalog, id, revision and day, as the bytes of binary COPY. `vectors`: (N, D)
     of their distinct photos. `owner`: (N,) int64, ascending: the index of each vector's ad.
+    `photos`: the SHA-256 of each vector's photo.
     """
 
     keys: list[bytes]
     vectors: Embeddings
     owner: NDArray[np.int64]
+    photos: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -107,7 +109,8 @@ def read_stale(
     """The stale ads of a part of a day, in chunks of whole ads.
 
     A photo that an ad repeats counts once. A photo without a vector is skipped, and an ad without
-    any. Memory is that of one chunk, which exceeds `photos_a_chunk` by at most one ad's photos.
+    any, if vectors are read. Memory is that of one chunk, which exceeds `photos_a_chunk` by at most
+    one ad's photos.
 
     Raises:
         ConfigurationError: a vector's length is not the backbone's.
@@ -166,11 +169,15 @@ def _without_header(rows: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _with_vectors(database: Database, query: StaleQuery, chunk: _Gathered) -> StaleAds:
+    if query.dimension == 0:
+        none = np.zeros((len(chunk.photos), 0), np.float16)
+        return StaleAds(chunk.keys, none, np.array(chunk.owner, np.int64), chunk.photos)
     with database.cursor() as cursor:
         cursor.execute(_PLAN)
         vectors, stored = read_vectors(cursor, query.backbone, query.dimension, chunk.photos)
     owner = np.array(chunk.owner, np.int64)
     if stored.all():
-        return StaleAds(chunk.keys, vectors, owner)
+        return StaleAds(chunk.keys, vectors, owner, chunk.photos)
     ads, owner = np.unique(owner[stored], return_inverse=True)
-    return StaleAds([chunk.keys[ad] for ad in ads.tolist()], vectors[stored], owner)
+    photos = [photo for photo, there in zip(chunk.photos, stored.tolist(), strict=True) if there]
+    return StaleAds([chunk.keys[ad] for ad in ads.tolist()], vectors[stored], owner, photos)

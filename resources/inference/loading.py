@@ -13,7 +13,7 @@ import structlog
 from ops.errors import ConfigurationError
 from ops.models.engines.engine import Mode
 from ops.models.networks.names import name_in_ids
-from ops.models.release import FrozenBackbone, Head, Manifest, Release
+from ops.models.release import AnyHead, FrozenBackbone, Manifest, Release
 from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
 from resources.inference.device import choose_device
 from resources.inference.engines import prepared_engine
@@ -69,7 +69,9 @@ def new_embedder(frozen: FrozenBackbone, settings: Settings) -> "Embedder":
     return embedder
 
 
-def ready(manifest: Manifest, heads: Mapping[str, Head], embedder: PhotoEmbedder) -> ReadyRelease:
+def ready(
+    manifest: Manifest, heads: Mapping[str, AnyHead], embedder: PhotoEmbedder
+) -> ReadyRelease:
     """A release that can score: its heads with an embedder.
 
     Raises:

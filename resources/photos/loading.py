@@ -68,7 +68,7 @@ class PhotoLoader:
 
     Args:
         fetcher: creates the fetcher, on the event loop that it will use.
-        prepare: turns a rendition's bytes into a backbone's input (`ops.models.embed.prepare`).
+        prepare: turns a rendition's bytes into a view of it (`ops.models.embed.prepare`).
     """
 
     def __init__(
@@ -108,13 +108,14 @@ class PhotoLoader:
     async def load(
         self,
         refs: Sequence[PhotoRef],
-        backbones: Mapping[str, Preprocessing],
+        views: Mapping[str, Preprocessing],
         *,
         came_back: Callable[[], None] = lambda: None,
     ) -> LoadedPhotos:
         """Load every one of `refs`, as a photo or as a failure; stores no new rendition.
 
         Args:
+            views: what each photo is prepared for, by backbone or by size of pixels.
             came_back: for a watchdog, see `progress.py`.
 
         Raises:
@@ -123,7 +124,7 @@ class PhotoLoader:
         distinct = list(dict.fromkeys(refs))
         with self._progress.call(came_back) as call:
             timer = _Timer(call)
-            loads = [self._load(ref, backbones, timer) for ref in distinct]
+            loads = [self._load(ref, views, timer) for ref in distinct]
             loaded = await asyncio.gather(*loads) if len(loads) > 1 else [await loads[0]]
         return LoadedPhotos(
             dict(zip(distinct, loaded, strict=True)),
@@ -138,10 +139,10 @@ class PhotoLoader:
         await self._writers.write(renditions, came_back)
 
     async def _load(
-        self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], timer: "_Timer"
+        self, ref: PhotoRef, views: Mapping[str, Preprocessing], timer: "_Timer"
     ) -> LoadedPhoto | Failure:
         try:
-            return await self._load_or_raise(ref, backbones, timer)
+            return await self._load_or_raise(ref, views, timer)
         except BadInputError as error:
             return Failure(error.reason, error.detail)
         finally:
@@ -149,7 +150,7 @@ class PhotoLoader:
             self._progress.done(timer.call)
 
     async def _load_or_raise(
-        self, ref: PhotoRef, backbones: Mapping[str, Preprocessing], timer: "_Timer"
+        self, ref: PhotoRef, views: Mapping[str, Preprocessing], timer: "_Timer"
     ) -> LoadedPhoto:
         async with self._slots:
             try:
@@ -158,10 +159,10 @@ class PhotoLoader:
                 timer.fetched()
             sha256 = ref.sha256 if data is None else hashlib.sha256(data).digest()
             assert sha256 is not None
-            known = await self._lookups.known(sha256, tuple(sorted(backbones)))
+            known = await self._lookups.known(sha256, tuple(sorted(views)))
             if known is not None:
                 stored = await self._decoders.small(
-                    timer.call.run, self._stored, sha256, known, backbones
+                    timer.call.run, self._stored, sha256, known, views
                 )
                 if stored is not None:
                     return stored
@@ -169,40 +170,36 @@ class PhotoLoader:
                 data = await self._decoders.small(timer.call.run, self._uploaded, sha256)
             n_bytes = decode_bytes(data)
             if not self._decoders.is_large(n_bytes):
-                return await self._decoders.small(
-                    timer.call.run, self._new, sha256, data, backbones
-                )
+                return await self._decoders.small(timer.call.run, self._new, sha256, data, views)
             await self._large_sources.acquire(len(data))
         try:
             return await self._decoders.large(
-                n_bytes, timer.call.run, self._new, sha256, data, backbones
+                n_bytes, timer.call.run, self._new, sha256, data, views
             )
         finally:
             self._large_sources.release(len(data))
 
     def _stored(
-        self, sha256: bytes, known: KnownPhoto, backbones: Mapping[str, Preprocessing]
+        self, sha256: bytes, known: KnownPhoto, views: Mapping[str, Preprocessing]
     ) -> LoadedPhoto | None:
         """A photo with a row; None if its rendition is lost or damaged."""
-        missing = {name: how for name, how in backbones.items() if name not in known.vectors}
+        missing = {name: how for name, how in views.items() if name not in known.vectors}
         try:
             stored = self.store.get("renditions", known.rendition_sha256) if missing else b""
-            images = {name: self.prepare(stored, how) for name, how in missing.items()}
+            images = self._views(stored, missing)
         except (StoredObjectError, BadInputError) as error:
             # It is encoded again from the source, if there is one.
             log.error("photo.rendition_unreadable", sha256=sha256.hex(), error=str(error))
             return None
         return LoadedPhoto(sha256, None, known.vectors, images)
 
-    def _new(
-        self, sha256: bytes, data: bytes, backbones: Mapping[str, Preprocessing]
-    ) -> LoadedPhoto:
+    def _new(self, sha256: bytes, data: bytes, views: Mapping[str, Preprocessing]) -> LoadedPhoto:
         """A photo without a row: its rendition is encoded.
 
         Raises:
             BadInputError: PHOTO_*.
         """
-        rendition, images = self._decode(data, backbones)
+        rendition, images = self._decode(data, views)
         return LoadedPhoto(sha256, rendition, {}, images)
 
     def _uploaded(self, sha256: bytes) -> bytes:
@@ -228,16 +225,16 @@ class PhotoLoader:
             ) from error
 
     def _decode(
-        self, data: bytes, backbones: Mapping[str, Preprocessing]
+        self, data: bytes, views: Mapping[str, Preprocessing]
     ) -> tuple[Rendition, dict[str, Image]]:
-        """The rendition, and each backbone's input."""
-        if backbones:
+        """The rendition, and each view of it."""
+        if views:
             rendition = self._rendition(data, verify=False)
             with suppress(BadInputError):
-                return rendition, self._prepare(rendition, backbones)
+                return rendition, self._prepare(rendition, views)
         # The strict check finds the reason, or re-encodes what only a strict decoder refuses.
         rendition = self._rendition(data, verify=True)
-        return rendition, self._prepare(rendition, backbones)
+        return rendition, self._prepare(rendition, views)
 
     def _rendition(self, data: bytes, *, verify: bool) -> Rendition:
         return make_rendition(
@@ -248,9 +245,20 @@ class PhotoLoader:
         )
 
     def _prepare(
-        self, rendition: Rendition, backbones: Mapping[str, Preprocessing]
+        self, rendition: Rendition, views: Mapping[str, Preprocessing]
     ) -> dict[str, Image]:
-        return {name: self.prepare(rendition.data, how) for name, how in backbones.items()}
+        return self._views(rendition.data, views)
+
+    def _views(self, data: bytes, views: Mapping[str, Preprocessing]) -> dict[str, Image]:
+        """Each view of a rendition; those that differ in their normalisation alone are one."""
+        made: dict[tuple[int, str], Image] = {}
+        images: dict[str, Image] = {}
+        for name, how in views.items():
+            key = (how.size, how.resize)
+            if key not in made:
+                made[key] = self.prepare(data, how)
+            images[name] = made[key]
+        return images
 
 
 async def load_photos(

@@ -95,3 +95,14 @@ stream_minutes = Table(
     Column("latencies", JSONB, nullable=False, comment="by stage: counts by bucket"),
     moment("updated_at", now=True),
 )
+
+# What the installed tasks answer: written by sessions and commands, which import the tasks.
+tasks = Table(
+    "tasks",
+    metadata,
+    key("name"),
+    Column("asset", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("answer", JSONB, nullable=False, comment="JSON Schema of its label, score and details"),
+    moment("updated_at", now=True),
+)

@@ -264,8 +264,8 @@ labels = Table(
 failures = Table(
     "failures",
     metadata,
-    key("kind"),  # event, photo, stream
-    key("subject"),  # stream/topic/partition/offset, or catalog/ad_id#position
+    key("kind"),  # event, photo, stream, task
+    key("subject"),  # stream/topic/partition/offset, catalog/ad_id#position, or …#task@release
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("day", Date, nullable=False),
@@ -290,7 +290,7 @@ failures = Table(
         JSONB,
         comment="the record's headers, [key, value] each, where the whole was refused",
     ),
-    CheckConstraint("kind IN ('event', 'photo', 'stream')", name="kind"),
+    CheckConstraint("kind IN ('event', 'photo', 'stream', 'task')", name="kind"),
     # For upkeep, which deletes old failures, but not those of photos: they stay with their ads.
     Index("failures_day_of_records_idx", "day", postgresql_where=text("kind <> 'photo'")),
     Index(None, "failed_at", "kind", "subject"),

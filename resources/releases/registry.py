@@ -28,8 +28,8 @@ class RegisteredRelease:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks for which it has a head, sorted."""
-        return tuple(sorted(self.manifest["taxonomy"]))
+        """The tasks that it runs, sorted: those for which it has a head."""
+        return tuple(sorted({*self.manifest["taxonomy"], *self.manifest.get("heads", ())}))
 
     @property
     def passed(self) -> bool:

@@ -26,6 +26,7 @@ from ops.tasks import Task
 from resources.catalogue.stale_ads import Part, StaleQuery
 from resources.catalogue.stale_photos import Catalogue, StoredPhoto
 from resources.releases.registry import find_release, partition_name
+from resources.rescoring.failures import delete_repaired
 from resources.rescoring.parts import Chunk, ScoringJob, score_parts
 from resources.rescoring.prediction_writer import Target, make_durable
 from resources.rescoring.worker import Worker
@@ -97,6 +98,7 @@ def score_days(
     on_progress: Callable[[str], object],
     progress: Callable[[ScoreProgress], object] | None = None,
     options: ScoreOptions = ScoreOptions(),
+    store_url: str | None = None,
 ) -> int:
     """Score the stale ads of the days in one task; return the number of predictions written.
 
@@ -108,6 +110,7 @@ def score_days(
     Args:
         on_progress: called with a line of text, at most every two seconds.
         progress: called after each chunk, in this thread.
+        store_url: of the store of photos, for a task that reads pixels.
 
     Raises:
         CircuitOpenError: many different ads in a row failed, and none passed.
@@ -118,13 +121,14 @@ def score_days(
         return 0
     started, ads, photos, failed = time.monotonic(), 0, 0, 0
     lines = _ProgressLines(on_progress)
-    with closing(_Run(catalogue, release, task, covered, options).chunks()) as chunks:
+    with closing(_Run(catalogue, release, task, covered, options, store_url).chunks()) as chunks:
         for chunk in chunks:
             ads, photos, failed = ads + chunk.ads, photos + chunk.photos, failed + chunk.failed
             state = ScoreProgress(ads, photos, time.monotonic() - started, failed)
             if progress is not None:
                 progress(state)
             lines.report(state)
+    delete_repaired(catalogue.database, release.name, task.name)
     if ads:
         make_durable(catalogue.database)
     return ads
@@ -158,10 +162,11 @@ class _Run:
         task: Task,
         covered: Sequence[date],
         options: ScoreOptions,
+        store_url: str | None,
     ) -> None:
         self.database = catalogue.database
         self.options = options
-        head = release.heads[task.name]
+        dimension = release.embedder.dimension if task.inputs.embedding else 0
         partition = partition_name(find_release(self.database, release.name).digest)
         self.covered = covered
         self.workers = self._workers()
@@ -169,12 +174,13 @@ class _Run:
         split = self.workers if len(covered) < 4 * self.workers else 1
         self.parts = deque(Part(day, n, split) for day in covered for n in range(split))
         self.share = ScoringJob(
-            query=StaleQuery(release.name, task.name, release.backbone, head.dimension),
+            query=StaleQuery(release.name, task.name, release.backbone, dimension),
             target=Target(release.name, partition, task.name, catalogue.run_id),
             task=task,
-            head=head,
+            head=release.heads[task.name],
             photos_a_chunk=options.chunk,
             rows_per_s=options.rows_per_s / self.workers,
+            store_url=store_url,
         )
 
     def chunks(self) -> Generator[Chunk, None, None]:

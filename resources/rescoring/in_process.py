@@ -113,7 +113,12 @@ def _rescore_days(
     options = ScoreOptions(rows_per_s=settings.rescore_rows_per_s)
     for task in all_tasks():
         if task.name in release.tasks:
-            score_days(catalogue, ready, task, days, on_progress=lambda _: None, options=options)
+            score_days(
+                *(catalogue, ready, task, days),
+                on_progress=lambda _: None,
+                options=options,
+                store_url=settings.resolved_store_url,
+            )
     return close_complete_days(database, release, days)
 
 

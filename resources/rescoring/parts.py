@@ -6,19 +6,24 @@ itself (`ops/isolation.py`) and stays stale.
 """
 
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ops.isolation import ItemFaults, batch_faults, divided
-from ops.models.release import Head
+from ops.models.release import AnyHead
+from ops.scoring.predictions import AdInput, from_ads
 from ops.scoring.rate_limit import RateLimiter
-from ops.tasks import Task
-from ops.types import Failure
+from ops.tasks import Answers, Task
+from ops.tasks.contract.arrays import as_arrays
+from ops.types import Failure, Prediction
 from resources.catalogue.stale_ads import Part, StaleAds, StaleQuery, read_stale
 from resources.postgres.database import Database
+from resources.rescoring.failures import record_failures
+from resources.rescoring.inputs import InputReader, Unreadable, photos_a_chunk
 from resources.rescoring.prediction_writer import Target, encode, write
 
 
@@ -29,9 +34,10 @@ class ScoringJob:
     query: StaleQuery
     target: Target
     task: Task
-    head: Head
+    head: AnyHead
     photos_a_chunk: int
     rows_per_s: float  # embeddings; 0: no limit
+    store_url: str | None = None  # of the photos, for a task that reads pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,12 @@ def score_parts(
     """
     faults = batch_faults()
     limiter = RateLimiter(share.rows_per_s, sleep=stop.wait)
-    photos = limiter.chunk_size(share.photos_a_chunk)
+    inputs = share.task.inputs
+    photos = limiter.chunk_size(photos_a_chunk(inputs, share.photos_a_chunk))
+    reader = None
+    if share.task.predict is None:
+        release = share.target.release
+        reader = InputReader(database, inputs=inputs, release=release, store_url=share.store_url)
     for part in parts:
         if stop.is_set():
             return
@@ -63,27 +74,77 @@ def score_parts(
                 limiter.wait(len(stale.owner))
                 if stop.is_set():
                     return
-                yield _score(database, share, stale, faults)
+                yield _score(database, share, reader, stale, faults)
 
 
-def _score(database: Database, share: ScoringJob, stale: StaleAds, faults: ItemFaults) -> Chunk:
+def _score(
+    database: Database,
+    share: ScoringJob,
+    reader: InputReader | None,
+    stale: StaleAds,
+    faults: ItemFaults,
+) -> Chunk:
+    failed: dict[int, Failure] = {}
+
+    def fail(ad: int, error: BaseException) -> list[int]:
+        failed[ad] = faults.failure("score", stale.keys[ad], error)
+        return []
+
+    if reader is None:
+        predict = _from_vectors(share, stale)
+    else:
+        passed = partial(faults.passed, "score")
+        predict = _from_inputs(share, reader.read(stale), fail=fail, passed=passed)
+
     def score(ads: Sequence[int]) -> list[int]:
         """The number of predictions written for consecutive ads."""
         first, end = ads[0], ads[-1] + 1
-        rows = slice(*np.searchsorted(stale.owner, (first, end)).tolist())
-        answers = share.task.answers(
-            stale.vectors[rows], stale.owner[rows] - first, len(ads), share.head
-        )
-        encoded = encode(share.target, stale.keys[first:end], answers)
+        encoded = encode(share.target, stale.keys[first:end], predict(first, end))
         written = write(database, share.target, encoded)
         faults.passed("score")
         return [written]
 
-    failed: list[Failure] = []
-
-    def fail(ad: int, error: BaseException) -> list[int]:
-        failed.append(faults.failure("score", stale.keys[ad], error))
-        return []
-
     written = sum(divided(range(len(stale.keys)), score, fail))
+    if failed:
+        record_failures(database, share.target, {stale.keys[ad]: failed[ad] for ad in failed})
     return Chunk(written, len(stale.owner), len(failed))
+
+
+def _from_vectors(share: ScoringJob, stale: StaleAds) -> Callable[[int, int], Answers]:
+    """The predictions of consecutive ads, of a task that reads embeddings alone."""
+
+    def predict(first: int, end: int) -> Answers:
+        rows = slice(*np.searchsorted(stale.owner, (first, end)).tolist())
+        return share.task.answers(
+            stale.vectors[rows], stale.owner[rows] - first, end - first, share.head
+        )
+
+    return predict
+
+
+def _from_inputs(
+    share: ScoringJob,
+    inputs: Sequence[AdInput | Unreadable | None],
+    *,
+    fail: Callable[[int, BaseException], object],
+    passed: Callable[[], object],
+) -> Callable[[int, int], Answers]:
+    """The predictions of consecutive ads, of a task that reads whatever it declares."""
+    for index, item in enumerate(inputs):
+        if isinstance(item, BaseException):
+            fail(index, item)
+    there = [index for index, item in enumerate(inputs) if isinstance(item, AdInput)]
+    ads = [item for item in inputs if isinstance(item, AdInput)]
+    raised: list[BaseException] = []
+    results = from_ads(
+        share.task, share.head, ads, [ad.answers for ad in ads], lambda _, it: raised.append(it)
+    )
+    predictions: list[Prediction | None] = [None] * len(inputs)
+    errors = iter(raised)
+    for index, result in zip(there, results, strict=True):
+        if isinstance(result, Failure):
+            fail(index, next(errors))
+        else:
+            predictions[index] = result
+            passed()
+    return lambda first, end: as_arrays(predictions[first:end])

@@ -15,8 +15,9 @@ import structlog
 
 from ops.errors import Reason, RetryableError
 from ops.models.release import FrozenBackbone
-from ops.scoring.ads import AdScorer, ReceiptRule, RecordReader
+from ops.scoring.ads import AdScorer
 from ops.scoring.ready_release import PhotoEmbedder
+from ops.scoring.records import ReceiptRule, RecordReader
 from ops.session.pipeline import Session
 from ops.session.ports import NO_TRACING, SessionPolicy, SessionPorts, Tracing
 from ops.session.tally import Tally
@@ -31,6 +32,8 @@ from resources.photos.fetch import PhotoFetcher
 from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
 from resources.processes.collector import freeze_loaded
+from resources.releases.active import read_active_releases
+from resources.releases.installed_tasks import record_tasks, require_installed
 from resources.sessions.ad_log import logged
 from resources.sessions.code_version import code_version
 from resources.sessions.commits.after_commit import AfterCommit
@@ -185,7 +188,8 @@ def open_session(
             session, since the ads of a partition wait until then.
 
     Raises:
-        ConfigurationError: no release is live, a topic is missing, or a setting is invalid.
+        ConfigurationError: no release is live, or it runs a task that is not installed; a topic is
+            missing, or a setting is invalid.
         RetryableError: PostgreSQL or Kafka is unavailable.
     """
     settings, database, stream = parts.settings, parts.database, parts.stream
@@ -223,6 +227,8 @@ def open_session(
         consumer = stack.enter_context(stream.consumer(isolates=True))
         publisher = stack.enter_context(stream.publisher())
         after = stack.enter_context(AfterCommit(database, stream, publisher, run_id=run_id))
+        require_installed(read_active_releases(database).live, all_tasks())
+        record_tasks(database, all_tasks())
         loaded = LoadedReleases(database, parts.releases, parts.embedder)
         if parts.yields:
             warm_up(database, loaded, membership.config)

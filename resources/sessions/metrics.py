@@ -57,7 +57,7 @@ class SessionMetrics:
         self.photos = Counter("lalafo_photos", "Photos of committed ads.", registry=self.registry)
         self.failures = Counter(
             "lalafo_failures",
-            "Rejected events and failed photos, by reason.",
+            "Rejected events, failed photos and failed tasks of ads, by reason.",
             ["kind", "reason"],
             registry=self.registry,
         )
@@ -227,6 +227,8 @@ class SessionMetrics:
             for photo in ad.photos:
                 if photo.failure is not None:
                     self.failures.labels("photo", photo.failure.reason.value).inc()
+            for failed in ad.task_failures:
+                self.failures.labels("task", failed.failure.reason.value).inc()
 
 
 def _gpu_reserved_bytes() -> int:

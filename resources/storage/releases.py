@@ -19,7 +19,7 @@ from ops.models.release import (
     BACKBONE_FILE,
     HEADS_FILE,
     SHA256_HEX,
-    Head,
+    AnyHead,
     Manifest,
     Release,
     sha256_hex,
@@ -84,7 +84,7 @@ class ReleaseStore:
             heads=self.heads(manifest),
         )
 
-    def heads(self, manifest: Manifest) -> dict[str, Head]:
+    def heads(self, manifest: Manifest) -> dict[str, AnyHead]:
         """A release's heads alone, by task, verified; raises as `load` does."""
         data = self._read(manifest.digest, HEADS_FILE, manifest.files[HEADS_FILE])
         return decode_heads(data, manifest.taxonomy, manifest.heads)

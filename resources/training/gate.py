@@ -15,7 +15,7 @@ import numpy as np
 from ops.errors import ConfigurationError
 from ops.models.categories.tree import Thresholds
 from ops.models.heads import class_probabilities
-from ops.models.release import Release
+from ops.models.release import Head, Release
 from ops.scoring.ready_release import PhotoEmbedder
 from ops.training.dataset import Example, TrainingSet, unknown_to
 from ops.training.gate import judge, measures_over, nothing_to_compare
@@ -223,9 +223,14 @@ def _measures(
         return None
     truth = [example.photo.label for example in of_task]
     known_labels = {
-        label for c in pair if task in c.release.heads for label in c.release.heads[task].labels
+        label
+        for c in pair
+        if task in c.release.linear_heads
+        for label in c.release.linear_heads[task].labels
     }
-    head = one.release.heads[task]
+    head = one.release.linear_heads.get(task)
+    if head is None:
+        return None
     rows = np.stack([one.vectors[example.photo.sha256] for example in of_task])
     return measures_over(
         class_probabilities(rows, head),
@@ -258,5 +263,10 @@ def _weights_mb(release: Release) -> float:
 
     Independent of how they are stored: a session runs both releases in the same precision.
     """
-    heads = sum(head.weight.size + head.bias.size for head in release.heads.values())
+    heads = sum(
+        head.weight.size + head.bias.size
+        if isinstance(head, Head)
+        else sum(tensor.size for tensor in head.tensors.values())
+        for head in release.heads.values()
+    )
     return 4 * (sum(w.size for w in release.backbone_state.values()) + heads) / 1e6

@@ -127,7 +127,8 @@ def train_release(
     else:
         vectors = _embedded(backbone, content, stores, settings, on_progress)
     start = current.heads if is_live_backbone else {}
-    judged, examples, not_learned = _heads(content, vectors, start, settings, options, on_progress)
+    linear = current.linear_heads if is_live_backbone else {}
+    judged, examples, not_learned = _heads(content, vectors, linear, settings, options, on_progress)
     taught = {(e.photo.catalog, e.photo.sha256) for t in judged for e in content.of(t, "train")}
     counts = count_by_origin(taught)
     facts: dict[str, Any] = {

@@ -21,6 +21,7 @@ class Run(Enum):
     EACH_LINE = "each line in a shell of its own, until Ctrl-C"
     OWN_SERVERS = "by tests/e2e/test_own_servers.py"
     TASK_FILE = "by tests/unit/test_new_task.py"
+    TASK_PACKAGE = "by tests/integration/resources/sessions/test_installed_tasks.py"
     NOT = "not at all"
 
 
@@ -50,6 +51,7 @@ class Step:
         return found[0]
 
 
+ADD_A_TASK = "docs/add-a-task.md"
 README, API, RESULTS = "README.md", "docs/api.md", "docs/results.md"
 UPKEEP, DEPLOYMENT = "docs/upkeep.md", "docs/deployment.md"
 GATEWAY = "curl -sS $LALAFO_GATEWAY_URL"
@@ -57,6 +59,10 @@ SETTINGS = "examples of settings: tests/unit/test_document_blocks.py reads them"
 
 PLAN = (
     Step("CONTRIBUTING.md", '"""The task `condition`', run=Run.TASK_FILE),
+    Step(ADD_A_TASK, '"""The task `colours`', run=Run.TASK_PACKAGE),
+    Step(ADD_A_TASK, "lalafo releases extend", "Next:", run=Run.TASK_PACKAGE),
+    Step(ADD_A_TASK, "curl -sS", run=Run.TASK_PACKAGE),
+    Step(ADD_A_TASK, "from pydantic import", run=Run.TASK_PACKAGE),
     Step(README, "make demo\n", "Running.", Run.UNTIL_CTRL_C),
     Step(README, 'curl -sS "http://127.0.0.1:8080/v1/ads?wait=5"', '"label":"chair"'),
     Step(README, "source .venv/bin/activate\n", "category"),

@@ -19,8 +19,9 @@ from ops.errors import LeaseLostError, PhotosGoneError, ReleaseChangedError
 from ops.events.parse import EventLimits
 from ops.models.release import Preprocessing
 from ops.outcomes import AdOutcome, Batch, CommitResult, DeadLetter
-from ops.scoring.ads import AdScorer, LoadedPhotos, ReceiptRule, RecordReader
+from ops.scoring.ads import AdScorer, LoadedPhotos
 from ops.scoring.ready_release import ReadyRelease
+from ops.scoring.records import ReceiptRule, RecordReader
 from ops.session.admission import Ownership
 from ops.session.careful import DEATHS
 from ops.session.pipeline import Session
@@ -384,7 +385,7 @@ class WorldPhotos:
     async def load(
         self,
         refs: Sequence[PhotoRef],
-        backbones: Mapping[str, Preprocessing],
+        views: Mapping[str, Preprocessing],
         *,
         came_back: Callable[[], None],
     ) -> LoadedPhotos:
@@ -398,7 +399,7 @@ class WorldPhotos:
             while f"photo {url}" in self.world.blocked:
                 self._recheck.clear()
                 await self._recheck.wait()
-            photos[ref] = tiny_photo(url, backbones, stored=stored)
+            photos[ref] = tiny_photo(url, views, stored=stored)
             came_back()
         return LoadedPhotos(photos)
 

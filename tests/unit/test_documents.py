@@ -14,7 +14,7 @@ from tests.support.document_plan import LANGUAGES, PLAN, Run
 from tests.support.documents import ROOT, all_blocks, blocks_of, document_names, prose_of
 
 DOCUMENTS = document_names()
-CHECKED = {*LANGUAGES, "json", "yaml", "properties", "text"}
+CHECKED = {*LANGUAGES, "json", "yaml", "toml", "properties", "text"}
 PACKAGES = ("gateway", "lalafo_assets", "ops", "resources", "sensors", "tests", "docs")
 SETTING = re.compile(r"LALAFO_[A-Z0-9_]*[A-Z0-9]\b(?!…|_)")
 TEST_VARIABLES = ("LALAFO_REQUIRE_", "LALAFO_DRILL")

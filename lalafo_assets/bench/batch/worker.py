@@ -135,7 +135,7 @@ def _baseline_half(photos: list[tuple[bytes, bytes]], ready: Any, go: Any, resul
         read_active_releases(database).live.digest
     )
     embedder = new_embedder(release.backbone, settings.model_copy(update={"torch_threads": 1}))
-    head, name = release.heads["category"], release.manifest.name
+    head, name = release.linear_heads["category"], release.manifest.name
     store = PhotoStore(settings.resolved_store_url)
     paths = [store.url("renditions", rendition).removeprefix("file://") for _, rendition in photos]
     connection = psycopg.connect(database.conninfo.text("lalafo-bench"))

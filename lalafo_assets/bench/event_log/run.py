@@ -166,7 +166,7 @@ def _tally(rng: random.Random) -> Tally:
         dead_letters=Counter({"event_not_json": 1, "event_bad_revision": 1}),
         statuses=Counter({"scored": ADS_A_REPORT - 3, "unscored": 3}),
         photo_failures=Counter({"fetch_not_found": 4, "photo_truncated": 2, "fetch_timeout": 1}),
-        categories=Counter({f"label number {n}": rng.randint(1, 20) for n in range(29)}),
+        labels={"category": Counter({f"label number {n}": rng.randint(1, 20) for n in range(29)})},
         releases={"mobilenet_v3_small-0123456789ab"},
         days=Counter({DAY: ADS_A_REPORT}),
         offsets=dict.fromkeys(range(4), (1234567, 1234617)),

@@ -137,7 +137,9 @@ def fill(
         The size of the database afterwards, in gigabytes.
     """
     release = bench_release(0)
-    manifest = {"taxonomy": {task: list(head.labels) for task, head in release.heads.items()}}
+    manifest = {
+        "taxonomy": {task: list(head.labels) for task, head in release.linear_heads.items()}
+    }
     register(database, RegisteredRelease(release.name, "0" * 64, BACKBONE, manifest))
     make_live(database, release.name)
     values = {

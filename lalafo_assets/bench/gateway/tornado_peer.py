@@ -55,7 +55,7 @@ class Model:
         from ops.models.embed import Embedder
 
         release = load_starter()
-        self.head = release.heads["category"]
+        self.head = release.linear_heads["category"]
         self.preprocessing = release.manifest.preprocessing
         self._embedders = [
             Embedder(release.backbone, device="cpu", threads=1, mode=mode) for _ in range(THREADS)

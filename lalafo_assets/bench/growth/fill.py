@@ -64,7 +64,9 @@ def fill(database: Database, *, ads: int, on_progress: Callable[[str, int, int],
     first = minute - timedelta(days=gateway_fill.DAYS)
     gateway_fill.fill(database, rows=ads, on_progress=on_progress, first=first)
     candidate = bench_release(1)
-    manifest = {"taxonomy": {task: list(head.labels) for task, head in candidate.heads.items()}}
+    manifest = {
+        "taxonomy": {task: list(head.labels) for task, head in candidate.linear_heads.items()}
+    }
     register(database, RegisteredRelease(CANDIDATE, DIGESTS[CANDIDATE], BACKBONE, manifest))
     values = {
         "backbone": BACKBONE,

@@ -54,7 +54,7 @@ class PhotoWork:
         from resources.postgres.binary_copy import register_halfvec
 
         release = load_starter()
-        self._head = release.heads[TASK]
+        self._head = release.linear_heads[TASK]
         self._preprocessing = release.manifest.preprocessing
         self._embedder = Embedder(release.backbone, device="cpu", threads=1, mode=mode)
         self._embedder.warm_up()

@@ -73,7 +73,7 @@ def fill(
     """
     for seed in (0, 1):
         release = bench_release(seed)
-        taxonomy = {task: list(head.labels) for task, head in release.heads.items()}
+        taxonomy = {task: list(head.labels) for task, head in release.linear_heads.items()}
         manifest = {"taxonomy": taxonomy}
         register(database, RegisteredRelease(release.name, _digest(seed), BACKBONE, manifest))
     owners, positions = _owners(rows, PHOTOS_OF_ADS[photos_per_ad])

@@ -72,7 +72,7 @@ def baseline() -> dict[str, Any]:
 def _baseline_share(url: str, first: int, last: int, ready: Any, go: Any, done: Any) -> None:
     """Read the vectors of some pages, and write rows of key, best label and its probability."""
     row = np.dtype([*_BASELINE_KEY, ("size", ">i4"), ("head", "V4"), ("vector", ">f2", DIMENSION)])
-    head = bench_release(1).heads[_TASK]
+    head = bench_release(1).linear_heads[_TASK]
     labels = np.array([label.encode() for label in head.labels])
     label = [("label_size", ">i4"), ("label", labels.dtype)]
     answer = np.dtype([*_BASELINE_KEY, *label, ("score_size", ">i4"), ("score", ">f4")])

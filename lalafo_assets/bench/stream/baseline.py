@@ -109,7 +109,7 @@ class Baseline:
             live = read_active_releases(database).live
             conninfo = database.conninfo.text("lalafo-bench")
         release = ReleaseStore(settings.resolved_store_url).load(live.digest)
-        self.head = release.heads["category"]
+        self.head = release.linear_heads["category"]
         self.preprocessing = release.manifest.preprocessing
         mode = settings.model_mode
         self.embedder = Embedder(release.backbone, device="cpu", threads=1, mode=mode)

@@ -126,6 +126,44 @@ def install_release(
             say(f"then:  lalafo rescore {known.name}")
 
 
+@releases.command("extend", cls=LalafoCommand)
+@help_page(
+    ("lalafo releases extend", "the live release, with a task that was installed since"),
+    ("lalafo releases extend NAME", "another one"),
+    reads="PostgreSQL, the release store, and the installed tasks",
+    writes="the release store (LALAFO_STORE_URL) and PostgreSQL",
+    settings=("home", "database_url", "store_url"),
+    failure="no task is installed that the release lacks",
+)
+def extend_release(
+    name: Annotated[
+        str, typer.Argument(help="Name or digest of the release; without one, the live release.")
+    ] = "",
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Make a release of another one and the installed tasks that learn nothing.
+
+    Its backbone and its other heads are the same, so stored embeddings are used again.
+    """
+    from ops.tasks import all_tasks
+    from resources.inference.loading import install
+    from resources.releases.active import read_active_releases
+    from resources.releases.installed_tasks import record_tasks
+    from resources.releases.registry import find_release
+    from resources.settings import load_settings
+    from resources.storage.releases import ReleaseStore
+    from resources.training.extend import extended
+
+    with closing(open_database(home)) as database:
+        known = find_release(database, name) if name else read_active_releases(database).live
+        store = ReleaseStore(load_settings().resolved_store_url)
+        new = install(database, store, extended(store.load(known.digest)))
+        record_tasks(database, all_tasks())
+        say(f"{new.name} is installed: {known.name}, with {', '.join(new.tasks)}")
+        say(f"Next: lalafo releases check {new.name}")
+        say(f"then:  lalafo rescore {new.name}")
+
+
 @releases.command("withdraw", cls=LalafoCommand)
 @help_page(
     ("lalafo releases withdraw NAME", "NAME: a name or digest, or its beginning"),

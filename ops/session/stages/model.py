@@ -1,7 +1,8 @@
 """The model stage: embeds and predicts the queued ads, up to a batch of photos at a time.
 
 If a batch raises, it is halved until the ad at fault is alone, and then its photos are scored one
-by one. A photo at fault fails by itself, and its ad is scored by the others.
+by one. A photo at fault fails by itself, and its ad is scored by the others. A task that raises
+fails by itself too (`ops/scoring/predictions.py`).
 """
 
 import time
@@ -51,20 +52,23 @@ class ModelStage:
     def _score(self, items: Sequence[LoadedWork]) -> list[ScoredWork | FailedWork]:
         scorer, now = self.state.scorer, time.monotonic()
         self.state.beats.beat(NAME)
-        fit = tuple(item for item in items if item.ad.ready_for(scorer.backbones))
-        # A release with another backbone became active while they waited: load them again.
+        fit = tuple(item for item in items if item.ad.ready_for(scorer.views))
+        # A release with other views became active while they waited: load them again.
         unfit = [item.work for item in items if item not in fit] if len(fit) < len(items) else []
         scored: list[ScoredWork | FailedWork] = []
         if fit:
             loaded = [item.ad.queued((now - item.since) * 1e3) for item in fit]
             traceparents = (ad.receipt.traceparent for ad in loaded)
             with self.state.ports.tracing.batch("model", traceparents):
-                ads = scorer.score(loaded)
+                ads = scorer.score(loaded, self._task_failed)
             scored.append(ScoredWork(fit, ads, scorer.names))
             if any(ad.status is AdStatus.SCORED for ad in ads.ads):
                 self.state.faults.passed("model")
         self._begin(unfit)
         return scored
+
+    def _task_failed(self, task: str, error: BaseException) -> None:
+        self.state.faults.record(f"task {task}", error)
 
     def _find_fault(self, item: LoadedWork, error: BaseException) -> list[ScoredWork | FailedWork]:
         """The ad without the photos that raise an error alone; if it still raises, it fails."""

@@ -178,7 +178,7 @@ class PhotoStage:
             work,
             "photos",
             lambda: state.ports.photos.load(
-                refs, state.scorer.backbones, came_back=partial(self._came_back, work)
+                refs, state.scorer.views, came_back=partial(self._came_back, work)
             ),
         )
 

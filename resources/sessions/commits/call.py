@@ -20,6 +20,7 @@ from resources.catalogue.rows import (
     embedding_row,
     photo_row,
     photo_subject,
+    task_subject,
 )
 from resources.kafka.record_headers import stored
 from resources.postgres import tables
@@ -122,6 +123,7 @@ def call_arguments(
         "failure": [
             *_letter_rows(batch, stream_id),
             *(row for ad in ads for row in _photo_failure_rows(ad)),
+            *(row for ad in ads for row in _task_failure_rows(ad)),
         ],
     }
     arguments: dict[str, Any] = {
@@ -220,3 +222,13 @@ def _photo_failure_rows(ad: AdOutcome) -> Iterator[Row]:
                 *(key.catalog, key.ad_id, photo.ref.url),
                 *(at.partition, at.offset, None, None, None),
             )
+
+
+def _task_failure_rows(ad: AdOutcome) -> Iterator[Row]:
+    key, at = ad.event.key, ad.receipt
+    for failed in ad.task_failures:
+        yield (
+            *("task", task_subject(key, failed.task, failed.release)),
+            *(failed.failure.reason.value, failed.failure.detail, at.day),
+            *(key.catalog, key.ad_id, None, at.partition, at.offset, None, None, None),
+        )

@@ -100,6 +100,7 @@ def test_a_committed_ad_is_returned_completely(catalogue: Catalogue) -> None:
         ],
         "predictions": {
             "category": {
+                "task": "category",
                 "label": "chair",
                 "score": 0.75,
                 "path": ["chair"],

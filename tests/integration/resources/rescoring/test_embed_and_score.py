@@ -18,7 +18,7 @@ from psycopg import sql
 
 from lalafo_assets.bench.rescore.fill import BACKBONE, DAYS, bench_release, fill, scored_partition
 from ops.errors import CircuitOpenError, ConfigurationError, RetryableError
-from ops.scoring.ready_release import predict_ads
+from ops.scoring.predictions import AdInput, predict_ads
 from ops.tasks import Answers, Task, TopLabels, task_by_name
 from ops.types import AdKey, EventKind, Prediction
 from resources.catalogue.stale_photos import Catalogue
@@ -94,7 +94,9 @@ def one_at_a_time(database: Database, release) -> Rows:
     return {
         ad: (1, prediction.label, prediction.score, prediction.details, day)
         for (ad, day), vectors in vectors_by_ad.items()
-        for prediction in predict_ads(release, [CATEGORY], [vectors])[0]
+        for prediction in predict_ads(release, [CATEGORY], [AdInput(AdKey("kg", ad), vectors)])[
+            0
+        ].predictions
     }
 
 

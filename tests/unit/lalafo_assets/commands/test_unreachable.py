@@ -32,6 +32,7 @@ ARGUMENTS = {
     "migrate": [],
     "publish": ["events.jsonl"],
     "releases check": ["x"],
+    "releases extend": [],
     "releases install": ["starter"],
     "releases list": [],
     "releases withdraw": ["x"],

@@ -30,7 +30,10 @@ MODULES = (
     *("stages.intake", "stages.photos", "stages.model", "stages.commit"),
     *("admission", "state", "tally", "careful"),
 )
-BENEATH = ("ops.scoring.ads", "ops.scoring.ready_release", "ops.events.parse", "ops.tasks.category")
+BENEATH = (
+    *("ops.scoring.ads", "ops.scoring.records", "ops.scoring.predictions", "ops.events.parse"),
+    "ops.tasks.category",
+)
 POISON = "poisoned-ad-7f3a"  # in no name of a test or file: pytest holds those in its frames
 EVENTS = 6
 MOST_SESSIONS = 8
@@ -139,6 +142,12 @@ def check(world: World, tallies: list[Tally], site: str) -> None:
         if key.ad_id == POISON
         for photo in ad.photos
         if photo.failure is not None
+    ]
+    reasons += [
+        failed.failure.reason
+        for key, ad in world.ads.items()
+        if key.ad_id == POISON
+        for failed in ad.task_failures
     ]
     assert set(reasons) <= {Reason.INTERNAL_ERROR, Reason.QUARANTINED}
     assert reasons != [] or world.labels()[POISON] == {"r1": "dark"}, "it has no outcome"

@@ -43,7 +43,7 @@ def test_every_event_is_written_unchanged_or_a_dead_letter() -> None:
     assert (counted.events, counted.written, counted.unchanged) == (7, 2, 4)
     assert dict(counted.dead_letters) == {"event_not_json": 1}
     assert counted.unaccounted == 0
-    assert dict(counted.categories) == {"chair": 1, "lamp": 1}
+    assert counted.labels == {"category": {"chair": 1, "lamp": 1}}
     assert (counted.photos, counted.photos_failed, counted.predictions) == (3, 1, 2)
     assert counted.offsets == {0: (4, 7), 1: (2, 3)}
     assert dict(counted.days) == {NOON.date(): 2}

@@ -1,8 +1,10 @@
 """Tasks are discovered by file; the score of a category is the mean over an ad's photos."""
 
 import gc
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +139,58 @@ def test_adding_a_file_adds_a_task(tmp_path, monkeypatch):
         found("odd_double_task")
     with pytest.raises(ConfigurationError, match="defines no TASK"):
         found("odd_empty_task")
+
+
+def test_a_task_is_behind_those_whose_answers_it_reads(tmp_path, monkeypatch):
+    """Whatever their names are; two that read each other's answers, or none's, are an error."""
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (
+        "from ops.tasks import Answer, Inputs, Task\n"
+        "TASK = Task({0!r}, 'ad_{0}', 'A task.', answer=Answer, predict_ads=lambda *a: [], "
+        "inputs=Inputs(answers=({1!r},)))\n"
+    )
+    for name, reads in (("aaa", "bbb"), ("bbb", "category"), ("xxx", "yyy"), ("yyy", "xxx")):
+        (tmp_path / f"odd_{name}_task.py").write_text(text.format(name, reads))
+
+    def found(*names):
+        modules = ["ops.tasks.category", *(f"odd_{name}_task" for name in names)]
+        return [t.name for t in all_tasks(lambda: modules)]
+
+    assert found("aaa", "bbb") == ["category", "bbb", "aaa"]
+    with pytest.raises(ConfigurationError, match="not here: \\['bbb'\\]"):
+        found("aaa")
+    with pytest.raises(ConfigurationError, match="each other's answers: xxx, yyy"):
+        found("xxx", "yyy")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("from ops.tasks import Task\nTASK = Task('a', 'b', 'c')", "either predict or"),
+        ("", "names no module with a TASK"),
+    ],
+)
+def test_a_package_that_cannot_be_imported_is_named(tmp_path, text, why):
+    """So that a person knows what to repair or uninstall; nothing starts without it."""
+    (tmp_path / "odd_package_task.py").write_text(text)
+    about = tmp_path / "odd_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[lalafo.tasks]\nodd = odd_package_task\n")
+    code = "from ops.tasks import all_tasks; all_tasks()"
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[4])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "ConfigurationError" in last
+    assert "odd-package" in last and "odd_package_task" in last and why in last
 
 
 def test_head_is_fitted_by_the_task():

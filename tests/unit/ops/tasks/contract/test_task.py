@@ -1,0 +1,51 @@
+"""A task that contradicts itself is refused when it is defined, with what is wrong."""
+
+import numpy as np
+import pytest
+
+from ops.errors import ConfigurationError
+from ops.models.task_head import TaskHead
+from ops.tasks import Answer, Inputs, Task
+
+
+def nothing(*_):
+    return []
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"predict": None}, "either predict or predict_ads"),
+        ({"predict_ads": nothing}, "either predict or predict_ads"),
+        ({"inputs": Inputs(fields=True)}, "define predict_ads"),
+        ({"predict": None, "predict_ads": nothing}, "needs an answer model"),
+        ({"name": "Colours"}, "lower-case"),
+        ({"asset_name": "ad colours"}, "lower-case"),
+        (
+            {
+                "predict": None,
+                "predict_ads": nothing,
+                "answer": Answer,
+                "inputs": Inputs(answers=("colours",)),
+            },
+            "its own answers",
+        ),
+    ],
+)
+def test_a_contradiction_is_refused(changes, what):
+    parts = {
+        "name": "colours",
+        "asset_name": "ad_colours",
+        "description": "Colours.",
+        "predict": nothing,
+    }
+    with pytest.raises(ConfigurationError, match=what):
+        Task(**(parts | changes))
+
+
+def test_the_fast_lane_needs_a_linear_head():
+    """A release whose head is of another kind belongs to another version of the task."""
+    task = Task("colours", "ad_colours", "Colours.", nothing)
+    rows = np.zeros((1, 4), np.float16)
+    with pytest.raises(ConfigurationError, match="no linear classifier"):
+        task.answers(rows, np.zeros(1, np.int64), 1, TaskHead("colours"))
