@@ -36,6 +36,11 @@ class CategoryAnswer(Answer):
         description="The best categories, each with its share of the probability, best first.",
         json_schema_extra={"unit": "share"},
     )
+    path: list[str] = Field(
+        default_factory=list,
+        description="Where the categories are a tree: the answered node's parts from the root; "
+        "empty where no answer is sure.",
+    )
 
 
 def predict(

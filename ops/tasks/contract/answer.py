@@ -70,12 +70,13 @@ def answer_schema(model: type[Answer]) -> dict[str, Any]:
     schema = model.model_json_schema(mode="serialization")
     fields: Mapping[str, Any] = schema["properties"]
     details = {name: field for name, field in fields.items() if name not in COLUMNS}
+    always = sorted(name for name in details if model.model_fields[name].is_required())
     return {
         "type": "object",
         "description": schema.get("description", ""),
         "properties": {
             **{name: fields[name] for name in COLUMNS},
-            "details": {"type": "object", "properties": details, "required": sorted(details)},
+            "details": {"type": "object", "properties": details, "required": always},
         },
         "required": [*COLUMNS, "details"],
         **({"$defs": schema["$defs"]} if "$defs" in schema else {}),
