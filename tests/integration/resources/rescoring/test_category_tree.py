@@ -9,7 +9,8 @@ import pytest
 from lalafo_assets.bench.rescore.fill import BACKBONE, DAYS, bench_release, fill
 from ops.models.categories.tree import Thresholds
 from ops.models.release import Head
-from ops.scoring.ready_release import ReadyRelease, predict_ads
+from ops.scoring.predictions import AdInput, predict_ads
+from ops.scoring.ready_release import ReadyRelease
 from ops.tasks import task_by_name
 from resources.catalogue.stale_photos import Catalogue
 from resources.postgres.database import Database
@@ -84,7 +85,8 @@ def test_a_re_score_stores_what_the_stream_does(filled: Database, number: int) -
         vectors.setdefault(ad_id, []).append(np.array(json.loads(vector), np.float16))
     kinds = set()
     for ad_id, of_ad in vectors.items():
-        ((prediction,),) = predict_ads(release, [CATEGORY], [of_ad])
+        (answers,) = predict_ads(release, [CATEGORY], [AdInput(("kg", ad_id), of_ad)])
+        (prediction,) = answers.predictions
         assert stored[ad_id] == (prediction.label, prediction.score, prediction.details)
         path = prediction.details["path"]
         assert path in ([], prediction.label.split("/"))
