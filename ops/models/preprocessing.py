@@ -56,6 +56,11 @@ class Preprocessing:
         )
 
     @property
+    def pixels(self) -> tuple[int, str, float, str]:
+        """What the pixels depend on: two that differ in `mean` and `std` alone prepare the same."""
+        return self.size, self.resize, self.crop_pct, self.interpolation
+
+    @property
     def scaled(self) -> int:
         """Pixels of the resized side, before the crop.
 

@@ -251,13 +251,12 @@ class PhotoLoader:
 
     def _views(self, data: bytes, views: Mapping[str, Preprocessing]) -> dict[str, Image]:
         """Each view of a rendition; those that differ in their normalisation alone are one."""
-        made: dict[tuple[int, str], Image] = {}
+        made: dict[object, Image] = {}
         images: dict[str, Image] = {}
         for name, how in views.items():
-            key = (how.size, how.resize)
-            if key not in made:
-                made[key] = self.prepare(data, how)
-            images[name] = made[key]
+            if how.pixels not in made:
+                made[how.pixels] = self.prepare(data, how)
+            images[name] = made[how.pixels]
         return images
 
 

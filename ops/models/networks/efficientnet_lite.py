@@ -9,7 +9,7 @@ as `tf_efficientnet_lite0` to `4`. Does not import torch or timm.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -88,14 +88,7 @@ PACKAGES = {
 
 def as_the_original(preprocessing: Preprocessing) -> Preprocessing:
     """timm's preprocessing with the original's normalisation."""
-    return Preprocessing(
-        size=preprocessing.size,
-        resize=preprocessing.resize,
-        mean=MEAN,
-        std=STD,
-        crop_pct=preprocessing.crop_pct,
-        interpolation=preprocessing.interpolation,
-    )
+    return replace(preprocessing, mean=MEAN, std=STD)
 
 
 def has_original_names(state: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ OLD, NEW = "'event', 'photo', 'stream'", "'event', 'photo', 'stream', 'task'"
 
 def upgrade() -> None:
     op.execute(
-        "CREATE TABLE lalafo.tasks (name text PRIMARY KEY, asset text NOT NULL, "
+        "CREATE TABLE IF NOT EXISTS lalafo.tasks (name text PRIMARY KEY, asset text NOT NULL, "
         "description text NOT NULL, answer jsonb NOT NULL, "
         "updated_at timestamptz NOT NULL DEFAULT now())"
     )
@@ -28,8 +28,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DELETE FROM lalafo.failures WHERE kind = 'task'")
+    op.execute("DROP TABLE IF EXISTS lalafo.tasks")
     _allow(OLD)
-    op.execute("DROP TABLE lalafo.tasks")
 
 
 def _allow(kinds: str) -> None:
@@ -38,4 +38,5 @@ def _allow(kinds: str) -> None:
         "ALTER TABLE lalafo.failures DROP CONSTRAINT failures_kind_check, "
         f"ADD CONSTRAINT failures_kind_check CHECK (kind IN ({kinds})) NOT VALID"
     )
-    op.execute("ALTER TABLE lalafo.failures VALIDATE CONSTRAINT failures_kind_check")
+    with op.get_context().autocommit_block():  # what is above is committed: its lock is released
+        op.execute("ALTER TABLE lalafo.failures VALIDATE CONSTRAINT failures_kind_check")

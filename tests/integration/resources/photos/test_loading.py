@@ -7,14 +7,17 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ops.errors import Reason
+from ops.models.embed import prepare
+from ops.models.preprocessing import Preprocessing
 from ops.scoring.ads import LoadedPhoto
 from ops.types import Failure, PhotoNote, PhotoRef
 from resources.catalogue.rows import insert_photos
 from resources.photos.fetch import PhotoFetcher
-from resources.photos.loading import PHOTOS_AT_ONCE, PhotoLimits, PhotoLoader
+from resources.photos.loading import PHOTOS_AT_ONCE, PhotoLimits, PhotoLoader, Prepare
 from resources.postgres.database import Database
 from resources.settings import Settings
 from resources.storage.photos import PhotoStore
@@ -37,7 +40,12 @@ def store(settings: Settings) -> Iterator[PhotoStore]:
 
 @asynccontextmanager
 async def loading(
-    database: Database, store: PhotoStore, settings: Settings, **photos: bytes
+    database: Database,
+    store: PhotoStore,
+    settings: Settings,
+    *,
+    prepare: Prepare = lambda data, how: pytest.fail("no backbone asks for it"),
+    **photos: bytes,
 ) -> AsyncIterator[tuple[PhotoLoader, dict[str, PhotoRef]]]:
     """A loader, and the references to photos on a host, by name."""
     async with OddHost() as host:
@@ -46,11 +54,34 @@ async def loading(
             database=database,
             store=store,
             fetcher=lambda: PhotoFetcher.from_settings(settings),
-            prepare=lambda data, how: pytest.fail("no backbone asks for it"),
+            prepare=prepare,
             limits=PhotoLimits.from_settings(settings),
         )
         async with loader:
             yield loader, {name: PhotoRef(url=host.url(f"/{name}")) for name in photos}
+
+
+def test_views_that_differ_in_any_pixel_are_prepared_each(
+    database: Database, store: PhotoStore, settings: Settings
+) -> None:
+    """Two backbones of one size, that resize otherwise; and one that only normalises otherwise."""
+    views = {
+        "plain": Preprocessing(size=64, resize="center"),
+        "crop": Preprocessing(size=64, resize="center", crop_pct=0.5),
+        "bicubic": Preprocessing(size=64, resize="center", interpolation="bicubic"),
+        "normalised": Preprocessing(size=64, resize="center", mean=(0.5, 0.5, 0.5)),
+    }
+
+    async def scene() -> LoadedPhoto | Failure:
+        async with loading(database, store, settings, prepare=prepare, good=GOOD) as (loader, refs):
+            return (await loader.load([refs["good"]], views)).by_ref[refs["good"]]
+
+    photo = asyncio.run(scene())
+    assert isinstance(photo, LoadedPhoto)
+    assert photo.rendition is not None
+    for name, how in views.items():
+        assert np.array_equal(photo.images[name], prepare(photo.rendition.data, how)), name
+    assert photo.images["normalised"] is photo.images["plain"], "prepared once"
 
 
 def test_a_good_photo_does_not_wait_behind_large_ones(
