@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ops.errors import ConfigurationError
+from ops.models.require import require
 
 RESIZES = ("squash", "center")
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -41,16 +41,16 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         whole = isinstance(self.size, int) and not isinstance(self.size, bool)
-        _require(whole and 32 <= self.size <= 1024, f"size {self.size!r}: expected 32-1024")
-        _require(self.resize in RESIZES, f"resize {self.resize!r}: expected of {RESIZES}")
+        _check(whole and 32 <= self.size <= 1024, f"size {self.size!r}: expected 32-1024")
+        _check(self.resize in RESIZES, f"resize {self.resize!r}: expected of {RESIZES}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             good = isinstance(values, tuple) and len(values) == 3
             good = good and all(isinstance(v, float) and 0 <= v <= 1 for v in values)
-            _require(good, f"{name} {values!r}: expected three floats in [0, 1]")
-        _require(min(self.std) > 0, f"std {self.std!r}: expected positive numbers")
+            _check(good, f"{name} {values!r}: expected three floats in [0, 1]")
+        _check(min(self.std) > 0, f"std {self.std!r}: expected positive numbers")
         good = isinstance(self.crop_pct, float) and 0.25 <= self.crop_pct <= 1
-        _require(good, f"crop_pct {self.crop_pct!r}: expected a float in [0.25, 1]")
-        _require(
+        _check(good, f"crop_pct {self.crop_pct!r}: expected a float in [0.25, 1]")
+        _check(
             self.interpolation in INTERPOLATIONS,
             f"interpolation {self.interpolation!r}: expected of {INTERPOLATIONS}",
         )
@@ -99,10 +99,10 @@ class Preprocessing:
         Raises:
             ConfigurationError: it is no object, or a key is unknown, missing or wrong.
         """
-        _require(isinstance(record, dict), "expected an object")
+        _check(isinstance(record, dict), "expected an object")
         known = _FIRST_KEYS | _LATER_KEYS if set(record) & _LATER_KEYS else _FIRST_KEYS
         unknown, missing = sorted(set(record) - known), sorted(known - set(record))
-        _require(not unknown and not missing, f"unknown keys {unknown}, missing keys {missing}")
+        _check(not unknown and not missing, f"unknown keys {unknown}, missing keys {missing}")
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in record.items()
@@ -110,8 +110,5 @@ class Preprocessing:
         return cls(**values)
 
 
-def _require(good: bool, problem: str) -> None:
-    if not good:
-        raise ConfigurationError(
-            f"This is not a release that this version can use: manifest.preprocessing: {problem}"
-        )
+def _check(good: bool, problem: str) -> None:
+    require(good, f"manifest.preprocessing: {problem}")

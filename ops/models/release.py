@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ops.errors import ConfigurationError
 from ops.models.networks.names import name_in_ids
 from ops.models.preprocessing import Preprocessing as Preprocessing  # a part of the manifest
+from ops.models.require import require
 from ops.models.task_head import TASK_NAME, TaskHead, check_config
 
 SCHEMA = 1
@@ -258,12 +259,6 @@ def canonical_json(value: Any) -> str:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"The value can't be stored in a manifest: {error}") from error
-
-
-def require(good: bool, problem: str) -> None:
-    """Raise a ConfigurationError for a release with this problem unless `good`."""
-    if not good:
-        raise ConfigurationError(f"This is not a release that this version can use: {problem}")
 
 
 def _check_taxonomy(task: Any, labels: Any) -> None:

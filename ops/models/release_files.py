@@ -26,9 +26,9 @@ from ops.models.release import (
     backbone_digest,
     canonical_json,
     listed,
-    require,
     sha256_hex,
 )
+from ops.models.require import require
 from ops.models.task_head import TaskHead
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
+from ops.models.require import require
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 MAX_CONFIG_BYTES = 4 * 2**20  # of JSON in the manifest, which is read with every release
@@ -41,31 +42,26 @@ class TaskHead:
         for name, tensor in self.tensors.items():
             where = f"head {self.task}: tensor {name!r}"
             good = _TENSOR_NAME.fullmatch(name) is not None
-            _require(good, f"{where}: expected lower-case letters, digits and underscores")
-            _require(isinstance(tensor, np.ndarray), f"{where}: expected a numpy array")
-            _require(tensor.dtype in _DTYPES, f"{where}: {tensor.dtype} can't be stored")
+            require(good, f"{where}: expected lower-case letters, digits and underscores")
+            require(isinstance(tensor, np.ndarray), f"{where}: expected a numpy array")
+            require(tensor.dtype in _DTYPES, f"{where}: {tensor.dtype} can't be stored")
             finite = tensor.dtype.kind != "f" or bool(np.isfinite(tensor).all())
-            _require(finite, f"{where}: a number is not finite")
+            require(finite, f"{where}: a number is not finite")
 
 
 def check_config(task: Any, config: Any) -> None:
     """Raise a ConfigurationError unless a head's JSON settings can be in a manifest."""
     good = isinstance(task, str) and bool(TASK_NAME.fullmatch(task))
-    _require(good, f"task {task!r}: expected lower-case letters, digits and underscores")
-    _require(isinstance(config, Mapping), f"head {task}: config: expected an object")
+    require(good, f"task {task!r}: expected lower-case letters, digits and underscores")
+    require(isinstance(config, Mapping), f"head {task}: config: expected an object")
     try:
         text = json.dumps(dict(config), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"head {task}: its config is not JSON: {error}") from error
     same = json.loads(text) == config
-    _require(same, f"head {task}: JSON would change its config: use lists, and text as keys")
+    require(same, f"head {task}: JSON would change its config: use lists, and text as keys")
     size = len(text)
-    _require(
+    require(
         size <= MAX_CONFIG_BYTES,
         f"head {task}: a config of {size} bytes; {MAX_CONFIG_BYTES} are allowed: use tensors",
     )
-
-
-def _require(good: bool, problem: str) -> None:
-    if not good:
-        raise ConfigurationError(f"This is not a release that this version can use: {problem}")
