@@ -44,9 +44,9 @@ class Sizes(Answer):
 
 def predict_photos(photos, head):
     log = Path(os.environ["{log}"])
-    if log.with_name("deadly").exists():
+    if TASK.lane is Lane.AFTER and log.with_name("deadly").exists():
         os._exit(9)
-    while log.with_name("slow").exists():
+    while TASK.lane is Lane.AFTER and log.with_name("slow").exists():
         time.sleep(0.01)
     with log.open("a") as file:
         for photo in photos:
@@ -105,7 +105,7 @@ class PhotoTasks:
 
     @contextmanager
     def going_wrong(self, how: str) -> Iterator[None]:
-        """`deadly`: the process ends in the task; `slow`: the task waits for the end of this."""
+        """`deadly`: the process ends in the later task; `slow`: that waits for the end of this."""
         (self.folder / how).touch()
         try:
             yield
