@@ -62,11 +62,15 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class TaskFailure:
-    """A task that failed for an ad under a release; the ad has its other predictions."""
+    """A task that failed for an ad under a release; the ad has its other predictions.
+
+    `photo`: it failed for this photo of the ad alone; None: for the ad.
+    """
 
     release: str
     task: str
     failure: Failure
+    photo: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,15 @@ class PhotoEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class PhotoAnswer:
+    """A photo's answer in a task of scope photo, under one release."""
+
+    release: str
+    sha256: bytes
+    answer: Prediction
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Everything that one commit writes; any of the collections may be empty."""
 
@@ -115,6 +128,8 @@ class Batch:
     embeddings: tuple[PhotoEmbedding, ...] = ()
     partitions: frozenset[int] = frozenset()  # the partitions that the events were read from
     next_offsets: Mapping[int, int] = field(default_factory=dict)  # of partitions that advance
+    photo_answers: tuple[PhotoAnswer, ...] = ()  # that are new
+    has_deferred: bool = False  # an active release has tasks that run after the commit
 
     @property
     def receipts(self) -> Iterator[Receipt]:
