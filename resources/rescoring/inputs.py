@@ -61,12 +61,13 @@ def decode_key(data: bytes) -> StaleKey:
 
 def ad_fields(values: Sequence[Any]) -> AdFields:
     """The fields of an ad from its columns, in the order of AdFields."""
-    *texts, occurred_at, kafka_at = values
+    *texts, occurred_at, kafka_at, attributes = values
     catalog, ad_id, title, description, category, price, currency = texts
     return AdFields(
         *(catalog, ad_id, title, description, category, price, currency),
         occurred_at=occurred_at.astimezone(UTC),
         received_at=kafka_at.astimezone(UTC),
+        attributes=attributes or {},
     )
 
 
@@ -128,7 +129,7 @@ class InputReader:
         rows: list[AdFields | None] = [None] * len(keys)
         for number, *values in self._of_ads(
             "SELECT k.number, a.catalog, a.ad_id, a.title, a.description, a.category, a.price, "
-            "a.currency, a.occurred_at, a.kafka_at FROM keys AS k JOIN lalafo.ads AS a "
+            "a.currency, a.occurred_at, a.kafka_at, a.attributes FROM keys AS k JOIN lalafo.ads AS a "
             "ON a.catalog = k.catalog AND a.ad_id = k.ad_id AND a.revision = k.revision",
             keys,
         ):
