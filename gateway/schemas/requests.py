@@ -85,7 +85,7 @@ class AdIn(RequestModel):
     currency: CurrencyIn = None
     attributes: AttributesIn = Field(
         default=None,
-        description="Numbers of the ad by name, such as area, rooms, year or mileage. An attribute "
+        description="Numbers of the ad by name, such as area, year or mileage. An attribute "
         "that is null counts as absent.",
     )
     photos: Annotated[

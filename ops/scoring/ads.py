@@ -244,8 +244,7 @@ def ad_fields(event: AdEvent, receipt: Receipt) -> AdFields:
     """What tasks read of an event."""
     return AdFields(
         *(event.key.catalog, event.key.ad_id, event.title, event.description, event.category),
-        *(event.price, event.currency, event.occurred_at, receipt.kafka_at),
-        attributes=event.attributes,
+        *(event.price, event.currency, event.occurred_at, receipt.kafka_at, event.attributes),
     )
 
 

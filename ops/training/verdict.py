@@ -9,7 +9,10 @@ from datetime import datetime
 from typing import Any
 
 ACCURACY, RECALL, CALIBRATION, COST = "accuracy", "recall", "calibration", "cost"
-MEASURES = (ACCURACY, RECALL, CALIBRATION, COST)
+OWN = "own_measures"
+"""The measures that tasks define themselves, with margins of their own."""
+
+MEASURES = (ACCURACY, RECALL, CALIBRATION, OWN, COST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class Judged:
     fine_tuned: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Where its backbone was fine-tuned: by task, the accuracy on the held-out photos of its own
     training set, and that of the backbone as it was before."""
+    of_ads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By task that learns from ads: its own measures on the held-out ads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,8 +129,9 @@ class InputReader:
         rows: list[AdFields | None] = [None] * len(keys)
         for number, *values in self._of_ads(
             "SELECT k.number, a.catalog, a.ad_id, a.title, a.description, a.category, a.price, "
-            "a.currency, a.occurred_at, a.kafka_at, a.attributes FROM keys AS k JOIN lalafo.ads AS a "
-            "ON a.catalog = k.catalog AND a.ad_id = k.ad_id AND a.revision = k.revision",
+            "a.currency, a.occurred_at, a.kafka_at, a.attributes "
+            "FROM keys AS k JOIN lalafo.ads AS a ON a.catalog = k.catalog "
+            "AND a.ad_id = k.ad_id AND a.revision = k.revision",
             keys,
         ):
             rows[number - 1] = ad_fields(values)

@@ -197,6 +197,12 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cel
             yield "", judged.behind_baseline
         if judged.left_out:
             yield "", f"labels with too few photos: {', '.join(judged.left_out)}"
+    for task, of_ads in trained.made.of_ads.items():
+        measures = of_ads.held_out
+        yield task, f"{measures['count']} held-out ads"
+        for name, value in measures.items():
+            if name != "count" and isinstance(value, int | float):
+                yield "", f"{name}: {value:.3f}"
     for task, why in trained.not_learned.items():
         yield task, f"not trained: {why}"
 

@@ -78,7 +78,7 @@ class Attributes:
         return np.hstack([np.where(absent, 0, logs), absent, coded]).astype(np.float32)
 
 
-class Made(NamedTuple):
+class FeatureRows(NamedTuple):
     """`base` (N,): the category's mean of the log price. `rows` (N, F): the features."""
 
     base: Values
@@ -95,7 +95,7 @@ class Features:
     text: Ridge | None
     linear: Ridge | None
 
-    def of(self, ads: AdsToPrice) -> Made:
+    def of(self, ads: AdsToPrice) -> FeatureRows:
         """The features of new ads."""
         base = np.array([self.categories[path] for path in ads.paths])
         values = self.attributes.values(ads.attributes)
@@ -106,10 +106,10 @@ class Features:
             (self.linear, self.attributes.linear(values, coded)),
         )
         found = [ridge.predict(rows) for ridge, rows in ridges if ridge is not None]
-        return Made(base, _rows(base, found, values, coded))
+        return FeatureRows(base, _rows(base, found, values, coded))
 
 
-def fit_features(ads: AdsToPrice, log_price: Values, folds: Folds) -> tuple[Features, Made]:
+def fit_features(ads: AdsToPrice, log_price: Values, folds: Folds) -> tuple[Features, FeatureRows]:
     """Learn the features from ads; returns them, and those of the ads, without their own folds.
 
     Args:
@@ -148,7 +148,7 @@ def fit_features(ads: AdsToPrice, log_price: Values, folds: Folds) -> tuple[Feat
         ridges.append(ridge)
         found.append(predicted)
     features = Features(categories, attributes, *ridges)
-    return features, Made(base, _rows(base, found, values, coded))
+    return features, FeatureRows(base, _rows(base, found, values, coded))
 
 
 def _rows(base: Values, found: Sequence[Values], values: Values, coded: Values) -> Rows:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.models.price.conformal import calibrated_node, offsets_by_node, scores
-from ops.models.price.features import AdsToPrice, Features, Made, fit_features
+from ops.models.price.features import AdsToPrice, FeatureRows, Features, fit_features
 from ops.models.price.means import Path
 from ops.models.price.trees import Forest, Growth, Rows, grow
 
@@ -104,7 +104,7 @@ def _unseen(
     return found
 
 
-def _with_middle(made: Made, middle: Values) -> Rows:
+def _with_middle(made: FeatureRows, middle: Values) -> Rows:
     return np.column_stack([made.rows, middle - made.base]).astype(np.float32)
 
 

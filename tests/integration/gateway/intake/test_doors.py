@@ -105,7 +105,7 @@ def changed(**changes: object) -> str:
         (changed(attributes=None), "utf-8", True),
         (changed(attributes={}), "utf-8", True),
         (
-            changed(attributes={"area": 34.5, "rooms": 2, "year": None, "площадь": -1}),
+            changed(attributes={"area": 34.5, "mileage": 2, "year": None, "площадь": -1}),
             "utf-8",
             True,
         ),

@@ -31,7 +31,7 @@ from tests.support.labelled import (
 )
 from tests.support.random_release import random_release
 
-GATE = ("gate_accuracy", "gate_recall", "gate_calibration", "gate_cost")
+GATE = ("gate_accuracy", "gate_recall", "gate_calibration", "gate_own_measures", "gate_cost")
 
 
 def quiet(what: str, done: int, of: int) -> None:

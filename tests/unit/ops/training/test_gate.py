@@ -196,7 +196,10 @@ def test_a_measure_that_judged_nothing_has_no_tick():
     live = replace(LIVE, tasks=small)
     found = judge(replace(live, name="new"), live, MARGINS, judged_at=NOW)
     marks = {finding.measure: finding.mark for finding in found.findings}
-    assert marks == {"accuracy": "✗", "recall": "-", "calibration": "-", "cost": "✓"}
+    assert marks == {
+        **{"accuracy": "✗", "recall": "-", "calibration": "-"},
+        **{"own_measures": "✓", "cost": "✓"},
+    }
     assert found.as_json()["not_judged"] == ["recall", "calibration"]
     assert "not judged" in found.finding("recall").message
     assert "19 held-out photos are fewer than 20" in found.finding("calibration").message
