@@ -17,14 +17,18 @@ MEASURES = (ACCURACY, RECALL, CALIBRATION, OWN, COST)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margins:
-    """How much worse a candidate may be: shares of photos, or factors where the name says so."""
+    """How much worse a candidate may be: shares of photos, or factors where the name says so.
+
+    `min_photos`: held-out photos that a category's recall, and a task, is judged by; for a task
+    that learns from ads, held-out ads.
+    """
 
     accuracy: float = 0.01
     recall: float = 0.10
     calibration: float = 0.03
     latency_factor: float = 1.5
     memory_factor: float = 2.0
-    min_photos: int = 20  # held-out photos that a category's recall, and a task, is judged by
+    min_photos: int = 20
 
 
 @dataclass(frozen=True, slots=True)
