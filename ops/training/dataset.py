@@ -138,7 +138,7 @@ class TrainingSet:
                 tuple(_example(record) for record in records[:count]),
                 tuple(ad_example(record) for record in records[count:]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
             raise ConfigurationError(
                 f"This is not a training set that this version can use: {error!r}"
             ) from error

@@ -75,7 +75,7 @@ def ad_example(record: dict[str, Any]) -> AdExample:
         currency=record["currency"],
         occurred_at=datetime.fromisoformat(record["occurred_at"]),
         received_at=datetime.fromisoformat(record["received_at"]),
-        attributes={str(name): float(value) for name, value in record["attributes"].items()},
+        attributes={str(name): float(value) for name, value in dict(record["attributes"]).items()},
     )
     photos = tuple((bytes.fromhex(one), bytes.fromhex(other)) for one, other in record["photos"])
     ad = TaughtAd(fields, int(record["revision"]), photos)

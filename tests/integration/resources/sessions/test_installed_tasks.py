@@ -95,7 +95,8 @@ def packages(tmp_path: Path) -> Iterator[None]:
     write_package(folder, project["project"]["name"], {module: FILE}, f"{name} = {module}")
     write_package(folder, "ad-words", {"ad_words": FIELDS}, "words = ad_words:TASK")
     with installed(folder, module, "ad_words"):
-        assert [task.name for task in all_tasks()] == ["category", "colours", "a_words"]
+        order = ["category", "colours", "a_words"]
+        assert [task.name for task in all_tasks() if task.name in order] == order
         yield
 
 

@@ -73,7 +73,7 @@ def test_similar_texts_are_near_and_an_empty_one_is_zero():
 
 
 def test_an_amount_in_a_text_is_not_read_and_a_year_is():
-    """A seller who writes the price into the title does not tell it to the model."""
+    """A seller who writes the price into the title does not give it to the model."""
     cheap, dear, year, other_year = text_rows(
         ["chair, 1 200 som", "chair, 98500 som", "car of 2014", "car of 2021"]
     )
