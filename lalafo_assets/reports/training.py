@@ -74,6 +74,7 @@ def set_metadata(frozen: FrozenSet, store: PhotoStore, sets: TrainingStore) -> M
         "held_out": dg.MetadataValue.int(parts["held_out"]),
         "labelled_by_people": dg.MetadataValue.int(sources["person"]),
         "labelled_by_sellers": dg.MetadataValue.int(sources["seller"]),
+        "whole_ads": dg.MetadataValue.int(len(content.ads)),
         "groups": dg.MetadataValue.int(len(groups)),
         "photos_in_largest_group": dg.MetadataValue.int(max(groups.values())),
         "labels": dg.MetadataValue.json(

@@ -186,6 +186,8 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cel
         f"{frozen.digest[:12]}: {len(sources)} photos, {sources.count('person')} of them labelled "
         "by people",
     )
+    if frozen.content.ads:
+        yield "", f"{len(frozen.content.ads)} ads for tasks that learn from what sellers write"
     for task, judged in trained.made.tasks.items():
         yield task, f"{len(judged.head.labels)} labels"
         yield "accuracy", f"{judged.accuracy} of held-out photos"
