@@ -42,7 +42,10 @@ MOST_ADS = 20_000
 IMPLAUSIBLE = 100.0
 """How many times as high or as low as the middle an asked price is no offer any more."""
 
-FOLDS, FOLDS_OF_MANY, MANY_ADS = 10, 5, 2_000
+FOLDS, FOLDS_OF_MANY, MANY_ADS = 20, 5, 2_000
+"""Of few ads each fold is small: models of nearly all ads are like the one of all, so that ranges
+that are calibrated by the former fit the latter. With 10 folds of 270 ads, 80 % ranges covered 83 %.
+"""
 
 
 class Position(StrEnum):

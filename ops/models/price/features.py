@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.models.price.anchors import Anchors
 from ops.models.price.means import NodeMeans, Path, mean_by_value, without_own_fold
 from ops.models.price.ridge import Ridge, fit_ridge
 from ops.models.price.text import text_rows
@@ -94,18 +95,24 @@ class Features:
     photo: Ridge | None
     text: Ridge | None
     linear: Ridge | None
+    smooth: Ridge | None
+    anchors: Anchors | None  # of `smooth`
 
     def of(self, ads: AdsToPrice) -> FeatureRows:
         """The features of new ads."""
         base = np.array([self.categories[path] for path in ads.paths])
         values = self.attributes.values(ads.attributes)
         coded = _coded(values, self.attributes.codes)
-        ridges = (
-            (self.photo, ads.photos),
-            (self.text, text_rows(ads.texts) if self.text is not None else ads.photos),
-            (self.linear, self.attributes.linear(values, coded)),
-        )
-        found = [ridge.predict(rows) for ridge, rows in ridges if ridge is not None]
+        found: list[Values] = []
+        if self.photo is not None:
+            found.append(self.photo.predict(ads.photos))
+        if self.text is not None:
+            found.append(self.text.predict(text_rows(ads.texts)))
+        if self.linear is not None:
+            linear = self.attributes.linear(values, coded)
+            found.append(self.linear.predict(linear))
+            if self.smooth is not None and self.anchors is not None:
+                found.append(self.smooth.predict(self.anchors.near(linear)))
         return FeatureRows(base, _rows(base, found, values, coded))
 
 
@@ -133,10 +140,13 @@ def fit_features(ads: AdsToPrice, log_price: Values, folds: Folds) -> tuple[Feat
         of_others = {i: _means(values[kept, i], target[kept]) for i in numbers}
         coded[out] = _coded(values[out], of_others)
     attributes = Attributes(names, centre, spread, codes)
+    linear = attributes.linear(values, coded) if names else None
+    anchors = None if linear is None else Anchors.of(linear)
     sources = (
         ads.photos,
         text_rows(ads.texts) if any(text.strip() for text in ads.texts) else None,
-        attributes.linear(values, coded) if names else None,
+        linear,
+        None if linear is None or anchors is None else anchors.near(linear),
     )
     ridges: list[Ridge | None] = []
     found: list[Values] = []
@@ -147,7 +157,8 @@ def fit_features(ads: AdsToPrice, log_price: Values, folds: Folds) -> tuple[Feat
         ridge, predicted = fit_ridge(rows, target, folds)
         ridges.append(ridge)
         found.append(predicted)
-    features = Features(categories, attributes, *ridges)
+    photo, text, by_line, smooth = ridges
+    features = Features(categories, attributes, photo, text, by_line, smooth, anchors)
     return features, FeatureRows(base, _rows(base, found, values, coded))
 
 

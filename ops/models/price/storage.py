@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.models.price.anchors import Anchors
 from ops.models.price.features import Attributes, Features
 from ops.models.price.means import NodeMeans
 from ops.models.price.model import PriceModel
@@ -17,7 +18,7 @@ from ops.models.price.trees import Forest
 
 Tensors = dict[str, NDArray[Any]]
 
-_RIDGES = ("photo", "text", "linear")
+_RIDGES = ("photo", "text", "linear", "smooth")
 _FORESTS = ("middle", "low", "high")
 
 
@@ -31,6 +32,9 @@ def to_tensors(model: PriceModel, number: int) -> tuple[Tensors, dict[str, Any]]
         if ridge is not None:
             tensors[name] = ridge.weight
             biases[name] = ridge.bias
+    if features.anchors is not None:
+        tensors["anchor_rows"] = features.anchors.rows
+        tensors["anchor_scale"] = features.anchors.scale
     bases: dict[str, float] = {}
     for name in _FORESTS:
         forest: Forest = getattr(model, name)
@@ -81,6 +85,7 @@ def from_tensors(
         Ridge(of[name], config["biases"][name]) if name in config["biases"] else None
         for name in _RIDGES
     ]
+    anchors = Anchors(of["anchor_rows"], of["anchor_scale"]) if "anchor_rows" in of else None
     forests = {
         name: Forest(
             of[f"{name}_feature"],
@@ -91,10 +96,13 @@ def from_tensors(
         for name in _FORESTS
     }
     offsets = {tuple(node): (by, count) for node, by, count in config["offsets"]}
-    return PriceModel(Features(categories, attributes, *ridges), offsets=offsets, **forests)
+    return PriceModel(
+        Features(categories, attributes, *ridges, anchors=anchors), offsets=offsets, **forests
+    )
 
 
 def _names(config: Mapping[str, Any]) -> list[str]:
     forests = [f"{n}_{part}" for n in _FORESTS for part in ("feature", "threshold", "leaf")]
     codes = [f"code{index}_{part}" for index in config["codes"] for part in ("values", "means")]
-    return [*config["biases"], *forests, *codes]
+    anchors = ["anchor_rows", "anchor_scale"] if "smooth" in config["biases"] else []
+    return [*config["biases"], *forests, *codes, *anchors]
