@@ -230,7 +230,7 @@ def freeze_release(
         losses: the loss of each step, where the backbone was trained.
     """
     of_ads = {} if of_ads is None else of_ads
-    made = {**tasks, **of_ads}
+    made: dict[str, JudgedTask | JudgedAds] = {**tasks, **of_ads}
     kept = {} if kept is None else {t: h for t, h in kept.items() if t not in made}
     kept |= unlearned_heads(made)
     headline = tasks.get(HEADLINE_TASK)

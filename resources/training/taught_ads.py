@@ -6,6 +6,7 @@ SHA-256 of their keys, so that the choice is repeatable.
 
 from collections.abc import Sequence
 from datetime import UTC
+from typing import Any
 
 from ops.tasks import AdFields
 from ops.tasks.contract.learning import LearnsFrom
@@ -49,16 +50,22 @@ def read_taught_ads(
     found: list[TaughtAd] = []
     with database.cursor() as cursor:
         cursor.execute(_ADS, {"backbone": backbone, "most": _READ_FOR_EACH * most})
-        for *texts, occurred_at, kafka_at, attributes, revision, photos, renditions in cursor:
-            fields = AdFields(
-                *texts,
-                occurred_at=occurred_at.astimezone(UTC),
-                received_at=kafka_at.astimezone(UTC),
-                attributes=attributes or {},
-            )
+        for *values, revision, photos, renditions in cursor:
+            fields = _fields(values)
             pairs = tuple(dict(zip(photos, renditions, strict=True)).items())
             if pairs and any(learns_from(fields) for learns_from in usable):
                 found.append(TaughtAd(fields, revision, pairs))
                 if len(found) == most:
                     break
     return found
+
+
+def _fields(values: Sequence[Any]) -> AdFields:
+    *texts, occurred_at, kafka_at, attributes = values
+    catalog, ad_id, title, description, category, price, currency = texts
+    return AdFields(
+        *(catalog, ad_id, title, description, category, price, currency),
+        occurred_at=occurred_at.astimezone(UTC),
+        received_at=kafka_at.astimezone(UTC),
+        attributes=attributes or {},
+    )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ops.errors import ConfigurationError, NotReadyError
 from ops.models.release import FrozenBackbone, Head, Release, State
 from ops.tasks import HEADLINE_TASK, Ad, all_tasks
-from ops.training.dataset import Example, Part, SplitRule, TrainingSet, freeze
+from ops.training.dataset import Example, SplitRule, TrainingSet, freeze
 from ops.training.make_release import (
     JudgedAds,
     JudgedTask,
@@ -28,7 +28,7 @@ from ops.training.make_release import (
     tune_backbone,
 )
 from ops.training.provenance import count_by_origin, training_photos
-from ops.training.taught_ads import AdExample
+from ops.training.taught_ads import AdExample, Part
 from resources.inference.device import choose_device
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases

@@ -81,10 +81,10 @@ def from_tensors(
         {node: mean for node, (mean, _) in means.items()},
         {node: count for node, (_, count) in means.items()},
     )
-    ridges = [
-        Ridge(of[name], config["biases"][name]) if name in config["biases"] else None
+    ridges = {
+        name: Ridge(of[name], config["biases"][name]) if name in config["biases"] else None
         for name in _RIDGES
-    ]
+    }
     anchors = Anchors(of["anchor_rows"], of["anchor_scale"]) if "anchor_rows" in of else None
     forests = {
         name: Forest(
@@ -97,7 +97,7 @@ def from_tensors(
     }
     offsets = {tuple(node): (by, count) for node, by, count in config["offsets"]}
     return PriceModel(
-        Features(categories, attributes, *ridges, anchors=anchors), offsets=offsets, **forests
+        Features(categories, attributes, anchors=anchors, **ridges), offsets=offsets, **forests
     )
 
 
