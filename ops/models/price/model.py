@@ -65,7 +65,7 @@ def fit_model(
     """
     features, made = fit_features(ads, log_price, folds)
     few = len(ads) < FEW_ADS
-    of_middle = Growth(bags=4 if few else 1, least=max(5, min(40, len(ads) // 200)))
+    of_middle = Growth(bags=3 if few else 1, least=max(5, min(40, len(ads) // 200)))
     of_rest = Growth(
         rounds=40, depth=2, bags=2 if few else 1, least=max(12, min(100, len(ads) // 50))
     )

@@ -144,6 +144,15 @@ def _leaf_values(
     for leaf, (start, end) in enumerate(pairwise(ends.tolist())):
         count = end - start
         if count >= growth.least:
-            middle = np.quantile(residual[order[start:end]], quantile)
+            middle = _quantile(residual[order[start:end]], quantile)
             values[leaf] = growth.rate * middle * count / (count + _SHRINK)
     return values
+
+
+def _quantile(values: NDArray[np.float64], share: float) -> float:
+    """As numpy.quantile, which takes ten times as long for some dozen values."""
+    ordered = np.sort(values)
+    place = share * (len(ordered) - 1)
+    at = int(place)
+    low, high = ordered[at], ordered[min(at + 1, len(ordered) - 1)]
+    return float(low + (place - at) * (high - low))
