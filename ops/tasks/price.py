@@ -33,6 +33,9 @@ CATEGORY = "category"
 LEAST_ADS = 50
 """Ads of a currency from which its prices are learned."""
 
+LEAST_GROUPS = 20
+"""Groups of near duplicates among them: copies of one ad say no more than one."""
+
 LEAST_OF_CATEGORY = 20
 """Ads of a category, or of one above it, from which a range is given."""
 
@@ -161,7 +164,8 @@ def fit_ads(
         why = reasons(prices, [path_of(ad) for ad in of_currency])
         kept = [i for i, reason in enumerate(why) if reason is None]
         kept = sorted(sorted(kept, key=lambda i: _rank(of_currency[i], seed))[:MOST_ADS])
-        if len(kept) < LEAST_ADS:
+        different = {groups[rows[i]] for i in kept}
+        if len(kept) < LEAST_ADS or len(different) < LEAST_GROUPS:
             few[currency] = len(kept)
             continue
         seen = to_price([of_currency[i] for i in kept])
@@ -183,7 +187,8 @@ def fit_ads(
         most = max(few.items(), key=lambda item: item[1], default=None)
         found = "none has a price" if most is None else f"{most[0]} has most, {most[1]}"
         raise ConfigurationError(
-            f"The task {NAME} needs {LEAST_ADS} ads with photos and prices in one currency: {found}"
+            f"The task {NAME} needs {LEAST_ADS} ads with photos and prices in one currency, of at "
+            f"least {LEAST_GROUPS} different goods: {found}"
         )
     head = TaskHead(NAME, tensors, {"share": SHARE, "dimension": dimension, "currencies": configs})
     return head, {"currencies": metrics, "too_few": few}

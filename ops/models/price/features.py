@@ -22,6 +22,7 @@ MISSING = np.float32(-1e30)
 """The value of an attribute that an ad lacks, below all others: a tree can ask for it."""
 
 MAX_NAMES = 32
+MOST_SPREADS = 5.0
 LEAST_ADS_OF_NAME = 10
 LEAST_VALUES, LEAST_REPEATS = 8, 3
 """An attribute of whole numbers with so many values, each of so many ads, is also taken for a code,
@@ -74,7 +75,10 @@ class Attributes:
 
     def linear(self, values: Values, coded: Values) -> Rows:
         """The features of the linear regression: logarithms, what is missing, and codes."""
-        logs = (_signed_log(values) - self.centre) / self.spread
+        # Clipped: a year of 20150 is a slip of the pen, and thousands of deviations off.
+        logs = np.clip(
+            (_signed_log(values) - self.centre) / self.spread, -MOST_SPREADS, MOST_SPREADS
+        )
         absent = np.isnan(values)
         return np.hstack([np.where(absent, 0, logs), absent, coded]).astype(np.float32)
 

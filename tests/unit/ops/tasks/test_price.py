@@ -168,6 +168,8 @@ def test_too_few_ads_of_a_currency_are_not_learned_from() -> None:
         price.fit_ads(ADS[:40], groups=[str(i) for i in range(40)])
     with pytest.raises(ConfigurationError, match="none has a price"):
         price.fit_ads([], groups=[])
+    with pytest.raises(ConfigurationError, match="20 different goods"):
+        price.fit_ads(ADS[:200], groups=["one"] * 200)
 
 
 def test_an_ad_is_learned_from_if_it_has_a_price_in_a_currency() -> None:
