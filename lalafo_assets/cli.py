@@ -19,6 +19,7 @@ from lalafo_assets.bench.event_log.command import bench_event_log
 from lalafo_assets.bench.gateway.command import bench_gateway
 from lalafo_assets.bench.growth.command import bench_growth
 from lalafo_assets.bench.peers.command import bench_peers
+from lalafo_assets.bench.price.command import bench_price
 from lalafo_assets.bench.rescore.command import bench_rescore
 from lalafo_assets.bench.start.command import bench_start
 from lalafo_assets.bench.stream.command import bench_stream
@@ -68,6 +69,7 @@ for name, measure in (
     ("gateway", bench_gateway),
     ("batch", bench_batch),
     ("engines", bench_engines),
+    ("price", bench_price),
     ("event-log", bench_event_log),
     ("peers", bench_peers),
     ("growth", bench_growth),

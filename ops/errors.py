@@ -31,6 +31,7 @@ class Reason(StrEnum):
     EVENT_BAD_REVISION = "event_bad_revision"
     EVENT_TEXT_TOO_LONG = "event_text_too_long"
     EVENT_TOO_MANY_PHOTOS = "event_too_many_photos"
+    EVENT_TOO_MANY_ATTRIBUTES = "event_too_many_attributes"
     EVENT_KEY_MISMATCH = "event_key_mismatch"
 
     # an event or a photo

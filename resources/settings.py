@@ -477,6 +477,12 @@ class Settings(BaseSettings):
         ge=1,
         description="The most photos in a training set; labels by people come first.",
     )
+    training_ads: int = Field(
+        default=20_000,
+        ge=1,
+        description="The most ads in a training set, for tasks that learn from what sellers write, "
+        "such as prices.",
+    )
     training_min_photos: int = Field(
         default=5, ge=2, description="A label with fewer training photos is left out."
     )

@@ -41,6 +41,7 @@ def event_of(
         "category": ad.category,
         "price": None if ad.price is None else str(ad.price),
         "currency": ad.currency,
+        "attributes": ad.attributes,
         "photos": photos,
     }
     key = AdKey(ad.catalog, ad.ad_id)
@@ -60,7 +61,10 @@ def content_digest(event: AdEvent) -> bytes:
     """SHA-256 of an event's content: its kind, fields and photos."""
     fields = (event.title, event.description, event.category, str(event.price), event.currency)
     photos = [_source(photo) for photo in event.photos]
-    text = json.dumps([event.kind.value, *fields, photos], ensure_ascii=False)
+    content: list[Any] = [event.kind.value, *fields, photos]
+    if event.attributes:  # an ad without them has the digest that it had before there were any
+        content.append(sorted(event.attributes.items()))
+    text = json.dumps(content, ensure_ascii=False)
     return sha256(text.encode()).digest()
 
 

@@ -248,6 +248,7 @@ async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]
         category=known.category,
         price=known.price,
         currency=known.currency,
+        attributes=known.attributes,
         photos=tuple(photos),
     )
 

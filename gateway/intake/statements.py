@@ -86,7 +86,8 @@ SELECT event FROM lalafo.accepted_ads AS w WHERE catalog = %s AND ad_id = %s AND
 """
 
 _COMMITTED = """
-SELECT revision, status, title, description, category, price, currency, event_id, occurred_at,
+SELECT revision, status, title, description, category, price, currency, attributes,
+    event_id, occurred_at,
     ARRAY(SELECT p.url FROM lalafo.ad_photos AS p
         WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id ORDER BY p.position),
     ARRAY(SELECT p.sha256 FROM lalafo.ad_photos AS p
@@ -168,7 +169,8 @@ async def _read_committed(connection: psycopg.AsyncConnection, key: AdKey) -> Ad
     row = await (await connection.execute(_COMMITTED, (key.catalog, key.ad_id))).fetchone()
     if row is None:
         return None
-    revision, status, title, description, category, price, currency, event_id, at, *photos = row
+    revision, status, title, description, category, price, currency, *rest = row
+    attributes, event_id, at, *photos = rest
     refs = tuple(
         PhotoRef(url=url) if url is not None else PhotoRef(sha256=digest)
         for url, digest in zip(*photos, strict=True)
@@ -185,5 +187,6 @@ async def _read_committed(connection: psycopg.AsyncConnection, key: AdKey) -> Ad
         category=category,
         price=price,
         currency=currency,
+        attributes=attributes or {},
         photos=refs if kind is EventKind.UPSERTED else (),
     )

@@ -108,6 +108,8 @@ _READ_AD = f"""
         'category', CASE WHEN a.revision IS NULL THEN w.event ->> 'category' ELSE a.category END,
         'price', CASE WHEN a.revision IS NULL THEN w.event ->> 'price' ELSE a.price::text END,
         'currency', CASE WHEN a.revision IS NULL THEN w.event ->> 'currency' ELSE a.currency END,
+        'attributes', coalesce(CASE WHEN a.revision IS NULL THEN w.event -> 'attributes'
+            ELSE a.attributes END, '{{}}'),
         'received_at', coalesce(a.received_at, w.accepted_at),
         'photos', coalesce(
             CASE WHEN a.revision IS NULL THEN ({_PHOTOS_TO_COME}) ELSE ({_PHOTOS}) END, '[]'

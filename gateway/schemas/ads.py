@@ -167,6 +167,9 @@ class AdOut(ResponseModel):
     category: str | None = Field(description="The category the seller chose.")
     price: Decimal | None
     currency: str | None
+    attributes: dict[str, float] = Field(
+        default_factory=dict, description="The numbers that the ad was sent with, by name."
+    )
     received_at: datetime
     photos: list[PhotoOut]
     predictions: dict[str, PredictionOut] = Field(

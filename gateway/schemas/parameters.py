@@ -18,6 +18,7 @@ from ops.errors import BadInputError
 from ops.events.fields import SHA256_SCHEMA, Schema, Text, read_sha256
 from ops.events.parse import (
     AD_ID,
+    ATTRIBUTES,
     CATALOG,
     CATEGORY,
     CURRENCY,
@@ -136,6 +137,11 @@ CurrencyIn = Annotated[
     str | None,
     optional(lambda value, name: CURRENCY.read(value, name) or None, "currency"),
     _nullable(CURRENCY.schema),
+]
+AttributesIn = Annotated[
+    dict[str, float] | None,
+    optional(ATTRIBUTES.read, "attributes"),
+    _nullable(ATTRIBUTES.schema),
 ]
 PhotoUrlIn = Annotated[str | None, optional(PHOTO.url.read, "url"), _nullable(PHOTO.url.schema)]
 Sha256In = Annotated[

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from gateway.schemas.parameters import (
     AdId,
+    AttributesIn,
     Catalog,
     CategoryIn,
     CurrencyIn,
@@ -33,6 +34,7 @@ EXAMPLE_AD: dict[str, JsonValue] = {
     "category": "chair",
     "price": "1200.00",
     "currency": "KGS",
+    "attributes": {"width_cm": 54, "year": 2019},
     "photos": [{"url": "https://photos.example/1.jpg"}],
 }
 
@@ -81,6 +83,11 @@ class AdIn(RequestModel):
         "decimals. Responses have it as a string.",
     )
     currency: CurrencyIn = None
+    attributes: AttributesIn = Field(
+        default=None,
+        description="Numbers of the ad by name, such as area, year or mileage. An attribute "
+        "that is null counts as absent.",
+    )
     photos: Annotated[
         list[PhotoIn],
         BeforeValidator(

@@ -122,8 +122,8 @@ def read_ad(database: "Database", name: str) -> dict[str, Any]:
     key = (catalog, ad_id)
     with database.cursor() as cursor:
         cursor.execute(
-            "SELECT catalog, ad_id, status, revision, title, category, price, currency, day, "
-            'topic, partition, "offset", run_id '
+            "SELECT catalog, ad_id, status, revision, title, category, price, currency, "
+            'attributes, day, topic, partition, "offset", run_id '
             "FROM lalafo.ads WHERE catalog = %s AND ad_id = %s",
             key,
         )

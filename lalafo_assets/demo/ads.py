@@ -1,10 +1,13 @@
 """Generates a demo's ads: events of schema 1 about labelled photos, some invalid on purpose.
 
-Owns how many photos an ad has and which faults occur. The result is reproducible by its seed.
+Owns how many photos an ad has, what it costs, and which faults occur. The result is reproducible by
+its seed.
 """
 
 import json
+import math
 import random
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +17,13 @@ from typing import Any
 PHOTOS_PER_AD = (1, 2, 3, 4)
 CORRUPT_EVERY = 20
 """Every twentieth ad has a corrupt photo too; the ad is scored on its other photos."""
+
+CONDITIONS = {"as new": 1.25, "little used": 1.0, "with a history": 0.65}
+"""What a title says, and the factor on the price."""
+
+LOWEST, HIGHEST = 400.0, 60_000.0  # the usual price of a category, in som
+YEARLY = 0.92  # what a year leaves of a price
+NOISE = 0.15  # the standard deviation of the log price
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,9 @@ def _groups(
 def _event(
     catalog: str, ad_id: str, label: str, urls: Sequence[str], dice: random.Random
 ) -> dict[str, Any]:
+    condition = dice.choice(list(CONDITIONS))
+    age = dice.randrange(15)
+    price = usual_price(label) * CONDITIONS[condition] * YEARLY**age
     return {
         "schema": 1,
         "event_id": f"{catalog}-{ad_id}-1",
@@ -108,13 +121,20 @@ def _event(
         "ad_id": ad_id,
         "revision": 1,
         "occurred_at": datetime.now(UTC).isoformat(),
-        "title": f"{_name(label)}, {dice.choice(['as new', 'little used', 'with a history'])}",
+        "title": f"{_name(label)}, {condition}",
         "description": "Pick-up in the evenings. Price as marked.",
         **({"category": label} if label else {}),
-        "price": round(dice.uniform(200, 20_000), -1),
+        "price": round(price * math.exp(dice.gauss(0, NOISE)), -1),
         "currency": "KGS",
+        "attributes": {"age_years": age},
         "photos": [{"url": url} for url in urls],
     }
+
+
+def usual_price(label: str) -> float:
+    """The price of a category's goods in som: anything, but the same in every demo."""
+    share = zlib.crc32(label.encode()) / 2**32
+    return LOWEST * (HIGHEST / LOWEST) ** share
 
 
 def _name(label: str) -> str:

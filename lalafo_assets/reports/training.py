@@ -13,7 +13,16 @@ from lalafo_assets.reports.metadata import Metadata
 from lalafo_assets.reports.pictures import as_metadata
 from lalafo_assets.reports.release import materialization
 from ops.models.categories.measures import tree_figures
-from ops.training.verdict import ACCURACY, CALIBRATION, COST, MEASURES, RECALL, Finding, Verdict
+from ops.training.verdict import (
+    ACCURACY,
+    CALIBRATION,
+    COST,
+    MEASURES,
+    OWN,
+    RECALL,
+    Finding,
+    Verdict,
+)
 from resources.dagster.names import MODEL_RELEASE
 from resources.storage.photos import PhotoStore
 from resources.storage.training_sets import TrainingStore
@@ -27,6 +36,8 @@ _REQUIREMENTS = {
     RECALL: "The candidate's recall of each category with enough held-out photos is within the "
     "margin of the live release's.",
     CALIBRATION: "The candidate's calibration error is within the margin of the live release's.",
+    OWN: "What tasks measure themselves, such as the error of prices, is within the margins that "
+    "they declare.",
     COST: "The candidate takes no more time and memory than the margins allow.",
 }
 
@@ -63,6 +74,7 @@ def set_metadata(frozen: FrozenSet, store: PhotoStore, sets: TrainingStore) -> M
         "held_out": dg.MetadataValue.int(parts["held_out"]),
         "labelled_by_people": dg.MetadataValue.int(sources["person"]),
         "labelled_by_sellers": dg.MetadataValue.int(sources["seller"]),
+        "whole_ads": dg.MetadataValue.int(len(content.ads)),
         "groups": dg.MetadataValue.int(len(groups)),
         "photos_in_largest_group": dg.MetadataValue.int(max(groups.values())),
         "labels": dg.MetadataValue.json(
@@ -97,6 +109,10 @@ def release_metadata(trained: Trained, store: PhotoStore, *, live: bool) -> Meta
         if judged.left_out:
             labels = dg.MetadataValue.text(", ".join(judged.left_out))
             figures[f"{task}_labels_left_out"] = labels
+    for task, of_ads in trained.made.of_ads.items():
+        for name, measure in of_ads.held_out.items():
+            if isinstance(measure, int | float):
+                figures[f"{task}_{name}"] = dg.MetadataValue.float(float(measure))
     return {
         **known,
         "training_set": dg.MetadataValue.text(trained.training_set),

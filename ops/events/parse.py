@@ -1,9 +1,9 @@
 """Parses a record of the topic `ads` (schema 1) into an AdEvent.
 
-Owns which fields an event has. `json_bytes.py` reads the bytes, `fields.py`, `moment.py` and
-`price.py` the values; `schemas.py` describes the same event as a JSON Schema. Does not depend on
-where records come from. Unknown fields are ignored, so that a seller system may send more than is
-read here.
+Owns which fields an event has. `json_bytes.py` reads the bytes; `fields.py`, `moment.py`,
+`price.py` and `attributes.py` the values; `schemas.py` describes the same event as a JSON Schema.
+Does not depend on where records come from. Unknown fields are ignored, so that a seller system may
+send more than is read here.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.errors import BadInputError, Reason
+from ops.events.attributes import Attributes
 from ops.events.fields import (
     MAX_ASSIGNED_REVISION,
     MAX_CURRENCY_CHARS,
@@ -33,6 +34,7 @@ CATALOG, AD_ID = Identifier(slashes=False), Identifier()
 EVENT_ID = Text(MAX_KEY_CHARS, min_chars=1)
 REVISION, ASSIGNED_REVISION = Revision(), Revision(MAX_ASSIGNED_REVISION)
 OCCURRED_AT, PRICE, PHOTO = Moment(), Price(), Photo()
+ATTRIBUTES = Attributes()
 CATEGORY, CURRENCY = Text(MAX_LABEL_CHARS), Text(MAX_CURRENCY_CHARS)
 
 
@@ -85,7 +87,7 @@ def parse_event(record: StreamRecord, limits: EventLimits) -> AdEvent:
             Reason.EVENT_KEY_MISMATCH,
             f"the record's key is {excerpt(record.key)}, expected the event's {excerpt(str(key))}",
         )
-    price = fields.get("price")
+    price, attributes = fields.get("price"), fields.get("attributes")
     return AdEvent(
         key=key,
         kind=kind,
@@ -97,6 +99,7 @@ def parse_event(record: StreamRecord, limits: EventLimits) -> AdEvent:
         category=_text(fields, "category", CATEGORY) or None,
         price=None if price is None else PRICE.read(price, "price"),
         currency=_text(fields, "currency", CURRENCY) or None,
+        attributes={} if attributes is None else ATTRIBUTES.read(attributes, "attributes"),
         photos=_photos(fields, limits.max_photos) if kind is EventKind.UPSERTED else (),
     )
 

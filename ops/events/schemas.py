@@ -12,6 +12,7 @@ from ops.events.fields import SHA256_SCHEMA, Schema, Text
 from ops.events.parse import (
     AD_ID,
     ASSIGNED_REVISION,
+    ATTRIBUTES,
     CATALOG,
     CATEGORY,
     CURRENCY,
@@ -56,6 +57,9 @@ def event_schema(limits: EventLimits) -> dict[str, Any]:
             "category": _about("The category the seller chose.", _or_null(CATEGORY.schema)),
             "price": _about("Rounded to two decimals.", _or_null(PRICE.schema)),
             "currency": _or_null(CURRENCY.schema),
+            "attributes": _about(
+                "Numbers of the ad by name, such as area or year.", _or_null(ATTRIBUTES.schema)
+            ),
             "photos": {"description": "Ignored in a deletion."},
         },
         "allOf": [

@@ -17,6 +17,7 @@ from ops.models.task_head import TaskHead
 from ops.tasks.contract.answer import Answer
 from ops.tasks.contract.arrays import Answers, TopLabels
 from ops.tasks.contract.inputs import Ad, AdFields, Inputs, Photo, PhotoPlace
+from ops.tasks.contract.learning import Margin
 from ops.tasks.contract.task import (
     Combine,
     Fit,
@@ -38,6 +39,7 @@ __all__ = [
     "Fit",
     "Inputs",
     "Lane",
+    "Margin",
     "Photo",
     "PhotoPlace",
     "Predict",

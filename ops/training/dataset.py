@@ -1,4 +1,4 @@
-"""A frozen training set: labelled photos, the sources of their labels, and the held-out part.
+"""A frozen training set: labelled photos, the sources of their labels, ads, the held-out part.
 
 Owns the file format, and with it the digest: the same rows give the same bytes. The set has the
 digests of photos, not the photos: embeddings and renditions are loaded when a model is trained.
@@ -7,7 +7,7 @@ digests of photos, not the photos: embeddings and renditions are loaded when a m
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast, get_args
 
@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from ops.errors import ConfigurationError
 from ops.models.near_duplicates import near_duplicate_groups
 from ops.training.splits import split_for_growth
+from ops.training.taught_ads import AdExample, Part, TaughtAd, ad_example, ad_record
 from ops.types import AdKey
 
 SCHEMA = 1
 
 Source = Literal["person", "seller"]
 """The origin of a label: a person's correction, or the category that the seller chose."""
-
-Part = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,15 +65,30 @@ class SplitRule:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """The examples, in order, and the parameters of their split."""
+    """The examples, in order, and the parameters of their split.
+
+    `ads`: for tasks that learn from what sellers write; sets without any have the bytes that they
+    had before there were such tasks.
+    """
 
     backbone: str  # the key of the embeddings that near duplicates were found with
     rule: SplitRule
     examples: tuple[Example, ...]
+    ads: tuple[AdExample, ...] = ()
 
     def of(self, task: str, part: Part) -> list[Example]:
         """The examples of one task and part, in order."""
         return [e for e in self.examples if e.photo.task == task and e.part == part]
+
+    def ads_of(self, part: Part) -> list[AdExample]:
+        """The ads of one part, in order."""
+        return [example for example in self.ads if example.part == part]
+
+    @property
+    def renditions(self) -> dict[bytes, bytes]:
+        """The rendition's SHA-256 of every photo, by the photo's."""
+        of_ads = {photo: rendition for e in self.ads for photo, rendition in e.ad.photos}
+        return {e.photo.sha256: e.photo.rendition_sha256 for e in self.examples} | of_ads
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -97,8 +111,10 @@ class TrainingSet:
             "near_duplicate": self.rule.near_duplicate,
             "seed": self.rule.seed,
             "examples": len(self.examples),
+            **({"ads": len(self.ads)} if self.ads else {}),
         }
-        return b"".join(_line(record) for record in (head, *map(_record, self.examples)))
+        records = (head, *map(_record, self.examples), *map(ad_record, self.ads))
+        return b"".join(_line(record) for record in records)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -109,14 +125,20 @@ class TrainingSet:
         """
         try:
             head, *records = (json.loads(line) for line in data.splitlines())
-            if head["schema"] != SCHEMA or head["examples"] != len(records):
+            count, ads = head["examples"], head.get("ads", 0)
+            if head["schema"] != SCHEMA or count + ads != len(records):
                 raise ValueError(
-                    f"schema {head['schema']} with {len(records)} examples, expected schema "
-                    f"{SCHEMA} with {head['examples']}"
+                    f"schema {head['schema']} with {len(records)} records, expected schema "
+                    f"{SCHEMA} with {count + ads}"
                 )
             rule = SplitRule(head["held_out"], head["near_duplicate"], head["seed"])
-            return cls(head["backbone"], rule, tuple(_example(record) for record in records))
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(
+                head["backbone"],
+                rule,
+                tuple(_example(record) for record in records[:count]),
+                tuple(ad_example(record) for record in records[count:]),
+            )
+        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
             raise ConfigurationError(
                 f"This is not a training set that this version can use: {error!r}"
             ) from error
@@ -128,31 +150,54 @@ def freeze(
     *,
     backbone: str,
     rule: SplitRule,
+    ads: Sequence[TaughtAd] = (),
+    vectors: Mapping[bytes, NDArray[np.float16]] | None = None,
 ) -> TrainingSet:
-    """Split labelled photos without leakage; the result does not depend on their order.
+    """Split labelled photos and ads without leakage; the result does not depend on their order.
 
     The photos of an ad, copies of a photo and near duplicates are in one part, in all tasks.
 
     Args:
         embeddings: (N, D), those of the photos under `backbone`.
+        ads: with at least one photo each.
+        vectors: (D,) each, those of the photos of `ads`, by SHA-256.
     """
     order = sorted(range(len(photos)), key=lambda i: photos[i])
     ordered = [photos[i] for i in order]
     contents = [photo.sha256 for photo in ordered]
-    similar = near_duplicate_groups(embeddings[order], threshold=rule.near_duplicate)
+    rows = list(embeddings[order])
+    ordered_ads = sorted(ads, key=lambda ad: (ad.key.catalog, ad.key.ad_id))
+    labelled = set(contents)
+    of_ads = [(ad, sha256) for ad in ordered_ads for sha256, _ in ad.photos]
+    new = list(dict.fromkeys(sha256 for _, sha256 in of_ads if sha256 not in labelled))
+    if new:
+        assert vectors is not None
+        rows += [vectors[sha256] for sha256 in new]
+    stacked = np.stack(rows) if rows else embeddings
+    similar = near_duplicate_groups(stacked, threshold=rule.near_duplicate).tolist()
+    group_of = dict(zip([*contents, *new], similar, strict=True))
     split, groups = split_for_growth(
-        [f"{photo.task}:{photo.label}" for photo in ordered],
-        joined_by=[[photo.key for photo in ordered], similar.tolist()],
-        contents=contents,
+        # "~" is behind every letter: a group of labelled photos is split by its label.
+        [f"{photo.task}:{photo.label}" for photo in ordered] + ["~ads"] * len(of_ads),
+        joined_by=[
+            [*(photo.key for photo in ordered), *(ad.key for ad, _ in of_ads)],
+            [*similar[: len(ordered)], *(group_of[sha256] for _, sha256 in of_ads)],
+        ],
+        contents=[*contents, *(sha256 for _, sha256 in of_ads)],
         held_out=rule.held_out,
         seed=rule.seed,
     )
     held_out = set(split.held_out.tolist())
     examples = [
-        Example(photo, group, "held_out" if row in held_out else "train")
-        for row, (photo, group) in enumerate(zip(ordered, groups, strict=True))
+        Example(photo, groups[row], "held_out" if row in held_out else "train")
+        for row, photo in enumerate(ordered)
     ]
-    return TrainingSet(backbone, rule, tuple(examples))
+    split_ads: list[AdExample] = []
+    row = len(ordered)
+    for ad in ordered_ads:
+        split_ads.append(AdExample(ad, groups[row], "held_out" if row in held_out else "train"))
+        row += len(ad.photos)
+    return TrainingSet(backbone, rule, tuple(examples), tuple(split_ads))
 
 
 def unknown_to(

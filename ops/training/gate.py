@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ops.models.categories.measures import tree_measures
 from ops.models.categories.tree import Thresholds
+from ops.tasks.contract.learning import Margin
 from ops.training.evaluation import evaluate
 from ops.training.figures import wilson_interval
 from ops.training.verdict import (
@@ -25,6 +26,7 @@ from ops.training.verdict import (
     CALIBRATION,
     COST,
     MEASURES,
+    OWN,
     RECALL,
     Finding,
     Judged,
@@ -41,8 +43,13 @@ def judge(
     judged_at: datetime,
     notes: Sequence[str] = (),
     details: Mapping[str, Any] | None = None,
+    own_margins: Mapping[str, Mapping[str, Margin]] | None = None,
 ) -> Verdict:
-    """Compare a candidate with the live release; a difference of exactly the margin passes."""
+    """Compare a candidate with the live release; a difference of exactly the margin passes.
+
+    Args:
+        own_margins: by task that learns from ads: the margins of its measures.
+    """
     return Verdict(
         name=candidate.name,
         against=live.name,
@@ -50,6 +57,7 @@ def judge(
             _accuracy(candidate, live, margins),
             _recall(candidate, live, margins),
             _calibration(candidate, live, margins),
+            _own(candidate, live, margins, {} if own_margins is None else own_margins),
             _cost(candidate, live, margins),
         ),
         judged_at=judged_at,
@@ -229,6 +237,60 @@ def _calibration(candidate: Judged, live: Judged, margins: Margins) -> Finding:
             )
     text = "; ".join(message) or "not judged: there is nothing to compare"
     return Finding(CALIBRATION, tuple(why), text, figures, judged=bool(figures))
+
+
+def _own(
+    candidate: Judged,
+    live: Judged,
+    margins: Margins,
+    own_margins: Mapping[str, Mapping[str, Margin]],
+) -> Finding:
+    why: list[str] = []
+    message: list[str] = []
+    figures: dict[str, float] = {}
+    for task in sorted(live.of_ads.keys() | candidate.of_ads.keys()):
+        if task not in candidate.of_ads:
+            why.append(f"it has no head for the task '{task}', which {live.name} has")
+            continue
+        new, old = candidate.of_ads[task], live.of_ads.get(task, {})
+        if new["count"] < margins.min_photos:
+            message.append(
+                f"{task}: not judged, {new['count']} held-out ads are fewer than "
+                f"{margins.min_photos}"
+            )
+            continue
+        # Of so few ads a share is uncertain by this much: the maximum of its standard error.
+        chance = 0.5 / math.sqrt(new["count"])
+        for measure, margin in sorted(own_margins.get(task, {}).items()):
+            value, before = new.get(measure), old.get(measure)
+            if value is None:
+                if before is not None:
+                    why.append(f"{measure} of '{task}' can't be measured; live: {before:.3f}")
+                continue
+            figures[f"{task} {measure}"] = value
+            text = f"{task}: {measure} {value:.3f}"
+            if before is not None:
+                figures[f"{task} {measure} (live)"] = before
+                text += f" against {before:.3f}"
+            message.append(f"{text} on {new['count']} held-out ads")
+            why += _beyond(f"{measure} of '{task}'", value, before, margin, chance)
+    text = "; ".join(message) or "no task has measures of its own"
+    return Finding(OWN, tuple(why), text, figures, judged=bool(figures) or not message)
+
+
+def _beyond(
+    what: str, value: float, before: float | None, margin: Margin, chance: float
+) -> Iterator[str]:
+    """How a measure exceeds its margin; bounds give way by two standard errors."""
+    if margin.least is not None and _exceeds(margin.least - 2 * chance, value):
+        yield f"{what} is {value:.3f}, below {margin.least:.3f} by more than chance"
+    if margin.most is not None and _exceeds(value, margin.most + 2 * chance):
+        yield f"{what} is {value:.3f}, above {margin.most:.3f} by more than chance"
+    if before is not None and margin.worse_by is not None:
+        worse = before - value if margin.higher_is_better else value - before
+        limit = max(margin.worse_by, chance)
+        if _exceeds(worse, limit):
+            yield f"{what} went from {before:.3f} to {value:.3f}, more than {limit:.3f} worse"
 
 
 def _cost(candidate: Judged, live: Judged, margins: Margins) -> Finding:

@@ -22,7 +22,7 @@ from ops.models.heads import class_probabilities
 from ops.models.release import AnyHead, FrozenBackbone, Head, Release
 from ops.models.release_files import assemble
 from ops.models.task_head import TaskHead
-from ops.tasks import HEADLINE_TASK, Fit, all_tasks, task_by_name
+from ops.tasks import HEADLINE_TASK, Ad, Fit, Task, all_tasks, task_by_name
 from ops.training.blend import (
     FOLDS,
     ONE_FOLD_FROM_ROWS,
@@ -80,12 +80,22 @@ class JudgedTask:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class JudgedAds:
+    """The head of a task that learns from ads, and its measures on held-out ads."""
+
+    head: TaskHead
+    fit: dict[str, Any]  # JSON: how it was fitted
+    held_out: dict[str, Any]  # JSON: the measures of the task's `judge`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MadeRelease:
     """A release and its evaluation."""
 
     release: Release
     tasks: Mapping[str, JudgedTask]
     losses: tuple[float, ...] = field(default=())  # of each step, where the backbone was trained
+    of_ads: Mapping[str, JudgedAds] = field(default_factory=dict)
 
 
 def judge_head(
@@ -140,6 +150,36 @@ def judge_head(
     return JudgedTask(head, fitted, measures, judged, probabilities, baselines, left_out)
 
 
+def judge_ads(
+    name: str,
+    train: Sequence[Ad],
+    held_out: Sequence[Ad],
+    *,
+    groups: Sequence[str],
+    seed: int = 0,
+) -> JudgedAds:
+    """Fit the head of a task that learns from ads, and measure it on held-out ads.
+
+    Raises:
+        ConfigurationError: the task does not learn from ads, or no head can be fitted to these.
+    """
+    task = task_by_name(name)
+    if task.fit_ads is None:
+        raise ConfigurationError(f"The task {name} does not learn from ads: it has no `fit_ads`.")
+    with repeatable():
+        head, fitted = task.fit_ads(train, groups=groups, seed=seed)
+        return JudgedAds(head, fitted, measures_of_ads(task, held_out, head))
+
+
+def measures_of_ads(task: Task, ads: Sequence[Ad], head: AnyHead) -> dict[str, Any]:
+    """A task's own measures of the answers to ads; of none, a count of 0."""
+    if task.judge is None or task.predict_ads is None:
+        raise ConfigurationError(f"The task {task.name} has no `judge`.")
+    if not ads:
+        return {"count": 0}
+    return dict(task.judge(task.predict_ads(ads, head), ads))
+
+
 def _mixed_with(
     live: Head, head: Head, fitted: dict[str, Any], train: LabelledRows, fit: Fit, seed: int
 ) -> tuple[Head, dict[str, Any]]:
@@ -175,6 +215,7 @@ def freeze_release(
     weights_source: str,
     tasks: Mapping[str, JudgedTask],
     *,
+    of_ads: Mapping[str, JudgedAds] | None = None,
     kept: Mapping[str, AnyHead] | None = None,
     facts: Mapping[str, Any] | None = None,
     losses: Sequence[float] = (),
@@ -182,13 +223,16 @@ def freeze_release(
     """Assemble a release of heads and backbone, with the metrics in its manifest.
 
     Args:
+        of_ads: the tasks that learn from ads.
         kept: heads of other tasks, copied unchanged from a release of this backbone. The tasks
             that learn nothing are in every release.
         facts: JSON for the metrics: what the release was trained on, and the seed.
         losses: the loss of each step, where the backbone was trained.
     """
-    kept = {} if kept is None else {t: h for t, h in kept.items() if t not in tasks}
-    kept |= unlearned_heads(tasks)
+    of_ads = {} if of_ads is None else of_ads
+    made: dict[str, JudgedTask | JudgedAds] = {**tasks, **of_ads}
+    kept = {} if kept is None else {t: h for t, h in kept.items() if t not in made}
+    kept |= unlearned_heads(made)
     headline = tasks.get(HEADLINE_TASK)
     metrics: dict[str, Any] = {
         **({} if headline is None else {"accuracy": headline.held_out["accuracy"]}),
@@ -202,6 +246,10 @@ def freeze_release(
                 **judged.baselines,
             }
             for name, judged in tasks.items()
+        }
+        | {
+            name: {"held_out": judged.held_out, "fit": judged.fit}
+            for name, judged in of_ads.items()
         },
     }
     release = assemble(
@@ -209,10 +257,10 @@ def freeze_release(
         weights_source=weights_source,
         preprocessing=backbone.preprocessing,
         backbone_state=backbone.state,
-        heads={**kept, **{name: judged.head for name, judged in tasks.items()}},
+        heads={**kept, **{name: judged.head for name, judged in made.items()}},
         metrics=_rounded(metrics),
     )
-    return MadeRelease(release, dict(tasks), tuple(losses))
+    return MadeRelease(release, dict(tasks), tuple(losses), dict(of_ads))
 
 
 def unlearned_heads(learned: Collection[str] = ()) -> dict[str, TaskHead]:
@@ -220,7 +268,7 @@ def unlearned_heads(learned: Collection[str] = ()) -> dict[str, TaskHead]:
     return {
         task.name: TaskHead(task.name, {}, task.config)
         for task in all_tasks()
-        if task.fit is None and task.name not in learned
+        if not task.learns and task.name not in learned
     }
 
 

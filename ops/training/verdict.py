@@ -9,19 +9,26 @@ from datetime import datetime
 from typing import Any
 
 ACCURACY, RECALL, CALIBRATION, COST = "accuracy", "recall", "calibration", "cost"
-MEASURES = (ACCURACY, RECALL, CALIBRATION, COST)
+OWN = "own_measures"
+"""The measures that tasks define themselves, with margins of their own."""
+
+MEASURES = (ACCURACY, RECALL, CALIBRATION, OWN, COST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margins:
-    """How much worse a candidate may be: shares of photos, or factors where the name says so."""
+    """How much worse a candidate may be: shares of photos, or factors where the name says so.
+
+    `min_photos`: held-out photos that a category's recall, and a task, is judged by; for a task
+    that learns from ads, held-out ads.
+    """
 
     accuracy: float = 0.01
     recall: float = 0.10
     calibration: float = 0.03
     latency_factor: float = 1.5
     memory_factor: float = 2.0
-    min_photos: int = 20  # held-out photos that a category's recall, and a task, is judged by
+    min_photos: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class Judged:
     fine_tuned: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Where its backbone was fine-tuned: by task, the accuracy on the held-out photos of its own
     training set, and that of the backbone as it was before."""
+    of_ads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By task that learns from ads: its own measures on the held-out ads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ from ops.models.categories.tree import Thresholds
 from ops.models.heads import class_probabilities
 from ops.models.release import Head, Release
 from ops.scoring.ready_release import PhotoEmbedder
+from ops.tasks import Task, all_tasks
 from ops.training.dataset import Example, TrainingSet, unknown_to
 from ops.training.gate import judge, measures_over, nothing_to_compare
-from ops.training.make_release import StepProgress
+from ops.training.make_release import StepProgress, measures_of_ads
+from ops.training.taught_ads import AdExample, unknown_ads
 from ops.training.verdict import Judged, Margins, Verdict
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
@@ -28,7 +30,7 @@ from resources.settings import Settings
 from resources.storage.stores import Stores
 from resources.training.labels import read_embeddings
 from resources.training.stored_photos import Vectors, embed_renditions
-from resources.training.train import freeze_training_set
+from resources.training.train import as_ad, freeze_training_set, has_vectors
 
 LATENCY_ROUNDS = 15
 LATENCY_BATCH = 8
@@ -41,6 +43,7 @@ class _HeldOut:
     training_set: str
     examples: list[Example]
     notes: tuple[str, ...]
+    ads: list[AdExample]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +86,12 @@ def check_release(
             margins_of(settings),
             judged_at=now,
             notes=held_out.notes,
-            details={"training_set": held_out.training_set, "held_out": len(held_out.examples)},
+            details={
+                "training_set": held_out.training_set,
+                "held_out": len(held_out.examples),
+                "held_out_ads": len(held_out.ads),
+            },
+            own_margins={task.name: task.margins for task in _of_ads()},
         )
     write_verdict(database, candidate.name, verdict.as_json())
     return verdict
@@ -141,7 +149,14 @@ def _held_out(
         notes.append(
             f"{contaminated} held-out photos are left out: {live.name} was trained on them"
         )
-    return _HeldOut(digest, remaining, tuple(notes))
+    trained_on = [example for known in known_sets for example in known.ads_of("train")]
+    ads = unknown_ads(content.ads_of("held_out"), trained_on)
+    return _HeldOut(digest, remaining, tuple(notes), ads)
+
+
+def _of_ads() -> list[Task]:
+    """The installed tasks that learn from ads."""
+    return [task for task in all_tasks() if task.fit_ads is not None]
 
 
 def _training_set_of(stores: Stores, release: RegisteredRelease) -> TrainingSet | None:
@@ -165,6 +180,7 @@ def _contenders(
     from resources.inference.loading import new_embedder
 
     renditions = {e.photo.sha256: e.photo.rendition_sha256 for e in held_out.examples}
+    renditions |= {photo: rend for e in held_out.ads for photo, rend in e.ad.photos}
     shared = pair[0].backbone == pair[1].backbone
     contenders: list[_Contender] = []
     for known in pair:
@@ -191,11 +207,23 @@ def _judged(
     """Measure both releases on the photos that have a vector under both."""
     on_progress("judging", 0, 1)
     both = [e for e in held_out.examples if all(e.photo.sha256 in c.vectors for c in pair)]
+    ads = [e for e in held_out.ads if all(has_vectors(e, c.vectors) for c in pair)]
+    of_ads = _of_ads()
+    names = {task.name for task in of_ads}
     latencies = _latencies_ms(pair)
     candidate, live = (
         Judged(
             name=one.known.name,
-            tasks={task: _measures(one, pair, task, both) for task in one.known.tasks},
+            tasks={
+                task: _measures(one, pair, task, both)
+                for task in one.known.tasks
+                if task not in names
+            },
+            of_ads={
+                task.name: _own_measures(one, task, ads)
+                for task in of_ads
+                if task.name in one.release.heads
+            },
             latency_ms=latency_ms,
             memory_mb=_weights_mb(one.release),
             fine_tuned=_fine_tuned(one.known),
@@ -239,6 +267,13 @@ def _measures(
         sorted(known_labels | set(truth)),
         Thresholds.of(head.config),
     )
+
+
+def _own_measures(one: _Contender, task: Task, examples: Sequence[AdExample]) -> dict[str, object]:
+    usable = task.learns_from
+    assert usable is not None
+    ads = [as_ad(e, one.vectors) for e in examples if usable(e.ad.fields)]
+    return measures_of_ads(task, ads, one.release.heads[task.name])
 
 
 def _latencies_ms(pair: Sequence[_Contender]) -> list[float | None]:

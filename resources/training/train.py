@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError, NotReadyError
 from ops.models.release import FrozenBackbone, Head, Release, State
-from ops.tasks import HEADLINE_TASK, all_tasks
-from ops.training.dataset import Example, Part, SplitRule, TrainingSet, freeze
+from ops.tasks import HEADLINE_TASK, Ad, all_tasks
+from ops.training.dataset import Example, SplitRule, TrainingSet, freeze
 from ops.training.make_release import (
+    JudgedAds,
     JudgedTask,
     LabelledRows,
     MadeRelease,
     StepProgress,
     freeze_release,
+    judge_ads,
     judge_head,
     tune_backbone,
 )
 from ops.training.provenance import count_by_origin, training_photos
+from ops.training.taught_ads import AdExample, Part
 from resources.inference.device import choose_device
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
@@ -33,9 +36,12 @@ from resources.settings import Settings
 from resources.storage.stores import Stores
 from resources.training.labels import read_embeddings, read_labelled
 from resources.training.stored_photos import RenditionLoader, Vectors, embed_renditions
+from resources.training.taught_ads import read_taught_ads
 
 LIVE = "live"
 """The unchanged backbone of the live release: heads are fitted on its stored embeddings."""
+
+PARTS: tuple[Part, Part] = ("train", "held_out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,10 @@ def freeze_training_set(
     backbone = read_active_releases(database).live.backbone
     tasks = [task.name for task in all_tasks() if task.fit is not None]
     photos = read_labelled(database, tasks, backbone, most=settings.training_photos)
-    vectors = read_embeddings(database, backbone, [photo.sha256 for photo in photos])
+    taught = [task.learns_from for task in all_tasks() if task.learns_from is not None]
+    ads = read_taught_ads(database, taught, backbone, most=settings.training_ads)
+    of_ads = [sha256 for ad in ads for sha256, _ in ad.photos]
+    vectors = read_embeddings(database, backbone, [*(p.sha256 for p in photos), *of_ads])
     photos = [photo for photo in photos if photo.sha256 in vectors]
     if not photos:
         raise NotReadyError(
@@ -92,6 +101,8 @@ def freeze_training_set(
         np.stack([vectors[photo.sha256] for photo in photos]),
         backbone=backbone,
         rule=SplitRule() if rule is None else rule,
+        ads=[ad for ad in ads if all(sha256 in vectors for sha256, _ in ad.photos)],
+        vectors=vectors,
     )
     return FrozenSet(stores.training.save(training_set), training_set)
 
@@ -122,13 +133,15 @@ def train_release(
         backbone, losses = _fine_tuned(backbone, content, stores, settings, options, on_progress)
         source += f", fine-tuned on training set {training_set[:12]}"
     if is_live_backbone:
-        photos = [example.photo.sha256 for example in content.examples]
+        photos = list(content.renditions)
         vectors: Vectors = read_embeddings(database, live.backbone, photos)
     else:
         vectors = _embedded(backbone, content, stores, settings, on_progress)
     start = current.heads if is_live_backbone else {}
     linear = current.linear_heads if is_live_backbone else {}
     judged, examples, not_learned = _heads(content, vectors, linear, settings, options, on_progress)
+    of_ads, without = _of_ads(content, vectors, options, on_progress)
+    not_learned |= without
     taught = {(e.photo.catalog, e.photo.sha256) for t in judged for e in content.of(t, "train")}
     counts = count_by_origin(taught)
     facts: dict[str, Any] = {
@@ -140,17 +153,20 @@ def train_release(
         "training_set": training_set,
         "seed": options.seed,
         "photos_gone": sum(e.photo.sha256 not in vectors for e in content.examples),
+        **({"ads": len(content.ads)} if of_ads else {}),
         "not_learned": not_learned,
         "started_from": live.name if is_live_backbone else None,
     }
     if options.finetune:
         if options.backbone == LIVE:
-            photos = [example.photo.sha256 for example in content.examples]
+            photos = list(content.renditions)
             vectors = read_embeddings(database, live.backbone, photos)
         else:
             vectors = _embedded(untuned, content, stores, settings, on_progress)
         facts["accuracy_before_tuning"] = _accuracies(content, vectors, judged, settings, options)
-    made = freeze_release(backbone, source, judged, kept=start, facts=facts, losses=losses)
+    made = freeze_release(
+        backbone, source, judged, of_ads=of_ads, kept=start, facts=facts, losses=losses
+    )
     return Trained(made, training_set, examples, not_learned)
 
 
@@ -203,10 +219,11 @@ def _embedded(
 ) -> dict[bytes, NDArray[np.float16]]:
     from resources.inference.loading import new_embedder
 
-    on_progress("embedding photos", 0, len(content.examples))
+    renditions = content.renditions
+    on_progress("embedding photos", 0, len(renditions))
     return embed_renditions(
         stores.photos,
-        {e.photo.sha256: e.photo.rendition_sha256 for e in content.examples},
+        renditions,
         new_embedder(backbone, settings.model_copy(update={"torch_threads": 0})),
         backbone.preprocessing,
         on_progress=on_progress,
@@ -245,6 +262,47 @@ def _heads(
     if not judged:
         raise ConfigurationError("; ".join(not_learned.values()) or "the training set is empty")
     return judged, examples, not_learned
+
+
+def _of_ads(
+    content: TrainingSet,
+    vectors: Vectors,
+    options: TrainingOptions,
+    on_progress: StepProgress,
+) -> tuple[dict[str, JudgedAds], dict[str, str]]:
+    """Fit a head for each task that learns from ads; and why tasks have none, by task."""
+    judged: dict[str, JudgedAds] = {}
+    not_learned: dict[str, str] = {}
+    tasks = [task for task in all_tasks() if task.fit_ads is not None]
+    for number, task in enumerate(tasks):
+        on_progress("learning from ads", number, len(tasks))
+        usable = task.learns_from
+        assert usable is not None
+        sides = [
+            [e for e in content.ads_of(part) if usable(e.ad.fields) and has_vectors(e, vectors)]
+            for part in PARTS
+        ]
+        train, held_out = ([as_ad(e, vectors) for e in side] for side in sides)
+        groups = [example.group.hex() for example in sides[0]]
+        try:
+            judged[task.name] = judge_ads(
+                task.name, train, held_out, groups=groups, seed=options.seed
+            )
+        except ConfigurationError as error:
+            not_learned[task.name] = str(error)
+    on_progress("learning from ads", len(tasks), len(tasks))
+    return judged, not_learned
+
+
+def has_vectors(example: AdExample, vectors: Vectors) -> bool:
+    """Whether every photo of an ad has a vector."""
+    return all(sha256 in vectors for sha256, _ in example.ad.photos)
+
+
+def as_ad(example: AdExample, vectors: Vectors) -> Ad:
+    """An ad as tasks read it: its photos' vectors, and its fields; without others' answers."""
+    rows = np.stack([vectors[sha256] for sha256, _ in example.ad.photos])
+    return Ad(embeddings=rows, fields=example.ad.fields)
 
 
 def _accuracies(

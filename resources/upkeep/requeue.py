@@ -61,6 +61,7 @@ class _Ad:
     category: str | None
     price: Decimal | None
     currency: str | None
+    attributes: dict[str, float] | None
     status: str
 
 
@@ -111,7 +112,8 @@ def _waiting(cursor: Cursor, condition: str, values: dict[str, object]) -> list[
     with cursor.connection.cursor(row_factory=class_row(_Ad)) as typed:
         typed.execute(
             "SELECT a.catalog, a.ad_id, a.revision, a.event_id, a.occurred_at, a.title, "
-            "a.description, a.category, a.price, a.currency, a.status FROM lalafo.ads AS a "
+            "a.description, a.category, a.price, a.currency, a.attributes, a.status "
+            "FROM lalafo.ads AS a "
             f"WHERE {condition} ORDER BY a.updated_at, a.catalog, a.ad_id LIMIT %(limit)s "
             "FOR UPDATE OF a SKIP LOCKED",
             values,
@@ -174,6 +176,7 @@ def _event(ad: _Ad, key: AdKey, photos: Sequence[_Photo]) -> AdEvent:
         category=ad.category,
         price=ad.price,
         currency=ad.currency,
+        attributes=ad.attributes or {},
         photos=tuple(
             PhotoRef(url=photo.url) if photo.url is not None else PhotoRef(sha256=photo.sha256)
             for photo in photos

@@ -5,7 +5,7 @@ The backbone is the starter's at a small image size: its features separate goods
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -45,6 +45,7 @@ class Ad:
     category: str | None
     photos: tuple[bytes, ...]
     status: AdStatus = AdStatus.SCORED
+    more: Mapping[str, object] = field(default_factory=dict)  # of the event
 
 
 @dataclass
@@ -113,7 +114,7 @@ class Labelled:
             renditions[rendition.photo_sha256] = rendition
             ref = PhotoRef(url=f"https://p.example/{one.ad_id}/{number}.jpg")
             photos.append(PhotoOutcome(ref, rendition.photo_sha256, None))
-        of = event(one.ad_id, photos=len(photos), category=one.category)
+        of = event(one.ad_id, photos=len(photos), category=one.category, **one.more)
         return AdOutcome(of, receipt(offset), one.status, tuple(photos))
 
     def correct(self, ad_id: str, label: str, task: str = "category") -> None:

@@ -53,6 +53,21 @@ WRONG: dict[str, list[object]] = {
     "category": [5, 1.5, True, [], {}, "x" * 201],
     "price": [True, [], {}, "much", "NaN", "Infinity", -1, 10**15, "1e400", "-0.01", "12,5"],
     "currency": [5, True, [], {}, "x" * 9],
+    "attributes": [
+        *(
+            5,
+            True,
+            "x",
+            [],
+            [5],
+            {"area": "12"},
+            {"area": True},
+            {"area": [1]},
+            {"area": {"m2": 1}},
+        ),
+        *({"": 1}, {"x" * 65: 1}, {"a\x00": 1}, {"area": 10**15}, {"area": 10**40}),
+        {f"a{n}": n for n in range(33)},
+    ],
     "photos": [
         *(5, True, {}, "x", [5], [None], [[]], [{}], [{"url": 5}], [{"sha256": "zz"}]),
         *([{"url": None, "sha256": None}], [{"url": "http://a/b.jpg", "sha256": "0" * 64}]),

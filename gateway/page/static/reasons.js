@@ -13,6 +13,7 @@ const REASONS = {
   event_wrong_type: ["A field has the wrong type", "Correct the field that the detail names."],
   event_bad_revision: ["The revision is not valid", "Send an increasing integer of 0 or more."],
   event_text_too_long: ["A text is too long", "Shorten it: the detail has the limit."],
+  event_too_many_attributes: ["Too many attributes", "Send fewer: the detail has the limit."],
   event_too_many_photos: ["Too many photos", "Send fewer: the detail has the limit."],
   event_key_mismatch: ["The record's key is not its ad's key", "Use catalog/ad_id as the key."],
   internal_error: ["An error of the program", "Report the detail: it is not the ad's fault."],

@@ -68,7 +68,7 @@ def asset_path() -> dict[str, Any]:
         started, cpu = time.perf_counter(), _cpu_s()
         store = PhotoStore(store_url)
         report = embed_days(catalogue, live, embedders, store, [DAY], on_progress=_quiet)
-        for task in all_tasks():
+        for task in (task for task in all_tasks() if task.name in live.heads):
             score_days(catalogue, live, task, [DAY], on_progress=_quiet)
         elapsed_s = time.perf_counter() - started
         return {

@@ -30,8 +30,8 @@ from lalafo_assets.bench.stream.backfill import Backfill, launch_backfill
 from lalafo_assets.bench.stream.baseline import TABLES
 from lalafo_assets.bench.stream.check import Verdict, judge, read_stored_ads, read_timings
 from lalafo_assets.bench.stream.spikes import Sample
-from ops.tasks import all_tasks
 from resources.processes.environment import TUNING
+from resources.releases.registry import find_release
 
 TIMES_S = 15.0
 KILL_SHARE = 0.5  # of the load's length
@@ -179,7 +179,7 @@ def measure_session(
         drained_at=drained_at,
         cpu_s=cpu_s,
         rss_mb=watch.session_rss_mb,
-        verdict=judge(ads, stored, tasks=len(all_tasks())),
+        verdict=judge(ads, stored, tasks=len(find_release(place.database, place.release).tasks)),
         sessions=count,
         killed_at=kill.killed_at,
         backfill=backfill,

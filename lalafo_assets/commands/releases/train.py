@@ -186,6 +186,8 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cel
         f"{frozen.digest[:12]}: {len(sources)} photos, {sources.count('person')} of them labelled "
         "by people",
     )
+    if frozen.content.ads:
+        yield "", f"{len(frozen.content.ads)} ads for tasks that learn from what sellers write"
     for task, judged in trained.made.tasks.items():
         yield task, f"{len(judged.head.labels)} labels"
         yield "accuracy", f"{judged.accuracy} of held-out photos"
@@ -197,6 +199,12 @@ def _summary(frozen: "FrozenSet", trained: "Trained") -> Iterator[tuple[str, Cel
             yield "", judged.behind_baseline
         if judged.left_out:
             yield "", f"labels with too few photos: {', '.join(judged.left_out)}"
+    for task, of_ads in trained.made.of_ads.items():
+        measures = of_ads.held_out
+        yield task, f"{measures['count']} held-out ads"
+        for name, value in measures.items():
+            if name != "count" and isinstance(value, int | float):
+                yield "", f"{name}: {value:.3f}"
     for task, why in trained.not_learned.items():
         yield task, f"not trained: {why}"
 

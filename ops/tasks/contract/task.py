@@ -17,6 +17,7 @@ from ops.models.task_head import TASK_NAME
 from ops.tasks.contract.answer import Answer, check_answer
 from ops.tasks.contract.arrays import Answers, as_arrays
 from ops.tasks.contract.inputs import EMBEDDINGS, Ad, Inputs, Photo, PhotoPlace
+from ops.tasks.contract.learning import FitAds, Judge, LearnsFrom, Margin
 from ops.types import Prediction
 from ops.vectors import Embeddings
 
@@ -108,7 +109,8 @@ class Task:
     `answer`: the model of its answers. `inputs`: what it reads. `predict_ads`: from whatever it
     declares to read. `config`: JSON, the head of a task without `fit`. `scope`: what it answers.
     `lane`: when it runs. `photo_answer`: the model of a photo's answer; an instance must be equal
-    to the one that is made from its JSON.
+    to the one that is made from its JSON. `fit_ads`, `learns_from`, `judge` and `margins`: for a
+    task that learns from what sellers write instead of labels; see `learning.py`.
     """
 
     name: str
@@ -127,6 +129,15 @@ class Task:
     predict_photos: PredictPhotos | None = None
     combine: Combine | None = None
     photo_answer: type[Answer] | None = None
+    fit_ads: FitAds | None = None
+    learns_from: LearnsFrom | None = None
+    judge: Judge | None = None
+    margins: Mapping[str, Margin] = field(default_factory=dict)
+
+    @property
+    def learns(self) -> bool:
+        """Whether training makes its head; otherwise `config` is its head."""
+        return self.fit is not None or self.fit_ads is not None
 
     def __post_init__(self) -> None:
         def require(good: bool, problem: str) -> None:
@@ -141,6 +152,7 @@ class Task:
         else:
             self._check_ad_scope(require)
         require(self.name not in self.inputs.answers, "it can't read its own answers")
+        self._check_learning(require)
         if self.answer is not None:
             check_answer(self.name, self.answer)
         if self.photo_answer is not None:
@@ -158,6 +170,18 @@ class Task:
         require(
             of_photo == (None, None, None) and not self.inputs.rendition,
             "predict_photos, combine, photo_answer and Inputs(rendition=True) are for scope=PHOTO",
+        )
+
+    def _check_learning(self, require: Callable[[bool, str], None]) -> None:
+        of_ads = (self.fit_ads, self.learns_from, self.judge)
+        if of_ads == (None, None, None):
+            require(not self.margins, "margins are of the measures of judge, which it lacks")
+            return
+        require(None not in of_ads, "fit_ads, learns_from and judge belong together")
+        require(self.fit is None, "it needs either fit or fit_ads")
+        require(
+            self.predict_ads is not None and self.inputs.pixels is None,
+            "fit_ads is for predict_ads from embeddings, fields and answers",
         )
 
     def _check_photo_scope(self, require: Callable[[bool, str], None]) -> None:

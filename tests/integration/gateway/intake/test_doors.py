@@ -102,6 +102,39 @@ def changed(**changes: object) -> str:
         (changed(price="@").replace('"@"', "1" * 10_000), "utf-8", False),
         (changed(title="@").replace('"@"', "[" * 5_000 + "]" * 5_000), "utf-8", False),
         (changed() + "x", "utf-8", False),
+        (changed(attributes=None), "utf-8", True),
+        (changed(attributes={}), "utf-8", True),
+        (
+            changed(attributes={"area": 34.5, "mileage": 2, "year": None, "площадь": -1}),
+            "utf-8",
+            True,
+        ),
+        (changed(attributes={f"a{n}": n for n in range(32)}), "utf-8", True),
+        (changed(attributes={f"a{n}": n for n in range(33)}), "utf-8", False),
+        (changed(attributes={f"a{n}": n for n in range(10_000)}), "utf-8", False),
+        (changed(attributes={"area": "34"}), "utf-8", False),
+        (changed(attributes={"area": True}), "utf-8", False),
+        (changed(attributes={"area": {"m2": 34}}), "utf-8", False),
+        (changed(attributes={"area": [34]}), "utf-8", False),
+        (changed(attributes=[34]), "utf-8", False),
+        (changed(attributes={"": 1}), "utf-8", False),
+        (changed(attributes={"x" * 65: 1}), "utf-8", False),
+        (changed(attributes={"a\ud800": 1}), "utf-8", False),
+        (changed(attributes={"area": "@"}).replace('"@"', "NaN"), "utf-8", False),
+        (changed(attributes={"area": "@"}).replace('"@"', "1e400"), "utf-8", False),
+        (changed(attributes={"area": "@"}).replace('"@"', "1" * 999), "utf-8", False),
+        (changed(attributes={"area": 1}).replace('"area"', '"area": 2, "area"'), "utf-8", False),
+        (changed(price=-1), "utf-8", False),
+        (changed(price=0), "utf-8", True),
+        (changed(price=1e30), "utf-8", False),
+        (changed(price=None, currency="KGS"), "utf-8", True),
+        (changed(currency=None), "utf-8", True),
+        (changed(currency="¤¤¤"), "utf-8", True),
+        (changed(title=""), "utf-8", True),
+        (changed(title="ひとりがけのソファー 🛋 أريكة"), "utf-8", True),
+        (changed(photos=[]), "utf-8", True),
+        (changed(photos=[{"url": f"http://a/{n}.jpg"} for n in range(50)]), "utf-8", True),
+        (changed(photos=[{"url": f"http://a/{n}.jpg"} for n in range(51)]), "utf-8", False),
     ],
 )
 def test_known_differences_are_gone(
@@ -156,7 +189,7 @@ values = st.recursive(
 )
 NAMES = [
     *("catalog", "ad_id", "revision", "occurred_at", "title", "description", "category", "price"),
-    *("currency", "photos"),
+    *("currency", "photos", "attributes"),
 ]
 
 

@@ -25,7 +25,7 @@ from tests.support.odd_photos import jpeg, noisy
 from tests.support.random_release import random_release
 
 KEYS = {
-    *("ad_categories", "ad_photos", "kafka/ads", "photo_embeddings"),
+    *("ad_categories", "ad_photos", "ad_prices", "kafka/ads", "photo_embeddings"),
     *("training_set", "model_release", "release_scores", "release_diff"),
 }
 SCORES = (

