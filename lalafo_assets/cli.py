@@ -24,6 +24,7 @@ from lalafo_assets.bench.start.command import bench_start
 from lalafo_assets.bench.stream.command import bench_stream
 from lalafo_assets.commands.console import new_console
 from lalafo_assets.commands.doctor import doctor
+from lalafo_assets.commands.export.command import export
 from lalafo_assets.commands.kafka.dlq import dlq
 from lalafo_assets.commands.kafka.topics import topics
 from lalafo_assets.commands.keys import keys
@@ -79,7 +80,7 @@ releases.command("check", cls=LalafoCommand)(check_command)
 # The panels of `lalafo --help` appear in this order.
 for panel, commands in (
     (RUN, (demo, up, serve)),
-    (ADS, (publish, results)),
+    (ADS, (publish, results, export)),
     (RELEASES, (train, rescore, diff, promote, backbones)),
     (OPERATE, (doctor, settings, migrate, topics)),
     (MEASURE, (stats,)),

@@ -24,6 +24,7 @@ ARGUMENTS = {
     "dlq list": [],
     "dlq replay": ["1"],
     "dlq show": ["1"],
+    "export": ["--to", "files"],
     "keys list": [],
     "keys make": ["shop"],
     "keys revoke": ["shop"],
