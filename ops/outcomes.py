@@ -103,6 +103,15 @@ class PhotoEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class PhotoAnswer:
+    """A photo's answer in a task of scope photo, under one release."""
+
+    release: str
+    sha256: bytes
+    answer: Prediction
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Everything that one commit writes; any of the collections may be empty."""
 
@@ -115,6 +124,8 @@ class Batch:
     embeddings: tuple[PhotoEmbedding, ...] = ()
     partitions: frozenset[int] = frozenset()  # the partitions that the events were read from
     next_offsets: Mapping[int, int] = field(default_factory=dict)  # of partitions that advance
+    photo_answers: tuple[PhotoAnswer, ...] = ()  # that are new
+    has_deferred: bool = False  # an active release has tasks that run after the commit
 
     @property
     def receipts(self) -> Iterator[Receipt]:

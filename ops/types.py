@@ -3,7 +3,7 @@
 Frozen dataclasses without behaviour. Does not depend on Kafka, PostgreSQL, Dagster or torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -78,6 +78,8 @@ class AdEvent:
     price: Decimal | None = None
     currency: str | None = None
     photos: tuple[PhotoRef, ...] = ()
+    attributes: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """The catalog's numbers, by name, such as rooms or mileage."""
 
 
 class PhotoNote(StrEnum):

@@ -16,19 +16,35 @@ from ops.errors import ConfigurationError
 from ops.models.task_head import TaskHead
 from ops.tasks.contract.answer import Answer
 from ops.tasks.contract.arrays import Answers, TopLabels
-from ops.tasks.contract.inputs import Ad, AdFields, Inputs
-from ops.tasks.contract.task import Fit, Predict, PredictAds, PredictMany, Task
+from ops.tasks.contract.inputs import Ad, AdFields, Inputs, Photo, PhotoPlace
+from ops.tasks.contract.task import (
+    Combine,
+    Fit,
+    Lane,
+    Predict,
+    PredictAds,
+    PredictMany,
+    PredictPhotos,
+    Scope,
+    Task,
+)
 
 __all__ = [
     "Ad",
     "AdFields",
     "Answer",
     "Answers",
+    "Combine",
     "Fit",
     "Inputs",
+    "Lane",
+    "Photo",
+    "PhotoPlace",
     "Predict",
     "PredictAds",
     "PredictMany",
+    "PredictPhotos",
+    "Scope",
     "Task",
     "TaskHead",
     "TopLabels",
@@ -98,6 +114,12 @@ def _in_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
         if ready is None:
             names = ", ".join(task.name for task in waiting)
             raise ConfigurationError(f"Tasks read each other's answers: {names}.")
+        late = [name for name in ready.inputs.answers if done[name].lane is Lane.AFTER]
+        if late and ready.lane is Lane.PATH:
+            raise ConfigurationError(
+                f"The task {ready.name} is on the ad's path and reads answers that are made after "
+                f"it, of {late}: give it lane=Lane.AFTER."
+            )
         done[ready.name] = ready
         waiting.remove(ready)
     return tuple(done.values())

@@ -83,6 +83,7 @@ ads = Table(
     Column("offset", BigInteger, nullable=False),
     Column("run_id", Text, nullable=False),
     moment("updated_at", now=True),
+    Column("attributes", JSONB, comment="the catalog's numbers by name; null: none"),
     Index(None, "day"),
     # For pages of a catalogue's latest ads.
     Index(None, "catalog", "received_at", "ad_id"),
@@ -173,6 +174,54 @@ predictions = Table(
     ),
     Column("top_scores", ARRAY(REAL), comment="the scores of top_labels"),
     postgresql_partition_by="LIST (release)",
+)
+
+# The answers of tasks of scope photo. A photo has one, whichever ads show it.
+photo_predictions = Table(
+    "photo_predictions",
+    metadata,
+    # No foreign key: its rows are deleted by the sweep that deletes the photo.
+    key("sha256", LargeBinary),
+    key("release"),
+    key("task"),
+    Column("label", Text, nullable=False),
+    Column("score", REAL, nullable=False),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("run_id", Text, nullable=False),
+    moment("scored_at", now=True),
+    postgresql_partition_by="LIST (release)",
+)
+
+# Ads whose tasks of the lane after the ad's path are still to run. Two rows of an ad do no harm:
+# a commit never waits for the worker that holds one of them.
+deferred_ads = Table(
+    "deferred_ads",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("catalog", Text, nullable=False),
+    Column("ad_id", Text, nullable=False),
+    Column(
+        *("revision", BigInteger),
+        nullable=False,
+        comment="of the commit that queued it: with another one of the ad, the row is dropped",
+    ),
+    Column("day", Date, nullable=False),
+    Column("traceparent", Text),
+    Column(
+        *("attempts", Integer),
+        nullable=False,
+        server_default=text("0"),
+        comment="begun so far, and not finished",
+    ),
+    Column("queued_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+    Column(
+        *("retry_at", MOMENT),
+        nullable=False,
+        server_default=text("clock_timestamp()"),
+        comment="not before",
+    ),
+    Index(None, "retry_at", "id"),
+    Index(None, "catalog", "ad_id"),
 )
 
 releases = Table(

@@ -52,9 +52,9 @@ def register(database: Database, release: RegisteredRelease) -> None:
 
 
 def ensure_partition(cursor: psycopg.Cursor[Any], name: str) -> None:
-    """Create a release's partition of `predictions` if it does not exist.
+    """Create a release's partitions of `predictions` and `photo_predictions`, where missing.
 
-    It is created as a table and then attached: `CREATE TABLE … PARTITION OF` would block every
+    Each is created as a table and then attached: `CREATE TABLE … PARTITION OF` would block every
     reader and writer.
 
     Raises:
@@ -66,21 +66,29 @@ def ensure_partition(cursor: psycopg.Cursor[Any], name: str) -> None:
         raise ConfigurationError(
             f"no release named {name}; `lalafo releases` lists the installed ones"
         )
-    table = sql.Identifier("lalafo", partition_name(row[0]))
+    _attach_partition(cursor, "predictions", partition_name(row[0]), name)
+    _attach_partition(cursor, "photo_predictions", photo_partition_name(row[0]), name)
+
+
+def _attach_partition(cursor: psycopg.Cursor[Any], of: str, partition: str, name: str) -> None:
+    parent, table = sql.Identifier("lalafo", of), sql.Identifier("lalafo", partition)
     cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table.as_string(cursor),))
     if cursor.fetchall()[0][0]:
         return
-    cursor.execute(sql.SQL("CREATE TABLE {} (LIKE lalafo.predictions INCLUDING ALL)").format(table))
+    cursor.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(table, parent))
     cursor.execute(
-        sql.SQL("ALTER TABLE lalafo.predictions ATTACH PARTITION {} FOR VALUES IN ({})").format(
-            table, name
-        )
+        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(parent, table, name)
     )
 
 
 def partition_name(digest: str) -> str:
     """Return the name of the table of a release's predictions."""
     return f"predictions_{digest[:16]}"
+
+
+def photo_partition_name(digest: str) -> str:
+    """Return the name of the table of a release's answers for photos."""
+    return f"photo_predictions_{digest[:16]}"
 
 
 def read_releases(database: Database) -> list[RegisteredRelease]:

@@ -107,6 +107,7 @@ def _sweep_chunk(
     cursor.execute("DELETE FROM lalafo.orphaned_photos WHERE sha256 = ANY(%s)", (list(used),))
     unused = [photo for photo in photos if photo.sha256 not in used]
     deleted, error = _delete_objects(cursor, store, unused, sweep, orphaned_s)
+    cursor.execute("DELETE FROM lalafo.photo_predictions WHERE sha256 = ANY(%s)", (deleted,))
     cursor.execute("DELETE FROM lalafo.photos WHERE sha256 = ANY(%s)", (deleted,))
     sweep.looked_at += len(photos)
     sweep.still_used += len(used)

@@ -13,7 +13,12 @@ from psycopg import sql
 from ops.errors import RetryableError
 from resources.postgres.database import Database
 from resources.releases.promotion import retire_previous
-from resources.releases.registry import RegisteredRelease, partition_name, read_releases
+from resources.releases.registry import (
+    RegisteredRelease,
+    partition_name,
+    photo_partition_name,
+    read_releases,
+)
 
 CHUNK_ROWS = 10_000
 CHUNKS = 500
@@ -70,11 +75,19 @@ def _empty(database: Database, release: RegisteredRelease) -> bool:
 
 
 def _remove_predictions(database: Database, release: RegisteredRelease) -> bool:
-    """Drop a release's partition and its days' states; whether there was one."""
-    table = sql.Identifier("lalafo", partition_name(release.digest))
+    """Drop a release's partitions and its days' states; whether there was one."""
+    names = {
+        "predictions": partition_name(release.digest),
+        "photo_predictions": photo_partition_name(release.digest),
+    }
     with database.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NULL", (table.as_string(cursor),))
-        if cursor.fetchall()[0][0]:
+        cursor.execute(
+            "SELECT of FROM unnest(%s::text[], %s::text[]) AS it (of, name) "
+            "WHERE to_regclass('lalafo.' || quote_ident(name)) IS NOT NULL",
+            (list(names), list(names.values())),
+        )
+        there = [row[0] for row in cursor.fetchall()]
+        if not there:
             return False
         # Sessions use the parent table all the time: a short timeout keeps them from queueing
         # behind this lock.
@@ -86,8 +99,10 @@ def _remove_predictions(database: Database, release: RegisteredRelease) -> bool:
         )
         if cursor.rowcount > 0:
             return False  # it has become active meanwhile
-        cursor.execute(sql.SQL("ALTER TABLE lalafo.predictions DETACH PARTITION {}").format(table))
-        cursor.execute(sql.SQL("DROP TABLE {}").format(table))
+        for of in there:
+            parent, table = sql.Identifier("lalafo", of), sql.Identifier("lalafo", names[of])
+            cursor.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(parent, table))
+            cursor.execute(sql.SQL("DROP TABLE {}").format(table))
         cursor.execute("DELETE FROM lalafo.release_days WHERE release = %s", (release.name,))
     return True
 

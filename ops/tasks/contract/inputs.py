@@ -22,17 +22,20 @@ SMALLEST_PIXELS, LARGEST_PIXELS = 32, 640  # the longest side of a rendition is 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a task reads of an ad.
+    """What a task reads of an ad, or of a photo.
 
     `embedding`: its photos' vectors under the release's backbone. `pixels`: its photos as squares
     of so many pixels; the whole photo is squashed, as for a backbone. `fields`: what the seller
     wrote. `answers`: other tasks, whose predictions for the ad it reads; it runs after them.
+    `rendition`: the photo as it is stored, upright, its longest side at most 640 pixels; for tasks
+    of scope photo. Those read neither fields nor answers.
     """
 
     embedding: bool = False
     pixels: int | None = None
     fields: bool = False
     answers: tuple[str, ...] = ()
+    rendition: bool = False
 
     def __post_init__(self) -> None:
         size = self.pixels
@@ -41,7 +44,8 @@ class Inputs:
                 f"pixels={size!r}: expected {SMALLEST_PIXELS} to {LARGEST_PIXELS}, the side of a "
                 "square photo"
             )
-        if not (self.embedding or self.fields or self.answers or size is not None):
+        of_photos = self.embedding or self.rendition or size is not None
+        if not (of_photos or self.fields or self.answers):
             raise ConfigurationError("a task reads nothing: declare at least one input")
 
     @property
@@ -76,6 +80,7 @@ class AdFields:
     currency: str | None
     occurred_at: datetime  # UTC, by the seller system's clock
     received_at: datetime  # UTC, when Kafka had the event
+    attributes: Mapping[str, float] = field(default_factory=dict)  # the catalog's numbers, by name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,3 +95,28 @@ class Ad:
     pixels: NDArray[np.uint8] | None = None
     fields: AdFields | None = None
     answers: Mapping[str, Prediction] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """A usable photo, as a task of scope photo reads it; None is what the task did not declare.
+
+    `embedding`: (D,) float16, of unit length. `pixels`: (S, S, 3) uint8 RGB, the whole photo
+    squashed. `rendition`: (H, W, 3) uint8 RGB, upright, its longest side at most 640 pixels.
+    `source_width`, `source_height`: pixels of the file that the seller sent, before it was turned
+    upright.
+    """
+
+    embedding: NDArray[np.float16] | None = None
+    pixels: NDArray[np.uint8] | None = None
+    rendition: NDArray[np.uint8] | None = None
+    source_width: int = 0
+    source_height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoPlace:
+    """Which photo of an ad it is: its SHA-256 in hexadecimal, and its first position, from 0."""
+
+    sha256: str
+    position: int

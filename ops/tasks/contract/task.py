@@ -5,6 +5,7 @@ Does not depend on a particular task, and imports no torch.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +16,23 @@ from ops.models.release import AnyHead, Head
 from ops.models.task_head import TASK_NAME
 from ops.tasks.contract.answer import Answer, check_answer
 from ops.tasks.contract.arrays import Answers, as_arrays
-from ops.tasks.contract.inputs import EMBEDDINGS, Ad, Inputs
+from ops.tasks.contract.inputs import EMBEDDINGS, Ad, Inputs, Photo, PhotoPlace
 from ops.types import Prediction
 from ops.vectors import Embeddings
+
+
+class Scope(StrEnum):
+    """What a task answers: an ad as a whole, or each of its photos."""
+
+    AD = "ad"
+    PHOTO = "photo"
+
+
+class Lane(StrEnum):
+    """When a task runs: on the ad's path, before its commit, or after it."""
+
+    PATH = "path"
+    AFTER = "after"
 
 
 class Predict(Protocol):
@@ -49,6 +64,18 @@ answer must not depend on the other ads: batches differ. Whatever it raises, for
 fails the task for that ad alone."""
 
 
+PredictPhotos = Callable[[Sequence[Photo], Any], Sequence[Answer]]
+"""Answers each photo, in order, from what the task declares to read; the second argument is the
+release's head, as for `PredictAds`. A photo's answer must depend neither on the other photos of the
+call nor on its ad: photos that ads share are answered once. Whatever it raises for a single photo
+fails the task for that photo alone."""
+
+Combine = Callable[[Sequence[Answer | None], Sequence[PhotoPlace]], Answer | None]
+"""The answer of an ad, from those of its distinct usable photos, in their order, and their places
+in the ad. None in the answers: the task failed for that photo. Returns None where the answers are
+too few: then the task has failed for the ad."""
+
+
 class Fit(Protocol):
     """Fits the task's head; imports its dependencies (torch) when it is called."""
 
@@ -69,7 +96,8 @@ class Fit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One prediction task. It has either `predict` or `predict_ads`.
+    """One prediction task. One of scope ad has either `predict` or `predict_ads`; one of scope
+    photo has `predict_photos` and `combine`.
 
     `name`: the key in releases and in rows. `asset_name`: the name of its Dagster asset.
     `description`: one sentence for users. `predict`: from embeddings alone, as one array.
@@ -78,7 +106,9 @@ class Task:
     `answers` converts the result of `predict`. `number`: the key of a number in the prediction's
     details, such as a price, whose change between releases is reported; None where there is none.
     `answer`: the model of its answers. `inputs`: what it reads. `predict_ads`: from whatever it
-    declares to read. `config`: JSON, the head of a task without `fit`.
+    declares to read. `config`: JSON, the head of a task without `fit`. `scope`: what it answers.
+    `lane`: when it runs. `photo_answer`: the model of a photo's answer; an instance must be equal
+    to the one that is made from its JSON.
     """
 
     name: str
@@ -92,6 +122,11 @@ class Task:
     inputs: Inputs = EMBEDDINGS
     predict_ads: PredictAds | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    scope: Scope = Scope.AD
+    lane: Lane = Lane.PATH
+    predict_photos: PredictPhotos | None = None
+    combine: Combine | None = None
+    photo_answer: type[Answer] | None = None
 
     def __post_init__(self) -> None:
         def require(good: bool, problem: str) -> None:
@@ -101,6 +136,17 @@ class Task:
         for name in (self.name, self.asset_name):
             good = isinstance(name, str) and TASK_NAME.fullmatch(name) is not None
             require(good, f"{name!r}: expected lower-case letters, digits and underscores")
+        if self.scope is Scope.PHOTO:
+            self._check_photo_scope(require)
+        else:
+            self._check_ad_scope(require)
+        require(self.name not in self.inputs.answers, "it can't read its own answers")
+        if self.answer is not None:
+            check_answer(self.name, self.answer)
+        if self.photo_answer is not None:
+            check_answer(self.name, self.photo_answer)
+
+    def _check_ad_scope(self, require: Callable[[bool, str], None]) -> None:
         one = (self.predict is None) != (self.predict_ads is None)
         require(one, "it needs either predict or predict_ads")
         plain = self.inputs.only_embeddings
@@ -108,9 +154,24 @@ class Task:
         require(
             self.predict_ads is None or self.answer is not None, "predict_ads needs an answer model"
         )
-        require(self.name not in self.inputs.answers, "it can't read its own answers")
-        if self.answer is not None:
-            check_answer(self.name, self.answer)
+        of_photo = (self.predict_photos, self.combine, self.photo_answer)
+        require(
+            of_photo == (None, None, None) and not self.inputs.rendition,
+            "predict_photos, combine, photo_answer and Inputs(rendition=True) are for scope=PHOTO",
+        )
+
+    def _check_photo_scope(self, require: Callable[[bool, str], None]) -> None:
+        needed = (self.predict_photos, self.combine, self.photo_answer, self.answer)
+        require(
+            None not in needed,
+            "scope=PHOTO needs predict_photos, combine, photo_answer and answer",
+        )
+        of_ad = (self.predict, self.predict_ads, self.predict_many)
+        require(of_ad == (None, None, None), "scope=PHOTO has predict_photos alone to predict with")
+        require(
+            not (self.inputs.fields or self.inputs.answers),
+            "scope=PHOTO reads embedding, pixels and rendition: a photo belongs to many ads",
+        )
 
     def answers(
         self, embeddings: Embeddings, owner: NDArray[np.int64], n_ads: int, head: AnyHead

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Table
 
 from ops.events.scored import scored_event
-from ops.outcomes import AdOutcome, Batch, PhotoEmbedding
+from ops.outcomes import AdOutcome, Batch, PhotoAnswer, PhotoEmbedding
 from ops.types import Rendition
 from resources.catalogue.rows import (
     EMBEDDING_COLUMNS,
@@ -33,6 +33,7 @@ _SCALARS = {
     "of_topic": "text",
     "scored_topic": "text",
     "of_releases": "text[]",
+    "has_deferred": "boolean",
 }
 _TABLES: Mapping[str, tuple[Table, tuple[str, ...]]] = {
     "lease": (tables.leases, ("partition", "epoch")),
@@ -44,7 +45,7 @@ _TABLES: Mapping[str, tuple[Table, tuple[str, ...]]] = {
         (
             *("catalog", "ad_id", "revision", "day", "status", "title", "description"),
             *("category", "price", "currency", "event_id", "occurred_at", "kafka_at"),
-            *("received_at", "partition", "offset"),
+            *("received_at", "partition", "offset", "attributes"),
         ),
     ),
     "timing": (
@@ -62,6 +63,10 @@ _TABLES: Mapping[str, tuple[Table, tuple[str, ...]]] = {
     "prediction": (
         tables.predictions,
         ("release", "catalog", "ad_id", "task", "revision", "label", "score", "details"),
+    ),
+    "photo_prediction": (
+        tables.photo_predictions,
+        ("release", "sha256", "task", "label", "score", "details"),
     ),
     "failure": (
         tables.failures,
@@ -120,6 +125,7 @@ def call_arguments(
         ],
         "ad_photo": [row for ad in ads for row in _ad_photo_rows(ad)],
         "prediction": [row for ad in ads for row in _prediction_rows(ad)],
+        "photo_prediction": _photo_prediction_rows(batch.photo_answers),
         "failure": [
             *_letter_rows(batch, stream_id),
             *(row for ad in ads for row in _photo_failure_rows(ad)),
@@ -132,6 +138,7 @@ def call_arguments(
         "of_topic": topic,
         "scored_topic": scored_topic,
         "of_releases": list(batch.releases),
+        "has_deferred": batch.has_deferred,
     }
     for prefix, (_, columns) in _TABLES.items():
         of_table = rows[prefix]
@@ -152,6 +159,14 @@ def _embedding_rows(embeddings: Iterable[PhotoEmbedding]) -> list[Row]:
     ]
 
 
+def _photo_prediction_rows(answers: Iterable[PhotoAnswer]) -> list[Row]:
+    return [
+        (it.release, it.sha256, it.answer.task, it.answer.label, it.answer.score, details)
+        for it in sorted(answers, key=lambda it: (it.sha256, it.release, it.answer.task))
+        for details in (Jsonb(it.answer.details),)
+    ]
+
+
 def _ad_row(ad: AdOutcome) -> Row:
     event, receipt = ad.event, ad.receipt
     return (
@@ -159,6 +174,7 @@ def _ad_row(ad: AdOutcome) -> Row:
         *(event.title, event.description, event.category, event.price, event.currency),
         *(event.event_id, event.occurred_at, receipt.kafka_at, receipt.received_at),
         *(receipt.partition, receipt.offset),
+        Jsonb(dict(event.attributes)) if event.attributes else None,
     )
 
 
