@@ -60,6 +60,7 @@ AD_COLUMNS = (
     Column("category", Kind.TEXT, "The category that the seller chose."),
     Column("price", Kind.DECIMAL, "The seller's price."),
     Column("currency", Kind.TEXT, "The price's currency."),
+    Column("attributes", Kind.JSON, "The catalog's numbers by name, as a JSON object."),
     Column("received_at", Kind.MOMENT, "When the ad was received."),
     Column("sha256", Kind.TEXT, "SHA-256 of the ad's first usable photo."),
     Column("failed_photos", Kind.INTEGER, "Number of photos that could not be used."),
@@ -101,6 +102,11 @@ def cell(prediction: Mapping[str, Any], column: Column) -> Any:
     for key in column.path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return checked(value, column.kind)
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text, spaced as PostgreSQL's jsonb is."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _below(
@@ -171,7 +177,7 @@ def checked(value: Any, kind: Kind) -> Any:
     if value is None:
         return None
     if kind is Kind.JSON:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return json_text(value)
     if kind in _ITEMS:
         items = [checked(one, _ITEMS[kind]) for one in value] if isinstance(value, list) else None
         return None if items is None or None in items else items

@@ -23,10 +23,11 @@ _AD = {
     "category": "a.category",
     "price": "a.price",
     "currency": "a.currency",
+    "attributes": "a.attributes::text",
     "received_at": """to_char(a.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
     "sha256": "encode(photos.first, 'hex')",
     "failed_photos": "photos.failed",
-    "labels": """(SELECT json_object_agg(l.task, l.label ORDER BY l.task) FROM lalafo.labels AS l
+    "labels": """(SELECT jsonb_object_agg(l.task, l.label) FROM lalafo.labels AS l
         WHERE l.catalog = a.catalog AND l.ad_id = a.ad_id)""",
 }
 _PHOTOS = """
