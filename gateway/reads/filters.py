@@ -76,8 +76,8 @@ async def ad_filters(
     label: Annotated[
         PredictedLabel | None,
         Query(
-            description="Only ads whose predicted category is this one, or one below it: `shoes` is "
-            "`shoes/boots` too."
+            description="Only ads whose predicted category is this one, or one below it: `shoes` "
+            "is `shoes/boots` too."
         ),
     ] = None,
     agrees: Annotated[
