@@ -16,6 +16,7 @@ import typer
 from lalafo_assets.bench.batch.command import bench_batch
 from lalafo_assets.bench.engines.command import bench_engines
 from lalafo_assets.bench.event_log.command import bench_event_log
+from lalafo_assets.bench.export.command import bench_export
 from lalafo_assets.bench.gateway.command import bench_gateway
 from lalafo_assets.bench.growth.command import bench_growth
 from lalafo_assets.bench.peers.command import bench_peers
@@ -72,6 +73,7 @@ for name, measure in (
     ("event-log", bench_event_log),
     ("peers", bench_peers),
     ("growth", bench_growth),
+    ("export", bench_export),
     ("start", bench_start),
 ):
     bench.command(name, cls=LalafoCommand)(measure)

@@ -76,7 +76,9 @@ export function compared(ad) {
         ? el("strong", { dir: "auto" }, category.label)
         : el("span", { class: "hint" }, "no prediction"),
       category && el("span", { class: "hint" }, share(category.score)),
-      others.map(([task, one]) => el("span", { class: "hint" }, `${task}: ${one.label}`)),
+      others.map(([task, one]) =>
+        el("span", { class: isNoted(task, one) ? "chip bad" : "hint" }, `${task}: ${one.label}`),
+      ),
     ),
     el(
       "span",
@@ -87,6 +89,9 @@ export function compared(ad) {
     label && el("span", { class: "chip good" }, `labelled ${label}`),
   );
 }
+
+const isNoted = (task, { label }) =>
+  task === "moderation" && (label === "block" || label === "review");
 
 function filedAs(ad, category) {
   if (!ad.category) return "filed without a category";
