@@ -47,6 +47,7 @@ def export(
             help="A day (UTC), or the first and the last, of which one may be left out. "
             "Default: all.",
             metavar="DAY[:DAY]",
+            show_default=False,
         ),
     ] = ":",
     release: Annotated[
