@@ -36,19 +36,19 @@ class Price(Answer):
 FILL = (
     "INSERT INTO lalafo.ads (catalog, ad_id, revision, day, status, title, description, category, "
     "price, currency, event_id, occurred_at, kafka_at, received_at, stream_id, topic, partition, "
-    "\"offset\", run_id) SELECT 'kg', n::text, 1, date '2026-05-01' + n % 7, 'scored', 'ad', '', "
-    "(ARRAY['shoes/boots', 'shoes/sandals', 'bag'])[1 + n % 3], 100 + n, 'KGS', n, m, m, m, 's', "
+    "\"offset\", run_id) SELECT 'kg', n::text, 1, date '2026-05-01' + n %% 7, 'scored', 'ad', '', "
+    "(ARRAY['shoes/boots', 'shoes/sandals', 'bag'])[1 + n %% 3], 100 + n, 'KGS', n, m, m, m, 's', "
     "'ads', 0, n, 'r' FROM generate_series(1, %(ads)s) AS n, "
-    "LATERAL (SELECT timestamptz '2026-05-01 00:00+00' + n % 7 * interval '1 day' AS m) AS at",
+    "LATERAL (SELECT timestamptz '2026-05-01 00:00+00' + n %% 7 * interval '1 day' AS m) AS at",
     # Two of ten answers are wrong, one of ten is the node above; scores of 0.8.
     "INSERT INTO lalafo.predictions (release, catalog, ad_id, task, revision, day, label, score, "
     "details, run_id) SELECT %(release)s, catalog, ad_id, 'category', 1, day, CASE "
-    "WHEN ad_id::int % 10 < 2 THEN 'lamp' WHEN ad_id::int % 10 = 2 "
+    "WHEN ad_id::int %% 10 < 2 THEN 'lamp' WHEN ad_id::int %% 10 = 2 "
     "THEN split_part(category, '/', 1) "
     "ELSE category END, 0.8, '{}', 'r' FROM lalafo.ads",
     "INSERT INTO lalafo.predictions (release, catalog, ad_id, task, revision, day, label, score, "
     "details, run_id) SELECT %(release)s, catalog, ad_id, 'price', 1, day, 'x', 0.8, "
-    "jsonb_build_object('share', 0.8, 'position', CASE WHEN ad_id::int % 5 = 0 THEN 'above' "
+    "jsonb_build_object('share', 0.8, 'position', CASE WHEN ad_id::int %% 5 = 0 THEN 'above' "
     "ELSE 'within' END), 'r' FROM lalafo.ads",
 )
 
