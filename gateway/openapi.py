@@ -64,7 +64,8 @@ def with_tasks(
 ) -> dict[str, Any]:
     """Return the document with a schema `Prediction_<task>` for each task's predictions.
 
-    Those of a task without a schema are `PredictionOut`. The given document is not changed.
+    `Prediction` is one of them, by its `task`; those of a task that has no schema here are
+    `Prediction_other`. The given document is not changed.
 
     Args:
         answers: JSON Schema of `label`, `score` and `details` by task.
@@ -85,17 +86,42 @@ def with_tasks(
             "properties": {
                 **general["properties"],
                 **own["properties"],
-                "task": {**general["properties"]["task"], "const": task},
+                "task": {**_task_of(general), "const": task},
             },
+            "required": sorted({"task", *general["required"]}),
         }
+    schemas["Prediction_other"] = {
+        **general,
+        "title": "Prediction_other",
+        "properties": {
+            **general["properties"],
+            "task": {**_task_of(general), "not": {"enum": sorted(answers)}},
+        },
+        "required": sorted({"task", *general["required"]}),
+    }
+    by_task = {task: f"#/components/schemas/Prediction_{task}" for task in answers}
+    schemas["Prediction"] = {
+        "title": "Prediction",
+        "description": "The prediction of a task, of the shape that `task` names.",
+        "oneOf": [
+            *({"$ref": reference} for reference in by_task.values()),
+            {"$ref": "#/components/schemas/Prediction_other"},
+        ],
+        "discriminator": {"propertyName": "task", "mapping": by_task},
+    }
     predictions = {
         **ad["properties"]["predictions"],
-        "properties": {
-            task: {"$ref": f"#/components/schemas/Prediction_{task}"} for task in answers
-        },
+        "properties": {task: {"$ref": reference} for task, reference in by_task.items()},
+        "additionalProperties": {"$ref": "#/components/schemas/Prediction"},
     }
     schemas["AdOut"] = {**ad, "properties": {**ad["properties"], "predictions": predictions}}
     return {**document, "components": {**document["components"], "schemas": schemas}}
+
+
+def _task_of(general: Mapping[str, Any]) -> dict[str, Any]:
+    """The field `task` without a default: the gateway always sends it."""
+    field: Mapping[str, Any] = general["properties"]["task"]
+    return {name: value for name, value in field.items() if name != "default"}
 
 
 def _extended(schema: dict[str, Any], scopes: dict[tuple[str, str], str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import typer
 from lalafo_assets.bench.batch.command import bench_batch
 from lalafo_assets.bench.engines.command import bench_engines
 from lalafo_assets.bench.event_log.command import bench_event_log
+from lalafo_assets.bench.export.command import bench_export
 from lalafo_assets.bench.gateway.command import bench_gateway
 from lalafo_assets.bench.growth.command import bench_growth
 from lalafo_assets.bench.peers.command import bench_peers
@@ -25,6 +26,7 @@ from lalafo_assets.bench.start.command import bench_start
 from lalafo_assets.bench.stream.command import bench_stream
 from lalafo_assets.commands.console import new_console
 from lalafo_assets.commands.doctor import doctor
+from lalafo_assets.commands.export.command import export
 from lalafo_assets.commands.kafka.dlq import dlq
 from lalafo_assets.commands.kafka.topics import topics
 from lalafo_assets.commands.keys import keys
@@ -73,6 +75,7 @@ for name, measure in (
     ("event-log", bench_event_log),
     ("peers", bench_peers),
     ("growth", bench_growth),
+    ("export", bench_export),
     ("start", bench_start),
 ):
     bench.command(name, cls=LalafoCommand)(measure)
@@ -81,7 +84,7 @@ releases.command("check", cls=LalafoCommand)(check_command)
 # The panels of `lalafo --help` appear in this order.
 for panel, commands in (
     (RUN, (demo, up, serve)),
-    (ADS, (publish, results)),
+    (ADS, (publish, results, export)),
     (RELEASES, (train, rescore, diff, promote, backbones)),
     (OPERATE, (doctor, settings, migrate, topics)),
     (MEASURE, (stats,)),

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from lalafo_assets.assets.catalogue_export import catalogue_export
 from lalafo_assets.assets.checks import checks_by_day
 from lalafo_assets.assets.embeddings import photo_embeddings
 from lalafo_assets.assets.photos import ad_photos, ads_topic
@@ -10,6 +11,7 @@ from lalafo_assets.assets.release_diff import release_diff
 from lalafo_assets.assets.release_scores import no_day_is_behind, release_scores
 from lalafo_assets.assets.training import gate, model_release, training_set
 from lalafo_assets.jobs.asset_jobs import diff_job, rescore_job, train_job
+from lalafo_assets.jobs.catalogue_export import export_job, export_schedule
 from lalafo_assets.jobs.rescore_stale import stale_job, stale_schedule
 from lalafo_assets.jobs.upkeep import upkeep_job, upkeep_schedule
 from lalafo_assets.session.job import session_job
@@ -37,18 +39,25 @@ def defs() -> dg.Definitions:
     session, upkeep = session_job(executor, days, gpus=gpus), upkeep_job(executor)
     stale, diff = stale_job(executor), diff_job(executor)
     train = train_job(executor, gpus=gpus)
+    exports = export_job(executor)
     return dg.Definitions(
         assets=[
             ads_topic,
-            *partitioned_by([ad_photos, photo_embeddings, *prediction_assets], days),
+            *partitioned_by(
+                [ad_photos, photo_embeddings, *prediction_assets, catalogue_export], days
+            ),
             training_set,
             model_release,
             release_scores,
             release_diff,
         ],
         asset_checks=[*checks_by_day(days), no_day_is_behind, gate],
-        jobs=[session, rescore_job(executor, gpus=gpus), train, stale, diff, upkeep],
-        schedules=[upkeep_schedule(upkeep), stale_schedule(stale)],
+        jobs=[session, rescore_job(executor, gpus=gpus), train, stale, diff, exports, upkeep],
+        schedules=[
+            upkeep_schedule(upkeep),
+            stale_schedule(stale),
+            export_schedule(exports, days),
+        ],
         sensors=[new_ads(session), releases(diff), failed_sessions(session)],
         resources={**RESOURCES, "session": SessionResource()},
         # For the runs of a backfill: their steps run in sequence, in the run's own process or pod.

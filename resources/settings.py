@@ -368,6 +368,19 @@ class Settings(BaseSettings):
         description="Cron schedule (UTC) of the check for days that the live release has not "
         "scored.",
     )
+    export_url: str = Field(
+        default="",
+        description="Folder or fsspec URL to which the asset `catalogue_export` and `lalafo "
+        "export` write ads with their predictions. Empty: the asset's schedule is stopped, "
+        "and the command needs --to.",
+    )
+    export_format: Literal["parquet", "csv"] = Field(
+        default="parquet", description="The format of the asset `catalogue_export`."
+    )
+    export_cron: str = Field(
+        default="30 2 * * *",
+        description="Cron schedule (UTC) of the asset `catalogue_export`, for the last seven days.",
+    )
     photo_threads: int = Field(
         default=6, ge=1, description="Threads that check, encode and decode a session's photos."
     )

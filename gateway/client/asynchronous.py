@@ -6,13 +6,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import httpx
 
-from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
+from gateway.client.base import (
+    PAGE_ROWS,
+    PATIENCE_S,
+    TIMEOUT_S,
+    WITHIN_S,
+    BaseClient,
+    request_headers,
+)
 from gateway.client.calls import Address, Call, Photo, query
 from gateway.client.filters import AdFilters
+from gateway.client.frames import DELETED, frame, require_pandas
 from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
@@ -20,6 +28,10 @@ from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
+from gateway.schemas.tasks import TaskOut
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 
@@ -114,6 +126,26 @@ class AsyncLalafoClient(BaseClient):
             for ad in page.ads:
                 yield ad
 
+    async def frame(
+        self,
+        *,
+        catalog: str | None = None,
+        limit: int | None = None,
+        **filters: Unpack[AdFilters],
+    ) -> "pd.DataFrame":
+        """See `LalafoClient.frame`."""
+        require_pandas()
+        tasks = await self.tasks()
+        size = PAGE_ROWS if limit is None else min(limit, PAGE_ROWS)
+        parameters = query(catalog=catalog, limit=max(size, 1), details=True, **filters)
+        is_asked_for = filters.get("status") == DELETED
+        found: list[AdSummary] = []
+        async for page in self._pages(self._plans.ads(parameters)):
+            found.extend(ad for ad in page.ads if is_asked_for or ad.status != DELETED)
+            if limit is not None and len(found) >= limit:
+                break
+        return frame(found[:limit], tasks)
+
     async def failures(
         self,
         *,
@@ -157,6 +189,10 @@ class AsyncLalafoClient(BaseClient):
     async def history(self, *, minutes: int = 60) -> HistoryOut:
         """See `LalafoClient.history`."""
         return await self._run(self._plans.history(minutes))
+
+    async def tasks(self) -> list[TaskOut]:
+        """See `LalafoClient.tasks`."""
+        return (await self._run(self._plans.tasks())).root
 
     async def live_release(self) -> LiveReleaseOut:
         """See `LalafoClient.live_release`."""

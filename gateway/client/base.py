@@ -15,6 +15,7 @@ from gateway.client.retry import Policy
 TIMEOUT_S = 10.0
 PATIENCE_S = 30.0
 WITHIN_S = 10.0
+PAGE_ROWS = 200  # the most of a page
 USER_AGENT = "lalafo-vision-client"
 
 

@@ -2,14 +2,23 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import httpx
 
-from gateway.client.base import PATIENCE_S, TIMEOUT_S, WITHIN_S, BaseClient, request_headers
+from gateway.client.base import (
+    PAGE_ROWS,
+    PATIENCE_S,
+    TIMEOUT_S,
+    WITHIN_S,
+    BaseClient,
+    request_headers,
+)
 from gateway.client.calls import Address, Call, Photo, query
 from gateway.client.filters import AdFilters
+from gateway.client.frames import DELETED, frame, require_pandas
 from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
@@ -17,6 +26,10 @@ from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
+from gateway.schemas.tasks import TaskOut
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 
@@ -176,6 +189,39 @@ class LalafoClient(BaseClient):
         for page in self._pages(self._plans.ads(parameters)):
             yield from page.ads
 
+    def frame(
+        self,
+        *,
+        catalog: str | None = None,
+        limit: int | None = None,
+        **filters: Unpack[AdFilters],
+    ) -> "pd.DataFrame":
+        """Return committed ads with their predictions as a pandas DataFrame, newest first.
+
+        The columns are those of `lalafo export`: of the ad, and of each task of the live release
+        (`category.label`, `category.score`, …). Whole catalogues are exported faster. Deleted ads
+        are left out, unless `status` asks for them.
+
+        Args:
+            limit: the most rows; None: all ads that match.
+            filters: see `gateway.client.filters`.
+
+        Raises:
+            ConfigurationError: pandas is not installed.
+
+        >>> found = client.frame(catalog="doc", status="scored", limit=2)
+        >>> found[["catalog", "ad_id"]].values.tolist()
+        [['doc', '3'], ['doc', '2']]
+        """
+        require_pandas()
+        tasks = self.tasks()
+        size = PAGE_ROWS if limit is None else min(limit, PAGE_ROWS)
+        parameters = query(catalog=catalog, limit=max(size, 1), details=True, **filters)
+        pages = self._pages(self._plans.ads(parameters))
+        is_asked_for = filters.get("status") == DELETED
+        found = (ad for page in pages for ad in page.ads if is_asked_for or ad.status != DELETED)
+        return frame(islice(found, limit), tasks)
+
     def failures(
         self,
         *,
@@ -261,6 +307,14 @@ class LalafoClient(BaseClient):
         True
         """
         return self._run(self._plans.live_release())
+
+    def tasks(self) -> list[TaskOut]:
+        """Return the installed tasks, each with the JSON Schema of its answer.
+
+        >>> all("properties" in task.answer for task in client.tasks())
+        True
+        """
+        return self._run(self._plans.tasks()).root
 
     def notices(self) -> list[NoticeOut]:
         """Return what a person should know about the stack, the most severe first; [] if all is

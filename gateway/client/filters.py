@@ -11,8 +11,8 @@ class AdFilters(TypedDict, total=False):
     """
 
     status: str | None
-    filed: str | None  # the category that the seller chose
-    label: str | None  # the category that is predicted
+    filed: str | None  # the category that the seller chose, or one above it
+    label: str | None  # the category that is predicted, or one above it
     agrees: bool | None  # whether the two are the same
     max_score: float | None  # of the prediction
     failed: bool | None  # whether a photo could not be used

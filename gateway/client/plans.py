@@ -21,6 +21,7 @@ from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticesOut
 from gateway.schemas.releases import LiveReleaseOut
 from gateway.schemas.statistics import StatisticsOut
+from gateway.schemas.tasks import TaskList
 from ops.errors import ConfigurationError
 
 URL_VARIABLE, KEY_VARIABLE = "LALAFO_GATEWAY_URL", "LALAFO_GATEWAY_KEY"
@@ -186,6 +187,10 @@ class Plans:
     def live_release(self) -> Plan[LiveReleaseOut]:
         """Get the live release."""
         return self._request(self.address.call("GET", "/v1/releases/live"), LiveReleaseOut)
+
+    def tasks(self) -> Plan[TaskList]:
+        """Get the installed tasks."""
+        return self._request(self.address.call("GET", "/v1/tasks"), TaskList)
 
     def notices(self) -> Plan[NoticesOut]:
         """Get the notices."""

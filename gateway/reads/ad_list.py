@@ -1,9 +1,10 @@
 """The list of ads: the statement of a page for any combination of filters, and its rows as JSON.
 
-The rows come from one index: by catalog and time, or by catalog, category or status, and time. The
-other filters look at the rows scanned, each at one key of another table. A filter by what was
-predicted has no index of its own: predictions are written for every ad and every release, and in a
-re-score as fast as PostgreSQL can copy, which another index would slow down.
+The rows come from one index: by catalog and time, or by catalog, category or status, and time. A
+category stands for those below it too: a loose index scan finds which there are. The other filters
+look at the rows scanned, each at one key of another table. A filter by what was predicted has no
+index of its own: predictions are written for every ad and every release, and in a re-score as fast
+as PostgreSQL can copy, which another index would slow down.
 """
 
 from typing import Any
@@ -25,14 +26,30 @@ _EVERY_CATALOG = """
     catalogs (catalog) AS (SELECT catalog FROM walk WHERE catalog IS NOT NULL)"""
 _THESE_CATALOGS = "catalogs (catalog) AS (SELECT unnest(%(catalogs)s::text[]))"
 
+# The given category and those below it that sellers chose in a catalog: one step in the index for
+# each category from the given one on. Not a range of texts: which text comes next depends on the
+# database's collation, but none puts a text before its own beginning.
+_CATEGORIES = """,
+    following (catalog, category) AS (
+        SELECT c.catalog, (SELECT min(a.category) FROM lalafo.ads AS a
+            WHERE a.catalog = c.catalog AND a.category >= %(filed)s::text) FROM catalogs AS c
+        UNION ALL
+        SELECT f.catalog, (SELECT min(a.category) FROM lalafo.ads AS a
+            WHERE a.catalog = f.catalog AND a.category > f.category)
+        FROM following AS f WHERE f.category IS NOT NULL
+    ),
+    places (catalog, category) AS (SELECT catalog, category FROM following
+        WHERE category = %(filed)s::text OR starts_with(category, %(filed)s::text || '/'))"""
+
 # The newest ads of each catalog, and of these the newest overall: the indexes on (catalog, …,
 # received_at, ad_id) support both. The cursor's own row is the first in its catalog's scan, and is
 # excluded.
 _PAGE = """
     WITH RECURSIVE {catalogs},
     seen AS MATERIALIZED (
-        SELECT a.* FROM catalogs AS c CROSS JOIN LATERAL (
-            SELECT a.catalog, a.ad_id, a.received_at, a.revision, a.status, a.title, a.category
+        SELECT a.* FROM {places} AS c CROSS JOIN LATERAL (
+            SELECT a.catalog, a.ad_id, a.received_at, a.revision, a.status, a.title, a.category,
+                a.day, a.price::text AS price, a.currency, a.attributes
             FROM lalafo.ads AS a
             WHERE a.catalog = c.catalog {indexed}
                 AND (a.received_at, a.ad_id) <= (%(at)s::timestamptz, %(ad_id)s::text)
@@ -49,7 +66,7 @@ _PAGE = """
     )
     SELECT count.seen, last.received_at, last.ad_id, last.catalog,
         page.received_at, page.ad_id, page.catalog, page.revision, page.status, page.title,
-        page.category,
+        page.category, page.day, page.price, page.currency, page.attributes,
         (SELECT encode(p.sha256, 'hex') FROM lalafo.ad_photos AS p
             WHERE p.catalog = page.catalog AND p.ad_id = page.ad_id AND p.sha256 IS NOT NULL
                 AND page.status <> 'deleted'
@@ -57,8 +74,9 @@ _PAGE = """
         (SELECT count(*) FROM lalafo.ad_photos AS p
             WHERE p.catalog = page.catalog AND p.ad_id = page.ad_id AND p.reason IS NOT NULL
                 AND page.status <> 'deleted'),
-        (SELECT json_object_agg(p.task, json_build_object('label', p.label, 'score', p.score))
-            FROM lalafo.predictions AS p
+        (SELECT json_object_agg(p.task, json_build_object('label', p.label, 'score', p.score
+                {details}))
+            FROM lalafo.{predictions} AS p
             WHERE p.release = (SELECT live FROM lalafo.active_releases)
                 AND p.catalog = page.catalog AND p.ad_id = page.ad_id
                 AND p.revision = page.revision AND page.status <> 'deleted'),
@@ -78,8 +96,8 @@ _PREDICTED = """
         LIMIT 1) AS p"""
 _FILTERS = {
     "status": "a.status = %(status)s::text",
-    "filed": "a.category = %(filed)s::text",
-    "label": "p.label = %(label)s::text",
+    "filed": "(a.category = %(filed)s::text OR starts_with(a.category, %(filed)s::text || '/'))",
+    "label": "(p.label = %(label)s::text OR starts_with(p.label, %(label)s::text || '/'))",
     "agrees": "(p.label = a.category) = %(agrees)s::bool",
     "max_score": "p.score <= %(max_score)s::float8",
     "failed": """coalesce((SELECT true FROM lalafo.ad_photos AS f WHERE f.catalog = a.catalog
@@ -91,7 +109,13 @@ _FILTERS = {
 """With LIMIT, not EXISTS: PostgreSQL may compute that by reading the whole other table."""
 _OF_PREDICTIONS = frozenset({"label", "agrees", "max_score"})
 _FREQUENT_STATUS = "scored"
-_RARE = f" AND a.status <> '{_FREQUENT_STATUS}'"  # as in the index, which leaves out most ads
+_IN_INDEX = {
+    "": "",
+    "filed": " AND a.category = c.category",
+    # as in the index, which leaves out most ads
+    "status": f" AND {_FILTERS['status']} AND a.status <> '{_FREQUENT_STATUS}'",
+}
+_DETAILS = ", 'details', p.details, 'release', p.release"
 
 
 def ads_query(page: PageRequest) -> Statement:
@@ -113,10 +137,13 @@ def ads_query(page: PageRequest) -> Statement:
     }
     rest = page.given.keys() - {indexed}
     conditions = " AND ".join(_FILTERS[name] for name in _FILTERS if name in rest)
-    in_index = f" AND {_FILTERS[indexed]}" if indexed else ""
+    catalogs = _EVERY_CATALOG if page.catalogs is None else _THESE_CATALOGS
     query = _PAGE.format(
-        catalogs=_EVERY_CATALOG if page.catalogs is None else _THESE_CATALOGS,
-        indexed=in_index + (_RARE if indexed == "status" else ""),
+        catalogs=catalogs + (_CATEGORIES if indexed == "filed" else ""),
+        places="places" if indexed == "filed" else "catalogs",
+        indexed=_IN_INDEX[indexed],
+        details=_DETAILS if page.details else "",
+        predictions="predictions_with_details" if page.details else "predictions",
         joined=_PREDICTED if rest & _OF_PREDICTIONS else "",
         where=f"WHERE {conditions}" if conditions else "",
     )
@@ -134,15 +161,17 @@ def _indexed(page: PageRequest) -> str:
 async def list_ads(database: GatewayDatabase, page: PageRequest) -> dict[str, Any]:
     """Read a page of committed ads, in the shape of `schemas.ads.AdPage`."""
     rows, next_cursor = await read_page(database, "ads", ads_query(page), page.limit)
-    return {"ads": [_summary(row) for row in rows], "next": next_cursor}
+    return {"ads": [_summary(row, page.details) for row in rows], "next": next_cursor}
 
 
-def _summary(row: tuple[Any, ...]) -> dict[str, Any]:
+def _summary(row: tuple[Any, ...], details: bool) -> dict[str, Any]:
     received_at, ad_id, catalog, revision, status, title, category, *more = row
-    sha256, failed_photos, predictions, labels = more
+    day, price, currency, attributes, sha256, failed_photos, predictions, labels = more
     return {
         **{"catalog": catalog, "ad_id": ad_id, "revision": revision, "status": status},
         **{"title": title, "category": category, "received_at": received_at.isoformat()},
+        **{"day": day.isoformat(), "price": price, "currency": currency},
+        **({"attributes": attributes} if details else {}),
         **{"sha256": sha256, "failed_photos": failed_photos},
         **{"predictions": predictions or {}, "labels": labels or {}},
         "links": ad_links(AdKey(catalog, ad_id)),

@@ -34,6 +34,13 @@ Cursor = Annotated[
 ]
 Filed = Annotated[str, *text_in("filed", MAX_LABEL_CHARS)]
 PredictedLabel = Annotated[str, *text_in("label", MAX_LABEL_CHARS)]
+Details = Annotated[
+    QueryBool,
+    Query(
+        description="Whether each ad has its attributes, and each prediction its details and "
+        "release."
+    ),
+]
 Score = Annotated[QueryNumber, Query(ge=0, le=1)]
 
 Span = tuple[datetime | None, datetime | None]
@@ -63,10 +70,15 @@ async def span(
 async def ad_filters(
     status: Status | None = None,
     filed: Annotated[
-        Filed | None, Query(description="Only ads whose seller chose this category.")
+        Filed | None,
+        Query(description="Only ads whose seller chose this category, or one below it."),
     ] = None,
     label: Annotated[
-        PredictedLabel | None, Query(description="Only ads whose predicted category is this one.")
+        PredictedLabel | None,
+        Query(
+            description="Only ads whose predicted category is this one, or one below it: `shoes` "
+            "is `shoes/boots` too."
+        ),
     ] = None,
     agrees: Annotated[
         QueryBool | None,

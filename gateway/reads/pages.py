@@ -32,6 +32,7 @@ class PageRequest:
         filters: the values of the list's own filters, by name; None: any value.
         since: lower bound of `received_at` or `failed_at`, inclusive.
         until: upper bound of the same, exclusive.
+        details: whether ads have the details of their predictions.
     """
 
     catalogs: Sequence[str] | None
@@ -40,6 +41,7 @@ class PageRequest:
     filters: Mapping[str, object]
     since: datetime | None = None
     until: datetime | None = None
+    details: bool = False
 
     @property
     def given(self) -> dict[str, object]:

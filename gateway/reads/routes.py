@@ -16,7 +16,7 @@ from gateway.problems import Problem
 from gateway.reads.ad import read_ad_json
 from gateway.reads.ad_list import list_ads
 from gateway.reads.failure_list import list_failures
-from gateway.reads.filters import AdFilters, Cursor, Kind, Limit, ReasonCode, SpanDep
+from gateway.reads.filters import AdFilters, Cursor, Details, Kind, Limit, ReasonCode, SpanDep
 from gateway.reads.pages import PageRequest
 from gateway.schemas.ads import AdOut, AdPage, FailurePage
 from gateway.schemas.parameters import Catalog
@@ -45,10 +45,11 @@ async def latest(
     catalog: Catalog | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
+    details: Details = False,
 ) -> Response:
     """Return a page of ads."""
     catalogs = visible(caller, catalog)
-    page = PageRequest(catalogs, limit, cursor, filters, *span)
+    page = PageRequest(catalogs, limit, cursor, filters, *span, details=details)
     return JSONResponse(await list_ads(services.database, page))
 
 

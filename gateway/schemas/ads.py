@@ -192,10 +192,17 @@ class AdSummary(ResponseModel):
     title: str
     category: str | None = Field(description="The category the seller chose.")
     received_at: datetime
+    day: date | None = Field(default=None, description="UTC day of the ad's first event.")
+    price: Decimal | None = None
+    currency: str | None = None
+    attributes: dict[str, float] | None = Field(
+        default=None, description="The catalog's numbers by name, with `details=true`."
+    )
     sha256: str | None = Field(description="SHA-256 of the ad's first usable photo.")
     failed_photos: int = Field(description="Number of photos that could not be used.")
     predictions: dict[str, dict[str, Any]] = Field(
-        description="Label and score of the live release, by task."
+        description="Label and score of the live release, by task; with `details=true` also "
+        "`details` and `release`, the release's name."
     )
     labels: dict[str, str] = Field(description="Labels that people have given, by task.")
     links: Links

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from gateway.schemas.ads import ResponseModel
 
@@ -17,3 +17,7 @@ class TaskOut(ResponseModel):
     answer: dict[str, Any] = Field(
         description="JSON Schema of `label`, `score` and `details`, with descriptions and units."
     )
+
+
+class TaskList(RootModel[list[TaskOut]]):
+    """The installed tasks, by name."""

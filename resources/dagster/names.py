@@ -8,6 +8,7 @@ PHOTO_EMBEDDINGS = dg.AssetKey("photo_embeddings")
 MODEL_RELEASE = dg.AssetKey("model_release")
 RELEASE_SCORES = dg.AssetKey("release_scores")
 RELEASE_DIFF = dg.AssetKey("release_diff")
+CATALOGUE_EXPORT = dg.AssetKey("catalogue_export")
 
 POOL_STREAM = "gpu_stream"
 POOL_BACKFILL = "gpu_backfill"

@@ -53,8 +53,11 @@ _S3_ACCESS = (
 _USER_INFO = re.compile(r"//[^/@]*@")
 
 
-def open_filesystem(store_url: str) -> tuple[Any, str]:
+def open_filesystem(store_url: str, setting: str = SETTING) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path of the store in it.
+
+    Args:
+        setting: where the URL comes from, for messages.
 
     Raises:
         ConfigurationError: the protocol is unknown, or its package is not installed.
@@ -71,7 +74,7 @@ def open_filesystem(store_url: str) -> tuple[Any, str]:
     try:
         filesystem, root = fsspec.core.url_to_fs(store_url, **options)
     except (ValueError, ImportError) as error:
-        raise ConfigurationError(f"{SETTING}={shown(store_url)}: {one_line(error)}") from error
+        raise ConfigurationError(f"{setting}={shown(store_url)}: {one_line(error)}") from error
     if is_s3:
         filesystem.retries = _S3_ATTEMPTS
     return filesystem, root
@@ -88,11 +91,12 @@ def has_folders(filesystem: Any) -> bool:
 
 
 @contextlib.contextmanager
-def store_errors(where: str) -> Iterator[None]:
+def store_errors(where: str, setting: str = SETTING) -> Iterator[None]:
     """Raise the errors of file systems as LalafoErrors, except FileNotFoundError.
 
     Args:
         where: the object's URL, for the message.
+        setting: where the URL comes from, for the message.
 
     Raises:
         ConfigurationError: access is denied, the bucket is missing, or a setting is wrong.
@@ -105,16 +109,16 @@ def store_errors(where: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         if _code_of(error) == "NoSuchBucket":
-            raise missing_bucket(where) from error
+            raise missing_bucket(where, setting) from error
         raise
     except Exception as error:  # each backend raises its own errors: botocore, aiohttp, gcsfs …
-        raise _meaning(error, shown(where)) from error
+        raise _meaning(error, shown(where), setting) from error
 
 
-def missing_bucket(where: str) -> ConfigurationError:
+def missing_bucket(where: str, setting: str = SETTING) -> ConfigurationError:
     """The error for a bucket, or a root folder, that a person must create."""
     return ConfigurationError(
-        f"{SETTING}: the bucket or folder of {shown(where)} does not exist. Create it, with the "
+        f"{setting}: the bucket or folder of {shown(where)} does not exist. Create it, with the "
         "settings that it should have, or correct the URL."
     )
 
@@ -130,21 +134,21 @@ def one_line(error: BaseException) -> str:
     return _USER_INFO.sub("//***@", text)
 
 
-def _meaning(error: Exception, where: str) -> LalafoError:
+def _meaning(error: Exception, where: str, setting: str) -> LalafoError:
     number = error.errno if isinstance(error, OSError) else None
     text = one_line(error)
     if number in _DENIED or isinstance(error, PermissionError):
         reason = (error.strerror if isinstance(error, OSError) else None) or text
         advice = _S3_ACCESS if where.startswith(("s3://", "s3a://")) else ""
-        return ConfigurationError(f"{SETTING}: access to {where} was denied ({reason}){advice}.")
+        return ConfigurationError(f"{setting}: access to {where} was denied ({reason}){advice}.")
     code = _code_of(error)
     wrong = code is not None and number in _WRONG and code not in _BROKEN_UPLOADS
     if wrong or type(error).__name__ in _MISCONFIGURED or isinstance(error, ValueError):
         name = type(error).__name__ if code is None else code
-        return ConfigurationError(f"{SETTING}: {where} can't be used ({name}: {text}).")
+        return ConfigurationError(f"{setting}: {where} can't be used ({name}: {text}).")
     if isinstance(error, OSError):
-        return RetryableError(f"{SETTING}: the store is unavailable or full ({text})")
-    return RetryableError(f"{SETTING}: the store is unavailable ({type(error).__name__}: {text})")
+        return RetryableError(f"{setting}: the store is unavailable or full ({text})")
+    return RetryableError(f"{setting}: the store is unavailable ({type(error).__name__}: {text})")
 
 
 def _code_of(error: BaseException) -> str | None:

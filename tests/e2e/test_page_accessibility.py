@@ -9,6 +9,7 @@ import pytest
 from lalafo_assets.synthetic.photos import render
 from tests.support.axe import violations, why_no_axe
 from tests.support.browser import why_no_browser
+from tests.support.judged_ads import put_judged_ad
 from tests.support.page_stand import Stand
 
 _why_not = why_no_browser() or why_no_axe()
@@ -66,6 +67,7 @@ VIEWS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "start while photos are dragged": ("/", drag),
     "an ad": ("/#/look/axe/scored", waits_for(".times tr:nth-child(7)")),
     "an ad with its labels": ("/#/look/axe/scored", open_label_list),
+    "an ad with every answer": ("/#/look/judged/1", waits_for(".photos .curtain")),
     "an ad with failed photos": ("/#/look/axe/failed", waits_for("figure.failed")),
     "no such ad": ("/#/look/axe/none", waits_for(".notice.bad")),
     "live": ("/#/live", waits_for(".plot .line-0")),
@@ -92,6 +94,7 @@ def ads(standing: Stand) -> None:
         ):
             answer = client.post("/v1/ads", params={"wait": 10}, **form)
             assert answer.status_code == 200, answer.text
+    put_judged_ad(standing)
 
 
 @pytest.mark.usefixtures("ads")

@@ -22,6 +22,7 @@ class Run(Enum):
     OWN_SERVERS = "by tests/e2e/test_own_servers.py"
     TASK_FILE = "by tests/unit/test_new_task.py"
     TASK_PACKAGE = "by tests/integration/resources/sessions/test_installed_tasks.py"
+    ANALYSIS = "by tests/integration/resources/exports/test_analysis.py"
     NOT = "not at all"
 
 
@@ -53,6 +54,7 @@ class Step:
 
 ADD_A_TASK = "docs/add-a-task.md"
 README, API, RESULTS = "README.md", "docs/api.md", "docs/results.md"
+ANALYSIS = "docs/analysis.md"
 UPKEEP, DEPLOYMENT = "docs/upkeep.md", "docs/deployment.md"
 GATEWAY = "curl -sS $LALAFO_GATEWAY_URL"
 SETTINGS = "examples of settings: tests/unit/test_document_blocks.py reads them"
@@ -63,6 +65,14 @@ PLAN = (
     Step(ADD_A_TASK, "lalafo releases extend", "Next:", run=Run.TASK_PACKAGE),
     Step(ADD_A_TASK, "curl -sS", run=Run.TASK_PACKAGE),
     Step(ADD_A_TASK, "from pydantic import", run=Run.TASK_PACKAGE),
+    Step(ANALYSIS, "lalafo export", run=Run.ANALYSIS),
+    Step(ANALYSIS, "import pandas as pd", run=Run.ANALYSIS),
+    Step(ANALYSIS, "from gateway.client", run=Run.ANALYSIS),
+    Step(ANALYSIS, "filed = ", run=Run.ANALYSIS),
+    Step(ANALYSIS, "wrong = ", run=Run.ANALYSIS),
+    Step(ANALYSIS, "scores = ", run=Run.ANALYSIS),
+    Step(ANALYSIS, "if ", run=Run.ANALYSIS),
+    Step(ANALYSIS, "daily = ", run=Run.ANALYSIS),
     Step(README, "make demo\n", "Running.", Run.UNTIL_CTRL_C),
     Step(README, 'curl -sS "http://127.0.0.1:8080/v1/ads?wait=5"', '"label":"chair"'),
     Step(README, "source .venv/bin/activate\n", "category"),

@@ -4,21 +4,18 @@
 import { adPath, call, thumbnailPath } from "/page/api.js";
 import { bars } from "/page/bars.js";
 import { el, link } from "/page/dom.js";
-import { moment, number, share, shortId, titled } from "/page/format.js";
+import { moment, share, shortId, titled } from "/page/format.js";
+import { hiddenThumb, isBlocked, ofPhotos, photoList } from "/page/judged.js";
+import { ownPrice, KEYS as PRICE_KEYS, priceAnswer, range } from "/page/price.js";
 import { adHash } from "/page/route.js";
 
-const DRAWN = { path, top, range, ads, regions };
+const DRAWN = { path, top, range: ownRange, ads, regions };
 const LONG_LABEL = 22;
+const LONGEST_PART = 32;
 
 /** A task's card: label, score, details, and the release and run that produced them. */
 export function answerCard(task, ad, context) {
   const prediction = ad.predictions[task];
-  const { details } = prediction;
-  const keys = Object.keys(details);
-  const drawn = keys.filter((key) => key in DRAWN && fits(key, details[key]));
-  const rest = Object.fromEntries(
-    keys.filter((key) => !drawn.includes(key)).map((key) => [key, details[key]]),
-  );
   return el(
     "section",
     { class: `card answer ${task}`, "aria-label": `Prediction: ${task}` },
@@ -26,19 +23,14 @@ export function answerCard(task, ad, context) {
       "div",
       { class: "says" },
       el("h2", {}, titled(task)),
-      el(
-        "p",
-        { class: `verdict ${prediction.label.length > LONG_LABEL ? "long" : ""}` },
-        el("strong", { dir: "auto" }, prediction.label),
-      ),
+      headline(prediction.label),
       el("p", { class: "score" }, share(prediction.score), " ", el("span", {}, "score")),
       comparison(task, ad, prediction),
     ),
     el(
       "div",
       { class: "body" },
-      drawn.map((key) => DRAWN[key](details[key], { ...context, ad, task })),
-      Object.keys(rest).length > 0 && table(rest),
+      drawings(prediction, { ...context, ad, task }),
       source(prediction, ad),
     ),
   );
@@ -82,51 +74,44 @@ function path(parts) {
   return el("ol", { class: "path", "aria-label": "Categories from the root" }, names);
 }
 
+function ownRange(found, { ad }) {
+  return range({ ...found, price: ownPrice(ad, found.currency) });
+}
+
 function top(pairs) {
   const rows = pairs.map(([label, value]) => ({ label, value, text: share(value) }));
   return bars(rows, { max: 1, name: "Best categories" });
 }
 
-/** A price range with its median marked, and the ad's own price if it has the same currency. */
-function range(found, { ad }) {
-  const { low, middle, high, currency } = found;
-  const price =
-    ad.price !== null && (!currency || ad.currency === currency) ? Number(ad.price) : null;
-  const values = [low, middle, high, price].filter(
-    (value) => value !== null && value !== undefined,
-  );
-  const least = Math.min(...values);
-  const most = Math.max(...values);
-  const room = (most - least || Math.abs(most) || 1) * 0.12;
-  const at = (value) => `${((value - least + room) / (most - least + 2 * room)) * 100}%`;
-  const unit = currency ?? "";
-  const words = `${number(low)} to ${number(high)} ${unit}, most likely ${number(middle)}${price === null ? "" : `; asking price ${number(price)}`}`;
-  const between = `calc(${at(high)} - ${at(low)})`;
-  return el(
-    "div",
-    { class: "range", role: "img", "aria-label": words },
-    el(
-      "div",
-      { class: "track" },
-      el("span", { class: "between", style: { left: at(low), width: between } }),
-      el("span", { class: "mark", style: { left: at(middle) } }),
-      price !== null && el("span", { class: "price", style: { left: at(price) } }),
-    ),
-    el(
-      "div",
-      { class: "ends" },
-      [
-        ["low", low],
-        ["most likely", middle],
-        ["high", high],
-        ["asking price", price],
-      ]
-        .filter(([, v]) => v != null)
-        .map(([name, v]) =>
-          el("span", {}, el("span", { class: "hint" }, name), ` ${number(v)} ${unit}`),
-        ),
-    ),
-  );
+/** Labels that are paths break behind a slash; the longest part chooses the size. */
+function headline(label) {
+  const parts = label.split("/");
+  const longest = Math.max(...parts.map((part) => part.length));
+  const size = longest > LONGEST_PART ? "longest" : label.length > LONG_LABEL ? "long" : "";
+  const broken = parts.flatMap((part, index) => (index ? ["/", el("wbr"), part] : [part]));
+  return el("p", { class: `verdict ${size}` }, el("strong", { dir: "auto" }, broken));
+}
+
+/** The drawings of an answer's details, by their keys, and a table of the rest. */
+function drawings({ details, score }, context) {
+  const { ad } = context;
+  const nodes = [];
+  const done = new Set();
+  if (["low", "middle", "high"].every((key) => key in details)) {
+    nodes.push(priceAnswer(details, ad));
+    for (const key of PRICE_KEYS) done.add(key);
+  }
+  if (ofPhotos(details)) {
+    nodes.push(photoList(details, ad));
+    for (const key of ["photos", "best", "flags"]) done.add(key);
+  }
+  for (const [key, value] of Object.entries(details)) {
+    if (done.has(key) || !(key in DRAWN) || !fits(key, value)) continue;
+    nodes.push(DRAWN[key](value, context));
+    done.add(key);
+  }
+  const rest = Object.entries(details).filter(([key, value]) => !done.has(key) && value !== score);
+  return [...nodes, rest.length > 0 && table(Object.fromEntries(rest))];
 }
 
 /** Other ads, with the first photo of each. */
@@ -157,16 +142,14 @@ function otherAd(other, pictures) {
 
 async function thumbnail(other, box, pictures) {
   try {
-    const sha256 = other.sha256 ?? (await firstPhoto(other));
-    if (sha256) box.append(pictures.show(thumbnailPath(sha256), "", { loading: "lazy" }));
+    const { body } = await call(adPath(other.catalog, other.ad_id));
+    const first = body.photos.find((photo) => photo.status === "ok")?.sha256;
+    const sha256 = other.sha256 ?? first;
+    if (sha256 && isBlocked(body)) box.append(hiddenThumb());
+    else if (sha256) box.append(pictures.show(thumbnailPath(sha256), "", { loading: "lazy" }));
   } catch {
     // The ad may be deleted, or in a catalog that the key may not read: its id is shown anyway.
   }
-}
-
-async function firstPhoto(other) {
-  const { body } = await call(adPath(other.catalog, other.ad_id));
-  return body.photos.find((photo) => photo.status === "ok")?.sha256;
 }
 
 /** Detected regions: drawn over the photos, and as a list. */

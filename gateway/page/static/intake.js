@@ -4,6 +4,7 @@ import { call, thumbnailPath } from "/page/api.js";
 import { card, el, field, fill, link, svg } from "/page/dom.js";
 import { clipboardPhotos, webAddress } from "/page/drop.js";
 import { moment, share } from "/page/format.js";
+import { hiddenThumb, isBlocked } from "/page/judged.js";
 import { categoriesCard } from "/page/known.js";
 import { Pictures } from "/page/pictures.js";
 import { adHash } from "/page/route.js";
@@ -225,7 +226,9 @@ function recentRow(ad, pictures) {
       el(
         "span",
         { class: "thumb" },
-        ad.sha256 && pictures.show(thumbnailPath(ad.sha256), "", { loading: "lazy" }),
+        isBlocked(ad)
+          ? hiddenThumb()
+          : ad.sha256 && pictures.show(thumbnailPath(ad.sha256), "", { loading: "lazy" }),
       ),
       el(
         "span",

@@ -3,6 +3,7 @@
 import { thumbnailPath } from "/page/api.js";
 import { el, link } from "/page/dom.js";
 import { plural, share, shortId } from "/page/format.js";
+import { hiddenThumb, isBlocked } from "/page/judged.js";
 import { reason } from "/page/reasons.js";
 import { adHash } from "/page/route.js";
 import { when } from "/page/times.js";
@@ -28,7 +29,8 @@ export function failureList(failures) {
 
 function adRow(ad, pictures) {
   const box = el("span", { class: "thumb" });
-  if (ad.sha256) {
+  if (ad.sha256 && isBlocked(ad)) box.append(hiddenThumb());
+  else if (ad.sha256) {
     const size = { width: THUMB, height: THUMB, loading: "lazy" };
     box.append(pictures.show(thumbnailPath(ad.sha256), "", size));
   }
@@ -74,7 +76,9 @@ export function compared(ad) {
         ? el("strong", { dir: "auto" }, category.label)
         : el("span", { class: "hint" }, "no prediction"),
       category && el("span", { class: "hint" }, share(category.score)),
-      others.map(([task, one]) => el("span", { class: "hint" }, `${task}: ${one.label}`)),
+      others.map(([task, one]) =>
+        el("span", { class: isNoted(task, one) ? "chip bad" : "hint" }, `${task}: ${one.label}`),
+      ),
     ),
     el(
       "span",
@@ -85,6 +89,9 @@ export function compared(ad) {
     label && el("span", { class: "chip good" }, `labelled ${label}`),
   );
 }
+
+const isNoted = (task, { label }) =>
+  task === "moderation" && (label === "block" || label === "review");
 
 function filedAs(ad, category) {
   if (!ad.category) return "filed without a category";

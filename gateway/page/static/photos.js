@@ -3,12 +3,17 @@
 import { photoPath } from "/page/api.js";
 import { card, el, fill } from "/page/dom.js";
 import { plural, share } from "/page/format.js";
+import { curtain, judgedPhotos, photoChips } from "/page/judged.js";
 import { reason } from "/page/reasons.js";
 
 /** Returns {node, mark}: `mark(regions)` draws frames, `mark([])` removes them. */
 export function photosCard(ad, pictures) {
   const layers = new Map();
-  const figures = ad.photos.map((photo) => figure(photo, pictures, layers));
+  const judged = judgedPhotos(ad);
+  const said = (photo) => judged.get(photo.sha256) ?? {};
+  // The best photo first; the others stay in the ad's order.
+  const sorted = ad.photos.toSorted((a, b) => (said(b).best ?? 0) - (said(a).best ?? 0));
+  const figures = sorted.map((photo) => figure(photo, said(photo), pictures, layers));
   const usable = ad.photos.filter((photo) => photo.status === "ok").length;
   const aside = ad.photos.length
     ? `${usable} of ${plural(ad.photos.length, "photo")} usable`
@@ -27,7 +32,7 @@ export function photosCard(ad, pictures) {
   return { node, mark };
 }
 
-function figure(photo, pictures, layers) {
+function figure(photo, said, pictures, layers) {
   const name = `Photo ${photo.position + 1}`;
   if (photo.status !== "ok") return placeholder(photo, name);
   const path = photo.image ?? photoPath(photo.sha256);
@@ -37,7 +42,9 @@ function figure(photo, pictures, layers) {
   const frameBox = el(
     "div",
     { class: "photo", style: { "aspect-ratio": ratio } },
-    pictures.show(path, name),
+    said.verdict === "block"
+      ? curtain(name, () => pictures.show(path, name))
+      : pictures.show(path, name),
     layer,
   );
   const size = photo.width ? `${photo.width} × ${photo.height}` : "";
@@ -45,7 +52,13 @@ function figure(photo, pictures, layers) {
     "figure",
     {},
     frameBox,
-    el("figcaption", {}, el("span", {}, name), el("span", { class: "hint" }, size)),
+    el(
+      "figcaption",
+      {},
+      el("span", {}, name),
+      photoChips(said),
+      el("span", { class: "hint" }, size),
+    ),
   );
 }
 

@@ -4,6 +4,7 @@ import { photoPath } from "/page/api.js";
 import { combobox } from "/page/combobox.js";
 import { el, fill } from "/page/dom.js";
 import { share } from "/page/format.js";
+import { curtain, isBlocked } from "/page/judged.js";
 import { knownLabels } from "/page/labels.js";
 import { adHash } from "/page/route.js";
 import { when } from "/page/times.js";
@@ -115,7 +116,8 @@ function offered(ad) {
 function photo(sha256, ad, pictures) {
   if (!sha256) return el("p", { class: "hint" }, "No photo.");
   const alt = `Photo of ${ad.title || ad.ad_id}`;
-  return pictures.show(photoPath(sha256), alt, { width: PHOTO, height: PHOTO });
+  const show = () => pictures.show(photoPath(sha256), alt, { width: PHOTO, height: PHOTO });
+  return isBlocked(ad) ? curtain("The photo", show) : show();
 }
 
 function about(ad) {

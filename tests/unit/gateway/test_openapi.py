@@ -2,7 +2,9 @@
 
 from copy import deepcopy
 
+import pytest
 from fastapi import FastAPI
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
 from gateway.openapi import with_tasks
@@ -41,7 +43,6 @@ def test_each_task_has_a_schema() -> None:
     assert predictions["properties"]["regions"] == {
         "$ref": "#/components/schemas/Prediction_regions"
     }
-    assert predictions["additionalProperties"] == {"$ref": "#/components/schemas/PredictionOut"}
     schema = schemas["Prediction_regions"]
     assert schema["description"] == "Where it is."
     assert schema["properties"]["task"]["const"] == "regions"
@@ -53,6 +54,42 @@ def test_each_task_has_a_schema() -> None:
     )
     assert "left" in schemas["Prediction_regions_Box"]["properties"]
     assert schemas["Prediction_plain"]["properties"]["details"]["properties"] == {}
+    assert schemas["Prediction"]["discriminator"] == {
+        "propertyName": "task",
+        "mapping": {
+            "plain": "#/components/schemas/Prediction_plain",
+            "regions": "#/components/schemas/Prediction_regions",
+        },
+    }
+    assert schemas["AdOut"]["properties"]["predictions"]["additionalProperties"] == {
+        "$ref": "#/components/schemas/Prediction"
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "details", "is_valid"),
+    [
+        ("regions", {"boxes": []}, True),
+        ("regions", {}, False),
+        ("plain", {}, True),
+        ("of_somebody", {"any": 1}, True),
+        (None, {}, False),
+    ],
+)
+def test_a_prediction_has_the_shape_that_its_task_names(
+    task: str | None, details: dict[str, object], is_valid: bool
+):
+    """By a validator of JSON Schema: exactly one of the shapes fits, or none."""
+    found = with_tasks(
+        document(), {"regions": answer_schema(Regions), "plain": answer_schema(Answer)}
+    )
+    prediction = {
+        **{"label": "x", "score": 0.5, "path": ["x"], "details": details, "revision": 1},
+        **{"release": {"id": "r"}, "run": {"id": "r"}, "scored_at": "2026-05-01T12:00:00Z"},
+        **({} if task is None else {"task": task}),
+    }
+    schema = {**found, "$ref": "#/components/schemas/Prediction"}
+    assert Draft202012Validator(schema).is_valid(prediction) is is_valid
 
 
 def test_without_tasks_it_is_unchanged() -> None:

@@ -78,6 +78,24 @@ def test_filters_select_ads(several: Catalogue, filters: dict[str, str], expecte
         assert several.listed(limit=limit, **filters) == expected.split()
 
 
+@pytest.mark.parametrize("name", ["filed", "label"])
+def test_a_category_stands_for_those_below_it(catalogue: Catalogue, name: str) -> None:
+    """By what sellers chose and by what is predicted, with any page size, with another filter."""
+    paths = ["shoes", "shoes/boots", "shoes/boots/high", "shoes2", "shoe", "Shoes/boots", "a/shoes"]
+    catalogue.commit(
+        *(
+            outcome(event(str(n), category=path), label=path, at=hour(n))
+            for n, path in enumerate(paths)
+        )
+    )
+    for limit in (1, 2, 50):
+        for more in ({}, {"status": "scored"}, {"catalog": "kg"}):
+            listed = catalogue.listed(limit=limit, **{name: "shoes"}, **more)
+            assert listed == ["kg/2", "kg/1", "kg/0"]
+        assert catalogue.listed(limit=limit, **{name: "shoes/boots"}) == ["kg/2", "kg/1"]
+        assert catalogue.listed(limit=limit, **{name: "shoes/"}) == []
+
+
 def test_a_row_has_its_labels_and_failed_photos(several: Catalogue) -> None:
     rows = {f"{row['catalog']}/{row['ad_id']}": row for row in next(several.pages("/v1/ads"))}
     assert rows["kg/wrong"]["labels"] == {"category": "sofa"}

@@ -235,6 +235,24 @@ def test_a_filter_with_an_index_reads_as_many_rows_as_it_returns(
 
 
 @pytest.mark.parametrize("mode", ["custom", "generic"])
+@pytest.mark.parametrize("catalogs", [None, ("kg",)])
+def test_a_category_with_those_below_it_is_read_by_the_index(
+    many: Database, catalogs: tuple[str, ...] | None, mode: str
+) -> None:
+    """Of each such category as many rows as are returned, and one for each other category."""
+    with many.cursor() as cursor:
+        cursor.execute(
+            "UPDATE lalafo.ads SET category = (ARRAY['shoes', 'shoes/boots', 'shoes/boots/high', "
+            "'shoes2', 'shoe', 'sofa'])[1 + ad_id::int % 6]"
+        )
+        cursor.execute("ANALYZE")
+    page = PageRequest(catalogs, 10, None, {"filed": "shoes"})
+    found, rows = executed_scans(many, *ads_query(page), mode)
+    assert ("ads", "ads_catalog_category_received_at_ad_id_idx") in found
+    assert ("ads", "") not in found and rows < 250
+
+
+@pytest.mark.parametrize("mode", ["custom", "generic"])
 @pytest.mark.parametrize(
     "filters",
     [

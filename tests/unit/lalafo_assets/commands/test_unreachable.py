@@ -24,6 +24,7 @@ ARGUMENTS = {
     "dlq list": [],
     "dlq replay": ["1"],
     "dlq show": ["1"],
+    "export": ["--to", "files"],
     "keys list": [],
     "keys make": ["shop"],
     "keys revoke": ["shop"],
@@ -47,9 +48,10 @@ ARGUMENTS = {
 STARTS_ITS_OWN = {"demo", "up", "bench batch", "bench event-log", "bench gateway", "bench rescore"}
 STARTS_ITS_OWN |= {
     "bench engines",
+    "bench export",
     "bench growth",
-    "bench price",
     "bench peers",
+    "bench price",
     "bench start",
     "bench stream",
 }
