@@ -45,7 +45,8 @@ ARGUMENTS = {
 }
 """Of every command that uses a running stack, or the servers that the environment names."""
 STARTS_ITS_OWN = {"demo", "up", "bench batch", "bench event-log", "bench gateway", "bench rescore"}
-STARTS_ITS_OWN |= {"bench engines", "bench growth", "bench peers", "bench start", "bench stream"}
+STARTS_ITS_OWN |= {"bench engines", "bench growth", "bench peers", "bench quality", "bench start"}
+STARTS_ITS_OWN |= {"bench stream"}
 STARTS_ITS_OWN |= {"backbones", "doctor", "settings"}  # these need nothing
 
 
