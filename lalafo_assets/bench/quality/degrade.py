@@ -50,7 +50,7 @@ def motion_blur(photo: Pixels, length_px: float, angle: float) -> Pixels:
     if length_px <= 1:
         return photo
     image = Image.fromarray(photo)
-    places = np.linspace(-length_px / 2, length_px / 2, max(2, math.ceil(length_px) * 2))
+    places = np.linspace(-length_px / 2, length_px / 2, math.ceil(length_px) + 1)
     total = np.zeros(photo.shape, np.float32)
     for place in places:
         shift = (1, 0, place * math.cos(angle), 0, 1, place * math.sin(angle))

@@ -1,4 +1,4 @@
-"""Fits the constants of the task `quality`: the linear heads of `ops/photos/quality/scores.py`.
+"""Fits the constants of the task `quality`: the small networks of `ops/photos/quality/scores.py`.
 
 `python -m lalafo_assets.bench.quality.fit FOLDER…` reads the half of the photos that is for
 fitting, degrades them, and writes `constants.json`. A folder with `photos/` and `masks/` (files of
@@ -10,6 +10,7 @@ same photos give the same constants.
 import json
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,10 @@ from ops.photos.quality.graphics import graphics_features
 from ops.photos.quality.sharpness import sharpness_features
 
 SEED = 20261128
-PER_FOLDER = 90
-RIDGE = 10.0
+PER_FOLDER = 40
+UNITS = 12
+PENALTY = 3.0
+STEPS = 400
 FALSE_FLAGS = 0.01  # share of the good photos for fitting that may be flagged
 LEAST_THRESHOLD = 0.35  # of the severity, in [0, 1]
 STEEPNESS = 8.0
@@ -84,7 +87,9 @@ def examples(defect: str, photos: list[Pixels], good: list[Pixels]) -> Iterator[
     rng = np.random.default_rng(SEED)
     for series in SERIES:
         if series.defect == defect:
-            for _, amount, photo in degraded(series, photos, rng):
+            # Exposure is measured at a size at which JPEG does not show.
+            as_jpeg = scores.HEADS[defect] is not scores.EXPOSURE
+            for _, amount, photo in degraded(series, photos, rng, as_jpeg=as_jpeg):
                 yield photo, severity(series, amount), amount == series.amounts[0]
     for photo in good:
         yield photo, 0.0, True
@@ -96,8 +101,11 @@ def examples(defect: str, photos: list[Pixels], good: list[Pixels]) -> Iterator[
 
 
 def fit(defect: str, some: Iterator[Example]) -> dict[str, Any]:
-    """Ridge regression of the severity on standardized features. The threshold is the severity at
-    which no more than FALSE_FLAGS of the good photos are flagged."""
+    """Fit the severity by least squares with a penalty on the weights, by L-BFGS. The threshold is
+    the severity at which no more than FALSE_FLAGS of the good photos are flagged."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
     rows, targets, good = [], [], []
     for photo, target, is_good in some:
         features = features_of(defect, photo)
@@ -107,19 +115,33 @@ def fit(defect: str, some: Iterator[Example]) -> dict[str, Any]:
             good.append(is_good)
     values, wanted = np.array(rows), np.array(targets)
     mean, scale = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-6)
-    standard = np.clip((values - mean) / scale, -scores.CLIP, scores.CLIP)
-    centre = wanted.mean()
-    gram = standard.T @ standard + RIDGE * np.eye(standard.shape[1])
-    weights = np.linalg.solve(gram, standard.T @ (wanted - centre))
-    found = standard @ weights + centre
+    standard = scores.standardized(values, mean, scale)
+    network = MLPRegressor(
+        (UNITS,),
+        activation="tanh",
+        solver="lbfgs",
+        alpha=PENALTY,
+        max_iter=STEPS,
+        random_state=SEED,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of steps is fixed
+        found = network.fit(standard, wanted).predict(standard)
     threshold = max(LEAST_THRESHOLD, float(np.quantile(found[np.array(good)], 1 - FALSE_FLAGS)))
     return {
-        "mean": [round(it, 6) for it in mean.tolist()],
-        "scale": [round(it, 6) for it in scale.tolist()],
-        "weights": [round(it, 6) for it in weights.tolist()],
-        "bias": round(float(centre) - threshold, 6),
+        "mean": _numbers(mean),
+        "scale": _numbers(scale),
+        "hidden": _numbers(network.coefs_[0]),
+        "hidden_bias": _numbers(network.intercepts_[0]),
+        "weights": _numbers(network.coefs_[1][:, 0]),
+        "bias": round(float(network.intercepts_[1][0]) - threshold, 6),
         "steepness": STEEPNESS,
     }
+
+
+def _numbers(values: NDArray[np.float64]) -> list[Any]:
+    found: list[Any] = np.round(values, 6).tolist()
+    return found
 
 
 def masked(
@@ -152,7 +174,7 @@ def main(folders: list[Path]) -> None:
             good += [jpeg(make(photo, mask), JPEG_QUALITY) for make in HARD.values()]
     heads = {name: fit(name, examples(name, photos, good)) for name in scores.HEADS}
     constants = {"heads": heads, "tiny_px": TINY_PX, "severity": SEVERITY}
-    OUTPUT.write_text(json.dumps(constants, indent=1) + "\n", "utf-8")
+    OUTPUT.write_text(json.dumps(constants) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -127,13 +127,13 @@ SERIES = (
 
 
 def degraded(
-    series: Series, photos: Sequence[Pixels], rng: np.random.Generator
+    series: Series, photos: Sequence[Pixels], rng: np.random.Generator, *, as_jpeg: bool = True
 ) -> Iterator[tuple[int, float, Pixels]]:
     """Yield the index of each photo, each amount, and the photo degraded by it, through JPEG."""
     for index in range(len(photos)):
         for amount in series.amounts:
             pixels = series.degrade(photos, index, amount, rng)
-            yield index, amount, degrade.jpeg(pixels, JPEG_QUALITY)
+            yield index, amount, degrade.jpeg(pixels, JPEG_QUALITY) if as_jpeg else pixels
 
 
 def drawn_photos(seed: int, count: int = DRAWN) -> list[Pixels]:

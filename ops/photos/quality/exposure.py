@@ -1,4 +1,4 @@
-"""Measures how dark and how bright a photo is, as features of a linear head.
+"""Measures how dark and how bright a photo is, as features of a small network.
 
 A product on white paper has many white pixels and is not overexposed; a black sofa has many black
 ones and is not underexposed. So a uniform white or black background is set aside first, and the

@@ -1,4 +1,4 @@
-"""Measures how much of a photo is drawn instead of photographed, as features of a linear head.
+"""Measures how much of a photo is drawn instead of photographed, as features of a small network.
 
 Screens and text cards have areas of exactly one colour, with text on them. Photographs have grain
 and gradients. Each small part is described by how few colours it has.

@@ -1,8 +1,8 @@
 """Scores a photo's defects from 0 to 1, and its quality as a whole.
 
-Owns how measures become scores: by linear heads for exposure, blur and drawn areas, whose constants
-`lalafo_assets/bench/quality/fit.py` fits, and by plain formulas for size, borders and collages. A
-score of FLAG or more is a flag. No score depends on other photos.
+Owns how measures become scores: by small networks for exposure, blur and drawn areas, whose
+constants `lalafo_assets/bench/quality/fit.py` fits, and by plain formulas for size, borders and
+collages. A score of FLAG or more is a flag. No score depends on other photos.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ HEADS: Mapping[str, Sequence[str]] = {
     "blurred": SHARPNESS,
     "graphics": GRAPHICS,
 }
-"""The defects that a linear head scores, and the names of its features."""
+"""The defects that a small network scores, and the names of its features."""
 
 HALF_BORDER = 0.06  # share of the area: the border with the score 0.5
 HALF_COLLAGE = 0.8  # photos besides the first: the collage with the score 0.5
@@ -49,7 +49,7 @@ def defect_scores(
     Args:
         photo: (H, W, 3) uint8 RGB, upright; at least one pixel.
         source_width: pixels of the file that the seller sent; with `source_height`.
-        config: `heads`, by defect, as `linear_score` reads them; `tiny_px`, the square root of the
+        config: `heads`, by defect, as `head_score` reads them; `tiny_px`, the square root of the
             source's pixels with the score 0.5.
 
     Raises:
@@ -65,34 +65,44 @@ def defect_scores(
     parts = collage.photos - 1 + SEAMS * collage.seams
     heads = config["heads"]
     scores = {
-        "dark": linear_score("dark", exposure, heads),
-        "bright": linear_score("bright", exposure, heads),
-        "blurred": 0.0 if sharpness is None else linear_score("blurred", sharpness, heads),
+        "dark": head_score("dark", exposure, heads),
+        "bright": head_score("bright", exposure, heads),
+        "blurred": 0.0 if sharpness is None else head_score("blurred", sharpness, heads),
         "tiny": tiny_score(source_width, source_height, float(config["tiny_px"])),
-        "graphics": linear_score("graphics", graphics_features(luma), heads),
+        "graphics": head_score("graphics", graphics_features(luma), heads),
         "border": border.share / (border.share + HALF_BORDER),
         "collage": parts / (parts + HALF_COLLAGE),
     }
     return {name: round(scores[name], DIGITS) for name in DEFECTS}
 
 
-def linear_score(
+def head_score(
     defect: str, features: NDArray[np.float64], heads: Mapping[str, Mapping[str, Any]]
 ) -> float:
-    """A logistic function of a weighted sum of standardized features, in (0, 1).
+    """A logistic function of a network with one hidden layer of tanh units, in (0, 1).
 
     Args:
-        heads: by defect: `mean`, `scale` and `weights` by feature, `bias`, and `steepness`.
+        heads: by defect: `mean` and `scale` by feature, `hidden` (features x units) and
+            `hidden_bias`, `weights` by unit, `bias`, and `steepness`.
     """
     head = heads[defect]
-    mean, scale, weights = (np.array(head[name]) for name in ("mean", "scale", "weights"))
-    if len(weights) != len(features):
+    if len(head["mean"]) != len(features):
         raise ConfigurationError(
-            f"The head {defect} has {len(weights)} weights; this version measures {len(features)} "
-            "features: make a release with the installed tasks (`lalafo releases extend`)."
+            f"The head {defect} reads {len(head['mean'])} features; this version measures "
+            f"{len(features)}: make a release with the installed tasks (`lalafo releases extend`)."
         )
-    standard = np.clip((features - mean) / scale, -CLIP, CLIP)
-    return logistic(float(head["steepness"]) * (float(standard @ weights) + float(head["bias"])))
+    standard = standardized(features, np.array(head["mean"]), np.array(head["scale"]))
+    units = np.tanh(standard @ np.array(head["hidden"]) + np.array(head["hidden_bias"]))
+    severity = float(units @ np.array(head["weights"])) + float(head["bias"])
+    return logistic(float(head["steepness"]) * severity)
+
+
+def standardized(
+    features: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Features in standard deviations from their mean, at most CLIP of them."""
+    clipped: NDArray[np.float64] = np.clip((features - mean) / scale, -CLIP, CLIP)
+    return clipped
 
 
 def tiny_score(width: int, height: int, half_px: float) -> float:

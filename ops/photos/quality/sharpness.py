@@ -1,4 +1,4 @@
-"""Measures how blurred the sharpest parts of a photo are, as features of a linear head.
+"""Measures how blurred the sharpest parts of a photo are, as features of a small network.
 
 A blurred background behind a sharp product is no defect, so the sharpest tenth of the textured
 parts counts beside their median. The measure is a ratio of differences at two distances: contrast,
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 32  # pixels of the side of a part
-DISTANCES = (1, 2, 4, 8)  # pixels
+DISTANCES = (1, 2, 4, 8, 16)  # pixels
 SHARES = (0.1, 0.5)  # of the textured parts, from the sharpest
 TEXTURED = 60.0  # mean squared difference at the largest distance; a flat part has less
+FAINTEST = 8.0  # the same where few parts have texture: more than JPEG leaves of a flat part
 FEWEST = 3  # textured parts; below it blur is not measured
 NOISE = 0.5  # mean squared difference that rounding to code values makes at any distance
 
@@ -52,8 +53,11 @@ def sharpness_features(luma: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     for function in along:
         parts = function[:, :rows, :columns].reshape(len(DISTANCES), -1)
         textured = parts[:, parts[-1] > TEXTURED] + NOISE
-        if textured.shape[1] < FEWEST:
-            return None
+        if textured.shape[1] < FEWEST:  # a strong blur leaves little contrast anywhere
+            strongest = np.argsort(-parts[-1], kind="stable")[:FEWEST]
+            textured = parts[:, strongest] + NOISE
+            if len(strongest) < FEWEST or textured[-1].min() < FAINTEST:
+                return None
         slope = np.log2(textured[1:] / textured[:-1])
         slopes.append(np.quantile(slope, SHARES, axis=1).T.ravel())
     both = np.array(slopes)

@@ -1,4 +1,4 @@
-"""A release is extended by the installed tasks, with settings that differ from the installed ones."""
+"""A release is extended by the installed tasks, and by other settings of them."""
 
 import pytest
 

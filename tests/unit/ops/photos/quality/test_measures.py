@@ -85,8 +85,8 @@ def test_a_step_has_the_slope_one_and_a_ramp_two() -> None:
     ramp = np.add.outer(np.arange(120), np.arange(120)).astype(np.uint8)
     slopes = sharpness_features(ramp)
     assert slopes is not None
-    # D is 1, 4, 16 and 64, and rounding to code values adds half of one.
-    expected = np.repeat(np.log2([4.5 / 1.5, 16.5 / 4.5, 64.5 / 16.5]), 2)
+    # D is 1, 4, 16, 64 and 256, and rounding to code values adds half of one.
+    expected = np.repeat(np.log2([4.5 / 1.5, 16.5 / 4.5, 64.5 / 16.5, 256.5 / 64.5]), 2)
     assert np.allclose(slopes, [*expected, *expected], atol=1e-5)
 
 

@@ -14,7 +14,7 @@ from ops.photos.quality.scores import (
     DEFECTS,
     FLAG,
     defect_scores,
-    linear_score,
+    head_score,
     overall,
     tiny_score,
 )
@@ -124,7 +124,5 @@ def test_quality_is_what_each_defect_leaves() -> None:
 
 def test_a_head_of_other_features_is_refused() -> None:
     """A release of another version of the task says what to do."""
-    values = [1.0, 2.0]
-    head = {"mean": values, "scale": values, "weights": values, "bias": 0.0, "steepness": 1.0}
-    with pytest.raises(ConfigurationError, match="has 2 weights; this version measures 3 features"):
-        linear_score("dark", np.zeros(3), {"dark": head})
+    with pytest.raises(ConfigurationError, match="dark reads 2 features; this version measures 3"):
+        head_score("dark", np.zeros(3), {"dark": {"mean": [1.0, 2.0]}})
