@@ -21,6 +21,7 @@ from lalafo_assets.bench.gateway.command import bench_gateway
 from lalafo_assets.bench.growth.command import bench_growth
 from lalafo_assets.bench.peers.command import bench_peers
 from lalafo_assets.bench.price.command import bench_price
+from lalafo_assets.bench.quality.command import bench_quality
 from lalafo_assets.bench.rescore.command import bench_rescore
 from lalafo_assets.bench.start.command import bench_start
 from lalafo_assets.bench.stream.command import bench_stream
@@ -77,6 +78,7 @@ for name, measure in (
     ("growth", bench_growth),
     ("export", bench_export),
     ("start", bench_start),
+    ("quality", bench_quality),
 ):
     bench.command(name, cls=LalafoCommand)(measure)
 releases.command("check", cls=LalafoCommand)(check_command)

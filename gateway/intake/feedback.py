@@ -2,8 +2,9 @@
 
 One transaction stores the label, an outbox record for the topic `<ads topic>.feedback`, and the
 answer to an Idempotency-Key: a request that is sent again does not replace a later label. The task
-must be one of the live release. The label need not be: new labels are how a taxonomy grows, and
-the response says whether the release knows the label.
+must be one of the live release, or an installed one that learns from labels: its first labels are
+what the first release with it is trained on. The label need not be known: new labels are how a
+taxonomy grows, and the response says whether the release knows the label.
 """
 
 import json
@@ -53,10 +54,14 @@ WITH given AS (
             WHERE starts_with(t.label, %(label)s || '/')
         )), false) AS knows
     FROM lalafo.releases AS r JOIN lalafo.active_releases AS f ON f.live = r.name
+), taught AS (
+    SELECT jsonb_object_keys(taxonomy) AS task FROM live
+    UNION
+    SELECT name FROM lalafo.tasks WHERE answer -> 'x-accepts-labels' = 'true'
 ), labelled AS (
     INSERT INTO lalafo.labels (catalog, ad_id, task, label, given_by, given_at)
     SELECT %(catalog)s, %(ad_id)s, %(task)s, %(label)s, %(given_by)s, %(given_at)s
-    FROM ad, live WHERE live.taxonomy ? %(task)s AND NOT EXISTS (SELECT FROM given)
+    FROM ad, live WHERE %(task)s IN (SELECT task FROM taught) AND NOT EXISTS (SELECT FROM given)
     ON CONFLICT (catalog, ad_id, task) DO UPDATE
         SET label = excluded.label, given_by = excluded.given_by, given_at = excluded.given_at
     RETURNING 1
@@ -71,7 +76,7 @@ WITH given AS (
     SELECT %(topic)s, %(key)s, %(value)s, %(traceparent)s FROM labelled RETURNING id
 )
 SELECT EXISTS (SELECT FROM ad),
-    ARRAY(SELECT jsonb_object_keys(taxonomy) FROM live),
+    ARRAY(SELECT task FROM taught),
     coalesce((SELECT knows FROM live), false),
     (SELECT id FROM pending),
     (SELECT digest FROM given), (SELECT answer FROM given),
@@ -131,7 +136,7 @@ async def give_feedback(
         raise Problem(
             422,
             "no_such_task",
-            f"the live release has no task {label.task!r}; it has {', '.join(sorted(tasks))}",
+            f"no task {label.task!r} learns from labels; these do: {', '.join(sorted(tasks))}",
             tasks=sorted(tasks),
         )
     record = PendingRecord(

@@ -96,10 +96,24 @@ def diagnose() -> Iterator[Diagnosis]:
     yield _java()
     yield _program("mvn", "the tests on Apache Kafka download it", "apt-get install maven")
     yield _program("chromium", "the browser tests open the UI", "apt-get install chromium")
+    yield from diagnose_tasks()
     yield from _servers(settings)
     yield from diagnose_store(settings)
     exports = {} if stack is None else stack.exports
     yield from diagnose_stack(settings_of(exports, settings))
+
+
+def diagnose_tasks() -> Iterator[Diagnosis]:
+    """Name the tasks that need an extra which is not installed here."""
+    from ops.tasks import tasks_left_out
+
+    for task, extra in tasks_left_out().items():
+        yield Diagnosis(
+            f"task {task}",
+            Grade.OK,
+            "not installed: releases that are made here do without it",
+            f"pip install 'lalafo-vision[{extra}]', then `lalafo releases extend`",
+        )
 
 
 def diagnose_store(settings: "Settings") -> Iterator[Diagnosis]:

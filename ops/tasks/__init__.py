@@ -2,11 +2,13 @@
 
 A module defines TASK. Adding the file is enough for the task to get its asset, its rows, and its
 part in the stream and in re-scoring; a package of someone else names its module in the entry-point
-group `lalafo.tasks`. Owns the discovery; `contract/` has the interface of a task. Importing the
-package imports neither torch nor any task.
+group `lalafo.tasks`. A module that names packages in REQUIRES, and in EXTRA the extra that installs
+them, has no task where they are missing. Owns the discovery; `contract/` has the interface of a
+task. Importing the package imports neither torch nor any task.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -90,8 +92,25 @@ def task_by_name(name: str) -> Task:
 @cache
 def _installed() -> tuple[Task, ...]:
     found = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name, point.value))
-    names = [f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.ispkg]
+    names = [name for name in _own_modules() if not missing_packages(name)]
     return _checked([*map(_task_of, names), *map(_task_of_package, found)])
+
+
+def _own_modules() -> list[str]:
+    return [f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.ispkg]
+
+
+def missing_packages(module_name: str) -> tuple[str, ...]:
+    """Which of the packages that a module of a task names in REQUIRES are not installed here."""
+    required = getattr(importlib.import_module(module_name), "REQUIRES", ())
+    return tuple(name for name in required if importlib.util.find_spec(name) is None)
+
+
+def tasks_left_out() -> dict[str, str]:
+    """The tasks of this package that need an extra which is not installed here: the extra's name
+    by the task's."""
+    found = [(importlib.import_module(it), missing_packages(it)) for it in _own_modules()]
+    return {module.TASK.name: module.EXTRA for module, missing in found if missing}
 
 
 def _checked(found: Sequence[Task]) -> tuple[Task, ...]:

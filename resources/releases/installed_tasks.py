@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from ops.errors import ConfigurationError
 from ops.scoring.switched_off import SwitchedOff, switched_off
-from ops.tasks import Answer, Task
+from ops.tasks import Answer, Task, tasks_left_out
 from ops.tasks.contract.answer import answer_schema
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease
@@ -42,8 +42,10 @@ def require_installed(release: RegisteredRelease, tasks: Sequence[Task]) -> None
     """
     missing = sorted(set(release.tasks) - {task.name for task in tasks})
     if missing:
+        extras = {name: f"lalafo-vision[{extra}]" for name, extra in tasks_left_out().items()}
+        named = [f"{name} ({extras[name]})" if name in extras else name for name in missing]
         raise ConfigurationError(
-            f"{release.name} runs tasks that are not installed here: {', '.join(missing)}. Install "
+            f"{release.name} runs tasks that are not installed here: {', '.join(named)}. Install "
             "their packages, or make a release live that does without them."
         )
 
@@ -58,4 +60,7 @@ def tasks_off(settings: Settings, tasks: Sequence[Task]) -> SwitchedOff:
 
 
 def _schema(task: Task) -> dict[str, Any]:
-    return answer_schema(Answer if task.answer is None else task.answer)
+    """What the task answers; `x-accepts-labels` says that it learns from feedback, before a release
+    has it too."""
+    schema = answer_schema(Answer if task.answer is None else task.answer)
+    return schema if task.fit is None else {**schema, "x-accepts-labels": True}

@@ -1,5 +1,10 @@
 """Makes a release of another one and the installed tasks that learn nothing."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
 from ops.errors import ConfigurationError
 from ops.models.release import Release
 from ops.models.release_files import assemble
@@ -7,15 +12,24 @@ from ops.models.task_head import TaskHead
 from ops.training.make_release import unlearned_heads
 
 
-def extended(release: Release) -> Release:
+def extended(
+    release: Release, changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Release:
     """The release with the heads of the installed tasks that learn nothing; the rest is the same.
 
     A head of such a task that the release has already gets the installed version's settings.
 
+    Args:
+        changes: by task, settings that differ from the installed version's, such as the thresholds
+            of moderation.
+
     Raises:
-        ConfigurationError: no such task is installed that the release lacks.
+        ConfigurationError: the release has all of that already, or a change is of a task or a
+            setting that doesn't exist.
     """
-    added = unlearned_heads()
+    added = {**unlearned_heads()}
+    for task, values in changes.items():
+        added[task] = _changed(task, added.get(task), values)
     new = {
         task: head for task, head in added.items() if _settings(release, task) != dict(head.config)
     }
@@ -35,6 +49,17 @@ def extended(release: Release) -> Release:
         metrics={**manifest.metrics, "extended": manifest.name},
         dimension=manifest.dimension,
     )
+
+
+def _changed(task: str, head: TaskHead | None, values: Mapping[str, Any]) -> TaskHead:
+    if head is None:
+        raise ConfigurationError(f"No installed task {task} has settings that can be changed.")
+    unknown = sorted(set(values) - set(head.config))
+    if unknown:
+        raise ConfigurationError(
+            f"The task {task} has no setting {', '.join(unknown)}: {', '.join(sorted(head.config))}"
+        )
+    return replace(head, config={**head.config, **values})
 
 
 def _settings(release: Release, task: str) -> dict[str, object] | None:

@@ -3,9 +3,11 @@
 Owns the options and messages; the modules that do the work are imported on use.
 """
 
+import json
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -130,6 +132,7 @@ def install_release(
 @help_page(
     ("lalafo releases extend", "the live release, with a task that was installed since"),
     ("lalafo releases extend NAME", "another one"),
+    ("lalafo releases extend --set moderation.block=0.9", "with another setting of a task"),
     reads="PostgreSQL, the release store, and the installed tasks",
     writes="the release store (LALAFO_STORE_URL) and PostgreSQL",
     settings=("home", "database_url", "store_url"),
@@ -139,13 +142,22 @@ def extend_release(
     name: Annotated[
         str, typer.Argument(help="Name or digest of the release; without one, the live release.")
     ] = "",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="TASK.SETTING=JSON",
+            help="Another value for a setting of a task; may be repeated. It holds for this "
+            "release: give it again for the next.",
+        ),
+    ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Make a release of another one and the installed tasks that learn nothing.
 
     Its backbone and its other heads are the same, so stored embeddings are used again.
     """
-    from ops.tasks import all_tasks
+    from ops.tasks import all_tasks, tasks_left_out
     from resources.inference.loading import install
     from resources.releases.active import read_active_releases
     from resources.releases.installed_tasks import record_tasks
@@ -154,14 +166,34 @@ def extend_release(
     from resources.storage.releases import ReleaseStore
     from resources.training.extend import extended
 
+    wanted = _settings_of_tasks(changes or [])
     with closing(open_database(home)) as database:
         known = find_release(database, name) if name else read_active_releases(database).live
         store = ReleaseStore(load_settings().resolved_store_url)
-        new = install(database, store, extended(store.load(known.digest)))
+        for task, extra in tasks_left_out().items():
+            say(f"without {task}, which needs: pip install 'lalafo-vision[{extra}]'")
+        new = install(database, store, extended(store.load(known.digest), wanted))
         record_tasks(database, all_tasks())
         say(f"{new.name} is installed: {known.name}, with {', '.join(new.tasks)}")
         say(f"Next: lalafo releases check {new.name}")
         say(f"then:  lalafo rescore {new.name}")
+
+
+def _settings_of_tasks(changes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The settings by task, of texts such as `moderation.block=0.9`."""
+    found: dict[str, dict[str, Any]] = {}
+    for change in changes:
+        name, separator, text = change.partition("=")
+        task, dot, setting = name.partition(".")
+        try:
+            if not (separator and dot and setting):
+                raise ValueError("expected TASK.SETTING=JSON")
+            found.setdefault(task, {})[setting] = json.loads(text)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"--set {change}: {error}. For example: --set moderation.block=0.9"
+            ) from error
+    return found
 
 
 @releases.command("withdraw", cls=LalafoCommand)

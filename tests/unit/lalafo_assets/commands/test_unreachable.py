@@ -52,6 +52,7 @@ STARTS_ITS_OWN |= {
     "bench growth",
     "bench peers",
     "bench price",
+    "bench quality",
     "bench start",
     "bench stream",
 }

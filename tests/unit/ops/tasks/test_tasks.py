@@ -9,10 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ops.tasks
 from ops.errors import ConfigurationError
 from ops.models.heads import _as_float32, class_probabilities
 from ops.models.release import Head
-from ops.tasks import Task, all_tasks, category, task_by_name
+from ops.tasks import (
+    Task,
+    all_tasks,
+    category,
+    missing_packages,
+    moderation,
+    task_by_name,
+    tasks_left_out,
+)
 from ops.types import Prediction
 
 LABELS = ("bag", "hat", "shoe", "sofa")
@@ -231,3 +240,16 @@ def test_a_row_is_the_same_in_any_batch():
     whole = class_probabilities(rows, head)
     for start, stop in ((0, 1), (7, 8), (3, 50), (100, 300)):
         assert np.array_equal(class_probabilities(rows[start:stop], head), whole[start:stop])
+
+
+def test_a_task_without_its_packages_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no task then, and the extra that brings it can be named."""
+    monkeypatch.setattr(moderation, "REQUIRES", ("numpy", "no_such_package_here"))
+    found = ops.tasks._installed.__wrapped__()  # all_tasks() looks once in a process
+    assert "moderation" not in [task.name for task in found]
+    assert "quality" in [task.name for task in found]
+    assert tasks_left_out() == {"moderation": "moderation"}
+    assert missing_packages("ops.tasks.moderation") == ("no_such_package_here",)
+    monkeypatch.setattr(moderation, "REQUIRES", ("numpy",))
+    assert "moderation" in [task.name for task in ops.tasks._installed.__wrapped__()]
+    assert tasks_left_out() == {}
