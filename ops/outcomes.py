@@ -62,11 +62,15 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class TaskFailure:
-    """A task that failed for an ad under a release; the ad has its other predictions."""
+    """A task that failed for an ad under a release; the ad has its other predictions.
+
+    `photo`: it failed for this photo of the ad alone; None: for the ad.
+    """
 
     release: str
     task: str
     failure: Failure
+    photo: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

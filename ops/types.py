@@ -79,7 +79,7 @@ class AdEvent:
     currency: str | None = None
     photos: tuple[PhotoRef, ...] = ()
     attributes: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """The catalog's numbers, by name, such as rooms or mileage."""
+    """The catalog's numbers, by name, such as area or mileage."""
 
 
 class PhotoNote(StrEnum):

@@ -336,9 +336,24 @@ class Settings(BaseSettings):
         ge=0,
         description="The most embeddings that a re-score reads per second. 0: no limit.",
     )
+    tasks_off: str = Field(
+        default="",
+        pattern=r"^\s*$|^\s*[a-z][a-z0-9_]*@[^,@\s]+(\s*,\s*[a-z][a-z0-9_]*@[^,@\s]+)*\s*$",
+        description="Tasks that are off in a catalog, as moderation@kg,price@*; * stands for every "
+        "catalog. Ads there get no such prediction, and need none to be complete. A task that "
+        "reads their answers is off there too. The same for all sessions and re-scores.",
+    )
+    after_path_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="The share of the time in which a session's worker computes tasks after the "
+        "ad's path, on one core. What it can't do then waits: see lalafo_deferred_ads.",
+    )
     background_priority: Literal["idle", "normal"] = Field(
         default="idle",
-        description="Priority of re-scores, training, upkeep and other runs that no ad waits for. "
+        description="Priority of re-scores, training, upkeep, tasks after the ad's path, and other "
+        "work that no ad waits for. "
         "idle: they use the processor time that the stream leaves; normal: they share it.",
     )
     backfill_latency_ms: float = Field(
@@ -510,6 +525,12 @@ class Settings(BaseSettings):
         description="Held-out photos that a task needs, or the candidate fails its gate; the "
         "recall of a category with fewer is not compared.",
     )
+
+    @cached_property
+    def tasks_off_pairs(self) -> frozenset[tuple[str, str]]:
+        """Tasks and the catalogs that they are off in; * is every catalog."""
+        parts = [part.strip().partition("@") for part in self.tasks_off.split(",")]
+        return frozenset((task, catalog) for task, _, catalog in parts if task)
 
     @field_validator("home", mode="before")
     @classmethod

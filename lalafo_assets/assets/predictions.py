@@ -25,6 +25,7 @@ from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEAS
 from resources.dagster.partitions import DAYS_A_RUN, days, days_of
 from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.postgres import tables
+from resources.releases.installed_tasks import tasks_off
 from resources.rescoring.attempts import at_work
 from resources.rescoring.embed_and_score import ScoreOptions, ScoreProgress, score_days
 from resources.settings import load_settings
@@ -64,6 +65,7 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
 
         with plain_failures(), closing(database.open()) as db, at_work(db, context.run.run_id):
             covered = days_of(context)
+            settings = load_settings()
             catalogue = Catalogue(db, run_id=context.run.run_id)
             release = release_of_run(db, context.run.tags, RELEASE_TAG)
             ready = load_heads(release, models.store())
@@ -75,8 +77,9 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
                 covered,
                 on_progress=context.log.info,
                 progress=lambda state: states.__setitem__(0, state),
-                options=ScoreOptions(rows_per_s=load_settings().rescore_rows_per_s),
+                options=ScoreOptions(rows_per_s=settings.rescore_rows_per_s),
                 store_url=photos.url(),
+                off=tasks_off(settings, all_tasks()),
             )
             day_states = settle_days(context.instance, db, release, covered)
             summary = prediction_summary(db, covered, release=release.name, task=task.name)

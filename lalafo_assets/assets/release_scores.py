@@ -19,6 +19,7 @@ import dagster as dg
 
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import table_metadata
+from ops.tasks import all_tasks
 from resources.dagster.names import OWNERS, RELEASE_SCORES
 from resources.dagster.release_scores import (
     BEHIND_CHECK,
@@ -31,7 +32,9 @@ from resources.dagster.resources import DatabaseResource
 from resources.postgres import tables
 from resources.postgres.database import Database
 from resources.releases.coverage import DayState, close_complete_days, read_release_coverage
+from resources.releases.installed_tasks import tasks_off
 from resources.releases.registry import RegisteredRelease
+from resources.settings import load_settings
 
 release_scores = dg.AssetSpec(
     key=RELEASE_SCORES,
@@ -71,7 +74,8 @@ def settle_days(
     Returns:
         The metadata entries `days` (a table), `days_complete` and `days_unscored`.
     """
-    states = close_complete_days(database, release, covered)
+    off = tasks_off(load_settings(), all_tasks())
+    states = close_complete_days(database, release, covered, off)
     scores = read_release_coverage(database)
     report_coverage(instance, scores)
     coverages = [coverage for coverage in scores if coverage.release == release.name]

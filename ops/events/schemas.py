@@ -84,18 +84,26 @@ def scored_schema() -> dict[str, Any]:
         "release": _about("The release that is live.", {"type": "string"}),
         "run_id": _about("The Dagster run of the session.", {"type": "string"}),
     }
+    tasks = _about(
+        "Only in the second event of an ad, of the same revision: the tasks that ran after the "
+        "first. `predictions` has all of them.",
+        {"type": "array", "items": {"type": "string"}},
+    )
     ends = [AdStatus.SCORED.value, AdStatus.UNSCORED.value, AdStatus.NO_PHOTOS.value]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "An ad that was scored or deleted, or a release that is live now",
         "oneOf": [
-            _event(
-                scored.SCHEMA,
-                "scored",
-                status={"enum": ends},
-                **common,
-                predictions={"type": "object", "additionalProperties": prediction},
-                photos={"type": "array", "items": photo},
+            _with_optional(
+                _event(
+                    scored.SCHEMA,
+                    "scored",
+                    status={"enum": ends},
+                    **common,
+                    predictions={"type": "object", "additionalProperties": prediction},
+                    photos={"type": "array", "items": photo},
+                ),
+                tasks=tasks,
             ),
             _event(scored.SCHEMA, "deleted", status={"const": AdStatus.DELETED.value}, **common),
             _event(
@@ -132,6 +140,10 @@ def _event(version: int, kind: str, **fields: Schema) -> dict[str, Any]:
 def _object(**fields: Schema) -> dict[str, Any]:
     """An object that has all of these fields, and perhaps others in later versions."""
     return {"type": "object", "required": list(fields), "properties": dict(fields)}
+
+
+def _with_optional(schema: dict[str, Any], **fields: Schema) -> dict[str, Any]:
+    return {**schema, "properties": {**schema["properties"], **fields}}
 
 
 def _version(number: int) -> Schema:

@@ -19,6 +19,7 @@ from ops.errors import BadInputError, ConfigurationError, Reason
 from ops.models.engines.choice import unit_rows
 from ops.models.engines.engine import Engine, EngineName, Image, Mode, Precision
 from ops.models.engines.openvino_engine import ConvertedBackbone, OpenVinoEngine, convert
+from ops.models.preprocessing import LONGEST_SIDE, Upright
 from ops.models.processor import supports_bf16
 from ops.models.release import FrozenBackbone, Preprocessing
 from ops.vectors import Embeddings
@@ -29,11 +30,14 @@ _log = structlog.get_logger(__name__)
 def prepare(rendition_bytes: bytes, preprocessing: Preprocessing) -> Image:
     """Decode a rendition and resize it to the model's input: (size, size, 3) uint8 RGB.
 
-    The same bytes give the same pixels in every batch and process.
+    With `Upright` it is not resized: (H, W, 3). The same bytes give the same pixels in every batch
+    and process.
 
     Raises:
         BadInputError: PHOTO_BROKEN, the JPEG can't be decoded.
     """
+    if isinstance(preprocessing, Upright):
+        return _decode(rendition_bytes, LONGEST_SIDE)
     pixels = _decode(rendition_bytes, preprocessing.scaled)
     if preprocessing.resize == "center":
         pixels = _without_ends(pixels)

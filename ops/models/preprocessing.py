@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ops.errors import ConfigurationError
 
+LONGEST_SIDE = 640  # of a rendition, in pixels
 RESIZES = ("squash", "center")
 INTERPOLATIONS = ("bilinear", "bicubic")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's, of RGB in [0, 1]
@@ -108,6 +109,16 @@ class Preprocessing:
             for name, value in record.items()
         }
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Upright(Preprocessing):
+    """The rendition as it is, (H, W, 3), for tasks that read it; part of no release."""
+
+    @property
+    def pixels(self) -> tuple[int, str, float, str]:
+        """Equal to those of no other preprocessing."""
+        return 0, "upright", 1.0, ""
 
 
 def _require(good: bool, problem: str) -> None:

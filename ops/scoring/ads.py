@@ -7,7 +7,7 @@ failure with its reason.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,35 +15,47 @@ from numpy.typing import NDArray
 from ops.models.release import Preprocessing
 from ops.outcomes import (
     AdOutcome,
+    PhotoAnswer,
     PhotoEmbedding,
     PhotoOutcome,
     Receipt,
     StageTimes,
     TaskFailure,
 )
-from ops.scoring.predictions import AdInput, OnFault, predict_ads
+from ops.scoring.photo_answers import OnFault, PhotoInput
+from ops.scoring.predictions import AdInput, predict_ads
 from ops.scoring.ready_release import ReadyRelease, Vector
-from ops.tasks import AdFields, Task
+from ops.scoring.switched_off import NONE_OFF, SwitchedOff
+from ops.tasks import AdFields, Lane, Scope, Task
 from ops.types import (
     AdEvent,
     AdStatus,
     EventKind,
     Failure,
     PhotoRef,
+    Prediction,
     Rendition,
 )
+
+AnsweredBy = tuple[str, str]
+"""A release, and a task of scope photo."""
 
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPhoto:
-    """A usable photo: for each backbone embedded or prepared for embedding, and its pixels."""
+    """A usable photo: for each backbone embedded or prepared for embedding, and its pixels.
+
+    `source`: width and height of the seller's file. `answers`: those that are stored already.
+    """
 
     sha256: bytes
     rendition: Rendition | None  # None: its row exists already
     vectors: Mapping[str, Vector]  # by backbone; stored embeddings
     images: Mapping[str, Image]  # by view: by backbone, still to be embedded; and of the pixels
+    source: tuple[int, int] = (0, 0)
+    answers: Mapping[AnsweredBy, Prediction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +105,20 @@ class Scored:
 
     ads: tuple[AdOutcome, ...]
     embeddings: tuple[PhotoEmbedding, ...]
+    photo_answers: tuple[PhotoAnswer, ...] = ()
+    has_deferred: bool = False  # an active release has tasks that run after the ad's path
 
 
 @dataclass(frozen=True, slots=True)
 class AdScorer:
-    """Scores ads under the active releases, the live one first. Keeps no state between batches."""
+    """Scores ads under the active releases, the live one first. Keeps no state between batches.
+
+    It runs the tasks on the ad's path, without those that are off in the ad's catalog.
+    """
 
     releases: tuple[ReadyRelease, ...]
     tasks: tuple[Task, ...]
+    off: SwitchedOff = NONE_OFF
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,15 +132,36 @@ class AdScorer:
 
     @property
     def views(self) -> dict[str, Preprocessing]:
-        """What photos must be prepared for: the backbones, and the pixels that tasks read."""
-        pixels = dict(task.inputs.view for task in self._running if task.inputs.view is not None)
-        return {**self.backbones, **pixels}
+        """What photos must be prepared for: the backbones, and what tasks read of photos."""
+        of_tasks = {key: how for task in self._running for key, how in task.inputs.views.items()}
+        return {**self.backbones, **of_tasks}
+
+    @property
+    def answered_by(self) -> tuple[AnsweredBy, ...]:
+        """What answers photos, so that the answers of known photos are to be read."""
+        photo_tasks = [task for task in self._running if task.scope is Scope.PHOTO]
+        return tuple(
+            (release.name, task.name)
+            for release in self.releases
+            for task in photo_tasks
+            if task.name in release.heads
+        )
+
+    @property
+    def has_deferred(self) -> bool:
+        """Whether an active release has a task that runs after the ad's path."""
+        late = {
+            task.name
+            for task in self.tasks
+            if task.lane is Lane.AFTER and not self.off.everywhere(task.name)
+        }
+        return any(name in late for release in self.releases for name in release.heads)
 
     @property
     def _running(self) -> list[Task]:
-        """The tasks that an active release has a head for."""
+        """The tasks on the ad's path that an active release has a head for."""
         names = {name for release in self.releases for name in release.heads}
-        return [task for task in self.tasks if task.name in names]
+        return [task for task in self.tasks if task.name in names and task.lane is Lane.PATH]
 
     def score(self, ads: Sequence[LoadedAd], on_fault: OnFault = lambda *_: None) -> Scored:
         """Score ads, in order; a photo that several ads share is embedded once.
@@ -141,7 +180,7 @@ class AdScorer:
         started = time.perf_counter()
         vectors, embeddings = self._embed(photos)
         embedded_at = time.perf_counter()
-        outcomes = self._outcomes(ads, photos, vectors, on_fault)
+        outcomes, answers = self._outcomes(ads, photos, vectors, on_fault)
         embed_ms = (embedded_at - started) * 1e3
         predict_ms = (time.perf_counter() - embedded_at) * 1e3
         return Scored(
@@ -150,6 +189,8 @@ class AdScorer:
                 for ad, outcome in zip(ads, outcomes, strict=True)
             ),
             embeddings=embeddings,
+            photo_answers=answers,
+            has_deferred=self.has_deferred,
         )
 
     def _embed(
@@ -180,26 +221,39 @@ class AdScorer:
         loaded: Mapping[bytes, LoadedPhoto],
         vectors: Mapping[tuple[str, bytes], Vector],
         on_fault: OnFault,
-    ) -> list[AdOutcome]:
+    ) -> tuple[list[AdOutcome], tuple[PhotoAnswer, ...]]:
         photos = [
             tuple(_photo_outcome(ref, ad.photos.by_ref[ref]) for ref in ad.event.photos)
             for ad in ads
         ]
         shas = [_distinct(of_ad) for of_ad in photos]
         others = self._other_inputs(ads, shas, loaded)
+        inputs = {
+            release.name: self._photo_inputs(release, loaded, vectors) for release in self.releases
+        }
+        positions = [_positions(of_ad, of) for of_ad, of in zip(photos, shas, strict=True)]
+        running = self._running
         by_release = {
             release.name: predict_ads(
                 release,
-                self.tasks,
+                running,
                 [
-                    AdInput(ad.event.key, [vectors[release.backbone, sha] for sha in of], *other)
-                    for ad, of, other in zip(ads, shas, others, strict=True)
+                    AdInput(
+                        ad.event.key,
+                        [vectors[release.backbone, sha] for sha in of],
+                        *other,
+                        of_photos=[of_photo[sha] for sha in of] if of_photo else (),
+                        positions=at,
+                    )
+                    for ad, of, other, at in zip(ads, shas, others, positions, strict=True)
                 ],
                 on_fault,
+                self.off,
             )
             for release in self.releases
+            for of_photo in (inputs[release.name],)
         }
-        return [
+        outcomes = [
             AdOutcome(
                 event=ad.event,
                 receipt=ad.receipt,
@@ -207,13 +261,47 @@ class AdScorer:
                 photos=of_ad,
                 predictions={name: of[index].predictions for name, of in by_release.items()},
                 task_failures=tuple(
-                    TaskFailure(name, task, failure)
+                    failure
                     for name, of in by_release.items()
-                    for task, failure in of[index].failures.items()
+                    for failure in _task_failures(
+                        name, of[index].failures, [inputs[name].get(sha) for sha in shas[index]]
+                    )
                 ),
             )
             for index, (ad, of_ad) in enumerate(zip(ads, photos, strict=True))
         ]
+        return outcomes, tuple(
+            PhotoAnswer(name, photo.sha256, answer)
+            for name, of_photo in inputs.items()
+            for photo in of_photo.values()
+            for answer in photo.made.values()
+            if isinstance(answer, Prediction)
+        )
+
+    def _photo_inputs(
+        self,
+        release: ReadyRelease,
+        loaded: Mapping[bytes, LoadedPhoto],
+        vectors: Mapping[tuple[str, bytes], Vector],
+    ) -> dict[bytes, PhotoInput]:
+        """What tasks of scope photo read of each photo; {} without such a task."""
+        tasks = [task for name, task in self.answered_by if name == release.name]
+        if not tasks:
+            return {}
+        return {
+            sha256: PhotoInput(
+                sha256,
+                vectors[release.backbone, sha256],
+                photo.images,
+                photo.source,
+                {
+                    task: photo.answers[release.name, task]
+                    for task in tasks
+                    if (release.name, task) in photo.answers
+                },
+            )
+            for sha256, photo in loaded.items()
+        }
 
     def _other_inputs(
         self,
@@ -244,7 +332,7 @@ def ad_fields(event: AdEvent, receipt: Receipt) -> AdFields:
     """What tasks read of an event."""
     return AdFields(
         *(event.key.catalog, event.key.ad_id, event.title, event.description, event.category),
-        *(event.price, event.currency, event.occurred_at, receipt.kafka_at),
+        *(event.price, event.currency, event.occurred_at, receipt.kafka_at, event.attributes),
     )
 
 
@@ -267,6 +355,28 @@ def _photo_outcome(ref: PhotoRef, photo: LoadedPhoto | Failure) -> PhotoOutcome:
 def _distinct(photos: Sequence[PhotoOutcome]) -> list[bytes]:
     """The SHA-256 of an ad's usable photos, each once, in order."""
     return list(dict.fromkeys(photo.sha256 for photo in photos if photo.sha256 is not None))
+
+
+def _positions(photos: Sequence[PhotoOutcome], distinct: Sequence[bytes]) -> list[int]:
+    """The first position of each distinct photo in the ad."""
+    first: dict[bytes | None, int] = {}
+    for position, photo in enumerate(photos):
+        first.setdefault(photo.sha256, position)
+    return [first[sha256] for sha256 in distinct]
+
+
+def _task_failures(
+    release: str, failures: Mapping[str, Failure], photos: Sequence[PhotoInput | None]
+) -> list[TaskFailure]:
+    """The tasks that failed for an ad, and those that failed for its photos."""
+    of_photos = [
+        TaskFailure(release, task, result, photo.sha256)
+        for photo in photos
+        if photo is not None
+        for task, result in photo.made.items()
+        if isinstance(result, Failure)
+    ]
+    return [TaskFailure(release, task, it) for task, it in failures.items()] + of_photos
 
 
 def _status(event: AdEvent, photos: Sequence[PhotoOutcome]) -> AdStatus:

@@ -13,17 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.errors import LalafoError, Reason
-from ops.isolation import describe, divided, is_of_item
+from ops.errors import Reason
+from ops.isolation import describe, divided
 from ops.models.release import AnyHead, Head
+from ops.scoring.photo_answers import (
+    OnFault,
+    PhotoInput,
+    answer_photos,
+    combined,
+    is_of_task,
+)
 from ops.scoring.ready_release import Image, ReadyRelease, Vector
-from ops.tasks import Ad, AdFields, Task
+from ops.scoring.switched_off import NONE_OFF, SwitchedOff
+from ops.tasks import Ad, AdFields, Scope, Task
 from ops.tasks.contract.answer import as_prediction
 from ops.types import SCORE_DIGITS, AdKey, Failure, Prediction
-
-OnFault = Callable[[str, BaseException], object]
-"""Called with the name of a task and what it raised, for each ad that it fails for."""
-
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
@@ -34,6 +38,8 @@ class AdInput:
     distinct photos, in their order; an ad without photos gets no prediction.
 
     `pixels`: by side. `answers`: of tasks that ran before, where they are stored already.
+    `of_photos`, `positions`: its distinct photos for tasks of scope photo, with the first position
+    of each in the ad.
     """
 
     key: AdKey
@@ -42,6 +48,8 @@ class AdInput:
     fields: AdFields | None = None
     answers: Mapping[str, Prediction] = field(default_factory=dict)
     photos: int | None = None  # None: as many as vectors
+    of_photos: Sequence[PhotoInput] = ()
+    positions: Sequence[int] = ()
 
     @property
     def has_photos(self) -> bool:
@@ -50,7 +58,10 @@ class AdInput:
 
 
 class AdAnswers(NamedTuple):
-    """The predictions of one ad under one release, and the failures of tasks, by task."""
+    """The predictions of one ad under one release, and the failures of tasks, by task.
+
+    `PhotoInput.made` has what tasks of scope photo answered for its photos.
+    """
 
     predictions: tuple[Prediction, ...] = ()
     failures: Mapping[str, Failure] = _NOTHING
@@ -68,10 +79,11 @@ def predict_ads(
     tasks: Sequence[Task],
     ads: Sequence[AdInput],
     on_fault: OnFault = lambda *_: None,
+    off: SwitchedOff = NONE_OFF,
 ) -> list[AdAnswers]:
     """Predict each ad in every task that the release has a head for, in the order of `tasks`.
 
-    An ad without photos gets no prediction.
+    An ad without photos gets no prediction, nor does one in a task that is off in its catalog.
     """
     made: list[list[Prediction]] = [[] for _ in ads]
     failures: dict[int, dict[str, Failure]] = {}
@@ -80,11 +92,14 @@ def predict_ads(
         head = release.heads.get(task.name)
         if head is None or not any(ad.has_photos for ad in ads):
             continue
-        if task.predict is not None:
+        some = _switched_on(task, ads, off)
+        if some is not None:
+            results = _of_some(task, head, ads, some, made, on_fault)
+        elif task.predict is not None:
             rows = _Rows.of(ads) if rows is None else rows
             results = _from_rows(task, head, ads, rows, on_fault)
         else:
-            results = from_ads(task, head, ads, _done(task, ads, made), on_fault)
+            results = from_inputs(task, head, ads, _done(task, ads, made), on_fault)
         for index, result in enumerate(results):
             if isinstance(result, Prediction):
                 made[index].append(result)
@@ -93,6 +108,53 @@ def predict_ads(
     return [
         AdAnswers(tuple(items), failures.get(index, _NOTHING)) for index, items in enumerate(made)
     ]
+
+
+def _switched_on(task: Task, ads: Sequence[AdInput], off: SwitchedOff) -> list[int] | None:
+    """The ads that a task is on for; None: it is on in every catalog."""
+    if not off.has(task.name):
+        return None
+    return [i for i, ad in enumerate(ads) if not off(task.name, ad.key.catalog)]
+
+
+def _of_some(
+    task: Task,
+    head: AnyHead,
+    ads: Sequence[AdInput],
+    some: Sequence[int],
+    made: Sequence[Sequence[Prediction]],
+    on_fault: OnFault,
+) -> list[Result]:
+    """The predictions of a task for some of the ads, and None for the others."""
+    results: list[Result] = [None] * len(ads)
+    there = [index for index in some if ads[index].has_photos]
+    if there:
+        chosen = [ads[index] for index in there]
+        answers = _done(task, chosen, [made[index] for index in there])
+        for index, result in zip(
+            there, run_task(task, head, chosen, answers, on_fault), strict=True
+        ):
+            results[index] = result
+    return results
+
+
+def run_task(
+    task: Task,
+    head: AnyHead,
+    ads: Sequence[AdInput],
+    answers: Sequence[Mapping[str, Prediction]],
+    on_fault: OnFault,
+) -> list[Result]:
+    """The predictions of one task of any kind for some ads, in order.
+
+    Args:
+        answers: of the tasks that it reads, by ad.
+    """
+    if task.predict is not None and any(ad.has_photos for ad in ads):
+        return _from_rows(task, head, ads, _Rows.of(ads), on_fault)
+    if task.predict is not None:
+        return [None] * len(ads)
+    return from_inputs(task, head, ads, answers, on_fault)
 
 
 def _done(
@@ -140,18 +202,35 @@ def _from_rows(
     return _isolated(task, ads, act, on_fault)
 
 
-def from_ads(
+def from_inputs(
     task: Task,
     head: AnyHead,
     ads: Sequence[AdInput],
     answers: Sequence[Mapping[str, Prediction]],
     on_fault: OnFault,
 ) -> list[Result]:
-    """The predictions of a task that reads whatever it declares.
+    """The predictions of a task that has no `predict`, of either scope.
 
     Args:
         answers: of the tasks that it reads, by ad; an ad that lacks one of them fails.
     """
+    if task.scope is Scope.AD:
+        return _from_ads(task, head, ads, answers, on_fault)
+    answer_photos(task, head, (photo for ad in ads for photo in ad.of_photos), on_fault)
+    return [
+        combined(task, ad.of_photos, ad.positions, on_fault) if ad.has_photos else None
+        for ad in ads
+    ]
+
+
+def _from_ads(
+    task: Task,
+    head: AnyHead,
+    ads: Sequence[AdInput],
+    answers: Sequence[Mapping[str, Prediction]],
+    on_fault: OnFault,
+) -> list[Result]:
+    """The predictions of a task of scope ad that reads whatever it declares."""
     predict, model = task.predict_ads, task.answer
     assert predict is not None
     assert model is not None
@@ -204,12 +283,7 @@ def _isolated(
         on_fault(task.name, error)
         return [Failure(Reason.INTERNAL_ERROR, describe(error))]
 
-    return divided(list(enumerate(ads)), act, fail, is_fault=_is_of_task) if ads else []
-
-
-def _is_of_task(error: BaseException) -> bool:
-    """Whether the task is at fault. It reaches no infrastructure: its LalafoErrors are its own."""
-    return is_of_item(error) or isinstance(error, LalafoError)
+    return divided(list(enumerate(ads)), act, fail, is_fault=is_of_task) if ads else []
 
 
 def _check_count(found: Sequence[object], count: int) -> None:

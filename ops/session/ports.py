@@ -12,7 +12,7 @@ from typing import Protocol, Self
 from ops.isolation import FAILURES_IN_A_ROW
 from ops.models.release import Preprocessing
 from ops.outcomes import Batch, CommitResult, DeadLetter
-from ops.scoring.ads import AdScorer, LoadedPhotos
+from ops.scoring.ads import AdScorer, AnsweredBy, LoadedPhotos
 from ops.scoring.records import RecordReader
 from ops.session.admission import Ownership
 from ops.types import AdEvent, AdKey, PhotoRef, Rendition, StreamRecord
@@ -118,12 +118,14 @@ class PhotoLoading(Protocol):
         refs: Sequence[PhotoRef],
         views: Mapping[str, Preprocessing],
         *,
+        answered_by: Sequence[AnsweredBy],
         came_back: Callable[[], None],
     ) -> LoadedPhotos:
         """Load all of `refs`, without storing new renditions. RetryableError: call again.
 
         Args:
             views: what each photo is prepared for: a backbone that has not embedded it, or pixels.
+            answered_by: whose answers of known photos are to be read.
             came_back: is called on the event loop whenever the call does not hang.
         """
 

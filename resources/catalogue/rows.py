@@ -41,9 +41,10 @@ def photo_subject(key: AdKey, position: int) -> str:
     return f"{key}#{position}"
 
 
-def task_subject(key: AdKey, task: str, release: str) -> str:
-    """The key of a row in `failures` of a task that failed for an ad."""
-    return f"{key}#{task}@{release}"
+def task_subject(key: AdKey, task: str, release: str, photo: bytes | None = None) -> str:
+    """The key of a row in `failures` of a task that failed for an ad, or for a photo of it."""
+    subject = f"{key}#{task}@{release}"
+    return subject if photo is None else f"{subject}#{photo.hex()}"
 
 
 def photo_row(photo: Rendition) -> Row:

@@ -1,7 +1,8 @@
 """Reads the ads that a release has not scored, with their photos' vectors, at high speed.
 
 Owns the definition of stale: a scored ad without a prediction of its current revision under a
-release, in one task. If none of a day's sampled ads has a prediction, all its ads count as stale.
+release, in one task that is not off in its catalog. If none of a day's sampled ads has a
+prediction, all its ads count as stale.
 Keys come by binary COPY, one row per photo, ordered by ad, and are decoded only as far as needed:
 the columns that a prediction repeats of its ad go back to PostgreSQL in the same bytes. The vectors
 of each chunk follow (`stored_vectors.py`).
@@ -49,12 +50,13 @@ _SAMPLE = sql.SQL(
     "WHERE (SELECT p.revision FROM lalafo.predictions AS p WHERE p.release = {release} "
     "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = {task}) IS NOT NULL"
 )
+_ON = sql.SQL("AND a.catalog <> ALL({}::text[])")
 _QUERY = sql.SQL(
     "COPY (SELECT a.catalog, a.ad_id, a.revision, a.day, ap.sha256 FROM lalafo.ads AS a "
     "JOIN lalafo.ad_photos AS ap ON ap.catalog = a.catalog AND ap.ad_id = a.ad_id "
     "WHERE a.day = {day} AND a.status = 'scored' AND ap.sha256 IS NOT NULL "
     "AND (hashtext(a.ad_id) & 65535) % {parts} = {part} "
-    "{unscored} "
+    "{unscored} {on} "
     'ORDER BY a.catalog COLLATE "C", a.ad_id COLLATE "C", ap.position'
     ") TO STDOUT (FORMAT BINARY)"
 )
@@ -77,6 +79,7 @@ class StaleQuery:
     task: str
     backbone: str
     dimension: int  # of the backbone's vectors; 0: they are not read
+    without: tuple[str, ...] = ()  # catalogs that the task is off in
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ def read_stale(
             parts=sql.Literal(part.parts),
             part=sql.Literal(part.part),
             unscored=_UNSCORED.format(**names) if scored else sql.SQL(""),
+            on=_ON.format(sql.Literal(list(query.without))) if query.without else sql.SQL(""),
         )
         with cursor.copy(statement) as copy:
             for gathered in _chunks(cast(Iterable[bytes], copy), photos_a_chunk):

@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.scoring.ads import AnsweredBy
+from ops.types import Prediction
 from resources.photos.threads import in_thread
 from resources.postgres.database import Database
+from resources.releases.photo_answers import read_photo_answers
 
 LOOKUPS_AT_ONCE = 256
 
@@ -21,29 +25,49 @@ class KnownPhoto:
 
     rendition_sha256: bytes
     vectors: Mapping[str, NDArray[np.float16]]  # by backbone
+    source: tuple[int, int] = (0, 0)  # width and height of the seller's file
+    answers: Mapping[AnsweredBy, Prediction] = field(default_factory=dict)
 
 
 def read_known_photos(
-    database: Database, sha256s: Sequence[bytes], backbones: Sequence[str]
+    database: Database,
+    sha256s: Sequence[bytes],
+    backbones: Sequence[str],
+    answered_by: Sequence[AnsweredBy] = (),
 ) -> dict[bytes, KnownPhoto]:
-    """Those of the photos that are stored, with their embeddings under these backbones."""
+    """Those of the photos that are stored, with their embeddings under these backbones.
+
+    Args:
+        answered_by: whose answers for the photos are read too.
+    """
+    answers = read_photo_answers(database, sha256s, answered_by)
     with database.statement() as cursor:
         cursor.execute(
-            "SELECT p.sha256, p.rendition_sha256, e.backbone, e.embedding "
+            "SELECT p.sha256, p.rendition_sha256, p.source_width, p.source_height, e.backbone, "
+            "e.embedding "
             "FROM lalafo.photos AS p LEFT JOIN lalafo.embeddings AS e "
             "ON e.sha256 = p.sha256 AND e.backbone = ANY(%s) WHERE p.sha256 = ANY(%s)",
             (list(backbones), list(sha256s)),
             binary=True,
         )
-        stored: dict[bytes, tuple[bytes, dict[str, NDArray[np.float16]]]] = {}
-        for sha256, rendition, backbone, vector in cursor.fetchall():
-            _, vectors = stored.setdefault(sha256, (rendition, {}))
+        stored: dict[bytes, KnownPhoto] = {}
+        vectors: dict[bytes, dict[str, NDArray[np.float16]]] = {}
+        for sha256, rendition, width, height, backbone, vector in cursor.fetchall():
+            of = vectors.setdefault(sha256, {})
+            if sha256 not in stored:
+                stored[sha256] = KnownPhoto(
+                    rendition, of, (width, height), answers.get(sha256, _NO_ANSWERS)
+                )
             if backbone is not None:
-                vectors[backbone] = vector
-    return {sha256: KnownPhoto(*parts) for sha256, parts in stored.items()}
+                of[backbone] = vector
+    return stored
 
 
-_Lookup: TypeAlias = "tuple[bytes, tuple[str, ...], asyncio.Future[KnownPhoto | None]]"
+_NO_ANSWERS: Mapping[AnsweredBy, Prediction] = MappingProxyType({})
+
+_Lookup: TypeAlias = (
+    "tuple[bytes, tuple[str, ...], tuple[AnsweredBy, ...], asyncio.Future[KnownPhoto | None]]"
+)
 
 
 class Lookups:
@@ -59,14 +83,19 @@ class Lookups:
         self._waiting: list[_Lookup] = []
         self._running = False
 
-    async def known(self, sha256: bytes, backbones: tuple[str, ...]) -> KnownPhoto | None:
+    async def known(
+        self,
+        sha256: bytes,
+        backbones: tuple[str, ...],
+        answered_by: tuple[AnsweredBy, ...] = (),
+    ) -> KnownPhoto | None:
         """What is stored about a photo; None if it is unknown.
 
         Raises:
             RetryableError: PostgreSQL is unavailable.
         """
         result: asyncio.Future[KnownPhoto | None] = self._loop.create_future()
-        self._waiting.append((sha256, backbones, result))
+        self._waiting.append((sha256, backbones, answered_by, result))
         if not self._running:
             self._running = True
             self._loop.call_soon(self._query)
@@ -79,10 +108,13 @@ class Lookups:
         batch, self._waiting = self._waiting[:LOOKUPS_AT_ONCE], self._waiting[LOOKUPS_AT_ONCE:]
         try:
             # Almost always all lookups are for the same backbones; reading more is harmless.
-            backbones = sorted({name for _, names, _ in batch for name in names})
-            shas = list({sha256 for sha256, _, _ in batch})
+            backbones = sorted({name for _, names, _, _ in batch for name in names})
+            answered_by = sorted({pair for _, _, pairs, _ in batch for pair in pairs})
+            shas = list({sha256 for sha256, _, _, _ in batch})
             found = self._loop.run_in_executor(
-                self._thread, in_thread(read_known_photos), self._database, shas, backbones
+                self._thread,
+                in_thread(read_known_photos),
+                *(self._database, shas, backbones, answered_by),
             )
         except Exception as error:  # noqa: BLE001 - those who wait raise it
             self._resolve(batch, error)
@@ -93,7 +125,7 @@ class Lookups:
         self, batch: Sequence[_Lookup], found: Mapping[bytes, KnownPhoto] | BaseException
     ) -> None:
         """End every lookup of a batch; a callback that raised would leave some waiting."""
-        for sha256, _, result in batch:
+        for sha256, _, _, result in batch:
             if result.done():
                 continue  # its ad was cancelled meanwhile
             if isinstance(found, BaseException):

@@ -21,7 +21,7 @@ from ops.errors import BadInputError, Reason, StoredObjectError
 from ops.models.release import Preprocessing
 from ops.photos.memory import decode_bytes
 from ops.photos.rendition import make_rendition
-from ops.scoring.ads import LoadedPhoto, LoadedPhotos
+from ops.scoring.ads import AnsweredBy, LoadedPhoto, LoadedPhotos
 from ops.types import Failure, PhotoRef, Rendition
 from resources.photos.decoders import LARGE_SOURCE_BYTES, Budget, Decoders
 from resources.photos.fetch import PhotoFetcher
@@ -61,6 +61,14 @@ class PhotoLimits:
             threads=settings.photo_threads,
             memory_bytes=settings.photo_memory_bytes,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a call of `load` is to return of each photo."""
+
+    views: Mapping[str, Preprocessing]
+    answered_by: tuple[AnsweredBy, ...]
 
 
 class PhotoLoader:
@@ -110,12 +118,14 @@ class PhotoLoader:
         refs: Sequence[PhotoRef],
         views: Mapping[str, Preprocessing],
         *,
+        answered_by: Sequence[AnsweredBy] = (),
         came_back: Callable[[], None] = lambda: None,
     ) -> LoadedPhotos:
         """Load every one of `refs`, as a photo or as a failure; stores no new rendition.
 
         Args:
             views: what each photo is prepared for, by backbone or by size of pixels.
+            answered_by: releases and tasks, whose answers of known photos are read.
             came_back: for a watchdog, see `progress.py`.
 
         Raises:
@@ -124,7 +134,8 @@ class PhotoLoader:
         distinct = list(dict.fromkeys(refs))
         with self._progress.call(came_back) as call:
             timer = _Timer(call)
-            loads = [self._load(ref, views, timer) for ref in distinct]
+            what = _Request(views, tuple(answered_by))
+            loads = [self._load(ref, what, timer) for ref in distinct]
             loaded = await asyncio.gather(*loads) if len(loads) > 1 else [await loads[0]]
         return LoadedPhotos(
             dict(zip(distinct, loaded, strict=True)),
@@ -139,19 +150,18 @@ class PhotoLoader:
         await self._writers.write(renditions, came_back)
 
     async def _load(
-        self, ref: PhotoRef, views: Mapping[str, Preprocessing], timer: "_Timer"
+        self, ref: PhotoRef, what: "_Request", timer: "_Timer"
     ) -> LoadedPhoto | Failure:
         try:
-            return await self._load_or_raise(ref, views, timer)
+            return await self._load_or_raise(ref, what, timer)
         except BadInputError as error:
             return Failure(error.reason, error.detail)
         finally:
             timer.loaded()
             self._progress.done(timer.call)
 
-    async def _load_or_raise(
-        self, ref: PhotoRef, views: Mapping[str, Preprocessing], timer: "_Timer"
-    ) -> LoadedPhoto:
+    async def _load_or_raise(self, ref: PhotoRef, what: "_Request", timer: "_Timer") -> LoadedPhoto:
+        views = what.views
         async with self._slots:
             try:
                 data = None if ref.url is None else await self._fetcher.fetch(ref.url)
@@ -159,7 +169,7 @@ class PhotoLoader:
                 timer.fetched()
             sha256 = ref.sha256 if data is None else hashlib.sha256(data).digest()
             assert sha256 is not None
-            known = await self._lookups.known(sha256, tuple(sorted(views)))
+            known = await self._lookups.known(sha256, tuple(sorted(views)), what.answered_by)
             if known is not None:
                 stored = await self._decoders.small(
                     timer.call.run, self._stored, sha256, known, views
@@ -191,7 +201,7 @@ class PhotoLoader:
             # It is encoded again from the source, if there is one.
             log.error("photo.rendition_unreadable", sha256=sha256.hex(), error=str(error))
             return None
-        return LoadedPhoto(sha256, None, known.vectors, images)
+        return LoadedPhoto(sha256, None, known.vectors, images, known.source, known.answers)
 
     def _new(self, sha256: bytes, data: bytes, views: Mapping[str, Preprocessing]) -> LoadedPhoto:
         """A photo without a row: its rendition is encoded.
@@ -200,7 +210,8 @@ class PhotoLoader:
             BadInputError: PHOTO_*.
         """
         rendition, images = self._decode(data, views)
-        return LoadedPhoto(sha256, rendition, {}, images)
+        source = rendition.source_width, rendition.source_height
+        return LoadedPhoto(sha256, rendition, {}, images, source)
 
     def _uploaded(self, sha256: bytes) -> bytes:
         """The bytes of an upload, verified.

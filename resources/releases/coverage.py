@@ -6,13 +6,15 @@ could not see what the re-score wrote, and then checks every ad of the day. A cl
 closed, unless its predictions are deleted; then the same transaction opens it again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import psycopg
 
+from ops.scoring.switched_off import NONE_OFF, SwitchedOff
+from ops.tasks import Lane, all_tasks
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease
 
@@ -32,7 +34,7 @@ class DayState:
 
     day: date
     ads: int  # that have usable photos
-    unscored: int  # of these ads, without a prediction of their revision in at least one task
+    unscored: int  # of these ads, without a prediction of their revision in a task they need
     unembedded: int  # of their photos, without an embedding under the release's backbone
 
     @property
@@ -105,9 +107,16 @@ def wait_for_commits(database: Database) -> None:
 
 
 def close_complete_days(
-    database: Database, release: RegisteredRelease, days: Sequence[date]
+    database: Database,
+    release: RegisteredRelease,
+    days: Sequence[date],
+    off: SwitchedOff = NONE_OFF,
 ) -> tuple[DayState, ...]:
     """Close those of the days that are complete under the release; return the state of each.
+
+    An ad needs a prediction in each task of the release that is not off in its catalog. One that
+    waits for its tasks after the path needs the others alone: the worker answers them under all
+    active releases at once, so that an ad has either all of these answers or none.
 
     First deletes predictions of ads that a newer event changed while they were written. Call it
     after a re-score of the days has written all its predictions.
@@ -128,7 +137,7 @@ def close_complete_days(
             "AND p.ad_id = a.ad_id AND (p.revision <> a.revision OR a.status <> 'scored')",
             (list(days), release.name),
         )
-        states = tuple(_state(cursor, release, day) for day in sorted(days))
+        states = tuple(_state(cursor, release, day, off) for day in sorted(days))
         cursor.execute(
             "UPDATE lalafo.release_days SET completed_at = now() "
             "WHERE release = %s AND day = ANY(%s)",
@@ -137,15 +146,22 @@ def close_complete_days(
     return states
 
 
-def _state(cursor: Cursor, release: RegisteredRelease, day: date) -> DayState:
-    cursor.execute(
-        "SELECT count(*), count(*) FILTER (WHERE (SELECT count(*) FROM lalafo.predictions AS p "
-        "WHERE p.release = %s AND p.catalog = a.catalog AND p.ad_id = a.ad_id "
-        "AND p.task = ANY(%s) AND p.revision = a.revision) < %s) "
-        "FROM lalafo.ads AS a WHERE a.day = %s AND a.status = 'scored'",
-        (release.name, list(release.tasks), len(release.tasks), day),
-    )
-    ads, unscored = cursor.fetchall()[0]
+def _state(cursor: Cursor, release: RegisteredRelease, day: date, off: SwitchedOff) -> DayState:
+    named = sorted({it for task in release.tasks for it in off.catalogs(task)})
+    counts = [
+        _unscored(
+            cursor,
+            release.name,
+            day,
+            [task for task in release.tasks if not off(task, catalog)],
+            *("a.catalog = %(catalog)s", {"catalog": catalog}),
+        )
+        for catalog in named
+    ]
+    everywhere = [task for task in release.tasks if not off.everywhere(task)]
+    others = ("a.catalog <> ALL(%(named)s)", {"named": named}) if named else ("true", {})
+    counts.append(_unscored(cursor, release.name, day, everywhere, *others))
+    ads, unscored = (sum(column) for column in zip(*counts, strict=True))
     cursor.execute(
         "SELECT count(DISTINCT ap.sha256) FROM lalafo.ads AS a "
         "JOIN lalafo.ad_photos AS ap USING (catalog, ad_id) "
@@ -155,6 +171,53 @@ def _state(cursor: Cursor, release: RegisteredRelease, day: date) -> DayState:
         (day, release.backbone),
     )
     return DayState(day, ads, unscored, cursor.fetchall()[0][0])
+
+
+_PREDICTED = (
+    "(SELECT count(*) FROM lalafo.predictions AS p WHERE p.release = %(release)s "
+    "AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.task = ANY({tasks}) "
+    "AND p.revision = a.revision)"
+)
+_WAITING = (
+    " AND NOT (EXISTS (SELECT FROM lalafo.deferred_ads AS d WHERE d.catalog = a.catalog "
+    "AND d.ad_id = a.ad_id AND d.revision = a.revision) "
+    f"AND {_PREDICTED.format(tasks='%(on_path)s')} = %(on_path_count)s)"
+)
+
+
+def _unscored(
+    cursor: Cursor,
+    release: str,
+    day: date,
+    tasks: Sequence[str],
+    of: str,
+    values: Mapping[str, Any],
+) -> tuple[int, int]:
+    """The day's ads with photos, and those that lack a prediction in one of the tasks.
+
+    Args:
+        of: a condition for the ads, with these values.
+    """
+    late = {task.name for task in all_tasks() if task.lane is Lane.AFTER}
+    on_path = [task for task in tasks if task not in late]
+    missing = f"{_PREDICTED.format(tasks='%(tasks)s')} < %(count)s"
+    if len(on_path) < len(tasks):
+        missing += _WAITING
+    cursor.execute(
+        f"SELECT count(*), count(*) FILTER (WHERE {missing}) FROM lalafo.ads AS a "
+        f"WHERE a.day = %(day)s AND a.status = 'scored' AND {of}",
+        {
+            "release": release,
+            "day": day,
+            "tasks": list(tasks),
+            "count": len(tasks),
+            "on_path": on_path,
+            "on_path_count": len(on_path),
+            **values,
+        },
+    )
+    ads, unscored = cursor.fetchall()[0]
+    return ads, unscored
 
 
 @dataclass(frozen=True, slots=True)

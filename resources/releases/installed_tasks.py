@@ -10,10 +10,12 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from ops.errors import ConfigurationError
+from ops.scoring.switched_off import SwitchedOff, switched_off
 from ops.tasks import Answer, Task
 from ops.tasks.contract.answer import answer_schema
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease
+from resources.settings import Settings
 
 
 def record_tasks(database: Database, tasks: Sequence[Task]) -> None:
@@ -44,6 +46,15 @@ def require_installed(release: RegisteredRelease, tasks: Sequence[Task]) -> None
             f"{release.name} runs tasks that are not installed here: {', '.join(missing)}. Install "
             "their packages, or make a release live that does without them."
         )
+
+
+def tasks_off(settings: Settings, tasks: Sequence[Task]) -> SwitchedOff:
+    """Which of the installed tasks are off in which catalogs, by LALAFO_TASKS_OFF.
+
+    Raises:
+        ConfigurationError: it names a task that is not installed here.
+    """
+    return switched_off(settings.tasks_off_pairs, tasks)
 
 
 def _schema(task: Task) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ops.scoring.embed_batches import EmbedReport, embed_photos
 from ops.scoring.ready_release import PhotoEmbedder, ReadyRelease
+from ops.scoring.switched_off import NONE_OFF, SwitchedOff
 from ops.tasks import Task
 from resources.catalogue.stale_ads import Part, StaleQuery
 from resources.catalogue.stale_photos import Catalogue, StoredPhoto
@@ -99,6 +100,7 @@ def score_days(
     progress: Callable[[ScoreProgress], object] | None = None,
     options: ScoreOptions = ScoreOptions(),
     store_url: str | None = None,
+    off: SwitchedOff = NONE_OFF,
 ) -> int:
     """Score the stale ads of the days in one task; return the number of predictions written.
 
@@ -110,18 +112,20 @@ def score_days(
     Args:
         on_progress: called with a line of text, at most every two seconds.
         progress: called after each chunk, in this thread.
-        store_url: of the store of photos, for a task that reads pixels.
+        store_url: of the store of photos, for a task that reads them.
+        off: the ads of a catalog that the task is off in are left out.
 
     Raises:
         CircuitOpenError: many different ads in a row failed, and none passed.
         ConfigurationError: stored embeddings don't have the backbone's dimension.
         RetryableError: PostgreSQL is unavailable.
     """
-    if task.name not in release.heads:
+    if task.name not in release.heads or off.everywhere(task.name):
         return 0
     started, ads, photos, failed = time.monotonic(), 0, 0, 0
     lines = _ProgressLines(on_progress)
-    with closing(_Run(catalogue, release, task, covered, options, store_url).chunks()) as chunks:
+    run = _Run(catalogue, release, task, covered, options, store_url, off)
+    with closing(run.chunks()) as chunks:
         for chunk in chunks:
             ads, photos, failed = ads + chunk.ads, photos + chunk.photos, failed + chunk.failed
             state = ScoreProgress(ads, photos, time.monotonic() - started, failed)
@@ -163,6 +167,7 @@ class _Run:
         covered: Sequence[date],
         options: ScoreOptions,
         store_url: str | None,
+        off: SwitchedOff,
     ) -> None:
         self.database = catalogue.database
         self.options = options
@@ -174,7 +179,10 @@ class _Run:
         split = self.workers if len(covered) < 4 * self.workers else 1
         self.parts = deque(Part(day, n, split) for day in covered for n in range(split))
         self.share = ScoringJob(
-            query=StaleQuery(release.name, task.name, release.backbone, dimension),
+            query=StaleQuery(
+                *(release.name, task.name, release.backbone, dimension),
+                without=tuple(off.catalogs(task.name)),
+            ),
             target=Target(release.name, partition, task.name, catalogue.run_id),
             task=task,
             head=release.heads[task.name],

@@ -17,6 +17,7 @@ from resources.catalogue.stale_photos import Catalogue
 from resources.inference.batch_release import load_heads, load_to_embed
 from resources.postgres.database import Database
 from resources.releases.coverage import DayState, close_complete_days, read_coverage
+from resources.releases.installed_tasks import tasks_off
 from resources.releases.registry import RegisteredRelease, find_release
 from resources.rescoring.attempts import Rescore, at_work, mark_cancelled, mark_done, starting
 from resources.rescoring.embed_and_score import ScoreOptions, embed_days, score_days
@@ -111,6 +112,7 @@ def _rescore_days(
         on_progress(f"{days[0]} to {days[-1]}: {report.embedded} photos embedded{failed}")
     ready = load_heads(release, store)
     options = ScoreOptions(rows_per_s=settings.rescore_rows_per_s)
+    off = tasks_off(settings, all_tasks())
     for task in all_tasks():
         if task.name in release.tasks:
             score_days(
@@ -118,8 +120,9 @@ def _rescore_days(
                 on_progress=lambda _: None,
                 options=options,
                 store_url=settings.resolved_store_url,
+                off=off,
             )
-    return close_complete_days(database, release, days)
+    return close_complete_days(database, release, days, off)
 
 
 def _spans(days: Sequence[date]) -> Iterator[Sequence[date]]:

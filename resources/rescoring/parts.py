@@ -15,16 +15,20 @@ import numpy as np
 
 from ops.isolation import ItemFaults, batch_faults, divided
 from ops.models.release import AnyHead
-from ops.scoring.predictions import AdInput, from_ads
+from ops.outcomes import PhotoAnswer
+from ops.scoring.photo_answers import answer_photos
+from ops.scoring.predictions import AdInput, from_inputs
 from ops.scoring.rate_limit import RateLimiter
-from ops.tasks import Answers, Task
+from ops.tasks import Answers, Scope, Task
 from ops.tasks.contract.arrays import as_arrays
 from ops.types import Failure, Prediction
+from resources.catalogue.inputs import InputReader, Unreadable, photos_a_chunk
 from resources.catalogue.stale_ads import Part, StaleAds, StaleQuery, read_stale
 from resources.postgres.database import Database
-from resources.rescoring.failures import record_failures
-from resources.rescoring.inputs import InputReader, Unreadable, photos_a_chunk
+from resources.releases.photo_answers import insert_photo_answers
+from resources.rescoring.failures import Failed, record_failures
 from resources.rescoring.prediction_writer import Target, encode, write
+from resources.storage.photos import PhotoStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,12 @@ def score_parts(
     """
     faults = batch_faults()
     limiter = RateLimiter(share.rows_per_s, sleep=stop.wait)
-    inputs = share.task.inputs
-    photos = limiter.chunk_size(photos_a_chunk(inputs, share.photos_a_chunk))
+    photos = limiter.chunk_size(photos_a_chunk(share.task.inputs, share.photos_a_chunk))
     reader = None
     if share.task.predict is None:
-        release = share.target.release
-        reader = InputReader(database, inputs=inputs, release=release, store_url=share.store_url)
+        reader = InputReader(
+            *(database,), task=share.task, release=share.target.release, store=_photo_store(share)
+        )
     for part in parts:
         if stop.is_set():
             return
@@ -77,6 +81,15 @@ def score_parts(
                 yield _score(database, share, reader, stale, faults)
 
 
+def _photo_store(share: ScoringJob) -> PhotoStore | None:
+    if share.store_url is None or not share.task.inputs.views:
+        return None
+    import torch
+
+    torch.set_num_threads(1)  # workers are processes, one for each core
+    return PhotoStore(share.store_url)
+
+
 def _score(
     database: Database,
     share: ScoringJob,
@@ -85,6 +98,7 @@ def _score(
     faults: ItemFaults,
 ) -> Chunk:
     failed: dict[int, Failure] = {}
+    of_photos: dict[Failed, Failure] = {}
 
     def fail(ad: int, error: BaseException) -> list[int]:
         failed[ad] = faults.failure("score", stale.keys[ad], error)
@@ -93,8 +107,11 @@ def _score(
     if reader is None:
         predict = _from_vectors(share, stale)
     else:
+        inputs = reader.read(stale)
+        if share.task.scope is Scope.PHOTO:
+            of_photos = _answer_photos(database, share, stale, inputs, faults)
         passed = partial(faults.passed, "score")
-        predict = _from_inputs(share, reader.read(stale), fail=fail, passed=passed)
+        predict = _from_inputs(share, inputs, fail=fail, passed=passed)
 
     def score(ads: Sequence[int]) -> list[int]:
         """The number of predictions written for consecutive ads."""
@@ -105,9 +122,47 @@ def _score(
         return [written]
 
     written = sum(divided(range(len(stale.keys)), score, fail))
-    if failed:
-        record_failures(database, share.target, {stale.keys[ad]: failed[ad] for ad in failed})
+    of_ads = {(stale.keys[ad], b""): failure for ad, failure in failed.items()}
+    if failed or of_photos:
+        record_failures(database, share.target, {**of_ads, **of_photos})
     return Chunk(written, len(stale.owner), len(failed))
+
+
+def _answer_photos(
+    database: Database,
+    share: ScoringJob,
+    stale: StaleAds,
+    inputs: Sequence[AdInput | Unreadable | None],
+    faults: ItemFaults,
+) -> dict[Failed, Failure]:
+    """Answer the photos of some ads, and store the answers; the failures, by ad and photo."""
+    name, release = share.task.name, share.target.release
+    ads = [(i, item) for i, item in enumerate(inputs) if isinstance(item, AdInput)]
+    errors: list[BaseException] = []
+    made = answer_photos(
+        *(share.task, share.head, [photo for _, ad in ads for photo in ad.of_photos]),
+        lambda _, error: errors.append(error),
+    )
+    raised = iter(errors)
+    for photo in made:
+        if photo.failure(name) is not None:
+            faults.failure("photos", photo.sha256, next(raised))
+        else:
+            faults.passed("photos")
+    answers = [
+        PhotoAnswer(release, photo.sha256, answer)
+        for photo in made
+        if isinstance(answer := photo.result(name), Prediction)
+    ]
+    if answers:
+        with database.cursor() as cursor:
+            insert_photo_answers(cursor, answers, share.target.run_id)
+    return {
+        (stale.keys[index], photo.sha256): failure
+        for index, ad in ads
+        for photo in ad.of_photos
+        if (failure := photo.failure(name)) is not None
+    }
 
 
 def _from_vectors(share: ScoringJob, stale: StaleAds) -> Callable[[int, int], Answers]:
@@ -136,7 +191,7 @@ def _from_inputs(
     there = [index for index, item in enumerate(inputs) if isinstance(item, AdInput)]
     ads = [item for item in inputs if isinstance(item, AdInput)]
     raised: list[BaseException] = []
-    results = from_ads(
+    results = from_inputs(
         share.task, share.head, ads, [ad.answers for ad in ads], lambda _, it: raised.append(it)
     )
     predictions: list[Prediction | None] = [None] * len(inputs)

@@ -15,6 +15,7 @@ import structlog
 
 from ops.errors import Reason, RetryableError
 from ops.models.release import FrozenBackbone
+from ops.outcomes import Batch, CommitResult
 from ops.scoring.ads import AdScorer
 from ops.scoring.ready_release import PhotoEmbedder
 from ops.scoring.records import ReceiptRule, RecordReader
@@ -33,11 +34,13 @@ from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
 from resources.processes.collector import freeze_loaded
 from resources.releases.active import read_active_releases
-from resources.releases.installed_tasks import record_tasks, require_installed
+from resources.releases.installed_tasks import record_tasks, require_installed, tasks_off
 from resources.sessions.ad_log import logged
 from resources.sessions.code_version import code_version
 from resources.sessions.commits.after_commit import AfterCommit
 from resources.sessions.commits.commit import Holder, ResultWriter
+from resources.sessions.deferred.process import Order
+from resources.sessions.deferred.worker import DeferredTasks
 from resources.sessions.group.deaths import SessionDeaths
 from resources.sessions.group.members import MembershipConfig
 from resources.sessions.group.membership import SessionMembership
@@ -85,6 +88,7 @@ class LiveSession:
     membership: SessionMembership
     metrics_url: str
     replaced: threading.Event  # set once the topic is another log: open a session for that one
+    deferred: DeferredTasks
 
     @property
     def partitions(self) -> Mapping[int, int]:
@@ -227,8 +231,10 @@ def open_session(
         consumer = stack.enter_context(stream.consumer(isolates=True))
         publisher = stack.enter_context(stream.publisher())
         after = stack.enter_context(AfterCommit(database, stream, publisher, run_id=run_id))
-        require_installed(read_active_releases(database).live, all_tasks())
-        record_tasks(database, all_tasks())
+        tasks = all_tasks()
+        require_installed(read_active_releases(database).live, tasks)
+        record_tasks(database, tasks)
+        off = tasks_off(settings, tasks)
         loaded = LoadedReleases(database, parts.releases, parts.embedder)
         if parts.yields:
             warm_up(database, loaded, membership.config)
@@ -245,13 +251,17 @@ def open_session(
             )
             metrics.count_incident(Reason.STREAM_OFFSET_OUT_OF_LOG)
 
+        def committed(batch: Batch, result: CommitResult) -> None:
+            after.committed(batch, result)
+            deferred.committed(batch, result)
+
         ports = SessionPorts(
             stream=SessionStream(consumer, membership, unreadable, truncated),
             membership=membership,
             reader=RecordReader(settings.event_limits, _receipt_rule(parts)),
             revisions=lambda events: find_outdated_events(database, events),
             photos=_photo_loader(parts),
-            scorer=lambda: AdScorer(loaded.active(), tuple(all_tasks())),
+            scorer=lambda: AdScorer(loaded.active(), tasks, off),
             dead_letters=DeadLetterTopic(publisher, stream.config.dlq_topic),
             results=ResultWriter(
                 database,
@@ -259,7 +269,7 @@ def open_session(
                 parts.tracing,
             ),
             quarantine=SessionDeaths(database, stream_id, topic),
-            committed=logged(metrics.following(after.committed), run_id=run_id),
+            committed=logged(metrics.following(committed), run_id=run_id),
             tracing=parts.tracing,
             hung=_ignore if watchdog is None else watchdog.end_process,
         )
@@ -278,6 +288,14 @@ def open_session(
             report=report,
             keep_going=lambda: keep_going() and not replaced.is_set(),
         )
+        deferred = DeferredTasks(
+            database,
+            Order(database.conninfo.text(), settings, run_id, stream.config.scored_topic),
+            reads=lambda: bool(session.state.admission.owned()),
+            has_tasks=lambda: session.state.scorer.has_deferred,
+            reported=metrics.deferred,
+        )
+        stack.enter_context(deferred)
         metrics.watch(session.snapshot, consumer.lags, consumer.stopped)
         if watchdog is not None:
             watchdog.watch(session.heartbeats, session.state.ended.is_set)
@@ -286,7 +304,7 @@ def open_session(
         freeze_loaded()
         if ready:
             membership.ready()
-        yield LiveSession(session, membership, metrics.url, replaced)
+        yield LiveSession(session, membership, metrics.url, replaced, deferred)
 
 
 def _watchdog(parts: SessionParts, membership: SessionMembership) -> Watchdog | None:

@@ -25,6 +25,8 @@ from ops.outcomes import Batch, CommitResult
 from ops.session.pipeline import Snapshot
 from resources.postgres.connections import open_connections
 from resources.processes.collector import CollectorPauses
+from resources.sessions.deferred.process import Report
+from resources.sessions.deferred.queue import Depth
 from resources.settings import Settings
 
 PORTS_TRIED = 50
@@ -77,6 +79,25 @@ class SessionMetrics:
         self.batch = Histogram(
             "lalafo_commit_ads", "Ads per commit.", buckets=_SIZES, registry=self.registry
         )
+        self.deferred_ads = Counter(
+            "lalafo_deferred_done",
+            "Ads whose tasks after their path are over, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.deferred_seconds = Counter(
+            "lalafo_deferred_seconds",
+            "Time that tasks after the ad's path took.",
+            ["task"],
+            registry=self.registry,
+        )
+        self.deferred_photos = Counter(
+            "lalafo_deferred_photos",
+            "Photos of ads that tasks after the ad's path have run for.",
+            ["task"],
+            registry=self.registry,
+        )
+        self._waiting: Depth | None = None
         self._committed: dict[int, tuple[int, int]] = {}  # by partition: epoch and next offset
         self._pauses = CollectorPauses("lalafo_gc_pause_seconds")
         self.registry.register(self)
@@ -121,6 +142,15 @@ class SessionMetrics:
     def count_incident(self, reason: Reason) -> None:
         """Count an incident of the topic."""
         self.failures.labels("stream", reason.value).inc()
+
+    def deferred(self, report: Report) -> None:
+        """Count what the worker for tasks after the ad's path has done."""
+        self._waiting = report.waiting
+        for outcome in ("scored", "dropped", "failed"):
+            self.deferred_ads.labels(outcome).inc(getattr(report, outcome))
+        for task, (seconds, photos) in report.seconds.items():
+            self.deferred_seconds.labels(task).inc(seconds)
+            self.deferred_photos.labels(task).inc(photos)
 
     def following(self, committed: Committed) -> Committed:
         """Wrap a callback for commits: call it, then count the commit."""
@@ -177,6 +207,17 @@ class SessionMetrics:
         ):
             queued.add_metric([what], count)
         yield queued
+        if self._waiting is not None:
+            yield GaugeMetricFamily(
+                "lalafo_deferred_ads",
+                "Ads whose tasks after their path are still to run, of all sessions.",
+                self._waiting.ads,
+            )
+            yield GaugeMetricFamily(
+                "lalafo_deferred_oldest_seconds",
+                "Time that the first of these ads has waited.",
+                self._waiting.oldest_s,
+            )
         unavailable = GaugeMetricFamily(
             "lalafo_waiting_seconds", "Time waited for an unavailable service.", labels=["for"]
         )

@@ -387,6 +387,7 @@ class WorldPhotos:
         refs: Sequence[PhotoRef],
         views: Mapping[str, Preprocessing],
         *,
+        answered_by: Sequence[tuple[str, str]] = (),
         came_back: Callable[[], None],
     ) -> LoadedPhotos:
         photos = {}

@@ -21,7 +21,15 @@ from ops.errors import (
     StoredObjectError,
 )
 from ops.isolation import describe, divided, is_of_item
-from ops.outcomes import AdOutcome, Batch, CommitResult, DeadLetter, PhotoEmbedding, Receipt
+from ops.outcomes import (
+    AdOutcome,
+    Batch,
+    CommitResult,
+    DeadLetter,
+    PhotoAnswer,
+    PhotoEmbedding,
+    Receipt,
+)
 from ops.scoring.ads import AdScorer, Scored
 from ops.session.admission import AdWork, SettledWork, Work
 from ops.session.state import FailedWork, Finished, LoadedWork, ScoredWork, SessionState
@@ -188,6 +196,8 @@ class CommitStage:
         letters: list[DeadLetter] = []
         renditions: dict[bytes, Rendition] = {}
         embeddings: dict[tuple[str, bytes], PhotoEmbedding] = {}
+        answers: dict[tuple[bytes, str, str], PhotoAnswer] = {}
+        has_deferred = False
         for item in items:
             if isinstance(item, ScoredWork):
                 photos: set[bytes | None] = set()
@@ -200,6 +210,9 @@ class CommitStage:
                         photos.update(photo.sha256 for photo in ad.photos)
                 of_photos = (e for e in item.scored.embeddings if e.sha256 in photos)
                 embeddings.update({(e.backbone, e.sha256): e for e in of_photos})
+                answered = (it for it in item.scored.photo_answers if it.sha256 in photos)
+                answers.update({(it.sha256, it.release, it.answer.task): it for it in answered})
+                has_deferred = has_deferred or item.scored.has_deferred
                 continue
             work = item.work if isinstance(item, FailedWork) else item
             if not is_stale(work):
@@ -219,6 +232,8 @@ class CommitStage:
             embeddings=tuple(embeddings.values()),
             partitions=frozenset(work.owner.partition for work in works),
             next_offsets=self.state.admission.next_offsets(works),
+            photo_answers=tuple(answers.values()),
+            has_deferred=has_deferred,
         )
 
 
@@ -239,7 +254,9 @@ def _single_ads(item: ScoredWork) -> Iterator[ScoredWork]:
     for loaded, ad in zip(item.loaded, item.scored.ads, strict=True):
         shas = {photo.sha256 for photo in ad.photos}
         embeddings = tuple(e for e in item.scored.embeddings if e.sha256 in shas)
-        yield ScoredWork((loaded,), Scored((ad,), embeddings), item.releases)
+        answers = tuple(it for it in item.scored.photo_answers if it.sha256 in shas)
+        scored = Scored((ad,), embeddings, answers, item.scored.has_deferred)
+        yield ScoredWork((loaded,), scored, item.releases)
 
 
 def _is_stored(loaded: LoadedWork) -> bool:

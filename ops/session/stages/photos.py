@@ -178,7 +178,10 @@ class PhotoStage:
             work,
             "photos",
             lambda: state.ports.photos.load(
-                refs, state.scorer.views, came_back=partial(self._came_back, work)
+                refs,
+                state.scorer.views,
+                answered_by=state.scorer.answered_by,
+                came_back=partial(self._came_back, work),
             ),
         )
 

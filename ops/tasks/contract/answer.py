@@ -65,6 +65,16 @@ def as_prediction(task: str, answer: Answer) -> Prediction:
     return Prediction(task, answer.label, round(answer.score, SCORE_DIGITS), details)
 
 
+def answer_of(model: type[Answer], row: Prediction) -> Answer:
+    """The answer of a row: the same for one that was just made and for one that was stored.
+
+    Raises:
+        ValueError: the model does not accept it.
+    """
+    fields = {**row.details, "label": row.label, "score": round(row.score, SCORE_DIGITS)}
+    return model.model_validate_json(json.dumps(fields, sort_keys=True))  # as jsonb has no order
+
+
 def answer_schema(model: type[Answer]) -> dict[str, Any]:
     """The model's JSON Schema, with `details` as an object of its own, as the API has it."""
     schema = model.model_json_schema(mode="serialization")

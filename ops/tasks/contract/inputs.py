@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
-from ops.models.release import Preprocessing
+from ops.models.preprocessing import Preprocessing, Upright
 from ops.types import Prediction
 from ops.vectors import Embeddings
 
@@ -58,6 +58,15 @@ class Inputs:
         """The key and the preprocessing of the photos that it reads as pixels."""
         return None if self.pixels is None else pixel_view(self.pixels)
 
+    @property
+    def views(self) -> dict[str, Preprocessing]:
+        """What its photos must be prepared for, by key."""
+        pixels = {} if self.view is None else dict([self.view])
+        return {**pixels, RENDITION_VIEW: Upright()} if self.rendition else pixels
+
+
+RENDITION_VIEW = "rendition"
+"""The key of photos as they are stored."""
 
 EMBEDDINGS = Inputs(embedding=True)
 

@@ -244,7 +244,7 @@ def _task_failure_rows(ad: AdOutcome) -> Iterator[Row]:
     key, at = ad.event.key, ad.receipt
     for failed in ad.task_failures:
         yield (
-            *("task", task_subject(key, failed.task, failed.release)),
+            *("task", task_subject(key, failed.task, failed.release, failed.photo)),
             *(failed.failure.reason.value, failed.failure.detail, at.day),
             *(key.catalog, key.ad_id, None, at.partition, at.offset, None, None, None),
         )

@@ -25,3 +25,12 @@ def test_only_embeddings_is_the_fast_lane():
         assert not Inputs(embedding=True, **more).only_embeddings
     key, how = Inputs(pixels=64).view
     assert (key, how.size, how.resize) == ("pixels/64", 64, "squash")
+
+
+def test_a_rendition_is_a_view_of_its_own():
+    """Beside pixels; without resizing."""
+    assert list(Inputs(pixels=64, rendition=True).views) == ["pixels/64", "rendition"]
+    assert Inputs(rendition=True).view is None
+    of = Inputs(rendition=True).views["rendition"]
+    assert of.pixels != Inputs(pixels=64).views["pixels/64"].pixels
+    assert Inputs(embedding=True).views == {}

@@ -5,7 +5,7 @@ import pytest
 
 from ops.errors import ConfigurationError
 from ops.models.task_head import TaskHead
-from ops.tasks import Answer, Inputs, Task
+from ops.tasks import Answer, Inputs, Scope, Task
 
 
 def nothing(*_):
@@ -41,6 +41,48 @@ def test_a_contradiction_is_refused(changes, what):
     }
     with pytest.raises(ConfigurationError, match=what):
         Task(**(parts | changes))
+
+
+OF_PHOTOS = {
+    "predict": None,
+    "predict_photos": nothing,
+    "combine": nothing,
+    "photo_answer": Answer,
+    "answer": Answer,
+    "scope": Scope.PHOTO,
+    "inputs": Inputs(rendition=True),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        *(
+            ({name: None}, "scope=PHOTO needs predict_photos, combine, photo_answer and answer")
+            for name in ("predict_photos", "combine", "photo_answer", "answer")
+        ),
+        ({"predict": nothing}, "has predict_photos alone"),
+        ({"predict_ads": nothing}, "has predict_photos alone"),
+        ({"inputs": Inputs(embedding=True, fields=True)}, "a photo belongs to many ads"),
+        ({"inputs": Inputs(pixels=64, answers=("category",))}, "a photo belongs to many ads"),
+        ({"scope": Scope.AD, "predict_ads": nothing}, "are for scope=PHOTO"),
+    ],
+)
+def test_a_contradiction_of_a_task_of_photos_is_refused(changes, what):
+    named = {"name": "sizes", "asset_name": "photo_sizes", "description": "Sizes."}
+    with pytest.raises(ConfigurationError, match=what):
+        Task(**(named | OF_PHOTOS | changes))
+
+
+def test_a_rendition_is_for_photos():
+    """A task of scope ad would get it for no photo in particular."""
+    with pytest.raises(ConfigurationError, match="are for scope=PHOTO"):
+        Task(
+            *("colours", "ad_colours", "Colours."),
+            answer=Answer,
+            predict_ads=nothing,
+            inputs=Inputs(rendition=True),
+        )
 
 
 def test_the_fast_lane_needs_a_linear_head():
