@@ -53,10 +53,12 @@ def catalogue_export(
             written = export_day(db, export, day, to)
             context.log.info(f"{written.rows} ads, {written.bytes} bytes: {written.url}")
             files.append(written)
-        return dg.MaterializeResult(metadata=_metadata(export, files, to))
+        return dg.MaterializeResult(metadata={**_metadata(export, files, to)})
 
 
-def _metadata(export: Export, files: list[DayFile], to: Destination) -> dict[str, object]:
+def _metadata(
+    export: Export, files: list[DayFile], to: Destination
+) -> dict[str, int | str | dg.TableSchema]:
     return {
         "dagster/partition_row_count": sum(one.rows for one in files),
         "dagster/uri": files[0].url if len(files) == 1 else to.url(),

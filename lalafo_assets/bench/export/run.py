@@ -53,13 +53,11 @@ def run_export(sizes: Sequence[int], console: Console) -> str:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             with closing(Database(postgres.url(name))) as database:
                 database.migrate()
-                fill(
-                    database,
-                    rows=ads,
-                    on_progress=lambda what, done, total, n=ads: display.step(
-                        f"{n:,} ads: {what}", done, total
-                    ),
-                )
+
+                def step(what: str, done: int, total: int, of_size: int = ads) -> None:
+                    display.step(f"{of_size:,} ads: {what}", done, total)
+
+                fill(database, rows=ads, on_progress=step)
                 record_tasks(database, all_tasks())
                 display.say(f"{ads:,} ads: the statement alone")
                 found[str(ads)] = {"statement_ads_per_s": round(ads / _statement_s(database))}
