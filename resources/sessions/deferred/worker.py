@@ -60,7 +60,7 @@ class DeferredTasks(RepeatingThread):
         self._reported = reported
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._heard_at = self._looked_at = self._started_at = 0.0
+        self._heard_at = self._looked_at = 0.0
         self._pause_s, self._not_before = _FIRST_PAUSE_S, 0.0
         self._waiting = False
         super().__init__("session-deferred", every_s=LOOK_EVERY_S)
@@ -142,7 +142,7 @@ class DeferredTasks(RepeatingThread):
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        self._heard_at = self._started_at = time.monotonic()
+        self._heard_at = time.monotonic()
         with self._lock:
             self._process = process
         threading.Thread(target=self._listen, args=(process.stdout,), daemon=True).start()

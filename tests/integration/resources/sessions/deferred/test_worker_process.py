@@ -77,6 +77,11 @@ def queued(live: Live) -> list[tuple[str, int]]:
     return live.rows("SELECT ad_id, attempts FROM lalafo.deferred_ads ORDER BY id")
 
 
+def attempts(live: Live) -> int:
+    """How often ads of the queue were begun, in all."""
+    return sum(begun for _, begun in queued(live))
+
+
 def photo(live: Live, number: int) -> str:
     return live.photo(f"{number}.jpg", jpeg(noisy(90 + number, 70, number)))
 
@@ -132,7 +137,7 @@ def test_a_killed_worker_loses_no_ad_and_ends_no_session(
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
             live.publish(ad("2", [photo(live, 2)]))
-            until(lambda: ("2", 1) in queued(live), "not begun by another process")
+            until(lambda: attempts(live) > 1, "nothing was begun by another process")
         until(lambda: late(live) == ["1", "2"], "not answered")
         assert opened.deferred.pid != pid
         with tasks.going_wrong("deadly"):
@@ -151,7 +156,7 @@ def test_a_session_that_leaves_its_ads_to_the_next_one(running: Live, tasks: Pho
     live = running
     with tasks.going_wrong("slow"), session(live, "first"):
         live.publish(*(ad(str(n), [photo(live, n)]) for n in range(1, 4)))
-        until(lambda: ("1", 1) in queued(live), "not begun")
+        until(lambda: attempts(live) > 0, "not begun")
     with session(live, "second"):
         until(lambda: late(live) == ["1", "2", "3"], "not answered")
         until(lambda: queued(live) == [], "still in the queue")
