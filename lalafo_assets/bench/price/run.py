@@ -135,7 +135,7 @@ def _measures(ends: Ends, prices: NDArray[np.float64]) -> dict[str, float]:
     low, middle, high = ends[:, has]
     price = prices[has]
     found = {"mape": float(np.median(np.abs(middle - price) / price)), "answered": has.mean()}
-    if (low < high).all():
+    if (low < high).any():
         found["coverage"] = float(((low <= price) & (price <= high)).mean())
         found["width"] = float(np.median(high / low))
     return {name: round(float(value), 4) for name, value in found.items()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ops.models.price.means import Path
 
-LEAST_ADS = 100
+LEAST_ADS = 200
 """Ads that a category is calibrated on by itself; with fewer, with those of the node above."""
 
 Values = NDArray[np.float64]
