@@ -152,4 +152,5 @@ def _filling(photo: Pixels, size: tuple[int, int]) -> Image.Image:
 
 
 def _bytes(values: NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded

@@ -36,7 +36,7 @@ from ops.photos.quality.graphics import graphics_features
 from ops.photos.quality.sharpness import sharpness_features
 
 SEED = 20261128
-PER_FOLDER = 40
+PER_FOLDER = 20
 UNITS = 12
 PENALTY = 3.0
 STEPS = 400
@@ -55,6 +55,7 @@ SEVERITY = {
 }
 OUTPUT = Path(scores.__file__).with_name("constants.json")
 
+EXPOSED = ("dark", "bright")
 _GREYS = (0, 8, 16, 239, 247, 255)
 
 Example = tuple[Pixels, float, bool]
@@ -75,9 +76,9 @@ def severity(series: Series, amount: float) -> float:
 def features_of(defect: str, photo: Pixels) -> NDArray[np.float64] | None:
     """The features that the defect's head reads."""
     luma = np.asarray(Image.fromarray(photo).convert("L"))
-    if scores.HEADS[defect] is scores.EXPOSURE:
+    if defect in EXPOSED:
         return exposure_features(photo, luma)
-    if scores.HEADS[defect] is scores.SHARPNESS:
+    if defect == "blurred":
         return sharpness_features(luma)
     return graphics_features(luma)
 
@@ -88,12 +89,12 @@ def examples(defect: str, photos: list[Pixels], good: list[Pixels]) -> Iterator[
     for series in SERIES:
         if series.defect == defect:
             # Exposure is measured at a size at which JPEG does not show.
-            as_jpeg = scores.HEADS[defect] is not scores.EXPOSURE
+            as_jpeg = defect not in EXPOSED
             for _, amount, photo in degraded(series, photos, rng, as_jpeg=as_jpeg):
                 yield photo, severity(series, amount), amount == series.amounts[0]
     for photo in good:
         yield photo, 0.0, True
-    if defect in ("dark", "bright"):
+    if defect in EXPOSED:
         for grey in _GREYS:
             worst = (grey < 128) == (defect == "dark")
             for height, width in ((300, 400), (400, 300), (64, 64)):
@@ -117,7 +118,7 @@ def fit(defect: str, some: Iterator[Example]) -> dict[str, Any]:
     mean, scale = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-6)
     standard = scores.standardized(values, mean, scale)
     network = MLPRegressor(
-        (UNITS,),
+        hidden_layer_sizes=(UNITS,),
         activation="tanh",
         solver="lbfgs",
         alpha=PENALTY,

@@ -35,6 +35,8 @@ HEADS: Mapping[str, Sequence[str]] = {
 }
 """The defects that a small network scores, and the names of its features."""
 
+WHITE_EDGE, BLACK_EDGE = EXPOSURE.index("white_edge"), EXPOSURE.index("black_edge")
+
 HALF_BORDER = 0.06  # share of the area: the border with the score 0.5
 HALF_COLLAGE = 0.8  # photos besides the first: the collage with the score 0.5
 SEAMS = 0.25  # photos: what a seam of the photo's length counts beside the photos that it parts
@@ -65,15 +67,16 @@ def defect_scores(
     parts = collage.photos - 1 + SEAMS * collage.seams
     heads = config["heads"]
     scores = {
-        "dark": head_score("dark", exposure, heads),
-        "bright": head_score("bright", exposure, heads),
+        # White paper that is white, or black velvet that is black, was exposed as it should be.
+        "dark": head_score("dark", exposure, heads) * (1 - exposure[WHITE_EDGE]),
+        "bright": head_score("bright", exposure, heads) * (1 - exposure[BLACK_EDGE]),
         "blurred": 0.0 if sharpness is None else head_score("blurred", sharpness, heads),
         "tiny": tiny_score(source_width, source_height, float(config["tiny_px"])),
         "graphics": head_score("graphics", graphics_features(luma), heads),
         "border": border.share / (border.share + HALF_BORDER),
         "collage": parts / (parts + HALF_COLLAGE),
     }
-    return {name: round(scores[name], DIGITS) for name in DEFECTS}
+    return {name: round(float(scores[name]), DIGITS) for name in DEFECTS}
 
 
 def head_score(

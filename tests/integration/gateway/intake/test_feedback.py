@@ -8,9 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ops.tasks import all_tasks
 from resources.embedded.broker import EmbeddedBroker
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
+from resources.releases.installed_tasks import record_tasks
 from resources.settings import Settings
 from resources.training.labels import read_labelled
 from resources.training.train import freeze_training_set
@@ -183,3 +185,24 @@ def test_an_ad_that_is_not_scored_yet_accepts_feedback(
         assert client.post(f"/v1/ads/kg/{ad_id}/feedback", json=feedback).status_code == 200
     labels = catalogue.rows("SELECT ad_id FROM lalafo.labels ORDER BY 1")
     assert labels == [("new/1",), ("new/feedback",)]
+
+
+def test_a_task_is_taught_before_a_release_has_it(
+    catalogue: Labelled, client: httpx.Client
+) -> None:
+    """Its first labels are what the first release with it is trained on: they are in the training
+    set. A task that learns nothing takes none."""
+    record_tasks(catalogue.database, all_tasks())
+    for ad, label in (("chair-00", "allowed"), ("lamp-00", "weapons"), ("lamp-01", "allowed")):
+        feedback = {"task": "forbidden", "label": label, "given_by": "me"}
+        answer = client.post(f"/v1/ads/kg/{ad}/feedback", json=feedback)
+        assert (answer.status_code, answer.json()["known"]) == (200, False)
+    frozen = freeze_training_set(catalogue.database, catalogue.stores, catalogue.settings)
+    taught = [e.photo for e in frozen.content.examples if e.photo.task == "forbidden"]
+    assert sorted(photo.label for photo in taught) == ["allowed", "allowed", "weapons"]
+    answer = client.post(
+        "/v1/ads/kg/chair-00/feedback",
+        json={"task": "quality", "label": "good", "given_by": "me"},
+    )
+    assert answer.status_code == 422
+    assert answer.json()["tasks"] == ["category", "forbidden"]
