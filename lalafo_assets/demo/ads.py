@@ -134,7 +134,7 @@ def _event(
 def usual_price(label: str) -> float:
     """The price of a category's goods in som: anything, but the same in every demo."""
     share = zlib.crc32(label.encode()) / 2**32
-    return LOWEST * (HIGHEST / LOWEST) ** share
+    return LOWEST * math.pow(HIGHEST / LOWEST, share)
 
 
 def _name(label: str) -> str:
