@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,12 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PhotoTask
 
 @pytest.fixture
 def running(tasks: PhotoTasks, live: Live) -> Live:
-    """A session's parts, with a live release that runs both tasks."""
+    """A session's parts, with a live release that runs both tasks.
+
+    Its worker is not idle: on a machine that other tests keep busy it would not get on.
+    """
+    settings = live.settings.model_copy(update={"background_priority": "normal"})
+    live.parts = replace(live.parts, settings=settings)
     live.make_live(with_photo_tasks())
     return live
 
