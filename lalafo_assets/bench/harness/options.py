@@ -37,6 +37,7 @@ class StreamBench:
     embedded: bool = False
     explain: bool = False
     without_storing: bool = False
+    all_tasks: bool = False
     plot: Path | None = None
 
     def __post_init__(self) -> None:

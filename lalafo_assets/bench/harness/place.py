@@ -98,7 +98,7 @@ def open_place(
         stack.enter_context(running)
         settings = load_settings()
         database = stack.enter_context(closing(Database.from_settings(settings)))
-        release = _install_release(database, settings)
+        release = _install_release(database, settings, all_tasks=bench.all_tasks)
         stream = stack.enter_context(AdStream.from_settings(settings))
         if not broker.environment:
             make_baseline_topics(settings)
@@ -202,12 +202,14 @@ def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterato
         admin.close()
 
 
-def _install_release(database: Database, settings: Settings) -> str:
+def _install_release(database: Database, settings: Settings, *, all_tasks: bool) -> str:
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
     from resources.releases.promotion import make_live
     from resources.storage.releases import ReleaseStore
+    from resources.training.extend import extended
 
-    release = install(database, ReleaseStore(settings.resolved_store_url), load_starter())
+    made = extended(load_starter()) if all_tasks else load_starter()
+    release = install(database, ReleaseStore(settings.resolved_store_url), made)
     make_live(database, release.name)
     return release.name

@@ -13,6 +13,7 @@ from lalafo_assets.commands.terminal.help_pages import help_page
     ("lalafo bench stream --embedded --seconds 20", "a short one, without Apache Kafka"),
     ("lalafo bench stream --saturate --json", "photos a second; nothing but the JSON document"),
     ("lalafo bench stream --plot latency.png", "a picture of latency over time"),
+    ("lalafo bench stream --all-tasks", "with quality and moderation after the ads' path"),
     ("lalafo bench stream --seconds 600 --explain", "what delayed the slowest ads"),
     reads="photos that it draws, or yours; the Kafka that LALAFO_KAFKA_BOOTSTRAP names",
     writes="servers' data in a temporary folder, which it removes",
@@ -55,6 +56,12 @@ def bench_stream(
         bool,
         typer.Option("--without-storing", help="Also run a baseline that stores no photos."),
     ] = False,
+    all_tasks: Annotated[
+        bool,
+        typer.Option(
+            "--all-tasks", help="A release with every installed task that learns nothing too."
+        ),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Say what delayed each ad of over three times the median."),
@@ -88,6 +95,7 @@ def bench_stream(
         embedded=embedded,
         explain=explain,
         without_storing=without_storing,
+        all_tasks=all_tasks,
         plot=plot,
     )
     print(run_stream(bench, bench_console(json_only)))  # noqa: T201 - the result

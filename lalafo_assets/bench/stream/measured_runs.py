@@ -32,6 +32,7 @@ from lalafo_assets.bench.stream.check import Verdict, judge, read_stored_ads, re
 from lalafo_assets.bench.stream.spikes import Sample
 from resources.processes.environment import TUNING
 from resources.releases.registry import find_release
+from resources.sessions.deferred.queue import depth
 
 TIMES_S = 15.0
 KILL_SHARE = 0.5  # of the load's length
@@ -52,6 +53,7 @@ class Measured:
     killed_at: float | None = None
     backfill: Backfill | None = None
     samples: list[Sample] = field(default_factory=list)  # with `explain`
+    deferred_s: float | None = None  # from the last commit to the last task after the path
 
 
 def measure_baseline(
@@ -171,6 +173,7 @@ def measure_session(
         sent = load.answer()
         samples = [] if sampler is None else sampler.end()["samples"]
     timings = _wait_for_times(place, catalog, ads)
+    deferred_s = _wait_for_deferred(place, drained_at, on_progress) if bench.all_tasks else None
     stored = read_stored_ads(place.database, catalog, place.release)
     return Measured(
         timings=timings,
@@ -184,7 +187,21 @@ def measure_session(
         killed_at=kill.killed_at,
         backfill=backfill,
         samples=[Sample.parse(answer) for answer in samples],
+        deferred_s=deferred_s,
     )
+
+
+def _wait_for_deferred(place: Place, since: float, on_progress: Progress) -> float:
+    """Seconds from the last ad's commit until every ad had its tasks after the path."""
+    waiting = depth(place.database).ads
+    if waiting > 0:
+        wait_until_done(
+            lambda: waiting - depth(place.database).ads,
+            waiting,
+            lambda n: on_progress("tasks after the path", n, waiting),
+            check=place.stack.check,
+        )
+    return time.time() - since
 
 
 def _sampler(place: Place, sessions: Sessions) -> Worker:

@@ -190,6 +190,8 @@ def _events(bench: StreamBench, session: Measured) -> dict[str, object]:
         spikes = find_spikes(session.timings, session.samples)
         events["spikes"] = len(spikes)
         events["spike_causes"] = causes(spikes)
+    if session.deferred_s is not None:
+        events["tasks_done_after_s"] = round(session.deferred_s, 1)
     if bench.session_minutes is not None:
         events["session_minutes"] = round(bench.session_minutes, 3)
     return events
