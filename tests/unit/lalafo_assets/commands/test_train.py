@@ -18,7 +18,7 @@ def test_nothing_to_compare_has_no_tick(capsys: pytest.CaptureFixture[str]) -> N
     print_verdict(nothing_to_compare("first", judged_at=NOW), new_console())
     output = capsys.readouterr().out
     assert "✓" not in output
-    assert output.count("not judged: no release is live") == 4
+    assert output.count("not judged: no release is live") == 5
 
 
 def test_each_measure_has_its_own_mark(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_nested_classes_are_a_tree(tmp_path: Path) -> None:
         draw(tmp_path / "photos" / label, 5, seed=number)
     release = made(tmp_path)
     assert set(release.release.heads["category"].config) == {"thresholds"}
-    assert set(release.release.manifest.heads) == {"category"}
+    assert "category" in release.release.manifest.heads
     assert {"  level 1", "  level 2", "  answered", "  answered in full"} <= set(
         dict(release.baselines)
     )

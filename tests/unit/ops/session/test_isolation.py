@@ -123,10 +123,10 @@ def test_a_photo_that_loading_chokes_on_fails_alone(world: World) -> None:
     """The ad's other photos are loaded, and the other ads never notice."""
     load = world.photos.load
 
-    async def poisoned(refs, backbones, *, came_back):  # type: ignore[no-untyped-def]
+    async def poisoned(refs, backbones, **options):  # type: ignore[no-untyped-def]
         if any(ref.url == "http://xn--a/1.jpg" for ref in refs):
             raise UnicodeError("label empty or too long")
-        return await load(refs, backbones, came_back=came_back)
+        return await load(refs, backbones, **options)
 
     world.photos.load = poisoned  # type: ignore[method-assign]
     world.publish("before", "dark-1")
@@ -144,10 +144,10 @@ def test_a_photo_that_alone_is_unavailable_fails(world: World) -> None:
     """An outage of the store ends the session at last; this is none, as others are loaded."""
     load = world.photos.load
 
-    async def unavailable(refs, backbones, *, came_back):  # type: ignore[no-untyped-def]
+    async def unavailable(refs, backbones, **options):  # type: ignore[no-untyped-def]
         if any(ref.url == "dark-poison" for ref in refs):
             raise RetryableError("the store does not answer")
-        return await load(refs, backbones, came_back=came_back)
+        return await load(refs, backbones, **options)
 
     world.photos.load = unavailable  # type: ignore[method-assign]
     world.publish("poisoned", "dark-poison", "dark-1")
@@ -349,7 +349,7 @@ def test_infrastructure_settings_and_interrupts_are_not_of_items(error: BaseExce
 def test_a_callback_that_raises_on_the_photos_loop_ends_the_session(world: World) -> None:
     """The ad that waits for it would wait without end, and its partition with it."""
 
-    async def lost(refs, backbones, *, came_back):  # type: ignore[no-untyped-def]
+    async def lost(refs, backbones, **options):  # type: ignore[no-untyped-def]
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
         loop.call_soon(lambda: answer.set_result(1 / 0))

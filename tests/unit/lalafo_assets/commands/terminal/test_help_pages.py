@@ -104,6 +104,7 @@ def test_each_example_parses(
     """The real parser accepts it: options exist, arguments are complete, values are valid."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "events.jsonl").touch()
+    (tmp_path / "photos").mkdir()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     if "--install-completion" not in line:  # parsing it would install it
         parse(line)
