@@ -14,6 +14,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 
 from lalafo_assets.definitions import defs
 from lalafo_assets.stack.supervisor import LOCATION, ROOT
+from resources.catalogue.checks import catalogue_checks
 from resources.catalogue.first_day import EARLIEST_DAY
 from resources.dagster.names import AD_PHOTOS, SESSION_JOB
 from resources.postgres.database import Database
@@ -89,7 +90,7 @@ def test_partitions_begin_with_the_first_day_with_ads(days: list[date]) -> None:
     checks = [graph.get(key).partitions_def for key in graph.asset_check_keys]
     of_checks = [found for found in checks if found is not None]
     of_assets = [graph.get(dg.AssetKey(key)).partitions_def for key in ASSETS]
-    assert len(of_checks) == len(of_assets) == 3
+    assert (len(of_checks), len(of_assets)) == (len(list(catalogue_checks())), 3)
     for found in (*of_assets, *of_checks, repository.get_job(SESSION_JOB).partitions_def):
         assert found is not None
         keys = found.get_partition_keys()

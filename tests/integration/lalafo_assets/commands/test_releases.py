@@ -28,6 +28,7 @@ def home(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("DAGSTER_HOME", "LALAFO_KAFKA_BOOTSTRAP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LALAFO_HOME", str(tmp_path))
+    monkeypatch.setenv("LALAFO_BACKGROUND_PRIORITY", "normal")  # re-scores are in this process
     monkeypatch.setenv("LALAFO_STORE_URL", str(tmp_path / "store"))
     monkeypatch.setenv("LALAFO_DATABASE_URL", database.url.render_as_string())
     monkeypatch.setenv("COLUMNS", "220")

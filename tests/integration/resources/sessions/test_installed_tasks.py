@@ -106,6 +106,7 @@ def extended(packages: None, live: Live, monkeypatch: pytest.MonkeyPatch) -> Liv
     for name, value in live.settings.model_dump().items():
         monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("LALAFO_BACKGROUND_PRIORITY", "normal")  # the re-score is in this process
     monkeypatch.setenv("LALAFO_GATE_MIN_PHOTOS", "1")  # by default 20, and four times as many ads
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     # The gate judges by the categories of sellers.
@@ -126,7 +127,8 @@ def extended(packages: None, live: Live, monkeypatch: pytest.MonkeyPatch) -> Liv
         if words[-1] == "extend":
             name = done.output.split()[0]
     assert read_active_releases(live.database).live.name == name
-    count = "SELECT count(*) FROM lalafo.predictions WHERE release = %s AND catalog = 'old'"
+    count = "SELECT count(*) FROM lalafo.predictions WHERE release = %s AND catalog = 'old' "
+    count += "AND task IN ('category', 'colours', 'a_words')"
     assert live.rows(count, name) == [(3 * OLD,)]
     return live
 
