@@ -59,10 +59,13 @@ def free_ports(*wanted: int) -> dict[str, str]:
 
 
 def checkout_variables(folder: Path) -> dict[str, str]:
-    """The environment of a shell in the checkout: without settings of whatever runs the tests."""
+    """The environment of a shell in the checkout: without settings of whatever runs the tests.
+
+    Re-scores have normal priority: other tests keep the cores busy, and what is idle hardly runs.
+    """
     dropped = ("LALAFO_", "DAGSTER_", "PG", "VIRTUAL_ENV", "PYTHON", "MAKE", "MFLAGS", "COLUMNS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return {**kept, "PYTHONPATH": str(folder)}
+    return {**kept, "PYTHONPATH": str(folder), "LALAFO_BACKGROUND_PRIORITY": "normal"}
 
 
 def _make_environment(folder: Path) -> None:
