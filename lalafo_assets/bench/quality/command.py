@@ -12,7 +12,7 @@ from lalafo_assets.commands.terminal.steps import Steps
 
 @help_page(
     ("lalafo bench quality --count 30", "on drawn photos, in a minute"),
-    ("lalafo bench quality --photos photos", "on those of the folder photos, and of the folders in it"),
+    ("lalafo bench quality --photos photos", "on those of a folder, and of folders in it"),
     ("lalafo bench quality --json | jq .correlation", "nothing but the JSON document"),
     reads="the photos of DIR, or photos that it draws",
     writes="nothing",
