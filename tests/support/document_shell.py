@@ -17,6 +17,7 @@ from tests.support.checkout import replace_all
 from tests.support.documents import Block
 
 STOP_S = 60
+OUTPUT_CHARS = 4000
 
 
 def psql_variables(arguments: Mapping[str, str]) -> dict[str, str]:
@@ -100,7 +101,7 @@ class DocumentShell:
             output = done.stdout + done.stderr
             if done.returncode == 0 and text in output:
                 return output
-            assert time.monotonic() < deadline, f"{block}: no {text!r}: {output}"
+            assert time.monotonic() < deadline, self._missing(block, text, output)
             time.sleep(0.3)
 
     def start(self, block: Block, *, line: int | None = None) -> Started:
@@ -120,6 +121,11 @@ class DocumentShell:
         started = Started(process, log)
         self._started.append(started)
         return started
+
+    def _missing(self, block: Block, text: str, output: str) -> str:
+        """What a block printed instead, and the end of what each started command printed."""
+        running = (f"{started.output[-OUTPUT_CHARS:]}\n--" for started in self._started)
+        return "\n".join([f"{block}: no {text!r}: {output}", *running])
 
     def interrupt(self, started: Started) -> int:
         """Press Ctrl-C in the shell of a started command."""
