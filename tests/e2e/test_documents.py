@@ -22,7 +22,7 @@ from tests.support.document_shell import DocumentShell, Started, psql_variables
 pytestmark = pytest.mark.stack
 
 PATIENCE_S = 300
-RESULT_S = 120
+RESULT_S = 300
 ADS = "12"
 """As in `make demo ADS=12`: soon done. tests/e2e/test_demo.py has a second release too."""
 

@@ -317,7 +317,10 @@ def test_a_topic_that_is_created_again_is_read_from_its_beginning(
     if stream_id == "by-hand":
         # Both logs have one stream id: where the new one is still shorter than the position, a
         # session may read past its end before, or while, the topic is looked at.
-        possible += [["stream_offset_out_of_log"], sorted(["stream_offset_out_of_log", *possible[0]])]
+        possible += [
+            ["stream_offset_out_of_log"],
+            sorted(["stream_offset_out_of_log", *possible[0]]),
+        ]
     assert sorted(reasons) in possible
     rows = live.rows("SELECT DISTINCT stream_id FROM lalafo.ads WHERE ad_id LIKE 'new-%%'")
     assert (stream_id or after,) in rows
