@@ -143,13 +143,13 @@ class DeferredTasks(RepeatingThread):
         assert process.stdin is not None
         assert process.stdout is not None
         self._heard_at = time.monotonic()
-        with self._lock:
-            self._process = process
-        threading.Thread(target=self._listen, args=(process.stdout,), daemon=True).start()
         order = pickle.dumps(self._order)
-        process.stdin.write(LENGTH.pack(len(order)) + order)
-        process.stdin.flush()
-        os.set_blocking(process.stdin.fileno(), False)  # a frozen process must block no commit
+        with self._lock:  # the byte of `wake` must not come before the order
+            self._process = process
+            process.stdin.write(LENGTH.pack(len(order)) + order)
+            process.stdin.flush()
+            os.set_blocking(process.stdin.fileno(), False)  # a frozen process must block no commit
+        threading.Thread(target=self._listen, args=(process.stdout,), daemon=True).start()
 
     def _listen(self, reports: IO[bytes]) -> None:
         """Pass on the reports of one process, until it ends."""
