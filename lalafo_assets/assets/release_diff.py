@@ -20,7 +20,7 @@ from resources.dagster.names import OWNERS, RELEASE_DIFF
 from resources.dagster.resources import DatabaseResource, PhotosResource
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
-from resources.releases.diff import ReleaseDiff, TaskDiff, compare, examples
+from resources.releases.diff import ReleaseDiff, TaskDiff, change_bins, compare, examples
 from resources.storage.photos import PhotoStore
 
 TOP_MOVES = 30
@@ -134,7 +134,7 @@ def _pictures(
     database: Database, store: PhotoStore, diff: ReleaseDiff, task: TaskDiff
 ) -> dict[str, bytes]:
     from ops.pictures.previews import contact_sheet
-    from ops.pictures.release_diff import flow_matrix, shift_bars
+    from ops.pictures.release_diff import change_bars, flow_matrix, shift_bars
 
     found = examples(
         database, live=diff.live, candidate=diff.candidate, task=task.task, limit=EXAMPLES
@@ -143,8 +143,13 @@ def _pictures(
         store, [(item.rendition_sha256, f"{item.live}\n-> {item.candidate}") for item in found]
     )
     labels, matrix = task.matrix(TOP_MOVES)
-    return {
+    pictures = {
         f"{task.task}_matrix": flow_matrix(matrix, labels),
         f"{task.task}_score_shift": shift_bars(task.shifts),
         f"{task.task}_examples": contact_sheet(sheet),
     }
+    if task.number is not None:
+        title = f"Change of {task.task}"
+        bars = change_bars(task.number.histogram, change_bins(), title)
+        pictures[f"{task.task}_change"] = bars
+    return pictures

@@ -58,6 +58,17 @@ def shift_bars(counts: NDArray[np.int64]) -> bytes:
     return _png(figure)
 
 
+def change_bars(counts: NDArray[np.int64], bins: Sequence[str], title: str) -> bytes:
+    """Draw (B,) ads by the relative change of a number, a row for each of the B bins, as PNG."""
+    figure, axes = _figure(title, (5.6, 1.0 + 0.26 * len(bins)))
+    rows = axes.barh(range(len(bins)), counts, color=BAR)
+    axes.bar_label(rows, [f"{count:,}" for count in counts], fontsize=7, padding=3)
+    axes.set_yticks(range(len(bins)), bins, fontsize=8)
+    axes.margins(x=0.12)
+    axes.set_xlabel("ads", fontsize=8)
+    return _png(figure)
+
+
 def _figure(title: str, size: tuple[float, float]) -> "tuple[Figure, Axes]":
     # Figure without pyplot: no global state, no backend, thread-safe.
     from matplotlib.figure import Figure

@@ -8,6 +8,7 @@ depend on the presentation.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from resources.releases.coverage import read_coverage
 SHIFT_BINS = 40
 """Histogram bins of the score's change, from -1 to 1."""
 
+CHANGE_EDGES = (-0.5, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 1.0)
+"""Between the histogram bins of a number's relative change; a bin includes its lower end."""
+
 
 @dataclass(frozen=True, slots=True)
 class NumberShift:
@@ -29,6 +33,7 @@ class NumberShift:
     p50: float
     p90: float
     beyond_a_tenth: int  # ads whose number changes by more than 10 %
+    histogram: NDArray[np.int64]  # (len(CHANGE_EDGES) + 1,) ads by change, in ascending order
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +134,40 @@ def _compare(database: Database, live: str, candidate: str, task: Task) -> TaskD
             values,
         )
         (scored,) = cursor.fetchall()[0]
-        number = None
-        if task.number is not None:
-            cursor.execute(
-                "WITH n AS (SELECT (c.details->>%(key)s)::float8 / (l.details->>%(key)s)::float8 "
-                f"- 1 AS moved FROM {_BOTH} AND (l.details->>%(key)s)::float8 > 0 "
-                "AND (c.details->>%(key)s)::float8 > 0) "
-                "SELECT count(*), coalesce(percentile_cont(0.1) WITHIN GROUP (ORDER BY moved), 0), "
-                "coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY moved), 0), "
-                "coalesce(percentile_cont(0.9) WITHIN GROUP (ORDER BY moved), 0), "
-                "count(*) FILTER (WHERE abs(moved) > 0.1) FROM n",
-                values | {"key": task.number},
-            )
-            number = NumberShift(*cursor.fetchall()[0])
+    number = None if task.number is None else _number_shift(database, values, task.number)
     return TaskDiff(task.name, scored - sum(moves.values()), moves, shifts, number)
+
+
+def _number_shift(database: Database, values: Mapping[str, object], key: str) -> NumberShift:
+    """How the number `key` of the details changes."""
+    histogram = np.zeros(len(CHANGE_EDGES) + 1, np.int64)
+    with database.cursor() as cursor:
+        cursor.execute(
+            # Rounded, so that 120 is 20 % above 100, and not a little less.
+            "WITH n AS (SELECT round(((c.details->>%(key)s)::float8 "
+            "/ (l.details->>%(key)s)::float8 - 1)::numeric, 9)::float8 AS moved "
+            f"FROM {_BOTH} AND (l.details->>%(key)s)::float8 > 0 "
+            "AND (c.details->>%(key)s)::float8 > 0), "
+            "bins AS (SELECT width_bucket(moved, %(edges)s::float8[]) AS bin, count(*) AS ads "
+            "FROM n GROUP BY 1) "
+            "SELECT count(*), coalesce(percentile_cont(0.1) WITHIN GROUP (ORDER BY moved), 0), "
+            "coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY moved), 0), "
+            "coalesce(percentile_cont(0.9) WITHIN GROUP (ORDER BY moved), 0), "
+            "count(*) FILTER (WHERE abs(moved) > 0.1), "
+            "(SELECT coalesce(jsonb_object_agg(bin, ads), '{}') FROM bins) FROM n",
+            {**values, "key": key, "edges": list(CHANGE_EDGES)},
+        )
+        ads, p10, p50, p90, beyond, bins = cursor.fetchall()[0]
+    for bin_, count in bins.items():
+        histogram[int(bin_)] = count
+    return NumberShift(ads, p10, p50, p90, beyond, histogram)
+
+
+def change_bins() -> list[str]:
+    """The histogram bins of a number's change in words, in ascending order."""
+    low, high = CHANGE_EDGES[0], CHANGE_EDGES[-1]
+    between = [f"{lower:+.0%} to {upper:+.0%}" for lower, upper in pairwise(CHANGE_EDGES)]
+    return [f"below {low:+.0%}", *between, f"{high:+.0%} and more"]
 
 
 def examples(

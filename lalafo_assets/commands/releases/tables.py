@@ -13,12 +13,13 @@ from ops.training.verdict import MEASURES
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases, read_announced
 from resources.releases.coverage import read_coverage
-from resources.releases.diff import ReleaseDiff
+from resources.releases.diff import NumberShift, ReleaseDiff, change_bins
 from resources.releases.registry import RegisteredRelease, read_releases
 from resources.rescoring.attempts import latest
 from resources.rescoring.progress import estimated_rows, remaining_s
 
 MAX_MOVES = 30
+BAR_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
                 f"{task.number.beyond_a_tenth:,} ads change by more than 10%",
                 highlight=False,
             )
+            _print_histogram(task.number, console)
         if task.only_live:
             console.print(
                 f"{task.only_live:,} ads are not compared: {diff.candidate} has not scored them",
@@ -143,6 +145,18 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _print_histogram(number: NumberShift, console: Console) -> None:
+    """Print a bar for each bin of the number's change, if any ad has the number."""
+    if number.ads == 0:
+        return
+    width = BAR_CHARS / int(number.histogram.max())
+    rows = [
+        (name, f"{ads:,}", "█" * max(round(ads * width), int(ads > 0)))
+        for name, ads in zip(change_bins(), number.histogram.tolist(), strict=True)
+    ]
+    print_table(console, ("change", Col("ads", "right"), ""), rows)
 
 
 def _roles(database: Database) -> dict[str, str]:

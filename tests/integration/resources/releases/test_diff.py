@@ -14,7 +14,7 @@ from ops.models.release import Release
 from ops.tasks import Task, task_by_name
 from resources.dagster.names import RELEASE_DIFF
 from resources.postgres.database import Database
-from resources.releases.diff import compare, examples
+from resources.releases.diff import change_bins, compare, examples
 from resources.releases.promotion import make_live, promote, propose
 from resources.releases.registry import RegisteredRelease
 from resources.storage.photos import PhotoStore
@@ -91,6 +91,9 @@ def test_a_task_s_number_is_compared_as_a_share(
     assert task.number is not None
     assert (task.number.ads, task.number.beyond_a_tenth) == (5, 5)
     assert task.number.p50 == pytest.approx(0.2)
+    by_bin = dict(zip(change_bins(), task.number.histogram.tolist(), strict=True))
+    assert by_bin.pop("+20% to +100%") == 5
+    assert set(by_bin.values()) == {0}
 
 
 def test_examples_cover_every_move_with_the_highest_scores_first(
