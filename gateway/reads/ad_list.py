@@ -67,25 +67,28 @@ _PAGE = """
     SELECT count.seen, last.received_at, last.ad_id, last.catalog,
         page.received_at, page.ad_id, page.catalog, page.revision, page.status, page.title,
         page.category, page.day, page.price, page.currency, page.attributes,
-        (SELECT encode(p.sha256, 'hex') FROM lalafo.ad_photos AS p
+        coalesce(predicted.best, (SELECT encode(p.sha256, 'hex') FROM lalafo.ad_photos AS p
             WHERE p.catalog = page.catalog AND p.ad_id = page.ad_id AND p.sha256 IS NOT NULL
                 AND page.status <> 'deleted'
-            ORDER BY p.position LIMIT 1),
+            ORDER BY p.position LIMIT 1)),
         (SELECT count(*) FROM lalafo.ad_photos AS p
             WHERE p.catalog = page.catalog AND p.ad_id = page.ad_id AND p.reason IS NOT NULL
                 AND page.status <> 'deleted'),
-        (SELECT json_object_agg(p.task, json_build_object('label', p.label, 'score', p.score
-                {details}))
-            FROM lalafo.{predictions} AS p
-            WHERE p.release = (SELECT live FROM lalafo.active_releases)
-                AND p.catalog = page.catalog AND p.ad_id = page.ad_id
-                AND p.revision = page.revision AND page.status <> 'deleted'),
+        predicted.answers,
         (SELECT json_object_agg(l.task, l.label) FROM lalafo.labels AS l
             WHERE l.catalog = page.catalog AND l.ad_id = page.ad_id)
     FROM (SELECT count(*) FROM seen) AS count (seen)
     LEFT JOIN (SELECT received_at, ad_id, catalog FROM seen
         ORDER BY received_at, ad_id, catalog LIMIT 1) AS last ON true
     LEFT JOIN page ON true
+    LEFT JOIN LATERAL (
+        SELECT json_object_agg(p.task, json_build_object('label', p.label, 'score', p.score
+                {details})) AS answers, min(p.details->'best'->>'sha256') AS best
+        FROM lalafo.{predictions} AS p
+        WHERE p.release = (SELECT live FROM lalafo.active_releases)
+            AND p.catalog = page.catalog AND p.ad_id = page.ad_id
+            AND p.revision = page.revision AND page.status <> 'deleted'
+    ) AS predicted ON true
     ORDER BY page.received_at DESC, page.ad_id DESC, page.catalog DESC
 """
 _PREDICTED = """

@@ -198,7 +198,10 @@ class AdSummary(ResponseModel):
     attributes: dict[str, float] | None = Field(
         default=None, description="The catalog's numbers by name, with `details=true`."
     )
-    sha256: str | None = Field(description="SHA-256 of the ad's first usable photo.")
+    sha256: str | None = Field(
+        description="SHA-256 of the photo to show: the best one where a task names it "
+        "(`details.best`, as `quality` does), else the ad's first usable photo."
+    )
     failed_photos: int = Field(description="Number of photos that could not be used.")
     predictions: dict[str, dict[str, Any]] = Field(
         description="Label and score of the live release, by task; with `details=true` also "

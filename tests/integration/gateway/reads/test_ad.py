@@ -195,6 +195,17 @@ def test_predictions_of_a_new_task_are_returned(catalogue: Catalogue) -> None:
     }
 
 
+def test_a_list_shows_the_photo_that_a_task_names_as_the_best(catalogue: Catalogue) -> None:
+    """Without such an answer it shows the first one."""
+    catalogue.commit(outcome(event("1")), outcome(event("2")))
+    predict(catalogue, RELEASE, "1", "quality", "good")
+    best = "UPDATE lalafo.predictions SET details = %s WHERE task = 'quality'"
+    catalogue.execute(best, Jsonb({"best": {"sha256": "ab" * 32, "position": 1}}))
+    shown = {row["ad_id"]: row["sha256"] for row in next(catalogue.pages("/v1/ads"))}
+    first = catalogue.ad("2")["photos"][0]["sha256"]
+    assert shown == {"1": "ab" * 32, "2": first}
+
+
 @pytest.mark.parametrize("path", [["Еда", "Apple"], []], ids=["sure", "not sure"])
 def test_the_path_of_a_category_in_a_tree(catalogue: Catalogue, path: list[str]) -> None:
     """As the task has answered: the parts of the label from the root, or none if it is not sure."""
