@@ -8,6 +8,7 @@ failure with its reason.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,34 +110,35 @@ class Scored:
     has_deferred: bool = False  # an active release has tasks that run after the ad's path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AdScorer:
     """Scores ads under the active releases, the live one first. Keeps no state between batches.
 
-    It runs the tasks on the ad's path, without those that are off in the ad's catalog.
+    It runs the tasks on the ad's path, without those that are off in the ad's catalog. What follows
+    from releases and tasks alone is computed once, which is why the class has no slots.
     """
 
     releases: tuple[ReadyRelease, ...]
     tasks: tuple[Task, ...]
     off: SwitchedOff = NONE_OFF
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The releases, which the commit compares with the active ones."""
         return tuple(release.name for release in self.releases)
 
-    @property
+    @cached_property
     def backbones(self) -> dict[str, Preprocessing]:
         """The backbones that embed photos, with their preprocessing."""
         return {release.backbone: release.preprocessing for release in self.releases}
 
-    @property
+    @cached_property
     def views(self) -> dict[str, Preprocessing]:
         """What photos must be prepared for: the backbones, and what tasks read of photos."""
         of_tasks = {key: how for task in self._running for key, how in task.inputs.views.items()}
         return {**self.backbones, **of_tasks}
 
-    @property
+    @cached_property
     def answered_by(self) -> tuple[AnsweredBy, ...]:
         """What answers photos, so that the answers of known photos are to be read."""
         photo_tasks = [task for task in self._running if task.scope is Scope.PHOTO]
@@ -147,7 +149,7 @@ class AdScorer:
             if task.name in release.heads
         )
 
-    @property
+    @cached_property
     def has_deferred(self) -> bool:
         """Whether an active release has a task that runs after the ad's path."""
         late = {
@@ -157,7 +159,7 @@ class AdScorer:
         }
         return any(name in late for release in self.releases for name in release.heads)
 
-    @property
+    @cached_property
     def _running(self) -> list[Task]:
         """The tasks on the ad's path that an active release has a head for."""
         names = {name for release in self.releases for name in release.heads}
