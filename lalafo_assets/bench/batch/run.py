@@ -28,7 +28,12 @@ BASELINE_PROCESSES = 2
 
 
 def run_bench(
-    *, photos: Path | None, count: int, rounds: int, on_progress: Callable[[str], object]
+    *,
+    photos: Path | None,
+    count: int,
+    rounds: int,
+    on_progress: Callable[[str], object],
+    all_tasks: bool = False,
 ) -> str:
     """Store the photos, measure the rounds, and return the JSON line."""
     with TemporaryDirectory(prefix="lalafo-bench-") as folder:
@@ -43,7 +48,7 @@ def run_bench(
             }
             with closing(Database(postgres.url())) as database:
                 on_progress(f"preparing {count} photos")
-                _prepare(database, home, photos, count)
+                _prepare(database, home, photos, count, all_tasks=all_tasks)
             asset_path, baseline = [], []
             for number in range(rounds):
                 on_progress(f"round {number + 1} of {rounds}: the asset path")
@@ -55,9 +60,12 @@ def run_bench(
     return json.dumps(_summary(count, rounds, asset_path, baseline))
 
 
-def _prepare(database: Database, home: Path, photos: Path | None, count: int) -> None:
+def _prepare(
+    database: Database, home: Path, photos: Path | None, count: int, *, all_tasks: bool
+) -> None:
     """Install a release, and store renditions and rows of one ad per photo as sessions would."""
     from lalafo_assets.bench.batch.worker import store_photos
+    from lalafo_assets.bench.price.release import with_all_tasks
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
     from resources.releases.promotion import make_live
@@ -65,7 +73,8 @@ def _prepare(database: Database, home: Path, photos: Path | None, count: int) ->
 
     database.migrate()
     store_url = str(home / "store")
-    release = install(database, ReleaseStore(store_url), load_starter())
+    made = with_all_tasks(load_starter()) if all_tasks else load_starter()
+    release = install(database, ReleaseStore(store_url), made)
     make_live(database, release.name)
     store_photos(database, store_url, bench_photos(count, folder=photos))
 
@@ -103,6 +112,10 @@ def _summary(
         "baseline_cpu_s_per_photo": round(median(baseline, "cpu_s") / count, 5),
         "rss_mb": round(median(asset_path, "rss_mb")),
         "baseline_rss_mb": round(median(baseline, "rss_mb")),
+        "seconds": {
+            step: round(statistics.median(run["seconds"][step] for run in asset_path), 2)
+            for step in asset_path[0]["seconds"]
+        },
         "model": asset_path[0]["model"],
         "cores": os.cpu_count(),
     }

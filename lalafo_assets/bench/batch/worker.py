@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -39,8 +40,8 @@ def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) ->
         for index, rendition in enumerate(renditions):
             key = ("bench", f"{index:07d}")
             cursor.execute(
-                "INSERT INTO lalafo.ads VALUES (%s, %s, 1, %s, 'scored', '', '', NULL, NULL, NULL, "
-                "'e', %s, %s, %s, 'bench', 'ads', 0, 0, 'bench')",
+                "INSERT INTO lalafo.ads VALUES (%s, %s, 1, %s, 'scored', '', '', NULL, 1000, "
+                "'KGS', 'e', %s, %s, %s, 'bench', 'ads', 0, 0, 'bench')",
                 (*key, DAY, noon, noon, noon),
             )
             cursor.execute(
@@ -50,7 +51,7 @@ def store_photos(database: Database, store_url: str, photos: Iterator[bytes]) ->
 
 
 def asset_path() -> dict[str, Any]:
-    """Run the bodies of `photo_embeddings` and `ad_categories` over the day."""
+    """Run the bodies of `photo_embeddings` and of each task's asset over the day."""
     from ops.tasks import all_tasks
     from resources.catalogue.stale_photos import Catalogue
     from resources.inference.batch_release import load_to_embed
@@ -68,13 +69,16 @@ def asset_path() -> dict[str, Any]:
         started, cpu = time.perf_counter(), _cpu_s()
         store = PhotoStore(store_url)
         report = embed_days(catalogue, live, embedders, store, [DAY], on_progress=_quiet)
+        ended = {"": started, "embeddings": time.perf_counter()}
         for task in (task for task in all_tasks() if task.name in live.heads):
-            score_days(catalogue, live, task, [DAY], on_progress=_quiet)
+            score_days(catalogue, live, task, [DAY], on_progress=_quiet, store_url=store_url)
+            ended[task.name] = time.perf_counter()
         elapsed_s = time.perf_counter() - started
         return {
             "photos_per_s": report.embedded / elapsed_s,
             "cpu_s": _cpu_s() - cpu,
             "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "seconds": {step: ended[step] - ended[before] for before, step in pairwise(ended)},
             "model": f"{live.name}, {embedders[0].mode}, {embedders[0].precision}",
         }
 
@@ -200,6 +204,7 @@ def _clear(database: Database) -> None:
     """
     with database.cursor() as cursor:
         cursor.execute("DELETE FROM lalafo.predictions")
+        cursor.execute("DELETE FROM lalafo.photo_predictions")
         cursor.execute("DELETE FROM lalafo.embeddings")
         cursor.execute("DROP TABLE IF EXISTS baseline_embeddings, baseline_predictions")
         cursor.execute(

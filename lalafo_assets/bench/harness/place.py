@@ -203,13 +203,13 @@ def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterato
 
 
 def _install_release(database: Database, settings: Settings, *, all_tasks: bool) -> str:
+    from lalafo_assets.bench.price.release import with_all_tasks
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
     from resources.releases.promotion import make_live
     from resources.storage.releases import ReleaseStore
-    from resources.training.extend import extended
 
-    made = extended(load_starter()) if all_tasks else load_starter()
+    made = with_all_tasks(load_starter()) if all_tasks else load_starter()
     release = install(database, ReleaseStore(settings.resolved_store_url), made)
     make_live(database, release.name)
     return release.name

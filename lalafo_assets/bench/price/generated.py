@@ -33,11 +33,15 @@ _CATEGORIES = {
 _WORDS = {"as new": 0.25, "urgent": -0.2, "for parts": -0.9, "original": 0.15, "good": 0.0}
 
 
-def generated_ads(count: int, seed: int) -> list[Ad]:
-    """So many ads with one to three photos each; every ABSURD_EVERY-th price is absurd."""
+def generated_ads(count: int, seed: int, dimension: int = DIMENSION) -> list[Ad]:
+    """So many ads with one to three photos each; every ABSURD_EVERY-th price is absurd.
+
+    Args:
+        dimension: D of the photos' vectors.
+    """
     rng = np.random.default_rng(seed)
     names = list(_CATEGORIES)
-    directions = rng.normal(size=(len(names) + 1, DIMENSION))
+    directions = rng.normal(size=(len(names) + 1, dimension))
     ads: list[Ad] = []
     for number in range(count):
         at = int(rng.integers(len(names)))
@@ -56,7 +60,7 @@ def generated_ads(count: int, seed: int) -> list[Ad]:
         if rng.random() < 0.1:  # sellers leave fields out
             values.pop(attributes[0][0])
         photos = directions[at] + condition * directions[-1]
-        vectors = photos + rng.normal(size=(int(rng.integers(1, 4)), DIMENSION))
+        vectors = photos + rng.normal(size=(int(rng.integers(1, 4)), dimension))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         fields = AdFields(
             catalog="generated",

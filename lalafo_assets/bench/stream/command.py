@@ -13,7 +13,7 @@ from lalafo_assets.commands.terminal.help_pages import help_page
     ("lalafo bench stream --embedded --seconds 20", "a short one, without Apache Kafka"),
     ("lalafo bench stream --saturate --json", "photos a second; nothing but the JSON document"),
     ("lalafo bench stream --plot latency.png", "a picture of latency over time"),
-    ("lalafo bench stream --all-tasks", "with quality and moderation after the ads' path"),
+    ("lalafo bench stream --all-tasks", "with price, quality and moderation"),
     ("lalafo bench stream --seconds 600 --explain", "what delayed the slowest ads"),
     reads="photos that it draws, or yours; the Kafka that LALAFO_KAFKA_BOOTSTRAP names",
     writes="servers' data in a temporary folder, which it removes",
@@ -59,7 +59,7 @@ def bench_stream(
     all_tasks: Annotated[
         bool,
         typer.Option(
-            "--all-tasks", help="A release with every installed task that learns nothing too."
+            "--all-tasks", help="A release that answers price, quality and moderation too."
         ),
     ] = False,
     explain: Annotated[
