@@ -352,8 +352,8 @@ class Settings(BaseSettings):
     )
     background_priority: Literal["idle", "normal"] = Field(
         default="idle",
-        description="Priority of re-scores, training, upkeep, tasks after the ad's path, and other "
-        "work that no ad waits for. "
+        description="Priority of re-scores, training, upkeep, tasks after the ad's path, warm-ups "
+        "of successors, a session's pictures, and other work that no ad waits for. "
         "idle: they use the processor time that the stream leaves; normal: they share it.",
     )
     backfill_latency_ms: float = Field(

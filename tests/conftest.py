@@ -64,6 +64,8 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `TUNING` has it
+    # Other tests keep the cores busy, and what is idle then hardly runs.
+    os.environ.setdefault("LALAFO_BACKGROUND_PRIORITY", "normal")
     hypothesis.settings.register_profile(
         "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )

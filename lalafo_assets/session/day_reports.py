@@ -42,6 +42,7 @@ class DayReports:
             database_url=database.conninfo.text("lalafo-pictures"),
             store_url=settings.resolved_store_url,
             run_id=run_id,
+            idle=settings.background_priority == "idle",
         )
         self._drawn_at = float("-inf")  # monotonic seconds: when the last drawing began
         self._new_at: float | None = None  # when an ad came that it lacks

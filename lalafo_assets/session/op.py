@@ -61,7 +61,7 @@ def load_releases(
             embedder=models.embedder(),
             tracing=stack.enter_context(session_tracing(settings)),
             end_process=os._exit,
-            yields=True,
+            yields=settings.background_priority == "idle",
         )
         context.add_output_metadata(session.open(context, parts).load())
 

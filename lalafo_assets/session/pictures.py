@@ -66,10 +66,14 @@ class PictureProcess:
 
     Args:
         database_url, store_url: may hold secrets; they are passed over a pipe, not as arguments.
+        idle: at idle priority.
     """
 
-    def __init__(self, *, database_url: str, store_url: str, run_id: str) -> None:
+    def __init__(
+        self, *, database_url: str, store_url: str, run_id: str, idle: bool = True
+    ) -> None:
         self._base = {"database_url": database_url, "store_url": store_url, "run_id": run_id}
+        self._idle = idle
         self._process: subprocess.Popen[bytes] | None = None
         self._days: dict[str, int] = {}
 
@@ -95,7 +99,8 @@ class PictureProcess:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        make_idle(self._process.pid)
+        if self._idle:
+            make_idle(self._process.pid)
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode())
         self._process.stdin.close()

@@ -52,7 +52,7 @@ class Up:
     def __init__(
         self,
         home: Path,
-        kafka: dict[str, str],
+        variables: dict[str, str],
         release: str = "--no-release",
         *,
         awaited: bool = True,
@@ -60,16 +60,17 @@ class Up:
         self.home = home
         self.log = home / f"up-{time.time_ns()}.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LALAFO_")}
-        kafka = {**kafka, "LALAFO_MODEL_MODE": "eager"}
+        settled = {"LALAFO_MODEL_MODE": "eager", "LALAFO_BACKGROUND_PRIORITY": "normal"}
+        variables = {**settled, **variables}
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [*LALAFO, "up", "--home", str(home), release],
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**environment, **kafka, "LALAFO_FETCH_ALLOW_PRIVATE": "true"},
+                env={**environment, **variables, "LALAFO_FETCH_ALLOW_PRIVATE": "true"},
                 start_new_session=True,
             )
-        self.exports = {**EmbeddedPostgres(home).exports(), **kafka}
+        self.exports = {**EmbeddedPostgres(home).exports(), **variables}
         if awaited:
             self.await_running()
 

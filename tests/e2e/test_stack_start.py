@@ -103,7 +103,7 @@ def test_the_stack_and_the_sensor_start_one_session_together(home: Path, stacks:
     """The stack requests the first session under the sensor's run key, before the daemon runs. It
     is forked from a process with the libraries, and is normal; a run that no ad waits for is idle.
     """
-    up = Up(home, {}, "--release")
+    up = Up(home, {"LALAFO_BACKGROUND_PRIORITY": "idle"}, "--release")
     stacks.append(up)
     await_state(up, lambda: session_is_live(up))
     ticks = "SELECT count(*) FROM job_ticks WHERE type = 'SENSOR' AND status = 'SKIPPED'"

@@ -81,7 +81,7 @@ def run_session(settings: Settings, run_id: str) -> None:
             embedder=embedder,
             first_day=date(2026, 1, 1),
             end_process=os._exit,
-            yields=True,
+            yields=settings.background_priority == "idle",
         )
         with open_session(
             parts, run_id=run_id, report=lambda _: None, policy=session_policy(settings)

@@ -24,10 +24,10 @@ def loaded_at(town: Town, run_id: str) -> int:
 
 def test_the_first_session_loads_at_normal_priority_and_a_standby_idle(town: Town) -> None:
     """Both are normal once they are ready: the standby may have to score at any moment."""
-    first = town.start("first", sessions=2)
+    first = town.start("first", sessions=2, background_priority="idle")
     town.wait(lambda: len(town.holders()) == PARTITIONS)
     assert loaded_at(town, "first") == os.SCHED_OTHER
-    standby = town.start("standby", sessions=2)
+    standby = town.start("standby", sessions=2, background_priority="idle")
     town.wait(lambda: town.states() == {"first": "ready", "standby": "ready"})
     assert loaded_at(town, "standby") == os.SCHED_IDLE
     assert policies(first.pid) == policies(standby.pid) == {os.SCHED_OTHER}
@@ -36,6 +36,6 @@ def test_the_first_session_loads_at_normal_priority_and_a_standby_idle(town: Tow
 def test_sessions_that_start_together_are_both_normal(town: Town) -> None:
     """Neither of them scores yet, so every ad waits for them."""
     for name in ("one", "two"):
-        town.start(name, sessions=2)
+        town.start(name, sessions=2, background_priority="idle")
     town.wait(lambda: town.states() == {"one": "ready", "two": "ready"})
     assert os.SCHED_OTHER in {loaded_at(town, "one"), loaded_at(town, "two")}
