@@ -26,6 +26,7 @@ from ops.events.parse import (
     PHOTO,
     PRICE,
     REVISION,
+    SELLER,
 )
 
 _ANY_TEXT = Text(2**31)  # a title or a description: the gateway's settings limit them
@@ -137,6 +138,11 @@ CurrencyIn = Annotated[
     str | None,
     optional(lambda value, name: CURRENCY.read(value, name) or None, "currency"),
     _nullable(CURRENCY.schema),
+]
+SellerIn = Annotated[
+    str | None,
+    optional(lambda value, name: SELLER.read(value, name) or None, "seller"),
+    _nullable(SELLER.schema),
 ]
 AttributesIn = Annotated[
     dict[str, float] | None,
