@@ -235,7 +235,7 @@ vector_indexes = Table(
     Column("state", Text, nullable=False),
     moment("created_at", now=True),
     moment("ready_at", nullable=True),
-    CheckConstraint("state IN ('building', 'ready')", name="state"),
+    CheckConstraint("state IN ('building', 'catching_up', 'ready')", name="state"),
 )
 
 # A row is inserted and deleted, and never updated: under an index of vectors that costs a hundred
@@ -247,7 +247,8 @@ ad_vectors = Table(
     key("ad_id"),
     key("revision", BigInteger),
     key("backbone"),
-    Column("category", Text),
+    # With this collation the index finds a category and those below it.
+    Column("category", Text(collation="C")),
     Column("price", Numeric(17, 2)),
     Column("currency", Text),
     Column("seller", Text),

@@ -21,7 +21,7 @@ TABLES = (
         state text NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
         ready_at timestamptz,
-        CONSTRAINT vector_indexes_state_check CHECK (state IN ('building', 'ready'))
+        CONSTRAINT vector_indexes_state_check CHECK (state IN ('building', 'catching_up', 'ready'))
     )
     """,
     "COMMENT ON COLUMN lalafo.vector_indexes.dimension IS 'numbers of a vector'",
@@ -32,7 +32,7 @@ TABLES = (
         catalog text NOT NULL,
         ad_id text NOT NULL,
         revision bigint NOT NULL,
-        category text,
+        category text COLLATE "C",
         price numeric(17, 2),
         currency text,
         seller text,
