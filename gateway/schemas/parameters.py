@@ -120,6 +120,8 @@ QueryMoment = Annotated[
     datetime, required(_moment, "the time"), _documented({"type": "string", "format": "date-time"})
 ]
 
+QueryPrice = Annotated[Decimal, required(PRICE.read, "the price"), _documented({"type": "string"})]
+
 RevisionIn = Annotated[int | None, optional(REVISION.read, "revision"), _nullable(REVISION.schema)]
 MomentIn = Annotated[
     datetime | None, optional(OCCURRED_AT.read, "occurred_at"), _nullable(OCCURRED_AT.schema)

@@ -11,7 +11,7 @@ from resources.postgres.database import Database
 from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from resources.vector_search.ad_vectors import PARTITION, STREAM, TOPIC
-from resources.vector_search.queries import SimilarAd, Page, Query, SearchIndex, steps
+from resources.vector_search.queries import Page, Query, SearchIndex, SimilarAd, steps
 from tests.support.batches import batch, event, outcome, put_test_release
 
 
