@@ -4,7 +4,6 @@ Owns how the run joins the group of indexers, and how it ends. The work is that 
 `resources/vector_search/indexer.py`; the group is that of sessions, under a stream of its own.
 """
 
-from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 import dagster as dg
@@ -17,10 +16,8 @@ from resources.dagster.executors import Kind, background_executor, pod_tags
 from resources.dagster.names import CODE_TAG, INDEX_JOB
 from resources.dagster.resources import DatabaseResource
 from resources.sessions.code_version import code_version
-from resources.sessions.group.members import MembershipConfig
-from resources.sessions.group.membership import SessionMembership
-from resources.settings import Settings, load_settings
-from resources.vector_search.ad_vectors import PARTITION, STREAM, TOPIC
+from resources.sessions.indexer_group import indexer_membership
+from resources.settings import load_settings
 from resources.vector_search.indexer import Indexer
 
 
@@ -34,10 +31,8 @@ def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -
     """Work until a successor is ready, or a signal comes."""
     settings = load_settings()
     with plain_failures(), closing(database.open()) as opened:
-        config = membership_config(
-            settings, context.run_id, context.run.tags.get(CODE_TAG, code_version(settings))
-        )
-        with SessionMembership(opened, config, positions=_from_the_start) as group:
+        version = context.run.tags.get(CODE_TAG, code_version(settings))
+        with indexer_membership(opened, settings, context.run_id, version) as group:
             group.ready()
             indexer = Indexer(opened, group, workers=settings.vector_build_workers)
             try:
@@ -49,25 +44,6 @@ def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -
                 context.log.info("ended by a signal: the next indexer continues")
             counts = indexer.counts
     report_counts(context, changes=counts.changes, built=counts.built, dropped=counts.dropped)
-
-
-def membership_config(settings: Settings, run_id: str, version: str) -> MembershipConfig:
-    """How an indexer describes itself to the others."""
-    return MembershipConfig(
-        run_id=run_id,
-        stream_id=STREAM,
-        topic=TOPIC,
-        partitions=(PARTITION,),
-        sessions=1,
-        session_s=settings.session_minutes * 60,
-        ttl_s=settings.lease_ttl_s,
-        code_version=version,
-    )
-
-
-def _from_the_start(partitions: Sequence[int]) -> Mapping[int, int]:
-    """The queue is a table: there is no offset to look up."""
-    return dict.fromkeys(partitions, 0)
 
 
 def index_job(executor: Kind) -> dg.JobDefinition:
