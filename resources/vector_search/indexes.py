@@ -75,11 +75,12 @@ def start_missing(database: Database, epoch: int) -> list[SearchIndex]:
             cursor.execute(_DIMENSION, (backbone,))
             row = cursor.fetchone()
             if row is not None:
-                known[backbone] = _create(cursor, backbone, row[0])
+                known[backbone] = create_partition(cursor, backbone, row[0])
     return [known[name] for name in sorted(needed & known.keys()) if known[name].state != "ready"]
 
 
-def _create(cursor: psycopg.Cursor[Any], backbone: str, dimension: int) -> SearchIndex:
+def create_partition(cursor: psycopg.Cursor[Any], backbone: str, dimension: int) -> SearchIndex:
+    """Create the partition of a backbone, without rows and without its HNSW index."""
     name = f"ad_vectors_{hashlib.sha256(backbone.encode()).hexdigest()[:16]}"
     table, parent = sql.Identifier("lalafo", name), sql.Identifier("lalafo", "ad_vectors")
     # Vectors stay in the row: outside of it, each comparison would read two more pages.

@@ -1,6 +1,7 @@
 """Similar ads over HTTP: by ad, by photo and by vector; catalogs stay apart; reasons, not noise."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from gateway.client import LalafoClient
 from gateway.edge.keys import make
 from resources.postgres.database import Database
 from resources.settings import Settings
@@ -85,6 +87,10 @@ def test_by_ad_by_photo_and_by_vector(seller: Seller, client: httpx.Client) -> N
     assert by_photo.json()["ads"][0]["similarity"] == pytest.approx(1, abs=2e-3)
     by_vector = client.post("/v1/search", json={"vector": list(VECTOR), "limit": 5})
     assert keys_of(by_vector) == seller.nearest(VECTOR, 5)
+    with LalafoClient(str(client.base_url), key=client.headers["X-API-Key"]) as caller:
+        page = caller.similar("kg", "a/0", limit=10, other_sellers=True, price_to=None)
+        assert [(ad.catalog, ad.ad_id) for ad in page.ads] == keys_of(others)[:10]
+        assert caller.search({"ad": ad, "price_to": Decimal("1E+5"), "currency": "KGS"}).ads == []
     closer = client.post(
         "/v1/search", json={"vector": list(VECTOR), "min_similarity": 0.99, "category": "chair"}
     )
