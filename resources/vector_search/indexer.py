@@ -1,4 +1,4 @@
-"""The indexer: follows what sessions commit, builds missing indexes beside it, drops unused ones.
+"""The indexer: follows what sessions commit; builds, maintains and drops indexes beside it.
 
 Owns the order of its work. One indexer works, by a lease; others stand by. Builds are made by a
 thread with connections of its own, so that changes are followed meanwhile. Does not depend on how
@@ -19,7 +19,8 @@ from resources.postgres.commit_notices import CHANNEL
 from resources.postgres.connections import through_pooler
 from resources.postgres.database import Database
 from resources.vector_search import indexes
-from resources.vector_search.ad_vectors import PARTITION, follow
+from resources.vector_search.ad_vectors import PARTITION, follow, read_indexes
+from resources.vector_search.maintenance import maintain
 
 BATCH_ADS = 100
 PAUSE_S = 0.1
@@ -77,6 +78,7 @@ class Indexer:
         self._epoch: int | None = None
         self._looked_at = float("-inf")  # monotonic seconds
         self._build: threading.Thread | None = None
+        self._maintained: int | None = None  # the epoch in which the ready indexes were looked at
         self._notices: psycopg.Connection[Any] | None = None
 
     def run(self, stopped: Callable[[], bool]) -> None:
@@ -139,7 +141,8 @@ class Indexer:
         self.counts.dropped += len(indexes.drop_unused(self._database, epoch))
         if self._build is None or not self._build.is_alive():
             waiting = indexes.start_missing(self._database, epoch)
-            if waiting:
+            maintained = self._maintained == epoch
+            if waiting or not maintained:
                 self._build = threading.Thread(
                     target=self._build_all, args=(waiting, epoch), name="vectors", daemon=True
                 )
@@ -150,6 +153,13 @@ class Indexer:
             for index in waiting:
                 indexes.build(self._database, index, epoch, workers=self._workers)
                 self.counts.built += 1
+            if self._maintained != epoch:
+                with self._database.cursor() as cursor:
+                    found = read_indexes(cursor)
+                for index in found:
+                    if index not in waiting and index.state == "ready":
+                        maintain(self._database, index)
+                self._maintained = epoch
         except LalafoError as error:
             # The next look begins it again, where it ended.
             log.warning("vectors.build_interrupted", error=str(error))

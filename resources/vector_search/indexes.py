@@ -165,12 +165,11 @@ def create_hnsw(
             workers = 0
         cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table))
         rows = int(cursor.fetchall()[0][0])
-        megabytes = 64 + rows * (2 * index.dimension + _ROW_BYTES) // 1_000_000
         cursor.execute(
             "SELECT set_config('maintenance_work_mem', %s, true), "
             "set_config('max_parallel_maintenance_workers', %s, true), "
             "set_config('statement_timeout', '0', true)",
-            (f"{min(megabytes, MAX_BUILD_MEMORY_MB)}MB", str(workers)),
+            (f"{build_memory_mb(rows, index.dimension)}MB", str(workers)),
         )
         cursor.execute(
             sql.SQL(
@@ -178,6 +177,11 @@ def create_hnsw(
                 "((vector::halfvec({})) halfvec_ip_ops) WITH (m = {}, ef_construction = {})"
             ).format(sql.Identifier(hnsw_name(index)), table, index.dimension, m, ef_construction)
         )
+
+
+def build_memory_mb(rows: int, dimension: int) -> int:
+    """The memory in which a graph of so many rows is built, in MB."""
+    return min(64 + rows * (2 * dimension + _ROW_BYTES) // 1_000_000, MAX_BUILD_MEMORY_MB)
 
 
 def hnsw_name(index: SearchIndex) -> str:

@@ -15,7 +15,7 @@ import pytest
 from ops.errors import LeaseLostError
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease, register
-from resources.vector_search import indexes
+from resources.vector_search import indexes, maintenance
 from resources.vector_search.ad_vectors import follow, read_indexes
 from resources.vector_search.queries import Query, SearchIndex
 from tests.integration.resources.vector_search.conftest import Followed
@@ -201,6 +201,30 @@ def test_a_promotion_to_another_backbone(seller: Seller, followed: Followed) -> 
     with database.cursor() as cursor:
         cursor.execute("SELECT count(*), min(vector_dims(vector)) FROM lalafo.ad_vectors")
         assert cursor.fetchone() == (6, 2)
+
+
+def test_maintenance_adds_deletes_and_rebuilds(
+    seller: Seller, followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody queued is added, and what nobody finds deleted; a grown graph is made anew."""
+    for number in range(10):
+        seller.put(f"{number}")
+    index, database = followed.build(), seller.database
+    seller.put("3", 2, photos=3)
+    seller.put("new")
+    with database.cursor() as cursor:
+        cursor.execute("DELETE FROM lalafo.vector_changes")
+    done = maintenance.maintain(database, index)
+    assert (done.stale, done.rows, done.rebuilt) == (0, 11, False)
+    assert len(rows_of(database, index)) == 11
+    monkeypatch.setattr(maintenance, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(maintenance, "GROWN", 0.0)
+    seller.delete("5", 2)
+    done = maintenance.maintain(database, index)
+    assert (done.stale, done.rows, done.rebuilt) == (1, 10, True)
+    page = search(database, index, Query(text_of(VECTOR), limit=9, exact=False, ef_search=100))
+    assert not page.exact
+    assert keys_of(page.ads) == seller.nearest(VECTOR, 9)
 
 
 def test_a_build_that_was_killed_is_continued(seller: Seller, followed: Followed) -> None:
