@@ -1,6 +1,8 @@
 """Similar ads over HTTP: by ad, by photo and by vector; catalogs stay apart; reasons, not noise."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from gateway.client import LalafoClient
 from gateway.edge.keys import make
 from resources.postgres.database import Database
+from resources.releases.registry import RegisteredRelease, register
 from resources.settings import Settings
 from resources.vector_search import indexes
 from tests.conftest import connect_args
@@ -118,6 +121,53 @@ def test_a_key_of_one_catalog_finds_nothing_of_another(
     assert client.get("/v1/ads/kg/x0/similar", headers=headers).status_code == 403
     photo = sha("https://p.example/x0/0.jpg").hex()
     assert kind_of(ask(sha256=photo)) == (404, "no_such_photo")
+
+
+def test_each_answer_is_of_one_backbone_through_promotions(
+    seller: Seller, client: httpx.Client, database: Database
+) -> None:
+    """Searches run while the live release changes back and forth: no error, and nothing mixed."""
+    for number in range(12):
+        seller.put(f"{number}")
+    build(seller)
+    other, name = "other-bbbbbbbbbbbb", "other-000000000002"
+    register(database, RegisteredRelease(name, "f" * 64, other, {"metrics": {}}))
+    with database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO lalafo.embeddings (backbone, sha256, embedding, release, run_id) "
+            "SELECT %s, sha256, '[1,0]', %s, 'run-1' FROM lalafo.embeddings",
+            (other, name),
+        )
+        cursor.execute("UPDATE lalafo.active_releases SET previous = %s", (name,))
+    build(seller)
+    stopped = threading.Event()
+    found: list[dict[str, Any]] = []
+
+    def search() -> None:
+        while not stopped.is_set():
+            answer = client.get("/v1/ads/kg/3/similar", params={"limit": 5})
+            assert answer.status_code == 200, answer.text
+            found.append(answer.json())
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(search) for _ in range(2)]
+        for _ in range(20):
+            before = len(found)
+            with database.cursor() as cursor:
+                cursor.execute("UPDATE lalafo.active_releases SET live = previous, previous = live")
+            while len(found) < before + 3 and not any(it.done() for it in running):
+                stopped.wait(0.002)
+        stopped.set()
+        for one in running:
+            one.result()
+    expected = [key for key in seller.nearest(seller.ads["kg", "3"], 6) if key[1] != "3"]
+    assert {answer["backbone"] for answer in found} == {BACKBONE, other}
+    for answer in found:
+        similar = [ad["similarity"] for ad in answer["ads"]]
+        if answer["backbone"] == other:
+            assert similar == [1.0] * 5
+        else:
+            assert [(ad["catalog"], ad["ad_id"]) for ad in answer["ads"]] == expected
 
 
 def test_no_answer_has_a_reason(seller: Seller, client: httpx.Client) -> None:
