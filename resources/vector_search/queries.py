@@ -16,10 +16,11 @@ MAX_DEPTH = 1_000
 """A search goes through at most so many ads, on all of its pages together: what `hnsw.ef_search`
 can be, and far beyond where likeness means anything."""
 
-EXACT_ROWS = 15_000
-"""Up to so many rows are compared one by one: about 25 ms for 1,280 numbers, and nothing missed."""
+EXACT_ROWS, UNFILTERED_EXACT_ROWS = 15_000, 3_000
+"""Up to so many rows are compared one by one, and nothing is missed: about 2 µs a row of 1,280
+numbers. Where a filter leaves few of many rows, the index is slow and misses some of them."""
 
-EF_SEARCH, FILTERED_EF_SEARCH = 100, 200
+EF_SEARCH, FILTERED_EF_SEARCH = 120, 200
 """The index's list of candidates: measured by `lalafo bench search`."""
 
 MAX_SCAN_TUPLES = 40_000
@@ -54,6 +55,11 @@ class Filters:
     until: datetime | None = None
     but_ad: tuple[str, str] | None = None
     but_seller: tuple[str, str] | None = None
+
+    @property
+    def narrow(self) -> bool:
+        """Whether they may leave few ads: one ad or seller that is left out changes little."""
+        return any(getattr(self, name) is not None for name in _CONDITIONS)
 
     def conditions(self) -> tuple[str, dict[str, Any]]:
         """The condition on the columns of `ad_vectors AS v`, and its parameters."""
@@ -207,13 +213,12 @@ def steps(index: SearchIndex, query: Query) -> Steps:
         **{"after": query.after.similarity, "after_catalog": query.after.catalog},
         **{"after_id": query.after.ad_id, "seen": query.after.seen + limit + 1},
     }
-    exact = query.exact
+    exact, filtered = query.exact, query.filters.narrow
     if exact is None:
         explain = f"EXPLAIN (FORMAT JSON) SELECT FROM lalafo.{index.partition} AS v WHERE "
         plan = yield explain + conditions, values
-        exact = planned_rows(plan) <= EXACT_ROWS
+        exact = planned_rows(plan) <= (EXACT_ROWS if filtered else UNFILTERED_EXACT_ROWS)
     if not exact:
-        filtered = conditions != "true"
         ef_search = query.ef_search or max(
             FILTERED_EF_SEARCH if filtered else EF_SEARCH, min(2 * values["seen"], MAX_DEPTH)
         )

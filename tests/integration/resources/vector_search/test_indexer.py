@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from lalafo_assets.commands.doctor import Grade, diagnose_pgvector
 from ops.errors import LeaseLostError
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease, register
@@ -245,3 +246,23 @@ def test_a_build_that_was_killed_is_continued(seller: Seller, followed: Followed
     page = search(database, again, Query(text_of(VECTOR), limit=20))
     assert keys_of(page.ads) == seller.nearest(VECTOR, 20)
     assert len(rows_of(database, again)) == 10
+
+
+@pytest.mark.parametrize(
+    ("version", "grade", "names"),
+    [
+        ("0.8.5", Grade.OK, "0.8.5"),
+        ("0.8.3", Grade.DEGRADED, "vacuum"),
+        ("0.8.1", Grade.DEGRADED, "CVE-2026-3172"),
+    ],
+)
+def test_doctor_names_the_faults_of_pgvector(
+    database: Database, version: str, grade: Grade, names: str
+) -> None:
+    """By the version that is installed in the database."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "UPDATE pg_extension SET extversion = %s WHERE extname = 'vector'", (version,)
+        )
+    (line,) = diagnose_pgvector(database)
+    assert (line.grade, names in line.found) == (grade, True)
