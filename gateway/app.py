@@ -25,6 +25,7 @@ from gateway.monitoring import health, metrics
 from gateway.page import routes as page
 from gateway.reads import photos, releases, reports, tasks
 from gateway.reads import routes as reads
+from gateway.search import routes as search
 from gateway.services import open_services
 from gateway.statistics import history
 from gateway.statistics import routes as statistics
@@ -81,7 +82,8 @@ def make_app(settings: Settings) -> FastAPI:
     metrics.install(app)
     end_tracing = tracing.install(app, settings)
     app.add_middleware(RequestContextMiddleware)
-    reading = (reads, releases, tasks, photos, reports, statistics, history)
+    # Before the ads, whose path has an id with any number of segments.
+    reading = (search, reads, releases, tasks, photos, reports, statistics, history)
     for module in (intake, uploads, feedback, *reading):
         app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
     for module in (legacy, health, metrics, page):

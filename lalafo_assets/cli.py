@@ -23,6 +23,7 @@ from lalafo_assets.bench.peers.command import bench_peers
 from lalafo_assets.bench.price.command import bench_price
 from lalafo_assets.bench.quality.command import bench_quality
 from lalafo_assets.bench.rescore.command import bench_rescore
+from lalafo_assets.bench.search.command import bench_search
 from lalafo_assets.bench.start.command import bench_start
 from lalafo_assets.bench.stream.command import bench_stream
 from lalafo_assets.commands.console import new_console
@@ -39,6 +40,7 @@ from lalafo_assets.commands.releases.promote import diff, promote
 from lalafo_assets.commands.releases.rescore import rescore
 from lalafo_assets.commands.releases.train import check_command, train
 from lalafo_assets.commands.results import results
+from lalafo_assets.commands.search.command import similar
 from lalafo_assets.commands.serve import serve
 from lalafo_assets.commands.settings import settings
 from lalafo_assets.commands.stats import stats
@@ -79,6 +81,7 @@ for name, measure in (
     ("export", bench_export),
     ("start", bench_start),
     ("quality", bench_quality),
+    ("search", bench_search),
 ):
     bench.command(name, cls=LalafoCommand)(measure)
 releases.command("check", cls=LalafoCommand)(check_command)
@@ -86,7 +89,7 @@ releases.command("check", cls=LalafoCommand)(check_command)
 # The panels of `lalafo --help` appear in this order.
 for panel, commands in (
     (RUN, (demo, up, serve)),
-    (ADS, (publish, results, export)),
+    (ADS, (publish, results, similar, export)),
     (RELEASES, (train, rescore, diff, promote, backbones)),
     (OPERATE, (doctor, settings, migrate, topics)),
     (MEASURE, (stats,)),

@@ -12,6 +12,7 @@ from lalafo_assets.assets.release_scores import no_day_is_behind, release_scores
 from lalafo_assets.assets.training import gate, model_release, training_set
 from lalafo_assets.jobs.asset_jobs import diff_job, rescore_job, train_job
 from lalafo_assets.jobs.catalogue_export import export_job, export_schedule
+from lalafo_assets.jobs.index_vectors import index_job
 from lalafo_assets.jobs.rescore_stale import stale_job, stale_schedule
 from lalafo_assets.jobs.upkeep import upkeep_job, upkeep_schedule
 from lalafo_assets.session.job import session_job
@@ -24,6 +25,7 @@ from resources.settings import load_settings
 from sensors.failures import failed_sessions
 from sensors.new_ads import new_ads
 from sensors.releases import releases
+from sensors.scored_ads import scored_ads
 
 
 @dg.definitions
@@ -39,7 +41,7 @@ def defs() -> dg.Definitions:
     session, upkeep = session_job(executor, days, gpus=gpus), upkeep_job(executor)
     stale, diff = stale_job(executor), diff_job(executor)
     train = train_job(executor, gpus=gpus)
-    exports = export_job(executor)
+    exports, vectors = export_job(executor), index_job(executor)
     return dg.Definitions(
         assets=[
             ads_topic,
@@ -52,13 +54,22 @@ def defs() -> dg.Definitions:
             release_diff,
         ],
         asset_checks=[*checks_by_day(days), no_day_is_behind, gate],
-        jobs=[session, rescore_job(executor, gpus=gpus), train, stale, diff, exports, upkeep],
+        jobs=[
+            session,
+            rescore_job(executor, gpus=gpus),
+            train,
+            stale,
+            diff,
+            exports,
+            upkeep,
+            vectors,
+        ],
         schedules=[
             upkeep_schedule(upkeep),
             stale_schedule(stale),
             export_schedule(exports, days),
         ],
-        sensors=[new_ads(session), releases(diff), failed_sessions(session)],
+        sensors=[new_ads(session), releases(diff), failed_sessions(session), scored_ads(vectors)],
         resources={**RESOURCES, "session": SessionResource()},
         # For the runs of a backfill: their steps run in sequence, in the run's own process or pod.
         executor=background_executor(executor),

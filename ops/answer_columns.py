@@ -60,6 +60,7 @@ AD_COLUMNS = (
     Column("category", Kind.TEXT, "The category that the seller chose."),
     Column("price", Kind.DECIMAL, "The seller's price."),
     Column("currency", Kind.TEXT, "The price's currency."),
+    Column("seller", Kind.TEXT, "The catalog's id of the seller."),
     Column("attributes", Kind.JSON, "The catalog's numbers by name, as a JSON object."),
     Column("received_at", Kind.MOMENT, "When the ad was received."),
     Column("sha256", Kind.TEXT, "SHA-256 of the ad's first usable photo."),

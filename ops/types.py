@@ -80,6 +80,7 @@ class AdEvent:
     photos: tuple[PhotoRef, ...] = ()
     attributes: Mapping[str, float] = field(default_factory=dict, hash=False)
     """The catalog's numbers, by name, such as area or mileage."""
+    seller: str | None = None  # the catalog's id of the seller
 
 
 class PhotoNote(StrEnum):

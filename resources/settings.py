@@ -350,6 +350,18 @@ class Settings(BaseSettings):
         description="The share of the time in which a session's worker computes tasks after the "
         "ad's path, on one core. What it can't do then waits: see lalafo_deferred_ads.",
     )
+    similar_ads: bool = Field(
+        default=False,
+        description="Whether an indexer runs: a Dagster run that keeps the vectors of ads for "
+        "searches for similar ads.",
+    )
+    vector_build_workers: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Parallel workers of PostgreSQL that help to build an index of vectors. Each "
+        "takes a core; needs pgvector 0.8.2.",
+    )
     background_priority: Literal["idle", "normal"] = Field(
         default="idle",
         description="Priority of re-scores, training, upkeep, tasks after the ad's path, warm-ups "

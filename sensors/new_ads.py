@@ -72,11 +72,15 @@ def new_ads(session: dg.JobDefinition) -> dg.SensorDefinition:
             # During an outage the tick is skipped; the next one tries again.
             context.log.warning(str(error))
             return dg.SkipReason(str(error))
-        _fail_dead(context, plan)
+        fail_dead(context, plan)
         if plan.start == 0:
             return dg.SkipReason(plan.why)
         context.log.info(f"starting {plan.start}: {plan.why}")
-        return dg.SensorResult(run_requests=list(_requests(context.instance, plan)))
+        return dg.SensorResult(
+            run_requests=list(
+                run_requests(context.instance, plan, SESSION_JOB, partition_key=key_of(today()))
+            )
+        )
 
     return new_ads
 
@@ -131,7 +135,8 @@ def _plan(
         reading = {session.stream_id for session in sessions.values() if session.alive}
         if reading:
             target = replace(target, stream_id=stream_ids.current(ad_stream, reading))
-        unfinished, finished = list(_unfinished(instance)), list(_finished(instance))
+        unfinished = list(unfinished_runs(instance, SESSION_JOB))
+        finished = list(finished_runs(instance, SESSION_JOB))
         plan = plan_sessions(target, None, sessions, unfinished, finished)
         if plan.start == 0:
             return plan
@@ -202,8 +207,9 @@ def _target() -> SessionTarget:
     )
 
 
-def _unfinished(instance: dg.DagsterInstance) -> Iterator[UnfinishedRun]:
-    filters = dg.RunsFilter(job_name=SESSION_JOB, statuses=UNFINISHED)
+def unfinished_runs(instance: dg.DagsterInstance, job: str) -> Iterator[UnfinishedRun]:
+    """The runs of a job that are unfinished in Dagster."""
+    filters = dg.RunsFilter(job_name=job, statuses=UNFINISHED)
     now = time.time()
     for record in instance.get_run_records(filters):
         run = record.dagster_run
@@ -212,9 +218,10 @@ def _unfinished(instance: dg.DagsterInstance) -> Iterator[UnfinishedRun]:
         yield UnfinishedRun(run.run_id, now - launched_at, run.status in NOT_LAUNCHED)
 
 
-def _finished(instance: dg.DagsterInstance) -> Iterator[FinishedRun]:
+def finished_runs(instance: dg.DagsterInstance, job: str) -> Iterator[FinishedRun]:
+    """Those of a job's last runs that have ended, the latest first."""
     now = time.time()
-    for record in instance.get_run_records(dg.RunsFilter(job_name=SESSION_JOB), limit=RECENT_RUNS):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=RECENT_RUNS):
         run = record.dagster_run
         if run.is_finished:
             ended = record.end_time or record.update_timestamp.timestamp()
@@ -226,7 +233,8 @@ def _finished(instance: dg.DagsterInstance) -> Iterator[FinishedRun]:
             )
 
 
-def _fail_dead(context: dg.SensorEvaluationContext, plan: Plan) -> None:
+def fail_dead(context: dg.SensorEvaluationContext, plan: Plan) -> None:
+    """Fail the runs that the plan names."""
     for dead, why in plan.dead:
         run = context.instance.get_run_by_id(dead.run_id)
         if run is not None and not run.is_finished:
@@ -235,13 +243,15 @@ def _fail_dead(context: dg.SensorEvaluationContext, plan: Plan) -> None:
             context.instance.add_run_tags(dead.run_id, {ROLE_TAG: "dead"})
 
 
-def _requests(instance: dg.DagsterInstance, plan: Plan) -> Iterator[dg.RunRequest]:
+def run_requests(
+    instance: dg.DagsterInstance, plan: Plan, job: str, *, partition_key: str | None = None
+) -> Iterator[dg.RunRequest]:
     """Run requests with keys from the last run's id: overlapping ticks give the same keys."""
-    latest = instance.get_run_records(dg.RunsFilter(job_name=SESSION_JOB), limit=1)
+    latest = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
     after = latest[0].dagster_run.run_id if latest else "the first"
     for number in range(plan.start):
         yield dg.RunRequest(
             run_key=f"after {after}, {number}",
-            partition_key=key_of(today()),
+            partition_key=partition_key,
             tags={ROLE_TAG: "starting", CODE_TAG: code_version(load_settings())},
         )

@@ -19,7 +19,7 @@ from gateway.client.base import (
     request_headers,
 )
 from gateway.client.calls import Address, Call, Photo, query
-from gateway.client.filters import AdFilters
+from gateway.client.filters import AdFilters, SimilarFilters
 from gateway.client.frames import DELETED, frame, require_pandas
 from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
@@ -27,6 +27,7 @@ from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, Fe
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
+from gateway.schemas.similar import SimilarPage
 from gateway.schemas.statistics import StatisticsOut
 from gateway.schemas.tasks import TaskOut
 
@@ -125,6 +126,24 @@ class AsyncLalafoClient(BaseClient):
         async for page in self._pages(self._plans.ads(parameters)):
             for ad in page.ads:
                 yield ad
+
+    async def similar(
+        self,
+        catalog: str,
+        ad_id: str,
+        *,
+        within: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        **filters: Unpack[SimilarFilters],
+    ) -> SimilarPage:
+        """See `LalafoClient.similar`."""
+        parameters = query(within=within, limit=limit, cursor=cursor, **filters)
+        return await self._run(self._plans.similar(catalog, ad_id, parameters))
+
+    async def search(self, search: Mapping[str, Any]) -> SimilarPage:
+        """See `LalafoClient.search`."""
+        return await self._run(self._plans.search(search))
 
     async def frame(
         self,

@@ -17,7 +17,7 @@ from gateway.client.base import (
     request_headers,
 )
 from gateway.client.calls import Address, Call, Photo, query
-from gateway.client.filters import AdFilters
+from gateway.client.filters import AdFilters, SimilarFilters
 from gateway.client.frames import DELETED, frame, require_pandas
 from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
@@ -25,6 +25,7 @@ from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, Fe
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
+from gateway.schemas.similar import SimilarPage
 from gateway.schemas.statistics import StatisticsOut
 from gateway.schemas.tasks import TaskOut
 
@@ -188,6 +189,45 @@ class LalafoClient(BaseClient):
         parameters = query(catalog=catalog, limit=page_size, **filters)
         for page in self._pages(self._plans.ads(parameters)):
             yield from page.ads
+
+    def similar(
+        self,
+        catalog: str,
+        ad_id: str,
+        *,
+        within: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        **filters: Unpack[SimilarFilters],
+    ) -> SimilarPage:
+        """Return the ads whose photos are most similar to those of an ad, the most similar first.
+
+        Args:
+            within: only ads of this catalog.
+            cursor: `next` of the page before.
+            filters: see `gateway.client.filters`.
+
+        Raises:
+            Refused: the ad has no usable photo or is not indexed yet, or no index is ready.
+
+        >>> client.similar("doc", "2")
+        Traceback (most recent call last):
+        gateway.client.errors.Refused: 409 no_index: ...
+        """
+        parameters = query(within=within, limit=limit, cursor=cursor, **filters)
+        return self._run(self._plans.similar(catalog, ad_id, parameters))
+
+    def search(self, search: Mapping[str, Any]) -> SimilarPage:
+        """Return the ads that are most similar to an ad, to a stored photo, or to a vector.
+
+        Args:
+            search: the fields of `gateway.schemas.similar.SearchIn`.
+
+        >>> client.search({"vector": [1.0, 0.0], "limit": 5})
+        Traceback (most recent call last):
+        gateway.client.errors.Refused: 409 no_index: ...
+        """
+        return self._run(self._plans.search(search))
 
     def frame(
         self,

@@ -128,6 +128,15 @@ class Address:
             params=query(revision=revision),
         )
 
+    def similar(self, catalog: str, ad_id: str, parameters: Mapping[str, str]) -> Call:
+        """GET /v1/ads/{catalog}/{ad_id}/similar."""
+        return self.call("GET", f"{checked_path(catalog, ad_id)}/similar", params=parameters)
+
+    def search(self, search: Mapping[str, Any]) -> Call:
+        """POST /v1/search."""
+        headers = {"Content-Type": JSON}
+        return self.call("POST", "/v1/search", headers=headers, content=ad_json(search))
+
     def page(self, path: str, filters: Mapping[str, str], cursor: str | None) -> Call:
         """GET one page of a list."""
         return self.call("GET", path, params={**filters, **query(cursor=cursor)})
@@ -159,8 +168,9 @@ def ad_json(ad: AdIn | Mapping[str, Any]) -> bytes:
     if isinstance(ad, AdIn):
         return ad.model_dump_json(exclude_unset=True).encode()
     fields = dict(ad)
-    if isinstance(fields.get("price"), Decimal):  # to_json would write 1E+5 as "1E+5"
-        fields["price"] = f"{fields['price']:f}"
+    for name in ("price", "price_from", "price_to"):
+        if isinstance(fields.get(name), Decimal):  # to_json would write 1E+5 as "1E+5"
+            fields[name] = f"{fields[name]:f}"
     return to_json(fields)
 
 

@@ -20,6 +20,7 @@ from gateway.schemas.ads import Accepted, AdIn, AdOut, AdPage, FailurePage, Feed
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticesOut
 from gateway.schemas.releases import LiveReleaseOut
+from gateway.schemas.similar import SimilarPage
 from gateway.schemas.statistics import StatisticsOut
 from gateway.schemas.tasks import TaskList
 from ops.errors import ConfigurationError
@@ -144,6 +145,14 @@ class Plans:
     def ads(self, filters: Mapping[str, str]) -> "Pages[AdPage]":
         """List ads, by page."""
         return lambda cursor: self._request(self.address.page("/v1/ads", filters, cursor), AdPage)
+
+    def similar(self, catalog: str, ad_id: str, parameters: Mapping[str, str]) -> Plan[SimilarPage]:
+        """Get similar ads."""
+        return self._request(self.address.similar(catalog, ad_id, parameters), SimilarPage)
+
+    def search(self, search: Mapping[str, Any]) -> Plan[SimilarPage]:
+        """Search ads."""
+        return self._request(self.address.search(search), SimilarPage)
 
     def failures(self, filters: Mapping[str, str]) -> "Pages[FailurePage]":
         """List failures, by page."""

@@ -41,6 +41,7 @@ def event_of(
         "category": ad.category,
         "price": None if ad.price is None else str(ad.price),
         "currency": ad.currency,
+        "seller": ad.seller,
         "attributes": ad.attributes,
         "photos": photos,
     }
@@ -64,6 +65,8 @@ def content_digest(event: AdEvent) -> bytes:
     content: list[Any] = [event.kind.value, *fields, photos]
     if event.attributes:  # an ad without them has the digest that it had before there were any
         content.append(sorted(event.attributes.items()))
+    if event.seller is not None:
+        content.append({"seller": event.seller})
     text = json.dumps(content, ensure_ascii=False)
     return sha256(text.encode()).digest()
 

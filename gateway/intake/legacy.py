@@ -248,6 +248,7 @@ async def _with_photos(services: Services, ad: OriginalAd, uploaded: list[bytes]
         category=known.category,
         price=known.price,
         currency=known.currency,
+        seller=known.seller,
         attributes=known.attributes,
         photos=tuple(photos),
     )

@@ -86,7 +86,7 @@ SELECT event FROM lalafo.accepted_ads AS w WHERE catalog = %s AND ad_id = %s AND
 """
 
 _COMMITTED = """
-SELECT revision, status, title, description, category, price, currency, attributes,
+SELECT revision, status, title, description, category, price, currency, seller, attributes,
     event_id, occurred_at,
     ARRAY(SELECT p.url FROM lalafo.ad_photos AS p
         WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id ORDER BY p.position),
@@ -169,7 +169,7 @@ async def _read_committed(connection: psycopg.AsyncConnection, key: AdKey) -> Ad
     row = await (await connection.execute(_COMMITTED, (key.catalog, key.ad_id))).fetchone()
     if row is None:
         return None
-    revision, status, title, description, category, price, currency, *rest = row
+    revision, status, title, description, category, price, currency, seller, *rest = row
     attributes, event_id, at, *photos = rest
     refs = tuple(
         PhotoRef(url=url) if url is not None else PhotoRef(sha256=digest)
@@ -187,6 +187,7 @@ async def _read_committed(connection: psycopg.AsyncConnection, key: AdKey) -> Ad
         category=category,
         price=price,
         currency=currency,
+        seller=seller,
         attributes=attributes or {},
         photos=refs if kind is EventKind.UPSERTED else (),
     )

@@ -108,6 +108,7 @@ _READ_AD = f"""
         'category', CASE WHEN a.revision IS NULL THEN w.event ->> 'category' ELSE a.category END,
         'price', CASE WHEN a.revision IS NULL THEN w.event ->> 'price' ELSE a.price::text END,
         'currency', CASE WHEN a.revision IS NULL THEN w.event ->> 'currency' ELSE a.currency END,
+        'seller', CASE WHEN a.revision IS NULL THEN w.event ->> 'seller' ELSE a.seller END,
         'attributes', coalesce(CASE WHEN a.revision IS NULL THEN w.event -> 'attributes'
             ELSE a.attributes END, '{{}}'),
         'received_at', coalesce(a.received_at, w.accepted_at),

@@ -49,7 +49,7 @@ _PAGE = """
     seen AS MATERIALIZED (
         SELECT a.* FROM {places} AS c CROSS JOIN LATERAL (
             SELECT a.catalog, a.ad_id, a.received_at, a.revision, a.status, a.title, a.category,
-                a.day, a.price::text AS price, a.currency, a.attributes
+                a.day, a.price::text AS price, a.currency, a.seller, a.attributes
             FROM lalafo.ads AS a
             WHERE a.catalog = c.catalog {indexed}
                 AND (a.received_at, a.ad_id) <= (%(at)s::timestamptz, %(ad_id)s::text)
@@ -66,7 +66,7 @@ _PAGE = """
     )
     SELECT count.seen, last.received_at, last.ad_id, last.catalog,
         page.received_at, page.ad_id, page.catalog, page.revision, page.status, page.title,
-        page.category, page.day, page.price, page.currency, page.attributes,
+        page.category, page.day, page.price, page.currency, page.seller, page.attributes,
         coalesce(predicted.best, (SELECT encode(p.sha256, 'hex') FROM lalafo.ad_photos AS p
             WHERE p.catalog = page.catalog AND p.ad_id = page.ad_id AND p.sha256 IS NOT NULL
                 AND page.status <> 'deleted'
@@ -169,11 +169,11 @@ async def list_ads(database: GatewayDatabase, page: PageRequest) -> dict[str, An
 
 def _summary(row: tuple[Any, ...], details: bool) -> dict[str, Any]:
     received_at, ad_id, catalog, revision, status, title, category, *more = row
-    day, price, currency, attributes, sha256, failed_photos, predictions, labels = more
+    day, price, currency, seller, attributes, sha256, failed_photos, predictions, labels = more
     return {
         **{"catalog": catalog, "ad_id": ad_id, "revision": revision, "status": status},
         **{"title": title, "category": category, "received_at": received_at.isoformat()},
-        **{"day": day.isoformat(), "price": price, "currency": currency},
+        **{"day": day.isoformat(), "price": price, "currency": currency, "seller": seller},
         **({"attributes": attributes} if details else {}),
         **{"sha256": sha256, "failed_photos": failed_photos},
         **{"predictions": predictions or {}, "labels": labels or {}},

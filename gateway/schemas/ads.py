@@ -167,6 +167,7 @@ class AdOut(ResponseModel):
     category: str | None = Field(description="The category the seller chose.")
     price: Decimal | None
     currency: str | None
+    seller: str | None = Field(default=None, description="The seller's id, as it was sent.")
     attributes: dict[str, float] = Field(
         default_factory=dict, description="The numbers that the ad was sent with, by name."
     )
@@ -195,6 +196,7 @@ class AdSummary(ResponseModel):
     day: date | None = Field(default=None, description="UTC day of the ad's first event.")
     price: Decimal | None = None
     currency: str | None = None
+    seller: str | None = None
     attributes: dict[str, float] | None = Field(
         default=None, description="The catalog's numbers by name, with `details=true`."
     )

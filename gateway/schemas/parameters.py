@@ -26,6 +26,7 @@ from ops.events.parse import (
     PHOTO,
     PRICE,
     REVISION,
+    SELLER,
 )
 
 _ANY_TEXT = Text(2**31)  # a title or a description: the gateway's settings limit them
@@ -119,6 +120,8 @@ QueryMoment = Annotated[
     datetime, required(_moment, "the time"), _documented({"type": "string", "format": "date-time"})
 ]
 
+QueryPrice = Annotated[Decimal, required(PRICE.read, "the price"), _documented({"type": "string"})]
+
 RevisionIn = Annotated[int | None, optional(REVISION.read, "revision"), _nullable(REVISION.schema)]
 MomentIn = Annotated[
     datetime | None, optional(OCCURRED_AT.read, "occurred_at"), _nullable(OCCURRED_AT.schema)
@@ -137,6 +140,11 @@ CurrencyIn = Annotated[
     str | None,
     optional(lambda value, name: CURRENCY.read(value, name) or None, "currency"),
     _nullable(CURRENCY.schema),
+]
+SellerIn = Annotated[
+    str | None,
+    optional(lambda value, name: SELLER.read(value, name) or None, "seller"),
+    _nullable(SELLER.schema),
 ]
 AttributesIn = Annotated[
     dict[str, float] | None,

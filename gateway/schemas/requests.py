@@ -20,6 +20,7 @@ from gateway.schemas.parameters import (
     PhotoUrlIn,
     PriceIn,
     RevisionIn,
+    SellerIn,
     Sha256In,
     TitleIn,
     text_in,
@@ -34,6 +35,7 @@ EXAMPLE_AD: dict[str, JsonValue] = {
     "category": "chair",
     "price": "1200.00",
     "currency": "KGS",
+    "seller": "s-17",
     "attributes": {"width_cm": 54, "year": 2019},
     "photos": [{"url": "https://photos.example/1.jpg"}],
 }
@@ -83,6 +85,9 @@ class AdIn(RequestModel):
         "decimals. Responses have it as a string.",
     )
     currency: CurrencyIn = None
+    seller: SellerIn = Field(
+        default=None, description="The seller's id in your system, at most 128 characters."
+    )
     attributes: AttributesIn = Field(
         default=None,
         description="Numbers of the ad by name, such as area, year or mileage. An attribute "

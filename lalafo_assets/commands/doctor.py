@@ -20,6 +20,7 @@ from lalafo_assets.commands.terminal.tables import print_facts
 from ops.errors import ConfigurationError, LalafoError
 
 if TYPE_CHECKING:
+    from resources.postgres.database import Database
     from resources.settings import Settings
 
 PYTHON = (3, 11)
@@ -245,12 +246,34 @@ def _servers(settings: "Settings") -> Iterator[Diagnosis]:
             with closing(Database.from_settings(settings)) as database:
                 database.check()
                 yield Diagnosis("PostgreSQL", Grade.OK, database.shown)
+                yield from diagnose_pgvector(database)
         except LalafoError as error:
             yield Diagnosis(
                 "PostgreSQL", Grade.FAILED, str(error), "start it, or unset LALAFO_DATABASE_URL"
             )
     if settings.kafka_bootstrap != "":
         yield _kafka(settings)
+
+
+def diagnose_pgvector(database: "Database") -> Iterator[Diagnosis]:
+    """Name the faults of the pgvector version, where there is one."""
+    from resources.vector_search.indexes import PARALLEL_FROM, SOUND_FROM, pgvector_version
+
+    with database.cursor() as cursor:
+        version = pgvector_version(cursor)
+    if version == ():
+        return  # `lalafo migrate` creates it
+    shown = ".".join(str(part) for part in version)
+    if version >= SOUND_FROM:
+        yield Diagnosis("pgvector", Grade.OK, shown)
+        return
+    faults = "a vacuum may damage an index of vectors"
+    if version < PARALLEL_FROM:
+        faults += ", and no index is built in parallel (CVE-2026-3172)"
+    yield Diagnosis(
+        *("pgvector", Grade.DEGRADED, f"{shown}: {faults}"),
+        "install 0.8.4 or later, then: ALTER EXTENSION vector UPDATE",
+    )
 
 
 def _kafka(settings: "Settings") -> Diagnosis:

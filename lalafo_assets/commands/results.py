@@ -123,7 +123,7 @@ def read_ad(database: "Database", name: str) -> dict[str, Any]:
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT catalog, ad_id, status, revision, title, category, price, currency, "
-            'attributes, day, topic, partition, "offset", run_id '
+            'seller, attributes, day, topic, partition, "offset", run_id '
             "FROM lalafo.ads WHERE catalog = %s AND ad_id = %s",
             key,
         )

@@ -18,6 +18,7 @@ MAX_KEY_CHARS = 200
 MAX_LABEL_CHARS = 200
 MAX_URL_CHARS = 4_096
 MAX_CURRENCY_CHARS = 8
+MAX_SELLER_CHARS = 128
 # The highest revision that a caller may send. Above it there is room for the gateway, which assigns
 # the next revision where a caller sends none: no revision makes an ad unchangeable.
 MAX_REVISION = 2**62

@@ -17,6 +17,7 @@ from ops.events.fields import (
     MAX_CURRENCY_CHARS,
     MAX_KEY_CHARS,
     MAX_LABEL_CHARS,
+    MAX_SELLER_CHARS,
     Identifier,
     Photo,
     Revision,
@@ -36,6 +37,7 @@ REVISION, ASSIGNED_REVISION = Revision(), Revision(MAX_ASSIGNED_REVISION)
 OCCURRED_AT, PRICE, PHOTO = Moment(), Price(), Photo()
 ATTRIBUTES = Attributes()
 CATEGORY, CURRENCY = Text(MAX_LABEL_CHARS), Text(MAX_CURRENCY_CHARS)
+SELLER = Text(MAX_SELLER_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def parse_event(record: StreamRecord, limits: EventLimits) -> AdEvent:
         category=_text(fields, "category", CATEGORY) or None,
         price=None if price is None else PRICE.read(price, "price"),
         currency=_text(fields, "currency", CURRENCY) or None,
+        seller=_text(fields, "seller", SELLER) or None,
         attributes={} if attributes is None else ATTRIBUTES.read(attributes, "attributes"),
         photos=_photos(fields, limits.max_photos) if kind is EventKind.UPSERTED else (),
     )

@@ -22,6 +22,7 @@ from ops.events.parse import (
     PRICE,
     REVISION,
     SCHEMA,
+    SELLER,
     EventLimits,
 )
 from ops.types import AdStatus, EventKind
@@ -57,6 +58,7 @@ def event_schema(limits: EventLimits) -> dict[str, Any]:
             "category": _about("The category the seller chose.", _or_null(CATEGORY.schema)),
             "price": _about("Rounded to two decimals.", _or_null(PRICE.schema)),
             "currency": _or_null(CURRENCY.schema),
+            "seller": _about("Your id of the seller.", _or_null(SELLER.schema)),
             "attributes": _about(
                 "Numbers of the ad by name, such as area or year.", _or_null(ATTRIBUTES.schema)
             ),

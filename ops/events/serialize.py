@@ -32,6 +32,7 @@ def event_json(event: AdEvent) -> bytes:
             "category": event.category,
             "price": None if event.price is None else str(event.price),
             "currency": event.currency,
+            **({} if event.seller is None else {"seller": event.seller}),
             **({"attributes": dict(event.attributes)} if event.attributes else {}),
             "photos": [_photo(photo) for photo in event.photos],
         },

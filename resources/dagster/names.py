@@ -14,6 +14,7 @@ POOL_STREAM = "gpu_stream"
 POOL_BACKFILL = "gpu_backfill"
 
 SESSION_JOB = "score_new_ads"
+INDEX_JOB = "index_vectors"
 ROLE_TAG = "lalafo/role"
 """On a session's run: starting, live with its partitions, standby, leaving, ended or dead."""
 

@@ -23,6 +23,7 @@ _AD = {
     "category": "a.category",
     "price": "a.price",
     "currency": "a.currency",
+    "seller": "a.seller",
     "attributes": "a.attributes::text",
     "received_at": """to_char(a.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
     "sha256": "encode(photos.first, 'hex')",

@@ -84,6 +84,7 @@ ads = Table(
     Column("run_id", Text, nullable=False),
     moment("updated_at", now=True),
     Column("attributes", JSONB, comment="the catalog's numbers by name; null: none"),
+    Column("seller", Text, comment="the catalog's id of the seller; null: not given"),
     Index(None, "day"),
     # For pages of a catalogue's latest ads.
     Index(None, "catalog", "received_at", "ad_id"),
@@ -222,6 +223,56 @@ deferred_ads = Table(
     ),
     Index(None, "retry_at", "id"),
     Index(None, "catalog", "ad_id"),
+)
+
+# One row for each backbone whose ads can be searched, or will be.
+vector_indexes = Table(
+    "vector_indexes",
+    metadata,
+    key("backbone"),
+    Column("dimension", Integer, nullable=False, comment="numbers of a vector"),
+    Column("partition", Text, nullable=False, comment="of ad_vectors: a table's name"),
+    Column("state", Text, nullable=False),
+    moment("created_at", now=True),
+    moment("ready_at", nullable=True),
+    CheckConstraint("state IN ('building', 'catching_up', 'ready')", name="state"),
+)
+
+# A row is inserted and deleted, and never updated: under an index of vectors that costs a hundred
+# times as much. Which rows are of an ad's present revision, `ads` knows.
+ad_vectors = Table(
+    "ad_vectors",
+    metadata,
+    key("catalog"),
+    key("ad_id"),
+    key("revision", BigInteger),
+    key("backbone"),
+    # With this collation the index finds a category and those below it.
+    Column("category", Text(collation="C")),
+    Column("price", Numeric(17, 2)),
+    Column("currency", Text),
+    Column("seller", Text),
+    moment("received_at"),
+    Column(
+        *("vector", HALFVEC),
+        nullable=False,
+        comment="the mean of the unit vectors of the ad's photos, of unit length",
+    ),
+    Index(None, "catalog", "category"),
+    Index(None, "catalog", "seller"),
+    Index(None, "catalog", "currency", "price"),
+    Index(None, "catalog", "received_at"),
+    postgresql_partition_by="LIST (backbone)",
+)
+
+# Ads whose rows in ad_vectors are to be renewed; commits add them while there is an index.
+vector_changes = Table(
+    "vector_changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("catalog", Text, nullable=False),
+    Column("ad_id", Text, nullable=False),
+    Column("queued_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
 )
 
 releases = Table(

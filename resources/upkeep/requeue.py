@@ -62,6 +62,7 @@ class _Ad:
     price: Decimal | None
     currency: str | None
     attributes: dict[str, float] | None
+    seller: str | None
     status: str
 
 
@@ -112,7 +113,7 @@ def _waiting(cursor: Cursor, condition: str, values: dict[str, object]) -> list[
     with cursor.connection.cursor(row_factory=class_row(_Ad)) as typed:
         typed.execute(
             "SELECT a.catalog, a.ad_id, a.revision, a.event_id, a.occurred_at, a.title, "
-            "a.description, a.category, a.price, a.currency, a.attributes, a.status "
+            "a.description, a.category, a.price, a.currency, a.attributes, a.seller, a.status "
             "FROM lalafo.ads AS a "
             f"WHERE {condition} ORDER BY a.updated_at, a.catalog, a.ad_id LIMIT %(limit)s "
             "FOR UPDATE OF a SKIP LOCKED",
@@ -177,6 +178,7 @@ def _event(ad: _Ad, key: AdKey, photos: Sequence[_Photo]) -> AdEvent:
         price=ad.price,
         currency=ad.currency,
         attributes=ad.attributes or {},
+        seller=ad.seller,
         photos=tuple(
             PhotoRef(url=photo.url) if photo.url is not None else PhotoRef(sha256=photo.sha256)
             for photo in photos

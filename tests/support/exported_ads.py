@@ -76,7 +76,8 @@ def put_ads(database: Database) -> None:
         epochs = Leases("stream-1", "ads", "run-1", 60).acquire(driver, [0])
         driver.commit()
     writer = ResultWriter(database, Holder("run-1", "stream-1", "ads", "ads.scored"))
-    first = event("1", title='=HYPERLINK("http://x","a")', price=Decimal("1200.50"), currency="KGS")
+    priced = {"price": Decimal("1200.50"), "currency": "KGS", "seller": "s-1"}
+    first = event("1", title='=HYPERLINK("http://x","a")', **priced)
     second = event("2", photos=2, title='line\nbreak, "quoted"', category=None)
     scored = [
         replace(

@@ -53,6 +53,7 @@ WRONG: dict[str, list[object]] = {
     "category": [5, 1.5, True, [], {}, "x" * 201],
     "price": [True, [], {}, "much", "NaN", "Infinity", -1, 10**15, "1e400", "-0.01", "12,5"],
     "currency": [5, True, [], {}, "x" * 9],
+    "seller": [5, True, [], {}, "x" * 129],
     "attributes": [
         *(
             5,
@@ -77,7 +78,7 @@ WRONG: dict[str, list[object]] = {
     "titel": ["a misspelt field"],
     "schema": [1],
 }
-TEXTS = ("catalog", "ad_id", "title", "description", "category", "currency")
+TEXTS = ("catalog", "ad_id", "title", "description", "category", "currency", "seller")
 
 
 def good(rng: Random, **changes: object) -> dict[str, object]:

@@ -45,7 +45,7 @@ _TABLES: Mapping[str, tuple[Table, tuple[str, ...]]] = {
         (
             *("catalog", "ad_id", "revision", "day", "status", "title", "description"),
             *("category", "price", "currency", "event_id", "occurred_at", "kafka_at"),
-            *("received_at", "partition", "offset", "attributes"),
+            *("received_at", "partition", "offset", "attributes", "seller"),
         ),
     ),
     "timing": (
@@ -175,6 +175,7 @@ def _ad_row(ad: AdOutcome) -> Row:
         *(event.event_id, event.occurred_at, receipt.kafka_at, receipt.received_at),
         *(receipt.partition, receipt.offset),
         Jsonb(dict(event.attributes)) if event.attributes else None,
+        event.seller,
     )
 
 

@@ -102,6 +102,14 @@ def changed(**changes: object) -> str:
         (changed(price="@").replace('"@"', "1" * 10_000), "utf-8", False),
         (changed(title="@").replace('"@"', "[" * 5_000 + "]" * 5_000), "utf-8", False),
         (changed() + "x", "utf-8", False),
+        (changed(seller=None), "utf-8", True),
+        (changed(seller=""), "utf-8", True),
+        (changed(seller="продавец/17"), "utf-8", True),
+        (changed(seller="x" * 128), "utf-8", True),
+        (changed(seller="x" * 129), "utf-8", False),
+        (changed(seller=17), "utf-8", False),
+        (changed(seller="a\x00"), "utf-8", False),
+        (changed(seller="a\ud800"), "utf-8", False),
         (changed(attributes=None), "utf-8", True),
         (changed(attributes={}), "utf-8", True),
         (
@@ -189,7 +197,7 @@ values = st.recursive(
 )
 NAMES = [
     *("catalog", "ad_id", "revision", "occurred_at", "title", "description", "category", "price"),
-    *("currency", "photos", "attributes"),
+    *("currency", "photos", "attributes", "seller"),
 ]
 
 

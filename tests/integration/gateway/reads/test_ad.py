@@ -69,6 +69,7 @@ def test_a_committed_ad_is_returned_completely(catalogue: Catalogue) -> None:
         "category": "chair",
         "price": "1200.50",
         "currency": "KGS",
+        "seller": None,
         "attributes": {},
         "received_at": "2026-05-01T12:00:00+00:00",
         "photos": [

@@ -58,7 +58,7 @@ def test_a_data_set_of_hive_partitions_has_every_ad_and_its_types(filled: Databa
     assert first == {
         **{"catalog": "kg", "ad_id": "1", "revision": 1, "status": "scored", "day": "2026-05-01"},
         **{"title": '=HYPERLINK("http://x","a")', "category": "chair"},
-        **{"price": Decimal("1200.50"), "currency": "KGS", "attributes": None},
+        **{"price": Decimal("1200.50"), "currency": "KGS", "seller": "s-1", "attributes": None},
         "received_at": datetime(2026, 5, 1, 12, tzinfo=UTC),
         **{"sha256": sha("https://p.example/1/0.jpg").hex(), "failed_photos": 0},
         **{"release": RELEASE, "category.label": "chair", "category.score": 0.75},

@@ -40,6 +40,7 @@ ARGUMENTS = {
     "rescore": ["x"],
     "results": ["kg/1"],
     "serve": ["--port", "0"],
+    "similar": ["kg/1"],
     "stats": [],
     "topics": [],
     "train": [],
@@ -53,6 +54,7 @@ STARTS_ITS_OWN |= {
     "bench peers",
     "bench price",
     "bench quality",
+    "bench search",
     "bench start",
     "bench stream",
 }

@@ -26,6 +26,7 @@ GOOD = {
     "category": "chair",
     "price": 12.5,
     "currency": "KGS",
+    "seller": "s-17",
     "attributes": {"year": 2019, "area": 34.5, "floor": None},
     "photos": [{"url": "https://photos.example/1.jpg"}, {"sha256": "ab" * 32}],
 }
@@ -44,6 +45,7 @@ def test_a_whole_event_is_read() -> None:
     assert event.revision == 7
     assert event.occurred_at == datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)
     assert event.price == Decimal("12.50")
+    assert event.seller == "s-17"
     assert list(event.attributes.items()) == [("area", 34.5), ("year", 2019.0)]
     assert event.photos == (
         PhotoRef(url="https://photos.example/1.jpg"),
@@ -115,6 +117,8 @@ def test_a_delete_needs_no_photos() -> None:
         ({"price": "999999999999999.999"}, Reason.EVENT_WRONG_TYPE),
         ({"price": "NaN"}, Reason.EVENT_WRONG_TYPE),
         ({"price": 1e30}, Reason.EVENT_WRONG_TYPE),
+        ({"seller": 17}, Reason.EVENT_WRONG_TYPE),
+        ({"seller": "x" * 129}, Reason.EVENT_TEXT_TOO_LONG),
         ({"attributes": [1]}, Reason.EVENT_WRONG_TYPE),
         ({"attributes": {"area": "34"}}, Reason.EVENT_WRONG_TYPE),
         ({"attributes": {"area": True}}, Reason.EVENT_WRONG_TYPE),

@@ -35,6 +35,7 @@ events = st.builds(
     category=st.none() | some,
     price=st.none() | st.decimals(0, MAX_PRICE - Decimal("0.01"), places=2),
     currency=st.none() | st.text("ABC", min_size=1, max_size=8),
+    seller=st.none() | some,
     photos=st.lists(refs, max_size=5).map(tuple),
     attributes=st.dictionaries(
         some, st.floats(-(10**15), 10**15, exclude_min=True, exclude_max=True), max_size=5

@@ -1,0 +1,65 @@
+"""The job `index_vectors`: one run is one indexer, which the sensor `scored_ads` keeps alive.
+
+Owns how the run joins the group of indexers, and how it ends. The work is that of
+`resources/vector_search/indexer.py`; the group is that of sessions, under a stream of its own.
+"""
+
+from contextlib import closing
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from lalafo_assets.reports.failures import plain_failures
+from lalafo_assets.reports.metadata import report_counts
+from lalafo_assets.session.run_status import ENDED
+from resources.dagster.executors import Kind, background_executor, pod_tags
+from resources.dagster.names import CODE_TAG, INDEX_JOB
+from resources.dagster.resources import DatabaseResource
+from resources.sessions.code_version import code_version
+from resources.sessions.indexer_group import indexer_membership
+from resources.settings import load_settings
+from resources.vector_search.indexer import Indexer
+
+
+@dg.op(
+    description="Renews the vectors of the ads that sessions commit, builds missing indexes beside "
+    "it, and drops those of backbones that no release uses. After LALAFO_SESSION_MINUTES it hands "
+    "over to a successor.",
+    tags={"dagster/compute_kind": "postgres"},
+)
+def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
+    """Work until a successor is ready, or a signal comes."""
+    settings = load_settings()
+    with plain_failures(), closing(database.open()) as opened:
+        version = context.run.tags.get(CODE_TAG, code_version(settings))
+        with indexer_membership(opened, settings, context.run_id, version) as group:
+            group.ready()
+            indexer = Indexer(opened, group, workers=settings.vector_build_workers)
+            try:
+                indexer.run(lambda: False)
+            except DagsterExecutionInterruptedError:
+                run = context.instance.get_run_by_id(context.run_id)
+                if run is not None and run.status in ENDED:
+                    raise
+                context.log.info("ended by a signal: the next indexer continues")
+            counts = indexer.counts
+    report_counts(context, changes=counts.changes, built=counts.built, dropped=counts.dropped)
+
+
+def index_job(executor: Kind) -> dg.JobDefinition:
+    """Return the job that the sensor `scored_ads` starts."""
+
+    @dg.job(
+        name=INDEX_JOB,
+        executor_def=background_executor(executor),
+        tags=dict(pod_tags(executor, gpus=0, memory="1Gi")),
+        description=(
+            "Keeps the vectors of ads for searches: one run is one indexer. It follows the commits "
+            "of sessions, and stays alive for about an hour. The sensor `scored_ads` starts the "
+            "runs, and replaces those that end or run an older code version."
+        ),
+    )
+    def index_vectors() -> None:
+        follow_commits()
+
+    return index_vectors

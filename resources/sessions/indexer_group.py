@@ -1,0 +1,35 @@
+"""The group of indexers: the membership of sessions, with one partition of a stream of its own.
+
+One indexer works; one that is started beside it leaves, unless the first is due or runs older code:
+then it takes over. A killed one's lease is free at once.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from resources.postgres.database import Database
+from resources.sessions.group.members import MembershipConfig
+from resources.sessions.group.membership import SessionMembership
+from resources.settings import Settings
+from resources.vector_search.ad_vectors import PARTITION, STREAM, TOPIC
+
+
+def indexer_membership(
+    database: Database, settings: Settings, run_id: str, code_version: str
+) -> SessionMembership:
+    """The membership of one indexer; a context manager."""
+    config = MembershipConfig(
+        run_id=run_id,
+        stream_id=STREAM,
+        topic=TOPIC,
+        partitions=(PARTITION,),
+        sessions=1,
+        session_s=settings.session_minutes * 60,
+        ttl_s=settings.lease_ttl_s,
+        code_version=code_version,
+    )
+    return SessionMembership(database, config, positions=_from_the_start)
+
+
+def _from_the_start(partitions: Sequence[int]) -> Mapping[int, int]:
+    """The queue is a table: there is no offset to look up."""
+    return dict.fromkeys(partitions, 0)
