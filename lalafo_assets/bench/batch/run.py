@@ -64,8 +64,8 @@ def _prepare(
     database: Database, home: Path, photos: Path | None, count: int, *, all_tasks: bool
 ) -> None:
     """Install a release, and store renditions and rows of one ad per photo as sessions would."""
+    from lalafo_assets.bench.all_tasks.release import with_all_tasks
     from lalafo_assets.bench.batch.worker import store_photos
-    from lalafo_assets.bench.price.release import with_all_tasks
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
     from resources.releases.promotion import make_live

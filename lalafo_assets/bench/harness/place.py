@@ -203,7 +203,7 @@ def _topics(environment: dict[str, str], topic: str, partitions: int) -> Iterato
 
 
 def _install_release(database: Database, settings: Settings, *, all_tasks: bool) -> str:
-    from lalafo_assets.bench.price.release import with_all_tasks
+    from lalafo_assets.bench.all_tasks.release import with_all_tasks
     from lalafo_assets.starter import load_starter
     from resources.inference.loading import install
     from resources.releases.promotion import make_live

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lalafo_assets.bench.all_tasks.priced_ads import ABSURD_EVERY, BEST_MAPE, generated_ads
 from lalafo_assets.bench.price.baselines import category_median, gradient_boosting
-from lalafo_assets.bench.price.generated import ABSURD_EVERY, BEST_MAPE, generated_ads
 from lalafo_assets.bench.price.houses import read_houses, without
 from ops.tasks import Ad
 from ops.tasks.price import PriceAnswer, asked_price, currency_of, fit_ads, path_of, predict_ads

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from lalafo_assets.bench.price.generated import generated_ads
+from lalafo_assets.bench.all_tasks.priced_ads import generated_ads
 from ops.models.release import Release
 from ops.models.release_files import assemble
 from ops.tasks import price, task_by_name

@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from lalafo_assets.bench.price.generated import ABSURD_EVERY, generated_ads
+from lalafo_assets.bench.all_tasks.priced_ads import ABSURD_EVERY, generated_ads
 from ops.errors import ConfigurationError
 from ops.models.task_head import TaskHead
 from ops.tasks import Ad, price

@@ -3,7 +3,7 @@
 Prices are fitted to generated ads, so that they cost what they cost in production and mean nothing.
 """
 
-from lalafo_assets.bench.price.generated import generated_ads
+from lalafo_assets.bench.all_tasks.priced_ads import generated_ads
 from ops.models.release import Release
 from ops.models.release_files import assemble
 from ops.tasks.price import NAME, fit_ads
