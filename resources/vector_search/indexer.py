@@ -30,6 +30,8 @@ POLL_S = 1.0
 """How long a look waits for a commit's notice; a lost notice costs so much."""
 
 LOOK_FOR_INDEXES_S = 2.0
+BUILD_AGAIN_S = 10.0
+"""After a build that failed, such as for a full disk or an outage."""
 
 log = structlog.get_logger()
 
@@ -78,6 +80,7 @@ class Indexer:
         self._epoch: int | None = None
         self._looked_at = float("-inf")  # monotonic seconds
         self._build: threading.Thread | None = None
+        self._failed_at = float("-inf")  # monotonic seconds, of a build
         self._maintained: int | None = None  # the epoch in which the ready indexes were looked at
         self._notices: psycopg.Connection[Any] | None = None
 
@@ -139,7 +142,8 @@ class Indexer:
     def _look_for_indexes(self, epoch: int) -> None:
         self._looked_at = time.monotonic()
         self.counts.dropped += len(indexes.drop_unused(self._database, epoch))
-        if self._build is None or not self._build.is_alive():
+        rests = time.monotonic() - self._failed_at < BUILD_AGAIN_S
+        if not rests and (self._build is None or not self._build.is_alive()):
             waiting = indexes.start_missing(self._database, epoch)
             maintained = self._maintained == epoch
             if waiting or not maintained:
@@ -160,8 +164,9 @@ class Indexer:
                     if index not in waiting and index.state == "ready":
                         maintain(self._database, index)
                 self._maintained = epoch
-        except LalafoError as error:
-            # The next look begins it again, where it ended.
+        except (LalafoError, psycopg.Error) as error:
+            # A later look begins it again, where it ended.
+            self._failed_at = time.monotonic()
             log.warning("vectors.build_interrupted", error=str(error))
 
     def _wait(self) -> None:

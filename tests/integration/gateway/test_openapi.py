@@ -37,9 +37,9 @@ positive_data_acceptance.enabled = false
 # A deleted ad can still be read, as a tombstone.
 use_after_free.enabled = false
 
-# An ad's id may end in "/feedback": that path has the methods of an ad too.
+# An ad's id may end in "/feedback" or "/similar": those paths have the methods of an ad too.
 [[operations]]
-include-path-regex = "/feedback$"
+include-path-regex = "/(feedback|similar)$"
 [operations.checks]
 unsupported_method.enabled = false
 allow_header_conformance.enabled = false
