@@ -1,6 +1,7 @@
 """The route of the live release: what it can predict.
 
-Owns the statement. A response changes only with a promotion, so a client keeps it by its ETag. A
+Owns the statement. A response changes only with a promotion, and once an index is ready, so a
+client keeps it by its ETag. A
 release belongs to no catalog: every key with the scope `read` may read it.
 """
 
@@ -21,7 +22,9 @@ router = APIRouter(tags=["read"])
 
 _LIVE = """
     SELECT r.name, coalesce(r.manifest ->> 'backbone', r.backbone),
-        coalesce(r.manifest -> 'taxonomy', '{}'), r.manifest ->> 'weights_source', r.created_at
+        coalesce(r.manifest -> 'taxonomy', '{}'), r.manifest ->> 'weights_source', r.created_at,
+        EXISTS (SELECT FROM lalafo.vector_indexes AS i
+            WHERE i.backbone = r.backbone AND i.state = 'ready')
     FROM lalafo.releases AS r JOIN lalafo.active_releases AS f ON f.live = r.name
 """
 
@@ -30,7 +33,8 @@ _LIVE = """
     "/v1/releases/live",
     summary="Get the live release",
     description="Returns the live release and the labels that it can predict. Send the response's "
-    "`ETag` as `If-None-Match` to get 304 until another release is live.",
+    "`ETag` as `If-None-Match` to get 304 until another release is live, or the index of its "
+    "backbone is ready.",
     response_model=LiveReleaseOut,
     responses={
         404: {"description": "No release is live: nothing is scored until one is."},
@@ -62,11 +66,12 @@ async def _read(services: Services) -> LiveReleaseOut | None:
         row = await cursor.fetchone()
     if row is None:
         return None
-    name, backbone, taxonomy, weights, created_at = row
+    name, backbone, taxonomy, weights, created_at, similar_ads = row
     return LiveReleaseOut(
         release=Source(id=name, url=release_page(services.settings.dagster_url)),
         backbone=backbone,
         labels={task: sorted(taxonomy[task]) for task in sorted(taxonomy)},
         weights=weights,
         created_at=created_at,
+        similar_ads=similar_ads,
     )

@@ -17,3 +17,7 @@ class LiveReleaseOut(ResponseModel):
     )
     weights: str | None = Field(description="What its backbone was trained on; null: not recorded.")
     created_at: datetime = Field(description="When it was registered.")
+    similar_ads: bool = Field(
+        default=False,
+        description="Whether the index of its backbone is ready, so that similar ads are found.",
+    )

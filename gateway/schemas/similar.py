@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -95,7 +95,13 @@ class SimilarOut(ResponseModel):
     currency: str | None
     seller: str | None
     received_at: datetime
-    sha256: str | None = Field(description="SHA-256 of the ad's first usable photo.")
+    sha256: str | None = Field(
+        description="SHA-256 of the photo to show: the best one where a task names it, else the "
+        "ad's first usable photo."
+    )
+    predictions: dict[str, dict[str, Any]] = Field(
+        description="Label and score of the live release, by task."
+    )
     links: Links
 
 

@@ -37,12 +37,22 @@ _OF_PHOTO = """
         AND (%(catalogs)s::text[] IS NULL OR p.catalog = ANY(%(catalogs)s::text[])))"""
 _ADS = """
     SELECT a.catalog, a.ad_id, a.title, a.category, a.price::text, a.currency, a.seller,
-        a.received_at, (SELECT encode(p.sha256, 'hex') FROM lalafo.ad_photos AS p
+        a.received_at,
+        coalesce(predicted.best, (SELECT encode(p.sha256, 'hex') FROM lalafo.ad_photos AS p
             WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.sha256 IS NOT NULL
-            ORDER BY p.position LIMIT 1)
+            ORDER BY p.position LIMIT 1)),
+        predicted.answers
     FROM unnest(%(catalogs)s::text[], %(ad_ids)s::text[], %(revisions)s::bigint[])
         AS k (catalog, ad_id, revision)
-    JOIN lalafo.ads AS a USING (catalog, ad_id, revision) WHERE a.status = 'scored'"""
+    JOIN lalafo.ads AS a USING (catalog, ad_id, revision)
+    LEFT JOIN LATERAL (
+        SELECT json_object_agg(p.task, json_build_object('label', p.label, 'score', p.score))
+                AS answers, min(p.details->'best'->>'sha256') AS best
+        FROM lalafo.predictions AS p
+        WHERE p.release = (SELECT live FROM lalafo.active_releases)
+            AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.revision = a.revision
+    ) AS predicted ON true
+    WHERE a.status = 'scored'"""
 
 
 @repeated_once(repeatable=True)
@@ -214,11 +224,12 @@ async def _summaries(connection: Connection, page: Page) -> list[dict[str, Any]]
             "similarity": round(max(-1.0, min(1.0, ad.similarity)), 6),
             **{"title": title, "category": category, "price": price, "currency": currency},
             **{"seller": seller, "received_at": received_at.isoformat(), "sha256": sha256},
+            "predictions": predictions or {},
             "links": ad_links(AdKey(ad.catalog, ad.ad_id)),
         }
         for ad in page.ads
         if (ad.catalog, ad.ad_id) in known
-        for title, category, price, currency, seller, received_at, sha256 in [
+        for title, category, price, currency, seller, received_at, sha256, predictions in [
             known[ad.catalog, ad.ad_id]
         ]
     ]

@@ -161,7 +161,7 @@ export function lookView(panel) {
     pictures = new Pictures();
     shown = ad;
     const again = () => look(ad.catalog, ad.ad_id);
-    fill(out, result(ad, { pictures, tookMs, again }));
+    fill(out, result(ad, { pictures, tookMs, again, signal: stop.signal }));
     if (ad.timings && ad.timings.total_ms === null) complete(ad, tookMs, 3);
   }
 

@@ -6,6 +6,7 @@ import { feedbackForm } from "/page/feedback.js";
 import { moment, number } from "/page/format.js";
 import { notice } from "/page/notices.js";
 import { photosCard } from "/page/photos.js";
+import { similarAds } from "/page/similar.js";
 import { timingsCard } from "/page/timings.js";
 
 const STATUS = {
@@ -17,8 +18,11 @@ const STATUS = {
 };
 const LONG_TEXT = 280;
 
-/** The view of an ad. `tookMs`: from this browser's request to the response, if it sent the ad. */
-export function result(ad, { pictures, tookMs, again }) {
+/**
+ * The view of an ad. `tookMs`: from this browser's request to the response, if it sent the ad.
+ * `signal`: aborted when the view is replaced.
+ */
+export function result(ad, { pictures, tookMs, again, signal }) {
   const photos = photosCard(ad, pictures);
   let times = timingsCard(ad, tookMs);
   const predictions = predictionCards(ad, photos, pictures);
@@ -35,6 +39,7 @@ export function result(ad, { pictures, tookMs, again }) {
       el("div", { class: "column" }, photos.node, facts(ad)),
       el("div", { class: "column" }, times, feedback, predictions.slice(1)),
     ),
+    similarAds(ad, pictures, signal),
   );
   node.retime = (newer, took) => {
     const next = timingsCard(newer, took);
