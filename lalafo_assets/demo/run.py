@@ -124,7 +124,7 @@ def _stack(options: DemoOptions, on_progress: ProgressCallback) -> Stack:
         port=options.port,
         gateway_port=options.gateway_port,
         # The demo's photos are served on loopback, which the fetcher refuses otherwise.
-        environment={"LALAFO_FETCH_ALLOW_PRIVATE": "true"},
+        environment={"LALAFO_FETCH_ALLOW_PRIVATE": "true", "LALAFO_SIMILAR_ADS": "true"},
         on_progress=on_progress,
     )
 

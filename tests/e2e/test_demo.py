@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -152,6 +153,24 @@ def _use_page(output: str) -> None:
     assert command is not None, output
     done = subprocess.run(["bash", "-c", command.group()], capture_output=True, text=True)
     assert re.search(r'"label" ?: ?"[a-z -]+"', done.stdout), f"{command.group()}: {done}"
+    _find_similar_ads(page.group(1))
+
+
+def _find_similar_ads(gateway: str) -> None:
+    """The indexer makes the ads of the demo known: each one has similar ones."""
+
+    def read(path: str) -> Any:
+        with urllib.request.urlopen(f"{gateway.rstrip('/')}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not read("/v1/releases/live")["similar_ads"]:
+        assert time.monotonic() < deadline, "no index of vectors became ready"
+        time.sleep(0.5)
+    (ad,) = read("/v1/ads?status=scored&limit=1")["ads"]
+    found = read(f"{ad['links']['self']}/similar?limit=5")["ads"]
+    assert len(found) == 5, found
+    assert ad["ad_id"] not in {one["ad_id"] for one in found}
 
 
 def _steps_of_run(ui: str, run_id: str) -> dict[str, str]:
