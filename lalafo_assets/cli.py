@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from lalafo_assets.bench.batch.command import bench_batch
+from lalafo_assets.bench.duplicates.command import bench_duplicates
 from lalafo_assets.bench.engines.command import bench_engines
 from lalafo_assets.bench.event_log.command import bench_event_log
 from lalafo_assets.bench.export.command import bench_export
@@ -82,6 +83,7 @@ for name, measure in (
     ("start", bench_start),
     ("quality", bench_quality),
     ("search", bench_search),
+    ("duplicates", bench_duplicates),
 ):
     bench.command(name, cls=LalafoCommand)(measure)
 releases.command("check", cls=LalafoCommand)(check_command)

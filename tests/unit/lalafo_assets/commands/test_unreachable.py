@@ -48,6 +48,7 @@ ARGUMENTS = {
 """Of every command that uses a running stack, or the servers that the environment names."""
 STARTS_ITS_OWN = {"demo", "up", "bench batch", "bench event-log", "bench gateway", "bench rescore"}
 STARTS_ITS_OWN |= {
+    "bench duplicates",
     "bench engines",
     "bench export",
     "bench growth",

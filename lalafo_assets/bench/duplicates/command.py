@@ -1,0 +1,42 @@
+"""The options of `lalafo bench duplicates`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lalafo_assets.bench.harness.progress import bench_console
+from lalafo_assets.commands.terminal.help_pages import help_page
+from lalafo_assets.commands.terminal.steps import Steps
+
+
+@help_page(
+    ("lalafo bench duplicates --count 30", "on drawn photos, in two minutes"),
+    ("lalafo bench duplicates --photos photos", "on those of a folder, and of folders in it"),
+    ("lalafo bench duplicates --json | jq .recall", "nothing but the JSON document"),
+    reads="the photos of DIR, or photos that it draws",
+    writes="nothing",
+    settings=(),
+)
+def bench_duplicates(
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="A folder of real photos; may be repeated. Photos are altered in memory. Of each "
+            "folder, half is left out: the constants may have been fitted on it.",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=3, help="Photos of each folder.")] = 60,
+    json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
+) -> None:
+    """Judge which photos are found to be the same, on copies that are altered in known ways.
+
+    Recall by alteration and precision, beside PDQ, pHash and embeddings alone on the same pairs.
+    """
+    from lalafo_assets.bench.duplicates.run import run_bench
+
+    with Steps(bench_console(json_only)) as on_progress:
+        line = run_bench(photos or [], photos=count, on_progress=on_progress)
+    print(line)  # noqa: T201 - the result

@@ -1,0 +1,1 @@
+"""Whether two ads are the same, and the groups of those that are."""
