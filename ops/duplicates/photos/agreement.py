@@ -65,12 +65,7 @@ def agreement(one: NDArray[np.uint8], other: NDArray[np.uint8], alignment: Align
     import cv2
 
     height, width = one.shape
-    # Warped with its map inverted: a pixel of one is looked up in the other.
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    there = _smaller(other, alignment.scale)
-    matrix = alignment.matrix * (there.shape[1] / other.shape[1])
-    warped = cv2.warpAffine(there, matrix, (width, height), flags=flags)
-    inside = cv2.warpAffine(np.full_like(there, 255), matrix, (width, height), flags=flags)
+    warped, inside = _warped(other, alignment, (width, height))
     first, second = (cv2.GaussianBlur(it, (0, 0), BLUR).astype(np.float32) for it in (one, warped))
     valid = _blocks(inside).min(axis=(1, 3)) == 255
     if not valid.any():
@@ -105,6 +100,21 @@ def agreement(one: NDArray[np.uint8], other: NDArray[np.uint8], alignment: Align
         region=region,
         covered=covered,
     )
+
+
+def _warped(
+    other: NDArray[np.uint8], alignment: Alignment, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The other picture in the place of one, of (width, height), and 255 where it is."""
+    import cv2
+
+    # Warped with its map inverted: a pixel of one is looked up in the other.
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    there = _smaller(other, alignment.scale)
+    matrix = alignment.matrix * (there.shape[1] / other.shape[1])
+    warped = cv2.warpAffine(there, matrix, size, flags=flags)
+    inside = cv2.warpAffine(np.full_like(there, 255), matrix, size, flags=flags)
+    return np.asarray(warped, np.uint8), np.asarray(inside, np.uint8)
 
 
 def _smaller(picture: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
