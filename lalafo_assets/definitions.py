@@ -9,6 +9,7 @@ from lalafo_assets.assets.photos import ad_photos, ads_topic
 from lalafo_assets.assets.predictions import prediction_assets
 from lalafo_assets.assets.release_diff import release_diff
 from lalafo_assets.assets.release_scores import no_day_is_behind, release_scores
+from lalafo_assets.assets.similarity_index import similarity_index
 from lalafo_assets.assets.training import gate, model_release, training_set
 from lalafo_assets.jobs.asset_jobs import diff_job, rescore_job, train_job
 from lalafo_assets.jobs.catalogue_export import export_job, export_schedule
@@ -52,6 +53,7 @@ def defs() -> dg.Definitions:
             model_release,
             release_scores,
             release_diff,
+            similarity_index,
         ],
         asset_checks=[*checks_by_day(days), no_day_is_behind, gate],
         jobs=[

@@ -4,21 +4,26 @@ Owns how the run joins the group of indexers, and how it ends. The work is that 
 `resources/vector_search/indexer.py`; the group is that of sessions, under a stream of its own.
 """
 
+import time
 from contextlib import closing
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from lalafo_assets.assets.similarity_index import index_metadata
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
 from lalafo_assets.session.run_status import ENDED
 from resources.dagster.executors import Kind, background_executor, pod_tags
-from resources.dagster.names import CODE_TAG, INDEX_JOB
+from resources.dagster.names import CODE_TAG, INDEX_JOB, SIMILARITY_INDEX
 from resources.dagster.resources import DatabaseResource
+from resources.postgres.database import Database
 from resources.sessions.code_version import code_version
 from resources.sessions.indexer_group import indexer_membership
 from resources.settings import load_settings
-from resources.vector_search.indexer import Indexer
+from resources.vector_search.indexer import Counts, Indexer
+
+REPORT_EVERY_S = 600.0
 
 
 @dg.op(
@@ -35,8 +40,9 @@ def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -
         with indexer_membership(opened, settings, context.run_id, version) as group:
             group.ready()
             indexer = Indexer(opened, group, workers=settings.vector_build_workers)
+            reports = Reports(context, opened, indexer.counts)
             try:
-                indexer.run(lambda: False)
+                indexer.run(stopped=reports.report_if_due)
             except DagsterExecutionInterruptedError:
                 run = context.instance.get_run_by_id(context.run_id)
                 if run is not None and run.status in ENDED:
@@ -44,6 +50,27 @@ def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -
                 context.log.info("ended by a signal: the next indexer continues")
             counts = indexer.counts
     report_counts(context, changes=counts.changes, built=counts.built, dropped=counts.dropped)
+
+
+class Reports:
+    """What the run reports about the asset while it works."""
+
+    def __init__(self, context: dg.OpExecutionContext, database: Database, counts: Counts) -> None:
+        self._context, self._database, self._counts = context, database, counts
+        self._reported = (0, 0)
+        self._reported_at = time.monotonic()
+
+    def report_if_due(self) -> bool:
+        """Report an index that was built or dropped at once, and all of them now and then; False,
+        since it never ends the work."""
+        now = time.monotonic()
+        changed = (self._counts.built, self._counts.dropped)
+        if changed != self._reported or now - self._reported_at >= REPORT_EVERY_S:
+            kind = dg.AssetObservation if changed == self._reported else dg.AssetMaterialization
+            self._reported, self._reported_at = changed, now
+            metadata = index_metadata(self._database)
+            self._context.log_event(kind(SIMILARITY_INDEX, metadata=metadata))
+        return False
 
 
 def index_job(executor: Kind) -> dg.JobDefinition:

@@ -9,6 +9,7 @@ MODEL_RELEASE = dg.AssetKey("model_release")
 RELEASE_SCORES = dg.AssetKey("release_scores")
 RELEASE_DIFF = dg.AssetKey("release_diff")
 CATALOGUE_EXPORT = dg.AssetKey("catalogue_export")
+SIMILARITY_INDEX = dg.AssetKey("similarity_index")
 
 POOL_STREAM = "gpu_stream"
 POOL_BACKFILL = "gpu_backfill"

@@ -193,7 +193,7 @@ def _check_ui(ui: str, tmp_path: Path) -> None:
         return
     with open_browser(tmp_path / "profile") as page:
         page.goto(f"{ui}/locations/lalafo_assets/asset-groups/catalogue/lineage")
-        for asset in ("ad_photos", "photo_embeddings", "ad_categories", "model_release"):
+        for asset in ("ad_photos", "photo_embeddings", "ad_categories", "similarity_index"):
             page.get_by_text(asset, exact=False).first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         assert screenshot(page, "asset-graph", tmp_path).stat().st_size > 20_000
