@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gateway.schemas.ads import Links, ResponseModel
 from gateway.schemas.parameters import (
@@ -36,6 +36,10 @@ class SearchIn(RequestModel):
 
     A filter that is omitted or null allows every ad.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ad": {"catalog": "kg", "ad_id": "42"}, "limit": 5}]}
+    )
 
     ad: AdKeyIn | None = Field(default=None, description="Find ads like this one.")
     sha256: Sha256In = Field(

@@ -4,16 +4,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from lalafo_assets.synthetic.photos import render
-from resources.vector_search import indexes
-from resources.vector_search.ad_vectors import follow
 from tests.support.browser import screenshot, why_no_browser
 from tests.support.judged_ads import CATALOG, put_judged_ad, write_answer
 from tests.support.page_stand import Stand, ad_shown
-from tests.support.vector_ads import indexer_epoch
+from tests.support.vector_ads import built_index, renew_all
 
 _why_not = why_no_browser()
 pytestmark = [
@@ -48,10 +45,7 @@ def ads(standing: Stand) -> list[str]:
 @pytest.fixture(scope="module")
 def indexed(standing: Stand, ads: list[str]) -> Iterator[int]:
     """The epoch of an indexer that has built the index of all ads so far."""
-    with psycopg.connect(standing.database.conninfo.text("test"), autocommit=True) as lease:
-        epoch = indexer_epoch(lease, ttl_s=600)
-        for index in indexes.start_missing(standing.database, epoch):
-            indexes.build(standing.database, index, epoch)
+    with built_index(standing.database) as epoch:
         yield epoch
 
 
@@ -96,8 +90,7 @@ def test_one_goes_on_from_ad_to_similar_ad(
 def test_a_similar_ad_shows_its_best_photo(stand: Stand, ads: list[str], indexed: int) -> None:
     """As lists do."""
     photos = put_judged_ad(stand, "7", blocked=None)
-    with stand.database.cursor() as cursor:
-        follow(cursor, indexed, limit=100)
+    renew_all(stand.database, indexed)
     with stand.client() as client:
         found = client.get(f"/v1/ads/{CATALOG}/{ads[0]}/similar", params={"limit": 50}).json()
     (judged,) = [ad for ad in found["ads"] if ad["ad_id"] == "7"]

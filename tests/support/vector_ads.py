@@ -1,17 +1,22 @@
 """Ads with chosen vectors, committed as sessions do, and what an index of them must have."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import psycopg
 
 from ops.outcomes import Batch
 from ops.types import AdEvent, EventKind
 from resources.postgres.database import Database
 from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
-from resources.vector_search.ad_vectors import PARTITION, STREAM, TOPIC
+from resources.vector_search import indexes
+from resources.vector_search.ad_vectors import PARTITION, STREAM, TOPIC, follow
 from resources.vector_search.queries import Page, Query, SearchIndex, SimilarAd, steps
+from tests.conftest import connect_args
 from tests.support.batches import batch, event, outcome, put_test_release
 
 
@@ -81,6 +86,25 @@ def seller_of(database: Database, connection: Any) -> Seller:
 def indexer_epoch(connection: Any, run: str = "indexer-1", ttl_s: float = 60) -> int:
     """The epoch of an indexer's lease, newly acquired."""
     return Leases(STREAM, TOPIC, run, ttl_s).acquire(connection, [PARTITION])[PARTITION]
+
+
+@contextmanager
+def built_index(database: Database) -> Iterator[int]:
+    """The epoch of an indexer that has built the indexes of the ads so far."""
+    url = connect_args(database.url.render_as_string())
+    with psycopg.connect(**url, autocommit=True) as lease:
+        epoch = indexer_epoch(lease, ttl_s=600)
+        for index in indexes.start_missing(database, epoch):
+            indexes.build(database, index, epoch)
+        yield epoch
+
+
+def renew_all(database: Database, epoch: int) -> None:
+    """Renew until the queue is empty."""
+    taken = 1
+    while taken:
+        with database.cursor() as cursor:
+            taken = follow(cursor, epoch, limit=7)
 
 
 def text_of(vector: Any) -> str:

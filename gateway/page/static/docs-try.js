@@ -50,7 +50,7 @@ export function keyCard({ keys }, changed) {
 /** Returns {node, update}: `update` draws the examples again. */
 export function tryIt(route, spec, gateway) {
   const fields = route.declared.map((one) => parameterField(one, route, gateway));
-  const body = bodyFields(route, spec);
+  const body = bodyFields(route, spec, gateway);
   const code = el("pre", { tabindex: 0, "aria-label": "Example" });
   const out = el("div", { class: "answer-out", role: "status" });
   const picks = Object.keys(LANGUAGES).map((name) =>
@@ -147,15 +147,21 @@ function located(route, fields) {
   return found;
 }
 
+/** The example of a body; one that names an ad names one that this gateway has. */
+function ofKnownAd(example, ad) {
+  if (!example.ad || !ad) return example;
+  return { ...example, ad: { catalog: ad.catalog, ad_id: ad.ad_id } };
+}
+
 /** The fields of a body: {node, read, bytes}; `bytes`: the chosen files. */
-function bodyFields(route, spec) {
+function bodyFields(route, spec, { ad }) {
   const content = resolved(route.operation.requestBody ?? {}, spec).content ?? {};
   const types = Object.keys(content);
   if (!types.length) return { node: null, read: () => ({}), bytes: () => [] };
   const json = content["application/json"];
   const form = content["multipart/form-data"];
   const id = newId();
-  const example = exampleOf(json, spec) ?? {};
+  const example = ofKnownAd(exampleOf(json, spec) ?? {}, ad);
   const text = el("textarea", { id, rows: 8, spellcheck: false }, JSON.stringify(example, null, 2));
   const files = el("input", {
     id: `${id}-files`,

@@ -9,10 +9,10 @@ import pytest
 
 from resources.postgres.database import Database
 from resources.vector_search import indexes
-from resources.vector_search.ad_vectors import follow, read_indexes
+from resources.vector_search.ad_vectors import read_indexes
 from resources.vector_search.queries import SearchIndex
 from tests.conftest import connect_args
-from tests.support.vector_ads import Seller, indexer_epoch, seller_of
+from tests.support.vector_ads import Seller, indexer_epoch, renew_all, seller_of
 
 
 @pytest.fixture
@@ -45,10 +45,7 @@ class Followed:
 
     def follow(self) -> None:
         """Renew until the queue is empty."""
-        taken = 1
-        while taken:
-            with self.database.cursor() as cursor:
-                taken = follow(cursor, self.epoch, limit=7)
+        renew_all(self.database, self.epoch)
 
     def indexes(self) -> list[SearchIndex]:
         """All indexes."""
