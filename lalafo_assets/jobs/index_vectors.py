@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 
 import dagster as dg
+import structlog
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from lalafo_assets.assets.similarity_index import index_metadata
@@ -18,12 +19,15 @@ from resources.dagster.executors import Kind, background_executor, pod_tags
 from resources.dagster.names import CODE_TAG, INDEX_JOB, SIMILARITY_INDEX
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
+from resources.processes.child import stack_runs
 from resources.sessions.code_version import code_version
 from resources.sessions.indexer_group import indexer_membership
 from resources.settings import load_settings
 from resources.vector_search.indexer import Counts, Indexer
 
 REPORT_EVERY_S = 600.0
+
+log = structlog.get_logger()
 
 
 @dg.op(
@@ -41,8 +45,13 @@ def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -
             group.ready()
             indexer = Indexer(opened, group, workers=settings.vector_build_workers)
             reports = Reports(context, opened, indexer.counts)
+
+            def stopped() -> bool:
+                reports.report_if_due()
+                return not stack_runs(settings.stack_pid)
+
             try:
-                indexer.run(stopped=reports.report_if_due)
+                indexer.run(stopped)
             except DagsterExecutionInterruptedError:
                 run = context.instance.get_run_by_id(context.run_id)
                 if run is not None and run.status in ENDED:
@@ -60,17 +69,21 @@ class Reports:
         self._reported = (0, 0)
         self._reported_at = time.monotonic()
 
-    def report_if_due(self) -> bool:
-        """Report an index that was built or dropped at once, and all of them now and then; False,
-        since it never ends the work."""
+    def report_if_due(self) -> None:
+        """Report an index that was built or dropped at once, and all of them now and then.
+
+        An error is logged: the work goes on, and the next report is due in REPORT_EVERY_S.
+        """
         now = time.monotonic()
         changed = (self._counts.built, self._counts.dropped)
         if changed != self._reported or now - self._reported_at >= REPORT_EVERY_S:
             kind = dg.AssetObservation if changed == self._reported else dg.AssetMaterialization
             self._reported, self._reported_at = changed, now
-            metadata = index_metadata(self._database)
-            self._context.log_event(kind(SIMILARITY_INDEX, metadata=metadata))
-        return False
+            try:
+                metadata = index_metadata(self._database)
+                self._context.log_event(kind(SIMILARITY_INDEX, metadata=metadata))
+            except Exception as error:  # noqa: BLE001 - whatever Dagster's storage raises
+                log.warning("vectors.dagster_report_failed", error=str(error)[:200])
 
 
 def index_job(executor: Kind) -> dg.JobDefinition:

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import dagster as dg
-import psutil
 import structlog
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
@@ -31,6 +30,7 @@ from lalafo_assets.session.run_status import RunStatus
 from ops.session.tally import Tally
 from resources.dagster.names import HOST_TAG, METRICS_TAG, RELEASE_TAG, ROLE_TAG, STREAM_TAG
 from resources.inference.engines import described_engines
+from resources.processes.child import stack_runs
 from resources.sessions.ad_log import use_json_lines
 from resources.sessions.live import (
     LiveSession,
@@ -204,10 +204,8 @@ class SessionRun:
                     self._days.draw(self.total)
         if self._status.ended:
             return False
-        # When the stack on this machine was killed, its session must end too: the next stack's
-        # session continues from the last commit.
-        stack_pid = self.parts.settings.stack_pid
-        return stack_pid == 0 or psutil.pid_exists(stack_pid)
+        # The next stack's session continues from the last commit.
+        return stack_runs(self.parts.settings.stack_pid)
 
     def _report_role(self, live: LiveSession) -> None:
         snapshot, names = live.session.snapshot(), live.session.state.scorer.names

@@ -29,6 +29,17 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LAUNCHER = Path(__file__).with_name("run_with_parent.py")
 
 
+def stack_runs(stack_pid: int) -> bool:
+    """Whether the stack that a process is part of runs; True for a process of no stack.
+
+    A Dagster run is no child of the stack: it must end by itself when the stack was killed.
+
+    Args:
+        stack_pid: the setting; 0: of no stack.
+    """
+    return stack_pid == 0 or psutil.pid_exists(stack_pid)
+
+
 class ChildProcess:
     """A child process in its own process session (setsid), with its output in a log file.
 

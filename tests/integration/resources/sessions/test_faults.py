@@ -8,7 +8,7 @@ times as many events.
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -67,6 +67,12 @@ class Place:
             row = cursor.fetchone()
             assert row is not None
             return int(row[0])
+
+    def offsets(self) -> dict[int, int]:
+        """The committed offset of each partition that has one."""
+        with self.database.cursor() as cursor:
+            cursor.execute("SELECT partition, next_offset FROM lalafo.stream_offsets")
+            return dict(cursor.fetchall())
 
     def holders(self) -> dict[int, str]:
         with self.database.cursor() as cursor:
@@ -143,7 +149,8 @@ def storm(places: list[Place], tmp_path_factory: pytest.TempPathFactory) -> Iter
         publish(stream, corpus.messages)
         with Crew(calm.settings, size=1, name="calm"):
             drained(calm)
-        kills, runs = _kill_and_drain(stormy)
+        ends = {p: end for p, (_, end) in stream.bounds(range(PARTITIONS)).items()}
+        kills, runs = _kill_and_drain(stormy, ends)
         yield Storm(corpus, stream, calm, stormy, kills, runs)
 
 
@@ -155,15 +162,23 @@ def drained(place: Place) -> None:
     )
 
 
-def _kill_and_drain(place: Place) -> tuple[int, int]:
-    """Run sessions, and kill one of them whenever a random number of events is committed."""
+def _kill_and_drain(place: Place, ends: Mapping[int, int]) -> tuple[int, int]:
+    """Run sessions, and kill one of them whenever a random number of events is committed.
+
+    Every partition that is not at its end has moved on since the kill before: a record at whose
+    offset sessions die again and again is quarantined (`test_deadly_records.py`).
+    """
     rng = random.Random(SEED)
     moments = sorted(rng.sample(range(EVENTS // 100, EVENTS - EVENTS // 20), KILLS))
-    kills = 0
+    kills, before = 0, dict.fromkeys(ends, 0)
     with Crew(place.settings, size=2, name="stormy") as crew:
         for number, moment in enumerate(moments):
             wait_for(
-                lambda moment=moment: place.committed() >= moment and bool(place.holders()),
+                lambda moment=moment, before=before: (
+                    place.committed() >= moment
+                    and bool(place.holders())
+                    and _moved(before, place.offsets(), ends)
+                ),
                 lambda: f"{place.committed()} of {EVENTS}, holders {place.holders()}",
                 PATIENCE_S,
             )
@@ -174,7 +189,7 @@ def _kill_and_drain(place: Place) -> tuple[int, int]:
                 member = next((m for m in crew.members if m.run_id == victim), None)
                 if member is not None:
                     member.kill()
-            kills += 1
+            kills, before = kills + 1, place.offsets()
         drained(place)
         # The living sessions relay the pending records of the killed ones.
         wait_for(
@@ -183,6 +198,11 @@ def _kill_and_drain(place: Place) -> tuple[int, int]:
             60,
         )
         return kills, crew.started
+
+
+def _moved(before: Mapping[int, int], now: Mapping[int, int], ends: Mapping[int, int]) -> bool:
+    """Whether every partition is further on, or at its end."""
+    return all(now.get(p, 0) > before.get(p, 0) or now.get(p) == end for p, end in ends.items())
 
 
 @pytest.mark.timeout(PATIENCE_S * 3)
