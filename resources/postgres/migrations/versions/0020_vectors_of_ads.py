@@ -238,7 +238,7 @@ BEGIN
                 AS new (catalog, ad_id, revision, status, traceparent) USING (catalog, ad_id)
             WHERE new.status = 'scored';
         END IF;
-        -- Whoever adds an index holds the row of the active releases, so none is missed here.
+        -- Adding an index locks the row of the active releases, so none is missed here.
         IF EXISTS (SELECT FROM lalafo.vector_indexes) THEN
             INSERT INTO lalafo.vector_changes (catalog, ad_id)
             SELECT ad.catalog, ad.ad_id FROM unnest(catalogs, ad_ids) AS ad (catalog, ad_id);
