@@ -132,8 +132,8 @@ async def _index(connection: Connection) -> SearchIndex:
         raise Problem(
             409,
             "index_not_ready",
-            f"the index of the live release's backbone {backbone} is being built; `lalafo similar` "
-            "says how far it is",
+            f"the index of the live release's backbone {backbone} is being built; the asset "
+            "similarity_index in Dagster shows its state",
         )
     return SearchIndex(backbone, dimension, partition, state)
 

@@ -232,7 +232,7 @@ def test_a_killed_demo_starts_again(shared_home: Path) -> None:
     killed.wait_for("publishing")
     killed.process.kill()
     killed.wait()
-    assert_all_ended(shared_home, within_s=180)  # pictures are drawn at idle priority
+    assert_all_ended(shared_home, within_s=180)  # beside other tests
     again = Demo(shared_home, "--exit", *QUICK)
     assert again.wait() == 0, again.output
     assert re.search(r"not accounted for\s*│\s*0", again.output), again.output
