@@ -24,7 +24,7 @@ from resources.postgres.connections import through_pooler
 from resources.postgres.conninfo import DIRECT_URL_SETTING
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease
-from resources.vector_search.ad_vectors import TOPIC as VECTORS_TOPIC
+from resources.vector_search.ad_vectors import LEASE as VECTORS_LEASE
 
 RUN_LOCKS = 0x1A1AF5
 """The first key of the advisory locks of runs; the second is a hash of the run's id."""
@@ -158,7 +158,7 @@ def sessions_without(database: Database, release: str) -> int:
         cursor.execute(
             "SELECT count(*) FROM lalafo.sessions WHERE state = 'ready' AND topic <> %s "
             "AND expires_at > clock_timestamp() AND NOT (%s = ANY(warm))",
-            (VECTORS_TOPIC, release),
+            (VECTORS_LEASE.topic, release),
         )
         return int(cursor.fetchall()[0][0])
 
