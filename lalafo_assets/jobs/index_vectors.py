@@ -1,7 +1,7 @@
 """The job `index_vectors`: one run is one indexer, which the sensor `scored_ads` keeps alive.
 
-Owns what the run reports. The work is that of `resources/vector_search/indexer.py`; how the run joins
-the group of indexers, and how it ends, is in `workers.py`.
+Owns what the run reports. The work is that of `resources/vector_search/indexer.py`; how the run
+joins the group of indexers, and how it ends, is in `workers.py`.
 """
 
 import time

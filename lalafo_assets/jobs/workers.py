@@ -1,7 +1,7 @@
 """Runs of workers that follow commits: how one joins its group, and how it ends.
 
-The group is that of sessions, under a stream of its own (`resources/sessions/worker_group.py`). Does
-not depend on what the worker does.
+The group is that of sessions, under a stream of its own (`resources/sessions/worker_group.py`).
+Does not depend on what the worker does.
 """
 
 from collections.abc import Callable

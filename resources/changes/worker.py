@@ -104,7 +104,7 @@ class ChangeWorker(ABC):
             self._epoch = None
             return 0
         if done < self._batch:
-            self._wait()
+            self.wait()
         return done
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class ChangeWorker(ABC):
             if not change.lost:
                 self._group.release(PARTITION)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         """Wait for the notice of a commit; without a direct connection, for POLL_S."""
         time.sleep(PAUSE_S)
         with self._database.errors():

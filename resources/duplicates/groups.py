@@ -1,0 +1,69 @@
+"""The groups of ads that are the same, in PostgreSQL, as `AdGroups` has them in memory.
+
+A pair connects its ads if a person says so, or if its probability does and nobody denies it. Only
+the groups around the ads that have changed are read and written.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import psycopg
+
+from ops.duplicates.ads.ad_pairs import SAME_AD
+from ops.duplicates.ads.groups import AdGroups
+
+Cursor = psycopg.Cursor[Any]
+
+ACCEPTED = f"coalesce(l.same, p.probability >= {SAME_AD})"
+"""Whether a pair `p` is one ad, with the label `l` of a person, if there is one."""
+
+_MEMBERS = """
+    SELECT ad_id, group_id FROM lalafo.ad_groups WHERE catalog = %(catalog)s AND (
+        ad_id = ANY(%(ads)s) OR group_id IN (SELECT group_id FROM lalafo.ad_groups
+            WHERE catalog = %(catalog)s AND ad_id = ANY(%(ads)s)))"""
+_JOINED = " UNION ALL ".join(
+    f"SELECT p.ad_id, p.other_id FROM lalafo.ad_pairs AS p "
+    "LEFT JOIN lalafo.duplicate_labels AS l USING (catalog, ad_id, other_id) "
+    f"WHERE p.catalog = %(catalog)s AND p.{side} = ANY(%(ads)s) AND {ACCEPTED}"
+    for side in ("ad_id", "other_id")
+)
+_LEAVE = "DELETE FROM lalafo.ad_groups WHERE catalog = %s AND ad_id = ANY(%s)"
+_JOIN = """
+    INSERT INTO lalafo.ad_groups AS held (catalog, ad_id, group_id)
+    SELECT %s, new.* FROM unnest(%s::text[], %s::text[]) AS new
+    ON CONFLICT (catalog, ad_id) DO UPDATE SET group_id = EXCLUDED.group_id, since = now()
+    WHERE held.group_id <> EXCLUDED.group_id"""
+
+
+def regroup(cursor: Cursor, catalog: str, changed: Collection[str]) -> None:
+    """Group anew what hangs together with these ads, now or before.
+
+    A repeated call changes nothing. Its cost is that of the groups it touches.
+    """
+    cursor.execute(_MEMBERS, {"catalog": catalog, "ads": list(changed)})
+    before: dict[str, str] = dict(cursor.fetchall())
+    groups = _groups(cursor, catalog, {*changed, *before})
+    now = {ad_id: first for first, members in groups.items() for ad_id in members}
+    left = sorted(before.keys() - now.keys())
+    if left:
+        cursor.execute(_LEAVE, (catalog, left))
+    moved = sorted(ad_id for ad_id, first in now.items() if before.get(ad_id) != first)
+    if moved:
+        cursor.execute(_JOIN, (catalog, moved, [now[ad_id] for ad_id in moved]))
+
+
+def _groups(cursor: Cursor, catalog: str, ads: Collection[str]) -> dict[str, frozenset[str]]:
+    """The groups of these ads, and of all that are connected with them."""
+    found: AdGroups[str] = AdGroups()
+    known: set[str] = set()
+    waiting = set(ads)
+    while waiting:
+        known |= waiting
+        for ad_id in waiting:
+            found.put(ad_id, ())
+        cursor.execute(_JOINED, {"catalog": catalog, "ads": list(waiting)})
+        pairs = cursor.fetchall()
+        waiting = {ad_id for pair in pairs for ad_id in pair} - known
+        for one, other in pairs:
+            found.accept(one, other)
+    return found.groups()

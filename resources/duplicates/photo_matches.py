@@ -1,0 +1,167 @@
+"""Which photos of an ad are those of other ads: what is known of pairs, and what is compared.
+
+Owns which pairs are compared, and how many: those whose hashes are near first, then those whose
+embeddings are most alike.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+
+from ops.duplicates.look_up import FURTHEST
+from ops.duplicates.pdq import LEAST_QUALITY, distance
+from ops.duplicates.photos.photo_print import PhotoPrint
+from ops.duplicates.photos.photo_scores import PhotoAnswer, Verdict, compare_photos
+from ops.isolation import describe, divided
+from resources.duplicates.prints import Prints
+from resources.duplicates.stored_ads import StoredPhoto
+
+VERSION = 1
+"""Of the comparison: what another one has found is compared again."""
+
+MOST_PAIRS = 200
+MOST_ALIKE = 12
+"""Of those, pairs that only their embeddings make likely: of each, local features are needed."""
+
+WHOLE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+
+Cursor = psycopg.Cursor[Any]
+Corners = Sequence[Sequence[float]]
+
+log = structlog.get_logger()
+
+_KNOWN = """
+    SELECT sha256, other_sha256, verdict, probability, changes, region, other_region
+    FROM lalafo.photo_pairs
+    WHERE sha256 = ANY(%(own)s) AND other_sha256 = ANY(%(other)s) AND version = %(version)s
+    UNION ALL
+    SELECT other_sha256, sha256, verdict, probability, changes, other_region, region
+    FROM lalafo.photo_pairs
+    WHERE other_sha256 = ANY(%(own)s) AND sha256 = ANY(%(other)s) AND version = %(version)s"""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoMatch:
+    """A photo of an ad that is one of another ad: exact, altered, or likely the same thing."""
+
+    sha256: bytes
+    other_sha256: bytes
+    verdict: Verdict
+    probability: float
+    changes: tuple[str, ...] = ()
+    region: Corners | None = None
+    other_region: Corners | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether both are one photo."""
+        return self.verdict in (Verdict.EXACT, Verdict.ALTERED)
+
+
+def same_bytes(sha256: bytes) -> PhotoMatch:
+    """The match of a photo with itself, in another ad."""
+    return PhotoMatch(sha256, sha256, Verdict.EXACT, 1.0, (), WHOLE, WHOLE)
+
+
+def known_matches(
+    cursor: Cursor, own: Sequence[bytes], other: Sequence[bytes]
+) -> dict[tuple[bytes, bytes], PhotoMatch]:
+    """What is stored of pairs of these photos, and those of the same bytes."""
+    values = {"own": list(own), "other": list(other), "version": VERSION}
+    found = {(sha256, sha256): same_bytes(sha256) for sha256 in set(own) & set(other)}
+    for row in cursor.execute(_KNOWN, values):
+        one, another, verdict, probability, changes, region, other_region = row
+        match = PhotoMatch(
+            *(bytes(one), bytes(another), Verdict(verdict), probability, tuple(changes)),
+            *(region, other_region),
+        )
+        found[match.sha256, match.other_sha256] = match
+    return found
+
+
+def pairs_to_compare(
+    own: Iterable[StoredPhoto],
+    other: Iterable[StoredPhoto],
+    mirrored: Mapping[bytes, bytes],
+    known: Iterable[tuple[bytes, bytes]],
+) -> list[tuple[StoredPhoto, StoredPhoto]]:
+    """The pairs worth a comparison, the likeliest first.
+
+    Args:
+        mirrored: the hash of each own photo's mirror image.
+        known: pairs that need none.
+    """
+    done, others = set(known), sorted(other, key=lambda photo: photo.sha256)
+    near: list[tuple[float, StoredPhoto, StoredPhoto]] = []
+    alike: list[tuple[float, StoredPhoto, StoredPhoto]] = []
+    for one in own:
+        for another in others:
+            if one.sha256 == another.sha256 or (one.sha256, another.sha256) in done:
+                continue
+            bits = _distance(one, another, mirrored)
+            if bits is not None and bits <= FURTHEST:
+                near.append((bits, one, another))
+            elif one.embedding is not None and another.embedding is not None:
+                alike.append((-float(one.embedding @ another.embedding), one, another))
+    near.sort(key=lambda pair: pair[0])
+    alike.sort(key=lambda pair: pair[0])
+    chosen = near[:MOST_PAIRS] + alike[:MOST_ALIKE]
+    return [(one, another) for _, one, another in chosen[:MOST_PAIRS]]
+
+
+def _distance(
+    one: StoredPhoto, another: StoredPhoto, mirrored: Mapping[bytes, bytes]
+) -> int | None:
+    """In bits, of the nearer of the photo and its mirror image; None where a hash says nothing."""
+    if one.pdq is None or another.pdq is None:
+        return None
+    if min(one.quality, another.quality) < LEAST_QUALITY:
+        return None
+    straight = distance(one.pdq, another.pdq)
+    other_way = mirrored.get(one.sha256)
+    return straight if other_way is None else min(straight, distance(other_way, another.pdq))
+
+
+def compared(
+    pairs: Sequence[tuple[StoredPhoto, StoredPhoto]],
+    prints: Prints,
+    *,
+    compare: Callable[[PhotoPrint, PhotoPrint], PhotoAnswer] = compare_photos,
+) -> list[PhotoMatch]:
+    """The matches among these pairs; one that can't be compared is none.
+
+    Raises:
+        RetryableError: the store is unavailable.
+    """
+    found = []
+    for one, another in pairs:
+        first, second = prints.of(one), prints.of(another)
+        if first is None or second is None:
+            continue
+        for answer in divided([(first, second)], lambda few: [compare(*few[0])], _failed):
+            if answer.verdict is not Verdict.DIFFERENT:
+                found.append(_match(answer))
+    return found
+
+
+def _match(answer: PhotoAnswer) -> PhotoMatch:
+    regions = answer.regions
+    copy = answer.verdict is not Verdict.SAME_THING
+    return PhotoMatch(
+        answer.pair.first.sha256,
+        answer.pair.second.sha256,
+        answer.verdict,
+        answer.same_photo if copy else answer.same_thing,
+        tuple(change.value for change in answer.changes),
+        None if regions is None else regions.first,
+        None if regions is None else regions.second,
+    )
+
+
+def _failed(pair: tuple[PhotoPrint, PhotoPrint], error: BaseException) -> tuple[()]:
+    names = [one.sha256.hex() for one in pair]
+    log.error("duplicates.comparison_failed", photos=names, error=describe(error))
+    return ()
