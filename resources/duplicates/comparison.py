@@ -18,8 +18,8 @@ from ops.types import AdKey
 from resources.duplicates import candidates
 from resources.duplicates.photo_matches import (
     VERSION,
+    PhotoComparer,
     PhotoMatch,
-    compared,
     known_matches,
     pairs_to_compare,
 )
@@ -81,7 +81,7 @@ class Comparison:
     found: tuple[PhotoMatch, ...] = field(default=(), repr=False)
 
 
-def compare(database: Database, prints: Prints, key: AdKey) -> Comparison:
+def compare(database: Database, comparer: PhotoComparer, key: AdKey) -> Comparison:
     """Compare an ad, as it is stored now, with its candidates.
 
     Raises:
@@ -98,8 +98,8 @@ def compare(database: Database, prints: Prints, key: AdKey) -> Comparison:
         same = row is not None and row[2] == VERSION and _set(row[0]) - _set(row[1]) == set(own)
         backbone = live_backbone(cursor)
         photos = read_photos(cursor, own, backbone)
-    prints.use(backbone)
-    made = {} if same else _hashed(database, prints, photos.values())
+    comparer.use(backbone)
+    made = {} if same else _hashed(database, comparer.prints, photos.values())
     ids = _candidates(database, ad, list(photos), made, search=not same)
     with database.cursor() as cursor:
         others = read_ads(cursor, key.catalog, ids)
@@ -113,7 +113,7 @@ def compare(database: Database, prints: Prints, key: AdKey) -> Comparison:
     if not same:
         with_hash = [_with_hash(photo, made) for photo in photos.values()]
         mirrored = {sha256: pdq.mirrored for sha256, pdq in made.items()}
-        found = compared(pairs_to_compare(with_hash, stored.values(), mirrored, matches), prints)
+        found = comparer.compare(pairs_to_compare(with_hash, stored.values(), mirrored, matches))
         matches |= {(it.sha256, it.other_sha256): it for it in found}
     ads = tuple(_compare(ad, others[ad_id], matches, left_out) for ad_id in ids if ad_id in others)
     return Comparison(key, ad, before, frozenset(common), ads, tuple(found))

@@ -16,7 +16,7 @@ from resources.changes.worker import PAUSE_S, ChangeWorker, Group
 from resources.duplicates import changes
 from resources.duplicates.changes import Change
 from resources.duplicates.comparison import compare
-from resources.duplicates.photo_matches import VERSION
+from resources.duplicates.photo_matches import VERSION, PhotoComparer
 from resources.duplicates.prints import Prints
 from resources.duplicates.writing import write
 from resources.postgres.database import Database
@@ -59,7 +59,7 @@ class Finder(ChangeWorker):
     ) -> None:
         super().__init__(database, group, name="duplicates", batch=1)
         self.counts = Counts() if counts is None else counts
-        self._prints = Prints(store)
+        self._comparer = PhotoComparer(Prints(store))
         self._topic = topic
         self._run_id = run_id
         self._started: int | None = None  # the epoch in which commits queue their ads
@@ -89,7 +89,7 @@ class Finder(ChangeWorker):
             super().wait()
 
     def _look_at(self, change: Change, epoch: int) -> None:
-        done = compare(self._database, self._prints, change.key)
+        done = compare(self._database, self._comparer, change.key)
         with self._database.cursor() as cursor:
             events = write(cursor, epoch, change, done, topic=self._topic, run_id=self._run_id)
         counts = self.counts
@@ -97,7 +97,7 @@ class Finder(ChangeWorker):
         counts.pairs += len(done.ads)
         counts.photo_pairs += len(done.found)
         counts.events += events
-        counts.unreadable = self._prints.unreadable
+        counts.unreadable = self._comparer.prints.unreadable
 
     def _next_missing(self) -> list[Change]:
         while not self._missing and self._position is not None:

@@ -4,13 +4,12 @@ A pair connects its ads if a person says so, or if its probability does and nobo
 the groups around the ads that have changed are read and written.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import psycopg
 
 from ops.duplicates.ads.ad_pairs import SAME_AD
-from ops.duplicates.ads.groups import AdGroups
 
 Cursor = psycopg.Cursor[Any]
 
@@ -52,18 +51,33 @@ def regroup(cursor: Cursor, catalog: str, changed: Collection[str]) -> None:
         cursor.execute(_JOIN, (catalog, moved, [now[ad_id] for ad_id in moved]))
 
 
-def _groups(cursor: Cursor, catalog: str, ads: Collection[str]) -> dict[str, frozenset[str]]:
-    """The groups of these ads, and of all that are connected with them."""
-    found: AdGroups[str] = AdGroups()
-    known: set[str] = set()
-    waiting = set(ads)
+def _groups(cursor: Cursor, catalog: str, ads: Collection[str]) -> dict[str, list[str]]:
+    """The groups of these ads, and of all that are connected with them, by their smallest ad."""
+    pairs: list[tuple[str, str]] = []
+    known, waiting = set[str](), set(ads)
     while waiting:
         known |= waiting
-        for ad_id in waiting:
-            found.put(ad_id, ())
         cursor.execute(_JOINED, {"catalog": catalog, "ads": list(waiting)})
-        pairs = cursor.fetchall()
-        waiting = {ad_id for pair in pairs for ad_id in pair} - known
-        for one, other in pairs:
-            found.accept(one, other)
-    return found.groups()
+        found = cursor.fetchall()
+        pairs += found
+        waiting = {ad_id for pair in found for ad_id in pair} - known
+    return components(pairs)
+
+
+def components(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The connected components of pairs, by their smallest member."""
+    parents: dict[str, str] = {}
+
+    def first_of(ad_id: str) -> str:
+        above = parents.setdefault(ad_id, ad_id)
+        while above != parents[above]:
+            parents[ad_id] = above = parents[parents[above]]
+        return above
+
+    for pair in pairs:
+        one, other = sorted(map(first_of, pair))
+        parents[other] = one
+    found: dict[str, list[str]] = {}
+    for ad_id in list(parents):
+        found.setdefault(first_of(ad_id), []).append(ad_id)
+    return found

@@ -4,7 +4,7 @@ Owns which pairs are compared, and how many: those whose hashes are near first, 
 embeddings are most alike.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ VERSION = 1
 MOST_PAIRS = 200
 MOST_ALIKE = 12
 """Of those, pairs that only their embeddings make likely: of each, local features are needed."""
+
+REMEMBERED = 50_000
+"""Pairs that were different: about ten megabytes."""
 
 WHOLE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
@@ -125,26 +128,52 @@ def _distance(
     return straight if other_way is None else min(straight, distance(other_way, another.pdq))
 
 
-def compared(
-    pairs: Sequence[tuple[StoredPhoto, StoredPhoto]],
-    prints: Prints,
-    *,
-    compare: Callable[[PhotoPrint, PhotoPrint], PhotoAnswer] = compare_photos,
-) -> list[PhotoMatch]:
-    """The matches among these pairs; one that can't be compared is none.
+class PhotoComparer:
+    """Compares photos, and remembers which were different: they are met again and again.
 
-    Raises:
-        RetryableError: the store is unavailable.
+    Args:
+        prints: of the photos.
+        kept: how many pairs it remembers.
     """
-    found = []
-    for one, another in pairs:
-        first, second = prints.of(one), prints.of(another)
-        if first is None or second is None:
-            continue
-        for answer in divided([(first, second)], lambda few: [compare(*few[0])], _failed):
-            if answer.verdict is not Verdict.DIFFERENT:
-                found.append(_match(answer))
-    return found
+
+    def __init__(self, prints: Prints, *, kept: int = REMEMBERED) -> None:
+        self.prints = prints
+        self._kept = kept
+        self._different: dict[tuple[bytes, bytes], None] = {}
+        self._backbone: str | None = None
+
+    def use(self, backbone: str | None) -> None:
+        """Photos come with embeddings of this backbone from now on."""
+        if backbone != self._backbone:
+            self._backbone = backbone
+            self._different.clear()
+            self.prints.use(backbone)
+
+    def compare(self, pairs: Sequence[tuple[StoredPhoto, StoredPhoto]]) -> list[PhotoMatch]:
+        """The matches among these pairs; one that can't be compared is none.
+
+        Raises:
+            RetryableError: the store is unavailable.
+        """
+        found = []
+        for one, another in pairs:
+            names = min(one.sha256, another.sha256), max(one.sha256, another.sha256)
+            if names in self._different:
+                continue
+            first, second = self.prints.of(one), self.prints.of(another)
+            if first is None or second is None:
+                continue
+            answers = divided([(first, second)], lambda few: [compare_photos(*few[0])], _failed)
+            if any(answer.verdict is Verdict.DIFFERENT for answer in answers):
+                self._remember(names)
+            else:
+                found += [_match(answer) for answer in answers]
+        return found
+
+    def _remember(self, names: tuple[bytes, bytes]) -> None:
+        self._different[names] = None
+        if len(self._different) > self._kept:
+            del self._different[next(iter(self._different))]
 
 
 def _match(answer: PhotoAnswer) -> PhotoMatch:

@@ -274,7 +274,7 @@ class RandomAds:
     labels: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def change(self) -> None:
-        """Commit one change; half of all ads have the first photo."""
+        """Commit one change; most ads have the first photo."""
         rng, ad_id = self.rng, f"{self.rng.randrange(45):03d}"
         what = rng.random()
         if what < 0.15 and ad_id in self.ads:
@@ -286,7 +286,7 @@ class RandomAds:
             self.shop.label(one, other, same=self.labels[one, other])
         else:
             photos = set(rng.sample(self.pool[1:], rng.choice((1, 1, 2))))
-            photos |= {self.pool[0]} if rng.random() < 0.5 else set()
+            photos |= {self.pool[0]} if rng.random() < 0.65 else set()
             self.shop.put(ad_id, *sorted(photos), title="one title for all")
             self.ads[ad_id] = frozenset(photos)
 

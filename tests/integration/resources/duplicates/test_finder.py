@@ -11,6 +11,7 @@ from ops.errors import LeaseLostError
 from resources.duplicates import changes
 from resources.duplicates.comparison import compare
 from resources.duplicates.finder import Finder
+from resources.duplicates.photo_matches import PhotoComparer
 from resources.duplicates.prints import Prints
 from resources.duplicates.writing import write
 from tests.support.duplicate_ads import (
@@ -222,7 +223,7 @@ def test_a_finder_without_the_lease_changes_nothing(
     newer = finder_epoch(connection, "newer")
     with shop.database.cursor() as cursor:
         (change, _) = changes.next_changes(cursor, limit=10)
-    done = compare(shop.database, Prints(shop.store), change.key)
+    done = compare(shop.database, PhotoComparer(Prints(shop.store)), change.key)
     with pytest.raises(LeaseLostError), shop.database.cursor() as cursor:
         write(cursor, epoch, change, done, topic=SCORED, run_id="frozen")
     assert pairs_of(shop.database) == {}

@@ -27,6 +27,7 @@ from tests.support.duplicate_ads import (
 )
 
 WITHIN_S = 90.0
+CHANGES = 120
 FACTS = ("photo_pairs", "hashes")
 """Of photos, whichever ads have them: photos of former revisions have theirs too."""
 
@@ -49,11 +50,11 @@ def test_groups_are_those_of_ad_groups(
     shop: Shop, epoch: int, find: Callable[[], Finder], seed: int
 ) -> None:
     """At each moment at which the finder has caught up, while a photo becomes common and rare."""
-    ads = RandomAds(shop, random.Random(seed), unlike_photos(shop, 14))
+    ads = RandomAds(shop, random.Random(seed), unlike_photos(shop, 9))
     seen = set()
-    for number in range(240):
+    for number in range(CHANGES):
         ads.change()
-        if ads.rng.random() < 0.15 or number == 239:
+        if ads.rng.random() < 0.15 or number == CHANGES - 1:
             find()
             assert groups_of(shop.database) == ads.groups()
             seen.add(sum(ads.pool[0] in photos for photos in ads.ads.values()) > MOST_ADS)
