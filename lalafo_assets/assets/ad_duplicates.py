@@ -79,7 +79,7 @@ def duplicate_metadata(database: Database, store: PhotoStore, run_id: str) -> Me
     """The figures, and the day's latest groups as a picture."""
     now = figures(database)
     samples = groups_of_day(database, today(), groups=SHOWN_GROUPS, ads=COLUMNS)
-    pictures = {"groups": contact_sheet(readable(store, samples))} if samples else {}
+    pictures = {"latest_groups": contact_sheet(readable(store, samples))} if samples else {}
     return {
         **as_metadata(pictures, run_id, AD_DUPLICATES.to_user_string()),
         "pairs": dg.MetadataValue.int(now.pairs),

@@ -21,7 +21,7 @@ from resources.dagster.names import AD_DUPLICATES, DUPLICATES_JOB
 from resources.dagster.resources import DatabaseResource
 from resources.duplicates.changes import LEASE
 from resources.duplicates.finder import Counts, Finder
-from resources.kafka.connection import StreamConfig
+from resources.kafka.connection import scored_topic
 from resources.postgres.database import Database
 from resources.settings import load_settings
 from resources.storage.photos import PhotoStore
@@ -52,7 +52,7 @@ def compare_new_ads(context: dg.OpExecutionContext, database: DatabaseResource) 
         )
 
     def start(group: Group) -> tuple[Finder, Callable[[], None]]:
-        topic = StreamConfig.from_settings(settings).scored_topic
+        topic = scored_topic(settings.ads_topic)
         finder = Finder(*(opened, group, store), topic=topic, run_id=context.run_id, counts=counts)
         return finder, Reports(context, opened, store, counts).report_if_due
 

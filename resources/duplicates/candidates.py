@@ -30,6 +30,9 @@ NEAREST_ADS, LAST_OF_SELLER, LAST_PARTNERS = 20, 50, 100
 
 Cursor = psycopg.Cursor[Any]
 
+LOOK_UPS = "SET LOCAL enable_seqscan = off"
+"""The planner overestimates how many hashes have one of many keys, and would read all of them."""
+
 _SAME_BYTES = """
     SELECT DISTINCT ad_id FROM (SELECT p.ad_id FROM lalafo.ad_photos AS p
         WHERE p.sha256 = ANY(%(photos)s) AND p.catalog = %(catalog)s LIMIT %(limit)s) AS found

@@ -129,6 +129,7 @@ def _candidates(
 ) -> list[str]:
     """The ids of the ads to compare with, those with a photo of its bytes first."""
     with database.cursor() as cursor:
+        cursor.execute(candidates.LOOK_UPS)
         found = candidates.with_same_bytes(cursor, ad.key, photos) if photos else []
         found += candidates.partners(cursor, ad.key)
         if search:

@@ -17,9 +17,10 @@ ACCEPTED = f"coalesce(l.same, p.probability >= {SAME_AD})"
 """Whether a pair `p` is one ad, with the label `l` of a person, if there is one."""
 
 _MEMBERS = """
-    SELECT ad_id, group_id FROM lalafo.ad_groups WHERE catalog = %(catalog)s AND (
-        ad_id = ANY(%(ads)s) OR group_id IN (SELECT group_id FROM lalafo.ad_groups
-            WHERE catalog = %(catalog)s AND ad_id = ANY(%(ads)s)))"""
+    SELECT m.ad_id, m.group_id FROM (SELECT DISTINCT group_id FROM lalafo.ad_groups
+        WHERE catalog = %(catalog)s AND ad_id = ANY(%(ads)s)) AS touched
+    CROSS JOIN LATERAL (SELECT ad_id, group_id FROM lalafo.ad_groups AS g
+        WHERE g.catalog = %(catalog)s AND g.group_id = touched.group_id) AS m"""
 _JOINED = " UNION ALL ".join(
     f"SELECT p.ad_id, p.other_id FROM lalafo.ad_pairs AS p "
     "LEFT JOIN lalafo.duplicate_labels AS l USING (catalog, ad_id, other_id) "
