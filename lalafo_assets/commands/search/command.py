@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, gateway_url, new_console
+from lalafo_assets.commands.search.key import PATIENCE_S, Ad, Gateway, JsonOnly, split_key
 from lalafo_assets.commands.terminal.help_pages import help_page
 from lalafo_assets.commands.terminal.tables import Col, print_table
-from ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from gateway.schemas.similar import SimilarOut
-
-PATIENCE_S = 5.0
 
 
 @help_page(
@@ -28,7 +26,7 @@ PATIENCE_S = 5.0
     failure="the ad has no vector, no index is ready, or no gateway is reachable",
 )
 def similar(
-    ad: Annotated[str, typer.Argument(metavar="CATALOG/ID", help="The ad.")],
+    ad: Ad,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Maximum number of ads.")] = 20,
     category: Annotated[
         str | None, typer.Option(help="Only ads of this category, or one below it.")
@@ -40,17 +38,8 @@ def similar(
     min_similarity: Annotated[
         float, typer.Option(min=-1.0, max=1.0, help="The least similarity.")
     ] = -1.0,
-    json_only: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document, the gateway's answer.")
-    ] = False,
-    gateway: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="URL of the gateway. Default: LALAFO_GATEWAY_URL, otherwise the gateway of the "
-            "running stack. The API key is read from LALAFO_GATEWAY_KEY.",
-        ),
-    ] = None,
+    json_only: JsonOnly = False,
+    gateway: Gateway = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Show the ads whose photos are most similar to those of an ad, the most similar first.
@@ -60,9 +49,7 @@ def similar(
     from gateway.client import LalafoClient
     from resources.settings import load_settings
 
-    catalog, separator, ad_id = ad.partition("/")
-    if separator == "" or ad_id == "":
-        raise ConfigurationError(f"{ad!r} is not CATALOG/ID")
+    catalog, ad_id = split_key(ad)
     url, key = gateway_url(home, gateway), load_settings().gateway_key
     with LalafoClient(url, key=key or None, patience_s=PATIENCE_S) as client:
         page = client.similar(
