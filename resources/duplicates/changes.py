@@ -48,7 +48,7 @@ _QUEUE = """
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An ad to look at, and the rows of the queue that this does away with."""
+    """An ad to look at, and its rows in the queue."""
 
     key: AdKey
     rows: tuple[int, ...] = ()

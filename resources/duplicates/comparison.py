@@ -104,11 +104,11 @@ def compare(database: Database, comparer: PhotoComparer, key: AdKey) -> Comparis
     with database.cursor() as cursor:
         others = read_ads(cursor, key.catalog, ids)
         others = {ad_id: it for ad_id, it in others.items() if it.is_scored}
-        theirs = {sha256 for it in others.values() for sha256 in it.photos}
-        left_out = _common(cursor, key.catalog, list(theirs)) | common
-        theirs -= left_out
-        matches = known_matches(cursor, own, list(theirs))
-        stored = {} if same else read_photos(cursor, theirs, backbone)
+        shown = {sha256 for it in others.values() for sha256 in it.photos}
+        left_out = _common(cursor, key.catalog, list(shown)) | common
+        shown -= left_out
+        matches = known_matches(cursor, own, list(shown))
+        stored = {} if same else read_photos(cursor, shown, backbone)
     found: list[PhotoMatch] = []
     if not same:
         with_hash = [_with_hash(photo, made) for photo in photos.values()]

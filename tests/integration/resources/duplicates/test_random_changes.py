@@ -29,7 +29,7 @@ from tests.support.duplicate_ads import (
 WITHIN_S = 90.0
 CHANGES = 120
 FACTS = ("photo_pairs", "hashes")
-"""Of photos, whichever ads have them: photos of former revisions have theirs too."""
+"""Of photos, whichever ads have them: photos of former revisions have some too."""
 
 
 def made(database: Database) -> dict[str, object]:
