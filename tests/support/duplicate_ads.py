@@ -48,7 +48,8 @@ def photo_of(seed: int) -> Pixels:
 class Shop:
     """Commits ads whose photos are `photos`, by name; `made` has those of each seed.
 
-    `sent`: the present revision of each ad.
+    `likes`: photos that
+    another one's embedding is near, by name; `sent`: the present revision of each ad.
     """
 
     database: Database
@@ -56,6 +57,7 @@ class Shop:
     epochs: dict[int, int]
     store: PhotoStore
     photos: dict[str, bytes] = field(default_factory=dict)
+    likes: dict[str, bytes] = field(default_factory=dict)
     sent: dict[tuple[str, str], int] = field(default_factory=dict)
     offset: int = 0
 
@@ -85,7 +87,10 @@ class Shop:
             data = self.photos[name]
             self.store.put("renditions", sha256, data)
             renditions.append(_rendition(sha256, data))
-        vectors = tuple(embedding_of(sha256) for sha256 in photos)
+        vectors = tuple(
+            embedding_of(sha256, like=self.likes.get(name))
+            for name, sha256 in zip(names, photos, strict=True)
+        )
         self._commit(replace(done, renditions=tuple(renditions), embeddings=vectors))
         return revision
 
@@ -121,9 +126,15 @@ class Shop:
         self.results.commit(done, self.epochs)
 
 
-def embedding_of(sha256: bytes) -> PhotoEmbedding:
-    """In so many dimensions that those of different photos are not alike."""
+def embedding_of(sha256: bytes, *, like: bytes | None = None) -> PhotoEmbedding:
+    """In so many dimensions that those of different photos are not alike.
+
+    Args:
+        like: the SHA-256 of a photo whose embedding is near; None: none.
+    """
     row = np.random.default_rng(list(sha256[:4])).normal(size=64)
+    if like is not None:
+        row = np.random.default_rng(list(like[:4])).normal(size=64) + 0.3 * row
     vector = (row / np.linalg.norm(row)).astype(np.float16)
     return PhotoEmbedding(sha256, BACKBONE, RELEASE, vector)
 

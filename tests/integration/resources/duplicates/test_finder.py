@@ -28,6 +28,7 @@ from tests.support.duplicate_ads import (
     photo_of,
     stored,
 )
+from tests.support.vector_ads import built_index, renew_all
 
 Find = Callable[[], Finder]
 
@@ -65,6 +66,34 @@ def test_a_crop_is_found_among_the_ads_of_the_seller(shop: Shop, find: Find) -> 
     shop.put("2", "crop", seller="s-1")
     find()
     assert verdicts(shop) == {("1", "2"): "altered"}
+
+
+def test_a_crop_is_found_by_the_vectors(
+    shop: Shop, find: Find, connection: psycopg.Connection[Any]
+) -> None:
+    """By another seller; a change waits until the indexer is past it, and not without end."""
+    shop.add("crop", cropped(photo_of(1), 0.3))
+    shop.likes["crop"] = shop.sha256("p1")
+    for number in range(30):
+        shop.put(f"{number}", f"p{number + 1}", seller=f"s-{number}", title=f"thing {number}")
+    find()
+    with built_index(shop.database) as indexer:
+        shop.put("crop", "crop", seller="s-x", title="something else")
+        with shop.database.cursor() as cursor:
+            assert changes.next_changes(cursor, limit=9) == []
+            assert changes.waits(cursor)
+        renew_all(shop.database, indexer)
+        with shop.database.cursor() as cursor:
+            assert len(changes.next_changes(cursor, limit=9)) == 1
+        find()
+        assert verdicts(shop) == {("0", "crop"): "altered"}
+        shop.put("late", "p3")
+        with shop.database.cursor() as cursor:
+            cursor.execute(
+                "UPDATE lalafo.duplicate_changes SET queued_at = queued_at - interval '10 s'"
+            )
+        find()
+        assert verdicts(shop)["2", "late"] == "exact"
 
 
 def test_revisions_and_deletes_are_followed(shop: Shop, find: Find) -> None:
