@@ -63,7 +63,8 @@ def make_reposts(
         for position, photo in enumerate(ad["photos"]):
             name = f"{ad_id}-{position}.jpg"
             with Image.open(paths[photo["url"]]) as opened:
-                alter(opened.convert("RGB")).save(folder / name, "JPEG", quality=QUALITY)
+                upright = ImageOps.exif_transpose(opened).convert("RGB")
+                alter(upright).save(folder / name, "JPEG", quality=QUALITY)
             urls.append(url_of(name))
         ad |= {"ad_id": ad_id, "event_id": f"{ad['catalog']}-{ad_id}-1", "seller": SELLER}
         ad |= {"photos": [{"url": url} for url in urls]}

@@ -23,7 +23,7 @@ _MIDNIGHT = "%(day)s::date::timestamp AT TIME ZONE 'UTC'"
 _OF_DAY = f"{{0}} >= {_MIDNIGHT} AND {{0}} < {_MIDNIGHT} + interval '1 day'"
 # A group is of the day on which an ad of it came last; its first photos are shown.
 _GROUPS = f"""
-    SELECT r.rendition_sha256, found.catalog || '/' || m.ad_id, found.number
+    SELECT r.rendition_sha256, m.ad_id, found.number
     FROM (SELECT catalog, group_id, row_number() OVER (ORDER BY max(since) DESC) AS number
         FROM lalafo.ad_groups AS g WHERE {_OF_DAY.format("g.since")}
         GROUP BY catalog, group_id ORDER BY max(since) DESC LIMIT %(groups)s) AS found

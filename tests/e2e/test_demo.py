@@ -209,7 +209,8 @@ def _check_ui(ui: str, tmp_path: Path) -> None:
     if reason is not None:
         assert os.environ.get("LALAFO_REQUIRE_BROWSER") != "1", reason
         return
-    with open_browser(tmp_path / "profile") as page:
+    # Dagster fits the graph to the width, and draws what is in sight: the view is a high one.
+    with open_browser(tmp_path / "profile", height=2400) as page:
         page.goto(f"{ui}/locations/lalafo_assets/asset-groups/catalogue/lineage")
         for asset in (
             "ad_photos",
