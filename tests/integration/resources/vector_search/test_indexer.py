@@ -31,7 +31,7 @@ from tests.support.vector_ads import (
 )
 
 VECTOR = [1.0] + [0.0] * 7
-WITHIN_S = 20.0
+WITHIN_S = 90.0
 
 
 def await_(condition: Callable[[], bool]) -> None:
