@@ -17,7 +17,10 @@ from lalafo_assets.reports.metadata import report_counts
 from lalafo_assets.session.run_status import ENDED
 from resources.dagster.executors import Kind, background_executor, pod_tags
 from resources.dagster.names import CODE_TAG, INDEX_JOB, SIMILARITY_INDEX
-from resources.dagster.resources import DatabaseResource
+from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
+from resources.inference.cache import LoadedReleases
+from resources.photo_searches import PhotoModels, PhotoSearches
+from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
 from resources.processes.child import stack_runs
 from resources.sessions.code_version import code_version
@@ -32,16 +35,25 @@ log = structlog.get_logger()
 
 @dg.op(
     description="Renews the vectors of the ads that sessions commit, builds missing indexes beside "
-    "it, and drops those of backbones that no release uses. After LALAFO_SESSION_MINUTES it hands "
+    "it, drops those of backbones that no release uses, and embeds the photos that searches name. "
+    "After LALAFO_SESSION_MINUTES it hands "
     "over to a successor.",
     tags={"dagster/compute_kind": "postgres"},
 )
-def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
+def follow_commits(
+    context: dg.OpExecutionContext,
+    database: DatabaseResource,
+    photos: PhotosResource,
+    models: ModelsResource,
+) -> None:
     """Work until a successor is ready, or a signal comes."""
     settings = load_settings()
     with plain_failures(), closing(database.open()) as opened:
         version = context.run.tags.get(CODE_TAG, code_version(settings))
-        with indexer_membership(opened, settings, context.run_id, version) as group:
+        with (
+            indexer_membership(opened, settings, context.run_id, version) as group,
+            PhotoSearches(opened, lambda: _photo_models(opened, photos, models)),
+        ):
             group.ready()
             indexer = Indexer(opened, group, workers=settings.vector_build_workers)
             reports = Reports(context, opened, indexer.counts)
@@ -59,6 +71,21 @@ def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -
                 context.log.info("ended by a signal: the next indexer continues")
             counts = indexer.counts
     report_counts(context, changes=counts.changes, built=counts.built, dropped=counts.dropped)
+
+
+def _photo_models(
+    database: Database, photos: PhotosResource, models: ModelsResource
+) -> PhotoModels:
+    from ops.models.embed import prepare
+
+    loader = PhotoLoader(
+        database=database,
+        store=photos.store(),
+        fetcher=photos.fetcher,
+        prepare=prepare,
+        limits=PhotoLimits.from_settings(load_settings()),
+    )
+    return PhotoModels(loader, LoadedReleases(database, models.store(), models.embedder()))
 
 
 class Reports:
@@ -92,7 +119,7 @@ def index_job(executor: Kind) -> dg.JobDefinition:
     @dg.job(
         name=INDEX_JOB,
         executor_def=background_executor(executor),
-        tags=dict(pod_tags(executor, gpus=0, memory="1Gi")),
+        tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
         description=(
             "Keeps the vectors of ads for searches: one run is one indexer. It follows the commits "
             "of sessions, and stays alive for about an hour. The sensor `scored_ads` starts the "
