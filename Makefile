@@ -129,6 +129,7 @@ drill: $(STAMP)
 	LALAFO_DRILL=1 LALAFO_REQUIRE_KAFKA=1 $(BIN)/python -m pytest \
 		$(addprefix tests/integration/resources/sessions/, \
 			test_faults.py test_several_sessions.py test_outages.py) \
+		tests/integration/resources/vector_search/test_indexer.py \
 		tests/e2e/test_stack_faults.py $(ARGS)
 
 check: lint test
