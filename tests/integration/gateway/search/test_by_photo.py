@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -12,13 +11,10 @@ from gateway.client import LalafoClient
 from gateway.client.errors import Refused
 from gateway.edge.keys import make
 from gateway.search import photos
-from ops.models.embed import prepare
-from resources.inference.cache import LoadedReleases
-from resources.photo_searches import PhotoModels, PhotoSearches
-from resources.photos.loading import PhotoLimits, PhotoLoader
 from tests.support.gateway_live import live_gateway
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
+from tests.support.photo_search_worker import photo_search_worker
 from tests.support.vector_ads import built_index
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
@@ -36,28 +32,13 @@ def indexed(live: Live) -> Iterator[Live]:
         yield live
 
 
-@contextmanager
-def worker(live: Live) -> Iterator[None]:
-    parts = live.parts
-
-    def models() -> PhotoModels:
-        loader = PhotoLoader(
-            database=live.database,
-            store=parts.store,
-            fetcher=parts.fetcher,
-            prepare=prepare,
-            limits=PhotoLimits.from_settings(live.settings),
-        )
-        return PhotoModels(loader, LoadedReleases(live.database, parts.releases, parts.embedder))
-
-    with PhotoSearches(live.database, models):
-        yield
-
-
 @pytest.fixture
 def address(indexed: Live) -> Iterator[str]:
     """Of a gateway beside a worker."""
-    with live_gateway(indexed.settings) as gateway, worker(indexed):
+    with (
+        live_gateway(indexed.settings) as gateway,
+        photo_search_worker(indexed.database, indexed.settings),
+    ):
         yield gateway.url
 
 
