@@ -78,11 +78,22 @@ demo: $(STAMP)
 	@$(BIN)/lalafo demo $(DEMO_FLAGS)
 
 # All tests run in WORKERS processes side by side; those that ARGS picks out, or debugs, in one.
+# Those that failed side by side then run once more with the machine to themselves: what fails
+# alone too fails the command, and what only failed beside other tests stays in the report.
 WORKERS ?= 3
 PICKED := $(filter -k% -m% -n% -p% -x --lf --last-failed --ff --sw --pdb -s --co tests/%,$(ARGS))
+AGAIN := --last-failed --last-failed-no-failures none --maxfail 3 -rfEp
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(if $(PICKED),,-n $(WORKERS)) $(ARGS)
+ifneq ($(PICKED),)
+	$(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS) || { \
+		code=$$?; [ $$code = 1 ] || exit $$code; \
+		echo "Once more, one after the other, those that failed beside other tests:"; \
+		$(BIN)/python -m pytest $(AGAIN) $(ARGS) || exit $$?; \
+		echo "Those that failed beside other tests passed alone."; }
+endif
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest tests/unit -m "not slow" $(ARGS)
@@ -118,6 +129,7 @@ drill: $(STAMP)
 	LALAFO_DRILL=1 LALAFO_REQUIRE_KAFKA=1 $(BIN)/python -m pytest \
 		$(addprefix tests/integration/resources/sessions/, \
 			test_faults.py test_several_sessions.py test_outages.py) \
+		tests/integration/resources/vector_search/test_indexer.py \
 		tests/e2e/test_stack_faults.py $(ARGS)
 
 check: lint test

@@ -165,6 +165,18 @@ class AsyncLalafoClient(BaseClient):
         """See `LalafoClient.search`."""
         return await self._run(self._plans.search(search))
 
+    async def search_by_photo(
+        self,
+        photo: Photo,
+        *,
+        within: str | None = None,
+        limit: int | None = None,
+        **filters: Unpack[SimilarFilters],
+    ) -> SimilarPage:
+        """See `LalafoClient.search_by_photo`."""
+        parameters = query(within=within, limit=limit, **filters)
+        return await self._run(self._plans.search_by_photo(photo, parameters))
+
     async def frame(
         self,
         *,

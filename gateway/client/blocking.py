@@ -219,7 +219,7 @@ class LalafoClient(BaseClient):
         return self._run(self._plans.similar(catalog, ad_id, parameters))
 
     def search(self, search: Mapping[str, Any]) -> SimilarPage:
-        """Return the ads that are most similar to an ad, to a stored photo, or to a vector.
+        """Return the ads that are most similar to an ad, to a photo, or to a vector.
 
         Args:
             search: the fields of `gateway.schemas.similar.SearchIn`.
@@ -268,6 +268,29 @@ class LalafoClient(BaseClient):
         """
         feedback = judgement(catalog, other_id, same=same, given_by=given_by)
         return self._run(self._plans.judge_duplicate(catalog, ad_id, feedback))
+
+    def search_by_photo(
+        self,
+        photo: Photo,
+        *,
+        within: str | None = None,
+        limit: int | None = None,
+        **filters: Unpack[SimilarFilters],
+    ) -> SimilarPage:
+        """Return the ads that are most similar to a photo that no ad needs to have.
+
+        The photo is uploaded. For further pages, call `search` with the answer's `sha256`.
+
+        Args:
+            within: only ads of this catalog.
+            filters: see `gateway.client.filters`.
+
+        >>> client.search_by_photo(photo)
+        Traceback (most recent call last):
+        gateway.client.errors.Refused: 409 no_index: ...
+        """
+        parameters = query(within=within, limit=limit, **filters)
+        return self._run(self._plans.search_by_photo(photo, parameters))
 
     def frame(
         self,

@@ -150,6 +150,13 @@ class Address:
         headers = {"Content-Type": JSON}
         return self.call("POST", "/v1/search", headers=headers, content=ad_json(search))
 
+    def search_by_photo(self, photo: Photo, parameters: Mapping[str, str]) -> Call:
+        """POST /v1/search/photo with the photo as the body."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return self.call(
+            "POST", "/v1/search/photo", headers=headers, params=parameters, content=photo
+        )
+
     def page(self, path: str, filters: Mapping[str, str], cursor: str | None) -> Call:
         """GET one page of a list."""
         return self.call("GET", path, params={**filters, **query(cursor=cursor)})

@@ -168,6 +168,10 @@ class Plans:
         call = self.address.judge_duplicate(catalog, ad_id, feedback)
         return self._request(call, DuplicateFeedbackOut)
 
+    def search_by_photo(self, photo: Photo, parameters: Mapping[str, str]) -> Plan[SimilarPage]:
+        """Search ads by a photo."""
+        return self._request(self.address.search_by_photo(photo, parameters), SimilarPage)
+
     def failures(self, filters: Mapping[str, str]) -> "Pages[FailurePage]":
         """List failures, by page."""
         return lambda cursor: self._request(

@@ -27,7 +27,7 @@ BURST_S = 2.0
 GUARDED = ("/v1/", "/classify", "/v4/")
 OPEN = frozenset({"/v1/openapi.json"})
 # Paths that accept photos; everywhere else a body is JSON.
-UPLOADS = ("/v1/photos", "/v4/classify/add_images", "/classify")
+UPLOADS = ("/v1/photos", "/v1/search/photo", "/v4/classify/add_images", "/classify")
 # A server takes the first of several, a proxy the last.
 _ONCE = ("Authorization", "X-API-Key", "Idempotency-Key", "Content-Type")
 

@@ -24,10 +24,10 @@ from gateway.intake.statements import (
     ExistingState,
     read_existing_state,
 )
-from gateway.intake.uploads import Upload
 from gateway.problems import Problem, unavailable
 from gateway.schemas.links import ad_links
 from gateway.services import Services
+from gateway.uploads import Upload
 from ops.events.fields import MAX_ASSIGNED_REVISION
 from ops.events.serialize import event_json
 from ops.types import AdEvent

@@ -13,8 +13,8 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gateway.intake.uploads import Upload, body_chunks
 from gateway.problems import Problem
+from gateway.uploads import Upload, body_chunks
 from resources.settings import Settings
 
 _MAX_NAME_CHARS = 60

@@ -22,12 +22,12 @@ from gateway.intake.forms import FormRules, is_form, receive_form
 from gateway.intake.responses import accept_and_publish, scored_ad
 from gateway.intake.routes import accept_request
 from gateway.intake.statements import read_known
-from gateway.intake.uploads import Upload, store_uploads
 from gateway.problems import Problem
 from gateway.reads.ad import read_ad
 from gateway.schemas.parameters import AdId, Catalog, TitleIn
 from gateway.schemas.requests import AdIn, PhotoIn
 from gateway.services import Services, ServicesDep
+from gateway.uploads import Upload, store_uploads
 from ops.events.fields import MAX_ASSIGNED_REVISION
 from ops.types import AdEvent, AdKey, EventKind, PhotoRef
 

@@ -15,12 +15,12 @@ from gateway.intake.bodies import inlined, read_body
 from gateway.intake.event import deletion_of, event_of
 from gateway.intake.forms import FormRules, is_form, receive_form
 from gateway.intake.responses import accept_and_respond
-from gateway.intake.uploads import Upload, store_uploads
 from gateway.problems import Problem
 from gateway.schemas.ads import Accepted, AdOut
 from gateway.schemas.parameters import QueryNumber, QueryRevision
 from gateway.schemas.requests import EXAMPLE_AD, AdIn
 from gateway.services import Services, ServicesDep
+from gateway.uploads import Upload, store_uploads
 from ops.events.parse import EventLimits
 
 router = APIRouter(tags=["ads"])

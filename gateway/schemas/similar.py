@@ -18,6 +18,7 @@ from gateway.schemas.parameters import (
     Sha256In,
 )
 from gateway.schemas.requests import RequestModel
+from ops.events.fields import MAX_URL_CHARS
 
 MAX_DIMENSION = 4_000  # of pgvector's index
 MAX_CURSOR_CHARS = 4_096
@@ -32,7 +33,8 @@ class AdKeyIn(RequestModel):
 
 
 class SearchIn(RequestModel):
-    """A search by exactly one of `ad`, `sha256` and `vector`, among the ads that the rest allows.
+    """A search by exactly one of `ad`, `sha256`, `url` and `vector`, among the ads that the rest
+    allows.
 
     A filter that is omitted or null allows every ad.
     """
@@ -44,7 +46,13 @@ class SearchIn(RequestModel):
     ad: AdKeyIn | None = Field(default=None, description="Find ads like this one.")
     sha256: Sha256In = Field(
         default=None,
-        description="Find ads like this photo: the SHA-256 of a photo of an ad that you may read.",
+        description="Find ads like this photo: the SHA-256 of a photo of an ad that you may read, "
+        "or of one that you have uploaded.",
+    )
+    url: Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARS)] | None = Field(
+        default=None,
+        description="Find ads like the photo at this address, which is fetched as photos of ads "
+        "are.",
     )
     vector: (
         Annotated[
@@ -123,6 +131,10 @@ class SimilarPage(ResponseModel):
         "was searched, which may miss a few."
     )
     backbone: str = Field(description="The backbone whose vectors were compared: the live one.")
+    sha256: str | None = Field(
+        description="SHA-256 of the photo that was searched by; the next pages can name it. Null "
+        "where it was an ad or a vector."
+    )
     next: str | None = Field(
         description="The cursor of the next page; null on the last page, and 1,000 ads deep."
     )

@@ -5,7 +5,7 @@ Owns the parameters, and that a key for some catalogs finds and searches by noth
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 
 from gateway.edge.auth import Caller, Read
@@ -22,8 +22,10 @@ from gateway.schemas.parameters import (
     text_in,
 )
 from gateway.schemas.similar import AdKeyIn, SearchIn, SimilarPage
+from gateway.search.photos import is_own_upload, photo_vector
 from gateway.search.run import search
 from gateway.services import Services, ServicesDep
+from gateway.uploads import PHOTO_BODY, receive_photo, record_upload, store_uploads
 from ops.events.fields import MAX_CURRENCY_CHARS, MAX_SELLER_CHARS
 
 router = APIRouter(tags=["read"])
@@ -105,24 +107,54 @@ async def similar(
 @router.post(
     "/v1/search",
     summary="Search ads",
-    description="Returns the ads that are most similar to an ad, to a stored photo, or to a "
-    "vector." + _NOTE,
+    description="Returns the ads that are most similar to an ad, to a photo, or to a vector."
+    + _NOTE,
     response_model=SimilarPage,
     responses=_RESPONSES,
 )
 async def search_ads(caller: Read, services: ServicesDep, asked: SearchIn) -> JSONResponse:
     """Return a page of ads."""
-    given = [asked.ad is not None, asked.sha256 is not None, asked.vector is not None]
-    if sum(given) != 1:
+    given = sum(it is not None for it in (asked.ad, asked.sha256, asked.url, asked.vector))
+    if given != 1:
         raise Problem(
             422,
-            "nothing_to_search_by" if not any(given) else "several_to_search_by",
-            f"{sum(given)} of ad, sha256 and vector were given, expected exactly one",
+            "nothing_to_search_by" if given == 0 else "several_to_search_by",
+            f"{given} of ad, sha256, url and vector were given, expected exactly one",
         )
     return await _answer(services, caller, asked)
 
 
-async def _answer(services: Services, caller: Caller, asked: SearchIn) -> JSONResponse:
+@router.post(
+    "/v1/search/photo",
+    summary="Search ads by a photo",
+    description="Returns the ads that are most similar to the photo in the body; its format is "
+    "detected by its first bytes." + _NOTE,
+    response_model=SimilarPage,
+    responses=_RESPONSES,
+    openapi_extra=PHOTO_BODY,
+)
+async def search_by_photo(
+    request: Request,
+    caller: Read,
+    services: ServicesDep,
+    filters: SimilarFilters,
+    within: Annotated[Catalog | None, Query(description="Only ads of this catalog.")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> JSONResponse:
+    """Return a page of ads. Further pages can be asked for by the answer's `sha256`."""
+    async with receive_photo(request, services.settings) as upload:
+        await store_uploads(services, [upload])
+    await record_upload(services, upload, caller.key_id)
+    asked = SearchIn.model_construct(
+        **filters, sha256=upload.digest.hex(), catalog=within, limit=limit, cursor=cursor
+    )
+    return await _answer(services, caller, asked, uploaded=True)
+
+
+async def _answer(
+    services: Services, caller: Caller, asked: SearchIn, *, uploaded: bool = False
+) -> JSONResponse:
     if asked.ad is not None:
         caller.require_catalog(asked.ad.catalog)
     priced = asked.price_from is not None or asked.price_to is not None
@@ -131,4 +163,17 @@ async def _answer(services: Services, caller: Caller, asked: SearchIn) -> JSONRe
             422, "no_currency", "price_from and price_to need currency: prices are of one currency"
         )
     catalogs, readable = visible(caller, asked.catalog), visible(caller, None)
-    return JSONResponse(await search(services.database, asked, catalogs, readable))
+    database = services.database
+    photo = None
+    if asked.url is not None:
+        photo = await photo_vector(database, url=asked.url)
+    try:
+        return JSONResponse(await search(database, asked, catalogs, readable, photo))
+    except Problem as problem:
+        if asked.sha256 is None or problem.kind not in ("no_such_photo", "not_indexed"):
+            raise
+        digest = bytes.fromhex(asked.sha256)
+        if not uploaded and not await is_own_upload(database, digest, caller.key_id):
+            raise
+    photo = await photo_vector(database, sha256=digest)
+    return JSONResponse(await search(database, asked, catalogs, readable, photo))

@@ -17,6 +17,7 @@ from gateway.problems import Problem
 from gateway.reads.ad_summaries import ad_summaries
 from gateway.schemas.similar import SearchIn
 from gateway.search.cursors import cursor_at, position_at
+from gateway.search.photos import PhotoVector
 from ops.types import AdKey
 from resources.vector_search.queries import Filters, Page, Query, SearchIndex, steps
 
@@ -43,12 +44,14 @@ async def search(
     asked: SearchIn,
     catalogs: Sequence[str] | None,
     readable: Sequence[str] | None,
+    photo: PhotoVector | None = None,
 ) -> dict[str, Any]:
     """Search, in the shape of `schemas.similar.SimilarPage`.
 
     Args:
         catalogs: whose ads may be found; None: all.
         readable: whose photos may be searched by; None: all.
+        photo: what to search by, instead of what `asked` names.
 
     Raises:
         Problem: 404, 409 or 422: there is nothing to search by, or no index.
@@ -56,11 +59,11 @@ async def search(
     """
     async with database.connection() as connection:
         try:
-            return await _search(connection, asked, catalogs, readable)
+            return await _search(connection, asked, catalogs, readable, photo)
         except (
             errors.UndefinedTable
         ):  # an index that was dropped meanwhile: its release is not live
-            return await _search(connection, asked, catalogs, readable)
+            return await _search(connection, asked, catalogs, readable, photo)
 
 
 async def _search(
@@ -68,11 +71,15 @@ async def _search(
     asked: SearchIn,
     catalogs: Sequence[str] | None,
     readable: Sequence[str] | None,
+    photo: PhotoVector | None,
 ) -> dict[str, Any]:
     async with connection.transaction():
         index = await _index(connection)
         after = position_at(asked.cursor, index.backbone)
-        vector, seller = await _vector(connection, asked, index, readable)
+        if photo is None:
+            vector, seller = await _vector(connection, asked, index, readable)
+        else:
+            vector, seller = _vector_of_photo(photo, index), None
         own = None if asked.ad is None else (asked.ad.catalog, asked.ad.ad_id)
         other = None if own is None or seller is None else (own[0], seller)
         filters = Filters(
@@ -94,6 +101,7 @@ async def _search(
         "ads": ads,
         "exact": page.exact,
         "backbone": index.backbone,
+        "sha256": asked.sha256 if photo is None else photo.sha256.hex(),
         "next": None if page.next is None else cursor_at(page.next, index.backbone),
     }
 
@@ -140,6 +148,14 @@ async def _vector(
         return row[0], None
     assert asked.vector is not None  # checked by the route
     return _unit(asked.vector, index.dimension), None
+
+
+def _vector_of_photo(photo: PhotoVector, index: SearchIndex) -> str:
+    if photo.backbone != index.backbone:
+        raise Problem(
+            409, "other_backbone", "another release went live during the search; repeat it"
+        )
+    return photo.vector
 
 
 async def _vector_of_ad(

@@ -18,7 +18,10 @@ from lalafo_assets.reports.metadata import report_counts
 from resources.changes.worker import Group
 from resources.dagster.executors import Kind, background_executor, pod_tags
 from resources.dagster.names import INDEX_JOB, SIMILARITY_INDEX
-from resources.dagster.resources import DatabaseResource
+from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
+from resources.inference.cache import LoadedReleases
+from resources.photo_searches import PhotoModels, PhotoSearches
+from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
 from resources.settings import load_settings
 from resources.vector_search.ad_vectors import LEASE
@@ -31,11 +34,17 @@ log = structlog.get_logger()
 
 @dg.op(
     description="Renews the vectors of the ads that sessions commit, builds missing indexes beside "
-    "it, and drops those of backbones that no release uses. After LALAFO_SESSION_MINUTES it hands "
+    "it, drops those of backbones that no release uses, and embeds the photos that searches name. "
+    "After LALAFO_SESSION_MINUTES it hands "
     "over to a successor.",
     tags={"dagster/compute_kind": "postgres"},
 )
-def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
+def follow_commits(
+    context: dg.OpExecutionContext,
+    database: DatabaseResource,
+    photos: PhotosResource,
+    models: ModelsResource,
+) -> None:
     """Work until a successor is ready, or a signal comes."""
     settings = load_settings()
     counts = Counts()
@@ -44,9 +53,28 @@ def follow_commits(context: dg.OpExecutionContext, database: DatabaseResource) -
         indexer = Indexer(opened, group, workers=settings.vector_build_workers, counts=counts)
         return indexer, Reports(context, opened, counts).report_if_due
 
-    with plain_failures(), closing(database.open()) as opened:
+    with (
+        plain_failures(),
+        closing(database.open()) as opened,
+        PhotoSearches(opened, lambda: _photo_models(opened, photos, models)),
+    ):
         run_worker(context, opened, settings, LEASE, start)
     report_counts(context, changes=counts.changes, built=counts.built, dropped=counts.dropped)
+
+
+def _photo_models(
+    database: Database, photos: PhotosResource, models: ModelsResource
+) -> PhotoModels:
+    from ops.models.embed import prepare
+
+    loader = PhotoLoader(
+        database=database,
+        store=photos.store(),
+        fetcher=photos.fetcher,
+        prepare=prepare,
+        limits=PhotoLimits.from_settings(load_settings()),
+    )
+    return PhotoModels(loader, LoadedReleases(database, models.store(), models.embedder()))
 
 
 class Reports:
@@ -80,7 +108,7 @@ def index_job(executor: Kind) -> dg.JobDefinition:
     @dg.job(
         name=INDEX_JOB,
         executor_def=background_executor(executor),
-        tags=dict(pod_tags(executor, gpus=0, memory="1Gi")),
+        tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
         description=(
             "Keeps the vectors of ads for searches: one run is one indexer. It follows the commits "
             "of sessions, and stays alive for about an hour. The sensor `scored_ads` starts the "

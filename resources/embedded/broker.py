@@ -21,7 +21,7 @@ API_VERSION = "2.0"
 """kafka-python 3 can't negotiate with this broker: it answers ApiVersions v4 wrongly."""
 
 PARTITIONS = 4  # librdkafka's default for a topic created on first use (rd_kafka_mock_defaults)
-_START_S = 15.0
+_START_S = 60.0
 _METADATA_S = 5.0
 
 

@@ -204,9 +204,10 @@ class PhotoFetcher:
         async for chunk in response.content.iter_any():
             before = len(body)
             body += chunk
-            self._check_length(len(body), host)
+            # Before the length: one read may bring the first bytes and the one too many.
             if before < SNIFFED_BYTES <= len(body):
                 _check_content(body, host)
+            self._check_length(len(body), host)
         if len(body) < SNIFFED_BYTES:
             _check_content(body, host)
         return bytes(body)

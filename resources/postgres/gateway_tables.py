@@ -4,10 +4,12 @@ As in `tables.py`: natural keys, times in UTC. Accepted events are stored apart 
 only sessions write: `ads` has what was committed, `accepted_ads` what may still be pending.
 """
 
+from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -61,6 +63,26 @@ uploads = Table(
     Column("uploaded_by", Text, nullable=False, comment="the key's id"),
     moment("uploaded_at", now=True),
     Index(None, "uploaded_at"),
+)
+
+# Photos that searches name and that no ad has: the indexer embeds them, and deletes the rows after
+# an hour.
+photo_searches = Table(
+    "photo_searches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("url", Text),
+    Column(
+        "sha256", LargeBinary, comment="of the photo's bytes; those of a URL once they are fetched"
+    ),
+    moment("asked_at", now=True),
+    moment("taken_at", nullable=True),
+    Column("backbone", Text),
+    Column("vector", HALFVEC),
+    Column("reason", Text, comment="why it could not be embedded"),
+    Column("detail", Text),
+    Index(None, "sha256"),
+    Index(None, "asked_at"),
 )
 
 api_keys = Table(

@@ -128,8 +128,8 @@ def promote(
         The unscored days; none unless `allow_partial`.
 
     Raises:
-        NotReadyError: it is not the candidate, or it has unscored days and `allow_partial` is not
-            set.
+        NotReadyError: it is not the candidate; or, without `allow_partial`, it has unscored days,
+            or similar ads are searched and the index of its backbone is not ready.
     """
     with database.cursor() as cursor:
         names = _lock_row(cursor)
@@ -142,6 +142,8 @@ def promote(
             )
         _require_passed(cursor, name, names.live)
         unscored = _require_complete(cursor, name, allow_partial=allow_partial)
+        if not allow_partial:
+            _require_index(cursor, name, names.live)
         cursor.execute(
             "UPDATE lalafo.active_releases SET live = candidate, previous = live, "
             "candidate = NULL, changed_at = now()"
@@ -242,6 +244,27 @@ def _require_complete(cursor: Cursor, name: str, *, allow_partial: bool) -> tupl
             f"`lalafo rescore {name}`; with `--allow-partial` their ads have no predictions"
         )
     return unscored
+
+
+def _require_index(cursor: Cursor, name: str, live: str) -> None:
+    """Require an index of vectors for the release's backbone where there is one for the live one's,
+    so that searches for similar ads do not stop with the switch."""
+    cursor.execute(
+        "SELECT r.backbone FROM lalafo.releases AS r, lalafo.releases AS now "
+        "WHERE r.name = %s AND now.name = %s "
+        "AND EXISTS (SELECT FROM lalafo.vector_indexes AS i "
+        "WHERE i.backbone = now.backbone AND i.state = 'ready') "
+        "AND NOT EXISTS (SELECT FROM lalafo.vector_indexes AS i "
+        "WHERE i.backbone = r.backbone AND i.state = 'ready')",
+        (name, live),
+    )
+    row = cursor.fetchone()
+    if row is not None:
+        raise NotReadyError(
+            f"the index of similar ads for the backbone {row[0]} of {name} is not ready: the "
+            "indexer (LALAFO_SIMILAR_ADS) builds it once all days are scored; with "
+            "`--allow-partial` searches have no answer until then"
+        )
 
 
 def _record_switch(

@@ -26,7 +26,7 @@ NO_NETWORK = re.compile(
     r"operation timed out|connect timeout",
     re.IGNORECASE,
 )
-START_WITHIN_S = 60
+START_WITHIN_S = 90
 
 
 @pytest.fixture(scope="module")

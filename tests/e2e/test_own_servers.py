@@ -23,9 +23,9 @@ from tests.support.document_shell import DocumentShell, psql_variables
 
 pytestmark = [pytest.mark.kafka, pytest.mark.stack]
 
-START_S = 90
+START_S = 180
 RESULT_S = 300  # a session starts meanwhile, beside the other tests
-LEFT_S = 20
+LEFT_S = 90
 
 STEPS = [step for step in PLAN if step.run is Run.OWN_SERVERS]
 

@@ -1,15 +1,18 @@
 """The grid of similar ads below an ad, in a real browser."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lalafo_assets.synthetic.photos import render
 from tests.support.browser import screenshot, why_no_browser
 from tests.support.judged_ads import CATALOG, put_judged_ad, write_answer
 from tests.support.page_stand import Stand, ad_shown
+from tests.support.photo_search_worker import photo_search_worker
 from tests.support.vector_ads import built_index, renew_all
 
 _why_not = why_no_browser()
@@ -85,6 +88,40 @@ def test_one_goes_on_from_ad_to_similar_ad(
         assert ad_shown(page) == (CATALOG, first)
         tiles.nth(11).wait_for()
         assert f"Chair {ads[0]}" in page.locator(".similar-ads .tiles").inner_text()
+
+
+def test_a_photo_is_searched_by_without_an_ad(
+    stand: Stand, ads: list[str], indexed: int, tmp_path: Path
+) -> None:
+    """The ad with a copy of the photo comes first; no ad is sent; one goes on from a tile."""
+    copy = tmp_path / "copy.jpg"
+    with Image.open(io.BytesIO(render("chair", 3).data)) as photo:
+        photo.save(copy, quality=60)
+    before = stand.rows("SELECT count(*) FROM lalafo.ads")
+    with photo_search_worker(stand.database, stand.settings), stand.page() as page:
+        page.get_by_label("Only find similar ads").check()
+        page.set_input_files("#choose", copy)
+        tiles = page.locator(".similar-ads .tiles li")
+        tiles.nth(11).wait_for(timeout=60_000)
+        assert tiles.first.locator(".title").inner_text() == f"Chair {ads[3]}"
+        page.locator(".previews img.loaded, .previews img").first.wait_for()
+        tiles.first.locator("img.loaded").wait_for()
+        screenshot(page, "search-by-photo", tmp_path)
+        page.get_by_role("button", name="More like this").click()
+        tiles.nth(12).wait_for()
+        assert stand.rows("SELECT count(*) FROM lalafo.ads") == before
+        tiles.first.locator("a").click()
+        page.locator(f"article.result h1:has-text('Chair {ads[3]}')").wait_for()
+
+
+def test_a_photo_of_one_colour_is_refused(stand: Stand, indexed: int, tmp_path: Path) -> None:
+    """The page says why; the choice to search is kept."""
+    Image.new("RGB", (200, 150)).save(tmp_path / "black.jpg")
+    with photo_search_worker(stand.database, stand.settings), stand.page() as page:
+        page.get_by_label("Only find similar ads").check()
+        page.set_input_files("#choose", tmp_path / "black.jpg")
+        page.get_by_text("it has one colour").wait_for(timeout=60_000)
+    stand.console_errors[:] = [one for one in stand.console_errors if "status of 422" not in one]
 
 
 def test_a_similar_ad_shows_its_best_photo(stand: Stand, ads: list[str], indexed: int) -> None:

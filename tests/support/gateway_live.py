@@ -14,8 +14,8 @@ from gateway.edge.exposure import check_exposure
 from gateway.server import address, bind, server_config
 from resources.settings import Settings
 
-START_WITHIN_S = 20.0
-STOP_WITHIN_S = 20.0
+START_WITHIN_S = 90.0
+STOP_WITHIN_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from resources.inference.loading import install
 from resources.kafka.topics import AdStream
 from resources.postgres.database import Database
 from resources.releases.promotion import make_live
+from resources.settings import Settings
 from resources.storage.releases import ReleaseStore
 from tests.conftest import BrokerUnderTest
 from tests.support.browser import ARGUMENTS
@@ -36,6 +37,7 @@ class Stand:
     database: Database
     browser: Any
     folder: Path
+    settings: Settings
     console_errors: list[str] = field(default_factory=list)
 
     @contextmanager
@@ -102,7 +104,7 @@ def open_stand(
             executable_path=shutil.which("chromium"), args=ARGUMENTS
         )
         opened.callback(browser.close)
-        stand = Stand(gateway.url, key, database, browser, folder)
+        stand = Stand(gateway.url, key, database, browser, folder, settings)
         ready = "SELECT 1 FROM lalafo.sessions WHERE state = 'ready'"
         wait_for(lambda: bool(stand.rows(ready)), lambda: "no session became ready", 120)
         yield stand

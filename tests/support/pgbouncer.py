@@ -17,7 +17,7 @@ import pytest
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.conninfo import Conninfo
 
-START_WITHIN_S = 20.0
+START_WITHIN_S = 90.0
 
 
 def program() -> str:

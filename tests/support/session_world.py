@@ -38,7 +38,7 @@ from ops.types import AdEvent, AdKey, PhotoRef, Rendition, StreamRecord
 from tests.support.batches import sha
 from tests.support.tiny_release import TinyBackbone, tiny_photo, tiny_release
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 QUICK = SessionPolicy(
     poll_timeout_s=0.005, report_every_s=0.05, first_wait_s=0.001, longest_wait_s=0.005
 )

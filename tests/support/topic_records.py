@@ -5,7 +5,7 @@ import time
 from ops.types import StreamRecord
 from resources.kafka.topics import AdStream
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 
 
 def everything_on(stream: AdStream, topic: str) -> list[StreamRecord]:

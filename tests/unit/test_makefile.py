@@ -182,3 +182,41 @@ def _wheel(folder: Path, name: str, version: str, *requires: str) -> None:
         tags = ["Wheel-Version: 1.0", "Root-Is-Purelib: true", "Tag: py3-none-any"]
         wheel.writestr(f"{info}/WHEEL", "\n".join(tags) + "\n")
         wheel.writestr(f"{info}/RECORD", "")
+
+
+PASSES_ALONE = """
+import os
+import pytest
+
+def test_that_is_disturbed():
+    assert "PYTEST_XDIST_WORKER" not in os.environ, "other tests kept the cores busy"
+
+def test_that_passes():
+    pass
+"""
+FAILS_ALWAYS = """
+def test_that_fails():
+    assert 1 == 2
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["passes alone", "fails alone too"])
+def test_what_fails_beside_other_tests_runs_once_more_alone(tmp_path: Path, fails: bool) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "test_disturbed.py").write_text(PASSES_ALONE + (FAILS_ALWAYS if fails else ""))
+    (tmp_path / "ready").touch()
+    here = ("STAMP=ready", "VENV_FAULT=", f"BIN={Path(sys.executable).parent}", "WORKERS=1")
+    ended = subprocess.run(
+        ["make", *here, "test"],
+        cwd=tmp_path,
+        env={k: v for k, v in _environment().items() if not k.startswith("PYTEST")},
+        capture_output=True,
+        text=True,
+    )
+    assert "FAILED test_disturbed.py::test_that_is_disturbed" in ended.stdout
+    assert "PASSED test_disturbed.py::test_that_is_disturbed" in ended.stdout
+    assert "PASSED test_disturbed.py::test_that_passes" not in ended.stdout
+    assert ("passed alone" in ended.stdout) is not fails
+    assert (ended.returncode != 0) is fails, ended.stdout + ended.stderr

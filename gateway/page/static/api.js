@@ -51,13 +51,15 @@ async function request(path, options) {
   }
 }
 
-async function send(path, { method = "GET", query = {}, json, form, signal, keepalive }, sentKey) {
+async function send(path, options, sentKey) {
+  const { method = "GET", query = {}, json, form, photo, signal, keepalive } = options;
   const present = Object.entries(query).filter(([, value]) => value !== "" && value != null);
   const text = new URLSearchParams(present).toString();
   const headers = { Accept: "application/json" };
   if (sentKey) headers.Authorization = `Bearer ${sentKey}`;
   if (json !== undefined) headers["Content-Type"] = "application/json";
-  const body = json === undefined ? form : JSON.stringify(json);
+  if (photo !== undefined) headers["Content-Type"] = "application/octet-stream";
+  const body = json === undefined ? (photo ?? form) : JSON.stringify(json);
   try {
     return await fetch(text ? `${path}?${text}` : path, {
       method,

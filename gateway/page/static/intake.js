@@ -6,6 +6,7 @@ import { clipboardPhotos, webAddress } from "/page/drop.js";
 import { moment, share } from "/page/format.js";
 import { hiddenThumb, isBlocked } from "/page/judged.js";
 import { categoriesCard } from "/page/known.js";
+import { liveRelease } from "/page/labels.js";
 import { Pictures } from "/page/pictures.js";
 import { adHash } from "/page/route.js";
 
@@ -13,7 +14,7 @@ const RECENT = 8;
 const SAMPLES = ["chair", "bicycle", "guitar", "camera", "dress"];
 
 /**
- * Returns {node, refresh, catalog}; calls `files(list)`, `address(url)`, `sample(name)` and
+ * Returns {node, refresh, catalog, onlySearches}; calls `files(list)`, `address(url)`, `sample(name)` and
  * `pick(catalog, adId)`.
  */
 export function intake(actions) {
@@ -26,11 +27,12 @@ export function intake(actions) {
   });
   const recent = el("ul", { class: "recent" });
   const known = categoriesCard();
+  const search = onlySearch();
   let pictures = new Pictures();
   const node = el(
     "div",
     { class: "intake" },
-    dropZone(actions),
+    dropZone(actions, search.node),
     samples(actions.sample),
     known.node,
     card("Recent ads", link("All ads", "#/ads"), recent),
@@ -47,14 +49,31 @@ export function intake(actions) {
   );
   const refresh = async () => {
     known.refresh();
+    search.refresh();
     pictures.release();
     pictures = new Pictures();
     await refreshRecent(recent, pictures);
   };
-  return { node, refresh, catalog: () => catalog.value.trim() || "page" };
+  return {
+    node,
+    refresh,
+    catalog: () => catalog.value.trim() || "page",
+    onlySearches: search.chosen,
+  };
 }
 
-function dropZone({ files, address }) {
+/** A choice to search by a photo instead of sending an ad with it; hidden where nothing is found. */
+function onlySearch() {
+  const box = el("input", { type: "checkbox", id: "only-search" });
+  const node = el("label", { class: "only-search", hidden: true }, box, " Only find similar ads");
+  const refresh = async () => {
+    const release = await liveRelease().catch(() => null);
+    node.hidden = !release?.similar_ads;
+  };
+  return { node, refresh, chosen: () => !node.hidden && box.checked };
+}
+
+function dropZone({ files, address }, search) {
   const said = el("p", { class: "hint said", role: "status" });
   const picker = fileInput("choose", files, { multiple: true });
   const camera = fileInput("take", files, { capture: "environment" });
@@ -81,6 +100,7 @@ function dropZone({ files, address }) {
         el("button", { type: "button", onclick: () => paste(files, said) }, "Paste"),
     ),
     addressForm(address),
+    search,
     el("p", { class: "hint formats" }, "JPEG, PNG, WebP, GIF, AVIF, HEIC, BMP or TIFF."),
     said,
     picker,

@@ -9,6 +9,7 @@ import { errorNotice, notice } from "/page/notices.js";
 import { Pictures } from "/page/pictures.js";
 import { result } from "/page/result.js";
 import { adHash, go, hashOf, pushHash } from "/page/route.js";
+import { adsLike } from "/page/similar.js";
 
 const WAIT_S = 5;
 const PATIENCE_S = 30;
@@ -54,6 +55,10 @@ export function lookView(panel) {
   }
 
   function sendFiles(files) {
+    if (ways.onlySearches()) {
+      search(files[0], () => pictures.showFile(files[0], `Searched by: ${files[0].name}`));
+      return;
+    }
     send(files[0].name, {
       words: files.length === 1 ? "the photo" : `${files.length} photos`,
       previews: () => files.map((file) => pictures.showFile(file, `Sent: ${file.name}`)),
@@ -67,6 +72,10 @@ export function lookView(panel) {
   }
 
   function sendAddress(url) {
+    if (ways.onlySearches()) {
+      search(url, () => el("p", { class: "mono address" }, url));
+      return;
+    }
     send(titleOf(url), {
       words: "the address",
       previews: () => el("p", { class: "mono address" }, url),
@@ -83,6 +92,23 @@ export function lookView(panel) {
         const response = await fetch(`/page/samples/${name}.jpg`, { signal });
         const type = "image/jpeg";
         sendFiles([new File([await response.blob()], `Sample: ${name}`, { type })]);
+      },
+    );
+  }
+
+  /** Show the ads like a photo, a file or an address, without sending an ad. */
+  async function search(photo, preview) {
+    const signal = begin();
+    const progress = waitingBox("Searching for similar ads", signal);
+    const previews = el("div", { class: "previews" }, preview());
+    fill(out, progress.node, previews);
+    window.scrollTo(0, 0);
+    await attempt(
+      signal,
+      () => search(photo, preview),
+      async () => {
+        const found = await adsLike(photo, pictures, signal);
+        fill(out, previews, el("div", { class: "similar-ads" }, found), backRow());
       },
     );
   }

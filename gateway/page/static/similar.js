@@ -1,4 +1,5 @@
-// The ads whose photos are most like an ad's: a grid from which one goes on to the next ad.
+// The ads whose photos are most like an ad's, or a photo's: a grid from which one goes on to the next
+// ad.
 
 import { adPath, call, thumbnailPath } from "/page/api.js";
 import { card, el, fill } from "/page/dom.js";
@@ -27,6 +28,29 @@ async function load(node, ad, pictures, signal) {
   if (!release?.similar_ads) return;
   const page = await firstPage(ad, signal);
   if (page === null || signal.aborted) return;
+  const next = (cursor) => read(ad, signal, cursor);
+  fill(node, card("Similar ads", "by their photos", ...grid(page, next, pictures)));
+}
+
+/**
+ * A card with the ads most like a photo, which is sent in no ad. `photo`: a file, or an address.
+ * Throws CallError.
+ */
+export async function adsLike(photo, pictures, signal) {
+  const query = { limit: AT_ONCE };
+  const { body } =
+    typeof photo === "string"
+      ? await call("/v1/search", { method: "POST", json: { url: photo, ...query }, signal })
+      : await call("/v1/search/photo", { method: "POST", photo, query, signal });
+  const next = async (cursor) => {
+    const json = { sha256: body.sha256, cursor, ...query };
+    return (await call("/v1/search", { method: "POST", json, signal })).body;
+  };
+  return card("Similar ads", "by the photo; no ad was sent", ...grid(body, next, pictures));
+}
+
+/** The tiles of a page, and the button that adds the next one. */
+function grid(page, following, pictures) {
   const list = el("ul", { class: "tiles" });
   const more = el("button", { type: "button", class: "quiet" }, "More like this");
   let next = null;
@@ -38,7 +62,7 @@ async function load(node, ad, pictures, signal) {
   more.addEventListener("click", async () => {
     more.disabled = true;
     try {
-      show(await read(ad, signal, next));
+      show(await following(next));
     } catch {
       more.hidden = true; // another release is live by now: Reload shows its ads
     } finally {
@@ -47,8 +71,7 @@ async function load(node, ad, pictures, signal) {
   });
   show(page);
   const none = el("p", { class: "hint" }, "There is no other ad with photos yet.");
-  const body = list.children.length ? [list, el("p", { class: "row" }, more)] : [none];
-  fill(node, card("Similar ads", "by their photos", ...body));
+  return list.children.length ? [list, el("p", { class: "row" }, more)] : [none];
 }
 
 /** The nearest ads; null if there is nothing to compare the ad by. */

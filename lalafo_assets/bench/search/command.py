@@ -28,6 +28,13 @@ def bench_search(
     shared_buffers: Annotated[
         str, typer.Option(help="PostgreSQL's. Default: as the embedded server has it.")
     ] = "",
+    clients: Annotated[
+        int, typer.Option(min=0, max=1_000, help="Then so many search at once, while ads change.")
+    ] = 0,
+    replaced_per_s: Annotated[
+        float, typer.Option(min=0, help="Ads that are replaced a second meanwhile.")
+    ] = 50.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Of that.")] = 30.0,
     json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
     """How well and how fast searches for similar ads find the ten nearest, for one client.
@@ -35,6 +42,7 @@ def bench_search(
     Without a filter, under one that leaves a tenth, and under one that leaves a hundredth of the
     ads; again after 30 % of the ads were replaced. What is found is compared with the ten nearest
     of all vectors. The vectors are generated in clusters, with 64 directions in which they differ.
+    With --clients, so many then search at once while ads are replaced, over ten connections.
     """
     from lalafo_assets.bench.search.run import SearchBench, run_search
 
@@ -47,5 +55,8 @@ def bench_search(
         ef_construction=ef_construction,
         ef_search=tuple(int(part) for part in ef_search.split(",")),
         shared_buffers=shared_buffers,
+        clients=clients,
+        replaced_per_s=replaced_per_s,
+        seconds=seconds,
     )
     print(run_search(asked, bench_console(json_only)))  # noqa: T201 - the result

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from rich.console import Console
 from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.search.fill import BACKBONE, Halves, Vectors, copy_vectors, fill_ads
 from lalafo_assets.bench.search.fill import put_vectors as put
+from lalafo_assets.bench.search.together import search_together
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.database import Database
 from resources.vector_search import indexes
@@ -34,6 +35,7 @@ FILTERS = {
 _MODULO = {"all": (1, 0), "tenth": (10, 3), "hundredth": (100, 37)}
 _QUERY_SEED, _REPLACED_SEED = 10**6, 2 * 10**6
 _EXACT_CHUNK = 50_000
+_REPLACED_TOGETHER = 500  # vectors, in turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ class SearchBench:
     ef_construction: int
     ef_search: tuple[int, ...]
     shared_buffers: str
+    clients: int
+    replaced_per_s: float
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -77,6 +82,9 @@ def run_search(asked: SearchBench, console: Console) -> str:
         found["before"] = _searched(asked, catalogue, display, "before")
         found["replacing"] = _replaced(asked, catalogue, display)
         found["after"] = _searched(asked, catalogue, display, "after 30 % were replaced")
+        if asked.clients > 0:
+            display.say(f"{asked.clients} clients, while ads are replaced")
+            found["together"] = _together(asked, catalogue)
         return json.dumps(found)
 
 
@@ -162,8 +170,7 @@ def _measured(
     for _ in range(2):
         hits, times, exact_pages = 0, [], 0
         for vector, nearest in zip(catalogue.queries, wanted, strict=True):
-            text = "[" + ",".join(f"{value:.6f}" for value in vector.tolist()) + "]"
-            query = Query(text, filters, NEAREST, exact=exact, ef_search=ef_search or None)
+            query = Query(_text(vector), filters, NEAREST, exact=exact, ef_search=ef_search or None)
             began = time.perf_counter()
             page = _page(connection, catalogue.index, query)
             times.append((time.perf_counter() - began) * 1e3)
@@ -237,6 +244,48 @@ def _nearest(catalogue: _Catalogue, name: str) -> list[set[int]]:
     return [set(row.tolist()) for row in numbers]
 
 
+def _together(asked: SearchBench, catalogue: _Catalogue) -> dict[str, Any]:
+    """Search as many clients at once, without a filter, while ads are replaced."""
+    rng = np.random.default_rng(12)
+    vectors = Vectors(asked.rows, asked.dimension).draw(_REPLACED_TOGETHER, seed=_REPLACED_SEED + 1)
+    revisions: dict[int, int] = {}
+
+    def search(text: str) -> Callable[[psycopg.Connection[Any]], object]:
+        query = Query(text, Filters(), NEAREST)
+        return lambda connection: _page(connection, catalogue.index, query)
+
+    def replace() -> None:
+        number = int(rng.integers(asked.rows))
+        revisions[number] = revisions.get(number, 2) + 1
+        vector = vectors[[int(rng.integers(len(vectors)))]]
+        _replace(catalogue, [number], vector, revisions[number])
+
+    return search_together(
+        catalogue.database,
+        [search(_text(vector)) for vector in catalogue.queries],
+        replace,
+        clients=asked.clients,
+        replaced_per_s=asked.replaced_per_s,
+        seconds=asked.seconds,
+    )
+
+
+def _text(vector: NDArray[np.float16]) -> str:
+    """A vector as pgvector's text."""
+    return "[" + ",".join(f"{value:.6f}" for value in vector.tolist()) + "]"
+
+
+def _replace(catalogue: _Catalogue, numbers: Sequence[int], vectors: Halves, revision: int) -> None:
+    """Give ads another revision with other vectors, in one transaction."""
+    ids = [f"{number:09d}" for number in numbers]
+    partition = catalogue.index.partition
+    with catalogue.database.cursor() as cursor:
+        for change in ("UPDATE lalafo.ads SET revision = %s", f"DELETE FROM lalafo.{partition}"):
+            values = (revision, ids) if "SET" in change else (ids,)
+            cursor.execute(f"{change} WHERE catalog = 'kg' AND ad_id = ANY(%s)", values)
+        copy_vectors(cursor, catalogue.index, vectors, np.asarray(numbers), revision)
+
+
 def _replaced(
     asked: SearchBench, catalogue: _Catalogue, display: ProgressDisplay
 ) -> dict[str, Any]:
@@ -244,20 +293,11 @@ def _replaced(
     rng = np.random.default_rng(11)
     chosen = np.sort(rng.permutation(asked.rows)[: int(asked.rows * REPLACED)])
     vectors = Vectors(asked.rows, asked.dimension).draw(len(chosen), seed=_REPLACED_SEED)
-    batch, index = 500, catalogue.index
+    batch = 500
     began = time.perf_counter()
     for start in range(0, len(chosen), batch):
         part = chosen[start : start + batch]
-        ids = [f"{number:09d}" for number in part.tolist()]
-        with catalogue.database.cursor() as cursor:
-            for table in ("ads", index.partition):
-                statement = (
-                    "UPDATE lalafo.ads SET revision = 2"
-                    if table == "ads"
-                    else f"DELETE FROM lalafo.{table}"
-                )
-                cursor.execute(f"{statement} WHERE catalog = 'kg' AND ad_id = ANY(%s)", (ids,))
-            copy_vectors(cursor, index, vectors[start : start + batch], part, 2)
+        _replace(catalogue, part.tolist(), vectors[start : start + batch], 2)
         display.step("replaced", start + len(part), len(chosen))
     seconds = time.perf_counter() - began
     catalogue.vectors[chosen] = vectors

@@ -48,7 +48,8 @@ def diff(home: Home = DEFAULT_HOME) -> None:
     reads="PostgreSQL: which days the release has scored",
     writes="PostgreSQL: the active releases; Kafka: `release_promoted` on ads.scored",
     settings=("home", "database_url", "kafka_bootstrap"),
-    failure="days are unscored, or there is no such candidate",
+    failure="days are unscored, the index of similar ads is not ready, or there is no such "
+    "candidate",
 )
 def promote(
     name: Annotated[
@@ -59,7 +60,8 @@ def promote(
         bool,
         typer.Option(
             "--allow-partial",
-            help="Promote even if days are unscored: their ads then have no predictions.",
+            help="Promote even if days are unscored, whose ads then have no predictions, or if "
+            "the index of similar ads is not ready, which then are not found until it is.",
         ),
     ] = False,
     rollback: Annotated[

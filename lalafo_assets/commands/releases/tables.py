@@ -124,7 +124,7 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
         if moves:
             rows = [(before, after, f"{count:,}") for before, after, count in moves]
             print_table(console, ("before", "after", Col("ads", "right")), rows)
-        if task.number is not None:
+        if task.number is not None and task.number.ads > 0:
             console.print(
                 f"the number changes by {task.number.p50:+.1%} at the median "
                 f"({task.number.p10:+.1%} at p10, {task.number.p90:+.1%} at p90); "
@@ -148,13 +148,14 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
 
 
 def _print_histogram(number: NumberShift, console: Console) -> None:
-    """Print a bar for each bin of the number's change, if any ad has the number."""
-    if number.ads == 0:
+    """Print a bar for each bin of the number's change, unless all ads are in one bin."""
+    counts: list[int] = number.histogram.tolist()
+    if sum(ads > 0 for ads in counts) < 2:
         return
-    width = BAR_CHARS / int(number.histogram.max())
+    width = BAR_CHARS / max(counts)
     rows = [
         (name, f"{ads:,}", "█" * max(round(ads * width), int(ads > 0)))
-        for name, ads in zip(change_bins(), number.histogram.tolist(), strict=True)
+        for name, ads in zip(change_bins(), counts, strict=True)
     ]
     print_table(console, ("change", Col("ads", "right"), ""), rows)
 

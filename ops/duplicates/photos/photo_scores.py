@@ -63,6 +63,8 @@ def compare_photos(
     thing, same = float(row[1]), float(row[2])
     if is_exact(first, second):
         verdict, thing, same = Verdict.EXACT, 0.0, 1.0
+    elif _shows_nothing(pair):
+        verdict, thing, same = Verdict.DIFFERENT, 0.0, 0.0
     elif same >= used["same_photo"]:
         verdict = Verdict.ALTERED
     elif thing + same >= used["same_thing"]:
@@ -77,6 +79,13 @@ def compare_photos(
         None if verdict is Verdict.DIFFERENT else matched_regions(pair),
         pair,
     )
+
+
+def _shows_nothing(pair: PhotoPair) -> bool:
+    """Whether one of them is uniform, and no part of both agrees: its hash is then of rounding
+    errors, which other processors make differently."""
+    uniform = min(pair.first.pdq.quality, pair.second.pdq.quality) == 0
+    return uniform and pair.agreement.agreeing == 0
 
 
 def is_exact(first: PhotoPrint, second: PhotoPrint) -> bool:

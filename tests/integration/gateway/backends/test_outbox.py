@@ -140,7 +140,7 @@ def test_a_thousand_ads_while_the_broker_stops_and_starts(
         live = live_parts(database, settings, stream, host, release)
         with (
             live_gateway(settings) as gateway,
-            httpx.Client(base_url=gateway.url, timeout=30) as client,
+            httpx.Client(base_url=gateway.url, timeout=60) as client,
             Working(live) as worker,
         ):
             until(lambda: worker.partitions)

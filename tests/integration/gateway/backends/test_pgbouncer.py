@@ -73,10 +73,10 @@ def test_ads_are_accepted_scored_and_read(
             until(lambda: worker.partitions)
             for number in range(ADS):
                 _post_and_read(gateway.url, number, urls)
-            listed = httpx.get(f"{gateway.url}/v1/ads?limit=100", timeout=20).json()
+            listed = httpx.get(f"{gateway.url}/v1/ads?limit=100", timeout=60).json()
             assert len(listed["ads"]) == ADS
-            assert httpx.get(f"{gateway.url}/v1/statistics", timeout=20).status_code == 200
-            assert httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 200
+            assert httpx.get(f"{gateway.url}/v1/statistics", timeout=60).status_code == 200
+            assert httpx.get(f"{gateway.url}/readyz", timeout=60).status_code == 200
             (session,) = read_sessions(database, settings.ads_topic).values()
             assert session.alive
         assert worker.error is None, worker.error
@@ -94,10 +94,10 @@ def _post_and_read(url: str, number: int, photos: list[str]) -> None:
         "photos": [{"url": photos[number % len(photos)]}],
     }
     # A commit that goes unnoticed is read when the wait is over: too late for this client.
-    posted = httpx.post(f"{url}/v1/ads?wait=30", json=body, timeout=20)
+    posted = httpx.post(f"{url}/v1/ads?wait=30", json=body, timeout=60)
     assert posted.status_code in (200, 202), posted.text
     assert posted.json()["status"] == "scored", posted.text
-    read = httpx.get(f"{url}/v1/ads/kg/{number}", timeout=20)
+    read = httpx.get(f"{url}/v1/ads/kg/{number}", timeout=60)
     assert (read.status_code, read.json()["revision"]) == (200, posted.json()["revision"])
 
 

@@ -22,7 +22,7 @@ def client(
 ) -> Iterator[httpx.Client]:
     with (
         open_gateway(database, embedded_broker, tmp_path) as (gateway, _),
-        httpx.Client(base_url=gateway.url, timeout=20) as client,
+        httpx.Client(base_url=gateway.url, timeout=60) as client,
     ):
         client.post("/v1/ads", json=AD).raise_for_status()
         yield client

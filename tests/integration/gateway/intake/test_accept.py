@@ -41,7 +41,7 @@ def gateway(settings: Settings) -> Iterator[LiveGateway]:
 
 @pytest.fixture
 def client(gateway: LiveGateway) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=20) as client:
+    with httpx.Client(base_url=gateway.url, timeout=60) as client:
         yield client
 
 
@@ -253,7 +253,7 @@ def test_an_event_that_is_too_large_for_a_record_is_refused(
     """Each field is within its limit, but the whole event would stay in the outbox permanently."""
     photos = [{"url": f"http://p.example/{number}" + "\x01" * 4_000} for number in range(50)]
     wide = settings.model_copy(update={"max_json_bytes": 3_000_000})
-    with live_gateway(wide) as gateway, httpx.Client(base_url=gateway.url, timeout=20) as client:
+    with live_gateway(wide) as gateway, httpx.Client(base_url=gateway.url, timeout=60) as client:
         assert client.post("/v1/ads", json={**AD, "photos": photos[:40]}).status_code == 202
         answer = client.post("/v1/ads", json={**AD, "photos": photos})
         assert (answer.status_code, answer.json()["allowed"]) == (413, 2**20)
@@ -275,7 +275,7 @@ def test_nothing_is_accepted_without_postgresql(
 ) -> None:
     """503 with Retry-After, and nothing on the topic."""
     down = settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:9/nothing"})
-    with live_gateway(down) as gateway, httpx.Client(base_url=gateway.url, timeout=20) as client:
+    with live_gateway(down) as gateway, httpx.Client(base_url=gateway.url, timeout=60) as client:
         answer = client.post("/v1/ads", json=AD)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2"), answer.text
         assert "127.0.0.1" not in answer.text and "nothing" not in answer.json().get("title", "")

@@ -224,7 +224,7 @@ def post_all(live: Live, urls: list[str]) -> None:
     settings = live.settings.model_copy(update={"gateway_auth": "off"})
     with (
         live_gateway(settings) as gateway,
-        httpx.Client(base_url=gateway.url, timeout=30) as client,
+        httpx.Client(base_url=gateway.url, timeout=60) as client,
         Working(live) as worker,
     ):
         until(lambda: worker.partitions)

@@ -42,7 +42,7 @@ def client(
 ) -> Iterator[httpx.Client]:
     with (
         open_gateway(database, embedded_broker, tmp_path) as (gateway, _),
-        httpx.Client(base_url=gateway.url, timeout=20) as client,
+        httpx.Client(base_url=gateway.url, timeout=60) as client,
     ):
         yield client
 

@@ -46,7 +46,7 @@ def gateway(settings: Settings) -> Iterator[LiveGateway]:
 
 @pytest.fixture
 def client(gateway: LiveGateway) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=30) as client:
+    with httpx.Client(base_url=gateway.url, timeout=60) as client:
         yield client
 
 
@@ -70,7 +70,7 @@ def test_photos_that_were_sent_are_scored(live: Live) -> None:
     settings = live.settings.model_copy(update={"gateway_auth": "off"})
     with (
         live_gateway(settings) as gateway,
-        httpx.Client(base_url=gateway.url, timeout=30) as client,
+        httpx.Client(base_url=gateway.url, timeout=60) as client,
         Working(live) as worker,
     ):
         until(lambda: worker.partitions)

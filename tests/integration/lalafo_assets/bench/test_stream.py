@@ -13,7 +13,7 @@ import pytest
 
 from lalafo_assets.bench.kafka.server import KafkaServer
 
-pytestmark = [pytest.mark.kafka, pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.stack, pytest.mark.timeout(900)]
 
 RATE, SECONDS, PHOTOS_PER_AD = 5, 4, 2.5
 KEYS = {
@@ -73,6 +73,6 @@ def bench_stream(*options: str, environment: dict[str, str]) -> subprocess.Compl
         env={**os.environ, "LALAFO_STREAM_ID": "", **environment},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=840,
         check=False,
     )

@@ -20,7 +20,7 @@ from resources.embedded.postgres import EmbeddedPostgres
 from resources.processes.child import STACK_MARK, ChildProcess, end_leftovers, hold_home, mark_of
 from tests.conftest import connect_args
 
-PATIENCE_S = 15.0
+PATIENCE_S = 90.0
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 
 

@@ -12,7 +12,7 @@ from resources.photos.known_photos import Lookups
 from resources.postgres.database import Database
 from tests.support.batches import sha
 
-WITHIN_S = 30.0
+WITHIN_S = 90.0
 READ = known_photos.read_known_photos
 
 

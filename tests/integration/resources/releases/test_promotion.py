@@ -108,6 +108,41 @@ def test_a_partial_promotion_is_explicit_and_reports_the_unscored_days(stored: L
     assert without_a_value(stored.database, name) == []
 
 
+def test_a_new_backbone_waits_for_its_index_of_similar_ads(stored: Live) -> None:
+    """Where the live backbone has an index, so that searches do not stop with the switch."""
+    database = stored.database
+    name = judged(database, stored.settings, random_release(0, backbone_seed=1))
+    propose(database, name)
+    rescore(database, stored.settings, name)
+    old, new = (find_release(database, n).backbone for n in (active(stored)[0], name))
+    assert old != new
+
+    def index(backbone: str, state: str) -> None:
+        with database.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO lalafo.vector_indexes (backbone, dimension, partition, state) "
+                "VALUES (%s, 1024, %s, %s) "
+                "ON CONFLICT (backbone) DO UPDATE SET state = EXCLUDED.state",
+                (backbone, f"ad_vectors_{backbone[-4:]}", state),
+            )
+
+    index(old, "ready")
+    index(new, "catching_up")
+    with pytest.raises(NotReadyError, match="--allow-partial"):
+        promote(database, name, scored_topic=TOPIC)
+    index(new, "ready")
+    promote(database, name, scored_topic=TOPIC)
+    assert active(stored)[0] == name
+
+
+def test_without_an_index_of_the_live_backbone_none_is_waited_for(stored: Live) -> None:
+    name = judged(stored.database, stored.settings, random_release(0, backbone_seed=1))
+    propose(stored.database, name)
+    rescore(stored.database, stored.settings, name)
+    promote(stored.database, name, scored_topic=TOPIC)
+    assert active(stored)[0] == name
+
+
 def test_one_candidate_at_a_time_and_a_withdrawn_one_is_incomplete_again(stored: Live) -> None:
     database = stored.database
     first, second = (judged(database, stored.settings, random_release(n)) for n in (1, 2))

@@ -24,7 +24,7 @@ from tests.support.working_sessions import Working, until
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 
 ADS = 60
-PATIENCE_S = 60
+PATIENCE_S = 90
 LEASES = "SELECT partition, run_id, epoch, expires_at FROM lalafo.leases"
 
 

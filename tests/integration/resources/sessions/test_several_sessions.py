@@ -25,7 +25,7 @@ from tests.support.session_process import SessionProcess, wait_for
 from tests.support.stream_outcome import announced
 
 pytestmark = pytest.mark.kafka
-PATIENCE_S = 60
+PATIENCE_S = 90
 PARTITIONS = 2
 
 

@@ -246,7 +246,7 @@ def test_a_gateway_exports_as_the_standard_variables_say(
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         until(lambda: answers(f"{url}/healthz"))
-        assert httpx.get(f"{url}/v1/ads/kg/secret-name", timeout=30).status_code == 404
+        assert httpx.get(f"{url}/v1/ads/kg/secret-name", timeout=60).status_code == 404
         process.terminate()
         assert process.wait(30) == 0
     finally:

@@ -183,7 +183,7 @@ class PausedStore:
 
 def wait_for_a_lock(database: Database) -> None:
     """Wait until a connection waits for another's lock."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if column(
             database,

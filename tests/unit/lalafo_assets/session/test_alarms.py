@@ -8,7 +8,7 @@ from lalafo_assets.session.alarms import EVERY_S, Alarms
 from ops.session.tally import Tally
 
 URL = "https://hooks.example/secret"
-PATIENCE_S = 20
+PATIENCE_S = 90
 
 
 class Place:

@@ -10,7 +10,7 @@ from ops.errors import BadInputError, Reason
 from resources.photos.decoders import SMALL_BYTES, Budget, Decoders
 
 LARGE = SMALL_BYTES + 1
-WITHIN_S = 30.0
+WITHIN_S = 90.0
 
 
 def run(scene: Callable[[], Awaitable[None]]) -> None:

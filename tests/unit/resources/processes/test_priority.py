@@ -53,7 +53,7 @@ def warm_up() -> dict[str, list[int]]:
 
     before = policies(os.getpid())
     during = run_idle(work, needed=lambda: False)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     # A thread that was joined may exist for another instant.
     while len(after := policies(os.getpid())) != len(before) + 1 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -67,7 +67,7 @@ def needed_warm_up() -> dict[str, list[int]]:
     def work() -> list[int]:
         found = [os.sched_getscheduler(0)]
         began.set()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while os.sched_getscheduler(0) == os.SCHED_IDLE and time.monotonic() < deadline:
             time.sleep(0.01)
         return [*found, os.sched_getscheduler(0)]

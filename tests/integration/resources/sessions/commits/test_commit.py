@@ -220,7 +220,7 @@ def wait_for_lock(database: Database) -> None:
         "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
         "AND query LIKE %s AND pid <> pg_backend_pid()"
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while not rows(database, query, "%commit_batch%"):
         assert time.monotonic() < deadline, "no commit waits"
 

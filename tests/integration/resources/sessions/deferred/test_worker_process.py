@@ -24,7 +24,7 @@ from tests.support.topic_records import everything_on
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 
 
 @pytest.fixture
