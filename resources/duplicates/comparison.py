@@ -17,6 +17,7 @@ from ops.duplicates.photos.photo_scores import Verdict
 from ops.types import AdKey
 from resources.duplicates import candidates
 from resources.duplicates.photo_matches import (
+    MOST_ALIKE,
     VERSION,
     PhotoComparer,
     PhotoMatch,
@@ -81,8 +82,13 @@ class Comparison:
     found: tuple[PhotoMatch, ...] = field(default=(), repr=False)
 
 
-def compare(database: Database, comparer: PhotoComparer, key: AdKey) -> Comparison:
+def compare(
+    database: Database, comparer: PhotoComparer, key: AdKey, *, most_alike: int = MOST_ALIKE
+) -> Comparison:
     """Compare an ad, as it is stored now, with its candidates.
+
+    Args:
+        most_alike: pairs of photos that only their embeddings make likely.
 
     Raises:
         RetryableError: PostgreSQL or the store is unavailable.
@@ -113,7 +119,10 @@ def compare(database: Database, comparer: PhotoComparer, key: AdKey) -> Comparis
     if not same:
         with_hash = [_with_hash(photo, made) for photo in photos.values()]
         mirrored = {sha256: pdq.mirrored for sha256, pdq in made.items()}
-        found = comparer.compare(pairs_to_compare(with_hash, stored.values(), mirrored, matches))
+        chosen = pairs_to_compare(
+            with_hash, stored.values(), mirrored, matches, most_alike=most_alike
+        )
+        found = comparer.compare(chosen)
         matches |= {(it.sha256, it.other_sha256): it for it in found}
     ads = tuple(_compare(ad, others[ad_id], matches, left_out) for ad_id in ids if ad_id in others)
     return Comparison(key, ad, before, frozenset(common), ads, tuple(found))

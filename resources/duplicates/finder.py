@@ -16,7 +16,12 @@ from resources.changes.worker import PAUSE_S, ChangeWorker, Group
 from resources.duplicates import changes
 from resources.duplicates.changes import Change
 from resources.duplicates.comparison import compare
-from resources.duplicates.photo_matches import VERSION, PhotoComparer
+from resources.duplicates.photo_matches import (
+    MOST_ALIKE,
+    MOST_ALIKE_BEHIND,
+    VERSION,
+    PhotoComparer,
+)
 from resources.duplicates.prints import Prints
 from resources.duplicates.writing import write
 from resources.postgres.database import Database
@@ -76,9 +81,10 @@ class Finder(ChangeWorker):
         with self._database.cursor() as cursor:
             found = changes.next_changes(cursor, limit=BATCH_ADS)
             self._queued = not found and changes.waits(cursor)
+        most_alike = MOST_ALIKE_BEHIND if len(found) == BATCH_ADS else MOST_ALIKE
         found = found or self._next_missing()
         for change in found:
-            self._look_at(change, epoch)
+            self._look_at(change, epoch, most_alike=most_alike)
         return len(found)
 
     def wait(self) -> None:
@@ -88,8 +94,8 @@ class Finder(ChangeWorker):
         else:
             super().wait()
 
-    def _look_at(self, change: Change, epoch: int) -> None:
-        done = compare(self._database, self._comparer, change.key)
+    def _look_at(self, change: Change, epoch: int, *, most_alike: int) -> None:
+        done = compare(self._database, self._comparer, change.key, most_alike=most_alike)
         with self._database.cursor() as cursor:
             events = write(cursor, epoch, change, done, topic=self._topic, run_id=self._run_id)
         counts = self.counts

@@ -23,8 +23,9 @@ VERSION = 1
 """Of the comparison: what another one has found is compared again."""
 
 MOST_PAIRS = 200
-MOST_ALIKE = 12
-"""Of those, pairs that only their embeddings make likely: of each, local features are needed."""
+MOST_ALIKE, MOST_ALIKE_BEHIND = 12, 3
+"""Of those, pairs that only their embeddings make likely: of each, local features are needed, which
+take 35 ms. While ads come faster than that, fewer are compared."""
 
 REMEMBERED = 50_000
 """Pairs that were different: about ten megabytes."""
@@ -90,12 +91,15 @@ def pairs_to_compare(
     other: Iterable[StoredPhoto],
     mirrored: Mapping[bytes, bytes],
     known: Iterable[tuple[bytes, bytes]],
+    *,
+    most_alike: int = MOST_ALIKE,
 ) -> list[tuple[StoredPhoto, StoredPhoto]]:
     """The pairs worth a comparison, the likeliest first.
 
     Args:
         mirrored: the hash of each own photo's mirror image.
         known: pairs that need none.
+        most_alike: of those that only their embeddings make likely.
     """
     done, others = set(known), sorted(other, key=lambda photo: photo.sha256)
     near: list[tuple[float, StoredPhoto, StoredPhoto]] = []
@@ -111,7 +115,7 @@ def pairs_to_compare(
                 alike.append((-float(one.embedding @ another.embedding), one, another))
     near.sort(key=lambda pair: pair[0])
     alike.sort(key=lambda pair: pair[0])
-    chosen = near[:MOST_PAIRS] + alike[:MOST_ALIKE]
+    chosen = near[:MOST_PAIRS] + alike[:most_alike]
     return [(one, another) for _, one, another in chosen[:MOST_PAIRS]]
 
 
