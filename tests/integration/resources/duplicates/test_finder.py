@@ -62,6 +62,7 @@ def test_copies_are_found(shop: Shop, find: Find) -> None:
 def test_a_crop_is_found_among_the_ads_of_the_seller(shop: Shop, find: Find) -> None:
     """No hash finds it; without an index of vectors, the seller's last ads are looked at."""
     shop.add("crop", cropped(photo_of(1), 0.3))
+    shop.likes["crop"] = shop.sha256("p1")
     shop.put("1", "p1", seller="s-1")
     shop.put("2", "crop", seller="s-1")
     find()
