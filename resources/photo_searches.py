@@ -7,19 +7,18 @@ its row, for an hour. Does not depend on leases: of several processes each takes
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, LiteralString, NamedTuple, Self
 
 import numpy as np
 import psycopg
 import structlog
 from numpy.typing import NDArray
 
-from ops.errors import LalafoError
-from ops.scoring.ads import LoadedPhoto
+from ops.errors import LalafoError, Reason
 from ops.scoring.ready_release import ReadyRelease
 from ops.types import Failure, PhotoRef
 from resources.inference.cache import LoadedReleases
@@ -63,7 +62,8 @@ class _Answer(NamedTuple):
 
 
 class PhotoSearches:
-    """Answers requests in a thread of its own; a context manager.
+    """Answers requests in a thread of its own, each by itself: a slow host delays no other search.
+    A context manager.
 
     Args:
         open_models: called for the first request, so that a process that never embeds a photo
@@ -75,7 +75,9 @@ class PhotoSearches:
         self._open_models = open_models
         self._models: PhotoModels | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="photo-searches", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run()), name="photo-searches", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -90,78 +92,106 @@ class PhotoSearches:
         self._ended.set()
         self._thread.join(POLL_S * 5)
 
-    def _run(self) -> None:
-        with asyncio.Runner() as loop:
-            while not self._ended.is_set():
-                try:
-                    self._listen(loop)
-                except (LalafoError, psycopg.Error) as error:
-                    log.warning("photo_searches.waiting", error=str(error))
-                    self._ended.wait(POLL_S)
-                except Exception:
-                    log.exception("photo_searches.failed")
-                    self._ended.wait(POLL_S)
-            if self._models is not None:
-                loop.run(self._models.loader.__aexit__(None, None, None))
-
-    def _listen(self, loop: asyncio.Runner) -> None:
-        with (
-            self._database.errors(),
-            closing(self._database.connect_directly("lalafo-photo-searches")) as connection,
-        ):
-            pooled = through_pooler(connection)
-            if not pooled:
-                connection.execute(f"LISTEN {photo_requests.CHANNEL}")
-            while not self._ended.is_set():
-                if self._answer_some(connection, loop) == 0:
-                    connection.execute(photo_requests.FORGET)
-                    if pooled:
-                        self._ended.wait(POOLED_POLL_S)
-                        continue
-                    for _ in connection.notifies(timeout=POLL_S, stop_after=1):
-                        pass
-
-    def _answer_some(self, connection: psycopg.Connection[Any], loop: asyncio.Runner) -> int:
-        asked = [
-            _Request(id, PhotoRef(url, None if url is not None else sha256))
-            for id, url, sha256 in connection.execute(photo_requests.TAKE).fetchall()
-        ]
-        if asked:
+    async def _run(self) -> None:
+        self._opening, self._embedding = asyncio.Lock(), asyncio.Lock()
+        while not self._ended.is_set():
             try:
-                backbone, answers = loop.run(self._embedded([it.ref for it in asked]))
-            except LalafoError:
-                connection.execute(photo_requests.TAKE_AGAIN, ([it.id for it in asked],))
-                raise
-            for one, answer in zip(asked, answers, strict=True):
-                vector = None if answer.vector is None else _text(answer.vector)
-                values = (answer.sha256, backbone, vector, answer.reason, answer.detail, one.id)
-                connection.execute(photo_requests.ANSWER, values)
-        return len(asked)
+                await self._listen()
+            except (LalafoError, psycopg.Error) as error:
+                log.warning("photo_searches.waiting", error=str(error))
+                await asyncio.sleep(POLL_S)
+            except Exception:
+                log.exception("photo_searches.failed")
+                await asyncio.sleep(POLL_S)
+        if self._models is not None:
+            await self._models.loader.__aexit__(None, None, None)
 
-    async def _embedded(self, refs: Sequence[PhotoRef]) -> tuple[str, list[_Answer]]:
-        """The backbone, and an answer for each photo."""
-        if self._models is None:
-            models = self._open_models()
-            await models.loader.__aenter__()
-            self._models = models
+    async def _listen(self) -> None:
+        """Take requests and answer them, until the end or an outage."""
+        under_way: set[asyncio.Task[None]] = set()
+        with self._database.errors():
+            connection = await asyncio.to_thread(
+                self._database.connect_directly, "lalafo-photo-searches"
+            )
+            with closing(connection):
+                pooled = through_pooler(connection)
+                if not pooled:
+                    await asyncio.to_thread(connection.execute, f"LISTEN {photo_requests.CHANNEL}")
+                while not self._ended.is_set():
+                    free = photo_requests.AT_ONCE - len(under_way)
+                    for request in await asyncio.to_thread(_taken, connection, free):
+                        task = asyncio.create_task(self._answer(request))
+                        under_way.add(task)
+                        task.add_done_callback(under_way.discard)
+                    await asyncio.to_thread(_wait, connection, POOLED_POLL_S if pooled else POLL_S)
+
+    async def _answer(self, request: _Request) -> None:
+        """Embed the photo and write the answer; after an outage the request is taken again."""
+        try:
+            backbone, answer = await self._embedded(request.ref)
+            vector = None if answer.vector is None else _text(answer.vector)
+            values = (answer.sha256, backbone, vector, answer.reason, answer.detail, request.id)
+            await asyncio.to_thread(self._execute, photo_requests.ANSWER, values)
+        except (LalafoError, psycopg.Error) as error:
+            log.warning("photo_searches.not_answered", error=str(error))
+            with suppress(LalafoError, psycopg.Error):
+                again = photo_requests.TAKE_AGAIN, ([request.id],)
+                await asyncio.to_thread(self._execute, *again)
+        except Exception as error:
+            log.exception("photo_searches.failed")
+            reason = str(Reason.INTERNAL_ERROR), type(error).__name__
+            with suppress(LalafoError, psycopg.Error):
+                failed = (None, None, None, *reason, request.id)
+                await asyncio.to_thread(self._execute, photo_requests.ANSWER, failed)
+
+    async def _embedded(self, ref: PhotoRef) -> tuple[str, _Answer]:
+        """The backbone, and the answer."""
+        async with self._opening:
+            if self._models is None:
+                models = await asyncio.to_thread(self._open_models)
+                await models.loader.__aenter__()
+                self._models = models
+            loader, live = self._models.loader, await asyncio.to_thread(self._live, self._models)
+        loaded = await loader.load([ref], {live.backbone: live.preprocessing})
+        photo = loaded.by_ref[ref]
+        if isinstance(photo, Failure):
+            return live.backbone, _Answer(None, None, str(photo.reason), photo.detail)
+        known = photo.vectors.get(live.backbone)
+        if known is not None:
+            return live.backbone, _Answer(photo.sha256, known)
+        image = photo.images[live.backbone]
+        if image.std(axis=(0, 1)).max() < LEAST_DEVIATION:
+            why = "it has one colour: it is like no other photo"
+            return live.backbone, _Answer(photo.sha256, None, BLANK, why)
+        async with self._embedding:
+            (vector,) = await asyncio.to_thread(live.embedder.embed, [image])
+        return live.backbone, _Answer(photo.sha256, vector)
+
+    def _live(self, models: PhotoModels) -> ReadyRelease:
         known = read_active_releases(self._database).live
-        live = self._models.releases.load(known)
-        self._models.releases.keep([known])
-        views = {live.backbone: live.preprocessing}
-        loaded = await self._models.loader.load(refs, views)
-        return live.backbone, [_answer(loaded.by_ref[ref], live) for ref in refs]
+        live = models.releases.load(known)
+        models.releases.keep([known])
+        return live
+
+    def _execute(self, statement: LiteralString, values: tuple[object, ...]) -> None:
+        with self._database.statement() as cursor:
+            cursor.execute(statement, values)
 
 
-def _answer(photo: LoadedPhoto | Failure, live: ReadyRelease) -> _Answer:
-    if isinstance(photo, Failure):
-        return _Answer(None, None, str(photo.reason), photo.detail)
-    known = photo.vectors.get(live.backbone)
-    if known is not None:
-        return _Answer(photo.sha256, known)
-    image = photo.images[live.backbone]
-    if image.std(axis=(0, 1)).max() < LEAST_DEVIATION:
-        return _Answer(photo.sha256, None, BLANK, "it has one colour: it is like no other photo")
-    return _Answer(photo.sha256, live.embedder.embed([image])[0])
+def _taken(connection: psycopg.Connection[Any], most: int) -> list[_Request]:
+    if most <= 0:
+        return []
+    rows = connection.execute(photo_requests.TAKE, (most,)).fetchall()
+    return [
+        _Request(id, PhotoRef(url, None if url is not None else sha256)) for id, url, sha256 in rows
+    ]
+
+
+def _wait(connection: psycopg.Connection[Any], seconds: float) -> None:
+    """Wait for a notification; if none comes, delete what is old."""
+    for _ in connection.notifies(timeout=seconds, stop_after=1):
+        return
+    connection.execute(photo_requests.FORGET)
 
 
 def _text(vector: NDArray[np.float16]) -> str:

@@ -7,7 +7,9 @@ answers them. Needs no driver.
 CHANNEL = "lalafo_photo_searches"
 """NOTIFY wakes the worker."""
 
-AT_ONCE = 16
+AT_ONCE = 64
+"""Requests that one worker answers at once; most wait for hosts."""
+
 GIVEN_UP_S = 30
 """Nobody waits for a request that is older."""
 
@@ -28,7 +30,7 @@ TAKE = f"""
     UPDATE lalafo.photo_searches SET taken_at = now() WHERE id = ANY(ARRAY(
         SELECT id FROM lalafo.photo_searches WHERE taken_at IS NULL
         AND asked_at > now() - interval '{GIVEN_UP_S} s'
-        ORDER BY asked_at LIMIT {AT_ONCE} FOR UPDATE SKIP LOCKED))
+        ORDER BY asked_at LIMIT %s FOR UPDATE SKIP LOCKED))
     RETURNING id, url, sha256"""
 ANSWER = (
     "UPDATE lalafo.photo_searches SET sha256 = coalesce(%s, sha256), backbone = %s, "

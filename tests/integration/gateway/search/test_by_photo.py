@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.photo_search_worker import photo_search_worker
 from tests.support.vector_ads import built_index
+from tests.support.working_sessions import until
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 
@@ -89,6 +91,21 @@ def test_a_photo_that_can_t_be_used_is_refused_with_the_reason(
         client.search({"url": indexed.host.url("nowhere.jpg")})
     with pytest.raises(Refused, match=r"415 not_a_photo"):
         client.search_by_photo(b"<html>no photo at all, whatever its name</html>")
+
+
+def test_a_slow_host_delays_no_other_search(indexed: Live, client: LalafoClient) -> None:
+    """The photo of one search never ends; another search has its answer meanwhile."""
+    indexed.photo("drips.jpg", jpeg(noisy(900, 700, 1)))
+    slow = indexed.host.url("drips.jpg", path="slow")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.search, {"url": slow})
+        asked = "SELECT count(*) FROM lalafo.photo_searches WHERE taken_at IS NOT NULL"
+        until(lambda: indexed.rows(asked) == [(1,)])
+        found = client.search_by_photo(jpeg(noisy(80, 60, 3), quality=70), limit=1)
+        assert found.ads[0].ad_id == "3"
+        assert not waiting.done()
+        with pytest.raises(Refused, match="fetch_timeout"):
+            waiting.result()
 
 
 def test_another_key_s_upload_can_t_be_searched_by(
