@@ -28,9 +28,9 @@ MOST_ALIKE, MOST_ALIKE_BEHIND = 12, 3
 take 35 ms. While ads come faster than that, fewer are compared."""
 
 LEAST_COSINE = 0.5
-"""Of those: below it few are copies. With the default backbone, of 75 real photos, crops of 25 % have
-0.68 or more, paddings 0.54, screenshots 0.61; half of all collages 0.63, one in twenty under 0.43.
-Unrelated photos have 0.21 in the middle; one in a hundred is above 0.68."""
+"""Of those: below it few are copies. Of 75 real photos, with the default backbone, crops of 25 %
+have 0.68 or more, paddings 0.54, screenshots 0.61; half of all collages 0.63, one in twenty under
+0.43. Unrelated photos have 0.21 in the middle; one in a hundred is above 0.68."""
 
 REMEMBERED = 50_000
 """Pairs that were different: about ten megabytes."""
