@@ -13,6 +13,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from gateway import openapi, problems
+from gateway.duplicates import routes as duplicates
 from gateway.edge import browsers, limits, tracing
 from gateway.edge.exposure import check_exposure
 from gateway.edge.paths import PathMiddleware
@@ -84,7 +85,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestContextMiddleware)
     # Before the ads, whose path has an id with any number of segments.
     reading = (search, reads, releases, tasks, photos, reports, statistics, history)
-    for module in (intake, uploads, feedback, *reading):
+    for module in (intake, uploads, duplicates, feedback, *reading):
         app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
     for module in (legacy, health, metrics, page):
         app.include_router(module.router)

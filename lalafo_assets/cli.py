@@ -42,6 +42,7 @@ from lalafo_assets.commands.releases.rescore import rescore
 from lalafo_assets.commands.releases.train import check_command, train
 from lalafo_assets.commands.results import results
 from lalafo_assets.commands.search.command import similar
+from lalafo_assets.commands.search.duplicates import duplicates
 from lalafo_assets.commands.serve import serve
 from lalafo_assets.commands.settings import settings
 from lalafo_assets.commands.stats import stats
@@ -91,7 +92,7 @@ releases.command("check", cls=LalafoCommand)(check_command)
 # The panels of `lalafo --help` appear in this order.
 for panel, commands in (
     (RUN, (demo, up, serve)),
-    (ADS, (publish, results, similar, export)),
+    (ADS, (publish, results, similar, duplicates, export)),
     (RELEASES, (train, rescore, diff, promote, backbones)),
     (OPERATE, (doctor, settings, migrate, topics)),
     (MEASURE, (stats,)),

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from lalafo_assets.assets.ad_duplicates import ad_duplicates, no_photo_has_two_sellers
 from lalafo_assets.assets.catalogue_export import catalogue_export
 from lalafo_assets.assets.checks import checks_by_day
 from lalafo_assets.assets.embeddings import photo_embeddings
@@ -13,6 +14,7 @@ from lalafo_assets.assets.similarity_index import similarity_index
 from lalafo_assets.assets.training import gate, model_release, training_set
 from lalafo_assets.jobs.asset_jobs import diff_job, rescore_job, train_job
 from lalafo_assets.jobs.catalogue_export import export_job, export_schedule
+from lalafo_assets.jobs.find_duplicates import duplicates_job
 from lalafo_assets.jobs.index_vectors import index_job
 from lalafo_assets.jobs.rescore_stale import stale_job, stale_schedule
 from lalafo_assets.jobs.upkeep import upkeep_job, upkeep_schedule
@@ -23,6 +25,7 @@ from resources.dagster.executors import background_executor
 from resources.dagster.partitions import days_from, partitioned_by
 from resources.dagster.resources import RESOURCES
 from resources.settings import load_settings
+from sensors.committed_ads import committed_ads
 from sensors.failures import failed_sessions
 from sensors.new_ads import new_ads
 from sensors.releases import releases
@@ -43,6 +46,7 @@ def defs() -> dg.Definitions:
     stale, diff = stale_job(executor), diff_job(executor)
     train = train_job(executor, gpus=gpus)
     exports, vectors = export_job(executor), index_job(executor)
+    duplicates = duplicates_job(executor)
     return dg.Definitions(
         assets=[
             ads_topic,
@@ -54,8 +58,9 @@ def defs() -> dg.Definitions:
             release_scores,
             release_diff,
             similarity_index,
+            ad_duplicates,
         ],
-        asset_checks=[*checks_by_day(days), no_day_is_behind, gate],
+        asset_checks=[*checks_by_day(days), no_day_is_behind, gate, no_photo_has_two_sellers],
         jobs=[
             session,
             rescore_job(executor, gpus=gpus),
@@ -65,13 +70,20 @@ def defs() -> dg.Definitions:
             exports,
             upkeep,
             vectors,
+            duplicates,
         ],
         schedules=[
             upkeep_schedule(upkeep),
             stale_schedule(stale),
             export_schedule(exports, days),
         ],
-        sensors=[new_ads(session), releases(diff), failed_sessions(session), scored_ads(vectors)],
+        sensors=[
+            new_ads(session),
+            releases(diff),
+            failed_sessions(session),
+            scored_ads(vectors),
+            committed_ads(duplicates),
+        ],
         resources={**RESOURCES, "session": SessionResource()},
         # For the runs of a backfill: their steps run in sequence, in the run's own process or pod.
         executor=background_executor(executor),

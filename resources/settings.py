@@ -355,6 +355,12 @@ class Settings(BaseSettings):
         description="Whether an indexer runs: a Dagster run that keeps the vectors of ads for "
         "searches for similar ads.",
     )
+    duplicates: bool = Field(
+        default=False,
+        description="Whether a finder of duplicates runs: a Dagster run that compares new ads with "
+        "those that may be the same. It finds crops, borders and collages only with "
+        "LALAFO_SIMILAR_ADS.",
+    )
     vector_build_workers: int = Field(
         default=0,
         ge=0,

@@ -8,12 +8,13 @@ from contextlib import closing
 import dagster as dg
 
 from ops.errors import LalafoError
+from resources.changes.lease import WorkerLease
 from resources.dagster.names import INDEX_JOB
 from resources.dagster.resources import DatabaseResource
 from resources.sessions.code_version import code_version
 from resources.sessions.group.members import lead_s, read_sessions
 from resources.settings import load_settings
-from resources.vector_search.ad_vectors import TOPIC
+from resources.vector_search.ad_vectors import LEASE
 from sensors.new_ads import INTERVAL_S, fail_dead, finished_runs, run_requests, unfinished_runs
 from sensors.session_plan import Plan, SessionTarget, plan_sessions
 
@@ -35,22 +36,31 @@ def scored_ads(job: dg.JobDefinition) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         if not load_settings().similar_ads:
             return dg.SkipReason("LALAFO_SIMILAR_ADS is false")
-        try:
-            plan = _plan(context.instance, database)
-        except LalafoError as error:
-            context.log.warning(str(error))
-            return dg.SkipReason(str(error))
-        fail_dead(context, plan)
-        if plan.start == 0:
-            return dg.SkipReason(plan.why)
-        context.log.info(f"starting {plan.start}: {plan.why}")
-        return dg.SensorResult(run_requests=list(run_requests(context.instance, plan, INDEX_JOB)))
+        return keep_worker(context, database, LEASE, INDEX_JOB)
 
     return scored_ads
 
 
-def _plan(instance: dg.DagsterInstance, database: DatabaseResource) -> Plan:
-    """Plan the tick: one fresh indexer."""
+def keep_worker(
+    context: dg.SensorEvaluationContext, database: DatabaseResource, lease: WorkerLease, job: str
+) -> dg.SensorResult | dg.SkipReason:
+    """Request a run of the job unless one fresh worker is alive; fail those that are dead."""
+    try:
+        plan = _plan(context.instance, database, lease, job)
+    except LalafoError as error:
+        context.log.warning(str(error))
+        return dg.SkipReason(str(error))
+    fail_dead(context, plan)
+    if plan.start == 0:
+        return dg.SkipReason(plan.why)
+    context.log.info(f"starting {plan.start}: {plan.why}")
+    return dg.SensorResult(run_requests=list(run_requests(context.instance, plan, job)))
+
+
+def _plan(
+    instance: dg.DagsterInstance, database: DatabaseResource, lease: WorkerLease, job: str
+) -> Plan:
+    """Plan the tick: one fresh worker."""
     settings = load_settings()
     target = SessionTarget(
         sessions=1,
@@ -59,8 +69,6 @@ def _plan(instance: dg.DagsterInstance, database: DatabaseResource) -> Plan:
         idle=False,
     )
     with closing(database.open()) as opened:
-        sessions = read_sessions(opened, TOPIC)
-    unfinished = list(unfinished_runs(instance, INDEX_JOB))
-    return plan_sessions(
-        target, None, sessions, unfinished, list(finished_runs(instance, INDEX_JOB))
-    )
+        sessions = read_sessions(opened, lease.topic)
+    unfinished = list(unfinished_runs(instance, job))
+    return plan_sessions(target, None, sessions, unfinished, list(finished_runs(instance, job)))

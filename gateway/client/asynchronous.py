@@ -18,12 +18,13 @@ from gateway.client.base import (
     BaseClient,
     request_headers,
 )
-from gateway.client.calls import Address, Call, Photo, query
+from gateway.client.calls import Address, Call, Photo, judgement, query
 from gateway.client.filters import AdFilters, SimilarFilters
 from gateway.client.frames import DELETED, frame, require_pandas
 from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
+from gateway.schemas.duplicates import DuplicateFeedbackOut, DuplicatesPage
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
@@ -140,6 +141,25 @@ class AsyncLalafoClient(BaseClient):
         """See `LalafoClient.similar`."""
         parameters = query(within=within, limit=limit, cursor=cursor, **filters)
         return await self._run(self._plans.similar(catalog, ad_id, parameters))
+
+    async def duplicates(
+        self,
+        catalog: str,
+        ad_id: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> DuplicatesPage:
+        """See `LalafoClient.duplicates`."""
+        parameters = query(limit=limit, cursor=cursor)
+        return await self._run(self._plans.duplicates(catalog, ad_id, parameters))
+
+    async def judge_duplicate(
+        self, catalog: str, ad_id: str, other_id: str, *, same: bool, given_by: str | None = None
+    ) -> DuplicateFeedbackOut:
+        """See `LalafoClient.judge_duplicate`."""
+        feedback = judgement(catalog, other_id, same=same, given_by=given_by)
+        return await self._run(self._plans.judge_duplicate(catalog, ad_id, feedback))
 
     async def search(self, search: Mapping[str, Any]) -> SimilarPage:
         """See `LalafoClient.search`."""

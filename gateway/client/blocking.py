@@ -16,12 +16,13 @@ from gateway.client.base import (
     BaseClient,
     request_headers,
 )
-from gateway.client.calls import Address, Call, Photo, query
+from gateway.client.calls import Address, Call, Photo, judgement, query
 from gateway.client.filters import AdFilters, SimilarFilters
 from gateway.client.frames import DELETED, frame, require_pandas
 from gateway.client.plans import Page, Pages, url_and_key
 from gateway.client.retry import Outcome, Plan
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdSummary, FailureOut, FeedbackOut, UploadOut
+from gateway.schemas.duplicates import DuplicateFeedbackOut, DuplicatesPage
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
@@ -228,6 +229,45 @@ class LalafoClient(BaseClient):
         gateway.client.errors.Refused: 409 no_index: ...
         """
         return self._run(self._plans.search(search))
+
+    def duplicates(
+        self,
+        catalog: str,
+        ad_id: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> DuplicatesPage:
+        """Return the ads of the catalog that are the same as an ad, the most probable first.
+
+        Args:
+            cursor: `next` of the page before.
+
+        Raises:
+            NotFound: the ad does not exist.
+
+        >>> client.duplicates("doc", "2").state
+        'off'
+        """
+        parameters = query(limit=limit, cursor=cursor)
+        return self._run(self._plans.duplicates(catalog, ad_id, parameters))
+
+    def judge_duplicate(
+        self, catalog: str, ad_id: str, other_id: str, *, same: bool, given_by: str | None = None
+    ) -> DuplicateFeedbackOut:
+        """Say whether two ads of a catalog are the same; it wins over every score.
+
+        Args:
+            given_by: who says so; None: the API key's name.
+
+        Raises:
+            NotFound: one of the ads does not exist.
+
+        >>> client.judge_duplicate("doc", "2", "3", same=False, given_by="moderator-7").same
+        False
+        """
+        feedback = judgement(catalog, other_id, same=same, given_by=given_by)
+        return self._run(self._plans.judge_duplicate(catalog, ad_id, feedback))
 
     def search_by_photo(
         self,

@@ -132,6 +132,19 @@ class Address:
         """GET /v1/ads/{catalog}/{ad_id}/similar."""
         return self.call("GET", f"{checked_path(catalog, ad_id)}/similar", params=parameters)
 
+    def duplicates(self, catalog: str, ad_id: str, parameters: Mapping[str, str]) -> Call:
+        """GET /v1/ads/{catalog}/{ad_id}/duplicates."""
+        return self.call("GET", f"{checked_path(catalog, ad_id)}/duplicates", params=parameters)
+
+    def judge_duplicate(self, catalog: str, ad_id: str, feedback: Mapping[str, Any]) -> Call:
+        """POST /v1/ads/{catalog}/{ad_id}/duplicates/feedback."""
+        return self.call(
+            "POST",
+            f"{checked_path(catalog, ad_id)}/duplicates/feedback",
+            headers={"Content-Type": JSON},
+            content=to_json(feedback),
+        )
+
     def search(self, search: Mapping[str, Any]) -> Call:
         """POST /v1/search."""
         headers = {"Content-Type": JSON}
@@ -196,6 +209,12 @@ def checked_path(catalog: str, ad_id: str) -> str:
 def ad_path(catalog: str, ad_id: str) -> str:
     """The path of an ad, encoded so that no key can lead to another path."""
     return f"/v1/ads/{_segment(catalog)}/{_segment(ad_id)}"
+
+
+def judgement(catalog: str, other_id: str, *, same: bool, given_by: str | None) -> dict[str, Any]:
+    """The body of a judgement of two ads of a catalog."""
+    named = {} if given_by is None else {"given_by": given_by}
+    return {"other": {"catalog": catalog, "ad_id": other_id}, "same": same, **named}
 
 
 def query(**values: object) -> dict[str, str]:

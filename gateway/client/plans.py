@@ -17,6 +17,7 @@ from gateway.client.calls import Address, Call, Photo, query
 from gateway.client.errors import NotFound, ScoringTimeout, unreadable
 from gateway.client.retry import Pause, Plan, Policy, with_retries
 from gateway.schemas.ads import Accepted, AdIn, AdOut, AdPage, FailurePage, FeedbackOut, UploadOut
+from gateway.schemas.duplicates import DuplicateFeedbackOut, DuplicatesPage
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticesOut
 from gateway.schemas.releases import LiveReleaseOut
@@ -153,6 +154,19 @@ class Plans:
     def search(self, search: Mapping[str, Any]) -> Plan[SimilarPage]:
         """Search ads."""
         return self._request(self.address.search(search), SimilarPage)
+
+    def duplicates(
+        self, catalog: str, ad_id: str, parameters: Mapping[str, str]
+    ) -> Plan[DuplicatesPage]:
+        """Get duplicates."""
+        return self._request(self.address.duplicates(catalog, ad_id, parameters), DuplicatesPage)
+
+    def judge_duplicate(
+        self, catalog: str, ad_id: str, feedback: Mapping[str, Any]
+    ) -> Plan[DuplicateFeedbackOut]:
+        """Say whether two ads are the same."""
+        call = self.address.judge_duplicate(catalog, ad_id, feedback)
+        return self._request(call, DuplicateFeedbackOut)
 
     def search_by_photo(self, photo: Photo, parameters: Mapping[str, str]) -> Plan[SimilarPage]:
         """Search ads by a photo."""

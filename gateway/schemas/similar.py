@@ -91,16 +91,12 @@ class SearchIn(RequestModel):
     )
 
 
-class SimilarOut(ResponseModel):
-    """A similar ad."""
+class FoundAd(ResponseModel):
+    """What is shown of an ad that was found."""
 
     catalog: str
     ad_id: str
     revision: int
-    similarity: float = Field(
-        description="The cosine between the ad's vector and the one that was searched for, in "
-        "[-1, 1]; 1: the same photos."
-    )
     title: str
     category: str | None = Field(description="The category the seller chose.")
     price: Decimal | None
@@ -115,6 +111,15 @@ class SimilarOut(ResponseModel):
         description="Label and score of the live release, by task."
     )
     links: Links
+
+
+class SimilarOut(FoundAd):
+    """A similar ad."""
+
+    similarity: float = Field(
+        description="The cosine between the ad's vector and the one that was searched for, in "
+        "[-1, 1]; 1: the same photos."
+    )
 
 
 class SimilarPage(ResponseModel):

@@ -14,7 +14,7 @@ from psycopg import errors
 from gateway.backends.connections import repeated_once
 from gateway.backends.database import GatewayDatabase
 from gateway.problems import Problem
-from gateway.schemas.links import ad_links
+from gateway.reads.ad_summaries import ad_summaries
 from gateway.schemas.similar import SearchIn
 from gateway.search.cursors import cursor_at, position_at
 from gateway.search.photos import PhotoVector
@@ -36,24 +36,6 @@ _OF_PHOTO = """
         WHERE e.backbone = %(backbone)s AND e.sha256 = %(sha256)s)
     WHERE EXISTS (SELECT FROM lalafo.ad_photos AS p WHERE p.sha256 = %(sha256)s
         AND (%(catalogs)s::text[] IS NULL OR p.catalog = ANY(%(catalogs)s::text[])))"""
-_ADS = """
-    SELECT a.catalog, a.ad_id, a.title, a.category, a.price::text, a.currency, a.seller,
-        a.received_at,
-        coalesce(predicted.best, (SELECT encode(p.sha256, 'hex') FROM lalafo.ad_photos AS p
-            WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.sha256 IS NOT NULL
-            ORDER BY p.position LIMIT 1)),
-        predicted.answers
-    FROM unnest(%(catalogs)s::text[], %(ad_ids)s::text[], %(revisions)s::bigint[])
-        AS k (catalog, ad_id, revision)
-    JOIN lalafo.ads AS a USING (catalog, ad_id, revision)
-    LEFT JOIN LATERAL (
-        SELECT json_object_agg(p.task, json_build_object('label', p.label, 'score', p.score))
-                AS answers, min(p.details->'best'->>'sha256') AS best
-        FROM lalafo.predictions AS p
-        WHERE p.release = (SELECT live FROM lalafo.active_releases)
-            AND p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.revision = a.revision
-    ) AS predicted ON true
-    WHERE a.status = 'scored'"""
 
 
 @repeated_once(repeatable=True)
@@ -227,25 +209,10 @@ async def _run(connection: Connection, index: SearchIndex, query: Query) -> Page
 
 async def _summaries(connection: Connection, page: Page) -> list[dict[str, Any]]:
     """The ads of a page, in its order; one that has changed meanwhile is left out."""
-    values = {
-        "catalogs": [ad.catalog for ad in page.ads],
-        "ad_ids": [ad.ad_id for ad in page.ads],
-        "revisions": [ad.revision for ad in page.ads],
-    }
-    rows = await (await connection.execute(_ADS, values)).fetchall()
-    known = {(row[0], row[1]): row[2:] for row in rows}
+    found = [(AdKey(ad.catalog, ad.ad_id), ad.revision) for ad in page.ads]
+    known = await ad_summaries(connection, found)
     return [
-        {
-            **{"catalog": ad.catalog, "ad_id": ad.ad_id, "revision": ad.revision},
-            "similarity": round(max(-1.0, min(1.0, ad.similarity)), 6),
-            **{"title": title, "category": category, "price": price, "currency": currency},
-            **{"seller": seller, "received_at": received_at.isoformat(), "sha256": sha256},
-            "predictions": predictions or {},
-            "links": ad_links(AdKey(ad.catalog, ad.ad_id)),
-        }
-        for ad in page.ads
-        if (ad.catalog, ad.ad_id) in known
-        for title, category, price, currency, seller, received_at, sha256, predictions in [
-            known[ad.catalog, ad.ad_id]
-        ]
+        {**known[key], "similarity": round(max(-1.0, min(1.0, ad.similarity)), 6)}
+        for ad, (key, _) in zip(page.ads, found, strict=True)
+        if key in known
     ]

@@ -23,6 +23,7 @@ CONDITIONS = {"as new": 1.25, "little used": 1.0, "with a history": 0.65}
 
 LOWEST, HIGHEST = 400.0, 60_000.0  # the usual price of a category, in som
 YEARLY = 0.92  # what a year leaves of a price
+SELLERS = 40
 NOISE = 0.15  # the standard deviation of the log price
 
 
@@ -126,6 +127,7 @@ def _event(
         **({"category": label} if label else {}),
         "price": round(price * math.exp(dice.gauss(0, NOISE)), -1),
         "currency": "KGS",
+        "seller": f"s-{zlib.crc32(ad_id.encode()) % SELLERS}",
         "attributes": {"age_years": age},
         "photos": [{"url": url} for url in urls],
     }

@@ -7,7 +7,9 @@ release, publish ads, wait until each is accounted for, print the results, and r
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from lalafo_assets.demo.own_photos.report import look_through, survey_report
 from lalafo_assets.demo.photo_host import PhotoHost
 from lalafo_assets.demo.release import DemoRelease, make_release
 from lalafo_assets.demo.release_tour import run_release_tour
+from lalafo_assets.demo.reposts import ALTERATIONS, FEWEST_ADS, make_reposts
 from lalafo_assets.reports.release import materialization
 from lalafo_assets.stack.supervisor import Stack
 from ops.errors import LalafoError
@@ -54,6 +57,16 @@ SHOW_EVERY = 20
 LINEAGE = "/locations/lalafo_assets/asset-groups/catalogue/lineage"
 
 
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Photo hosts: of the demo's photos, of the corrupt ones, and of those of ads posted again."""
+
+    photos: PhotoHost
+    corrupt: PhotoHost
+    reposts: PhotoHost
+    reposts_folder: Path
+
+
 def run_demo(options: DemoOptions, console: Console) -> bool:
     """Run the demo, and return whether every event is accounted for.
 
@@ -76,9 +89,9 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         _make_live(release, settings, database, console)
         since = datetime.now(UTC)
         catalog = f"{DRAWN_CATALOG if options.photos is None else 'demo-'}{since:%d%H%M%S}"
-        messages = _messages(options, collection, catalog, *hosts)
+        messages, reposts = _messages(options, collection, catalog, hosts)
         with AdStream.from_settings(settings) as topics:
-            watch = Watch(database, catalog, topics.stream_id(), since, hosts[1].address)
+            watch = Watch(database, catalog, topics.stream_id(), since, hosts.corrupt.address)
             stream = _Stream(progress, watch, messages)
             with LalafoClient(running.gateway_url, settings.gateway_key) as client:
                 stream.publish(client, topics, running)
@@ -97,7 +110,7 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
         if options.exit_at_end:
             console.print("To explore the running stack, run the demo without EXIT=1 (or --exit).")
         else:
-            _next_steps(console, running, catalog, collection)
+            _next_steps(console, running, catalog, collection, reposts)
             _stay(console, running)
     return outcome.accounted_for == outcome.published
 
@@ -124,21 +137,29 @@ def _stack(options: DemoOptions, on_progress: ProgressCallback) -> Stack:
         port=options.port,
         gateway_port=options.gateway_port,
         # The demo's photos are served on loopback, which the fetcher refuses otherwise.
-        environment={"LALAFO_FETCH_ALLOW_PRIVATE": "true", "LALAFO_SIMILAR_ADS": "true"},
+        environment={
+            "LALAFO_FETCH_ALLOW_PRIVATE": "true",
+            "LALAFO_SIMILAR_ADS": "true",
+            "LALAFO_DUPLICATES": "true",
+        },
         on_progress=on_progress,
     )
 
 
-def _hosts(home: Path, collection: Collection, stack: ExitStack) -> tuple[PhotoHost, PhotoHost]:
-    """Start two photo hosts: one for the demo's photos, and one for the corrupt ones."""
+def _hosts(home: Path, collection: Collection, stack: ExitStack) -> Hosts:
+    """Start the photo hosts."""
     folder = home.resolve() / "demo" / "corrupt"
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in corrupt_photos().items():
         (folder / name).write_bytes(data)
-    return (
+    reposts = home.resolve() / "demo" / "reposts"
+    reposts.mkdir(exist_ok=True)
+    return Hosts(
         # A photo behind a link of the user's folder is served too, and nothing else outside it.
         stack.enter_context(PhotoHost(collection.folder, linked=collection.names)),
         stack.enter_context(PhotoHost(folder)),
+        stack.enter_context(PhotoHost(reposts)),
+        reposts,
     )
 
 
@@ -159,26 +180,33 @@ def _make_live(
 
 
 def _messages(
-    options: DemoOptions,
-    collection: Collection,
-    catalog: str,
-    host: PhotoHost,
-    corrupt_host: PhotoHost,
-) -> list[DemoMessage]:
+    options: DemoOptions, collection: Collection, catalog: str, hosts: Hosts
+) -> tuple[list[DemoMessage], list[DemoMessage]]:
+    """Every message, and those of them that are an ad posted again."""
+    host, corrupt_host = hosts.photos, hosts.corrupt
     corrupt_urls = [corrupt_host.url(name) for name in corrupt_photos()]
     corrupt_urls += [
         corrupt_host.url("missing.jpg", path="missing"),
         corrupt_host.url("loop.jpg", path="loop"),
     ]
+    posted_again = options.photos is None and options.ads >= FEWEST_ADS
     ads = make_ads(
         collection.held_out,
-        count=options.ads,
+        count=options.ads - (len(ALTERATIONS) if posted_again else 0),
         catalog=catalog,
         url_of=host.url,
         corrupt_urls=corrupt_urls,
         seed=options.seed,
     )
-    return ads + broken_messages(catalog)
+    reposts: list[DemoMessage] = []
+    if posted_again:
+        reposts = make_reposts(
+            ads,
+            paths={host.url(name): collection.folder / name for name in collection.names},
+            folder=hosts.reposts_folder,
+            url_of=hosts.reposts.url,
+        )
+    return ads + reposts + broken_messages(catalog), reposts
 
 
 class _Stream:
@@ -248,18 +276,28 @@ class _Stream:
         return done
 
 
-def _next_steps(console: Console, running: Stack, catalog: str, collection: Collection) -> None:
+def _next_steps(
+    console: Console,
+    running: Stack,
+    catalog: str,
+    collection: Collection,
+    reposts: Sequence[DemoMessage],
+) -> None:
     ui, page = running.ui_url, running.gateway_url
     photo = collection.folder / collection.held_out[0].name
     steps = (
         f"\nThe page: {page}/",
         f"Dagster's UI: {ui}",
-        "Four things to try next:",
+        "Things to try next:",
         "  1. Open the page and drop a photo on it.",
         "  2. Post a photo from a shell; the answer has its category:",
         f"     {try_it(page, photo)}",
         f"  3. See the assets; an asset's Events have pictures: {ui}{LINEAGE}",
         f"  4. Show one ad with its predictions: .venv/bin/lalafo results {catalog}/000001",
+        *(
+            f"  5. See an ad that another seller posted again: {page}/#/look/{it.key.decode()}"
+            for it in reposts[:1]
+        ),
         "To use your own photos, one folder per class: make demo PHOTOS=/path/to/photos",
     )
     for step in steps:

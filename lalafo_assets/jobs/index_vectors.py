@@ -1,31 +1,30 @@
 """The job `index_vectors`: one run is one indexer, which the sensor `scored_ads` keeps alive.
 
-Owns how the run joins the group of indexers, and how it ends. The work is that of
-`resources/vector_search/indexer.py`; the group is that of sessions, under a stream of its own.
+Owns what the run reports. The work is that of `resources/vector_search/indexer.py`; how the run
+joins the group of indexers, and how it ends, is in `workers.py`.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 import dagster as dg
 import structlog
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from lalafo_assets.assets.similarity_index import index_metadata
+from lalafo_assets.jobs.workers import run_worker
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
-from lalafo_assets.session.run_status import ENDED
+from resources.changes.worker import Group
 from resources.dagster.executors import Kind, background_executor, pod_tags
-from resources.dagster.names import CODE_TAG, INDEX_JOB, SIMILARITY_INDEX
+from resources.dagster.names import INDEX_JOB, SIMILARITY_INDEX
 from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.inference.cache import LoadedReleases
 from resources.photo_searches import PhotoModels, PhotoSearches
 from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
-from resources.processes.child import stack_runs
-from resources.sessions.code_version import code_version
-from resources.sessions.indexer_group import indexer_membership
 from resources.settings import load_settings
+from resources.vector_search.ad_vectors import LEASE
 from resources.vector_search.indexer import Counts, Indexer
 
 REPORT_EVERY_S = 600.0
@@ -48,28 +47,18 @@ def follow_commits(
 ) -> None:
     """Work until a successor is ready, or a signal comes."""
     settings = load_settings()
-    with plain_failures(), closing(database.open()) as opened:
-        version = context.run.tags.get(CODE_TAG, code_version(settings))
-        with (
-            indexer_membership(opened, settings, context.run_id, version) as group,
-            PhotoSearches(opened, lambda: _photo_models(opened, photos, models)),
-        ):
-            group.ready()
-            indexer = Indexer(opened, group, workers=settings.vector_build_workers)
-            reports = Reports(context, opened, indexer.counts)
+    counts = Counts()
 
-            def stopped() -> bool:
-                reports.report_if_due()
-                return not stack_runs(settings.stack_pid)
+    def start(group: Group) -> tuple[Indexer, Callable[[], None]]:
+        indexer = Indexer(opened, group, workers=settings.vector_build_workers, counts=counts)
+        return indexer, Reports(context, opened, counts).report_if_due
 
-            try:
-                indexer.run(stopped)
-            except DagsterExecutionInterruptedError:
-                run = context.instance.get_run_by_id(context.run_id)
-                if run is not None and run.status in ENDED:
-                    raise
-                context.log.info("ended by a signal: the next indexer continues")
-            counts = indexer.counts
+    with (
+        plain_failures(),
+        closing(database.open()) as opened,
+        PhotoSearches(opened, lambda: _photo_models(opened, photos, models)),
+    ):
+        run_worker(context, opened, settings, LEASE, start)
     report_counts(context, changes=counts.changes, built=counts.built, dropped=counts.dropped)
 
 

@@ -7,7 +7,7 @@ refuses: a name that occurs twice, 7.0 as a revision, a lone surrogate, a date t
 from typing import Any
 
 from ops.errors import Reason
-from ops.events import feedback, scored
+from ops.events import duplicate, feedback, scored
 from ops.events.fields import SHA256_SCHEMA, Schema, Text
 from ops.events.parse import (
     AD_ID,
@@ -95,10 +95,20 @@ def scored_schema() -> dict[str, Any]:
         "first. `predictions` has all of them.",
         {"type": "array", "items": {"type": "string"}},
     )
+    matched = _object(
+        sha256=SHA256_SCHEMA,
+        other_sha256=SHA256_SCHEMA,
+        verdict={"enum": ["exact", "altered"]},
+        probability=_share("That it is the same photo."),
+        changes=_about(
+            "How one of the two was altered, such as cropped.",
+            {"type": "array", "items": {"type": "string"}},
+        ),
+    )
     ends = [AdStatus.SCORED.value, AdStatus.UNSCORED.value, AdStatus.NO_PHOTOS.value]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "An ad that was scored or deleted, or a release that is live now",
+        "title": "An ad that was scored or deleted, a release that is live now, or a duplicate",
         "oneOf": [
             _with_optional(
                 _event(
@@ -118,6 +128,24 @@ def scored_schema() -> dict[str, Any]:
                 release={"type": "string"},
                 instead_of={"type": "string"},
                 unscored_days={"type": "array", "items": {"type": "string", "format": "date"}},
+            ),
+            _event(
+                duplicate.SCHEMA,
+                duplicate.KIND,
+                **_KEY,
+                revision=ASSIGNED_REVISION.schema,
+                seller=SELLER.schema,
+                other=_about(
+                    "The ad of the other seller, in the same catalog.",
+                    _object(
+                        ad_id=AD_ID.schema,
+                        revision=ASSIGNED_REVISION.schema,
+                        seller=SELLER.schema,
+                    ),
+                ),
+                probability=_share("That both are one ad."),
+                photos={"type": "array", "items": matched},
+                run_id=_about("The Dagster run of the finder.", {"type": "string"}),
             ),
         ],
     }
@@ -154,6 +182,10 @@ def _with_optional(schema: dict[str, Any], **fields: Schema) -> dict[str, Any]:
 
 def _version(number: int) -> Schema:
     return {"type": "integer", "const": number}
+
+
+def _share(description: str) -> Schema:
+    return _about(description, {"type": "number", "minimum": 0, "maximum": 1})
 
 
 def _about(description: str, schema: Schema) -> Schema:

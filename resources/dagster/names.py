@@ -10,12 +10,14 @@ RELEASE_SCORES = dg.AssetKey("release_scores")
 RELEASE_DIFF = dg.AssetKey("release_diff")
 CATALOGUE_EXPORT = dg.AssetKey("catalogue_export")
 SIMILARITY_INDEX = dg.AssetKey("similarity_index")
+AD_DUPLICATES = dg.AssetKey("ad_duplicates")
 
 POOL_STREAM = "gpu_stream"
 POOL_BACKFILL = "gpu_backfill"
 
 SESSION_JOB = "score_new_ads"
 INDEX_JOB = "index_vectors"
+DUPLICATES_JOB = "find_duplicates"
 ROLE_TAG = "lalafo/role"
 """On a session's run: starting, live with its partitions, standby, leaving, ended or dead."""
 

@@ -30,6 +30,11 @@ def feedback_topic(ads_topic: str) -> str:
     return f"{ads_topic}.feedback"
 
 
+def scored_topic(ads_topic: str) -> str:
+    """Return the name of the topic to which results are published, for a topic of ads."""
+    return f"{ads_topic}.scored"
+
+
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
     """Broker addresses and topic names, created from the settings in one place."""
@@ -69,7 +74,7 @@ class StreamConfig:
     @property
     def scored_topic(self) -> str:
         """The topic to which results are published."""
-        return f"{self.ads_topic}.scored"
+        return scored_topic(self.ads_topic)
 
     @property
     def answers_late(self) -> bool:

@@ -29,7 +29,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+from sqlalchemy.dialects.postgresql import ARRAY, BIT, JSONB, REAL
 from sqlalchemy.types import TypeEngine
 
 SCHEMA = "lalafo"
@@ -273,6 +273,159 @@ vector_changes = Table(
     Column("catalog", Text, nullable=False),
     Column("ad_id", Text, nullable=False),
     Column("queued_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+)
+
+# Has its row while a finder of duplicates is wanted: commits then queue their ads for it.
+duplicate_search = Table(
+    "duplicate_search",
+    metadata,
+    Column("one_row", Boolean, primary_key=True, server_default=text("true")),
+    moment("started_at", now=True),
+    CheckConstraint("one_row", name="single"),
+)
+
+# Ads whose duplicates are to be looked for; commits add them while `duplicate_search` has its row.
+duplicate_changes = Table(
+    "duplicate_changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("catalog", Text, nullable=False),
+    Column("ad_id", Text, nullable=False),
+    Column("queued_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+)
+
+# Ads whose duplicates were looked for: at which revision, and with which photos.
+compared_ads = Table(
+    "compared_ads",
+    metadata,
+    key("catalog"),
+    key("ad_id"),
+    Column("revision", BigInteger, nullable=False),
+    Column("seller", Text),
+    moment("received_at"),
+    Column("photos", ARRAY(LargeBinary), nullable=False, comment="the SHA-256 of each usable one"),
+    Column(
+        *("common", ARRAY(LargeBinary)),
+        nullable=False,
+        comment="those of `photos` that too many ads had, and that were left out",
+    ),
+    Column("version", Integer, nullable=False, comment="of the comparison"),
+    Column("compared_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+    # The last ads of one seller are candidates.
+    Index(
+        None,
+        *("catalog", "seller", "received_at"),
+        postgresql_where=text("seller IS NOT NULL"),
+    ),
+)
+
+photo_hashes = Table(
+    "photo_hashes",
+    metadata,
+    Column(
+        "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True
+    ),
+    Column("pdq", BIT(256), nullable=False),
+    Column("quality", SmallInteger, nullable=False, comment="0 to 100: how much detail there is"),
+    Column(
+        *("keys", ARRAY(Integer)),
+        nullable=False,
+        comment="what near hashes are found by; none where there is too little detail",
+    ),
+    CheckConstraint("cardinality(keys) IN (0, 16)", name="keys"),
+    # A list of pending entries would be read by every search.
+    Index(None, "keys", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+)
+
+# Two photos that are the same, or likely show the same thing; of others there is no row.
+photo_pairs = Table(
+    "photo_pairs",
+    metadata,
+    Column(
+        "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True
+    ),
+    Column(
+        *("other_sha256", LargeBinary),
+        ForeignKey(photos.c.sha256, ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("verdict", Text, nullable=False),
+    Column("probability", REAL, nullable=False),
+    Column("changes", ARRAY(Text), nullable=False, comment="how one of the two was altered"),
+    Column(
+        *("region", JSONB),
+        comment="four corners [x, y] of what both show, as shares of the width and height",
+    ),
+    Column("other_region", JSONB),
+    Column("version", Integer, nullable=False, comment="of the comparison"),
+    Column("compared_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint("sha256 < other_sha256", name="order"),
+    CheckConstraint("verdict IN ('exact', 'altered', 'same_thing')", name="verdict"),
+    Index(None, "other_sha256"),
+)
+
+# Photos that more ads of a catalog have than can be of one thing: they say nothing about two ads.
+common_photos = Table(
+    "common_photos",
+    metadata,
+    key("catalog"),
+    Column(
+        "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True
+    ),
+    moment("since", now=True),
+    Index(None, "sha256"),
+)
+
+# Two ads that are likely the same, share a photo, or were called the same by a person.
+ad_pairs = Table(
+    "ad_pairs",
+    metadata,
+    key("catalog"),
+    key("ad_id"),
+    key("other_id"),
+    Column("revision", BigInteger, nullable=False),
+    Column("other_revision", BigInteger, nullable=False),
+    Column(
+        *("verdict", Text),
+        comment="the best one of their photos; null: no photos of both are the same",
+    ),
+    Column("probability", REAL, nullable=False, comment="that both are one ad"),
+    Column("reasons", JSONB, nullable=False, comment="[outcome, weight] of each comparison"),
+    Column(
+        *("raised_at", MOMENT),
+        comment="when the event duplicate_found was written; null: it was not",
+    ),
+    Column("compared_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint('ad_id COLLATE "C" < other_id COLLATE "C"', name="order"),
+    CheckConstraint("verdict IN ('exact', 'altered', 'same_thing')", name="verdict"),
+    Index(None, "catalog", "other_id", "ad_id"),
+    Index(None, "raised_at", postgresql_where=text("raised_at IS NOT NULL")),
+)
+
+# What people said of two ads. It outlives the ads' revisions and every comparison.
+duplicate_labels = Table(
+    "duplicate_labels",
+    metadata,
+    key("catalog"),
+    key("ad_id"),
+    key("other_id"),
+    Column("same", Boolean, nullable=False),
+    Column("given_by", Text, nullable=False),
+    moment("given_at", now=True),
+    CheckConstraint('ad_id COLLATE "C" < other_id COLLATE "C"', name="order"),
+    Index(None, "catalog", "other_id", "ad_id"),
+)
+
+# The groups of ads that are the same. An ad that is alone has no row.
+ad_groups = Table(
+    "ad_groups",
+    metadata,
+    key("catalog"),
+    key("ad_id"),
+    Column("group_id", Text, nullable=False, comment="the id of the group's smallest ad"),
+    moment("since", now=True),
+    Index(None, "catalog", "group_id"),
+    Index(None, "since"),
 )
 
 releases = Table(

@@ -20,11 +20,12 @@ from typing import Any
 import psycopg
 
 from ops.errors import ConfigurationError
+from resources.duplicates.changes import LEASE as DUPLICATES
 from resources.postgres.connections import through_pooler
 from resources.postgres.conninfo import DIRECT_URL_SETTING
 from resources.postgres.database import Database
 from resources.releases.registry import RegisteredRelease
-from resources.vector_search.ad_vectors import TOPIC as VECTORS_TOPIC
+from resources.vector_search.ad_vectors import LEASE as VECTORS
 
 RUN_LOCKS = 0x1A1AF5
 """The first key of the advisory locks of runs; the second is a hash of the run's id."""
@@ -156,9 +157,9 @@ def sessions_without(database: Database, release: str) -> int:
     """Return the number of reading and standby sessions that have not loaded a release yet."""
     with database.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM lalafo.sessions WHERE state = 'ready' AND topic <> %s "
+            "SELECT count(*) FROM lalafo.sessions WHERE state = 'ready' AND topic <> ALL(%s) "
             "AND expires_at > clock_timestamp() AND NOT (%s = ANY(warm))",
-            (VECTORS_TOPIC, release),
+            ([VECTORS.topic, DUPLICATES.topic], release),
         )
         return int(cursor.fetchall()[0][0])
 

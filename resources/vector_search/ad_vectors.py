@@ -10,13 +10,13 @@ from typing import Any
 
 import psycopg
 
-from ops.errors import LeaseLostError
+from resources.changes.lease import WorkerLease
 from resources.vector_search.queries import SearchIndex
 
 Cursor = psycopg.Cursor[Any]
 
-STREAM, TOPIC, PARTITION = "ad_vectors", "lalafo.ad_vectors", 0
-"""The lease of who renews the vectors, in the terms of the sessions' leases."""
+LEASE = WorkerLease("ad_vectors", "lalafo.ad_vectors")
+"""Of who renews the vectors."""
 
 # In single precision: half precision would round the mean before it is normalised.
 _VECTORS = """
@@ -60,25 +60,12 @@ _TAKE = (
     "DELETE FROM lalafo.vector_changes WHERE id = ANY(ARRAY(SELECT id FROM lalafo.vector_changes "
     "ORDER BY id LIMIT %s)) RETURNING catalog, ad_id"
 )
-_FENCE = (
-    "SELECT FROM lalafo.leases WHERE stream_id = %s AND topic = %s AND partition = %s "
-    "AND epoch = %s FOR SHARE"
-)
 _INDEXES = "SELECT backbone, dimension, partition, state FROM lalafo.vector_indexes"
 
 
 def read_indexes(cursor: Cursor) -> list[SearchIndex]:
     """Return every index, also one that is being built."""
     return [SearchIndex(*row) for row in cursor.execute(_INDEXES).fetchall()]
-
-
-def check_epoch(cursor: Cursor, epoch: int) -> None:
-    """Lock the lease until the transaction ends; raises LeaseLostError under another epoch."""
-    cursor.execute(_FENCE, (STREAM, TOPIC, PARTITION, epoch))
-    if cursor.rowcount != 1:
-        raise LeaseLostError(
-            frozenset({PARTITION}), f"the lease of {TOPIC} has another epoch than {epoch}"
-        )
 
 
 def follow(cursor: Cursor, epoch: int, *, limit: int) -> int:
@@ -93,7 +80,7 @@ def follow(cursor: Cursor, epoch: int, *, limit: int) -> int:
     Raises:
         LeaseLostError: another indexer has the lease; the caller rolls back.
     """
-    check_epoch(cursor, epoch)
+    LEASE.check(cursor, epoch)
     taken = cursor.execute(_TAKE, (limit,)).fetchall()
     if taken:
         keys = sorted(set(taken))

@@ -14,12 +14,7 @@ import structlog
 from psycopg import sql
 
 from resources.postgres.database import Database
-from resources.vector_search.ad_vectors import (
-    add_missing,
-    check_epoch,
-    read_indexes,
-    remove_stale,
-)
+from resources.vector_search.ad_vectors import LEASE, add_missing, read_indexes, remove_stale
 from resources.vector_search.queries import SearchIndex
 
 M, EF_CONSTRUCTION = 16, 64
@@ -70,7 +65,7 @@ def start_missing(database: Database, epoch: int) -> list[SearchIndex]:
     for backbone in sorted(needed - known.keys()):
         with database.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            check_epoch(cursor, epoch)
+            LEASE.check(cursor, epoch)
             cursor.execute("SELECT FROM lalafo.active_releases FOR UPDATE")
             cursor.execute(_DIMENSION, (backbone,))
             row = cursor.fetchone()
@@ -191,7 +186,7 @@ def hnsw_name(index: SearchIndex) -> str:
 
 def _set_state(database: Database, index: SearchIndex, state: str, epoch: int) -> None:
     with database.cursor() as cursor:
-        check_epoch(cursor, epoch)
+        LEASE.check(cursor, epoch)
         cursor.execute(
             "UPDATE lalafo.vector_indexes SET state = %(state)s, "
             "ready_at = CASE WHEN %(state)s = 'ready' THEN clock_timestamp() END "
@@ -215,7 +210,7 @@ def drop_unused(database: Database, epoch: int) -> list[str]:
         table = sql.Identifier("lalafo", index.partition)
         with database.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            check_epoch(cursor, epoch)
+            LEASE.check(cursor, epoch)
             cursor.execute("SELECT FROM lalafo.active_releases FOR UPDATE")
             cursor.execute(_USED)
             if index.backbone in {row[0] for row in cursor.fetchall()}:

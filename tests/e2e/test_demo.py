@@ -154,6 +154,7 @@ def _use_page(output: str) -> None:
     done = subprocess.run(["bash", "-c", command.group()], capture_output=True, text=True)
     assert re.search(r'"label" ?: ?"[a-z -]+"', done.stdout), f"{command.group()}: {done}"
     _find_similar_ads(page.group(1))
+    _find_duplicates(page.group(1), output)
 
 
 def _find_similar_ads(gateway: str) -> None:
@@ -171,6 +172,23 @@ def _find_similar_ads(gateway: str) -> None:
     found = read(f"{ad['links']['self']}/similar?limit=5")["ads"]
     assert len(found) == 5, found
     assert ad["ad_id"] not in {one["ad_id"] for one in found}
+
+
+def _find_duplicates(gateway: str, output: str) -> None:
+    """The ad that the demo names was posted twice, by two sellers, with its photos altered."""
+    named = re.search(r"posted again: \S+/#/look/(\S+)/(\S+)", output)
+    assert named is not None, output
+    path = f"{gateway.rstrip('/')}/v1/ads/{named[1]}/{named[2]}/duplicates"
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        with urllib.request.urlopen(path, timeout=30) as answer:
+            found = json.load(answer)
+        if found["duplicates"]:
+            break
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    assert found["duplicates"][0]["verdict"] == "altered"
+    assert found["group"]["ads"] >= 2
 
 
 def _steps_of_run(ui: str, run_id: str) -> dict[str, str]:
@@ -191,9 +209,16 @@ def _check_ui(ui: str, tmp_path: Path) -> None:
     if reason is not None:
         assert os.environ.get("LALAFO_REQUIRE_BROWSER") != "1", reason
         return
-    with open_browser(tmp_path / "profile") as page:
+    # Dagster fits the graph to the width, and draws what is in sight: the view is a high one.
+    with open_browser(tmp_path / "profile", height=2400) as page:
         page.goto(f"{ui}/locations/lalafo_assets/asset-groups/catalogue/lineage")
-        for asset in ("ad_photos", "photo_embeddings", "ad_categories", "similarity_index"):
+        for asset in (
+            "ad_photos",
+            "photo_embeddings",
+            "ad_categories",
+            "similarity_index",
+            "ad_duplicates",
+        ):
             page.get_by_text(asset, exact=False).first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         assert screenshot(page, "asset-graph", tmp_path).stat().st_size > 20_000

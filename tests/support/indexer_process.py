@@ -7,8 +7,9 @@ import sys
 import time
 
 from resources.postgres.database import Database
-from resources.sessions.indexer_group import indexer_membership
+from resources.sessions.worker_group import worker_membership
 from resources.settings import Settings
+from resources.vector_search.ad_vectors import LEASE
 from resources.vector_search.indexer import Indexer
 
 
@@ -16,7 +17,9 @@ def main(url: str, run_id: str, ttl_s: float) -> None:
     """Work until killed."""
     settings = Settings.model_validate({"lease_ttl_s": ttl_s})
     database = Database(url)
-    with indexer_membership(database, settings, run_id, "code-1") as group:
+    with worker_membership(
+        database, settings, LEASE, run_id=run_id, code_version="code-1"
+    ) as group:
         group.ready()
         indexer = Indexer(database, group)
         print(f"joined {time.monotonic()}", flush=True)

@@ -10,11 +10,12 @@ import psycopg
 
 from ops.outcomes import Batch
 from ops.types import AdEvent, EventKind
+from resources.changes.lease import PARTITION, WorkerLease
 from resources.postgres.database import Database
 from resources.sessions.commits.commit import Holder, ResultWriter
 from resources.sessions.group.leases import Leases
 from resources.vector_search import indexes
-from resources.vector_search.ad_vectors import PARTITION, STREAM, TOPIC, follow
+from resources.vector_search.ad_vectors import LEASE, follow
 from resources.vector_search.queries import Page, Query, SearchIndex, SimilarAd, steps
 from tests.conftest import connect_args
 from tests.support.batches import batch, event, outcome, put_test_release
@@ -85,7 +86,13 @@ def seller_of(database: Database, connection: Any) -> Seller:
 
 def indexer_epoch(connection: Any, run: str = "indexer-1", ttl_s: float = 60) -> int:
     """The epoch of an indexer's lease, newly acquired."""
-    return Leases(STREAM, TOPIC, run, ttl_s).acquire(connection, [PARTITION])[PARTITION]
+    return worker_epoch(connection, LEASE, run, ttl_s)
+
+
+def worker_epoch(connection: Any, lease: WorkerLease, run: str, ttl_s: float = 60) -> int:
+    """The epoch of a worker's lease, newly acquired."""
+    leases = Leases(lease.stream, lease.topic, run, ttl_s)
+    return leases.acquire(connection, [PARTITION])[PARTITION]
 
 
 @contextmanager

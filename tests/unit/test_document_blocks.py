@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from gateway.schemas.ads import Accepted, FeedbackOut, ProblemOut, UploadOut
+from gateway.schemas.duplicates import DuplicatesPage
 from gateway.schemas.notices import NoticesOut
 from gateway.schemas.releases import LiveReleaseOut
 from lalafo_assets.stack.environment import DAGSTER_STORAGE
@@ -30,7 +31,8 @@ from tests.support.documents import ROOT, Block, all_blocks, blocks_of
 EXAMPLES = ROOT / "docs" / "examples"
 EVENT, SCORED = event_schema(EventLimits()), scored_schema()
 RESPONSES: dict[str, type[pydantic.BaseModel]] = {
-    "state": Accepted,
+    "known_revision": Accepted,
+    "duplicates": DuplicatesPage,
     "known": FeedbackOut,
     "bytes": UploadOut,
     "title": ProblemOut,

@@ -147,21 +147,23 @@ function located(route, fields) {
   return found;
 }
 
-/** The example of a body; one that names an ad names one that this gateway has. */
-function ofKnownAd(example, ad) {
-  if (!example.ad || !ad) return example;
-  return { ...example, ad: { catalog: ad.catalog, ad_id: ad.ad_id } };
+/** The example of a body; one that names ads names those that this gateway has. */
+function ofKnownAds(example, ad, other) {
+  const key = (one) => ({ catalog: one.catalog, ad_id: one.ad_id });
+  const first = example.ad && ad ? { ad: key(ad) } : {};
+  const second = example.other && other ? { other: key(other) } : {};
+  return { ...example, ...first, ...second };
 }
 
 /** The fields of a body: {node, read, bytes}; `bytes`: the chosen files. */
-function bodyFields(route, spec, { ad }) {
+function bodyFields(route, spec, { ad, other }) {
   const content = resolved(route.operation.requestBody ?? {}, spec).content ?? {};
   const types = Object.keys(content);
   if (!types.length) return { node: null, read: () => ({}), bytes: () => [] };
   const json = content["application/json"];
   const form = content["multipart/form-data"];
   const id = newId();
-  const example = ofKnownAd(exampleOf(json, spec) ?? {}, ad);
+  const example = ofKnownAds(exampleOf(json, spec) ?? {}, ad, other);
   const text = el("textarea", { id, rows: 8, spellcheck: false }, JSON.stringify(example, null, 2));
   const files = el("input", {
     id: `${id}-files`,

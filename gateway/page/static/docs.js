@@ -18,12 +18,14 @@ async function load() {
   }
 }
 
-/** Whether requests need a key, and an ad that exists, for examples that work as they stand. */
+/** Whether requests need a key, and ads that exist, for examples that work as they stand. */
 async function lookAround() {
   try {
-    const { body } = await call("/v1/ads", { query: { limit: 1, status: "scored" }, ask: false });
-    const [ad] = body.ads;
-    return { keys: false, ad };
+    const scored = async (query) =>
+      (await call("/v1/ads", { query: { ...query, status: "scored" }, ask: false })).body.ads;
+    const [ad] = await scored({ limit: 1 });
+    const near = ad ? await scored({ limit: 2, catalog: ad.catalog }) : [];
+    return { keys: false, ad, other: near.find(({ ad_id: id }) => id !== ad.ad_id) };
   } catch (error) {
     return { keys: error.status === 401 || error.status === 403, ad: undefined };
   }

@@ -2,6 +2,7 @@
 
 import { answerCard } from "/page/answers.js";
 import { card, el, link } from "/page/dom.js";
+import { duplicateAds } from "/page/duplicates.js";
 import { feedbackForm } from "/page/feedback.js";
 import { moment, number } from "/page/format.js";
 import { notice } from "/page/notices.js";
@@ -39,6 +40,7 @@ export function result(ad, { pictures, tookMs, again, signal }) {
       el("div", { class: "column" }, photos.node, facts(ad)),
       el("div", { class: "column" }, times, feedback, predictions.slice(1)),
     ),
+    duplicateAds(ad, pictures, signal),
     similarAds(ad, pictures, signal),
   );
   node.retime = (newer, took) => {

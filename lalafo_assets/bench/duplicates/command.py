@@ -14,8 +14,9 @@ from lalafo_assets.commands.terminal.steps import Steps
     ("lalafo bench duplicates --count 30", "on drawn photos, in two minutes"),
     ("lalafo bench duplicates --photos photos", "on those of a folder, and of folders in it"),
     ("lalafo bench duplicates --json | jq .recall", "nothing but the JSON document"),
+    ("lalafo bench duplicates --rows 10000,100000", "how long candidates take, by ads"),
     reads="the photos of DIR, or photos that it draws",
-    writes="nothing",
+    writes="with --rows a PostgreSQL of its own in a temporary folder, which it removes",
     settings=(),
 )
 def bench_duplicates(
@@ -29,12 +30,26 @@ def bench_duplicates(
         ),
     ] = None,
     count: Annotated[int, typer.Option(min=3, help="Photos of each folder.")] = 60,
+    rows: Annotated[
+        str,
+        typer.Option(
+            metavar="N,…",
+            help="Instead: how long the look-ups of an ad's candidates take with so many ads.",
+        ),
+    ] = "",
+    searches: Annotated[int, typer.Option(min=10, help="With --rows: of each size.")] = 200,
     json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
     """Judge which photos are found to be the same, on copies that are altered in known ways.
 
     Recall by alteration and precision, beside PDQ, pHash and embeddings alone on the same pairs.
     """
+    if rows:
+        from lalafo_assets.bench.duplicates.growth import run_growth
+
+        sizes = [int(size) for size in rows.split(",")]
+        print(run_growth(sizes, searches=searches, console=bench_console(json_only)))  # noqa: T201
+        return
     from lalafo_assets.bench.duplicates.run import run_bench
 
     with Steps(bench_console(json_only)) as on_progress:

@@ -64,7 +64,8 @@ def document(config: StreamConfig, limits: EventLimits) -> dict[str, Any]:
                 ),
                 "label": _message("A person's label of an ad", feedback_schema()),
                 "result": _message(
-                    "A result, or a release that is live now. A release_promoted has no key.",
+                    "A result, a release that is live now, or a photo that two sellers have. A "
+                    "release_promoted has no key.",
                     scored_schema(),
                 ),
                 "deadLetter": _dead_letter(),

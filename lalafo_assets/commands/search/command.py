@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lalafo_assets.commands.console import DEFAULT_HOME, Home, gateway_url, new_console
+from lalafo_assets.commands.search.key import PATIENCE_S, Gateway, JsonOnly, split_key
 from lalafo_assets.commands.terminal.help_pages import help_page
 from lalafo_assets.commands.terminal.tables import Col, print_table
 from ops.errors import ConfigurationError
@@ -16,8 +17,6 @@ from ops.errors import ConfigurationError
 if TYPE_CHECKING:
     from gateway.client.filters import SimilarFilters
     from gateway.schemas.similar import SimilarOut
-
-PATIENCE_S = 5.0
 
 
 @help_page(
@@ -47,17 +46,8 @@ def similar(
     min_similarity: Annotated[
         float, typer.Option(min=-1.0, max=1.0, help="The least similarity.")
     ] = -1.0,
-    json_only: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document, the gateway's answer.")
-    ] = False,
-    gateway: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="URL of the gateway. Default: LALAFO_GATEWAY_URL, otherwise the gateway of the "
-            "running stack. The API key is read from LALAFO_GATEWAY_KEY.",
-        ),
-    ] = None,
+    json_only: JsonOnly = False,
+    gateway: Gateway = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Show the ads whose photos are most similar to those of an ad, or to a photo, the most
@@ -79,7 +69,7 @@ def similar(
     url, key = gateway_url(home, gateway), load_settings().gateway_key
     with LalafoClient(url, key=key or None, patience_s=PATIENCE_S) as client:
         if photo is None:
-            page = client.similar(*_key(ad or ""), limit=limit, **filters)
+            page = client.similar(*split_key(ad or ""), limit=limit, **filters)
         elif photo.startswith(("http://", "https://")):
             page = client.search({"url": photo, "limit": limit, **filters})
         else:
@@ -92,13 +82,6 @@ def similar(
         ["ad", Col("similarity", "right"), "category", "price", Col("title", prose=True)],
         [_row(found) for found in page.ads],
     )
-
-
-def _key(ad: str) -> tuple[str, str]:
-    catalog, separator, ad_id = ad.partition("/")
-    if separator == "" or ad_id == "":
-        raise ConfigurationError(f"{ad!r} is not CATALOG/ID")
-    return catalog, ad_id
 
 
 def _read(file: Path) -> bytes:

@@ -38,9 +38,10 @@ positive_data_acceptance.enabled = false
 # A deleted ad can still be read, as a tombstone.
 use_after_free.enabled = false
 
-# An ad's id may end in "/feedback" or "/similar": those paths have the methods of an ad too.
+# An ad's id may end in "/feedback", "/similar" or "/duplicates": those paths have the methods of an
+# ad too.
 [[operations]]
-include-path-regex = "/(feedback|similar)$"
+include-path-regex = "/(feedback|similar|duplicates)$"
 [operations.checks]
 unsupported_method.enabled = false
 allow_header_conformance.enabled = false

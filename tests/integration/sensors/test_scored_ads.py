@@ -12,9 +12,9 @@ from resources.dagster.names import CODE_TAG, INDEX_JOB
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
 from resources.sessions.group.members import read_sessions
-from resources.sessions.indexer_group import indexer_membership
+from resources.sessions.worker_group import worker_membership
 from resources.settings import load_settings
-from resources.vector_search.ad_vectors import TOPIC
+from resources.vector_search.ad_vectors import LEASE
 from tests.conftest import connect_args
 from tests.support.vector_ads import seller_of
 from tests.support.working_sessions import until
@@ -67,11 +67,13 @@ def test_one_indexer_runs_and_hands_over(instance: dg.DagsterInstance, database:
             )
             until(lambda: _ready(connection))
             assert tick(instance) == "1 of 1 fresh sessions"
-            with indexer_membership(database, load_settings(), "newer", "v2") as successor:
+            with worker_membership(
+                database, load_settings(), LEASE, run_id="newer", code_version="v2"
+            ) as successor:
                 successor.ready()
                 assert run.result(20).success
                 until(lambda: successor.changes() != [])
-        assert [it.member.state for it in read_sessions(database, TOPIC).values()] == [
+        assert [it.member.state for it in read_sessions(database, LEASE.topic).values()] == [
             *("leaving", "leaving"),
         ]
 

@@ -28,6 +28,7 @@ KEYS = {
     *("ad_categories", "ad_photos", "ad_prices", "kafka/ads", "photo_embeddings"),
     *("ad_forbidden_goods", "photo_quality", "photo_moderation", "catalogue_export"),
     *("training_set", "model_release", "release_scores", "release_diff", "similarity_index"),
+    "ad_duplicates",
 }
 SCORES = (
     "SELECT ad_id, task, label, score, revision FROM lalafo.predictions "

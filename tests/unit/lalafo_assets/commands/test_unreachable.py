@@ -41,6 +41,7 @@ ARGUMENTS = {
     "results": ["kg/1"],
     "serve": ["--port", "0"],
     "similar": ["kg/1"],
+    "duplicates": ["kg/1"],
     "stats": [],
     "topics": [],
     "train": [],

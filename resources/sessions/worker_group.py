@@ -1,26 +1,26 @@
-"""The group of indexers: the membership of sessions, with one partition of a stream of its own.
+"""The groups of workers that follow commits: the membership of sessions, one partition each.
 
-One indexer works; one that is started beside it leaves, unless the first is due or runs older code:
-then it takes over. A killed one's lease is free at once.
+One worker of a kind works; one that is started beside it leaves, unless the first is due or runs
+older code: then it takes over. A killed one's lease is free at once.
 """
 
 from collections.abc import Mapping, Sequence
 
+from resources.changes.lease import PARTITION, WorkerLease
 from resources.postgres.database import Database
 from resources.sessions.group.members import MembershipConfig
 from resources.sessions.group.membership import SessionMembership
 from resources.settings import Settings
-from resources.vector_search.ad_vectors import PARTITION, STREAM, TOPIC
 
 
-def indexer_membership(
-    database: Database, settings: Settings, run_id: str, code_version: str
+def worker_membership(
+    database: Database, settings: Settings, lease: WorkerLease, *, run_id: str, code_version: str
 ) -> SessionMembership:
-    """The membership of one indexer; a context manager."""
+    """The membership of one worker; a context manager."""
     config = MembershipConfig(
         run_id=run_id,
-        stream_id=STREAM,
-        topic=TOPIC,
+        stream_id=lease.stream,
+        topic=lease.topic,
         partitions=(PARTITION,),
         sessions=1,
         session_s=settings.session_minutes * 60,

@@ -1,0 +1,1 @@
+"""Duplicates of an ad, and what people say of them."""

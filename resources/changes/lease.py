@@ -1,0 +1,36 @@
+"""The lease of a worker that follows commits, in the terms of the sessions' leases."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from ops.errors import LeaseLostError
+
+PARTITION = 0
+"""The only partition of a worker's stream."""
+
+_FENCE = (
+    "SELECT FROM lalafo.leases WHERE stream_id = %s AND topic = %s AND partition = %s "
+    "AND epoch = %s FOR SHARE"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLease:
+    """What the lease of one kind of worker is called: its stream and its topic."""
+
+    stream: str
+    topic: str
+
+    def check(self, cursor: psycopg.Cursor[Any], epoch: int) -> None:
+        """Lock the lease until the transaction ends.
+
+        Raises:
+            LeaseLostError: another worker has it, under another epoch.
+        """
+        cursor.execute(_FENCE, (self.stream, self.topic, PARTITION, epoch))
+        if cursor.rowcount != 1:
+            raise LeaseLostError(
+                frozenset({PARTITION}), f"the lease of {self.topic} has another epoch than {epoch}"
+            )
