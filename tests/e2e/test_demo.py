@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,7 +170,13 @@ def _find_similar_ads(gateway: str) -> None:
         assert time.monotonic() < deadline, "no index of vectors became ready"
         time.sleep(0.5)
     (ad,) = read("/v1/ads?status=scored&limit=1")["ads"]
-    found = read(f"{ad['links']['self']}/similar?limit=5")["ads"]
+    while True:
+        try:
+            found = read(f"{ad['links']['self']}/similar?limit=5")["ads"]
+            break
+        except urllib.error.HTTPError as error:  # the ad was sent a moment ago
+            assert (error.code, time.monotonic() < deadline) == (409, True), error
+        time.sleep(0.5)
     assert len(found) == 5, found
     assert ad["ad_id"] not in {one["ad_id"] for one in found}
 
