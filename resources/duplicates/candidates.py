@@ -40,11 +40,12 @@ _SAME_BYTES = """
 # The nearest are chosen before their ads are looked up: a common photo has very many.
 NEAR = """
     WITH near AS MATERIALIZED (
-        SELECT sha256, distance FROM (SELECT h.sha256, least(bit_count(h.pdq # %(hash)s::bit(256)),
-                bit_count(h.pdq # %(mirrored)s::bit(256))) AS distance
-            FROM lalafo.photo_hashes AS h WHERE h.keys && %(keys)s::integer[]
-            LIMIT %(most)s) AS found
-        WHERE distance <= %(within)s AND sha256 <> %(sha256)s AND EXISTS (
+        SELECT sha256, distance FROM (SELECT sha256, distance FROM (SELECT h.sha256,
+                least(bit_count(h.pdq # %(hash)s::bit(256)),
+                    bit_count(h.pdq # %(mirrored)s::bit(256))) AS distance
+                FROM lalafo.photo_hashes AS h WHERE h.keys && %(keys)s::integer[]) AS held
+            WHERE distance <= %(within)s LIMIT %(most)s) AS found
+        WHERE sha256 <> %(sha256)s AND EXISTS (
             SELECT FROM lalafo.ad_photos AS p WHERE p.sha256 = found.sha256
             AND p.catalog = %(catalog)s AND p.ad_id <> %(ad_id)s)
         ORDER BY distance, sha256 LIMIT %(limit)s)
