@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Collection
@@ -28,6 +29,39 @@ Check = Callable[[], None]
 """Raises if the server that is waited for has ended."""
 
 
+class PortClaims:
+    """Ports that a stack gives to its servers, so that no other stack takes them before they
+    listen, or while they restart. Use it in a `with`.
+
+    A claim is an abstract Unix socket, which the kernel frees with the process. It is of the
+    machine, for all users. Where there are none (outside of Linux), every claim succeeds.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for held in self._held:
+            held.close()
+        self._held.clear()
+
+    def claim(self, port: int) -> bool:
+        """Claim a port; False: another stack has claimed it."""
+        if sys.platform != "linux":
+            return True
+        claimed = socket.socket(socket.AF_UNIX)
+        try:
+            claimed.bind(f"\0lalafo-port-{port}")
+        except OSError:
+            claimed.close()
+            return False
+        self._held.append(claimed)
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class StackPorts:
     """The ports of a stack's servers."""
@@ -43,6 +77,7 @@ class StackPorts:
         gateway: int | None,
         *,
         settings: Settings,
+        claims: PortClaims,
         on_progress: ProgressCallback,
     ) -> Self:
         """Choose the ports before anything starts, and check that sessions can serve metrics.
@@ -50,6 +85,7 @@ class StackPorts:
         Args:
             ui: as requested for Dagster's UI; None: not requested.
             gateway: the same; None: LALAFO_GATEWAY_PORT, if it is set.
+            claims: get the ports.
 
         Raises:
             ConfigurationError: a requested port is in use, or none is free.
@@ -58,13 +94,19 @@ class StackPorts:
         if gateway is None and "gateway_port" in settings.model_fields_set:
             gateway, option = settings.gateway_port or None, "LALAFO_GATEWAY_PORT"
         chosen_ui = chosen_port(
-            ui, DEFAULT_PORT, what="Dagster's UI", option="--port", on_progress=on_progress
+            ui,
+            DEFAULT_PORT,
+            what="Dagster's UI",
+            option="--port",
+            claims=claims,
+            on_progress=on_progress,
         )
         chosen_gateway = chosen_port(
             gateway,
             GATEWAY_PORT,
             what="the gateway",
             option=option,
+            claims=claims,
             apart_from=[chosen_ui],
             on_progress=on_progress,
         )
@@ -72,7 +114,7 @@ class StackPorts:
             free_port(
                 settings.metrics_port, tried=METRICS_PORTS_TRIED, option="LALAFO_METRICS_PORT"
             )
-        code_server = free_port(chosen_ui + 1, apart_from=[chosen_gateway])
+        code_server = free_port(chosen_ui + 1, claims=claims, apart_from=[chosen_gateway])
         return cls(chosen_ui, chosen_gateway, code_server)
 
 
@@ -82,6 +124,7 @@ def chosen_port(
     *,
     what: str,
     option: str,
+    claims: PortClaims | None = None,
     apart_from: Collection[int] = (),
     on_progress: ProgressCallback = lambda _: None,
 ) -> int:
@@ -90,6 +133,7 @@ def chosen_port(
     Args:
         what: the server that gets it, for messages.
         option: what chooses its port, for messages.
+        claims: get the port; None: it is not claimed.
         apart_from: ports whose servers have not started yet.
         on_progress: called if the port is another one than `first`.
 
@@ -97,7 +141,7 @@ def chosen_port(
         ConfigurationError: the requested port is in use, or none is free.
     """
     if requested is None:
-        found = free_port(first, apart_from=apart_from, option=option)
+        found = free_port(first, claims=claims, apart_from=apart_from, option=option)
         if found != first and first not in apart_from:
             on_progress(
                 f"port {first} is in use by {owner_of(first)}: {what} gets {found}; {option} "
@@ -106,7 +150,7 @@ def chosen_port(
         return found
     if requested in apart_from:
         raise ConfigurationError(f"port {requested} is given to two servers: change {option}")
-    if not port_is_free(requested):
+    if not port_is_free(requested) or (claims is not None and not claims.claim(requested)):
         raise ConfigurationError(
             f"port {requested}, for {what}, is in use by {owner_of(requested)}: end that program, "
             f"or choose another port with {option}"
@@ -124,12 +168,13 @@ def owner_of(port: int) -> str:
                 break
             command = " ".join(psutil.Process(connection.pid).cmdline())
             return f"process {connection.pid} ({command[:_SHOWN_CHARS]})"
-    return "another user's process"
+    return "another user's process" if not port_is_free(port) else "another stack that starts"
 
 
 def free_port(
     first: int,
     *,
+    claims: PortClaims | None = None,
     apart_from: Collection[int] = (),
     tried: int = PORTS_TRIED,
     option: str = "--port",
@@ -137,6 +182,7 @@ def free_port(
     """Return the first free port from `first` on.
 
     Args:
+        claims: get the port; None: it is not claimed.
         apart_from: ports whose servers have not started yet.
         tried: how many ports are tried.
         option: what chooses the port, for messages.
@@ -146,7 +192,9 @@ def free_port(
     """
     end = min(first + tried, _LAST_PORT + 1)
     for port in range(first, end):
-        if port not in apart_from and port_is_free(port):
+        if port in apart_from or not port_is_free(port):
+            continue
+        if claims is None or claims.claim(port):
             return port
     raise ConfigurationError(
         f"there is no free port from {first} to {min(first + tried - 1, _LAST_PORT)}; choose "

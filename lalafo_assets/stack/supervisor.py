@@ -23,7 +23,7 @@ from lalafo_assets.stack.environment import (
 )
 from lalafo_assets.stack.first_sessions import LOCATION, start_first_sessions
 from lalafo_assets.stack.leftovers import end_clients, end_marked
-from lalafo_assets.stack.ports import HOST, StackPorts, wait_for_page, wait_for_port
+from lalafo_assets.stack.ports import HOST, PortClaims, StackPorts, wait_for_page, wait_for_port
 from lalafo_assets.stack.processes import (
     CODE_SERVER,
     DAEMON,
@@ -203,7 +203,11 @@ class Stack:
             return {}
         port, gateway_port = self._requested_ports
         self._ports = StackPorts.choose(
-            port, gateway_port, settings=load_settings(), on_progress=self._on_progress
+            port,
+            gateway_port,
+            settings=load_settings(),
+            claims=self._exits.enter_context(PortClaims()),
+            on_progress=self._on_progress,
         )
         self.ui_url = f"http://{HOST}:{self._ports.ui}"
         self.gateway_url = f"http://{HOST}:{self._ports.gateway}"

@@ -2,12 +2,14 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from lalafo_assets.stack.ports import (
     PORTS_TRIED,
+    PortClaims,
     StackPorts,
     chosen_port,
     free_port,
@@ -60,7 +62,10 @@ def test_a_stacks_ports_are_all_checked_before_anything_starts(taken: int) -> No
 
     def chosen(ui: int | None, gateway: int | None, **settings: int) -> StackPorts:
         given = Settings.model_validate(settings)
-        return StackPorts.choose(ui, gateway, settings=given, on_progress=lambda _: None)
+        with PortClaims() as claims:
+            return StackPorts.choose(
+                ui, gateway, settings=given, claims=claims, on_progress=lambda _: None
+            )
 
     free = free_port(taken)
     for option, arguments, settings in (
@@ -80,6 +85,19 @@ def test_two_servers_get_two_ports(taken: int) -> None:
     """A port that another server is about to take is not given again."""
     first = free_port(taken)
     assert free_port(first, apart_from=[first]) > first
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract Unix sockets are Linux's")
+def test_stacks_that_start_together_get_ports_of_their_own(taken: int) -> None:
+    """Although none of their servers listens yet; a stack that has ended frees its ports."""
+    with PortClaims() as one, PortClaims() as other:
+        first = free_port(taken, claims=one)
+        assert free_port(taken, claims=other) > first
+        refusal = f"port {first}, for a server, is in use by another stack that starts: .*--port"
+        with pytest.raises(ConfigurationError, match=refusal):
+            chosen_port(first, 3000, claims=other, **FOR)
+    with PortClaims() as later:
+        assert free_port(taken, claims=later) == first
 
 
 def test_there_is_no_port_after_the_last() -> None:
