@@ -12,6 +12,10 @@ from resources.sessions.group.members import MembershipConfig
 from resources.sessions.group.membership import SessionMembership
 from resources.settings import Settings
 
+LONGER = 15
+"""Times LALAFO_LEASE_TTL_S. A worker has idle priority: on a busy machine it renews its lease
+seconds late, and would be replaced again and again. A killed one's lease is free at once anyway."""
+
 
 def worker_membership(
     database: Database, settings: Settings, lease: WorkerLease, *, run_id: str, code_version: str
@@ -24,7 +28,7 @@ def worker_membership(
         partitions=(PARTITION,),
         sessions=1,
         session_s=settings.session_minutes * 60,
-        ttl_s=settings.lease_ttl_s,
+        ttl_s=settings.lease_ttl_s * LONGER,
         code_version=code_version,
     )
     return SessionMembership(database, config, positions=_from_the_start)
