@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from lalafo_assets.demo.ads import DemoMessage
 
 SELLER = "reposter"
-FEWEST_ADS = 12
+FEWEST_ADS = 20
 """A smaller demo has none."""
 
 CROPPED = 0.12  # of width and height
