@@ -91,7 +91,7 @@ else
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS) || { \
 		code=$$?; [ $$code = 1 ] || exit $$code; \
 		echo "Once more, one after the other, those that failed beside other tests:"; \
-		$(BIN)/python -m pytest $(AGAIN) $(ARGS) || exit $$?; \
+		$(BIN)/python -m pytest $(AGAIN) || exit $$?; \
 		echo "Those that failed beside other tests passed alone."; }
 endif
 

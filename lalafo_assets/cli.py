@@ -41,8 +41,8 @@ from lalafo_assets.commands.releases.promote import diff, promote
 from lalafo_assets.commands.releases.rescore import rescore
 from lalafo_assets.commands.releases.train import check_command, train
 from lalafo_assets.commands.results import results
-from lalafo_assets.commands.search.command import similar
 from lalafo_assets.commands.search.duplicates import duplicates
+from lalafo_assets.commands.search.similar import similar
 from lalafo_assets.commands.serve import serve
 from lalafo_assets.commands.settings import settings
 from lalafo_assets.commands.stats import stats

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, LiteralString, NamedTuple, Self
 
 import numpy as np
@@ -74,6 +73,8 @@ class PhotoSearches:
         self._database = database
         self._open_models = open_models
         self._models: PhotoModels | None = None
+        self._opening, self._embedding = asyncio.Lock(), asyncio.Lock()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run()), name="photo-searches", daemon=True
@@ -83,17 +84,11 @@ class PhotoSearches:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join(POLL_S * 5)
 
     async def _run(self) -> None:
-        self._opening, self._embedding = asyncio.Lock(), asyncio.Lock()
         while not self._ended.is_set():
             try:
                 await self._listen()
@@ -103,12 +98,14 @@ class PhotoSearches:
             except Exception:
                 log.exception("photo_searches.failed")
                 await asyncio.sleep(POLL_S)
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         if self._models is not None:
             await self._models.loader.__aexit__(None, None, None)
 
     async def _listen(self) -> None:
         """Take requests and answer them, until the end or an outage."""
-        under_way: set[asyncio.Task[None]] = set()
         with self._database.errors():
             connection = await asyncio.to_thread(
                 self._database.connect_directly, "lalafo-photo-searches"
@@ -118,19 +115,19 @@ class PhotoSearches:
                 if not pooled:
                     await asyncio.to_thread(connection.execute, f"LISTEN {photo_requests.CHANNEL}")
                 while not self._ended.is_set():
-                    free = photo_requests.AT_ONCE - len(under_way)
+                    free = photo_requests.AT_ONCE - len(self._under_way)
                     for request in await asyncio.to_thread(_taken, connection, free):
                         task = asyncio.create_task(self._answer(request))
-                        under_way.add(task)
-                        task.add_done_callback(under_way.discard)
+                        self._under_way.add(task)
+                        task.add_done_callback(self._under_way.discard)
                     await asyncio.to_thread(_wait, connection, POOLED_POLL_S if pooled else POLL_S)
 
     async def _answer(self, request: _Request) -> None:
         """Embed the photo and write the answer; after an outage the request is taken again."""
         try:
             backbone, answer = await self._embedded(request.ref)
-            vector = None if answer.vector is None else _text(answer.vector)
-            values = (answer.sha256, backbone, vector, answer.reason, answer.detail, request.id)
+            sha256, vector, *why = answer
+            values = (sha256, backbone, vector, *why, request.id)
             await asyncio.to_thread(self._execute, photo_requests.ANSWER, values)
         except (LalafoError, psycopg.Error) as error:
             log.warning("photo_searches.not_answered", error=str(error))
@@ -192,8 +189,3 @@ def _wait(connection: psycopg.Connection[Any], seconds: float) -> None:
     for _ in connection.notifies(timeout=seconds, stop_after=1):
         return
     connection.execute(photo_requests.FORGET)
-
-
-def _text(vector: NDArray[np.float16]) -> str:
-    """The vector as pgvector's text."""
-    return "[" + ",".join(map(str, vector.tolist())) + "]"

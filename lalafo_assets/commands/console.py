@@ -41,6 +41,14 @@ Home = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead, and nothing else.")
 ]
+Gateway = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="URL of the gateway. Default: LALAFO_GATEWAY_URL, otherwise the gateway of the "
+        "running stack. The API key is read from LALAFO_GATEWAY_KEY.",
+    ),
+]
 
 
 def new_console(*, stderr: bool = False) -> Console:

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from lalafo_assets.commands.console import (
     DEFAULT_HOME,
+    Gateway,
     Home,
     gateway_url,
     new_console,
@@ -51,14 +52,7 @@ def publish(
         typer.FileBinaryRead,
         typer.Argument(help="File of events of schema 1, one JSON object per line. '-': stdin."),
     ],
-    gateway: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="URL of the gateway. Default: LALAFO_GATEWAY_URL, otherwise the gateway of the "
-            "running stack. The API key is read from LALAFO_GATEWAY_KEY.",
-        ),
-    ] = None,
+    gateway: Gateway = None,
     kafka: Annotated[
         bool,
         typer.Option(

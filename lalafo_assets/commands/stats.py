@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lalafo_assets.commands import notices
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, gateway_url, new_console
+from lalafo_assets.commands.console import DEFAULT_HOME, Gateway, Home, gateway_url, new_console
 from lalafo_assets.commands.terminal.bars import is_redrawn
 from lalafo_assets.commands.terminal.help_pages import help_page
 from lalafo_assets.commands.terminal.tables import facts_lines, new_table
@@ -58,14 +58,7 @@ def stats(
     watch: Annotated[
         bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")
     ] = False,
-    gateway: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="URL of the gateway. Default: LALAFO_GATEWAY_URL, otherwise the gateway of the "
-            "running stack. The API key is read from LALAFO_GATEWAY_KEY.",
-        ),
-    ] = None,
+    gateway: Gateway = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Show ads and photos per minute, latencies by stage, labels, failures, lag and releases.

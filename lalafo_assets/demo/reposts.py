@@ -56,7 +56,7 @@ def make_reposts(
     whole = [ad for ad in known if all(photo["url"] in paths for photo in ad["photos"])]
     found = []
     for number, (alter, ad) in enumerate(
-        zip(ALTERATIONS, whole[:: len(whole) // 3 or 1], strict=False)
+        zip(ALTERATIONS, whole[:: len(whole) // len(ALTERATIONS) or 1], strict=False)
     ):
         ad_id = f"{len(messages) + number:06d}"
         urls = []

@@ -35,8 +35,7 @@ log = structlog.get_logger()
 @dg.op(
     description="Renews the vectors of the ads that sessions commit, builds missing indexes beside "
     "it, drops those of backbones that no release uses, and embeds the photos that searches name. "
-    "After LALAFO_SESSION_MINUTES it hands "
-    "over to a successor.",
+    "After LALAFO_SESSION_MINUTES it hands over to a successor.",
     tags={"dagster/compute_kind": "postgres"},
 )
 def follow_commits(

@@ -34,7 +34,7 @@ TAKE = f"""
     RETURNING id, url, sha256"""
 ANSWER = (
     "UPDATE lalafo.photo_searches SET sha256 = coalesce(%s, sha256), backbone = %s, "
-    "vector = %s::halfvec, reason = %s, detail = %s WHERE id = %s"
+    "vector = %s, reason = %s, detail = %s WHERE id = %s"
 )
 TAKE_AGAIN = "UPDATE lalafo.photo_searches SET taken_at = NULL WHERE id = ANY(%s)"
 FORGET = (

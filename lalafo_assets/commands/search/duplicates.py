@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, gateway_url, new_console
-from lalafo_assets.commands.search.key import PATIENCE_S, Ad, Gateway, JsonOnly, split_key
+from lalafo_assets.commands.console import (
+    DEFAULT_HOME,
+    AsJson,
+    Gateway,
+    Home,
+    gateway_url,
+    new_console,
+)
+from lalafo_assets.commands.search.key import PATIENCE_S, Ad, split_key
 from lalafo_assets.commands.terminal.help_pages import help_page
 from lalafo_assets.commands.terminal.tables import Col, print_table
 
@@ -33,7 +40,7 @@ _STATES = {
 def duplicates(
     ad: Ad,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Maximum number of ads.")] = 20,
-    json_only: JsonOnly = False,
+    json_only: AsJson = False,
     gateway: Gateway = None,
     home: Home = DEFAULT_HOME,
 ) -> None:

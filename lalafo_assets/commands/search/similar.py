@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lalafo_assets.commands.console import DEFAULT_HOME, Home, gateway_url, new_console
-from lalafo_assets.commands.search.key import PATIENCE_S, Gateway, JsonOnly, split_key
+from lalafo_assets.commands.console import (
+    DEFAULT_HOME,
+    AsJson,
+    Gateway,
+    Home,
+    gateway_url,
+    new_console,
+)
+from lalafo_assets.commands.search.key import PATIENCE_S, split_key
 from lalafo_assets.commands.terminal.help_pages import help_page
 from lalafo_assets.commands.terminal.tables import Col, print_table
 from ops.errors import ConfigurationError
@@ -46,7 +53,7 @@ def similar(
     min_similarity: Annotated[
         float, typer.Option(min=-1.0, max=1.0, help="The least similarity.")
     ] = -1.0,
-    json_only: JsonOnly = False,
+    json_only: AsJson = False,
     gateway: Gateway = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
