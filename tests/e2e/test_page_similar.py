@@ -107,6 +107,12 @@ def test_a_photo_is_searched_by_without_an_ad(
         page.locator(".previews img.loaded, .previews img").first.wait_for()
         tiles.first.locator("img.loaded").wait_for()
         screenshot(page, "search-by-photo", tmp_path)
+        page.set_viewport_size(SIZES["narrow"])
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(wide) == 0
+        screenshot(page, "search-by-photo-narrow", tmp_path)
+        page.get_by_label("Only find similar ads").scroll_into_view_if_needed()
+        screenshot(page, "search-by-photo-choice", tmp_path)
         page.get_by_role("button", name="More like this").click()
         tiles.nth(12).wait_for()
         assert stand.rows("SELECT count(*) FROM lalafo.ads") == before
