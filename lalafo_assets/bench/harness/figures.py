@@ -64,6 +64,25 @@ def latency(timings: Sequence[AdTiming], *, latest: float) -> Latency:
     )
 
 
+def searchable(timings: Iterable[AdTiming], at: Mapping[str, float]) -> dict[str, object]:
+    """How long after its commit an ad is found by searches, over the ads with both moments.
+
+    Args:
+        at: when each ad was found first, by ad id, in seconds since 1970 (UTC).
+    """
+    after_ms = [
+        (at[ad.ad_id] - ad.committed_at) * 1000
+        for ad in timings
+        if ad.committed_at is not None and ad.ad_id in at
+    ]
+    return {
+        "searchable_ads": len(at),
+        "searchable_p50_ms": rounded(percentile(after_ms, 0.5)),
+        "searchable_p99_ms": rounded(percentile(after_ms, 0.99)),
+        "searchable_max_ms": rounded(max(after_ms, default=math.nan)),
+    }
+
+
 def photos_per_s(timings: Sequence[AdTiming]) -> float:
     """Photos committed after the first commit, divided by the time from the first to the last.
 

@@ -38,6 +38,7 @@ class StreamBench:
     explain: bool = False
     without_storing: bool = False
     all_tasks: bool = False
+    with_search: bool = False
     plot: Path | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +99,8 @@ class StreamBench:
             "LALAFO_FETCH_ALLOW_PRIVATE": "true",
             "LALAFO_SESSIONS": str(self.session_count),
         }
+        if self.with_search:
+            variables["LALAFO_SIMILAR_ADS"] = "true"
         if self.session_minutes is not None:
             variables["LALAFO_SESSION_MINUTES"] = f"{self.session_minutes:.3f}"
         return variables

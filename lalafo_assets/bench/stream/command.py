@@ -14,6 +14,7 @@ from lalafo_assets.commands.terminal.help_pages import help_page
     ("lalafo bench stream --saturate --json", "photos a second; nothing but the JSON document"),
     ("lalafo bench stream --plot latency.png", "a picture of latency over time"),
     ("lalafo bench stream --all-tasks", "with price, quality and moderation"),
+    ("lalafo bench stream --with-search", "with the index for similar ads"),
     ("lalafo bench stream --seconds 600 --explain", "what delayed the slowest ads"),
     reads="photos that it draws, or yours; the Kafka that LALAFO_KAFKA_BOOTSTRAP names",
     writes="servers' data in a temporary folder, which it removes",
@@ -62,6 +63,13 @@ def bench_stream(
             "--all-tasks", help="A release that answers price, quality and moderation too."
         ),
     ] = False,
+    with_search: Annotated[
+        bool,
+        typer.Option(
+            "--with-search",
+            help="Let the indexer run, and measure when ads are found by searches.",
+        ),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Say what delayed each ad of over three times the median."),
@@ -96,6 +104,7 @@ def bench_stream(
         explain=explain,
         without_storing=without_storing,
         all_tasks=all_tasks,
+        with_search=with_search,
         plot=plot,
     )
     print(run_stream(bench, bench_console(json_only)))  # noqa: T201 - the result

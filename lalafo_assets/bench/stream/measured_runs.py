@@ -29,6 +29,7 @@ from lalafo_assets.bench.harness.workers import Worker
 from lalafo_assets.bench.stream.backfill import Backfill, launch_backfill
 from lalafo_assets.bench.stream.baseline import TABLES
 from lalafo_assets.bench.stream.check import Verdict, judge, read_stored_ads, read_timings
+from lalafo_assets.bench.stream.searchable import SearchableTimes
 from lalafo_assets.bench.stream.spikes import Sample
 from resources.processes.environment import TUNING
 from resources.releases.registry import find_release
@@ -54,6 +55,7 @@ class Measured:
     backfill: Backfill | None = None
     samples: list[Sample] = field(default_factory=list)  # with `explain`
     deferred_s: float | None = None  # from the last commit to the last task after the path
+    searchable_at: dict[str, float] | None = None  # by ad id, with `with_search`
 
 
 def measure_baseline(
@@ -149,6 +151,9 @@ def measure_session(
             prepare_load(place, ads, topic=place.settings.ads_topic, catalog=catalog)
         )
         count = warm_sessions(bench, place, sessions, on_progress)
+        searchable = (
+            stack.enter_context(SearchableTimes(place, catalog)) if bench.with_search else None
+        )
         sampler = stack.enter_context(_sampler(place, sessions)) if bench.explain else None
         watch = CpuWatch(_roots(place), sessions.pids)
         backfill = _start_backfill(bench, place, on_progress) if bench.with_backfill else None
@@ -171,6 +176,8 @@ def measure_session(
         )
         drained_at, cpu_s = time.time(), watch.used_s()
         sent = load.answer()
+        if searchable is not None:
+            searchable.wait_for(len(ads), on_progress)
         samples = [] if sampler is None else sampler.end()["samples"]
     timings = _wait_for_times(place, catalog, ads)
     deferred_s = _wait_for_deferred(place, drained_at, on_progress) if bench.all_tasks else None
@@ -188,6 +195,7 @@ def measure_session(
         backfill=backfill,
         samples=[Sample.parse(answer) for answer in samples],
         deferred_s=deferred_s,
+        searchable_at=None if searchable is None else searchable.at,
     )
 
 

@@ -25,6 +25,7 @@ from lalafo_assets.bench.harness.figures import (
     longest_gap_ms,
     photos_per_s,
     rounded,
+    searchable,
     stage_medians,
 )
 from lalafo_assets.bench.harness.options import StreamBench
@@ -33,6 +34,7 @@ from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.harness.sessions import Sessions
 from lalafo_assets.bench.stream.backfill import prepare_backfill
 from lalafo_assets.bench.stream.measured_runs import Measured, measure_baseline, measure_session
+from lalafo_assets.bench.stream.searchable import wait_for_index
 from lalafo_assets.bench.stream.spikes import Spike, causes, find_spikes
 
 ARRIVALS = "open loop, evenly spaced with a jitter of up to one interval"
@@ -69,6 +71,8 @@ def run_stream(bench: StreamBench, console: Console) -> str:
             prepare_backfill(bench, place)
         display.say("waiting for the sessions that the sensor starts")
         warm_sessions(bench, place, sessions, display.step)
+        if bench.with_search:
+            wait_for_index(place, display.step)
         baseline = measure_baseline(bench, place, sessions, display.step)
         unstored = (
             measure_baseline(bench, place, sessions, display.step, stores=False)
@@ -190,6 +194,8 @@ def _events(bench: StreamBench, session: Measured) -> dict[str, object]:
         spikes = find_spikes(session.timings, session.samples)
         events["spikes"] = len(spikes)
         events["spike_causes"] = causes(spikes)
+    if session.searchable_at is not None:
+        events |= searchable(session.timings, session.searchable_at)
     if session.deferred_s is not None:
         events["tasks_done_after_s"] = round(session.deferred_s, 1)
     if bench.session_minutes is not None:

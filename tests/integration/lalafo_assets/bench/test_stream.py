@@ -28,7 +28,7 @@ def test_a_short_run_on_apache_kafka(kafka_server: KafkaServer, tmp_path: Path):
     picture = tmp_path / "latency.png"
     done = bench_stream(
         *(f"--rate={RATE}", f"--seconds={SECONDS}", f"--photos-per-ad={PHOTOS_PER_AD}"),
-        *(f"--plot={picture}", "--explain", "--without-storing"),
+        *(f"--plot={picture}", "--explain", "--without-storing", "--with-search"),
         environment=kafka_server.exports(),
     )
     assert done.returncode == 0, done.stderr[-2_000:]
@@ -52,6 +52,8 @@ def test_a_short_run_on_apache_kafka(kafka_server: KafkaServer, tmp_path: Path):
     assert found["broker"] == f"Kafka at {kafka_server.bootstrap}"
     assert sum(found["spike_causes"].values()) == found["spikes"]
     assert found["unstored_baseline_photos_per_s"] > 0
+    assert found["searchable_ads"] == ads
+    assert found["searchable_p50_ms"] <= found["searchable_p99_ms"] <= found["searchable_max_ms"]
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

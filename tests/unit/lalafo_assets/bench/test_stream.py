@@ -20,6 +20,7 @@ from lalafo_assets.bench.harness.figures import (
     longest_gap_ms,
     percentile,
     photos_per_s,
+    searchable,
     stage_medians,
 )
 from lalafo_assets.bench.harness.options import StreamBench
@@ -142,6 +143,16 @@ def test_the_first_commit_starts_the_clock_and_is_not_counted():
     assert photos_per_s(timings) == pytest.approx(4.0)
     assert math.isnan(photos_per_s(timings[:1]))
     assert math.isnan(photos_per_s([]))
+
+
+def test_an_ad_is_searchable_so_long_after_its_commit():
+    timings = [timing("a", 0, 1.0), timing("b", 0, 2.0), timing("c", 0, None), timing("d", 0, 3.0)]
+    found = searchable(timings, {"a": 1.1, "b": 2.4, "c": 9.0})
+    assert found == {
+        **{"searchable_ads": 3, "searchable_p50_ms": 100.0},
+        **{"searchable_p99_ms": 400.0, "searchable_max_ms": 400.0},
+    }
+    assert searchable(timings, {})["searchable_p50_ms"] is None
 
 
 def test_the_longest_gap_is_after_the_event():
