@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -45,6 +45,7 @@ class SensorCursor:
     announced: str = ""
     announced_at: float = 0.0  # seconds since the epoch
     shown: str = ""  # digest of the scores last shown in Dagster
+    compared: str = ""  # the re-score after which the last comparison was requested
 
     @classmethod
     def read(cls, cursor: str | None) -> "SensorCursor":
@@ -98,7 +99,6 @@ def releases(diff: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
 def _tick(
     instance: dg.DagsterInstance, database: Database, memory: SensorCursor, messages: list[str]
 ) -> tuple[SensorCursor, list[dg.RunRequest]]:
-    requests: list[dg.RunRequest] = []
     if load_settings().rescore_automatically:
         messages += _request_passed(database)
     rows = unfinished(database)
@@ -107,15 +107,29 @@ def _tick(
             messages += _fail_dead(instance, database, row)
             step = check_progress(instance, database, row)
             messages.append(step.message)
-            if step.stage is Stage.DONE and _is_candidate(database, row):
-                requests.append(dg.RunRequest(run_key=f"diff {row.backfill_id}"))
         elif not row.any_time and not _is_in_window():
             messages.append(
                 f"{row.release} waits for the window {load_settings().rescore_window} UTC"
             )
         else:
             memory = _advance(instance, database, row, memory, messages)
+    memory, requests = _compare(database, memory)
     return _show(instance, database, memory), requests
+
+
+def _compare(database: Database, memory: SensorCursor) -> tuple[SensorCursor, list[dg.RunRequest]]:
+    """Request a comparison once the newer of the compared releases has scored every ad.
+
+    A command may have finished the re-score, and promoted the release, since the last tick.
+    """
+    active = read_active_releases(database)
+    if active.candidate is None and active.previous is None:
+        return memory, []
+    row = latest(database, (active.candidate or active.live).name)
+    if row is None or row.state != "done" or row.backfill_id == memory.compared:
+        return memory, []
+    request = dg.RunRequest(run_key=f"diff {row.backfill_id}")
+    return replace(memory, compared=row.backfill_id), [request]
 
 
 def _advance(
@@ -131,7 +145,7 @@ def _advance(
     step = advance(instance, database, row, announced_s=announced_s)
     messages.append(step.message)
     if step.stage is Stage.ANNOUNCED and not is_known:
-        return SensorCursor(row.release, time.time(), memory.shown)
+        return replace(memory, announced=row.release, announced_at=time.time())
     return memory
 
 
@@ -153,11 +167,6 @@ def _newer(known: Sequence[RegisteredRelease], live: RegisteredRelease) -> list[
     """The releases registered after the live one, the newest first."""
     names = [release.name for release in known]
     return list(known[: names.index(live.name)]) if live.name in names else []
-
-
-def _is_candidate(database: Database, row: Rescore) -> bool:
-    candidate = read_active_releases(database).candidate
-    return candidate is not None and candidate.name == row.release
 
 
 def _is_in_window() -> bool:
@@ -188,7 +197,7 @@ def _show(instance: dg.DagsterInstance, database: Database, memory: SensorCursor
     digest = _digest(scores)
     if digest != memory.shown:
         report_coverage(instance, scores)
-    return SensorCursor(memory.announced, memory.announced_at, digest)
+    return replace(memory, shown=digest)
 
 
 def _digest(scores: Sequence[ReleaseCoverage]) -> str:

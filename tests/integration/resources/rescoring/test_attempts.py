@@ -11,16 +11,17 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from lalafo_assets.definitions import defs
 from ops.models.release import Release
-from resources.dagster.backfills import cancel, start_rescore
+from resources.dagster.backfills import cancel, check_progress, start_rescore
 from resources.dagster.names import RELEASE_SCORES, RELEASE_TAG, RESCORE_TAG
 from resources.dagster.release_scores import BEHIND_CHECK
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
 from resources.releases.coverage import open_days, reopen_day
-from resources.releases.promotion import make_live, propose, withdraw
+from resources.releases.promotion import make_live, promote, propose, rollback, withdraw
 from resources.releases.registry import RegisteredRelease, write_verdict
 from resources.rescoring.attempts import at_work, is_at_work, latest, mark_cancelled, request
+from resources.rescoring.steps import Stage
 from tests.support.random_release import random_release
 from tests.support.stored_days import FIRST, SECOND, THIRD, add_ads, judged, known, rows
 
@@ -305,6 +306,28 @@ def test_a_finished_one_is_done_and_the_diff_is_requested_once(
     assert run_request.run_key == f"diff {row.backfill_id}"
     requests, message = sensor.tick()
     assert (requests, message) == ([], "nothing to do")
+
+
+def test_the_diff_is_requested_of_a_release_that_a_command_finished_and_promoted(
+    database: Database, live: RegisteredRelease, other: Release, tmp_path: Path, restart: Restart
+) -> None:
+    """Also between two ticks, so that the re-score was unfinished in none of them; not again."""
+    name = judged(database, tmp_path, other).name
+    sensor = Sensor(restart())
+    sensor.tick()
+    sensor.tick()
+    close(database, name, FIRST, SECOND, THIRD)
+    row = latest(database, name)
+    assert row is not None
+    step = check_progress(sensor.instance, database, row)
+    assert step.stage is Stage.DONE
+    promote(database, name, scored_topic="ads.scored")
+    (run_request,), _ = sensor.tick()
+    assert run_request.run_key == f"diff {row.backfill_id}"
+    rollback(database, scored_topic="ads.scored")
+    assert sensor.tick()[0] == []
+    rollback(database, scored_topic="ads.scored")
+    assert sensor.tick()[0] == []
 
 
 def test_a_failed_backfill_is_reported_and_the_next_attempt_scores_the_rest(
