@@ -2,43 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
-import numpy as np
-import simplejpeg
-from numpy.typing import NDArray
-
+from lalafo_assets.bench.harness.embeddings import BATCH, embeddings
 from ops.duplicates.photos.photo_print import PhotoPrint, photo_print
 from ops.photos.pixels import Pixels
-
-BATCH = 64
-
-
-@lru_cache(maxsize=1)
-def _backbone() -> tuple[object, object]:
-    from lalafo_assets.starter import starter_state
-    from ops.models.embed import Embedder
-    from ops.models.release import FrozenBackbone
-    from resources.training.weights import ANY, starting_weights
-
-    given = starting_weights("auto", ANY, starter=starter_state)
-    frozen = FrozenBackbone(given.backbone, given.state, given.preprocessing)
-    return Embedder(frozen, device="cpu", threads=1), given.preprocessing
-
-
-def embeddings(photos: Sequence[Pixels]) -> NDArray[np.float32]:
-    """(N, D) float32 unit rows, rounded as they are stored."""
-    from ops.models.embed import prepare
-
-    embedder, preprocessing = _backbone()
-    rows = []
-    for start in range(0, len(photos), BATCH):
-        images = [
-            prepare(simplejpeg.encode_jpeg(np.ascontiguousarray(it), 90), preprocessing)  # type: ignore[arg-type]
-            for it in photos[start : start + BATCH]
-        ]
-        rows.append(embedder.embed(images).astype(np.float32))  # type: ignore[attr-defined]
-    return np.concatenate(rows)
 
 
 def prints(photos: Sequence[Pixels]) -> Iterator[PhotoPrint]:

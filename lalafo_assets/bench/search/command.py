@@ -1,5 +1,6 @@
 """The options of `lalafo bench search`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from lalafo_assets.commands.terminal.help_pages import help_page
 @help_page(
     ("lalafo bench search --rows 50000", "a short one"),
     ("lalafo bench search --rows 1000000 --shared-buffers 6GB --json", "nothing but JSON"),
-    reads="nothing",
+    reads="the photos of --photos",
     writes="a PostgreSQL of its own in a temporary folder, which it removes: 9 GB per million ads",
     settings=(),
 )
@@ -35,6 +36,10 @@ def bench_search(
         float, typer.Option(min=0, help="Ads that are replaced a second meanwhile.")
     ] = 50.0,
     seconds: Annotated[float, typer.Option(min=1, help="Of that.")] = 30.0,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders of photos, half of them among the ads, half to search with."),
+    ] = None,
     json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
     """How well and how fast searches for similar ads find the ten nearest, for one client.
@@ -42,7 +47,9 @@ def bench_search(
     Without a filter, under one that leaves a tenth, and under one that leaves a hundredth of the
     ads; again after 30 % of the ads were replaced. What is found is compared with the ten nearest
     of all vectors. The vectors are generated in clusters, with 64 directions in which they differ.
-    With --clients, so many then search at once while ads are replaced, over ten connections.
+    With --photos, embeddings of real photos are
+    among them, and searched with too. With --clients, so many then search at once while ads are
+    replaced, over ten connections.
     """
     from lalafo_assets.bench.search.run import SearchBench, run_search
 
@@ -58,5 +65,6 @@ def bench_search(
         clients=clients,
         replaced_per_s=replaced_per_s,
         seconds=seconds,
+        photos=tuple(photos or ()),
     )
     print(run_search(asked, bench_console(json_only)))  # noqa: T201 - the result

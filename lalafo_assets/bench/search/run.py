@@ -19,6 +19,7 @@ from rich.console import Console
 from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.search.fill import BACKBONE, Halves, Vectors, copy_vectors, fill_ads
 from lalafo_assets.bench.search.fill import put_vectors as put
+from lalafo_assets.bench.search.real import real_vectors
 from lalafo_assets.bench.search.together import search_together
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.database import Database
@@ -53,6 +54,7 @@ class SearchBench:
     clients: int
     replaced_per_s: float
     seconds: float
+    photos: tuple[Path, ...] = ()
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class _Catalogue:
     index: SearchIndex
     vectors: Halves
     queries: Halves
+    photos: Halves | None = None  # to search with, besides
 
 
 def run_search(asked: SearchBench, console: Console) -> str:
@@ -77,6 +80,7 @@ def run_search(asked: SearchBench, console: Console) -> str:
         database = stack.enter_context(closing(Database(postgres.url())))
         database.migrate()
         found: dict[str, Any] = {"bench": "search", **asdict(asked)}
+        found["photos"] = [str(folder) for folder in asked.photos]
         found |= {"cores": os.cpu_count(), "machine": platform.machine()}
         catalogue, found["build"] = _built(asked, database, display)
         found["before"] = _searched(asked, catalogue, display, "before")
@@ -100,6 +104,12 @@ def _built(
     for start in range(0, asked.rows, _EXACT_CHUNK):
         part = vectors[start : start + _EXACT_CHUNK]
         part[:] = generator.draw(len(part), seed=start)
+    photos = None
+    if asked.photos:
+        display.say("embedding the photos")
+        real, photos = real_vectors(asked.photos, asked.dimension)
+        vectors[: len(real)] = real[: asked.rows]
+        photos = photos[: asked.queries]
     numbers = np.arange(asked.rows)
     put(database, index, vectors, numbers, done=lambda n: display.step("rows", n, asked.rows))
     filled_s = time.perf_counter() - began
@@ -116,7 +126,7 @@ def _built(
         cursor.execute(f"VACUUM (ANALYZE) lalafo.{index.partition}")
         cursor.execute("VACUUM (ANALYZE) lalafo.ads")
     catalogue = _Catalogue(
-        database, index, vectors, generator.draw(asked.queries, seed=_QUERY_SEED)
+        database, index, vectors, generator.draw(asked.queries, seed=_QUERY_SEED), photos
     )
     figures = {"fill_s": round(filled_s, 1), "index_s": round(built_s, 1)}
     return catalogue, figures | _sizes(catalogue)
@@ -148,40 +158,50 @@ def _searched(
     found: dict[str, Any] = {}
     conninfo = catalogue.database.conninfo.text("lalafo-bench")
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        for name, filters in FILTERS.items():
+        kinds = {name: (filters, catalogue.queries) for name, filters in FILTERS.items()}
+        if catalogue.photos is not None:
+            kinds["photos"] = (Filters(), catalogue.photos)
+        for name, (filters, queries) in kinds.items():
             display.say(f"{when}: {name}")
-            wanted = _nearest(catalogue, name)
+            wanted = _nearest(catalogue, queries, *_MODULO.get(name, (1, 0)))
             for ef_search in asked.ef_search:
                 key = name if ef_search == 0 else f"{name}, ef_search {ef_search}"
-                found[key] = _measured(connection, catalogue, filters, ef_search, wanted)
+                searches = zip(queries, wanted, strict=True)
+                found[key] = _measured(
+                    connection, catalogue.index, list(searches), filters, ef_search
+                )
     return found
 
 
 def _measured(
     connection: psycopg.Connection[Any],
-    catalogue: _Catalogue,
+    index: SearchIndex,
+    searches: Sequence[tuple[NDArray[np.float16], set[int]]],
     filters: Filters,
     ef_search: int,
-    wanted: list[set[int]],
 ) -> dict[str, Any]:
-    """Search once to warm up, then measure."""
+    """Search once to warm up, then measure.
+
+    Args:
+        searches: vectors, each with the numbers of the ads that are to be found.
+    """
     exact = None if ef_search == 0 else False
     times: list[float] = []
     for _ in range(2):
         hits, times, exact_pages = 0, [], 0
-        for vector, nearest in zip(catalogue.queries, wanted, strict=True):
+        for vector, nearest in searches:
             query = Query(_text(vector), filters, NEAREST, exact=exact, ef_search=ef_search or None)
             began = time.perf_counter()
-            page = _page(connection, catalogue.index, query)
+            page = _page(connection, index, query)
             times.append((time.perf_counter() - began) * 1e3)
             hits += len({int(ad.ad_id) for ad in page.ads} & nearest)
             exact_pages += page.exact
     return {
-        "recall_at_10": round(hits / sum(len(nearest) for nearest in wanted), 4),
+        "recall_at_10": round(hits / sum(len(nearest) for _, nearest in searches), 4),
         "p50_ms": round(float(np.percentile(times, 50)), 2),
         "p99_ms": round(float(np.percentile(times, 99)), 2),
         "exact": exact_pages / len(times),
-        "plan": _plan(connection, catalogue.index, query),
+        "plan": _plan(connection, index, query),
     }
 
 
@@ -226,10 +246,9 @@ def _plan(connection: psycopg.Connection[Any], index: SearchIndex, query: Query)
     return nodes
 
 
-def _nearest(catalogue: _Catalogue, name: str) -> list[set[int]]:
-    """The numbers of the nearest ads of each query, by comparing all vectors."""
-    modulo, rest = _MODULO[name]
-    queries = catalogue.queries.astype(np.float32)
+def _nearest(catalogue: _Catalogue, vectors: Halves, modulo: int, rest: int) -> list[set[int]]:
+    """The numbers of the ads nearest to each vector, by comparing all with this remainder."""
+    queries = vectors.astype(np.float32)
     best: NDArray[np.float32] = np.full((len(queries), 0), 0, np.float32)
     numbers: NDArray[np.int64] = np.zeros((len(queries), 0), np.int64)
     for start in range(0, len(catalogue.vectors), _EXACT_CHUNK):

@@ -6,8 +6,11 @@ No test asserts how fast it was.
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from lalafo_assets.synthetic.photos import generate
 
 pytestmark = pytest.mark.slow
 
@@ -28,3 +31,20 @@ def test_a_small_run() -> None:
     assert found["together"]["searches_per_s"] > 0
     assert 0 < found["together"]["replaced_per_s"] <= 21
     assert 0 < found["together"]["search_p50_ms"] <= found["together"]["search_p99_ms"]
+
+
+def test_embeddings_of_photos_are_found_among_the_others(tmp_path: Path) -> None:
+    """Half of the photos are in the index, and the nearest of the other half are found."""
+    for number, photo in enumerate(generate(40, 5)):
+        (tmp_path / f"{number}.jpg").write_bytes(photo.data)
+    command = [sys.executable, "-m", "lalafo_assets.cli", "bench", "search", "--json"]
+    done = subprocess.run(
+        [*command, "--rows=1000", "--queries=10", f"--photos={tmp_path}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    found = json.loads(done.stdout)
+    assert found["photos"] == [str(tmp_path)]
+    for when in ("before", "after"):
+        assert found[when]["photos"]["recall_at_10"] >= 0.9, found
