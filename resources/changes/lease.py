@@ -12,7 +12,7 @@ PARTITION = 0
 
 _FENCE = (
     "SELECT FROM lalafo.leases WHERE stream_id = %s AND topic = %s AND partition = %s "
-    "AND epoch = %s FOR SHARE"
+    "AND epoch = %s AND (server IS NULL OR server = lalafo.server()) FOR SHARE"
 )
 
 
@@ -27,10 +27,12 @@ class WorkerLease:
         """Lock the lease until the transaction ends.
 
         Raises:
-            LeaseLostError: another worker has it, under another epoch.
+            LeaseLostError: another worker has it, under another epoch; or PostgreSQL was failed
+                over or restored, and may lack what this worker has written.
         """
         cursor.execute(_FENCE, (self.stream, self.topic, PARTITION, epoch))
         if cursor.rowcount != 1:
             raise LeaseLostError(
-                frozenset({PARTITION}), f"the lease of {self.topic} has another epoch than {epoch}"
+                frozenset({PARTITION}),
+                f"the lease of {self.topic} has another epoch than {epoch}, or another server",
             )

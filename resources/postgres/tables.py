@@ -583,6 +583,10 @@ leases = Table(
         server_default=text("true"),
         comment="false while it is held, and if its holder died",
     ),
+    Column(
+        *("server", Text),
+        comment="where it was acquired, see lalafo.server(); null: before revision 0023",
+    ),
 )
 
 # Written when a partition of a dead session is acquired, and while it is read carefully.

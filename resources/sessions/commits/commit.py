@@ -128,5 +128,5 @@ class ResultWriter:
             lost,
             f"the leases of partitions {sorted(lost)} of {self.holder.topic} have epochs "
             f"{[held.get(p) for p in sorted(lost)]}, not {[epochs[p] for p in sorted(lost)]}: "
-            "another run acquired them",
+            "another run acquired them, or PostgreSQL was failed over or restored",
         )

@@ -3,7 +3,9 @@
 Owns the liveness of a holder: its connection is open and its lease has not expired. The connection
 of a dead process closes at once; expiry detects a frozen one. Through a pooler the holder has no
 connection of its own, and only the expiry counts. `commit.py` refuses a commit under an epoch that
-is older than the lease's, so a holder that lost its lease cannot write.
+is older than the lease's, so a holder that lost its lease cannot write. A lease is valid on the
+server's history on which it was acquired (`lalafo.server()`): after a failover or a restore the
+holder's last commits may be missing, and it must acquire the partition, and its offset, again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -159,6 +161,7 @@ class Leases:
             "FROM unnest(%s::int[], %s::bigint[]) AS own (partition, epoch) "
             "WHERE leases.stream_id = %s AND leases.topic = %s "
             "AND leases.partition = own.partition AND leases.epoch = own.epoch "
+            "AND (leases.server IS NULL OR leases.server = lalafo.server()) "
             "RETURNING leases.partition",
             (self.ttl_s, list(epochs), list(epochs.values()), self.stream_id, self.topic),
         ).fetchall()
