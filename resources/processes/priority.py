@@ -1,4 +1,4 @@
-"""Idle priority, for work that must not delay the stream: warm-ups, pictures, backfills.
+"""Idle and low priority, for work that must not delay the stream: warm-ups, pictures, backfills.
 
 Two means, both of Linux; elsewhere nothing changes. A thread's policy SCHED_IDLE (sched(7)) lets
 every ordinary thread go first; threads and processes that it starts inherit it. Going back needs
@@ -23,7 +23,8 @@ MOST_IDLE_S = 45.0
 """A machine may have no idle time at all: after so many seconds work goes on at normal priority."""
 
 LOWEST_NICE, LOW_NICE, NORMAL_NICE = 19, 5, 0
-"""Of an autogroup. Low: a third of the processor time of a normal one that competes with it."""
+"""Of an autogroup, or of a process. Low: a third of the processor time of a normal one that
+competes with it."""
 
 _LOOK_EVERY_S = 0.25
 _AGAIN_S = 0.15  # the kernel takes ten changes of a group's nice value a second
@@ -40,6 +41,18 @@ def become_idle(*, from_terminal: bool = False) -> None:
     if not from_terminal:
         _lead_own_session()
     make_idle(os.getpid())
+
+
+def become_low() -> None:
+    """Give this process low priority until its end, with what it will start.
+
+    For work that follows the stream within a second: at idle priority it would get no time at all
+    while others use every core.
+    """
+    _lead_own_session()
+    os.nice(max(0, LOW_NICE - os.nice(0)))
+    if _leads_own_session(os.getpid()):
+        set_group_nice(os.getpid(), LOW_NICE)
 
 
 def make_idle(pid: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.processes.priority import become_idle, make_idle, run_idle
+from resources.processes.priority import LOW_NICE, become_idle, become_low, make_idle, run_idle
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="policies of threads are Linux's")
 
@@ -135,6 +135,23 @@ def test_a_background_process_is_idle_with_its_children() -> None:
     found = in_a_process(background)
     assert set(found["own"]) == {os.SCHED_IDLE}
     assert found["child"] == [os.SCHED_IDLE]
+
+
+def follower() -> dict[str, list[int]]:
+    """What a run that follows commits does at its start; repeated, it changes nothing."""
+    become_low()
+    become_low()
+    seen = subprocess.run(
+        [sys.executable, "-I", "-c", "import os; print(os.nice(0))"], capture_output=True, text=True
+    )
+    return {"nice": [os.nice(0), int(seen.stdout)], "policies": policies(os.getpid())}
+
+
+def test_a_process_that_follows_the_stream_has_low_priority() -> None:
+    """It yields, and is not idle: it gets a share of cores that others use."""
+    found = in_a_process(follower)
+    assert found["nice"] == [LOW_NICE, LOW_NICE]
+    assert set(found["policies"]) == {os.SCHED_OTHER}
 
 
 def test_a_process_can_be_made_idle_by_its_parent() -> None:
