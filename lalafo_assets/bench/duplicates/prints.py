@@ -28,17 +28,24 @@ def _backbone() -> tuple[object, object]:
 
 def embeddings(photos: Sequence[Pixels]) -> NDArray[np.float32]:
     """(N, D) float32 unit rows, rounded as they are stored."""
+    rows = []
+    for start in range(0, len(photos), BATCH):
+        files = [
+            simplejpeg.encode_jpeg(np.ascontiguousarray(it), 90)
+            for it in photos[start : start + BATCH]
+        ]
+        rows.append(embeddings_of_files(files).astype(np.float32))
+    return np.concatenate(rows)
+
+
+def embeddings_of_files(files: Sequence[bytes]) -> NDArray[np.float16]:
+    """(N, D) float16 unit rows of JPEG files, as they are stored."""
     from ops.models.embed import prepare
 
     embedder, preprocessing = _backbone()
-    rows = []
-    for start in range(0, len(photos), BATCH):
-        images = [
-            prepare(simplejpeg.encode_jpeg(np.ascontiguousarray(it), 90), preprocessing)  # type: ignore[arg-type]
-            for it in photos[start : start + BATCH]
-        ]
-        rows.append(embedder.embed(images).astype(np.float32))  # type: ignore[attr-defined]
-    return np.concatenate(rows)
+    images = [prepare(data, preprocessing) for data in files]  # type: ignore[arg-type]
+    found: NDArray[np.float16] = embedder.embed(images)  # type: ignore[attr-defined]
+    return found
 
 
 def prints(photos: Sequence[Pixels]) -> Iterator[PhotoPrint]:
