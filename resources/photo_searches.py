@@ -7,6 +7,7 @@ its row, for an hour. Does not depend on leases: of several processes each takes
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -67,11 +68,20 @@ class PhotoSearches:
     Args:
         open_models: called for the first request, so that a process that never embeds a photo
             needs no memory for a model.
+        on_answer: called with each answer, `vector` or the reason why there is none, and the
+            seconds that it took.
     """
 
-    def __init__(self, database: Database, open_models: Callable[[], PhotoModels]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        open_models: Callable[[], PhotoModels],
+        *,
+        on_answer: Callable[[str, float], object] = lambda *_: None,
+    ) -> None:
         self._database = database
         self._open_models = open_models
+        self._on_answer = on_answer
         self._models: PhotoModels | None = None
         self._opening, self._embedding = asyncio.Lock(), asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -124,11 +134,13 @@ class PhotoSearches:
 
     async def _answer(self, request: _Request) -> None:
         """Embed the photo and write the answer; after an outage the request is taken again."""
+        began = time.monotonic()
         try:
             backbone, answer = await self._embedded(request.ref)
             sha256, vector, *why = answer
             values = (sha256, backbone, vector, *why, request.id)
             await asyncio.to_thread(self._execute, photo_requests.ANSWER, values)
+            self._on_answer(answer.reason or "vector", time.monotonic() - began)
         except (LalafoError, psycopg.Error) as error:
             log.warning("photo_searches.not_answered", error=str(error))
             with suppress(LalafoError, psycopg.Error):

@@ -6,6 +6,7 @@ nothing.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -74,16 +75,24 @@ _COMPARED = """
         common = EXCLUDED.common, version = EXCLUDED.version, compared_at = EXCLUDED.compared_at"""
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """`events`: `duplicate_found`. `waited_s`: since the commit of each change."""
+
+    events: int
+    waited_s: tuple[float, ...]
+
+
 def write(
     cursor: Cursor, epoch: int, change: Change, done: Comparison, *, topic: str, run_id: str
-) -> int:
+) -> Written:
     """Make the ad's pairs what the comparison has found, in the caller's transaction.
 
     Args:
         topic: of `ads.scored`.
 
     Returns:
-        How many events `duplicate_found` it has written.
+        How many events `duplicate_found` it has written, and how long its changes had waited.
 
     Raises:
         LeaseLostError: another finder has the lease; the caller rolls back.
@@ -117,8 +126,7 @@ def write(
     if recount(cursor, done.key.catalog, done.key.ad_id, done.before | now | copies) and now:
         changes.queue(cursor, done.key.catalog, [done.key.ad_id])
     regroup(cursor, done.key.catalog, {done.key.ad_id, *before, *kept})
-    changes.remove(cursor, change.rows)
-    return events
+    return Written(events, tuple(changes.remove(cursor, change.rows)))
 
 
 def _is_raised(ad: StoredAd, match: AdMatch) -> bool:

@@ -58,7 +58,8 @@ _REMOVE_STALE = """
         WHERE a.revision IS NULL LIMIT %(limit)s))"""
 _TAKE = (
     "DELETE FROM lalafo.vector_changes WHERE id = ANY(ARRAY(SELECT id FROM lalafo.vector_changes "
-    "ORDER BY id LIMIT %s)) RETURNING catalog, ad_id"
+    "ORDER BY id LIMIT %s)) RETURNING catalog, ad_id, "
+    "extract(epoch FROM clock_timestamp() - queued_at)::float8"
 )
 _INDEXES = "SELECT backbone, dimension, partition, state FROM lalafo.vector_indexes"
 
@@ -68,14 +69,14 @@ def read_indexes(cursor: Cursor) -> list[SearchIndex]:
     return [SearchIndex(*row) for row in cursor.execute(_INDEXES).fetchall()]
 
 
-def follow(cursor: Cursor, epoch: int, *, limit: int) -> int:
+def follow(cursor: Cursor, epoch: int, *, limit: int) -> list[float]:
     """Renew the vectors of the next queued ads, in the caller's transaction.
 
     The ads are read after their rows of the queue are deleted: a commit that comes later queues
     them again. Repeated, it changes nothing.
 
     Returns:
-        The number of rows taken from the queue; 0: it is empty.
+        The seconds since the commits of the rows taken from the queue; []: it is empty.
 
     Raises:
         LeaseLostError: another indexer has the lease; the caller rolls back.
@@ -83,11 +84,11 @@ def follow(cursor: Cursor, epoch: int, *, limit: int) -> int:
     LEASE.check(cursor, epoch)
     taken = cursor.execute(_TAKE, (limit,)).fetchall()
     if taken:
-        keys = sorted(set(taken))
+        keys = sorted({(catalog, ad_id) for catalog, ad_id, _ in taken})
         for index in read_indexes(cursor):
             if index.state != "building":
                 renew(cursor, index, keys)
-    return len(taken)
+    return [waited_s for _, _, waited_s in taken]
 
 
 def renew(cursor: Cursor, index: SearchIndex, keys: Sequence[tuple[str, str]]) -> None:

@@ -199,3 +199,23 @@ def test_no_answer_has_a_reason(seller: Seller, client: httpx.Client) -> None:
     with seller.database.cursor() as cursor:
         cursor.execute("UPDATE lalafo.vector_indexes SET state = 'catching_up'")
     assert kind_of(client.get(similar.format(1))) == (409, "index_not_ready")
+
+
+def test_searches_are_counted_by_their_answers(seller: Seller, client: httpx.Client) -> None:
+    """Found, nothing found, or the reason; by an ad, a photo or a vector."""
+    for number in range(2):
+        seller.put(f"a/{number}")
+    assert client.get("/v1/ads/kg/a/0/similar").status_code == 409  # no index yet
+    build(seller)
+    client.get("/v1/ads/kg/a/0/similar")
+    client.get("/v1/ads/kg/a/0/similar", params={"category": "boat"})
+    client.post("/v1/search", json={"sha256": sha("https://p.example/a/0/0.jpg").hex()})
+    client.post("/v1/search", json={"vector": [0.0] * 8})
+    client.get("/v1/ads/kg/a/0/duplicates")
+    lines = client.get("/metrics").text.splitlines()
+    for answer, by in (
+        *(("no_index", "ad"), ("found", "ad"), ("none", "ad")),
+        *(("found", "photo"), ("zero_vector", "vector")),
+    ):
+        assert f'lalafo_gateway_searches_total{{answer="{answer}",by="{by}"}} 1.0' in lines
+    assert 'lalafo_gateway_duplicates_total{answer="off"} 1.0' in lines
