@@ -20,23 +20,20 @@ from numpy.typing import NDArray
 
 from ops.errors import LalafoError, Reason
 from ops.scoring.ready_release import ReadyRelease
-from ops.types import Failure, PhotoRef
+from ops.types import Failure, PhotoNote, PhotoRef
 from resources.inference.cache import LoadedReleases
 from resources.photos.loading import PhotoLoader
 from resources.postgres.connections import through_pooler
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
 from resources.vector_search import photo_requests
+from resources.vector_search.photo_requests import BLANK
 
 POLL_S = 1.0
 """How long a look waits for a notification; a lost one costs so much."""
 
 POOLED_POLL_S = 0.1
 """Through a pooler there are no notifications."""
-
-BLANK = "photo_blank"
-LEAST_DEVIATION = 2.0
-"""Of a photo's pixels, in grey levels of 255: one with less shows nothing, in any colour."""
 
 log = structlog.get_logger()
 
@@ -165,13 +162,12 @@ class PhotoSearches:
         photo = loaded.by_ref[ref]
         if isinstance(photo, Failure):
             return live.backbone, _Answer(None, None, str(photo.reason), photo.detail)
+        if photo.note is PhotoNote.PHOTO_BLANK:
+            return live.backbone, _Answer(photo.sha256, None, str(photo.note), BLANK)
         known = photo.vectors.get(live.backbone)
         if known is not None:
             return live.backbone, _Answer(photo.sha256, known)
         image = photo.images[live.backbone]
-        if image.std(axis=(0, 1)).max() < LEAST_DEVIATION:
-            why = "it has one colour: it is like no other photo"
-            return live.backbone, _Answer(photo.sha256, None, BLANK, why)
         async with self._embedding:
             (vector,) = await asyncio.to_thread(live.embedder.embed, [image])
         return live.backbone, _Answer(photo.sha256, vector)

@@ -69,7 +69,8 @@ _INDEX = """
 # Computed, since the ad's own row may not be there yet.
 _VECTOR = """
     SELECT m.vector::text FROM (SELECT l2_normalize(avg(e.embedding::vector))::halfvec AS vector
-        FROM lalafo.embeddings AS e WHERE e.backbone = %s AND e.sha256 = ANY(%s)) AS m
+        FROM lalafo.embeddings AS e JOIN lalafo.photos AS s USING (sha256)
+        WHERE e.backbone = %s AND e.sha256 = ANY(%s) AND s.note IS DISTINCT FROM 'photo_blank') AS m
     WHERE l2_norm(m.vector) > 0.5"""
 
 

@@ -1,8 +1,9 @@
 """The vectors of ads, from those of their photos: computed, renewed and removed in PostgreSQL.
 
-Owns what an ad's vector is: the mean of the unit vectors of its usable photos, of unit length. An
-ad without one has no row: it has no usable photo, a photo is not embedded with the backbone, or the
-vectors cancel each other out.
+Owns what an ad's vector is: the mean of the unit vectors of its usable photos, of unit length.
+Photos of one colour say nothing, and are left out. An ad without a vector has no row: it has no
+usable photo, or only such, a photo is not embedded with the backbone, or the vectors cancel each
+other out.
 """
 
 from collections.abc import Sequence
@@ -27,9 +28,10 @@ _VECTORS = """
     CROSS JOIN LATERAL (
         SELECT l2_normalize(avg(e.embedding::vector))::halfvec AS vector,
             count(*) = count(e.embedding) AS complete
-        FROM lalafo.ad_photos AS p LEFT JOIN lalafo.embeddings AS e
-            ON e.backbone = %(backbone)s AND e.sha256 = p.sha256
-        WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.sha256 IS NOT NULL
+        FROM lalafo.ad_photos AS p JOIN lalafo.photos AS s USING (sha256)
+        LEFT JOIN lalafo.embeddings AS e ON e.backbone = %(backbone)s AND e.sha256 = p.sha256
+        WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id
+        AND s.note IS DISTINCT FROM 'photo_blank'
     ) AS m
     WHERE a.status = 'scored' AND m.complete AND l2_norm(m.vector) > 0.5"""
 _GIVEN = "unnest(%(catalogs)s::text[], %(ad_ids)s::text[]) AS k (catalog, ad_id)"
