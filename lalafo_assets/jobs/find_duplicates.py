@@ -76,6 +76,8 @@ def compare_new_ads(context: dg.OpExecutionContext, database: DatabaseResource) 
         context,
         ads=counts.ads,
         pairs_compared=counts.pairs,
+        photo_pairs_looked_at=counts.looked_at,
+        photo_pairs_compared=counts.compared,
         photo_pairs_found=counts.photo_pairs,
         events=counts.events,
         unreadable_photos=counts.unreadable,

@@ -38,6 +38,8 @@ class Counts:
 
     ads: int = 0  # looked at; again for each revision
     pairs: int = 0  # of ads that were compared
+    looked_at: int = 0  # pairs of photos, by their binary features
+    compared: int = 0  # pairs of photos, by their pixels
     photo_pairs: int = 0  # found
     events: int = 0
     unreadable: int = 0  # photos
@@ -105,6 +107,8 @@ class Finder(ChangeWorker):
         counts.photo_pairs += len(done.found)
         counts.events += written.events
         self._on_done(written.waited_s)
+        counts.looked_at = self._comparer.looked_at
+        counts.compared = self._comparer.compared
         counts.unreadable = self._comparer.prints.unreadable
 
     def _next_missing(self) -> list[Change]:

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from ops.duplicates.ads.ad_pairs import SAME_AD
+from ops.duplicates.ads.titles import title_key
 from ops.events.duplicate import duplicate_event
 from resources.duplicates import changes
 from resources.duplicates.changes import LEASE, Change
@@ -67,12 +68,13 @@ _PUT_PAIR = """
         raised_at = CASE WHEN %(copies)s THEN coalesce(held.raised_at, EXCLUDED.raised_at) END,
         compared_at = EXCLUDED.compared_at"""
 _COMPARED = """
-    INSERT INTO lalafo.compared_ads (catalog, ad_id, revision, seller, received_at, photos, common,
-        version)
-    VALUES (%s, %s, %s, %s, %s, %s::bytea[], %s::bytea[], %s)
+    INSERT INTO lalafo.compared_ads (catalog, ad_id, revision, seller, received_at, title_key,
+        photos, common, version)
+    VALUES (%s, %s, %s, %s, %s, %s, %s::bytea[], %s::bytea[], %s)
     ON CONFLICT (catalog, ad_id) DO UPDATE SET revision = EXCLUDED.revision,
-        seller = EXCLUDED.seller, received_at = EXCLUDED.received_at, photos = EXCLUDED.photos,
-        common = EXCLUDED.common, version = EXCLUDED.version, compared_at = EXCLUDED.compared_at"""
+        seller = EXCLUDED.seller, received_at = EXCLUDED.received_at,
+        title_key = EXCLUDED.title_key, photos = EXCLUDED.photos, common = EXCLUDED.common,
+        version = EXCLUDED.version, compared_at = EXCLUDED.compared_at"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,6 @@ def _put_compared(cursor: Cursor, done: Comparison) -> None:
         _COMPARED,
         (
             *(ad.key.catalog, ad.key.ad_id, ad.revision, ad.seller, ad.received_at),
-            *(sorted(ad.photos), sorted(done.common), VERSION),
+            *(title_key(ad.title), sorted(ad.photos), sorted(done.common), VERSION),
         ),
     )
