@@ -87,6 +87,7 @@ class PhotoNote(StrEnum):
     """What a reader should know about a photo that was used. Stored in `photos.note`."""
 
     PHOTO_INCOMPLETE = "photo_incomplete"  # the file lacks its end, and hardly any pixels
+    PHOTO_BLANK = "photo_blank"  # it has one colour: no search compares it
 
 
 @dataclass(frozen=True, slots=True)

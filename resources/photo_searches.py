@@ -7,6 +7,7 @@ its row, for an hour. Does not depend on leases: of several processes each takes
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -19,23 +20,20 @@ from numpy.typing import NDArray
 
 from ops.errors import LalafoError, Reason
 from ops.scoring.ready_release import ReadyRelease
-from ops.types import Failure, PhotoRef
+from ops.types import Failure, PhotoNote, PhotoRef
 from resources.inference.cache import LoadedReleases
 from resources.photos.loading import PhotoLoader
 from resources.postgres.connections import through_pooler
 from resources.postgres.database import Database
 from resources.releases.active import read_active_releases
 from resources.vector_search import photo_requests
+from resources.vector_search.photo_requests import BLANK
 
 POLL_S = 1.0
 """How long a look waits for a notification; a lost one costs so much."""
 
 POOLED_POLL_S = 0.1
 """Through a pooler there are no notifications."""
-
-BLANK = "photo_blank"
-LEAST_DEVIATION = 2.0
-"""Of a photo's pixels, in grey levels of 255: one with less shows nothing, in any colour."""
 
 log = structlog.get_logger()
 
@@ -67,11 +65,20 @@ class PhotoSearches:
     Args:
         open_models: called for the first request, so that a process that never embeds a photo
             needs no memory for a model.
+        on_answer: called with each answer, `vector` or the reason why there is none, and the
+            seconds that it took.
     """
 
-    def __init__(self, database: Database, open_models: Callable[[], PhotoModels]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        open_models: Callable[[], PhotoModels],
+        *,
+        on_answer: Callable[[str, float], object] = lambda *_: None,
+    ) -> None:
         self._database = database
         self._open_models = open_models
+        self._on_answer = on_answer
         self._models: PhotoModels | None = None
         self._opening, self._embedding = asyncio.Lock(), asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -124,11 +131,13 @@ class PhotoSearches:
 
     async def _answer(self, request: _Request) -> None:
         """Embed the photo and write the answer; after an outage the request is taken again."""
+        began = time.monotonic()
         try:
             backbone, answer = await self._embedded(request.ref)
             sha256, vector, *why = answer
             values = (sha256, backbone, vector, *why, request.id)
             await asyncio.to_thread(self._execute, photo_requests.ANSWER, values)
+            self._on_answer(answer.reason or "vector", time.monotonic() - began)
         except (LalafoError, psycopg.Error) as error:
             log.warning("photo_searches.not_answered", error=str(error))
             with suppress(LalafoError, psycopg.Error):
@@ -153,13 +162,12 @@ class PhotoSearches:
         photo = loaded.by_ref[ref]
         if isinstance(photo, Failure):
             return live.backbone, _Answer(None, None, str(photo.reason), photo.detail)
+        if photo.note is PhotoNote.PHOTO_BLANK:
+            return live.backbone, _Answer(photo.sha256, None, str(photo.note), BLANK)
         known = photo.vectors.get(live.backbone)
         if known is not None:
             return live.backbone, _Answer(photo.sha256, known)
         image = photo.images[live.backbone]
-        if image.std(axis=(0, 1)).max() < LEAST_DEVIATION:
-            why = "it has one colour: it is like no other photo"
-            return live.backbone, _Answer(photo.sha256, None, BLANK, why)
         async with self._embedding:
             (vector,) = await asyncio.to_thread(live.embedder.embed, [image])
         return live.backbone, _Answer(photo.sha256, vector)

@@ -12,6 +12,7 @@ from gateway.duplicates.feedback import store_feedback
 from gateway.duplicates.read import read_duplicates
 from gateway.edge.auth import Feedback, Read
 from gateway.edge.paths import AdInPath
+from gateway.monitoring.metrics import FOUND, NONE, MetricsDep
 from gateway.problems import Problem
 from gateway.reads.filters import Cursor, Limit
 from gateway.schemas.duplicates import (
@@ -40,13 +41,18 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {404: {"description": "The ad does
 async def duplicates(
     caller: Read,
     services: ServicesDep,
+    metrics: MetricsDep,
     key: AdInPath,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JSONResponse:
     """Return a page of duplicates."""
     caller.require_catalog(key.catalog)
-    return JSONResponse(await read_duplicates(services.database, key, limit=limit, cursor=cursor))
+    with metrics.reading_duplicates() as answer:
+        page = await read_duplicates(services.database, key, limit=limit, cursor=cursor)
+        decided = FOUND if page["duplicates"] else NONE
+        answer.kind = decided if page["state"] == "decided" else page["state"]
+    return JSONResponse(page)
 
 
 @router.post(

@@ -8,8 +8,11 @@ process (a test) do not mix.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import Response
 from prometheus_client import (
     CollectorRegistry,
@@ -31,6 +34,8 @@ BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NO_ROUTE = "none"
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+FOUND, NONE = "found", "none"
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,6 +60,18 @@ class GatewayMetrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        self._searches = Counter(
+            "lalafo_gateway_searches",
+            "Searches of similar ads, by what, and with which answer.",
+            ["by", "answer"],
+            registry=self.registry,
+        )
+        self._duplicates = Counter(
+            "lalafo_gateway_duplicates",
+            "Requests for the duplicates of an ad, by their answer.",
+            ["answer"],
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "lalafo_gateway_in_flight", "Requests in progress.", registry=self.registry
         )
@@ -65,6 +82,14 @@ class GatewayMetrics:
         known = method if method in METHODS else "other"
         self._requests.labels(route, known, status).inc()
         self._seconds.labels(route, known).observe(seconds)
+
+    def searching(self, by: str) -> AbstractContextManager["Answer"]:
+        """Count a search by `ad`, `photo` or `vector`."""
+        return _counting(self._searches.labels, by)
+
+    def reading_duplicates(self) -> AbstractContextManager["Answer"]:
+        """Count a request for duplicates."""
+        return _counting(self._duplicates.labels)
 
     def text(self, services: Services) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -103,6 +128,26 @@ class GatewayMetrics:
         )
 
 
+@dataclass(slots=True)
+class Answer:
+    """How a request was answered."""
+
+    kind: str = "error"
+
+
+@contextmanager
+def _counting(labelled: Callable[..., Counter], *labels: str) -> Iterator[Answer]:
+    """Count the answer that the block names, or the kind of the problem that it raises."""
+    answer = Answer()
+    try:
+        yield answer
+    except Problem as problem:
+        answer.kind = problem.kind
+        raise
+    finally:
+        labelled(*labels, answer.kind).inc()
+
+
 class MetricsMiddleware:
     """Counts and times every request."""
 
@@ -131,6 +176,15 @@ class MetricsMiddleware:
             route = getattr(scope.get("route"), "path", NO_ROUTE)
             seconds = time.perf_counter() - started_at
             self._metrics.record(route, scope["method"], status, seconds)
+
+
+def metrics_of(request: Request) -> GatewayMetrics:
+    """The metrics of the application, as a dependency."""
+    metrics: GatewayMetrics = request.app.state.metrics
+    return metrics
+
+
+MetricsDep = Annotated[GatewayMetrics, Depends(metrics_of)]
 
 
 def install(app: FastAPI) -> None:

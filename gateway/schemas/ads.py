@@ -83,7 +83,8 @@ class PhotoOut(ResponseModel):
     note: str | None = Field(
         default=None,
         description="What to know about a photo that was used: `photo_incomplete`, if its file "
-        "lacked its end and at most 2 % of its rows; or null.",
+        "lacked its end and at most 2 % of its rows; `photo_blank`, if it has one colour, so that "
+        "no search compares it; or null.",
     )
     image: str | None = Field(default=None, description="Path of the stored photo in this API.")
 

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from gateway.edge.auth import Caller, Read
 from gateway.edge.paths import AdInPath
+from gateway.monitoring.metrics import FOUND, NONE, GatewayMetrics, MetricsDep
 from gateway.problems import Problem
 from gateway.reads.filters import Cursor, Filed, Limit
 from gateway.reads.routes import visible
@@ -90,6 +91,7 @@ SimilarFilters = Annotated[dict[str, Any], Depends(similar_filters)]
 async def similar(
     caller: Read,
     services: ServicesDep,
+    metrics: MetricsDep,
     key: AdInPath,
     filters: SimilarFilters,
     within: Annotated[Catalog | None, Query(description="Only ads of this catalog.")] = None,
@@ -101,7 +103,7 @@ async def similar(
     asked = SearchIn.model_construct(
         **filters, ad=ad, catalog=within, limit=limit, cursor=cursor, include_own=False
     )
-    return await _answer(services, caller, asked)
+    return await _answer(services, metrics, caller, asked)
 
 
 @router.post(
@@ -112,7 +114,9 @@ async def similar(
     response_model=SimilarPage,
     responses=_RESPONSES,
 )
-async def search_ads(caller: Read, services: ServicesDep, asked: SearchIn) -> JSONResponse:
+async def search_ads(
+    caller: Read, services: ServicesDep, metrics: MetricsDep, asked: SearchIn
+) -> JSONResponse:
     """Return a page of ads."""
     given = sum(it is not None for it in (asked.ad, asked.sha256, asked.url, asked.vector))
     if given != 1:
@@ -121,7 +125,7 @@ async def search_ads(caller: Read, services: ServicesDep, asked: SearchIn) -> JS
             "nothing_to_search_by" if given == 0 else "several_to_search_by",
             f"{given} of ad, sha256, url and vector were given, expected exactly one",
         )
-    return await _answer(services, caller, asked)
+    return await _answer(services, metrics, caller, asked)
 
 
 @router.post(
@@ -137,6 +141,7 @@ async def search_by_photo(
     request: Request,
     caller: Read,
     services: ServicesDep,
+    metrics: MetricsDep,
     filters: SimilarFilters,
     within: Annotated[Catalog | None, Query(description="Only ads of this catalog.")] = None,
     limit: Limit = 20,
@@ -149,12 +154,27 @@ async def search_by_photo(
     asked = SearchIn.model_construct(
         **filters, sha256=upload.digest.hex(), catalog=within, limit=limit, cursor=cursor
     )
-    return await _answer(services, caller, asked, uploaded=True)
+    return await _answer(services, metrics, caller, asked, uploaded=True)
 
 
 async def _answer(
-    services: Services, caller: Caller, asked: SearchIn, *, uploaded: bool = False
+    services: Services,
+    metrics: GatewayMetrics,
+    caller: Caller,
+    asked: SearchIn,
+    *,
+    uploaded: bool = False,
 ) -> JSONResponse:
+    by = "ad" if asked.ad is not None else "vector" if asked.vector is not None else "photo"
+    with metrics.searching(by) as answer:
+        page = await _page(services, caller, asked, uploaded=uploaded)
+        answer.kind = FOUND if page["ads"] else NONE
+    return JSONResponse(page)
+
+
+async def _page(
+    services: Services, caller: Caller, asked: SearchIn, *, uploaded: bool
+) -> dict[str, Any]:
     if asked.ad is not None:
         caller.require_catalog(asked.ad.catalog)
     priced = asked.price_from is not None or asked.price_to is not None
@@ -168,7 +188,7 @@ async def _answer(
     if asked.url is not None:
         photo = await photo_vector(database, url=asked.url)
     try:
-        return JSONResponse(await search(database, asked, catalogs, readable, photo))
+        return await search(database, asked, catalogs, readable, photo)
     except Problem as problem:
         if asked.sha256 is None or problem.kind not in ("no_such_photo", "not_indexed"):
             raise
@@ -176,4 +196,4 @@ async def _answer(
         if not uploaded and not await is_own_upload(database, digest, caller.key_id):
             raise
     photo = await photo_vector(database, sha256=digest)
-    return JSONResponse(await search(database, asked, catalogs, readable, photo))
+    return await search(database, asked, catalogs, readable, photo)

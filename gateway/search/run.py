@@ -18,7 +18,8 @@ from gateway.reads.ad_summaries import ad_summaries
 from gateway.schemas.similar import SearchIn
 from gateway.search.cursors import cursor_at, position_at
 from gateway.search.photos import PhotoVector
-from ops.types import AdKey
+from ops.types import AdKey, PhotoNote
+from resources.vector_search.photo_requests import BLANK
 from resources.vector_search.queries import Filters, Page, Query, SearchIndex, steps
 
 Connection = psycopg.AsyncConnection[Any]
@@ -29,11 +30,15 @@ _LIVE = """
     LEFT JOIN lalafo.vector_indexes AS i ON i.backbone = r.backbone"""
 _OF_AD = """
     SELECT a.status, a.seller, (SELECT v.vector::text FROM lalafo.{partition} AS v
-        WHERE v.catalog = a.catalog AND v.ad_id = a.ad_id AND v.revision = a.revision)
+            WHERE v.catalog = a.catalog AND v.ad_id = a.ad_id AND v.revision = a.revision),
+        (SELECT bool_and(s.note IS NOT DISTINCT FROM 'photo_blank') FROM lalafo.ad_photos AS p
+            JOIN lalafo.photos AS s USING (sha256)
+            WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id)
     FROM lalafo.ads AS a WHERE a.catalog = %(catalog)s AND a.ad_id = %(ad_id)s"""
 _OF_PHOTO = """
     SELECT (SELECT e.embedding::text FROM lalafo.embeddings AS e
-        WHERE e.backbone = %(backbone)s AND e.sha256 = %(sha256)s)
+            WHERE e.backbone = %(backbone)s AND e.sha256 = %(sha256)s),
+        (SELECT s.note FROM lalafo.photos AS s WHERE s.sha256 = %(sha256)s)
     WHERE EXISTS (SELECT FROM lalafo.ad_photos AS p WHERE p.sha256 = %(sha256)s
         AND (%(catalogs)s::text[] IS NULL OR p.catalog = ANY(%(catalogs)s::text[])))"""
 
@@ -143,6 +148,9 @@ async def _vector(
         if row is None:
             detail = f"no ad that this key may read has the photo {asked.sha256}"
             raise Problem(404, "no_such_photo", detail)
+        if row[1] == PhotoNote.PHOTO_BLANK:
+            detail = f"the photo {asked.sha256} can't be searched by: {BLANK}"
+            raise Problem(422, "photo_not_usable", detail, reason=row[1])
         if row[0] is None:
             raise Problem(409, "not_indexed", f"the photo {asked.sha256} is not embedded yet")
         return row[0], None
@@ -168,11 +176,14 @@ async def _vector_of_ad(
         raise Problem(
             404, "no_such_ad", f"there is no ad {key.ad_id!r} in the catalog {key.catalog!r}"
         )
-    status, seller, vector = row
+    status, seller, vector, blank = row
     if vector is not None:
         return vector, seller
     if status in ("no_photos", "unscored"):
         raise Problem(409, "no_usable_photo", f"the ad {key} has no usable photo")
+    if blank:
+        detail = f"each photo of the ad {key} has one colour: they are like no other photo"
+        raise Problem(409, "no_usable_photo", detail, reason=str(PhotoNote.PHOTO_BLANK))
     raise Problem(
         409, "not_indexed", f"the ad {key} has no vector yet; usually within a second of its commit"
     )

@@ -15,11 +15,13 @@ from lalafo_assets.assets.ad_duplicates import duplicate_metadata, two_sellers
 from lalafo_assets.jobs.workers import run_worker
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
+from resources.changes.metrics import WorkerMetrics
 from resources.changes.worker import Group
 from resources.dagster.executors import Kind, background_executor, pod_tags
 from resources.dagster.names import AD_DUPLICATES, DUPLICATES_JOB
 from resources.dagster.resources import DatabaseResource
 from resources.duplicates.changes import LEASE
+from resources.duplicates.figures import queue
 from resources.duplicates.finder import Counts, Finder
 from resources.kafka.connection import scored_topic
 from resources.postgres.database import Database
@@ -53,15 +55,29 @@ def compare_new_ads(context: dg.OpExecutionContext, database: DatabaseResource) 
 
     def start(group: Group) -> tuple[Finder, Callable[[], None]]:
         topic = scored_topic(settings.ads_topic)
-        finder = Finder(*(opened, group, store), topic=topic, run_id=context.run_id, counts=counts)
+        finder = Finder(
+            *(opened, group, store),
+            topic=topic,
+            run_id=context.run_id,
+            counts=counts,
+            on_done=metrics.done,
+        )
         return finder, Reports(context, opened, store, counts).report_if_due
 
-    with plain_failures(), closing(database.open()) as opened:
+    with (
+        plain_failures(),
+        closing(database.open()) as opened,
+        WorkerMetrics(
+            settings, worker="duplicates", counts=counts, waiting=lambda: queue(opened)
+        ) as metrics,
+    ):
         run_worker(context, opened, settings, LEASE, start)
     report_counts(
         context,
         ads=counts.ads,
         pairs_compared=counts.pairs,
+        photo_pairs_looked_at=counts.looked_at,
+        photo_pairs_compared=counts.compared,
         photo_pairs_found=counts.photo_pairs,
         events=counts.events,
         unreadable_photos=counts.unreadable,

@@ -15,6 +15,7 @@ from lalafo_assets.assets.similarity_index import index_metadata
 from lalafo_assets.jobs.workers import run_worker
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
+from resources.changes.metrics import WorkerMetrics
 from resources.changes.worker import Group
 from resources.dagster.executors import Kind, background_executor, pod_tags
 from resources.dagster.names import INDEX_JOB, SIMILARITY_INDEX
@@ -25,6 +26,7 @@ from resources.photos.loading import PhotoLimits, PhotoLoader
 from resources.postgres.database import Database
 from resources.settings import load_settings
 from resources.vector_search.ad_vectors import LEASE
+from resources.vector_search.figures import queue
 from resources.vector_search.indexer import Counts, Indexer
 
 REPORT_EVERY_S = 600.0
@@ -49,13 +51,23 @@ def follow_commits(
     counts = Counts()
 
     def start(group: Group) -> tuple[Indexer, Callable[[], None]]:
-        indexer = Indexer(opened, group, workers=settings.vector_build_workers, counts=counts)
+        indexer = Indexer(
+            *(opened, group),
+            workers=settings.vector_build_workers,
+            counts=counts,
+            on_done=metrics.done,
+        )
         return indexer, Reports(context, opened, counts).report_if_due
 
     with (
         plain_failures(),
         closing(database.open()) as opened,
-        PhotoSearches(opened, lambda: _photo_models(opened, photos, models)),
+        WorkerMetrics(
+            settings, worker="vectors", counts=counts, waiting=lambda: queue(opened)
+        ) as metrics,
+        PhotoSearches(
+            opened, lambda: _photo_models(opened, photos, models), on_answer=metrics.searched
+        ),
     ):
         run_worker(context, opened, settings, LEASE, start)
     report_counts(context, changes=counts.changes, built=counts.built, dropped=counts.dropped)

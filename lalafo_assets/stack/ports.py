@@ -13,7 +13,7 @@ import psutil
 
 from ops.errors import ConfigurationError, RetryableError
 from ops.types import ProgressCallback
-from resources.sessions.metrics import PORTS_TRIED as METRICS_PORTS_TRIED
+from resources.processes.metrics_server import PORTS_TRIED as METRICS_PORTS_TRIED
 from resources.settings import Settings
 
 HOST = "127.0.0.1"

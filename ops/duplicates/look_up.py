@@ -1,39 +1,56 @@
 """Keys by which a database finds hashes that differ in few bits, without a scan.
 
 Multi-index hashing after Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with
-Multi-Index Hashing" (CVPR 2012): a hash is 16 words of 16 bits. If two hashes differ in at most 15
-bits, at least one of the 16 words is equal; if in at most 31, at least one differs in one bit or
-none. A key is a word with its position, so that one column of integers holds all of them: an array
-under GIN, or a narrow table under a B-tree.
+Multi-Index Hashing" (CVPR 2012): a hash is 12 words of 21 or 22 bits. If two hashes differ in at
+most 11 bits, at least one word is equal; if in at most 23, at least one differs in one bit or none.
+A key is a word with its position, so that one column of integers holds all of them.
+
+Of a million hashes, one in two million has a given word, so that a look-up reads few others. Words
+of 16 bits would find all hashes within 31 bits, and read 4,000 others for each hash.
 """
 
-import struct
+from itertools import accumulate, pairwise
 
-WORDS = 16
-WORD_BITS = 16
+BITS = 256
+WORDS = 12
+WORD_BITS = 22
+"""Of the first four words; the others have one less, in the same number of binary places."""
+
 NEAREST = WORDS - 1
 """Bits: up to here the stored keys of one hash and those of another have one in common."""
 
-FURTHEST = 2 * WORDS - 1
-"""Bits: the largest distance that `searched_keys` guarantees to find. It is also the distance
-up to which PDQ's authors call two photos the same."""
+SURE = 2 * WORDS - 1
+"""Bits: the largest distance that all of `searched_keys` guarantee to find. Most of those within
+FURTHEST are found too: an alteration changes some words in many bits, and others in none."""
+
+FURTHEST = 31
+"""Bits: the distance up to which PDQ's authors call two photos the same."""
+
+_SIZES = [
+    WORD_BITS if word < BITS - WORDS * (WORD_BITS - 1) else WORD_BITS - 1 for word in range(WORDS)
+]
+PLACES = tuple(pairwise((0, *accumulate(_SIZES))))
+"""The first bit of each word, and the one behind its last; bit 0 is the hash's first."""
 
 
 def stored_keys(pdq_hash: bytes) -> list[int]:
-    """The 16 keys to store for a hash of 32 bytes; each is in [0, 2**20), all are different.
+    """The 12 keys of a hash of 32 bytes, as PostgreSQL computes them for `photo_hashes.words`.
 
-    A photo of one colour has the same keys as all others like it: don't store a hash whose quality
-    is below `pdq.LEAST_QUALITY`.
+    Each is in [0, 2**26); all are different. A photo of one colour has the same keys as all others
+    like it: a hash whose quality is below `pdq.LEAST_QUALITY` has none in the table.
     """
-    words = struct.unpack(f">{WORDS}H", pdq_hash)
-    return [position << WORD_BITS | word for position, word in enumerate(words)]
+    number = int.from_bytes(pdq_hash)
+    return [
+        word << WORD_BITS | number >> BITS - end & (1 << end - begin) - 1
+        for word, (begin, end) in enumerate(PLACES)
+    ]
 
 
 def searched_keys(pdq_hash: bytes, *, within: int = FURTHEST) -> list[int]:
-    """The keys of which every hash within this distance stores at least one.
+    """The keys of which a hash within this distance stores at least one: every one up to NEAREST
+    bits, where 12 keys suffice; with all 268 every one up to SURE bits, and most beyond.
 
-    It stores other hashes' keys too, so compare the distance of what is found. There are 16 keys
-    up to NEAREST bits, and 272 up to FURTHEST.
+    Other hashes store them too, so compare the distance of what is found.
 
     Raises:
         ValueError: `within` is not in [0, FURTHEST].
@@ -43,4 +60,8 @@ def searched_keys(pdq_hash: bytes, *, within: int = FURTHEST) -> list[int]:
     keys = stored_keys(pdq_hash)
     if within <= NEAREST:
         return keys
-    return keys + [key ^ 1 << bit for key in keys for bit in range(WORD_BITS)]
+    return keys + [
+        key ^ 1 << bit
+        for key, (begin, end) in zip(keys, PLACES, strict=True)
+        for bit in range(end - begin)
+    ]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import simplejpeg
 
 from ops.errors import BadInputError, Reason
+from ops.photos.blank import is_blank
 from ops.photos.colour import conversion_of
 from ops.photos.containers.reading import open_container
 from ops.photos.decode import (
@@ -111,8 +112,17 @@ def make_rendition(
         source_width=jpeg.source_size[0],
         source_height=jpeg.source_size[1],
         source_bytes=len(data),
-        note=None if jpeg.complete else PhotoNote.PHOTO_INCOMPLETE,
+        note=_note(jpeg),
     )
+
+
+def _note(jpeg: _Jpeg) -> PhotoNote | None:
+    try:
+        if is_blank(jpeg.data, *jpeg.size):
+            return PhotoNote.PHOTO_BLANK
+    except ValueError:  # kept without `verify`: the caller's own decode finds the damage
+        return None
+    return None if jpeg.complete else PhotoNote.PHOTO_INCOMPLETE
 
 
 def make_thumbnail(rendition_data: bytes) -> bytes:

@@ -33,6 +33,7 @@ from ops.types import (
     AdStatus,
     EventKind,
     Failure,
+    PhotoNote,
     PhotoRef,
     Prediction,
     Rendition,
@@ -49,6 +50,7 @@ class LoadedPhoto:
     """A usable photo: for each backbone embedded or prepared for embedding, and its pixels.
 
     `source`: width and height of the seller's file. `answers`: those that are stored already.
+    `note`: what a reader should know about it.
     """
 
     sha256: bytes
@@ -57,6 +59,7 @@ class LoadedPhoto:
     images: Mapping[str, Image]  # by view: by backbone, still to be embedded; and of the pixels
     source: tuple[int, int] = (0, 0)
     answers: Mapping[AnsweredBy, Prediction] = field(default_factory=dict)
+    note: PhotoNote | None = None
 
 
 @dataclass(frozen=True, slots=True)

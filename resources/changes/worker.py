@@ -25,6 +25,8 @@ PAUSE_S = 0.1
 POLL_S = 1.0
 """How long a look waits for a commit's notice; a lost notice costs so much."""
 
+OnDone = Callable[[Sequence[float]], object]
+
 log = structlog.get_logger()
 
 
@@ -54,13 +56,23 @@ class ChangeWorker(ABC):
     Args:
         name: of its connection and its lines in the log, such as "vectors".
         batch: `work` waits for a commit once it returns less.
+        on_done: called with the seconds since their commits of the changes that are done.
     """
 
-    def __init__(self, database: Database, group: Group, *, name: str, batch: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        group: Group,
+        *,
+        name: str,
+        batch: int,
+        on_done: OnDone = lambda _: None,
+    ) -> None:
         self._database = database
         self._group = group
         self._name = name
         self._batch = batch
+        self._on_done = on_done
         self._epoch: int | None = None
         self._notices: psycopg.Connection[Any] | None = None
 

@@ -1,9 +1,8 @@
 """Which ads may be the same as one: a few, by bounded look-ups, however many ads there are.
 
 Ads of the same catalog with a photo of the same bytes, or of a hash that is near; those whose
-photos are most alike by their vectors; the last ads of the same seller; and those that were the
-same before, or that a person has judged. Titles are not searched: an index of their trigrams would
-cost each commit more than it finds, since a seller's own ads are looked at anyway.
+photos are most alike by their vectors; the last ads of the same seller, and of a title of the same
+words; and those that were the same before, or that a person has judged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import psycopg
 from psycopg import errors
 
 from ops.duplicates.ads.groups import MOST_ADS
+from ops.duplicates.ads.titles import title_key
 from ops.duplicates.look_up import FURTHEST, NEAREST, searched_keys
 from ops.duplicates.pdq import LEAST_QUALITY, Pdq
 from ops.types import AdKey
@@ -26,7 +26,7 @@ NEAR_PHOTOS = 25
 without it being a common one."""
 
 NEAR_HASHES = 1_000
-NEAREST_ADS, LAST_OF_SELLER, LAST_PARTNERS = 20, 50, 100
+NEAREST_ADS, LAST_OF_TITLE, LAST_OF_SELLER, LAST_PARTNERS = 20, 20, 50, 100
 
 Cursor = psycopg.Cursor[Any]
 
@@ -43,7 +43,7 @@ NEAR = """
         SELECT sha256, distance FROM (SELECT sha256, distance FROM (SELECT h.sha256,
                 least(bit_count(h.pdq # %(hash)s::bit(256)),
                     bit_count(h.pdq # %(mirrored)s::bit(256))) AS distance
-                FROM lalafo.photo_hashes AS h WHERE h.keys && %(keys)s::integer[]) AS held
+                FROM lalafo.photo_hashes AS h WHERE h.words && %(keys)s::integer[]) AS held
             WHERE distance <= %(within)s LIMIT %(most)s) AS found
         WHERE sha256 <> %(sha256)s AND EXISTS (
             SELECT FROM lalafo.ad_photos AS p WHERE p.sha256 = found.sha256
@@ -57,6 +57,10 @@ _OF_SELLER = """
     SELECT c.ad_id FROM lalafo.compared_ads AS c
     WHERE c.catalog = %(catalog)s AND c.seller = %(seller)s
     ORDER BY c.received_at DESC LIMIT %(limit)s"""
+_OF_TITLE = """
+    SELECT c.ad_id FROM lalafo.compared_ads AS c
+    WHERE c.catalog = %(catalog)s AND c.title_key = %(title_key)s
+    ORDER BY c.received_at DESC LIMIT %(limit)s"""
 _PARTNERS = """
     (SELECT other_id FROM lalafo.{table} WHERE catalog = %(catalog)s AND ad_id = %(ad_id)s
         {and_same} LIMIT %(limit)s)
@@ -69,7 +73,8 @@ _INDEX = """
 # Computed, since the ad's own row may not be there yet.
 _VECTOR = """
     SELECT m.vector::text FROM (SELECT l2_normalize(avg(e.embedding::vector))::halfvec AS vector
-        FROM lalafo.embeddings AS e WHERE e.backbone = %s AND e.sha256 = ANY(%s)) AS m
+        FROM lalafo.embeddings AS e JOIN lalafo.photos AS s USING (sha256)
+        WHERE e.backbone = %s AND e.sha256 = ANY(%s) AND s.note IS DISTINCT FROM 'photo_blank') AS m
     WHERE l2_norm(m.vector) > 0.5"""
 
 
@@ -93,7 +98,7 @@ def with_same_bytes(cursor: Cursor, key: AdKey, photos: Sequence[bytes]) -> list
 def with_near_hashes(cursor: Cursor, key: AdKey, hashes: Mapping[bytes, Pdq]) -> list[str]:
     """Ads with a photo whose hash is near that of one of these, or of its mirror image.
 
-    Hashes within 15 bits are found by 16 keys each. Only where there is none, 272 keys look up to
+    Hashes within 11 bits are found by 12 keys each. Only where there is none, 268 keys look up to
     31 bits.
     """
     found: list[str] = []
@@ -131,6 +136,16 @@ def of_seller(cursor: Cursor, ad: StoredAd) -> list[str]:
         return []
     values = {"catalog": ad.key.catalog, "seller": ad.seller, "limit": LAST_OF_SELLER}
     cursor.execute(_OF_SELLER, values)
+    return [ad_id for (ad_id,) in cursor if ad_id != ad.key.ad_id]
+
+
+def of_title(cursor: Cursor, ad: StoredAd) -> list[str]:
+    """The last ads that were compared and whose title has the same words."""
+    key = title_key(ad.title)
+    if key is None:
+        return []
+    values = {"catalog": ad.key.catalog, "title_key": key, "limit": LAST_OF_TITLE}
+    cursor.execute(_OF_TITLE, values)
     return [ad_id for (ad_id,) in cursor if ad_id != ad.key.ad_id]
 
 

@@ -45,6 +45,11 @@ _QUEUE = """
     INSERT INTO lalafo.duplicate_changes (catalog, ad_id)
     SELECT %s, ad_id FROM unnest(%s::text[]) AS given (ad_id)"""
 
+_REMOVE = (
+    "DELETE FROM lalafo.duplicate_changes WHERE id = ANY(%s) "
+    "RETURNING extract(epoch FROM clock_timestamp() - queued_at)::float8"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -116,9 +121,11 @@ def queue(cursor: Cursor, catalog: str, ad_ids: Sequence[str]) -> None:
     cursor.execute(_QUEUE, (catalog, list(ad_ids)))
 
 
-def remove(cursor: Cursor, rows: Sequence[int]) -> None:
-    """Remove rows of the queue; one that is gone already does no harm."""
-    cursor.execute("DELETE FROM lalafo.duplicate_changes WHERE id = ANY(%s)", (list(rows),))
+def remove(cursor: Cursor, rows: Sequence[int]) -> list[float]:
+    """Remove rows of the queue; return the seconds that each has waited. One that is gone already
+    does no harm."""
+    cursor.execute(_REMOVE, (list(rows),))
+    return [waited_s for (waited_s,) in cursor]
 
 
 def waits(cursor: Cursor) -> bool:

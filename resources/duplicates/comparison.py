@@ -1,23 +1,24 @@
 """Compares an ad with its candidates, and says what is to be stored. Writes nothing but hashes.
 
-An ad whose photos are the same as when it was compared last is not searched for again: others that
-came since have found it.
+An ad whose photos and title are the same as when it was compared last is not searched for again:
+others that came since have found it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
 
 from ops.duplicates.ads.ad_pairs import ComparedAd, compare_ads
-from ops.duplicates.look_up import stored_keys
-from ops.duplicates.pdq import LEAST_QUALITY, Pdq
+from ops.duplicates.ads.titles import title_key
+from ops.duplicates.pdq import Pdq
 from ops.duplicates.photos.photo_scores import Verdict
 from ops.types import AdKey
 from resources.duplicates import candidates
 from resources.duplicates.photo_matches import (
     MOST_ALIKE,
+    MOST_PAIRS,
     VERSION,
     PhotoComparer,
     PhotoMatch,
@@ -30,20 +31,24 @@ from resources.duplicates.stored_ads import (
     StoredPhoto,
     live_backbone,
     read_ads,
+    read_details,
     read_photos,
 )
 from resources.postgres.database import Database
 
 Cursor = psycopg.Cursor[Any]
 
-# Not of a photo that was deleted meanwhile.
-_PUT_HASH = """
-    INSERT INTO lalafo.photo_hashes (sha256, pdq, quality, keys)
-    SELECT p.sha256, %s::bit(256), %s, %s::integer[] FROM lalafo.photos AS p
-    WHERE p.sha256 = %s FOR KEY SHARE
-    ON CONFLICT DO NOTHING"""
+# Not of photos that were deleted meanwhile. A row of an earlier version lacks the details.
+_PUT_HASHES = """
+    INSERT INTO lalafo.photo_hashes AS held (sha256, pdq, quality, details)
+    SELECT p.sha256, new.pdq::bit(256), new.quality, new.details
+    FROM unnest(%s::bytea[], %s::text[], %s::smallint[], %s::bytea[])
+        AS new (sha256, pdq, quality, details)
+    JOIN lalafo.photos AS p USING (sha256) ORDER BY p.sha256 FOR KEY SHARE OF p
+    ON CONFLICT (sha256) DO UPDATE SET details = EXCLUDED.details WHERE held.details IS NULL"""
 _BEFORE = (
-    "SELECT photos, common, version FROM lalafo.compared_ads WHERE catalog = %s AND ad_id = %s"
+    "SELECT photos, common, version, title_key FROM lalafo.compared_ads "
+    "WHERE catalog = %s AND ad_id = %s"
 )
 _COMMON = "SELECT sha256 FROM lalafo.common_photos WHERE catalog = %s AND sha256 = ANY(%s)"
 _BEST = {Verdict.EXACT: 0, Verdict.ALTERED: 1, Verdict.SAME_THING: 2}
@@ -101,12 +106,12 @@ def compare(
             return Comparison(key, ad, before)
         common = _common(cursor, key.catalog, ad.photos)
         own = [sha256 for sha256 in ad.photos if sha256 not in common]
-        same = row is not None and row[2] == VERSION and _set(row[0]) - _set(row[1]) == set(own)
+        same = row is not None and _is_same(row, own, ad.title)
         backbone = live_backbone(cursor)
         photos = read_photos(cursor, own, backbone)
     comparer.use(backbone)
     made = {} if same else _hashed(database, comparer.prints, photos.values())
-    ids = _candidates(database, ad, list(photos), made, search=not same)
+    ids, of_title = _candidates(database, ad, list(photos), made, search=not same)
     with database.cursor() as cursor:
         others = read_ads(cursor, key.catalog, ids)
         others = {ad_id: it for ad_id, it in others.items() if it.is_scored}
@@ -119,13 +124,26 @@ def compare(
     if not same:
         with_hash = [_with_hash(photo, made) for photo in photos.values()]
         mirrored = {sha256: pdq.mirrored for sha256, pdq in made.items()}
-        chosen = pairs_to_compare(
-            with_hash, stored.values(), mirrored, matches, most_alike=most_alike
-        )
-        found = comparer.compare(chosen)
+        chosen = pairs_to_compare(with_hash, stored.values(), mirrored, matches)
+        details = _details(database, comparer.prints, {it.sha256: it for _, it in chosen.alike})
+        alike = comparer.promising(chosen.alike, details, most=most_alike)
+        found = comparer.compare([*chosen.near, *alike][:MOST_PAIRS])
         matches |= {(it.sha256, it.other_sha256): it for it in found}
-    ads = tuple(_compare(ad, others[ad_id], matches, left_out) for ad_id in ids if ad_id in others)
-    return Comparison(key, ad, before, frozenset(common), ads, tuple(found))
+    ads = (_compare(ad, others[ad_id], matches, left_out) for ad_id in ids if ad_id in others)
+    kept = (it for it in ads if it.matches or not _is_of_title(ad, it.other, of_title))
+    return Comparison(key, ad, before, frozenset(common), tuple(kept), tuple(found))
+
+
+def _is_of_title(ad: StoredAd, other: StoredAd, of_title: Set[str]) -> bool:
+    """Whether their titles alone made another seller's ad a candidate: they are no evidence then,
+    and a photo must be."""
+    return other.key.ad_id in of_title and (ad.seller is None or ad.seller != other.seller)
+
+
+def _is_same(row: tuple[Any, ...], own: Sequence[bytes], title: str) -> bool:
+    photos, common, version, key = row
+    then = _set(photos) - _set(common)
+    return version == VERSION and then == set(own) and key == title_key(title)
 
 
 def _candidates(
@@ -135,40 +153,57 @@ def _candidates(
     hashes: Mapping[bytes, Pdq],
     *,
     search: bool,
-) -> list[str]:
-    """The ids of the ads to compare with, those with a photo of its bytes first."""
+) -> tuple[list[str], Set[str]]:
+    """The ids of the ads to compare with, those with a photo of its bytes first; and of these,
+    those that nothing but their titles found."""
     with database.cursor() as cursor:
         cursor.execute(candidates.LOOK_UPS)
         found = candidates.with_same_bytes(cursor, ad.key, photos) if photos else []
         found += candidates.partners(cursor, ad.key)
         if search:
             found += candidates.with_near_hashes(cursor, ad.key, hashes)
+        of_title = candidates.of_title(cursor, ad) if search else []
         of_seller = candidates.of_seller(cursor, ad)
     nearest = candidates.nearest(database, ad.key, photos) if search and photos else []
-    return list(dict.fromkeys([*found, *nearest, *of_seller]))[: candidates.MOST_CANDIDATES]
+    others = dict.fromkeys([*found, *nearest, *of_seller])
+    ids = list(dict.fromkeys([*found, *nearest, *of_title, *of_seller]))
+    return ids[: candidates.MOST_CANDIDATES], set(of_title) - others.keys()
 
 
 def _hashed(database: Database, prints: Prints, photos: Iterable[StoredPhoto]) -> dict[bytes, Pdq]:
-    """The hashes of photos that can be read; those that are not stored yet are stored."""
-    found = {}
+    """The hashes of photos that can be read; what is not stored of them yet is stored."""
+    found, new = {}, []
     for photo in photos:
         made = prints.of(photo)
         if made is None:
             continue
         found[photo.sha256] = made.pdq
-        if photo.pdq is None:
-            keys = stored_keys(made.pdq.hash) if made.pdq.quality >= LEAST_QUALITY else []
-            values = (candidates.bits_of(made.pdq.hash), made.pdq.quality, keys, photo.sha256)
-            with database.statement() as cursor:
-                cursor.execute(_PUT_HASH, values)
+        if photo.pdq is None or not photo.has_details:
+            hash_ = candidates.bits_of(made.pdq.hash)
+            new.append((photo.sha256, hash_, made.pdq.quality, made.details))
+    if new:
+        with database.statement() as cursor:
+            cursor.execute(_PUT_HASHES, [list(column) for column in zip(*new, strict=True)])
     return found
+
+
+def _details(
+    database: Database, prints: Prints, photos: Mapping[bytes, StoredPhoto]
+) -> dict[bytes, bytes]:
+    """The binary features of photos; those that are not stored yet are made, and stored."""
+    if not photos:
+        return {}
+    missing = [photo for photo in photos.values() if not photo.has_details]
+    _hashed(database, prints, missing)
+    with database.cursor() as cursor:
+        return read_details(cursor, list(photos))
 
 
 def _with_hash(photo: StoredPhoto, made: Mapping[bytes, Pdq]) -> StoredPhoto:
     pdq = made.get(photo.sha256)
     if pdq is None:
         return photo
-    return StoredPhoto(photo.sha256, photo.rendition_sha256, pdq.hash, pdq.quality, photo.embedding)
+    return replace(photo, pdq=pdq.hash, quality=pdq.quality)
 
 
 def _compare(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from resources.changes.metrics import Queue
 from resources.duplicates.groups import ACCEPTED
 from resources.postgres.database import Database
 
@@ -71,6 +72,12 @@ def figures(database: Database) -> Figures:
     with database.cursor() as cursor:
         stored = cursor.execute(_FIGURES).fetchall()[0]
         return Figures(*stored, *cursor.execute(_WAITING).fetchall()[0])
+
+
+def queue(database: Database) -> Queue:
+    """How many changes wait, and for how long the first one has."""
+    with database.statement() as cursor:
+        return Queue(*cursor.execute(_WAITING).fetchall()[0])
 
 
 def groups_of_day(

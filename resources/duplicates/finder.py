@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from ops.types import AdKey
-from resources.changes.worker import PAUSE_S, ChangeWorker, Group
+from resources.changes.worker import PAUSE_S, ChangeWorker, Group, OnDone
 from resources.duplicates import changes
 from resources.duplicates.changes import Change
 from resources.duplicates.comparison import compare
@@ -38,6 +38,8 @@ class Counts:
 
     ads: int = 0  # looked at; again for each revision
     pairs: int = 0  # of ads that were compared
+    looked_at: int = 0  # pairs of photos, by their binary features
+    compared: int = 0  # pairs of photos, by their pixels
     photo_pairs: int = 0  # found
     events: int = 0
     unreadable: int = 0  # photos
@@ -61,8 +63,9 @@ class Finder(ChangeWorker):
         topic: str,
         run_id: str,
         counts: Counts | None = None,
+        on_done: OnDone = lambda _: None,
     ) -> None:
-        super().__init__(database, group, name="duplicates", batch=1)
+        super().__init__(database, group, name="duplicates", batch=1, on_done=on_done)
         self.counts = Counts() if counts is None else counts
         self._comparer = PhotoComparer(Prints(store))
         self._topic = topic
@@ -97,12 +100,15 @@ class Finder(ChangeWorker):
     def _look_at(self, change: Change, epoch: int, *, most_alike: int) -> None:
         done = compare(self._database, self._comparer, change.key, most_alike=most_alike)
         with self._database.cursor() as cursor:
-            events = write(cursor, epoch, change, done, topic=self._topic, run_id=self._run_id)
+            written = write(cursor, epoch, change, done, topic=self._topic, run_id=self._run_id)
         counts = self.counts
         counts.ads += 1
         counts.pairs += len(done.ads)
         counts.photo_pairs += len(done.found)
-        counts.events += events
+        counts.events += written.events
+        self._on_done(written.waited_s)
+        counts.looked_at = self._comparer.looked_at
+        counts.compared = self._comparer.compared
         counts.unreadable = self._comparer.prints.unreadable
 
     def _next_missing(self) -> list[Change]:

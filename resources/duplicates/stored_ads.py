@@ -22,11 +22,14 @@ _ADS = """
     FROM lalafo.ads AS a WHERE a.catalog = %s AND a.ad_id = ANY(%s)
     AND a.status IN ('scored', 'unscored', 'no_photos')"""
 _PHOTOS = """
-    SELECT p.sha256, p.rendition_sha256, h.pdq::text, h.quality,
+    SELECT p.sha256, p.rendition_sha256, h.pdq::text, h.quality, h.details IS NOT NULL,
         (SELECT halfvec_send(e.embedding) FROM lalafo.embeddings AS e
             WHERE e.backbone = %(backbone)s AND e.sha256 = p.sha256)
     FROM lalafo.photos AS p LEFT JOIN lalafo.photo_hashes AS h USING (sha256)
     WHERE p.sha256 = ANY(%(photos)s)"""
+_DETAILS = """
+    SELECT sha256, details FROM lalafo.photo_hashes
+    WHERE sha256 = ANY(%s) AND details IS NOT NULL"""
 _HEADER = 4  # bytes before the numbers: how many there are, and nothing
 _BITS = 256
 
@@ -57,13 +60,15 @@ class StoredAd:
 
 @dataclass(frozen=True, slots=True)
 class StoredPhoto:
-    """What is stored of a photo. `pdq`: 32 bytes, None if it was not computed yet. `embedding`:
-    (D,) float32 of unit length, None if there is none."""
+    """What is stored of a photo. `pdq`: 32 bytes, None if it was not computed yet. `has_details`:
+    whether its binary features are stored. `embedding`: (D,) float32 of unit length, None if there
+    is none."""
 
     sha256: bytes
     rendition_sha256: bytes
     pdq: bytes | None
     quality: int
+    has_details: bool
     embedding: NDArray[np.float32] | None = field(repr=False)
 
 
@@ -92,7 +97,7 @@ def read_photos(
     """
     cursor.execute(_PHOTOS, {"photos": list(photos), "backbone": backbone})
     found = {}
-    for sha256, rendition, pdq, quality, vector in cursor:
+    for sha256, rendition, pdq, quality, has_details, vector in cursor:
         embedding = None
         if vector is not None:
             embedding = np.frombuffer(vector, ">f2", offset=_HEADER).astype(np.float32)
@@ -101,9 +106,15 @@ def read_photos(
             bytes(rendition),
             None if pdq is None else int(pdq, 2).to_bytes(_BITS // 8, "big"),
             quality or 0,
+            has_details,
             embedding,
         )
     return found
+
+
+def read_details(cursor: Cursor, photos: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The packed binary features of photos; without those that have none stored."""
+    return {bytes(sha256): bytes(it) for sha256, it in cursor.execute(_DETAILS, (list(photos),))}
 
 
 def live_backbone(cursor: Cursor) -> str | None:

@@ -6,11 +6,13 @@ nothing.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from ops.duplicates.ads.ad_pairs import SAME_AD
+from ops.duplicates.ads.titles import title_key
 from ops.events.duplicate import duplicate_event
 from resources.duplicates import changes
 from resources.duplicates.changes import LEASE, Change
@@ -66,24 +68,33 @@ _PUT_PAIR = """
         raised_at = CASE WHEN %(copies)s THEN coalesce(held.raised_at, EXCLUDED.raised_at) END,
         compared_at = EXCLUDED.compared_at"""
 _COMPARED = """
-    INSERT INTO lalafo.compared_ads (catalog, ad_id, revision, seller, received_at, photos, common,
-        version)
-    VALUES (%s, %s, %s, %s, %s, %s::bytea[], %s::bytea[], %s)
+    INSERT INTO lalafo.compared_ads (catalog, ad_id, revision, seller, received_at, title_key,
+        photos, common, version)
+    VALUES (%s, %s, %s, %s, %s, %s, %s::bytea[], %s::bytea[], %s)
     ON CONFLICT (catalog, ad_id) DO UPDATE SET revision = EXCLUDED.revision,
-        seller = EXCLUDED.seller, received_at = EXCLUDED.received_at, photos = EXCLUDED.photos,
-        common = EXCLUDED.common, version = EXCLUDED.version, compared_at = EXCLUDED.compared_at"""
+        seller = EXCLUDED.seller, received_at = EXCLUDED.received_at,
+        title_key = EXCLUDED.title_key, photos = EXCLUDED.photos, common = EXCLUDED.common,
+        version = EXCLUDED.version, compared_at = EXCLUDED.compared_at"""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """`events`: `duplicate_found`. `waited_s`: since the commit of each change."""
+
+    events: int
+    waited_s: tuple[float, ...]
 
 
 def write(
     cursor: Cursor, epoch: int, change: Change, done: Comparison, *, topic: str, run_id: str
-) -> int:
+) -> Written:
     """Make the ad's pairs what the comparison has found, in the caller's transaction.
 
     Args:
         topic: of `ads.scored`.
 
     Returns:
-        How many events `duplicate_found` it has written.
+        How many events `duplicate_found` it has written, and how long its changes had waited.
 
     Raises:
         LeaseLostError: another finder has the lease; the caller rolls back.
@@ -117,8 +128,7 @@ def write(
     if recount(cursor, done.key.catalog, done.key.ad_id, done.before | now | copies) and now:
         changes.queue(cursor, done.key.catalog, [done.key.ad_id])
     regroup(cursor, done.key.catalog, {done.key.ad_id, *before, *kept})
-    changes.remove(cursor, change.rows)
-    return events
+    return Written(events, tuple(changes.remove(cursor, change.rows)))
 
 
 def _is_raised(ad: StoredAd, match: AdMatch) -> bool:
@@ -193,6 +203,6 @@ def _put_compared(cursor: Cursor, done: Comparison) -> None:
         _COMPARED,
         (
             *(ad.key.catalog, ad.key.ad_id, ad.revision, ad.seller, ad.received_at),
-            *(sorted(ad.photos), sorted(done.common), VERSION),
+            *(title_key(ad.title), sorted(ad.photos), sorted(done.common), VERSION),
         ),
     )

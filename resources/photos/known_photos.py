@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.scoring.ads import AnsweredBy
-from ops.types import Prediction
+from ops.types import PhotoNote, Prediction
 from resources.photos.threads import in_thread
 from resources.postgres.database import Database
 from resources.releases.photo_answers import read_photo_answers
@@ -27,6 +27,7 @@ class KnownPhoto:
     vectors: Mapping[str, NDArray[np.float16]]  # by backbone
     source: tuple[int, int] = (0, 0)  # width and height of the seller's file
     answers: Mapping[AnsweredBy, Prediction] = field(default_factory=dict)
+    note: PhotoNote | None = None
 
 
 def read_known_photos(
@@ -43,8 +44,8 @@ def read_known_photos(
     answers = read_photo_answers(database, sha256s, answered_by)
     with database.statement() as cursor:
         cursor.execute(
-            "SELECT p.sha256, p.rendition_sha256, p.source_width, p.source_height, e.backbone, "
-            "e.embedding "
+            "SELECT p.sha256, p.rendition_sha256, p.source_width, p.source_height, p.note, "
+            "e.backbone, e.embedding "
             "FROM lalafo.photos AS p LEFT JOIN lalafo.embeddings AS e "
             "ON e.sha256 = p.sha256 AND e.backbone = ANY(%s) WHERE p.sha256 = ANY(%s)",
             (list(backbones), list(sha256s)),
@@ -52,11 +53,12 @@ def read_known_photos(
         )
         stored: dict[bytes, KnownPhoto] = {}
         vectors: dict[bytes, dict[str, NDArray[np.float16]]] = {}
-        for sha256, rendition, width, height, backbone, vector in cursor.fetchall():
+        for sha256, rendition, width, height, note, backbone, vector in cursor.fetchall():
             of = vectors.setdefault(sha256, {})
             if sha256 not in stored:
                 stored[sha256] = KnownPhoto(
-                    rendition, of, (width, height), answers.get(sha256, _NO_ANSWERS)
+                    *(rendition, of, (width, height), answers.get(sha256, _NO_ANSWERS)),
+                    None if note is None else PhotoNote(note),
                 )
             if backbone is not None:
                 of[backbone] = vector

@@ -201,7 +201,9 @@ class PhotoLoader:
             # It is encoded again from the source, if there is one.
             log.error("photo.rendition_unreadable", sha256=sha256.hex(), error=str(error))
             return None
-        return LoadedPhoto(sha256, None, known.vectors, images, known.source, known.answers)
+        return LoadedPhoto(
+            sha256, None, known.vectors, images, known.source, known.answers, known.note
+        )
 
     def _new(self, sha256: bytes, data: bytes, views: Mapping[str, Preprocessing]) -> LoadedPhoto:
         """A photo without a row: its rendition is encoded.
@@ -211,7 +213,7 @@ class PhotoLoader:
         """
         rendition, images = self._decode(data, views)
         source = rendition.source_width, rendition.source_height
-        return LoadedPhoto(sha256, rendition, {}, images, source)
+        return LoadedPhoto(sha256, rendition, {}, images, source, note=rendition.note)
 
     def _uploaded(self, sha256: bytes) -> bytes:
         """The bytes of an upload, verified.

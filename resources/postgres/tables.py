@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     DateTime,
     ForeignKey,
@@ -31,6 +32,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BIT, JSONB, REAL
 from sqlalchemy.types import TypeEngine
+
+from ops.duplicates.look_up import PLACES, WORD_BITS
+from ops.duplicates.pdq import LEAST_QUALITY
 
 SCHEMA = "lalafo"
 NAMING = {
@@ -115,7 +119,11 @@ photos = Table(
     Column("source_width", Integer, nullable=False),
     Column("source_height", Integer, nullable=False),
     Column("source_bytes", Integer, nullable=False),
-    Column("note", Text, comment="photo_incomplete: the file lacked its end; else null"),
+    Column(
+        "note",
+        Text,
+        comment="photo_incomplete: the file lacked its end; photo_blank: one colour; else null",
+    ),
     Column("thumbnail_sha256", LargeBinary, comment="made off the hot path; null until then"),
     Column("run_id", Text, nullable=False),
     moment("created_at", now=True),
@@ -311,14 +319,32 @@ compared_ads = Table(
     ),
     Column("version", Integer, nullable=False, comment="of the comparison"),
     Column("compared_at", MOMENT, nullable=False, server_default=text("clock_timestamp()")),
-    # The last ads of one seller are candidates.
+    Column(
+        "title_key",
+        BigInteger,
+        comment="equal for titles of the same words; null: of too few, or not computed yet",
+    ),
+    # The last ads of one seller are candidates, and the last ones of one title.
     Index(
         None,
         *("catalog", "seller", "received_at"),
         postgresql_where=text("seller IS NOT NULL"),
     ),
+    Index(
+        None,
+        *("catalog", "title_key", "received_at"),
+        postgresql_where=text("title_key IS NOT NULL"),
+    ),
 )
 
+_WORDS = ", ".join(
+    f"{number << WORD_BITS} + substring(pdq from {begin + 1} for {end - begin})"
+    f"::bit({end - begin})::integer"
+    for number, (begin, end) in enumerate(PLACES)
+)
+_HASH_WORDS = (
+    f"CASE WHEN quality >= {LEAST_QUALITY} THEN ARRAY[{_WORDS}] ELSE '{{}}'::integer[] END"
+)
 photo_hashes = Table(
     "photo_hashes",
     metadata,
@@ -330,11 +356,22 @@ photo_hashes = Table(
     Column(
         *("keys", ARRAY(Integer)),
         nullable=False,
+        server_default=text("'{}'"),
+        comment="words of 16 bits, for finders of the version before 0024",
+    ),
+    Column(
+        *("words", ARRAY(Integer), Computed(_HASH_WORDS, persisted=True)),
+        nullable=False,
         comment="what near hashes are found by; none where there is too little detail",
+    ),
+    Column(
+        "details",
+        LargeBinary,
+        comment="binary features, to see which photos are worth a comparison",
     ),
     CheckConstraint("cardinality(keys) IN (0, 16)", name="keys"),
     # A list of pending entries would be read by every search.
-    Index(None, "keys", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+    Index(None, "words", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
 )
 
 # Two photos that are the same, or likely show the same thing; of others there is no row.

@@ -5,10 +5,9 @@ histograms are updated at each commit. Each session has its own registry, so tha
 one process (in tests) are separate.
 """
 
-import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psutil
 from prometheus_client import (
@@ -16,20 +15,19 @@ from prometheus_client import (
     Counter,
     Histogram,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from ops.errors import ConfigurationError, Reason
+from ops.errors import Reason
 from ops.outcomes import Batch, CommitResult
 from ops.session.pipeline import Snapshot
 from resources.postgres.connections import open_connections
 from resources.processes.collector import CollectorPauses
+from resources.processes.metrics_server import MetricsServer
 from resources.sessions.deferred.process import Report
 from resources.sessions.deferred.queue import Depth
 from resources.settings import Settings
 
-PORTS_TRIED = 50
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10, 60)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = ("fetch", "photos", "queued", "embed", "predict")
@@ -40,15 +38,13 @@ Committed = Callable[[Batch, CommitResult], None]
 class SessionMetrics:
     """The metrics of one session; a context manager that serves them while it is open.
 
-    Entering it raises ConfigurationError if LALAFO_METRICS_PORT and the 49 ports after it are in
-    use.
+    Entering it raises ConfigurationError where no port is free.
     """
 
     def __init__(self, settings: Settings) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client's own
         self.registry = CollectorRegistry()
-        self._host, self._port = settings.metrics_host, settings.metrics_port
-        self._server: Any = None
+        self._server = MetricsServer(self.registry, settings.metrics_host, settings.metrics_port)
         self._snapshot: Callable[[], Snapshot] | None = None
         self._lags: Callable[[], Mapping[int, int]] = dict
         self._stopped: Callable[[], Collection[int]] = tuple
@@ -104,20 +100,10 @@ class SessionMetrics:
         self.registry.register(self._pauses)
 
     def __enter__(self) -> Self:
-        if self._port == 0:
-            return self
-        self._pauses.start()
-        for port in range(self._port, min(self._port + PORTS_TRIED, 65_536)):
-            try:
-                self._server, _ = start_http_server(port, self._host, registry=self.registry)
-            except OSError:
-                continue
-            self.url = f"http://{self._host}:{port}/metrics"
-            return self
-        raise ConfigurationError(
-            f"LALAFO_METRICS_PORT={self._port}: this port and the {PORTS_TRIED - 1} after it are "
-            f"in use on {self._host} ({socket.gethostname()})"
-        )
+        self.url = self._server.start()
+        if self.url:
+            self._pauses.start()
+        return self
 
     def __exit__(
         self,
@@ -125,10 +111,9 @@ class SessionMetrics:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._server is not None:
+        if self.url:
             self._pauses.stop()
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.stop()
 
     def watch(
         self,

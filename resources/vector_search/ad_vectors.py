@@ -1,8 +1,9 @@
 """The vectors of ads, from those of their photos: computed, renewed and removed in PostgreSQL.
 
-Owns what an ad's vector is: the mean of the unit vectors of its usable photos, of unit length. An
-ad without one has no row: it has no usable photo, a photo is not embedded with the backbone, or the
-vectors cancel each other out.
+Owns what an ad's vector is: the mean of the unit vectors of its usable photos, of unit length.
+Photos of one colour say nothing, and are left out. An ad without a vector has no row: it has no
+usable photo, or only such, a photo is not embedded with the backbone, or the vectors cancel each
+other out.
 """
 
 from collections.abc import Sequence
@@ -27,9 +28,10 @@ _VECTORS = """
     CROSS JOIN LATERAL (
         SELECT l2_normalize(avg(e.embedding::vector))::halfvec AS vector,
             count(*) = count(e.embedding) AS complete
-        FROM lalafo.ad_photos AS p LEFT JOIN lalafo.embeddings AS e
-            ON e.backbone = %(backbone)s AND e.sha256 = p.sha256
-        WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id AND p.sha256 IS NOT NULL
+        FROM lalafo.ad_photos AS p JOIN lalafo.photos AS s USING (sha256)
+        LEFT JOIN lalafo.embeddings AS e ON e.backbone = %(backbone)s AND e.sha256 = p.sha256
+        WHERE p.catalog = a.catalog AND p.ad_id = a.ad_id
+        AND s.note IS DISTINCT FROM 'photo_blank'
     ) AS m
     WHERE a.status = 'scored' AND m.complete AND l2_norm(m.vector) > 0.5"""
 _GIVEN = "unnest(%(catalogs)s::text[], %(ad_ids)s::text[]) AS k (catalog, ad_id)"
@@ -58,7 +60,8 @@ _REMOVE_STALE = """
         WHERE a.revision IS NULL LIMIT %(limit)s))"""
 _TAKE = (
     "DELETE FROM lalafo.vector_changes WHERE id = ANY(ARRAY(SELECT id FROM lalafo.vector_changes "
-    "ORDER BY id LIMIT %s)) RETURNING catalog, ad_id"
+    "ORDER BY id LIMIT %s)) RETURNING catalog, ad_id, "
+    "extract(epoch FROM clock_timestamp() - queued_at)::float8"
 )
 _INDEXES = "SELECT backbone, dimension, partition, state FROM lalafo.vector_indexes"
 
@@ -68,14 +71,14 @@ def read_indexes(cursor: Cursor) -> list[SearchIndex]:
     return [SearchIndex(*row) for row in cursor.execute(_INDEXES).fetchall()]
 
 
-def follow(cursor: Cursor, epoch: int, *, limit: int) -> int:
+def follow(cursor: Cursor, epoch: int, *, limit: int) -> list[float]:
     """Renew the vectors of the next queued ads, in the caller's transaction.
 
     The ads are read after their rows of the queue are deleted: a commit that comes later queues
     them again. Repeated, it changes nothing.
 
     Returns:
-        The number of rows taken from the queue; 0: it is empty.
+        The seconds since the commits of the rows taken from the queue; []: it is empty.
 
     Raises:
         LeaseLostError: another indexer has the lease; the caller rolls back.
@@ -83,11 +86,11 @@ def follow(cursor: Cursor, epoch: int, *, limit: int) -> int:
     LEASE.check(cursor, epoch)
     taken = cursor.execute(_TAKE, (limit,)).fetchall()
     if taken:
-        keys = sorted(set(taken))
+        keys = sorted({(catalog, ad_id) for catalog, ad_id, _ in taken})
         for index in read_indexes(cursor):
             if index.state != "building":
                 renew(cursor, index, keys)
-    return len(taken)
+    return [waited_s for _, _, waited_s in taken]
 
 
 def renew(cursor: Cursor, index: SearchIndex, keys: Sequence[tuple[str, str]]) -> None:

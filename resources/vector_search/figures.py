@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from resources.changes.metrics import Queue
 from resources.postgres.database import Database
 from resources.vector_search.ad_vectors import read_indexes
 from resources.vector_search.indexes import hnsw_name
@@ -18,14 +19,6 @@ class IndexFigures:
     rows: int
     table_bytes: int  # without indexes
     graph_bytes: int  # 0: the graph is not created yet
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """Changes that no index has yet."""
-
-    ads: int
-    oldest_s: float  # 0: the queue is empty
 
 
 def index_figures(database: Database) -> list[IndexFigures]:

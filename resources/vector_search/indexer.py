@@ -14,7 +14,7 @@ import psycopg
 import structlog
 
 from ops.errors import LalafoError
-from resources.changes.worker import ChangeWorker, Group
+from resources.changes.worker import ChangeWorker, Group, OnDone
 from resources.postgres.database import Database
 from resources.vector_search import indexes
 from resources.vector_search.ad_vectors import follow, read_indexes
@@ -46,9 +46,15 @@ class Indexer(ChangeWorker):
     """
 
     def __init__(
-        self, database: Database, group: Group, *, workers: int = 0, counts: Counts | None = None
+        self,
+        database: Database,
+        group: Group,
+        *,
+        workers: int = 0,
+        counts: Counts | None = None,
+        on_done: OnDone = lambda _: None,
     ) -> None:
-        super().__init__(database, group, name="vectors", batch=BATCH_ADS)
+        super().__init__(database, group, name="vectors", batch=BATCH_ADS, on_done=on_done)
         self.counts = Counts() if counts is None else counts
         self._workers = workers
         self._looked_at = float("-inf")  # monotonic seconds
@@ -60,10 +66,13 @@ class Indexer(ChangeWorker):
         """Start the builds that are due, and renew what is queued; return the changes."""
         if time.monotonic() - self._looked_at > LOOK_FOR_INDEXES_S:
             self._look_for_indexes(epoch)
+        began = time.monotonic()
         with self._database.cursor() as cursor:
-            taken = follow(cursor, epoch, limit=BATCH_ADS)
-        self.counts.changes += taken
-        return taken
+            waited_s = follow(cursor, epoch, limit=BATCH_ADS)
+        took_s = time.monotonic() - began
+        self._on_done([before_s + took_s for before_s in waited_s])
+        self.counts.changes += len(waited_s)
+        return len(waited_s)
 
     def _look_for_indexes(self, epoch: int) -> None:
         self._looked_at = time.monotonic()

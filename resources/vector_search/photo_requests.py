@@ -16,6 +16,9 @@ GIVEN_UP_S = 30
 KEPT_S = 3_600
 """A vector is used again for so long."""
 
+BLANK = "it has one colour: it is like no other photo"
+"""Why a photo with the note `photo_blank` is not searched by."""
+
 KNOWN = (
     "SELECT s.vector::text, s.backbone, s.sha256 FROM lalafo.photo_searches AS s "
     "WHERE s.sha256 = %s AND s.vector IS NOT NULL AND s.backbone = (SELECT r.backbone "

@@ -218,7 +218,9 @@ def stored(database: Database) -> Mapping[str, Any]:
         compared = cursor.fetchall()
         cursor.execute("SELECT catalog, sha256 FROM lalafo.common_photos ORDER BY 1, 2")
         common = cursor.fetchall()
-        cursor.execute("SELECT sha256, pdq::text, keys FROM lalafo.photo_hashes ORDER BY 1")
+        cursor.execute(
+            "SELECT sha256, pdq::text, words, details FROM lalafo.photo_hashes ORDER BY 1"
+        )
         hashes = cursor.fetchall()
     return {
         **{"pairs": pairs_of(database), "groups": groups_of(database)},

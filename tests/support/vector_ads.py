@@ -108,7 +108,7 @@ def built_index(database: Database) -> Iterator[int]:
 
 def renew_all(database: Database, epoch: int) -> None:
     """Renew until the queue is empty."""
-    taken = 1
+    taken = [0.0]
     while taken:
         with database.cursor() as cursor:
             taken = follow(cursor, epoch, limit=7)

@@ -32,6 +32,7 @@ def code_of(*folders: str) -> str:
     ("heading", "file", "prefix"),
     [
         ("Session metrics and alerts", "resources/sessions/metrics.py", "lalafo_"),
+        ("Worker metrics", "resources/changes/metrics.py", "lalafo_"),
         ("Gateway metrics", "gateway/monitoring/metrics.py", "lalafo_gateway_"),
     ],
 )

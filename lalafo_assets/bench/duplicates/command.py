@@ -15,9 +15,10 @@ from lalafo_assets.commands.terminal.steps import Steps
     ("lalafo bench duplicates --photos photos", "on those of a folder, and of folders in it"),
     ("lalafo bench duplicates --json | jq .recall", "nothing but the JSON document"),
     ("lalafo bench duplicates --rows 10000,100000", "how long candidates take, by ads"),
+    ("lalafo bench duplicates --live --photos photos", "how soon duplicates of new ads are found"),
     reads="the photos of DIR, or photos that it draws",
-    writes="with --rows a PostgreSQL of its own in a temporary folder, which it removes",
-    settings=(),
+    writes="with --rows and --live a PostgreSQL of its own in a temporary folder, which it removes",
+    settings=("background_priority",),
 )
 def bench_duplicates(
     photos: Annotated[
@@ -38,6 +39,19 @@ def bench_duplicates(
         ),
     ] = "",
     searches: Annotated[int, typer.Option(min=10, help="With --rows: of each size.")] = 200,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Instead: from an ad's commit to its duplicates, while ads come; with the photos "
+            "of the folders, and drawn ones where they are too few.",
+        ),
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0.1, help="With --live: ads a second.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1, help="With --live: of ads that come.")] = 60.0,
+    before: Annotated[
+        int, typer.Option(min=0, help="With --live: ads that are there before, of one photo.")
+    ] = 1_000,
     json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
     """Judge which photos are found to be the same, on copies that are altered in known ways.
@@ -49,6 +63,12 @@ def bench_duplicates(
 
         sizes = [int(size) for size in rows.split(",")]
         print(run_growth(sizes, searches=searches, console=bench_console(json_only)))  # noqa: T201
+        return
+    if live:
+        from lalafo_assets.bench.duplicates.live.run import LiveBench, run_live
+
+        asked = LiveBench(photos or [], rate, seconds, before)
+        print(run_live(asked, bench_console(json_only)))  # noqa: T201
         return
     from lalafo_assets.bench.duplicates.run import run_bench
 

@@ -26,12 +26,17 @@ def _backbone() -> tuple[Embedder, Preprocessing]:
 
 def embeddings(photos: Sequence[Pixels]) -> NDArray[np.float32]:
     """(N, D) float32 unit rows, rounded as they are stored."""
-    embedder, preprocessing = _backbone()
     rows = []
     for start in range(0, len(photos), BATCH):
-        images = [
-            prepare(simplejpeg.encode_jpeg(np.ascontiguousarray(it), 90), preprocessing)
+        files = [
+            simplejpeg.encode_jpeg(np.ascontiguousarray(it), 90)
             for it in photos[start : start + BATCH]
         ]
-        rows.append(embedder.embed(images).astype(np.float32))
+        rows.append(embeddings_of_files(files).astype(np.float32))
     return np.concatenate(rows)
+
+
+def embeddings_of_files(files: Sequence[bytes]) -> NDArray[np.float16]:
+    """(N, D) float16 unit rows of JPEG files, as they are stored."""
+    embedder, preprocessing = _backbone()
+    return embedder.embed([prepare(data, preprocessing) for data in files])

@@ -11,6 +11,7 @@ from lalafo_assets.bench.duplicates.phash import phash
 from lalafo_assets.bench.duplicates.prints import prints
 from lalafo_assets.bench.duplicates.samples import Sample, copies_in_the_data, hard_pairs
 from ops.duplicates.pdq import distance
+from ops.duplicates.photos.binary_features import agreeing
 from ops.duplicates.photos.photo_pairs import photo_pair
 from ops.duplicates.photos.photo_print import PhotoPrint
 
@@ -22,7 +23,8 @@ OTHERS = 2  # of the hard pairs of a photo, those whose altered copies are compa
 class Compared:
     """A pair. `name`: how the copy was altered, or ORIGINAL for two photos as they are.
     `same`: whether one is a copy of the other. `index`, `other`: of the photos. `features`: of
-    `ops.duplicates.photos.photo_pairs`. `phash_distance`: of the baseline's hashes, in bits."""
+    `ops.duplicates.photos.photo_pairs`. `phash_distance`: of the baseline's hashes, in bits.
+    `agreeing`: binary features, as `ops.duplicates.photos.binary_features` counts them."""
 
     name: str
     same: bool
@@ -32,6 +34,7 @@ class Compared:
     pdq_distance: int
     phash_distance: int
     mirrored: bool
+    agreeing: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +102,7 @@ def _compared(name: str, one: int, other: int, mine: PhotoPrint, yours: PhotoPri
         pair.pdq_distance,
         distance(phash(mine.grey), phash(yours.grey)),
         pair.mirrored,
+        max(agreeing(one, yours.both_details[0]) for one in mine.both_details),
     )
 
 

@@ -29,9 +29,12 @@ from lalafo_assets.bench.duplicates.pairs import (
     prepare,
 )
 from lalafo_assets.bench.duplicates.samples import Sample, drawn_samples, read_samples
+from ops.duplicates.look_up import FURTHEST
+from ops.duplicates.photos import binary_features
+from ops.duplicates.photos.binary_features import ENOUGH
 from ops.duplicates.photos.local_features import local_features
 from ops.duplicates.photos.photo_pairs import FEATURES, photo_pair
-from ops.duplicates.photos.photo_print import photo_print
+from ops.duplicates.photos.photo_print import PhotoPrint, photo_print
 from ops.duplicates.photos.photo_scores import installed_constants, probabilities
 from ops.errors import ConfigurationError
 from ops.types import ProgressCallback
@@ -118,9 +121,14 @@ def judge(compared: Sequence[Compared]) -> dict[str, Any]:
 
 
 def scores(compared: Sequence[Compared]) -> NDArray[np.float64]:
-    """The product's probability that a pair is the same photo."""
+    """The product's probability that a pair is the same photo; 0 where it does not compare them,
+    because neither their hashes are near nor enough of their binary features agree."""
     rows = np.array([it.features for it in compared])
-    return probabilities(rows, installed_constants())[:, 2]
+    near = (rows[:, FEATURES.index("pdq_low_quality")] == 0) & (
+        np.array([it.pdq_distance for it in compared]) <= FURTHEST
+    )
+    worth = near | (np.array([it.agreeing for it in compared]) >= ENOUGH)
+    return np.where(worth, probabilities(rows, installed_constants())[:, 2], 0.0)
 
 
 def threshold_at(score: NDArray[np.float64], same: NDArray[np.bool_], precision: float) -> float:
@@ -175,6 +183,7 @@ def _times_of_photos(samples: Sequence[Sample]) -> dict[str, float]:
     greys = [photo_print(bytes(32), it).grey for it in photos]
     return {
         "hash_and_pictures": _median_ms(lambda it: photo_print(bytes(32), it), photos),
+        "binary_features": _median_ms(binary_features.pack, greys),
         "local_features": _median_ms(local_features, greys),
     }
 
@@ -188,10 +197,16 @@ def _times_of_pairs(prepared: Prepared) -> dict[str, float]:
     ]
     for one, other in (*different, *copies):
         _ = one.features, other.features, one.small, other.small
+        _ = one.both_details, other.both_details
     return {
         "different": _median_ms(lambda it: photo_pair(*it), different),
         "same_pixels": _median_ms(lambda it: photo_pair(*it), copies),
+        "binary_features": _median_ms(lambda it: _agreeing(*it), different),
     }
+
+
+def _agreeing(one: PhotoPrint, other: PhotoPrint) -> int:
+    return max(binary_features.agreeing(it, other.both_details[0]) for it in one.both_details)
 
 
 _T = TypeVar("_T")

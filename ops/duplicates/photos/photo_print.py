@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ops.duplicates.pdq import Pdq, pdq
-from ops.duplicates.photos import agreement, local_features
+from ops.duplicates.photos import agreement, binary_features, local_features
+from ops.duplicates.photos.binary_features import BinaryFeatures
 from ops.duplicates.photos.local_features import LocalFeatures
 
 
@@ -40,6 +41,17 @@ class PhotoPrint:
         image = Image.fromarray(self.grey)
         image.thumbnail((agreement.SIDE, agreement.SIDE), Image.Resampling.BOX)
         return np.asarray(image)
+
+    @cached_property
+    def details(self) -> bytes:
+        """The binary features of `grey`, packed."""
+        return binary_features.pack(self.grey)
+
+    @cached_property
+    def both_details(self) -> tuple[BinaryFeatures, BinaryFeatures]:
+        """The binary features of the photo, and those of its mirror image."""
+        packed = self.details, binary_features.pack(np.ascontiguousarray(self.grey[:, ::-1]))
+        return binary_features.unpack(packed[0]), binary_features.unpack(packed[1])
 
     @cached_property
     def features(self) -> LocalFeatures:

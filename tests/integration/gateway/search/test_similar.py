@@ -62,6 +62,25 @@ def kind_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
 
 
+def test_photos_of_one_colour_are_the_reason(seller: Seller, client: httpx.Client) -> None:
+    """An ad with nothing else, and such a photo, are like nothing; an ad with others is found."""
+    for number in range(3):
+        seller.put(f"a/{number}", photos=3 if number == 2 else 1)
+    blank = [sha(f"https://p.example/a/{number}/0.jpg") for number in (1, 2)]
+    with seller.database.cursor() as cursor:
+        cursor.execute(
+            "UPDATE lalafo.photos SET note = 'photo_blank' WHERE sha256 = ANY(%s)", (blank,)
+        )
+    build(seller)
+    answer = client.get("/v1/ads/kg/a/1/similar")
+    assert kind_of(answer) == (409, "no_usable_photo")
+    assert answer.json()["reason"] == "photo_blank"
+    answer = client.post("/v1/search", json={"sha256": blank[0].hex()})
+    assert kind_of(answer) == (422, "photo_not_usable")
+    assert answer.json()["reason"] == "photo_blank"
+    assert keys_of(client.get("/v1/ads/kg/a/2/similar")) == [("kg", "a/0")]
+
+
 def test_by_ad_by_photo_and_by_vector(seller: Seller, client: httpx.Client) -> None:
     """The same order as in numpy, with pages; the ad itself is left out unless asked for."""
     for number in range(30):
@@ -199,3 +218,23 @@ def test_no_answer_has_a_reason(seller: Seller, client: httpx.Client) -> None:
     with seller.database.cursor() as cursor:
         cursor.execute("UPDATE lalafo.vector_indexes SET state = 'catching_up'")
     assert kind_of(client.get(similar.format(1))) == (409, "index_not_ready")
+
+
+def test_searches_are_counted_by_their_answers(seller: Seller, client: httpx.Client) -> None:
+    """Found, nothing found, or the reason; by an ad, a photo or a vector."""
+    for number in range(2):
+        seller.put(f"a/{number}")
+    assert client.get("/v1/ads/kg/a/0/similar").status_code == 409  # no index yet
+    build(seller)
+    client.get("/v1/ads/kg/a/0/similar")
+    client.get("/v1/ads/kg/a/0/similar", params={"category": "boat"})
+    client.post("/v1/search", json={"sha256": sha("https://p.example/a/0/0.jpg").hex()})
+    client.post("/v1/search", json={"vector": [0.0] * 8})
+    client.get("/v1/ads/kg/a/0/duplicates")
+    lines = client.get("/metrics").text.splitlines()
+    for answer, by in (
+        *(("no_index", "ad"), ("found", "ad"), ("none", "ad")),
+        *(("found", "photo"), ("zero_vector", "vector")),
+    ):
+        assert f'lalafo_gateway_searches_total{{answer="{answer}",by="{by}"}} 1.0' in lines
+    assert 'lalafo_gateway_duplicates_total{answer="off"} 1.0' in lines

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ops.duplicates.look_up import stored_keys
 from ops.errors import LeaseLostError
 from resources.duplicates import changes
 from resources.duplicates.comparison import compare
@@ -27,6 +28,7 @@ from tests.support.duplicate_ads import (
     pairs_of,
     photo_of,
     stored,
+    unlike_photos,
 )
 from tests.support.vector_ads import built_index, renew_all
 
@@ -142,6 +144,62 @@ def test_titles_and_prices_suffice_for_one_seller(shop: Shop, find: Find) -> Non
     shop.put("3", "p3", seller="s-2", **same, **more)
     find()
     assert verdicts(shop) == {("1", "2"): None}
+
+
+def test_ads_with_titles_of_the_same_words_are_compared(shop: Shop, find: Find) -> None:
+    """Of another seller, with a crop that no hash finds, and without an index of vectors."""
+    shop.add("crop", cropped(photo_of(1), 0.3))
+    shop.likes["crop"] = shop.sha256("p1")
+    shop.put("1", "p1", seller="s-1", title="A blue velvet sofa")
+    shop.put("2", "crop", seller="s-2", title="velvet sofa, blue - a")
+    shop.put("3", "crop", seller="s-3", title="something else")
+    find()
+    assert verdicts(shop) == {("1", "2"): "altered", ("2", "3"): "exact"}
+    shop.put("3", "crop", seller="s-3", title="a blue, velvet SOFA")
+    find()
+    assert verdicts(shop)["1", "3"] == "altered"
+
+
+def test_an_ad_without_a_true_candidate_has_no_photo_compared(shop: Shop, find: Find) -> None:
+    """The binary features of photos with alike embeddings are looked at, from what is stored."""
+    names = unlike_photos(shop, 6)
+    for name in names[1:]:
+        shop.likes[name] = shop.sha256(names[0])
+    for number, name in enumerate(names):
+        shop.put(f"{number}", name, seller="s-1")
+    counts = find().counts
+    assert counts.looked_at == 15
+    assert counts.compared <= 1
+    assert verdicts(shop) == {}
+
+
+def test_hashes_of_an_earlier_version_get_their_details(shop: Shop, find: Find) -> None:
+    """A photo that is a candidate has them made once."""
+    shop.add("crop", cropped(photo_of(1), 0.3))
+    shop.likes["crop"] = shop.sha256("p1")
+    shop.put("1", "p1", seller="s-1")
+    find()
+    with shop.database.cursor() as cursor:
+        cursor.execute("UPDATE lalafo.photo_hashes SET details = NULL")
+    shop.put("2", "crop", seller="s-1")
+    find()
+    assert verdicts(shop) == {("1", "2"): "altered"}
+    with shop.database.cursor() as cursor:
+        cursor.execute("SELECT count(*), count(details) FROM lalafo.photo_hashes")
+        assert cursor.fetchone() == (2, 2)
+
+
+def test_words_are_those_of_the_keys(shop: Shop, find: Find) -> None:
+    """PostgreSQL computes what is looked up as `stored_keys` does."""
+    for number in range(5):
+        shop.put(f"{number}", f"p{number + 1}")
+    find()
+    with shop.database.cursor() as cursor:
+        cursor.execute("SELECT pdq::text, words FROM lalafo.photo_hashes")
+        rows = cursor.fetchall()
+    assert len(rows) == 5
+    for bits, words in rows:
+        assert words == stored_keys(int(bits, 2).to_bytes(32))
 
 
 def test_catalogs_are_apart(shop: Shop, find: Find) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ops.duplicates.look_up import FURTHEST, NEAREST, stored_keys
+from ops.duplicates.look_up import FURTHEST, NEAREST
 from ops.duplicates.pdq import Pdq
 from ops.types import AdKey
 from resources.duplicates import candidates, changes, common_photos, groups
@@ -54,8 +54,8 @@ def many(database: Database, hashes: list[bytes]) -> Database:
         "INSERT INTO lalafo.ad_photos (catalog, ad_id, position, sha256, revision, run_id) "
         f"SELECT 'kg', {ad_id}, 0, {photo}, 1, 'r' FROM {rows}",
         "INSERT INTO lalafo.compared_ads (catalog, ad_id, revision, seller, received_at, photos, "
-        f"common, version) SELECT 'kg', {ad_id}, 1, 's-' || n % 100, {moment}, ARRAY[{photo}], "
-        f"'{{}}', 1 FROM {rows}",
+        f"common, version, title_key) SELECT 'kg', {ad_id}, 1, 's-' || n % 100, {moment}, "
+        f"ARRAY[{photo}], '{{}}', 1, n % 200 FROM {rows}",
         "INSERT INTO lalafo.ad_pairs (catalog, ad_id, other_id, revision, other_revision, "
         f"probability, reasons) SELECT 'kg', {ad_id}, {other}, 1, 1, 0.9, '[]' FROM {rows} "
         "WHERE n % 2 = 0",
@@ -69,10 +69,9 @@ def many(database: Database, hashes: list[bytes]) -> Database:
     with database.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
-        with cursor.copy("COPY lalafo.photo_hashes (sha256, pdq, quality, keys) FROM STDIN") as to:
+        with cursor.copy("COPY lalafo.photo_hashes (sha256, pdq, quality) FROM STDIN") as to:
             for number, pdq in enumerate(hashes):
-                keys = "{" + ",".join(map(str, stored_keys(pdq))) + "}"
-                to.write_row((photo_of(number), candidates.bits_of(pdq), 90, keys))
+                to.write_row((photo_of(number), candidates.bits_of(pdq), 90))
         cursor.execute("ANALYZE")
     return database
 
@@ -120,6 +119,7 @@ def test_no_table_is_read_whole(many: Database) -> None:
     photo = {"photos": [photo_of(7)], "copies": 100}
     statements: list[tuple[str, dict[str, Any]]] = [
         (candidates._SAME_BYTES, {"photos": [photo_of(7)], "limit": 21}),
+        (candidates._OF_TITLE, {"title_key": 7, "limit": 20}),
         (candidates._OF_SELLER, {"seller": "s-7", "limit": 50}),
         (pairs, {"limit": 100}),
         (labels, {"limit": 100}),

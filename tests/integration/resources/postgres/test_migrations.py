@@ -82,6 +82,12 @@ WRITES = {
         "UPDATE lalafo.predictions SET top_labels = '{1,0}', top_scores = '{0.5,0.25}' "
         "WHERE ad_id = %(id)s",
     ),
+    "0022": (
+        "INSERT INTO lalafo.photo_hashes (sha256, pdq, quality, keys) VALUES (%(sha)s, "
+        "repeat('1', 256)::bit(256), 90, (SELECT array_agg(n) FROM generate_series(1, 16) AS n))",
+        "INSERT INTO lalafo.compared_ads (catalog, ad_id, revision, received_at, photos, common, "
+        f"version) VALUES ('kg', %(id)s, 1, {SEEN}, '{{}}', '{{}}', 1)",
+    ),
 }
 FIRST_ROWS = (
     "INSERT INTO lalafo.releases (name, digest, backbone, manifest) VALUES ('first', 'd', 'b', "

@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.errors import ConfigurationError
 from ops.outcomes import Batch, CommitResult
 from ops.session.pipeline import Snapshot
-from resources.sessions.metrics import PORTS_TRIED, STAGES, SessionMetrics
+from resources.processes.metrics_server import PORTS_TRIED
+from resources.sessions.metrics import STAGES, SessionMetrics
 from resources.settings import Settings
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
@@ -128,7 +129,7 @@ def test_without_a_port_nothing_is_served() -> None:
 
 def test_without_a_free_port_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tried port is in use: the error names the setting to change."""
-    monkeypatch.setattr("resources.sessions.metrics.PORTS_TRIED", 1)
+    monkeypatch.setattr("resources.processes.metrics_server.PORTS_TRIED", 1)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -1,5 +1,6 @@
 """A search finds the nearest ads, under its filters, page by page, and never one that is gone."""
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 
@@ -8,7 +9,7 @@ import pytest
 
 from resources.vector_search.queries import Filters, Query
 from tests.integration.resources.vector_search.conftest import Followed
-from tests.support.batches import NOON
+from tests.support.batches import NOON, sha
 from tests.support.vector_ads import Seller, keys_of, search, text_of
 
 RNG = np.random.default_rng(7)
@@ -34,6 +35,36 @@ def test_the_nearest_are_found_by_both_paths(seller: Seller, followed: Followed)
     )
     assert not by_index.exact
     assert keys_of(by_index.ads) == expected[:10]
+
+
+def test_photos_of_one_colour_say_nothing(seller: Seller, followed: Followed) -> None:
+    """An ad is found by its other photos; an ad with nothing else has no vector."""
+    index = followed.build() if seller.put("0") else None
+    for ad_id, photos in (("1", 1), ("3", 3)):
+        seller.put(ad_id, photos=photos)
+    both = {ad_id: vectors_of(seller, ad_id) for ad_id in ("1", "3")}
+    with seller.database.cursor() as cursor:
+        blank = [sha(f"https://p.example/{ad_id}/0.jpg") for ad_id in ("1", "3")]
+        cursor.execute(
+            "UPDATE lalafo.photos SET note = 'photo_blank' WHERE sha256 = ANY(%s)", (blank,)
+        )
+    followed.follow()
+    assert index is not None
+    found = search(seller.database, index, Query(text_of(both["3"][1]), limit=10)).ads
+    assert {ad.ad_id for ad in found} == {"0", "3"}
+    similarity = next(ad.similarity for ad in found if ad.ad_id == "3")
+    assert similarity == pytest.approx(1, abs=2e-3)
+
+
+def vectors_of(seller: Seller, ad_id: str) -> list[np.ndarray]:
+    """Of the usable photos of an ad."""
+    with seller.database.cursor() as cursor:
+        cursor.execute(
+            "SELECT e.embedding::text FROM lalafo.ad_photos AS p "
+            "JOIN lalafo.embeddings AS e USING (sha256) WHERE p.ad_id = %s ORDER BY p.position",
+            (ad_id,),
+        )
+        return [np.array(json.loads(text)) for (text,) in cursor.fetchall()]
 
 
 def test_an_ad_is_gone_with_the_commit(seller: Seller, followed: Followed) -> None:

@@ -1,0 +1,1 @@
+"""`lalafo bench duplicates --live`: how soon duplicates are found while ads come."""
