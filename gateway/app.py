@@ -22,6 +22,8 @@ from gateway.edge.queries import only_known_parameters
 from gateway.edge.request_context import RequestContextMiddleware
 from gateway.intake import feedback, legacy, uploads
 from gateway.intake import routes as intake
+from gateway.masks import routes as masks
+from gateway.masks.cutouts import CutOuts
 from gateway.monitoring import health, metrics
 from gateway.page import routes as page
 from gateway.reads import photos, releases, reports, tasks
@@ -59,6 +61,7 @@ def make_app(settings: Settings) -> FastAPI:
         ):
             app.state.services = services
             app.state.statistics = cache
+            app.state.cut_outs = CutOuts()
             # The server calls it when it stops (`edge/protocol.py`).
             yield {STOP_WAITING: services.commits.stop_waiting}
         await asyncio.to_thread(end_tracing)
@@ -85,7 +88,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestContextMiddleware)
     # Before the ads, whose path has an id with any number of segments.
     reading = (search, reads, releases, tasks, photos, reports, statistics, history)
-    for module in (intake, uploads, duplicates, feedback, *reading):
+    for module in (intake, uploads, duplicates, feedback, masks, *reading):
         app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
     for module in (legacy, health, metrics, page):
         app.include_router(module.router)

@@ -25,6 +25,7 @@ from lalafo_assets.bench.price.command import bench_price
 from lalafo_assets.bench.quality.command import bench_quality
 from lalafo_assets.bench.rescore.command import bench_rescore
 from lalafo_assets.bench.search.command import bench_search
+from lalafo_assets.bench.segments.command import bench_segments
 from lalafo_assets.bench.start.command import bench_start
 from lalafo_assets.bench.stream.command import bench_stream
 from lalafo_assets.commands.console import new_console
@@ -42,6 +43,7 @@ from lalafo_assets.commands.releases.rescore import rescore
 from lalafo_assets.commands.releases.train import check_command, train
 from lalafo_assets.commands.results import results
 from lalafo_assets.commands.search.duplicates import duplicates
+from lalafo_assets.commands.search.segments import segments
 from lalafo_assets.commands.search.similar import similar
 from lalafo_assets.commands.serve import serve
 from lalafo_assets.commands.settings import settings
@@ -85,6 +87,7 @@ for name, measure in (
     ("quality", bench_quality),
     ("search", bench_search),
     ("duplicates", bench_duplicates),
+    ("segments", bench_segments),
 ):
     bench.command(name, cls=LalafoCommand)(measure)
 releases.command("check", cls=LalafoCommand)(check_command)
@@ -92,7 +95,7 @@ releases.command("check", cls=LalafoCommand)(check_command)
 # The panels of `lalafo --help` appear in this order.
 for panel, commands in (
     (RUN, (demo, up, serve)),
-    (ADS, (publish, results, similar, duplicates, export)),
+    (ADS, (publish, results, similar, duplicates, segments, export)),
     (RELEASES, (train, rescore, diff, promote, backbones)),
     (OPERATE, (doctor, settings, migrate, topics)),
     (MEASURE, (stats,)),

@@ -28,9 +28,11 @@ from gateway.schemas.duplicates import DuplicateFeedbackOut, DuplicatesPage
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
+from gateway.schemas.segments import MaskOut, SegmentsOut
 from gateway.schemas.similar import SimilarPage
 from gateway.schemas.statistics import StatisticsOut
 from gateway.schemas.tasks import TaskOut
+from ops.masks.cutout import CutOutFormat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,6 +234,20 @@ class AsyncLalafoClient(BaseClient):
     async def photo(self, sha256: str, *, thumbnail: bool = False) -> bytes:
         """See `LalafoClient.photo`."""
         return await self._run(self._plans.photo(sha256, thumbnail))
+
+    async def segments(self, sha256: str) -> SegmentsOut:
+        """See `LalafoClient.segments`."""
+        return await self._run(self._plans.segments(sha256))
+
+    async def cutout(
+        self, sha256: str, *, image_format: CutOutFormat = "webp", trimmed: bool = False
+    ) -> bytes:
+        """See `LalafoClient.cutout`."""
+        return await self._run(self._plans.cutout(sha256, image_format, trimmed))
+
+    async def give_mask(self, sha256: str, mask: Photo, *, given_by: str | None = None) -> MaskOut:
+        """See `LalafoClient.give_mask`."""
+        return await self._run(self._plans.give_mask(sha256, mask, given_by))
 
     async def statistics(self, *, minutes: int = 60) -> StatisticsOut:
         """See `LalafoClient.statistics`."""

@@ -26,9 +26,11 @@ from gateway.schemas.duplicates import DuplicateFeedbackOut, DuplicatesPage
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticeOut
 from gateway.schemas.releases import LiveReleaseOut
+from gateway.schemas.segments import MaskOut, SegmentsOut
 from gateway.schemas.similar import SimilarPage
 from gateway.schemas.statistics import StatisticsOut
 from gateway.schemas.tasks import TaskOut
+from ops.masks.cutout import CutOutFormat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -386,6 +388,56 @@ class LalafoClient(BaseClient):
         b'\\xff\\xd8\\xff'
         """
         return self._run(self._plans.photo(sha256, thumbnail))
+
+    def segments(self, sha256: str) -> SegmentsOut:
+        """Return the goods in a photo: their mask under the live release, and separate things.
+
+        Args:
+            sha256: of the original photo's bytes, in hexadecimal.
+
+        Raises:
+            NotFound: no ad that the key may read has the photo, or it has no mask yet.
+
+        >>> client.segments("0" * 64)
+        Traceback (most recent call last):
+        gateway.client.errors.NotFound: ...
+        """
+        return self._run(self._plans.segments(sha256))
+
+    def cutout(
+        self, sha256: str, *, image_format: CutOutFormat = "webp", trimmed: bool = False
+    ) -> bytes:
+        """Return a photo with a transparent background.
+
+        Args:
+            sha256: of the original photo's bytes, in hexadecimal.
+            trimmed: crop it to the goods, with a small margin.
+
+        Raises:
+            NotFound: as for `segments`, or no goods were found in the photo.
+
+        >>> client.cutout("0" * 64, image_format="png")
+        Traceback (most recent call last):
+        gateway.client.errors.NotFound: ...
+        """
+        return self._run(self._plans.cutout(sha256, image_format, trimmed))
+
+    def give_mask(self, sha256: str, mask: Photo, *, given_by: str | None = None) -> MaskOut:
+        """Store which pixels of a photo are goods; the gate judges releases by it.
+
+        Args:
+            mask: a PNG with the photo's proportions, white inside and black outside.
+            given_by: who drew it; None: the API key's name.
+
+        Raises:
+            NotFound: no ad that the key may read has the photo.
+            Refused: the picture is no mask of the photo.
+
+        >>> client.give_mask(client.get_ad("doc", "2").photos[0].sha256, b"no picture")
+        Traceback (most recent call last):
+        gateway.client.errors.Refused: 422 not_a_mask: ...
+        """
+        return self._run(self._plans.give_mask(sha256, mask, given_by))
 
     def statistics(self, *, minutes: int = 60) -> StatisticsOut:
         """Return the statistics of the last minutes. Requires a key for all catalogs.

@@ -171,6 +171,25 @@ class Address:
         path = f"/v1/photos/{_segment(sha256)}"
         return self.call("GET", path, params={"thumbnail": "1"} if thumbnail else {})
 
+    def segments(self, sha256: str) -> Call:
+        """GET /v1/photos/{sha256}/segments."""
+        return self.call("GET", f"/v1/photos/{_segment(sha256)}/segments")
+
+    def cutout(self, sha256: str, *, image_format: str, trimmed: bool) -> Call:
+        """GET /v1/photos/{sha256}/cutout."""
+        parameters = {"format": image_format, **({"trimmed": "1"} if trimmed else {})}
+        return self.call("GET", f"/v1/photos/{_segment(sha256)}/cutout", params=parameters)
+
+    def give_mask(self, sha256: str, mask: Photo, *, given_by: str | None) -> Call:
+        """PUT /v1/photos/{sha256}/mask with the PNG as the body."""
+        return self.call(
+            "PUT",
+            f"/v1/photos/{_segment(sha256)}/mask",
+            headers={"Content-Type": "image/png"},
+            params=query(given_by=given_by),
+            content=mask,
+        )
+
     def give_feedback(
         self, catalog: str, ad_id: str, feedback: Mapping[str, str], *, idempotency_key: str
     ) -> Call:

@@ -21,6 +21,7 @@ from gateway.schemas.duplicates import DuplicateFeedbackOut, DuplicatesPage
 from gateway.schemas.history import HistoryOut
 from gateway.schemas.notices import NoticesOut
 from gateway.schemas.releases import LiveReleaseOut
+from gateway.schemas.segments import MaskOut, SegmentsOut
 from gateway.schemas.similar import SimilarPage
 from gateway.schemas.statistics import StatisticsOut
 from gateway.schemas.tasks import TaskList
@@ -196,6 +197,20 @@ class Plans:
         call = self.address.photo(sha256, thumbnail=thumbnail)
         response = yield from with_retries(call, self.policy)
         return response.content
+
+    def segments(self, sha256: str) -> Plan[SegmentsOut]:
+        """Get the goods in a photo."""
+        return self._request(self.address.segments(sha256), SegmentsOut)
+
+    def cutout(self, sha256: str, image_format: str, trimmed: bool) -> Plan[bytes]:
+        """Get the bytes of a cut-out."""
+        call = self.address.cutout(sha256, image_format=image_format, trimmed=trimmed)
+        response = yield from with_retries(call, self.policy)
+        return response.content
+
+    def give_mask(self, sha256: str, mask: Photo, given_by: str | None) -> Plan[MaskOut]:
+        """Give the mask of a photo."""
+        return self._request(self.address.give_mask(sha256, mask, given_by=given_by), MaskOut)
 
     def upload_photo(self, photo: Photo) -> Plan[UploadOut]:
         """Upload a photo, which ads can then name by its SHA-256."""

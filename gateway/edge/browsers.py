@@ -29,7 +29,7 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", CONTENT_POLICY.encode()),
 )
-CORS_METHODS = ("GET", "POST", "DELETE")
+CORS_METHODS = ("GET", "POST", "PUT", "DELETE")
 CORS_HEADERS = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-Id")
 CORS_EXPOSED_HEADERS = ("Retry-After", "X-Request-Id", "Idempotency-Replayed", "Location")
 

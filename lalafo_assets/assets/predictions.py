@@ -18,7 +18,7 @@ from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import table_metadata
 from lalafo_assets.reports.pictures import as_metadata
 from ops.tasks import Task, all_tasks, task_by_name
-from resources.catalogue.pictures import prediction_pictures
+from resources.catalogue.pictures import mask_pictures, prediction_pictures
 from resources.catalogue.stale_photos import Catalogue
 from resources.catalogue.summaries import prediction_summary
 from resources.dagster.names import MODEL_RELEASE, OWNERS, POOL_BACKFILL, RELEASE_TAG
@@ -83,11 +83,12 @@ def prediction_asset(task: Task) -> dg.AssetsDefinition:
             )
             day_states = settle_days(context.instance, db, release, covered)
             summary = prediction_summary(db, covered, release=release.name, task=task.name)
+            pictures = prediction_pictures(summary) | mask_pictures(
+                db, photos.store(), covered, release=release.name, task=task
+            )
             return dg.MaterializeResult(
                 metadata={
-                    **as_metadata(
-                        prediction_pictures(summary), context.run.run_id, task.asset_name
-                    ),
+                    **as_metadata(pictures, context.run.run_id, task.asset_name),
                     "dagster/partition_row_count": summary.ads,
                     "release": release.name,
                     "ads_scored": scored,

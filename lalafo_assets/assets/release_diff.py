@@ -15,6 +15,7 @@ from lalafo_assets.reports.metadata import Metadata
 from lalafo_assets.reports.pictures import as_metadata
 from ops.errors import NotReadyError
 from ops.tasks import all_tasks
+from resources.catalogue.pictures import mask_examples
 from resources.catalogue.summaries import readable
 from resources.dagster.names import OWNERS, RELEASE_DIFF
 from resources.dagster.resources import DatabaseResource, PhotosResource
@@ -25,6 +26,7 @@ from resources.storage.photos import PhotoStore
 
 TOP_MOVES = 30
 EXAMPLES = 24
+MASK_EXAMPLES = 10
 
 
 @dg.asset(
@@ -120,6 +122,14 @@ def _task_metadata(task: TaskDiff, before: str, after: str) -> Metadata:
         metadata[f"{name}_changed_over_10_percent"] = dg.MetadataValue.int(
             task.number.beyond_a_tenth
         )
+    if task.masks is not None and task.masks.pairs:
+        metadata[f"{name}_masks_compared"] = dg.MetadataValue.int(len(task.masks.pairs))
+        metadata[f"{name}_masks_mean_iou"] = dg.MetadataValue.float(
+            round(task.masks.mean_iou or 0.0, 4)
+        )
+        metadata[f"{name}_masks_p10_iou"] = dg.MetadataValue.float(
+            round(task.masks.p10_iou or 0.0, 4)
+        )
     return metadata
 
 
@@ -152,4 +162,8 @@ def _pictures(
         title = f"Change of {task.task}"
         bars = change_bars(task.number.histogram, change_bins(), title)
         pictures[f"{task.task}_change"] = bars
+    if task.masks is not None and task.masks.pairs:
+        pictures[f"{task.task}_masks"] = mask_examples(
+            store, task.masks.pairs[:MASK_EXAMPLES], diff.live, diff.candidate
+        )
     return pictures

@@ -21,7 +21,7 @@ from ops.pictures.previews import histogram
 from ops.session.tally import Tally
 from ops.tasks import HEADLINE_TASK, all_tasks
 from resources.catalogue.checks import Finding, catalogue_checks
-from resources.catalogue.pictures import photo_pictures, prediction_pictures
+from resources.catalogue.pictures import mask_pictures, photo_pictures, prediction_pictures
 from resources.catalogue.summaries import prediction_summary
 from resources.postgres.database import Database
 from resources.processes.priority import make_idle
@@ -161,7 +161,10 @@ def draw_days(
             yield "ad_photos", day.isoformat(), title, image
         for task in all_tasks():
             summary = prediction_summary(database, [day], release=live, task=task.name)
-            for title, image in prediction_pictures(summary).items():
+            pictures = prediction_pictures(summary) | mask_pictures(
+                database, store, [day], release=live, task=task
+            )
+            for title, image in pictures.items():
                 yield task.asset_name, day.isoformat(), title, image
 
 

@@ -111,15 +111,10 @@ def _picture(category: str, dice: Dice, side: int) -> tuple[NDArray[np.uint8], F
     sketch = good.draw(dice)
     shape = (short, side) if _is_landscape(sketch, dice) else (side, short)
     scene, background = _background(good, sketch, shape, dice)
-    pose = _pose(good, dice)
-    look = Look(
-        folds=good.folds * dice.between(0.3, 1.6),
-        relief=good.relief * dice.between(0.5, 1.5),
-        shadow=dice.between(0.1, 0.65),
-    )
-    canvas, _ = paint(sketch, background, pose, look, dice)
+    pose = pose_of(good, dice)
+    canvas, _ = paint(sketch, background, pose, look_of(good, dice), dice)
     facts = Facts(category, sketch.main.pattern, sketch.main.base, scene, pose.tilt_degrees)
-    return _exposed(canvas, dice), facts
+    return exposed(canvas, dice), facts
 
 
 def _is_landscape(sketch: Sketch, dice: Dice) -> bool:
@@ -146,7 +141,17 @@ def _background(
     return scene, scenery(scene, shape, Dice(seed, scene))
 
 
-def _pose(good: Good, dice: Dice) -> Pose:
+def look_of(good: Good, dice: Dice) -> Look:
+    """How such a good is lit: its folds, its relief and its shadow."""
+    return Look(
+        folds=good.folds * dice.between(0.3, 1.6),
+        relief=good.relief * dice.between(0.5, 1.5),
+        shadow=dice.between(0.1, 0.65),
+    )
+
+
+def pose_of(good: Good, dice: Dice) -> Pose:
+    """How such a good is placed in a photo that shows it alone."""
     tilt = dice.around(0.0, good.tilt_degrees)
     if good.tilt_degrees > 12 and dice.chance(0.1):
         tilt += dice.pick((90.0, -90.0))  # the good lies across, or the phone was turned
@@ -163,7 +168,7 @@ def _pose(good: Good, dice: Dice) -> Pose:
     )
 
 
-def _exposed(canvas: NDArray[np.float32], dice: Dice) -> NDArray[np.uint8]:
+def exposed(canvas: NDArray[np.float32], dice: Dice) -> NDArray[np.uint8]:
     """Apply light from one side, vignette, warmth, contrast and grain, and convert to 8 bits."""
     height, width = canvas.shape[:2]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]

@@ -38,7 +38,12 @@ def prepare(rendition_bytes: bytes, preprocessing: Preprocessing) -> Image:
     """
     if isinstance(preprocessing, Upright):
         return _decode(rendition_bytes, LONGEST_SIDE)
-    pixels = _decode(rendition_bytes, preprocessing.scaled)
+    if preprocessing.foreground:
+        from ops.models.segments.foreground import goods_alone
+
+        pixels = goods_alone(_decode(rendition_bytes, LONGEST_SIDE), preprocessing.foreground)
+    else:
+        pixels = _decode(rendition_bytes, preprocessing.scaled)
     if preprocessing.resize == "center":
         pixels = _without_ends(pixels)
     height, width = preprocessing.resized(*pixels.shape[:2])

@@ -5,6 +5,7 @@ the pixels. Does not depend on torch.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's, of RGB in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _FIRST_KEYS = frozenset({"size", "resize", "mean", "std"})
+_FOREGROUND = re.compile(r"([0-9a-f]{64})?")
 _LATER_KEYS = frozenset({"crop_pct", "interpolation"})  # absent where they have their defaults
 
 
@@ -31,6 +33,8 @@ class Preprocessing:
     `mean`, `std`: of RGB in [0, 1], for normalisation in the batch.
     `crop_pct`: `size` divided by `scaled`, as timm and torchvision configure it.
     `interpolation`: "bilinear" or "bicubic".
+    `foreground`: "", the whole photo; else the SHA-256 of the network of masks by which the goods
+        are cut out before.
     """
 
     size: int = 224
@@ -39,6 +43,7 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     crop_pct: float = 1.0
     interpolation: str = "bilinear"
+    foreground: str = ""
 
     def __post_init__(self) -> None:
         whole = isinstance(self.size, int) and not isinstance(self.size, bool)
@@ -55,11 +60,13 @@ class Preprocessing:
             self.interpolation in INTERPOLATIONS,
             f"interpolation {self.interpolation!r}: expected of {INTERPOLATIONS}",
         )
+        good = isinstance(self.foreground, str) and bool(_FOREGROUND.fullmatch(self.foreground))
+        _check(good, f"foreground {self.foreground!r}: expected a SHA-256 in hex, or nothing")
 
     @property
-    def pixels(self) -> tuple[int, str, float, str]:
+    def pixels(self) -> tuple[int, str, float, str, str]:
         """What the pixels depend on: two that differ in `mean` and `std` alone prepare the same."""
-        return self.size, self.resize, self.crop_pct, self.interpolation
+        return self.size, self.resize, self.crop_pct, self.interpolation, self.foreground
 
     @property
     def scaled(self) -> int:
@@ -84,14 +91,15 @@ class Preprocessing:
     def record(self) -> dict[str, Any]:
         """The JSON object of the manifest.
 
-        Releases before `crop_pct` and `interpolation` keep their bytes, and so their digests: both
-        keys are present only where one differs from its default.
+        Releases before `crop_pct`, `interpolation` and `foreground` keep their bytes, and so their
+        digests: the first two are present only where one differs from its default, the last where
+        it is set.
         """
         values = {name: getattr(self, name) for name in sorted(_FIRST_KEYS)}
         later = {name: getattr(self, name) for name in sorted(_LATER_KEYS)}
         if later != {"crop_pct": 1.0, "interpolation": "bilinear"}:
             values |= later
-        return values
+        return values | ({"foreground": self.foreground} if self.foreground else {})
 
     @classmethod
     def from_record(cls, record: Any) -> Self:
@@ -102,6 +110,7 @@ class Preprocessing:
         """
         _check(isinstance(record, dict), "expected an object")
         known = _FIRST_KEYS | _LATER_KEYS if set(record) & _LATER_KEYS else _FIRST_KEYS
+        known |= {"foreground"} & set(record)
         unknown, missing = sorted(set(record) - known), sorted(known - set(record))
         _check(not unknown and not missing, f"unknown keys {unknown}, missing keys {missing}")
         values: dict[str, Any] = {
@@ -116,9 +125,9 @@ class Upright(Preprocessing):
     """The rendition as it is, (H, W, 3), for tasks that read it; part of no release."""
 
     @property
-    def pixels(self) -> tuple[int, str, float, str]:
+    def pixels(self) -> tuple[int, str, float, str, str]:
         """Equal to those of no other preprocessing."""
-        return 0, "upright", 1.0, ""
+        return 0, "upright", 1.0, "", ""
 
 
 def _check(good: bool, problem: str) -> None:

@@ -253,9 +253,10 @@ def _own(
             why.append(f"it has no head for the task '{task}', which {live.name} has")
             continue
         new, old = candidate.of_ads[task], live.of_ads.get(task, {})
+        of = new.get("of", "ads")
         if new["count"] < margins.min_photos:
             message.append(
-                f"{task}: not judged, {new['count']} held-out ads are fewer than "
+                f"{task}: not judged, {new['count']} held-out {of} are fewer than "
                 f"{margins.min_photos}"
             )
             continue
@@ -272,7 +273,7 @@ def _own(
             if before is not None:
                 figures[f"{task} {measure} (live)"] = before
                 text += f" against {before:.3f}"
-            message.append(f"{text} on {new['count']} held-out ads")
+            message.append(f"{text} on {new['count']} held-out {of}")
             why += _beyond(f"{measure} of '{task}'", value, before, margin, chance)
     text = "; ".join(message) or "no task has measures of its own"
     return Finding(OWN, tuple(why), text, figures, judged=bool(figures) or not message)

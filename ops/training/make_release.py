@@ -266,7 +266,7 @@ def freeze_release(
 def unlearned_heads(learned: Collection[str] = ()) -> dict[str, TaskHead]:
     """The heads of the installed tasks that learn nothing, except those in `learned`."""
     return {
-        task.name: TaskHead(task.name, {}, task.config)
+        task.name: task.unlearned_head()
         for task in all_tasks()
         if not task.learns and task.name not in learned
     }

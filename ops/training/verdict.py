@@ -48,7 +48,7 @@ class Judged:
     """Where its backbone was fine-tuned: by task, the accuracy on the held-out photos of its own
     training set, and that of the backbone as it was before."""
     of_ads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By task that learns from ads: its own measures on the held-out ads."""
+    """By task with measures of its own: those on the held-out ads, or on what `of` names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import StoredObjectError
+from ops.masks.rle import EncodedMask
+from ops.tasks import Task
+from ops.tasks.contract.answer import answer_of
+from ops.types import Prediction
 from resources.postgres.database import Database
 from resources.storage.photos import PhotoStore
 
@@ -61,6 +65,35 @@ def sample_photos(
             (release, task, list(days), limit),
         )
         return list(cursor.fetchall())
+
+
+def sample_masks(
+    database: Database, days: Sequence[date], *, limit: int, release: str, task: Task
+) -> list[tuple[bytes, EncodedMask, str]]:
+    """(rendition's SHA-256, mask, caption) of photos of the days' latest ads, by a task's answers
+    to them."""
+    mask_of, model = task.mask_of, task.photo_answer
+    assert mask_of is not None
+    assert model is not None
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.rendition_sha256, s.label, s.score::float8, s.details FROM lalafo.ads AS a "
+            "JOIN lalafo.ad_photos AS ap USING (catalog, ad_id) "
+            "JOIN lalafo.photos AS p ON p.sha256 = ap.sha256 "
+            "JOIN lalafo.photo_predictions AS s ON s.sha256 = p.sha256 AND s.release = %s "
+            "AND s.task = %s WHERE a.day = ANY(%s) AND ap.position = 0 "
+            "ORDER BY a.updated_at DESC LIMIT %s",
+            (release, task.name, list(days), limit),
+        )
+        rows = cursor.fetchall()
+    return [
+        (
+            bytes(rendition),
+            mask_of(answer_of(model, Prediction(task.name, label, score, details))),
+            f"{label} {100 * score:.0f}%",
+        )
+        for rendition, label, score, details in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -453,6 +453,20 @@ duplicate_labels = Table(
     Index(None, "catalog", "other_id", "ad_id"),
 )
 
+# Masks of photos that people have drawn: what the gate judges the task `segments` by.
+mask_labels = Table(
+    "mask_labels",
+    metadata,
+    Column(
+        "sha256", LargeBinary, ForeignKey(photos.c.sha256, ondelete="CASCADE"), primary_key=True
+    ),
+    Column("height", SmallInteger, nullable=False, comment="of the mask and the rendition, pixels"),
+    Column("width", SmallInteger, nullable=False),
+    Column("counts", Text, nullable=False, comment="COCO's compressed run-length encoding"),
+    Column("given_by", Text, nullable=False),
+    moment("given_at", now=True),
+)
+
 # The groups of ads that are the same. An ad that is alone has no row.
 ad_groups = Table(
     "ad_groups",

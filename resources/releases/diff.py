@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ops.tasks import Task
 from resources.postgres.database import Database
 from resources.releases.coverage import read_coverage
+from resources.releases.mask_diff import MaskDiff, compare_masks
 
 SHIFT_BINS = 40
 """Histogram bins of the score's change, from -1 to 1."""
@@ -45,6 +46,7 @@ class TaskDiff:
     moves: Mapping[tuple[str, str], int]  # ads by (live label, candidate label), equal ones too
     shifts: NDArray[np.int64]  # (SHIFT_BINS,) ads by change of score, from -1 to 1
     number: NumberShift | None = None
+    masks: MaskDiff | None = None
 
     @property
     def ads(self) -> int:
@@ -135,7 +137,10 @@ def _compare(database: Database, live: str, candidate: str, task: Task) -> TaskD
         )
         (scored,) = cursor.fetchall()[0]
     number = None if task.number is None else _number_shift(database, values, task.number)
-    return TaskDiff(task.name, scored - sum(moves.values()), moves, shifts, number)
+    masks = None
+    if task.mask_of is not None:
+        masks = compare_masks(database, live=live, candidate=candidate, task=task)
+    return TaskDiff(task.name, scored - sum(moves.values()), moves, shifts, number, masks)
 
 
 def _number_shift(database: Database, values: Mapping[str, object], key: str) -> NumberShift:

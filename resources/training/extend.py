@@ -13,7 +13,9 @@ from ops.training.make_release import unlearned_heads
 
 
 def extended(
-    release: Release, changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    release: Release,
+    changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    heads: Mapping[str, TaskHead] = MappingProxyType({}),
 ) -> Release:
     """The release with the heads of the installed tasks that learn nothing; the rest is the same.
 
@@ -22,12 +24,13 @@ def extended(
     Args:
         changes: by task, settings that differ from the installed version's, such as the thresholds
             of moderation.
+        heads: by task, heads instead of the installed version's, such as another network of masks.
 
     Raises:
         ConfigurationError: the release has all of that already, or a change is of a task or a
             setting that doesn't exist.
     """
-    added = {**unlearned_heads()}
+    added = {**unlearned_heads(), **heads}
     for task, values in changes.items():
         added[task] = _changed(task, added.get(task), values)
     new = {

@@ -29,6 +29,7 @@ from resources.releases.registry import RegisteredRelease, find_release, write_v
 from resources.settings import Settings
 from resources.storage.stores import Stores
 from resources.training.labels import read_embeddings
+from resources.training.mask_labels import LabelledMask, mask_measures, read_mask_labels
 from resources.training.stored_photos import Vectors, embed_renditions
 from resources.training.train import as_ad, freeze_training_set, has_vectors
 
@@ -44,6 +45,7 @@ class _HeldOut:
     examples: list[Example]
     notes: tuple[str, ...]
     ads: list[AdExample]
+    masks: list[LabelledMask]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +84,7 @@ def check_release(
             database, stores, settings, (candidate, live), held_out, on_progress
         )
         verdict = judge(
-            *_judged(contenders, held_out, on_progress),
+            *_judged(contenders, held_out, stores, on_progress),
             margins_of(settings),
             judged_at=now,
             notes=held_out.notes,
@@ -90,8 +92,9 @@ def check_release(
                 "training_set": held_out.training_set,
                 "held_out": len(held_out.examples),
                 "held_out_ads": len(held_out.ads),
+                "held_out_masks": len(held_out.masks),
             },
-            own_margins={task.name: task.margins for task in _of_ads()},
+            own_margins={task.name: task.margins for task in (*_of_ads(), *_of_masks())},
         )
     write_verdict(database, candidate.name, verdict.as_json())
     return verdict
@@ -151,12 +154,17 @@ def _held_out(
         )
     trained_on = [example for known in known_sets for example in known.ads_of("train")]
     ads = unknown_ads(content.ads_of("held_out"), trained_on)
-    return _HeldOut(digest, remaining, tuple(notes), ads)
+    return _HeldOut(digest, remaining, tuple(notes), ads, read_mask_labels(database))
 
 
 def _of_ads() -> list[Task]:
     """The installed tasks that learn from ads."""
     return [task for task in all_tasks() if task.fit_ads is not None]
+
+
+def _of_masks() -> list[Task]:
+    """The installed tasks that answer masks."""
+    return [task for task in all_tasks() if task.mask_of is not None]
 
 
 def _training_set_of(stores: Stores, release: RegisteredRelease) -> TrainingSet | None:
@@ -202,7 +210,10 @@ def _contenders(
 
 
 def _judged(
-    pair: tuple[_Contender, _Contender], held_out: _HeldOut, on_progress: StepProgress
+    pair: tuple[_Contender, _Contender],
+    held_out: _HeldOut,
+    stores: Stores,
+    on_progress: StepProgress,
 ) -> tuple[Judged, Judged]:
     """Measure both releases on the photos that have a vector under both."""
     on_progress("judging", 0, 1)
@@ -223,6 +234,13 @@ def _judged(
                 task.name: _own_measures(one, task, ads)
                 for task in of_ads
                 if task.name in one.release.heads
+            }
+            | {
+                task.name: mask_measures(
+                    task, one.release.heads[task.name], held_out.masks, stores.photos
+                )
+                for task in _of_masks()
+                if task.name in one.release.heads and held_out.masks
             },
             latency_ms=latency_ms,
             memory_mb=_weights_mb(one.release),
@@ -296,12 +314,13 @@ def _latencies_ms(pair: Sequence[_Contender]) -> list[float | None]:
 def _weights_mb(release: Release) -> float:
     """The size of the backbone's and the heads' weights as float32, in MB.
 
-    Independent of how they are stored: a session runs both releases in the same precision.
+    Independent of how they are stored: a session runs both releases in the same precision. Networks
+    that are files are left out: they are of tasks after the path, in a process of their own.
     """
     heads = sum(
         head.weight.size + head.bias.size
         if isinstance(head, Head)
-        else sum(tensor.size for tensor in head.tensors.values())
+        else sum(tensor.size for tensor in head.tensors.values() if tensor.dtype != np.uint8)
         for head in release.heads.values()
     )
     return 4 * (sum(w.size for w in release.backbone_state.values()) + heads) / 1e6

@@ -6,7 +6,7 @@ tests call these functions, so that all create the same release from the same ro
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class TrainingOptions:
     weights: str = "auto"  # of a named backbone; see resources.training.weights
     finetune: bool = False
     epochs: float = 8.0  # of a fine-tune
+    foreground: bool = False  # embed the goods alone: another backbone key
     starter: Callable[[str], State] | None = None
 
 
@@ -127,7 +128,8 @@ def train_release(
     current = stores.releases.load(live.digest)
     backbone, source = _backbone(current, options)
     losses: tuple[float, ...] = ()
-    is_live_backbone = options.backbone == LIVE and not options.finetune
+    is_of_live = backbone.digest is not None
+    is_live_backbone = is_of_live and not options.finetune
     untuned = backbone
     if options.finetune:
         backbone, losses = _fine_tuned(backbone, content, stores, settings, options, on_progress)
@@ -158,7 +160,7 @@ def train_release(
         "started_from": live.name if is_live_backbone else None,
     }
     if options.finetune:
-        if options.backbone == LIVE:
+        if is_of_live:
             photos = list(content.renditions)
             vectors = read_embeddings(database, live.backbone, photos)
         else:
@@ -171,6 +173,18 @@ def train_release(
 
 
 def _backbone(current: Release, options: TrainingOptions) -> tuple[FrozenBackbone, str]:
+    backbone, source = _whole_photos(current, options)
+    if not options.foreground:
+        return backbone, source
+    from ops.models.segments.foreground import foreground_sha256
+
+    if backbone.preprocessing.foreground == foreground_sha256():
+        return backbone, source
+    goods = replace(backbone.preprocessing, foreground=foreground_sha256())
+    return FrozenBackbone(backbone.name, backbone.state, goods), source
+
+
+def _whole_photos(current: Release, options: TrainingOptions) -> tuple[FrozenBackbone, str]:
     if options.backbone == LIVE:
         return current.backbone, current.manifest.weights_source
     from resources.training.weights import starting_weights

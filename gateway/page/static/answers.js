@@ -103,7 +103,7 @@ function drawings({ details, score }, context) {
   }
   if (ofPhotos(details)) {
     nodes.push(photoList(details, ad));
-    for (const key of ["photos", "best", "flags"]) done.add(key);
+    for (const key of ["photos", "best", "cover", "flags"]) done.add(key);
   }
   for (const [key, value] of Object.entries(details)) {
     if (done.has(key) || !(key in DRAWN) || !fits(key, value)) continue;

@@ -3,6 +3,12 @@
 import { el } from "/page/dom.js";
 import { share } from "/page/format.js";
 
+const KINDS_OF_SCORE = [
+  { key: "quality", name: "Quality" },
+  { key: "nudity", name: "Nudity" },
+  { key: "area", name: "Share of goods" },
+  { key: "score", name: "Score" },
+];
 const KINDS = { allow: "good", review: "busy", block: "bad" };
 
 /** Whether moderation blocks one of an ad's photos; of a list too, which has no details. */
@@ -55,11 +61,12 @@ const chip = (verdict) => el("span", { class: `chip ${KINDS[verdict] ?? ""}` }, 
 
 /** The judgement of each photo of a task's details, as a list; and the keys that it draws. */
 export function photoList(details, ad) {
+  const kind = KINDS_OF_SCORE.find(({ key }) => details.photos[0]?.[key] !== undefined);
   const places = new Map(ad.photos.map((photo) => [photo.sha256, photo.position]).reverse());
   const rows = details.photos.map((photo) => {
     const position = places.get(photo.sha256) ?? photo.position ?? 0;
     const best = details.best?.sha256 === photo.sha256;
-    const score = photo.quality ?? photo.nudity;
+    const score = photo[kind.key];
     return el(
       "li",
       {},
@@ -78,7 +85,7 @@ export function photoList(details, ad) {
       ),
     );
   });
-  const what = details.photos[0]?.quality === undefined ? "Nudity" : "Quality";
+  const what = kind.name;
   return el(
     "div",
     {},

@@ -4,16 +4,18 @@ import { photoPath } from "/page/api.js";
 import { card, el, fill } from "/page/dom.js";
 import { plural, share } from "/page/format.js";
 import { curtain, judgedPhotos, photoChips } from "/page/judged.js";
+import { maskSwitches } from "/page/masks.js";
 import { reason } from "/page/reasons.js";
 
 /** Returns {node, mark}: `mark(regions)` draws frames, `mark([])` removes them. */
-export function photosCard(ad, pictures) {
+export function photosCard(ad, pictures, signal) {
   const layers = new Map();
+  const boxes = new Map(); // of the photos that are shown, by SHA-256
   const judged = judgedPhotos(ad);
   const said = (photo) => judged.get(photo.sha256) ?? {};
   // The best photo first; the others stay in the ad's order.
   const sorted = ad.photos.toSorted((a, b) => (said(b).best ?? 0) - (said(a).best ?? 0));
-  const figures = sorted.map((photo) => figure(photo, said(photo), pictures, layers));
+  const figures = sorted.map((photo) => figure(photo, said(photo), pictures, layers, boxes));
   const usable = ad.photos.filter((photo) => photo.status === "ok").length;
   const aside = ad.photos.length
     ? `${usable} of ${plural(ad.photos.length, "photo")} usable`
@@ -22,6 +24,7 @@ export function photosCard(ad, pictures) {
   const node = card(
     "Photos",
     aside,
+    maskSwitches(ad, boxes, pictures, signal),
     figures.length ? el("div", { class: "photos" }, figures) : none,
   );
   const mark = (regions) => {
@@ -32,7 +35,7 @@ export function photosCard(ad, pictures) {
   return { node, mark };
 }
 
-function figure(photo, said, pictures, layers) {
+function figure(photo, said, pictures, layers, boxes) {
   const name = `Photo ${photo.position + 1}`;
   if (photo.status !== "ok") return placeholder(photo, name);
   const path = photo.image ?? photoPath(photo.sha256);
@@ -47,6 +50,7 @@ function figure(photo, said, pictures, layers) {
       : pictures.show(path, name),
     layer,
   );
+  if (said.verdict !== "block") boxes.set(photo.sha256, frameBox);
   const size = photo.width ? `${photo.width} × ${photo.height}` : "";
   return el(
     "figure",

@@ -5,6 +5,7 @@ import { card, el, link } from "/page/dom.js";
 import { duplicateAds } from "/page/duplicates.js";
 import { feedbackForm } from "/page/feedback.js";
 import { moment, number } from "/page/format.js";
+import { cover } from "/page/masks.js";
 import { notice } from "/page/notices.js";
 import { photosCard } from "/page/photos.js";
 import { similarAds } from "/page/similar.js";
@@ -24,14 +25,14 @@ const LONG_TEXT = 280;
  * `signal`: aborted when the view is replaced.
  */
 export function result(ad, { pictures, tookMs, again, signal }) {
-  const photos = photosCard(ad, pictures);
+  const photos = photosCard(ad, pictures, signal);
   let times = timingsCard(ad, tookMs);
   const predictions = predictionCards(ad, photos, pictures);
   const feedback = ad.status === "deleted" ? null : feedbackForm(ad);
   const node = el(
     "article",
     { class: "result", "aria-labelledby": "ad-title" },
-    head(ad, again),
+    head(ad, again, pictures),
     ad.waiting && waitingNotice(ad),
     predictions.slice(0, 1),
     el(
@@ -51,12 +52,13 @@ export function result(ad, { pictures, tookMs, again, signal }) {
   return node;
 }
 
-function head(ad, again) {
+function head(ad, again, pictures) {
   const [words, kind] = STATUS[ad.status] ?? [ad.status, ""];
   const id = `${ad.catalog}/${ad.ad_id}`;
   return el(
     "header",
     { class: "head" },
+    cover(ad, pictures),
     el("h1", { id: "ad-title", tabindex: -1, dir: "auto", title: ad.title || id }, ad.title || id),
     el(
       "div",

@@ -13,6 +13,7 @@ from lalafo_assets.commands.terminal.steps import Steps
 @help_page(
     ("lalafo bench batch --count 256 --rounds 1", "a short one"),
     ("lalafo bench batch --all-tasks", "with price, quality and moderation"),
+    ("lalafo bench batch --task segments", "with one task more, and what a photo of it costs"),
     ("lalafo bench batch --json > batch.json", "nothing but the JSON document"),
     reads="photos that it draws, or yours",
     writes="a folder for temporary files, which it removes",
@@ -32,6 +33,10 @@ def bench_batch(
             "--all-tasks", help="A release that answers price, quality and moderation too."
         ),
     ] = False,
+    task: Annotated[
+        str,
+        typer.Option(help="A task that learns nothing, such as segments, beside the category."),
+    ] = "",
     json_only: Annotated[bool, typer.Option("--json", help="Print only the JSON line.")] = False,
 ) -> None:
     """Photos a second of the asset path, compared with a baseline of the same work in the same run.
@@ -44,6 +49,11 @@ def bench_batch(
 
     with Steps(bench_console(json_only)) as on_progress:
         line = run_bench(
-            photos=photos, count=count, rounds=rounds, all_tasks=all_tasks, on_progress=on_progress
+            photos=photos,
+            count=count,
+            rounds=rounds,
+            all_tasks=all_tasks,
+            task=task,
+            on_progress=on_progress,
         )
     print(line)  # noqa: T201 - the result

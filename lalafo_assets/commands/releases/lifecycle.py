@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -133,6 +134,7 @@ def install_release(
     ("lalafo releases extend", "the live release, with a task that was installed since"),
     ("lalafo releases extend NAME", "another one"),
     ("lalafo releases extend --set moderation.block=0.9", "with another setting of a task"),
+    ("lalafo releases extend --network u2netp.onnx", "with another network of masks"),
     reads="PostgreSQL, the release store, and the installed tasks",
     writes="the release store (LALAFO_STORE_URL) and PostgreSQL",
     settings=("home", "database_url", "store_url"),
@@ -151,6 +153,30 @@ def extend_release(
             "release: give it again for the next.",
         ),
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.onnx|torchvision:NAME",
+            help="Another network for the task segments, one input and one output.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="The weights of torchvision:NAME."),
+    ] = None,
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="The classes of torchvision:NAME after the background, comma-separated; those of "
+            "PASCAL VOC if not given."
+        ),
+    ] = "",
+    answers: Annotated[
+        Literal["probability", "logit"], typer.Option(help="What the ONNX network's output is.")
+    ] = "probability",
+    output: Annotated[
+        str | None, typer.Option(help="The ONNX network's output, where it has several.")
+    ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Make a release of another one and the installed tasks that learn nothing.
@@ -167,12 +193,24 @@ def extend_release(
     from resources.training.extend import extended
 
     wanted = _settings_of_tasks(changes or [])
+    heads = {}
+    if network is not None:
+        from ops.models.segments.conversion import Answers
+        from resources.training.mask_networks import NetworkOptions, mask_network
+
+        options = NetworkOptions(
+            weights=weights,
+            labels=tuple(label.strip() for label in labels.split(",") if label.strip()),
+            answers=Answers(answers),
+            output=output,
+        )
+        heads["segments"] = mask_network(network, options).as_head()
     with closing(open_database(home)) as database:
         known = find_release(database, name) if name else read_active_releases(database).live
         store = ReleaseStore(load_settings().resolved_store_url)
         for task, extra in tasks_left_out().items():
             say(f"without {task}, which needs: pip install 'lalafo-vision[{extra}]'")
-        new = install(database, store, extended(store.load(known.digest), wanted))
+        new = install(database, store, extended(store.load(known.digest), wanted, heads))
         record_tasks(database, all_tasks())
         say(f"{new.name} is installed: {known.name}, with {', '.join(new.tasks)}")
         say(f"Next: lalafo releases check {new.name}")

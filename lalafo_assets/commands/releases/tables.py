@@ -132,6 +132,12 @@ def print_diff(diff: ReleaseDiff, console: Console) -> None:
                 highlight=False,
             )
             _print_histogram(task.number, console)
+        if task.masks is not None and task.masks.pairs:
+            console.print(
+                f"the masks of {len(task.masks.pairs):,} photos have a mean IoU of "
+                f"{task.masks.mean_iou:.3f} ({task.masks.p10_iou:.3f} at p10)",
+                highlight=False,
+            )
         if task.only_live:
             console.print(
                 f"{task.only_live:,} ads are not compared: {diff.candidate} has not scored them",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from ops.errors import ConfigurationError
 from ops.models.engines.engine import EngineName, Image, Precision
 from ops.models.release import FrozenBackbone
+
+if TYPE_CHECKING:
+    from torch import nn
 
 BATCH_SIZES = (1, 4, 16)
 """A larger batch is not faster per photo on a CPU, and each size costs 0.1 s and 20 MB or more. But
@@ -113,22 +116,62 @@ def convert(frozen: FrozenBackbone) -> ConvertedBackbone:
     Raises:
         ConfigurationError: the weights are not the backbone's.
     """
-    openvino = import_openvino()
     import torch
+
+    from ops.models.engines.network import Network
+
+    network = Network(frozen, torch.float32).eval()
+    return ConvertedBackbone(*convert_module(network, frozen.preprocessing.size))
+
+
+def convert_module(
+    network: "nn.Module", side: int, *, batch: int = -1, half: bool = False
+) -> tuple[bytes, bytes]:
+    """Convert a network of (N, side, side, 3) uint8 pixels: operations as XML, and constants.
+
+    Args:
+        batch: N; -1: any.
+        half: whether the constants are stored as float16.
+    """
+    openvino = import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    from ops.models.engines.network import Network
     from ops.models.engines.torch_engine import traced
 
-    side = frozen.preprocessing.size
-    module = traced(Network(frozen, torch.float32).eval(), side, "cpu")
+    module = traced(network, side, "cpu")
     frontend = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(module, skip_freeze=True)  # the model reads from it
     model: Any = frontend.convert(frontend.load(decoder))
     model.input().get_node().set_element_type(openvino.Type.u8)
-    model.reshape([-1, side, side, 3])
+    model.reshape([batch, side, side, 3])
+    return folded_files(model, half=half) if batch > 0 else as_files(model, half=half)
+
+
+def folded_files(model: Any, *, half: bool = False) -> tuple[bytes, bytes]:
+    """As `as_files`, of a model whose shapes are all known: what computes them becomes constants.
+
+    The same model gives the same bytes. OpenVINO's own names have numbers that count all that the
+    process has converted.
+    """
+    import_openvino()
+    from openvino.passes import ConstantFolding, Manager
+
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(model)
+    model.set_friendly_name("folded")
+    for number, operation in enumerate(model.get_ordered_ops()):
+        operation.set_friendly_name(f"{operation.get_type_name()}_{number}")
+        for output in operation.outputs():
+            output.get_tensor().set_names(set())
+    return as_files(model, half=half)
+
+
+def as_files(model: Any, *, half: bool = False) -> tuple[bytes, bytes]:
+    """A model of OpenVINO as its two files: the operations as XML, and the constants."""
+    openvino = import_openvino()
     with TemporaryDirectory(prefix="lalafo-openvino-") as folder:
         xml, constants = Path(folder) / "model.xml", Path(folder) / "model.bin"
-        openvino.save_model(model, xml, compress_to_fp16=False)
-        return ConvertedBackbone(xml.read_bytes(), constants.read_bytes())
+        openvino.save_model(model, xml, compress_to_fp16=half)
+        return xml.read_bytes(), constants.read_bytes()

@@ -12,7 +12,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ops.errors import ConfigurationError
 from ops.models.engines.engine import EngineName, Image, Precision
@@ -93,7 +93,7 @@ def _built(network: Network, name: TorchName, size: int, device: str) -> Callabl
     return cast(Callable[[Tensor], Tensor], traced(network, size, device))
 
 
-def traced(network: Network, size: int, device: str) -> torch.jit.ScriptModule:
+def traced(network: nn.Module, size: int, device: str) -> torch.jit.ScriptModule:
     """The network as frozen TorchScript.
 
     Args:

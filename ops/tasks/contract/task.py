@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.errors import ConfigurationError
+from ops.masks.rle import EncodedMask
 from ops.models.release import AnyHead, Head
-from ops.models.task_head import TASK_NAME
+from ops.models.task_head import TASK_NAME, TaskHead
 from ops.tasks.contract.answer import Answer, check_answer
 from ops.tasks.contract.arrays import Answers, as_arrays
 from ops.tasks.contract.inputs import EMBEDDINGS, Ad, Inputs, Photo, PhotoPlace
@@ -71,6 +72,9 @@ release's head, as for `PredictAds`. A photo's answer must depend neither on the
 call nor on its ad: photos that ads share are answered once. Whatever it raises for a single photo
 fails the task for that photo alone."""
 
+MaskOf = Callable[[Answer], EncodedMask]
+"""The mask in the answer for a photo."""
+
 Combine = Callable[[Sequence[Answer | None], Sequence[PhotoPlace]], Answer | None]
 """The answer of an ad, from those of its distinct usable photos, in their order, and their places
 in the ad. None in the answers: the task failed for that photo. Returns None where the answers are
@@ -110,7 +114,10 @@ class Task:
     declares to read. `config`: JSON, the head of a task without `fit`. `scope`: what it answers.
     `lane`: when it runs. `photo_answer`: the model of a photo's answer; an instance must be equal
     to the one that is made from its JSON. `fit_ads`, `learns_from`, `judge` and `margins`: for a
-    task that learns from what sellers write instead of labels; see `learning.py`.
+    task that learns from what sellers write instead of labels; see `learning.py`. `made_head`:
+    makes the head of a task without `fit` that needs tensors besides settings, instead of `config`.
+    `mask_of`: for a task of scope photo that answers masks: what they are drawn, compared and
+    judged by; `margins` are then of the measures `f`, `mae` and `iou` of masks by people.
     """
 
     name: str
@@ -133,11 +140,19 @@ class Task:
     learns_from: LearnsFrom | None = None
     judge: Judge | None = None
     margins: Mapping[str, Margin] = field(default_factory=dict)
+    made_head: Callable[[], TaskHead] | None = None
+    mask_of: MaskOf | None = None
 
     @property
     def learns(self) -> bool:
         """Whether training makes its head; otherwise `config` is its head."""
         return self.fit is not None or self.fit_ads is not None
+
+    def unlearned_head(self) -> TaskHead:
+        """The head of a task that learns nothing."""
+        if self.made_head is not None:
+            return self.made_head()
+        return TaskHead(self.name, {}, self.config)
 
     def __post_init__(self) -> None:
         def require(good: bool, problem: str) -> None:
@@ -152,6 +167,10 @@ class Task:
         else:
             self._check_ad_scope(require)
         require(self.name not in self.inputs.answers, "it can't read its own answers")
+        require(
+            self.made_head is None or not (self.learns or self.config),
+            "made_head is for a task that learns nothing, instead of config",
+        )
         self._check_learning(require)
         if self.answer is not None:
             check_answer(self.name, self.answer)
@@ -171,11 +190,15 @@ class Task:
             of_photo == (None, None, None) and not self.inputs.rendition,
             "predict_photos, combine, photo_answer and Inputs(rendition=True) are for scope=PHOTO",
         )
+        require(self.mask_of is None, "mask_of is for scope=PHOTO")
 
     def _check_learning(self, require: Callable[[bool, str], None]) -> None:
         of_ads = (self.fit_ads, self.learns_from, self.judge)
         if of_ads == (None, None, None):
-            require(not self.margins, "margins are of the measures of judge, which it lacks")
+            measured = self.mask_of is not None
+            require(
+                measured or not self.margins, "margins are of the measures of judge, which it lacks"
+            )
             return
         require(None not in of_ads, "fit_ads, learns_from and judge belong together")
         require(self.fit is None, "it needs either fit or fit_ads")

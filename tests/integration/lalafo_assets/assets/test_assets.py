@@ -26,7 +26,8 @@ from tests.support.random_release import random_release
 
 KEYS = {
     *("ad_categories", "ad_photos", "ad_prices", "kafka/ads", "photo_embeddings"),
-    *("ad_forbidden_goods", "photo_quality", "photo_moderation", "catalogue_export"),
+    *("ad_forbidden_goods", "photo_quality", "photo_moderation", "photo_segments"),
+    "catalogue_export",
     *("training_set", "model_release", "release_scores", "release_diff", "similarity_index"),
     "ad_duplicates",
 }

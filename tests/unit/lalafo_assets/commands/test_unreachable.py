@@ -42,6 +42,7 @@ ARGUMENTS = {
     "serve": ["--port", "0"],
     "similar": ["kg/1"],
     "duplicates": ["kg/1"],
+    "segments": ["kg/1"],
     "stats": [],
     "topics": [],
     "train": [],
@@ -57,6 +58,7 @@ STARTS_ITS_OWN |= {
     "bench price",
     "bench quality",
     "bench search",
+    "bench segments",
     "bench start",
     "bench stream",
 }

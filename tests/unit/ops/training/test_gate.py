@@ -312,3 +312,24 @@ def test_a_task_that_learns_from_ads_may_be_added_and_not_lost():
     assert own(prices(coverage=0.6), {}).mark == "✗"
     assert own({}, prices()).why == ("it has no head for the task 'price', which live has",)
     assert own({}, {}).mark == "✓"
+
+
+def test_masks_are_judged_by_photos():
+    """F of masks by people; a task that the live release lacks has its bounds alone."""
+    margins = {"segments": {"f": Margin(worse_by=0.02, higher_is_better=True)}}
+    masks = {"segments": {"count": 10_000, "of": "photos", "f": 0.9, "mae": 0.05}}
+
+    def found(new, old):
+        candidate = replace(LIVE, name="new", of_ads={"segments": {**masks["segments"], **new}})
+        live = replace(LIVE, of_ads=old)
+        verdict = judge(candidate, live, MARGINS, judged_at=NOW, own_margins=margins)
+        return verdict.finding("own_measures")
+
+    assert found({"f": 0.88}, masks).passed
+    assert "on 10000 held-out photos" in found({}, masks).message
+    assert found({"f": 0.87}, masks).why == (
+        "f of 'segments' went from 0.900 to 0.870, more than 0.020 worse",
+    )
+    assert found({"f": 0.2}, {}).passed
+    few = found({"count": 3, "f": 0.1}, masks)
+    assert few.passed and "3 held-out photos are fewer" in few.message
