@@ -21,7 +21,7 @@ from lalafo_assets.jobs.upkeep import upkeep_job, upkeep_schedule
 from lalafo_assets.session.job import session_job
 from lalafo_assets.session.resource import SessionResource
 from resources.catalogue.first_day import first_day_or_earliest
-from resources.dagster.executors import background_executor
+from resources.dagster.executors import Execution, background_executor
 from resources.dagster.partitions import days_from, partitioned_by
 from resources.dagster.resources import RESOURCES
 from resources.settings import load_settings
@@ -41,12 +41,12 @@ def defs() -> dg.Definitions:
     """
     settings = load_settings()
     days = days_from(first_day_or_earliest(settings))
-    executor, gpus = settings.executor, int(settings.device != "cpu")
-    session, upkeep = session_job(executor, days, gpus=gpus), upkeep_job(executor)
-    stale, diff = stale_job(executor), diff_job(executor)
-    train = train_job(executor, gpus=gpus)
-    exports, vectors = export_job(executor), index_job(executor)
-    duplicates = duplicates_job(executor)
+    execution = Execution.from_settings(settings)
+    session, upkeep = session_job(execution, days), upkeep_job(execution)
+    stale, diff = stale_job(execution), diff_job(execution)
+    train = train_job(execution)
+    exports, vectors = export_job(execution), index_job(execution)
+    duplicates = duplicates_job(execution)
     return dg.Definitions(
         assets=[
             ads_topic,
@@ -63,7 +63,7 @@ def defs() -> dg.Definitions:
         asset_checks=[*checks_by_day(days), no_day_is_behind, gate, no_photo_has_two_sellers],
         jobs=[
             session,
-            rescore_job(executor, gpus=gpus),
+            rescore_job(execution),
             train,
             stale,
             diff,
@@ -86,5 +86,5 @@ def defs() -> dg.Definitions:
         ],
         resources={**RESOURCES, "session": SessionResource()},
         # For the runs of a backfill: their steps run in sequence, in the run's own process or pod.
-        executor=background_executor(executor),
+        executor=background_executor(),
     )

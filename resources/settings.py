@@ -9,15 +9,21 @@ from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from ops.errors import ConfigurationError
 from ops.events.parse import EventLimits
 from resources.kafka_properties import BOOTSTRAP, read_properties
+from resources.pod_settings import Pods
 from resources.variables import check_variables, is_service_link
 
 
@@ -144,6 +150,18 @@ class Settings(BaseSettings):
     executor: Literal["local", "k8s"] = Field(
         default="local",
         description="Where Dagster runs execute: in local processes, or in Kubernetes pods.",
+    )
+    pods: Annotated[Pods, NoDecode] = Field(
+        default=Pods(),
+        description="With LALAFO_EXECUTOR=k8s: the pods of runs, as JSON. `resources/"
+        "pod_settings.py` has the names, defaults and ranges.",
+    )
+    run_start_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds from a session run's launch until it must have joined the group: its "
+        "process starts and imports torch. On Kubernetes its pod may first wait for a node and an "
+        "image.",
     )
     first_day: date | Literal[""] = Field(
         default="",
@@ -561,6 +579,11 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, home: object) -> object:
         """`LALAFO_HOME=` is no folder, and not the current one."""
         return cls.model_fields["home"].default if home == "" else home
+
+    @field_validator("pods", mode="before")
+    @classmethod
+    def _pods_from_json(cls, pods: object) -> object:
+        return Pods.from_json(pods) if isinstance(pods, str) else pods
 
     @classmethod
     def settings_customise_sources(

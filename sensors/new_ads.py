@@ -204,6 +204,7 @@ def _target() -> SessionTarget:
         lead_s=lead_s(settings.session_minutes * 60),
         code_version=code_version(settings),
         idle=settings.idle_minutes > 0,
+        start_s=settings.run_start_s,
     )
 
 

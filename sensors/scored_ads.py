@@ -67,6 +67,7 @@ def _plan(
         lead_s=lead_s(settings.session_minutes * 60),
         code_version=code_version(settings),
         idle=False,
+        start_s=settings.run_start_s,
     )
     with closing(database.open()) as opened:
         sessions = read_sessions(opened, lease.topic)

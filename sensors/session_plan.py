@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from ops.session.assignment import rank
 from resources.sessions.group.members import MemberState
 
-START_GRACE_S = 120.0
-"""Seconds from a run's start to its membership: the process starts and imports torch."""
-
 END_GRACE_S = 60.0
 """Seconds that a run may continue after its membership: it writes reports and runs checks."""
 
@@ -65,6 +62,7 @@ class SessionTarget:
     lead_s: float  # a session that is due within so many seconds does not count
     code_version: str
     idle: bool  # sessions end without events: start one only if events wait
+    start_s: float  # from a run's launch to its membership
     stream_id: str | None = None  # sessions of another stream do not count; None: not known
 
 
@@ -104,15 +102,15 @@ def plan_sessions(
 ) -> Plan:
     """Plan what to start, and which runs are dead.
 
-    A run is alive while its membership is. Before the membership it has START_GRACE_S, or no limit
-    while it is queued (a pool may be full); after it END_GRACE_S.
+    A run is alive while its membership is. Before the membership it has the target's `start_s`, or
+    no limit while it is queued (a pool may be full); after it END_GRACE_S.
 
     Args:
         lag: None if it was not read: it matters only if a session may have to start.
         sessions: by run id, including those that ended recently.
         finished: the latest first.
     """
-    starting, dead = _starting_and_dead(sessions, unfinished)
+    starting, dead = _starting_and_dead(target.start_s, sessions, unfinished)
     working = [s for s in sessions.values() if s.alive and s.member.state != "leaving"]
     alive = [s.member for s in working if target.stream_id in (None, s.stream_id)]
     ranks = rank(alive, lead_s=target.lead_s, newest_code=target.code_version)
@@ -141,7 +139,7 @@ def plan_sessions(
 
 
 def _starting_and_dead(
-    sessions: Mapping[str, MemberState], unfinished: Sequence[UnfinishedRun]
+    start_s: float, sessions: Mapping[str, MemberState], unfinished: Sequence[UnfinishedRun]
 ) -> tuple[list[UnfinishedRun], tuple[tuple[UnfinishedRun, str], ...]]:
     """The runs that are starting, and the dead ones with the reason."""
     starting: list[UnfinishedRun] = []
@@ -154,8 +152,8 @@ def _starting_and_dead(
                 dead.append((run, "its membership expired: the process was killed or is frozen"))
             elif not membership.alive and warms_up and membership.expired_s <= LATE_S:
                 starting.append(run)
-        elif not run.queued and run.age_s > START_GRACE_S:
-            dead.append((run, f"it did not join the group within {START_GRACE_S:.0f} s"))
+        elif not run.queued and run.age_s > start_s:
+            dead.append((run, f"it did not join the group within {start_s:.0f} s"))
         else:
             starting.append(run)
     return starting, tuple(dead)

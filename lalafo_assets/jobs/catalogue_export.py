@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from resources.dagster.executors import Kind, background_executor, pod_tags
+from resources.dagster.executors import Execution, background_executor
 from resources.dagster.names import CATALOGUE_EXPORT
 from resources.dagster.partitions import RECENT_DAYS, key_of, today
 from resources.settings import load_settings
@@ -13,13 +13,13 @@ from resources.settings import load_settings
 EXPORT_JOB = "export_days"
 
 
-def export_job(executor: Kind) -> UnresolvedAssetJobDefinition:
+def export_job(execution: Execution) -> UnresolvedAssetJobDefinition:
     """Return the job that writes the files of days."""
     return dg.define_asset_job(
         EXPORT_JOB,
         selection=dg.AssetSelection.assets(CATALOGUE_EXPORT),
-        executor_def=background_executor(executor),
-        tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
+        executor_def=background_executor(),
+        tags=execution.tags("maintenance"),
         description="Writes ads of whole days with their predictions to LALAFO_EXPORT_URL.",
     )
 

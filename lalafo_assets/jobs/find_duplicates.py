@@ -17,7 +17,7 @@ from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
 from resources.changes.metrics import WorkerMetrics
 from resources.changes.worker import Group
-from resources.dagster.executors import Kind, background_executor, pod_tags
+from resources.dagster.executors import Execution, background_executor
 from resources.dagster.names import AD_DUPLICATES, DUPLICATES_JOB
 from resources.dagster.resources import DatabaseResource
 from resources.duplicates.changes import LEASE
@@ -120,13 +120,13 @@ class Reports:
         self._context.log_event(evaluation)  # type: ignore[arg-type] # Dagster takes it
 
 
-def duplicates_job(executor: Kind) -> dg.JobDefinition:
+def duplicates_job(execution: Execution) -> dg.JobDefinition:
     """Return the job that the sensor `committed_ads` starts."""
 
     @dg.job(
         name=DUPLICATES_JOB,
-        executor_def=background_executor(executor),
-        tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
+        executor_def=background_executor(),
+        tags=execution.tags("finder"),
         description=(
             "Finds ads that are the same: one run is one finder. It follows the commits of "
             "sessions, and stays alive for about an hour. The sensor `committed_ads` starts the "

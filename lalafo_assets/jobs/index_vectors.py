@@ -17,7 +17,7 @@ from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
 from resources.changes.metrics import WorkerMetrics
 from resources.changes.worker import Group
-from resources.dagster.executors import Kind, background_executor, pod_tags
+from resources.dagster.executors import Execution, background_executor
 from resources.dagster.names import INDEX_JOB, SIMILARITY_INDEX
 from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.inference.cache import LoadedReleases
@@ -113,13 +113,13 @@ class Reports:
                 log.warning("vectors.dagster_report_failed", error=str(error)[:200])
 
 
-def index_job(executor: Kind) -> dg.JobDefinition:
+def index_job(execution: Execution) -> dg.JobDefinition:
     """Return the job that the sensor `scored_ads` starts."""
 
     @dg.job(
         name=INDEX_JOB,
-        executor_def=background_executor(executor),
-        tags=dict(pod_tags(executor, gpus=0, memory="2Gi")),
+        executor_def=background_executor(),
+        tags=execution.tags("indexer"),
         description=(
             "Keeps the vectors of ads for searches: one run is one indexer. It follows the commits "
             "of sessions, and stays alive for about an hour. The sensor `scored_ads` starts the "

@@ -9,7 +9,7 @@ from contextlib import closing
 import dagster as dg
 
 from lalafo_assets.reports.failures import plain_failures
-from resources.dagster.executors import Kind, background_executor, pod_tags
+from resources.dagster.executors import Execution, background_executor
 from resources.dagster.resources import DatabaseResource
 from resources.releases.active import read_active_releases
 from resources.releases.coverage import read_coverage
@@ -35,13 +35,13 @@ def request_stale_rescore(context: dg.OpExecutionContext, database: DatabaseReso
         )
 
 
-def stale_job(executor: Kind) -> dg.JobDefinition:
+def stale_job(execution: Execution) -> dg.JobDefinition:
     """Return the job that `stale_schedule` starts."""
 
     @dg.job(
         name=STALE_JOB,
-        executor_def=background_executor(executor),
-        tags=dict(pod_tags(executor, gpus=0, memory="1Gi")),
+        executor_def=background_executor(),
+        tags=execution.tags("maintenance"),
         description=(
             "Requests a re-score of the days that are unscored under the live release, because "
             "photos of them were repaired. The sensor `releases` starts the re-score, at once or "

@@ -14,7 +14,7 @@ from pydantic import Field
 from lalafo_assets.jobs.outbox import republish_lost, send_outbox
 from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
-from resources.dagster.executors import Kind, background_executor, pod_tags
+from resources.dagster.executors import Execution, background_executor
 from resources.dagster.resources import AdStreamResource, DatabaseResource, PhotosResource
 from resources.dagster.run_retention import FINISHED, prune_runs
 from resources.settings import load_settings
@@ -155,14 +155,14 @@ def delete_runs(context: dg.OpExecutionContext, config: RunsConfig, photos: Phot
     report_counts(context, deleted=pruned.deleted, kept=pruned.kept)
 
 
-def upkeep_job(executor: Kind) -> dg.JobDefinition:
+def upkeep_job(execution: Execution) -> dg.JobDefinition:
     """Return the job that `upkeep_schedule` starts."""
 
     @dg.job(
         name=UPKEEP_JOB,
-        executor_def=background_executor(executor),
+        executor_def=background_executor(),
         tags={
-            **pod_tags(executor, gpus=0, memory="1Gi"),
+            **execution.tags("maintenance"),
             "dagster/max_runtime": str(STUCK_S),
         },
         description=(

@@ -20,7 +20,7 @@ from dagster._core.execution.backfill import (
 
 from ops.tasks import all_tasks
 from resources.catalogue.first_day import read_first_day
-from resources.dagster.executors import pod_tags
+from resources.dagster.executors import Execution
 from resources.dagster.names import PHOTO_EMBEDDINGS, RELEASE_TAG, RESCORE_TAG
 from resources.dagster.partitions import days_from, key_of
 from resources.postgres.database import Database
@@ -142,15 +142,11 @@ def _backfill(
 
 
 def _tags(release: str, backfill_id: str) -> Mapping[str, str]:
-    settings = load_settings()
-    pods = pod_tags(settings.executor, gpus=int(settings.device != "cpu"), memory="8Gi")
+    pods = Execution.from_settings(load_settings()).tags("batch")
     return {
         RELEASE_TAG: release,
         RESCORE_TAG: backfill_id,
         "dagster/max_retries": str(RUN_RETRIES),
         "dagster/priority": "-1",  # sessions first
-        **{
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in pods.items()
-        },
+        **{name: json.dumps(value) for name, value in pods.items()},
     }

@@ -1,34 +1,56 @@
 """Chooses where runs execute: in local processes, or in Kubernetes pods with a GPU.
 
-One setting, LALAFO_EXECUTOR, selects the executor and the pod's spec. The run launcher belongs to
-the Dagster instance (`dagster.yaml`) and must match. The pod's spec is built by pure functions, so
-that a test can check it without a cluster.
+LALAFO_EXECUTOR selects the executor, the pods (`pods/spec.py`) and the run launcher of the Dagster
+instance (`pods/launcher.py`).
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
 
 import dagster as dg
 
 from ops.errors import ConfigurationError
-from resources.processes.environment import TUNING
+from resources.dagster.pods.launcher import MISSING
+from resources.dagster.pods.spec import role_config
+from resources.pod_settings import PodRole, Pods
 from resources.processes.priority import become_idle
-from resources.settings import load_settings
-
-Kind = Literal["local", "k8s"]
-
-GPU_RESOURCE = "nvidia.com/gpu"
+from resources.settings import Settings, load_settings
 
 
-def session_executor(kind: Kind) -> dg.ExecutorDefinition:
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where runs execute, by the settings.
+
+    Raises ConfigurationError if `kind` is unknown: a typo must not become a local run.
+    """
+
+    kind: Literal["local", "k8s"] = "local"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    pods: Pods = field(default_factory=Pods)
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("local", "k8s"):
+            raise ConfigurationError(f"LALAFO_EXECUTOR is {self.kind!r}; expected local or k8s")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return what LALAFO_EXECUTOR, LALAFO_DEVICE and LALAFO_PODS say."""
+        return cls(settings.executor, settings.device, settings.pods)
+
+    def tags(self, role: PodRole) -> dict[str, Any]:
+        """The tags of a job with its runs' pods; empty for local execution."""
+        if self.kind == "local":
+            return {}
+        return {"dagster-k8s/config": role_config(self.pods, role, self.device)}
+
+
+def session_executor() -> dg.ExecutorDefinition:
     """The executor of session runs: always one process, which contains the model and queues."""
-    _require_known(kind)
     return dg.in_process_executor
 
 
-def background_executor(kind: Kind) -> dg.ExecutorDefinition:
+def background_executor() -> dg.ExecutorDefinition:
     """The executor of runs that no ad waits for: one process, at idle priority by default."""
-    _require_known(kind)
     plain = dg.in_process_executor
 
     def create(context: dg.InitExecutorContext) -> dg.Executor:
@@ -46,52 +68,21 @@ def background_executor(kind: Kind) -> dg.ExecutorDefinition:
     )
 
 
-def rescore_executor(kind: Kind) -> dg.ExecutorDefinition:
-    """The executor of re-scores: locally one process, on Kubernetes one pod per step."""
-    _require_known(kind)
-    if kind == "local":
-        return background_executor(kind)
+def step_executor(execution: Execution, role: PodRole) -> dg.ExecutorDefinition:
+    """The executor of long steps: locally one process, on Kubernetes one pod per step.
+
+    A step of a backfill has a chunk of days (`partitions.DAYS_A_RUN`), so a pod has one too. A
+    job's tags do not reach the pods of its steps: dagster-k8s gives those to the run's pod only.
+    """
+    if execution.kind == "local":
+        return background_executor()
     try:
         from dagster_k8s import k8s_job_executor
     except ImportError as error:
-        raise ConfigurationError(
-            "LALAFO_EXECUTOR=k8s needs the package dagster-k8s: install lalafo-vision[k8s]"
-        ) from error
-    return k8s_job_executor
-
-
-def pod_tags(kind: Kind, *, gpus: int, memory: str) -> Mapping[str, Any]:
-    """The tags with the resources of a run's or step's pod; empty for local execution.
-
-    Args:
-        gpus: the container's GPU limit; 0: the pod may run on CPU nodes.
-        memory: in Kubernetes' notation; both request and limit, so that the pod is not evicted.
-    """
-    _require_known(kind)
-    if kind == "local":
-        return {}
-    limits: dict[str, str] = {"memory": memory}
-    environment = [{"name": name, "value": value} for name, value in TUNING.items()]
-    if gpus > 0:
-        limits[GPU_RESOURCE] = str(gpus)
-    config: dict[str, Any] = {
-        "container_config": {
-            "resources": {"limits": limits, "requests": {"memory": memory, "cpu": "1"}},
-            "env": environment,
-        },
-        "pod_spec_config": {
-            "termination_grace_period_seconds": 60,
-            # Else a Service named lalafo-gateway sets LALAFO_GATEWAY_PORT=tcp://… in the pod.
-            "enable_service_links": False,
-        },
-    }
-    if gpus > 0:
-        config["pod_spec_config"]["tolerations"] = [
-            {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
-        ]
-    return {"dagster-k8s/config": config}
-
-
-def _require_known(kind: str) -> None:
-    if kind not in ("local", "k8s"):
-        raise ConfigurationError(f"LALAFO_EXECUTOR is {kind!r}; expected local or k8s")
+        raise ConfigurationError(MISSING) from error
+    return k8s_job_executor.configured(
+        {
+            "step_k8s_config": role_config(execution.pods, role, execution.device),
+            "max_concurrent": execution.pods.steps_at_once,
+        }
+    )

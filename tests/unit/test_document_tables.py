@@ -6,6 +6,7 @@ from itertools import chain
 import pytest
 
 from lalafo_assets.jobs.upkeep import upkeep_job
+from resources.dagster.executors import Execution
 from tests.support.documents import ROOT, prose_of
 
 MONITORING = "docs/monitoring.md"
@@ -48,7 +49,7 @@ def test_the_metrics_are_those_of_the_code(heading: str, file: str, prefix: str)
 
 def test_upkeep_s_ops_are_those_of_the_job() -> None:
     listed = [row[0].strip("`") for row in rows_under("docs/upkeep.md", "The job `upkeep`")]
-    ops = [node.name for node in upkeep_job("local").nodes]
+    ops = [node.name for node in upkeep_job(Execution()).nodes]
     assert sorted(listed) == sorted(ops)
 
 

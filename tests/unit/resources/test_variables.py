@@ -32,7 +32,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LALAFO_KAFKA_SERVERS", "LALAFO_KAFKA_"),
         ("LALAFO_REQUIRE_BROKR", "LALAFO_REQUIRE_BROKER"),
         ("lalafo_sesions", "LALAFO_SESSIONS"),
-        ("LALAFO_", "LALAFO_HOME"),
+        ("LALAFO_", "LALAFO_PODS"),
     ],
 )
 def test_a_misspelt_setting_is_refused_with_the_nearest_name(

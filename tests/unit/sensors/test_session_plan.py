@@ -12,7 +12,6 @@ from sensors.session_plan import (
     LATE_S,
     LONGEST_WAIT_S,
     RECENT_S,
-    START_GRACE_S,
     FinishedRun,
     Plan,
     SessionTarget,
@@ -21,14 +20,14 @@ from sensors.session_plan import (
     plan_sessions,
 )
 
-LEAD_S = 90.0
+LEAD_S, START_S = 90.0, 120.0
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DRAINED = StreamLag(ends={0: 5, 1: 0}, starts={0: 0, 1: 0}, committed={0: 5})
 BEHIND = StreamLag(ends={0: 5, 1: 0}, starts={0: 0, 1: 0}, committed={0: 3})
 
 
 def target(sessions: int = 1, *, code: str = "v1", idle: bool = False) -> SessionTarget:
-    return SessionTarget(sessions, LEAD_S, code, idle)
+    return SessionTarget(sessions, LEAD_S, code, idle, START_S)
 
 
 def membership(
@@ -83,12 +82,12 @@ def test_with_idle_minutes_nothing_starts_before_something_waits() -> None:
 
 def test_a_session_that_is_starting_is_waited_for() -> None:
     """A run without membership has a grace period; a queued run may wait without limit."""
-    recent = running("a", age_s=START_GRACE_S - 1)
+    recent = running("a", age_s=START_S - 1)
     assert plan(target(), {}, recent, lag=BEHIND) == Plan(
         0, "0 of 1 fresh sessions, 1 starting; 2 events waiting"
     )
-    assert plan(target(), {}, running("a", age_s=START_GRACE_S * 50, queued=True)).start == 0
-    late = running("a", age_s=START_GRACE_S + 1)
+    assert plan(target(), {}, running("a", age_s=START_S * 50, queued=True)).start == 0
+    late = running("a", age_s=START_S + 1)
     result = plan(target(), {}, late)
     assert [run for run, _ in result.dead] == late
     assert result.start == 1
@@ -186,7 +185,7 @@ def test_only_consecutive_immediate_failures_delay_a_start() -> None:
 
 def test_dead_runs_are_failed_during_a_back_off() -> None:
     """Dead runs are reported whether or not a session starts."""
-    late = running("a", age_s=START_GRACE_S + 1)
+    late = running("a", age_s=START_S + 1)
     result = plan(target(), {}, late, finished=[failed()])
     assert (result.start, len(result.dead)) == (0, 1)
 

@@ -10,6 +10,7 @@ import pytest
 from lalafo_assets.assets.catalogue_export import catalogue_export
 from lalafo_assets.definitions import defs
 from lalafo_assets.jobs.catalogue_export import export_job, export_schedule
+from resources.dagster.executors import Execution
 from resources.dagster.partitions import days_from, today
 from resources.dagster.resources import DatabaseResource
 from resources.postgres.database import Database
@@ -74,7 +75,7 @@ def test_the_schedule_asks_for_the_last_days_where_there_is_a_destination(
     """Complete days alone, the oldest first, none before the catalogue's first."""
     monkeypatch.setenv("LALAFO_EXPORT_URL", url)
     shared = days_from(today() - timedelta(days=3))
-    schedule = export_schedule(export_job("local"), shared)
+    schedule = export_schedule(export_job(Execution()), shared)
     is_running = schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert is_running is (url != "")
     with dg.build_schedule_context(instance, datetime.now(UTC)) as context:

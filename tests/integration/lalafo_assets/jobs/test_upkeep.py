@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from lalafo_assets.jobs.upkeep import UPKEEP_JOB, upkeep_job, upkeep_schedule
+from resources.dagster.executors import Execution
 from resources.dagster.resources import RESOURCES
 from resources.kafka.outbox import put
 from resources.kafka.topics import AdStream
@@ -54,7 +55,7 @@ def stream(
 
 
 def run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    return upkeep_job("local").execute_in_process(
+    return upkeep_job(Execution()).execute_in_process(
         NOW, instance=instance, resources=RESOURCES, raise_on_error=False
     )
 
@@ -128,7 +129,7 @@ def test_a_duty_that_fails_stops_no_other_and_fails_the_run(
 
 
 def tick(instance: dg.DagsterInstance) -> object:
-    schedule = upkeep_schedule(upkeep_job("local"))
+    schedule = upkeep_schedule(upkeep_job(Execution()))
     with dg.build_schedule_context(
         instance=instance, scheduled_execution_time=datetime(2026, 5, 1, 12, 15, tzinfo=UTC)
     ) as context:
@@ -138,12 +139,12 @@ def tick(instance: dg.DagsterInstance) -> object:
 def test_the_schedule_skips_while_a_run_is_unfinished(tmp_path: Path) -> None:
     """Two runs at once have no benefit; once a run has ended, the next tick starts another."""
     instance = dg.DagsterInstance.local_temp(str(tmp_path))
-    schedule = upkeep_schedule(upkeep_job("local"))
+    schedule = upkeep_schedule(upkeep_job(Execution()))
     assert (schedule.cron_schedule, schedule.default_status) == (
         *("*/15 * * * *", dg.DefaultScheduleStatus.RUNNING),
     )
     assert isinstance(tick(instance), dg.RunRequest)
-    first = instance.create_run_for_job(upkeep_job("local"), status=dg.DagsterRunStatus.STARTED)
+    first = instance.create_run_for_job(upkeep_job(Execution()), status=dg.DagsterRunStatus.STARTED)
     assert first.job_name == UPKEEP_JOB
     assert first.run_id in str(tick(instance))
     instance.report_run_failed(first)
@@ -152,6 +153,6 @@ def test_the_schedule_skips_while_a_run_is_unfinished(tmp_path: Path) -> None:
 
 def test_no_pool_and_no_gpu() -> None:
     """It does not use a session's slot in a pool; on Kubernetes its pod requests no GPU."""
-    for duty in upkeep_job("k8s").all_node_defs:
+    for duty in upkeep_job(Execution("k8s")).all_node_defs:
         assert isinstance(duty, dg.OpDefinition) and duty.pool is None
-    assert "nvidia" not in str(upkeep_job("k8s").tags)
+    assert "nvidia" not in str(upkeep_job(Execution("k8s")).tags)

@@ -1,4 +1,4 @@
-"""Executors: dagster-k8s can read the pod's spec, and unknown names are refused."""
+"""Executors: which runs have a process, and which steps have pods; unknown names are refused."""
 
 import json
 
@@ -6,63 +6,50 @@ import dagster as dg
 import pytest
 
 from lalafo_assets.definitions import defs
-from lalafo_assets.session.job import session_job
 from ops.errors import ConfigurationError
-from resources.dagster.executors import (
-    background_executor,
-    pod_tags,
-    rescore_executor,
-    session_executor,
-)
+from resources.dagster.executors import Execution, background_executor, step_executor
 from resources.dagster.names import SESSION_JOB
-from resources.dagster.partitions import days
-from resources.processes.environment import TUNING
+from resources.dagster.pods.spec import ROLE_LABEL
+
+ROLES = {
+    SESSION_JOB: "session",
+    "index_vectors": "indexer",
+    "find_duplicates": "finder",
+    "rescore_days": "coordinator",
+    "train_release": "coordinator",
+    "compare_releases": "maintenance",
+    "export_days": "maintenance",
+    "rescore_stale": "maintenance",
+    "upkeep": "maintenance",
+}
 
 
 def test_locally_there_are_no_pods() -> None:
     """No tags, and one process."""
-    assert pod_tags("local", gpus=1, memory="4Gi") == {}
-    assert session_executor("local") is dg.in_process_executor
-    assert rescore_executor("local").name == dg.in_process_executor.name
+    assert Execution().tags("session") == {}
+    assert step_executor(Execution(), "batch").name == dg.in_process_executor.name
 
 
-def test_a_pod_requests_what_the_run_needs() -> None:
-    """dagster-k8s reads the GPU, equal memory request and limit, and the toleration."""
-    reader = pytest.importorskip("dagster_k8s.job", reason="needs the extra `k8s`")
-    config = reader.get_user_defined_k8s_config(session_job("k8s", days).tags)
-    limits = config.container_config["resources"]["limits"]
-    assert limits == {"memory": "4Gi", "nvidia.com/gpu": "1"}
-    assert config.container_config["resources"]["requests"]["memory"] == "4Gi"
-    assert config.pod_spec_config["tolerations"][0]["key"] == "nvidia.com/gpu"
-    assert config.pod_spec_config["enable_service_links"] is False
-    environment = {item["name"]: item["value"] for item in config.container_config["env"]}
-    assert environment == TUNING, "without it a session is a third slower"
+def test_on_kubernetes_long_steps_have_pods() -> None:
+    pytest.importorskip("dagster_k8s", reason="needs the extra `k8s`")
+    assert step_executor(Execution("k8s"), "batch").name == "k8s"
+    assert background_executor().name == dg.in_process_executor.name
 
 
-@pytest.mark.parametrize(("device", "gpus"), [("cpu", None), ("cuda", "1"), ("auto", "1")])
-def test_the_device_determines_whether_a_pod_requests_a_gpu(
-    device: str, gpus: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With LALAFO_DEVICE=cpu sessions and re-scores run on nodes without a GPU."""
-    pytest.importorskip("dagster_k8s.job", reason="needs the extra `k8s`")
+def test_every_job_has_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is added without one would get a batch's pod, with a GPU."""
+    pytest.importorskip("dagster_k8s", reason="needs the extra `k8s`")
     monkeypatch.setenv("LALAFO_EXECUTOR", "k8s")
-    monkeypatch.setenv("LALAFO_DEVICE", device)
     repository = defs().get_repository_def()
-    for name in (SESSION_JOB, "rescore_days"):
-        config = json.loads(repository.get_job(name).tags["dagster-k8s/config"])
-        limits = config["container_config"]["resources"]["limits"]
-        assert limits.get("nvidia.com/gpu") == gpus, name
-
-
-def test_without_a_gpu_the_pod_runs_on_any_node() -> None:
-    """No GPU limit, no toleration."""
-    config = pod_tags("k8s", gpus=0, memory="1Gi")["dagster-k8s/config"]
-    assert "nvidia.com/gpu" not in config["container_config"]["resources"]["limits"]
-    assert "tolerations" not in config["pod_spec_config"]
+    named = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    found = {}
+    for job in named:
+        config = json.loads(job.tags["dagster-k8s/config"])
+        found[job.name] = config["pod_template_spec_metadata"]["labels"][ROLE_LABEL]
+    assert found == ROLES
 
 
 def test_an_unknown_executor_is_refused() -> None:
     """A typo must not become a local run."""
-    for call in (session_executor, background_executor, rescore_executor):
-        with pytest.raises(ConfigurationError, match="LALAFO_EXECUTOR"):
-            call("kubernetes")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="LALAFO_EXECUTOR"):
+        Execution("kubernetes")  # type: ignore[arg-type]
