@@ -17,7 +17,7 @@ from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
 from resources.changes.metrics import WorkerMetrics
 from resources.changes.worker import Group
-from resources.dagster.executors import Execution, background_executor
+from resources.dagster.executors import Execution, follower_executor
 from resources.dagster.names import AD_DUPLICATES, DUPLICATES_JOB
 from resources.dagster.resources import DatabaseResource
 from resources.duplicates.changes import LEASE
@@ -125,7 +125,7 @@ def duplicates_job(execution: Execution) -> dg.JobDefinition:
 
     @dg.job(
         name=DUPLICATES_JOB,
-        executor_def=background_executor(),
+        executor_def=follower_executor(),
         tags=execution.tags("finder"),
         description=(
             "Finds ads that are the same: one run is one finder. It follows the commits of "

@@ -17,7 +17,7 @@ from lalafo_assets.reports.failures import plain_failures
 from lalafo_assets.reports.metadata import report_counts
 from resources.changes.metrics import WorkerMetrics
 from resources.changes.worker import Group
-from resources.dagster.executors import Execution, background_executor
+from resources.dagster.executors import Execution, follower_executor
 from resources.dagster.names import INDEX_JOB, SIMILARITY_INDEX
 from resources.dagster.resources import DatabaseResource, ModelsResource, PhotosResource
 from resources.inference.cache import LoadedReleases
@@ -118,7 +118,7 @@ def index_job(execution: Execution) -> dg.JobDefinition:
 
     @dg.job(
         name=INDEX_JOB,
-        executor_def=background_executor(),
+        executor_def=follower_executor(),
         tags=execution.tags("indexer"),
         description=(
             "Keeps the vectors of ads for searches: one run is one indexer. It follows the commits "

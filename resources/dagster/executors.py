@@ -4,6 +4,7 @@ LALAFO_EXECUTOR selects the executor, the pods (`pods/spec.py`) and the run laun
 instance (`pods/launcher.py`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -13,7 +14,7 @@ from ops.errors import ConfigurationError
 from resources.dagster.pods.launcher import MISSING
 from resources.dagster.pods.spec import role_config
 from resources.pod_settings import PodRole, Pods
-from resources.processes.priority import become_idle
+from resources.processes.priority import become_idle, become_low
 from resources.settings import Settings, load_settings
 
 
@@ -51,11 +52,20 @@ def session_executor() -> dg.ExecutorDefinition:
 
 def background_executor() -> dg.ExecutorDefinition:
     """The executor of runs that no ad waits for: one process, at idle priority by default."""
+    return _yielding_executor(become_idle)
+
+
+def follower_executor() -> dg.ExecutorDefinition:
+    """The executor of runs that follow commits within a second: one process, at low priority."""
+    return _yielding_executor(become_low)
+
+
+def _yielding_executor(lower: Callable[[], None]) -> dg.ExecutorDefinition:
     plain = dg.in_process_executor
 
     def create(context: dg.InitExecutorContext) -> dg.Executor:
         if load_settings().background_priority == "idle":
-            become_idle()
+            lower()
         creates = plain.executor_creation_fn
         assert creates is not None
         return creates(context)
