@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from lalafo_assets.bench.duplicates.embeddings import BATCH, embeddings
+from lalafo_assets.bench.photos.embeddings import BATCH, embeddings
 from ops.duplicates.photos.photo_print import PhotoPrint, photo_print
 from ops.photos.pixels import Pixels
 

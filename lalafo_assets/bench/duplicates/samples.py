@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lalafo_assets.bench.quality.series import is_for_fitting, photo_files, pixels_of
+from lalafo_assets.bench.photos.files import is_for_fitting, photo_files, pixels_of
 from lalafo_assets.synthetic.photos import generate
 from ops.duplicates.look_up import FURTHEST
 from ops.errors import ConfigurationError

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import ops.photos.quality.scores as scores
+from lalafo_assets.bench.photos.files import is_for_fitting
 from lalafo_assets.bench.quality.degrade import blur_background, cut_out, jpeg
 from lalafo_assets.bench.quality.series import (
     JPEG_QUALITY,
@@ -27,7 +28,6 @@ from lalafo_assets.bench.quality.series import (
     Series,
     degraded,
     drawn_photos,
-    is_for_fitting,
     read_photos,
 )
 from ops.photos.pixels import Pixels

@@ -4,15 +4,14 @@ Half of all photos are for fitting and the other half for judging, by their SHA-
 photo is in both.
 """
 
-import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from lalafo_assets.bench.photos.files import is_for_fitting, photo_files, pixels_of
 from lalafo_assets.bench.quality import degrade, screens
 from lalafo_assets.synthetic.photos import generate
 from ops.errors import ConfigurationError
@@ -21,7 +20,6 @@ from ops.photos.pixels import Pixels
 Degrade = Callable[[Sequence[Pixels], int, float, np.random.Generator], Pixels]
 """Degrades the photo at an index by an amount; a collage takes the ones behind it too."""
 
-LONGEST = 640  # pixels, as of a rendition
 JPEG_QUALITY = 85
 DRAWN = 120
 
@@ -159,25 +157,3 @@ def read_photos(folder: Path, count: int, *, for_fitting: bool, seed: int = 1) -
     if not found:
         raise ConfigurationError(f"{folder} contains no photo for this half (.jpg, .png)")
     return found
-
-
-def photo_files(folder: Path) -> list[Path]:
-    """The photos below a folder, sorted by their paths."""
-    return sorted(it for it in folder.rglob("*") if it.suffix.lower() in (".jpg", ".jpeg", ".png"))
-
-
-def is_for_fitting(data: bytes) -> bool:
-    """Whether a file is in the half that the constants are fitted on: its SHA-256 is even."""
-    return hashlib.sha256(data).digest()[-1] % 2 == 0
-
-
-def pixels_of(data: bytes) -> Pixels:
-    """A file as a rendition: RGB, its longest side at most LONGEST."""
-    from io import BytesIO
-
-    from PIL import ImageOps
-
-    with Image.open(BytesIO(data)) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    upright.thumbnail((LONGEST, LONGEST))
-    return np.asarray(upright)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lalafo_assets.bench.duplicates.embeddings import embeddings
-from lalafo_assets.bench.quality.series import is_for_fitting, photo_files, pixels_of
+from lalafo_assets.bench.photos.embeddings import embeddings
+from lalafo_assets.bench.photos.files import is_for_fitting, photo_files, pixels_of
 from lalafo_assets.bench.search.fill import Halves
 from ops.errors import ConfigurationError
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lalafo_assets.bench.duplicates.alterations import ALTERATIONS, altered
 from lalafo_assets.bench.harness.ads import photo_counts
-from lalafo_assets.bench.quality.series import photo_files, pixels_of
+from lalafo_assets.bench.photos.files import photo_files, pixels_of
 from lalafo_assets.synthetic.photos import generate
 from ops.photos.pixels import Pixels
 

@@ -21,13 +21,13 @@ import numpy as np
 import psycopg
 from rich.console import Console
 
-from lalafo_assets.bench.duplicates.embeddings import embeddings_of_files
 from lalafo_assets.bench.duplicates.live.ads import Ad, Photo, planned_ads
 from lalafo_assets.bench.duplicates.live.process import FINDER, INDEXER, TOPIC
 from lalafo_assets.bench.harness.ads import due_times
 from lalafo_assets.bench.harness.cpu import POSTGRES, CpuWatch
 from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.harness.workers import Worker
+from lalafo_assets.bench.photos.embeddings import embeddings_of_files
 from ops.errors import LalafoError
 from ops.outcomes import AdOutcome, Batch, PhotoEmbedding, PhotoOutcome, Receipt
 from ops.types import AdEvent, AdKey, AdStatus, EventKind, PhotoRef, Rendition

@@ -17,7 +17,8 @@ from lalafo_assets.bench.duplicates.samples import (
     hard_pairs,
     read_samples,
 )
-from lalafo_assets.bench.quality.series import drawn_photos, is_for_fitting
+from lalafo_assets.bench.photos.files import is_for_fitting
+from lalafo_assets.bench.quality.series import drawn_photos
 from ops.duplicates.pdq import distance
 from ops.errors import ConfigurationError
 

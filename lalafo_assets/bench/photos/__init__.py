@@ -1,0 +1,1 @@
+"""Photos that benches compare: read from folders, and embedded."""

@@ -1,0 +1,1 @@
+"""Networks of masks that users bring, and masks that people have drawn."""
