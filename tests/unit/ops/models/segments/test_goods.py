@@ -102,9 +102,9 @@ def test_a_head_with_a_wrong_setting_is_refused(change, message):
 def test_a_head_without_its_tensors_or_settings_is_refused():
     head = bright_network().as_head()
     with pytest.raises(ConfigurationError, match="missing"):
-        loaded(TaskHead("segments", head.tensors, {}))
+        MaskNetwork.of_head(TaskHead("segments", head.tensors, {}))
     with pytest.raises(ConfigurationError, match="tensors"):
-        loaded(TaskHead("segments", {CONSTANTS: head.tensors[CONSTANTS]}, head.config))
+        MaskNetwork.of_head(TaskHead("segments", {CONSTANTS: head.tensors[CONSTANTS]}, head.config))
 
 
 def test_a_network_of_another_shape_than_its_settings_is_refused():
