@@ -23,7 +23,7 @@ ENOUGH = 7
 comparison finds and no hash does, all have as many but three collages, whose cosines are below 0.5;
 so have 5 % of the pairs of photos that are alike."""
 
-RATIO = 0.9  # Lowe 2004, section 7.1, of Hamming distances; lenient, since the place decides
+RATIO = 0.9  # Lowe 2004, section 7.1, of Hamming distances; lenient: then the place counts
 PAIRED = 48  # of the pairs of features, those with the clearest match
 NEAR_PX, NEAR_SHARE = 3.0, 0.15  # how exactly a feature must be where another one's match puts it
 TURNED_ALIKE = 0.35  # of one: how far two matches may differ in scale and rotation
