@@ -17,9 +17,10 @@ from ops.duplicates.photos.photo_scores import Verdict
 from ops.types import AdKey
 from resources.duplicates import candidates
 from resources.duplicates.photo_matches import (
-    MOST_ALIKE,
     MOST_PAIRS,
+    USUAL,
     VERSION,
+    Effort,
     PhotoComparer,
     PhotoMatch,
     known_matches,
@@ -88,12 +89,9 @@ class Comparison:
 
 
 def compare(
-    database: Database, comparer: PhotoComparer, key: AdKey, *, most_alike: int = MOST_ALIKE
+    database: Database, comparer: PhotoComparer, key: AdKey, *, effort: Effort = USUAL
 ) -> Comparison:
     """Compare an ad, as it is stored now, with its candidates.
-
-    Args:
-        most_alike: pairs of photos that only their embeddings make likely.
 
     Raises:
         RetryableError: PostgreSQL or the store is unavailable.
@@ -124,9 +122,9 @@ def compare(
     if not same:
         with_hash = [_with_hash(photo, made) for photo in photos.values()]
         mirrored = {sha256: pdq.mirrored for sha256, pdq in made.items()}
-        chosen = pairs_to_compare(with_hash, stored.values(), mirrored, matches)
+        chosen = pairs_to_compare(with_hash, stored.values(), mirrored, matches, effort=effort)
         details = _details(database, comparer.prints, {it.sha256: it for _, it in chosen.alike})
-        alike = comparer.promising(chosen.alike, details, most=most_alike)
+        alike = comparer.promising(chosen.alike, details, most=effort.compared)
         found = comparer.compare([*chosen.near, *alike][:MOST_PAIRS])
         matches |= {(it.sha256, it.other_sha256): it for it in found}
     ads = (_compare(ad, others[ad_id], matches, left_out) for ad_id in ids if ad_id in others)

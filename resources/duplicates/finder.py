@@ -17,9 +17,10 @@ from resources.duplicates import changes
 from resources.duplicates.changes import Change
 from resources.duplicates.comparison import compare
 from resources.duplicates.photo_matches import (
-    MOST_ALIKE,
-    MOST_ALIKE_BEHIND,
+    BEHIND,
+    USUAL,
     VERSION,
+    Effort,
     PhotoComparer,
 )
 from resources.duplicates.prints import Prints
@@ -27,7 +28,7 @@ from resources.duplicates.writing import write
 from resources.postgres.database import Database
 from resources.storage.photos import PhotoStore
 
-BATCH_ADS = 20
+BATCH_ADS, BEHIND_ADS = 20, 10
 
 log = structlog.get_logger()
 
@@ -84,10 +85,10 @@ class Finder(ChangeWorker):
         with self._database.cursor() as cursor:
             found = changes.next_changes(cursor, limit=BATCH_ADS)
             self._queued = not found and changes.waits(cursor)
-        most_alike = MOST_ALIKE_BEHIND if len(found) == BATCH_ADS else MOST_ALIKE
+        effort = BEHIND if len(found) >= BEHIND_ADS else USUAL
         found = found or self._next_missing()
         for change in found:
-            self._look_at(change, epoch, most_alike=most_alike)
+            self._look_at(change, epoch, effort=effort)
         return len(found)
 
     def wait(self) -> None:
@@ -97,8 +98,8 @@ class Finder(ChangeWorker):
         else:
             super().wait()
 
-    def _look_at(self, change: Change, epoch: int, *, most_alike: int) -> None:
-        done = compare(self._database, self._comparer, change.key, most_alike=most_alike)
+    def _look_at(self, change: Change, epoch: int, *, effort: Effort) -> None:
+        done = compare(self._database, self._comparer, change.key, effort=effort)
         with self._database.cursor() as cursor:
             written = write(cursor, epoch, change, done, topic=self._topic, run_id=self._run_id)
         counts = self.counts

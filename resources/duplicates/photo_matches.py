@@ -27,13 +27,22 @@ VERSION = 2
 """Of the comparison: what another one has found is compared again."""
 
 MOST_PAIRS = 200
-LOOKED_AT = 16
-"""Pairs that only their embeddings make likely, and whose binary features are compared: half a
-millisecond each."""
 
-MOST_ALIKE, MOST_ALIKE_BEHIND = 12, 3
-"""Of those, pairs that are compared: of each, local features are needed, which take 60 ms. While
-ads come faster than that, fewer are."""
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How many of the pairs that only their embeddings make likely are compared, for one ad.
+
+    `looked_at`: by their binary features, half a millisecond each. `compared`: of those, by their
+    pixels; the local features of two photos take up to 60 ms.
+    """
+
+    looked_at: int
+    compared: int
+
+
+USUAL, BEHIND = Effort(16, 12), Effort(8, 2)
+"""The second while ads come faster than the first allows."""
 
 LEAST_COSINE = 0.5
 """Of those: below it few are copies. Of 75 real photos, with the default backbone, crops of 25 %
@@ -112,6 +121,8 @@ def pairs_to_compare(
     other: Iterable[StoredPhoto],
     mirrored: Mapping[bytes, bytes],
     known: Iterable[tuple[bytes, bytes]],
+    *,
+    effort: Effort = USUAL,
 ) -> ChosenPairs:
     """The pairs that may be the same.
 
@@ -135,7 +146,7 @@ def pairs_to_compare(
         order = np.argsort(rank[rows, columns], kind="stable")[:most]
         return [(own[rows[it]], others[columns[it]]) for it in order]
 
-    return ChosenPairs(first(near, bits, MOST_PAIRS), first(alike, -cosines, LOOKED_AT))
+    return ChosenPairs(first(near, bits, MOST_PAIRS), first(alike, -cosines, effort.looked_at))
 
 
 def _distances(

@@ -50,8 +50,10 @@ def test_packed_features_are_those_of_the_detector(monkeypatch: pytest.MonkeyPat
     detector = binary_features._detector()
 
     class Recording:
-        def detectAndCompute(self, picture: object, mask: object) -> object:
-            keypoints, descriptors = detector.detectAndCompute(picture, mask)
+        detect = detector.detect
+
+        def compute(self, picture: object, chosen: object) -> object:
+            keypoints, descriptors = detector.compute(picture, chosen)
             found.extend(keypoints)
             bits.append(descriptors)
             return keypoints, descriptors
@@ -66,6 +68,16 @@ def test_packed_features_are_those_of_the_detector(monkeypatch: pytest.MonkeyPat
     assert max(places.real.max(), places.imag.max()) < SIDE
     turns = np.exp(1j * np.radians([it.angle for it in found]))
     assert np.abs(features.turns / np.abs(features.turns) - turns).max() < np.radians(1.5)
+
+
+def test_features_are_spread_over_the_photo():
+    """A half of strong contrast leaves some for the other."""
+    grey = print_of(PHOTOS[0]).grey.astype(float)
+    half = grey.shape[1] // 2
+    grey[:, half:] = 128 + (grey[:, half:] - 128) * 0.7
+    features = unpack(pack(np.rint(grey).astype(np.uint8)))
+    assert len(features.places) <= MOST
+    assert (features.places.real > SIDE / 2).sum() >= MOST / 4
 
 
 def test_a_photo_of_one_colour_has_none():
