@@ -20,6 +20,7 @@ NOT_SETTINGS = frozenset(
         # Of the tests:
         "LALAFO_DRILL",
         "LALAFO_REQUIRE_BROWSER",
+        "LALAFO_REQUIRE_HELM",
         "LALAFO_REQUIRE_KAFKA",
         "LALAFO_REQUIRE_NODE",
         "LALAFO_REQUIRE_PGBOUNCER",

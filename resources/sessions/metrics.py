@@ -192,17 +192,17 @@ class SessionMetrics:
         ):
             queued.add_metric([what], count)
         yield queued
-        if self._waiting is not None:
-            yield GaugeMetricFamily(
-                "lalafo_deferred_ads",
-                "Ads whose tasks after their path are still to run, of all sessions.",
-                self._waiting.ads,
-            )
-            yield GaugeMetricFamily(
-                "lalafo_deferred_oldest_seconds",
-                "Time that the first of these ads has waited.",
-                self._waiting.oldest_s,
-            )
+        waiting = self._waiting
+        yield GaugeMetricFamily(
+            "lalafo_deferred_ads",
+            "Ads whose tasks after their path are still to run, of all sessions.",
+            value=None if waiting is None else waiting.ads,
+        )
+        yield GaugeMetricFamily(
+            "lalafo_deferred_oldest_seconds",
+            "Time that the first of these ads has waited.",
+            value=None if waiting is None else waiting.oldest_s,
+        )
         unavailable = GaugeMetricFamily(
             "lalafo_waiting_seconds", "Time waited for an unavailable service.", labels=["for"]
         )

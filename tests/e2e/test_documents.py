@@ -26,7 +26,9 @@ RESULT_S = 300
 ADS = "12"
 """As in `make demo ADS=12`: soon done. tests/e2e/test_demo.py has a second release too."""
 
-ELSEWHERE = (Run.OWN_SERVERS, Run.TASK_FILE, Run.TASK_PACKAGE, Run.ANALYSIS)
+ELSEWHERE = (
+    *(Run.OWN_SERVERS, Run.TASK_FILE, Run.TASK_PACKAGE, Run.ANALYSIS, Run.WITHOUT_CLUSTER),
+)
 (DEMO,) = (step for step in PLAN if step.starts == "make demo\n")
 TOUR = [step for step in PLAN if step.run not in ELSEWHERE and step is not DEMO]
 

@@ -23,6 +23,7 @@ class Run(Enum):
     TASK_FILE = "by tests/unit/test_new_task.py"
     TASK_PACKAGE = "by tests/integration/resources/sessions/test_installed_tasks.py"
     ANALYSIS = "by tests/integration/resources/exports/test_analysis.py"
+    WITHOUT_CLUSTER = "by tests/unit/test_kubernetes_page.py, as far as it goes without a cluster"
     NOT = "not at all"
 
 
@@ -57,6 +58,7 @@ README, API, RESULTS = "README.md", "docs/api.md", "docs/results.md"
 ANALYSIS = "docs/analysis.md"
 UPKEEP, DEPLOYMENT = "docs/upkeep.md", "docs/deployment.md"
 GATEWAY = "curl -sS $LALAFO_GATEWAY_URL"
+KUBERNETES = "docs/kubernetes.md"
 SETTINGS = "examples of settings: tests/unit/test_document_blocks.py reads them"
 
 PLAN = (
@@ -106,6 +108,13 @@ PLAN = (
     Step(DEPLOYMENT, "dagster instance concurrency set gpu_stream 5", "", Run.OWN_SERVERS),
     Step(DEPLOYMENT, "export LALAFO_KAFKA_BOOTSTRAP=b-1", run=Run.NOT, why_not=SETTINGS),
     Step(DEPLOYMENT, "export LALAFO_KAFKA_BOOTSTRAP=kafka.", run=Run.NOT, why_not=SETTINGS),
+    Step(KUBERNETES, "export REGISTRY", run=Run.WITHOUT_CLUSTER),
+    Step(KUBERNETES, "kubectl create namespace", run=Run.WITHOUT_CLUSTER),
+    Step(KUBERNETES, "cat > values.yaml", run=Run.WITHOUT_CLUSTER),
+    Step(KUBERNETES, "helm upgrade", run=Run.WITHOUT_CLUSTER),
+    Step(KUBERNETES, "kubectl -n ads exec", run=Run.WITHOUT_CLUSTER),
+    Step(KUBERNETES, "KEY=", run=Run.WITHOUT_CLUSTER),
+    Step(KUBERNETES, "kubectl -n ads create", run=Run.WITHOUT_CLUSTER),
     Step(
         "docs/performance.md",
         "lalafo bench stream --json",

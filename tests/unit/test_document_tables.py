@@ -8,6 +8,7 @@ import pytest
 from lalafo_assets.jobs.upkeep import upkeep_job
 from resources.dagster.executors import Execution
 from tests.support.documents import ROOT, prose_of
+from tests.support.queries import alerts
 
 MONITORING = "docs/monitoring.md"
 
@@ -32,7 +33,7 @@ def code_of(*folders: str) -> str:
 @pytest.mark.parametrize(
     ("heading", "file", "prefix"),
     [
-        ("Session metrics and alerts", "resources/sessions/metrics.py", "lalafo_"),
+        ("Session metrics", "resources/sessions/metrics.py", "lalafo_"),
         ("Worker metrics", "resources/changes/metrics.py", "lalafo_"),
         ("Gateway metrics", "gateway/monitoring/metrics.py", "lalafo_gateway_"),
     ],
@@ -45,6 +46,12 @@ def test_the_metrics_are_those_of_the_code(heading: str, file: str, prefix: str)
     assert named <= listed
     parts = set(re.findall(r'"(\w+)"', code))  # of names that are put together
     assert {name for name in listed - named if name.removeprefix(prefix) not in parts} == set()
+
+
+def test_the_alerts_are_those_of_the_rules() -> None:
+    listed = [row[0].strip("`") for row in rows_under(MONITORING, "Alerts and a dashboard")]
+    assert listed == [rule["alert"] for rule in alerts()]
+    assert all(rule["annotations"]["summary"] for rule in alerts())
 
 
 def test_upkeep_s_ops_are_those_of_the_job() -> None:

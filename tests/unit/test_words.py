@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = (
     *("gateway", "lalafo_assets", "ops", "resources", "sensors"),
-    *("tests", "docs", ".github"),
+    *("tests", "docs", "deploy", ".github"),
 )
 SUFFIXES = {".py", ".md", ".js", ".css", ".html", ".yaml", ".yml", ".toml", ".lua"}
 
