@@ -14,7 +14,7 @@ from ops.errors import ConfigurationError
 from resources.dagster.pods.launcher import MISSING
 from resources.dagster.pods.spec import role_config
 from resources.pod_settings import PodRole, Pods
-from resources.processes.priority import become_idle, become_low
+from resources.processes.priority import become_follower, become_idle
 from resources.settings import Settings, load_settings
 
 
@@ -57,7 +57,7 @@ def background_executor() -> dg.ExecutorDefinition:
 
 def follower_executor() -> dg.ExecutorDefinition:
     """The executor of runs that follow commits within a second: one process, at low priority."""
-    return _yielding_executor(become_low)
+    return _yielding_executor(become_follower)
 
 
 def _yielding_executor(lower: Callable[[], None]) -> dg.ExecutorDefinition:

@@ -22,9 +22,9 @@ from typing import TypeVar
 MOST_IDLE_S = 45.0
 """A machine may have no idle time at all: after so many seconds work goes on at normal priority."""
 
-LOWEST_NICE, LOW_NICE, NORMAL_NICE = 19, 5, 0
+LOWEST_NICE, FOLLOWER_NICE, LOW_NICE, NORMAL_NICE = 19, 10, 5, 0
 """Of an autogroup, or of a process. Low: a third of the processor time of a normal one that
-competes with it."""
+competes with it; a follower has a tenth."""
 
 _LOOK_EVERY_S = 0.25
 _AGAIN_S = 0.15  # the kernel takes ten changes of a group's nice value a second
@@ -43,16 +43,16 @@ def become_idle(*, from_terminal: bool = False) -> None:
     make_idle(os.getpid())
 
 
-def become_low() -> None:
+def become_follower() -> None:
     """Give this process low priority until its end, with what it will start.
 
     For work that follows the stream within a second: at idle priority it would get no time at all
     while others use every core.
     """
     _lead_own_session()
-    os.nice(max(0, LOW_NICE - os.nice(0)))
+    os.nice(max(0, FOLLOWER_NICE - os.nice(0)))
     if _leads_own_session(os.getpid()):
-        set_group_nice(os.getpid(), LOW_NICE)
+        set_group_nice(os.getpid(), FOLLOWER_NICE)
 
 
 def make_idle(pid: int) -> None:

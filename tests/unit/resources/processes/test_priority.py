@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from resources.processes.priority import LOW_NICE, become_idle, become_low, make_idle, run_idle
+from resources.processes.priority import (
+    FOLLOWER_NICE,
+    become_follower,
+    become_idle,
+    make_idle,
+    run_idle,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="policies of threads are Linux's")
 
@@ -139,8 +145,8 @@ def test_a_background_process_is_idle_with_its_children() -> None:
 
 def follower() -> dict[str, list[int]]:
     """What a run that follows commits does at its start; repeated, it changes nothing."""
-    become_low()
-    become_low()
+    become_follower()
+    become_follower()
     seen = subprocess.run(
         [sys.executable, "-I", "-c", "import os; print(os.nice(0))"], capture_output=True, text=True
     )
@@ -150,7 +156,7 @@ def follower() -> dict[str, list[int]]:
 def test_a_process_that_follows_the_stream_has_low_priority() -> None:
     """It yields, and is not idle: it gets a share of cores that others use."""
     found = in_a_process(follower)
-    assert found["nice"] == [LOW_NICE, LOW_NICE]
+    assert found["nice"] == [FOLLOWER_NICE, FOLLOWER_NICE]
     assert set(found["policies"]) == {os.SCHED_OTHER}
 
 
