@@ -29,7 +29,7 @@ from resources.releases.registry import RegisteredRelease, find_release, write_v
 from resources.settings import Settings
 from resources.storage.stores import Stores
 from resources.training.labels import read_embeddings
-from resources.training.mask_labels import LabelledMask, mask_measures, read_mask_labels
+from resources.training.masks.labels import LabelledMask, mask_measures, read_mask_labels
 from resources.training.stored_photos import Vectors, embed_renditions
 from resources.training.train import as_ad, freeze_training_set, has_vectors
 

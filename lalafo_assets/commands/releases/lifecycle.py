@@ -196,7 +196,7 @@ def extend_release(
     heads = {}
     if network is not None:
         from ops.models.segments.conversion import Answers
-        from resources.training.mask_networks import NetworkOptions, mask_network
+        from resources.training.masks.networks import NetworkOptions, mask_network
 
         options = NetworkOptions(
             weights=weights,

@@ -13,7 +13,7 @@ from ops.models.segments.conversion import Answers
 from ops.models.segments.head import MaskNetwork
 from ops.models.task_head import TaskHead
 from resources.training.extend import extended
-from resources.training.mask_networks import NetworkOptions, mask_network, voc_labels
+from resources.training.masks.networks import NetworkOptions, mask_network, voc_labels
 from tests.support.mask_networks import bright_network, onnx_file
 
 

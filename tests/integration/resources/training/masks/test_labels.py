@@ -12,7 +12,7 @@ from ops.masks.arrays import encode_mask
 from ops.tasks import task_by_name
 from resources.postgres.database import Database
 from resources.storage.photos import PhotoStore
-from resources.training.mask_labels import mask_measures, read_mask_labels
+from resources.training.masks.labels import mask_measures, read_mask_labels
 from tests.support.mask_networks import bright_network, broken_network
 from tests.support.stored_days import FIRST, add_ad
 
