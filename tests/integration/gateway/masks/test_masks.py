@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,14 @@ import pytest
 import simplejpeg
 from PIL import Image
 from psycopg.types.json import Jsonb
+from typer.testing import CliRunner
 
 from gateway.client import AsyncLalafoClient, LalafoClient
 from gateway.client.errors import NotFound, Refused
 from gateway.edge.keys import make
 from gateway.masks.cutouts import CutOuts
 from gateway.schemas.segments import MaskOut, SegmentsOut
+from lalafo_assets.cli import app
 from ops.masks.arrays import decode_mask, encode_mask
 from ops.masks.rle import EncodedMask
 from resources.postgres.database import Database
@@ -251,3 +254,22 @@ def test_cut_outs_are_made_once_and_the_oldest_make_room() -> None:
 
     asyncio.run(use())
     assert made == ["a", "b", "c", "b"]
+
+
+def test_the_command_lists_masks_and_stores_cut_outs(
+    catalogue: Catalogue, sha256: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ad's photos with a mask; a photo without one is left out."""
+    monkeypatch.setenv("LALAFO_GATEWAY_KEY", catalogue.key)
+    arguments = ["segments", "kg/1", "--gateway", catalogue.gateway.url]
+    before = CliRunner().invoke(app, [*arguments, "--json"])
+    assert (before.exit_code, json.loads(before.output)) == (0, [])
+    answer(catalogue, sha256)
+    folder = tmp_path / "cutouts"
+    done = CliRunner().invoke(app, [*arguments, "--json", "--cutouts", str(folder), "--trimmed"])
+    assert done.exit_code == 0, done.output
+    (photo,) = json.loads(done.output)
+    assert (photo["position"], photo["sha256"], photo["label"]) == (0, sha256, "goods")
+    assert [path.name for path in folder.iterdir()] == ["0.webp"]
+    table = CliRunner().invoke(app, arguments)
+    assert "40 x 80" in table.output

@@ -39,7 +39,7 @@ def test_a_photo_without_goods_is_embedded_as_it_is(monkeypatch: pytest.MonkeyPa
 
 
 def test_it_is_another_backbone(photo: np.ndarray):
-    """Its record says so, and releases of before keep the same record."""
+    """Its record says so, and releases of before keep the record that they had."""
     assert "foreground" not in WHOLE.record()
     assert Preprocessing.from_record(GOODS.record()) == GOODS
     keys = {backbone_digest("timm:x", it, "0" * 64) for it in (WHOLE, GOODS)}
