@@ -4,8 +4,8 @@ import { photoPath } from "/page/api.js";
 import { card, el, fill } from "/page/dom.js";
 import { plural, share } from "/page/format.js";
 import { curtain, judgedPhotos, photoChips } from "/page/judged.js";
-import { maskSwitches } from "/page/masks.js";
 import { reason } from "/page/reasons.js";
+import { whereSegmented } from "/page/segmented.js";
 
 /** Returns {node, mark}: `mark(regions)` draws frames, `mark([])` removes them. */
 export function photosCard(ad, pictures, signal) {
@@ -21,10 +21,14 @@ export function photosCard(ad, pictures, signal) {
     ? `${usable} of ${plural(ad.photos.length, "photo")} usable`
     : null;
   const none = el("p", { class: "hint" }, "The ad has no photos.");
+  const switches = el("div", {});
+  whereSegmented(ad, ({ maskSwitches }) => {
+    fill(switches, maskSwitches(ad, boxes, pictures, signal));
+  });
   const node = card(
     "Photos",
     aside,
-    maskSwitches(ad, boxes, pictures, signal),
+    switches,
     figures.length ? el("div", { class: "photos" }, figures) : none,
   );
   const mark = (regions) => {

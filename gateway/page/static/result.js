@@ -1,13 +1,13 @@
 // One ad: its predictions, photos, timings, the feedback form and the ad's own fields.
 
 import { answerCard } from "/page/answers.js";
-import { card, el, link } from "/page/dom.js";
+import { card, el, fill, link } from "/page/dom.js";
 import { duplicateAds } from "/page/duplicates.js";
 import { feedbackForm } from "/page/feedback.js";
 import { moment, number } from "/page/format.js";
-import { cover } from "/page/masks.js";
 import { notice } from "/page/notices.js";
 import { photosCard } from "/page/photos.js";
+import { whereSegmented } from "/page/segmented.js";
 import { similarAds } from "/page/similar.js";
 import { timingsCard } from "/page/timings.js";
 
@@ -55,10 +55,12 @@ export function result(ad, { pictures, tookMs, again, signal }) {
 function head(ad, again, pictures) {
   const [words, kind] = STATUS[ad.status] ?? [ad.status, ""];
   const id = `${ad.catalog}/${ad.ad_id}`;
+  const box = el("span", { class: "covered" });
+  whereSegmented(ad, ({ cover }) => fill(box, cover(ad, pictures)));
   return el(
     "header",
     { class: "head" },
-    cover(ad, pictures),
+    box,
     el("h1", { id: "ad-title", tabindex: -1, dir: "auto", title: ad.title || id }, ad.title || id),
     el(
       "div",

@@ -17,6 +17,10 @@ from lalafo_assets.synthetic.samples import MAX_BYTES, SAMPLES, sample_picture
 SHADES_APART = 3.0  # mean difference of a picture and its small JPEG, of 255, in blocks of 8 pixels
 
 
+LATER = {"masks.js"}
+"""Modules that views import when they need them: the page's start is light without."""
+
+
 class Client:
     """Requests to an application that has the page's routes alone."""
 
@@ -80,13 +84,26 @@ def test_the_document_names_every_module_that_it_loads(
     loaded = {script, *named}
     for name in loaded:
         source = (FOLDER / name).read_text()
-        assert set(re.findall(r'"/page/([\w-]+\.js)"', source)) <= loaded, name
+        assert set(re.findall(r'"/page/([\w-]+\.js)"', source)) <= loaded | LATER, name
+    assert not loaded & LATER
+
+
+def test_a_module_that_is_imported_later_needs_no_other_one() -> None:
+    """A browser has the modules that it imports: one request, and none for a name that is wrong."""
+    asked = set(re.findall(r'import\("/page/([\w-]+\.js)"\)', _sources()))
+    assert asked == LATER
+    for name in LATER:
+        assert set(imported(name)) <= set(imported("main.js")), name
+
+
+def _sources() -> str:
+    return "\n".join(path.read_text() for path in sorted(FOLDER.glob("*.js")))
 
 
 def test_every_file_of_the_page_is_used(client: Client) -> None:
     documents = client.get("/").text + client.get("/docs").text
     used = set(re.findall(r'"/page/([^"]+)"', documents)) | {"index.html", "docs.html"}
-    used |= {f"samples/{name}.jpg" for name in SAMPLES}
+    used |= {f"samples/{name}.jpg" for name in SAMPLES} | LATER
     assert set(page_files()) == used
 
 
