@@ -23,6 +23,7 @@ from resources.storage.releases import ReleaseStore
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.random_release import random_release
+from tests.support.settings_environment import export
 
 KEYS = {
     *("ad_categories", "ad_photos", "ad_prices", "kafka/ads", "photo_embeddings"),
@@ -40,8 +41,7 @@ SCORES = (
 @pytest.fixture
 def environment(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
     """Export the settings of `live` to the environment, where runs read them."""
-    for name, value in live.settings.model_dump().items():
-        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    export(live.settings, monkeypatch)
     return live
 
 
@@ -271,8 +271,7 @@ def test_an_exception_for_one_photo_fails_no_day(
     thumbnails = environment.rows("SELECT count(thumbnail_sha256) FROM lalafo.photos")
     assert thumbnails == [(2,)]
     monkeypatch.undo()
-    for name, value in environment.settings.model_dump().items():
-        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    export(environment.settings, monkeypatch)
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT count(*) FROM lalafo.predictions") == [(3,)]
     assert environment.rows("SELECT count(thumbnail_sha256) FROM lalafo.photos") == [(3,)]
@@ -305,8 +304,7 @@ def test_an_exception_for_one_retried_photo_fails_it_alone(
     found = metadata_of(instance, "ad_photos")
     assert (found["photos_repaired"], found["internal_errors"]) == (2, {"photos": 1})
     monkeypatch.undo()
-    for name, value in environment.settings.model_dump().items():
-        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    export(environment.settings, monkeypatch)
     assert run_job("rescore_days", instance).success
     assert environment.rows("SELECT DISTINCT status FROM lalafo.ads") == [("scored",)]
     assert environment.rows("SELECT count(*) FROM lalafo.failures") == [(0,)]

@@ -13,6 +13,7 @@ from lalafo_assets.session import run_status
 from resources.dagster.names import ROLE_TAG, SESSION_JOB
 from resources.sessions.group.leases import read_leases
 from tests.support.live_session import Live, ad
+from tests.support.settings_environment import export
 from tests.support.working_sessions import until
 
 Status = dg.DagsterRunStatus
@@ -35,8 +36,7 @@ def test_a_run_that_dagster_has_ended_ends(
     expected: dg.DagsterRunStatus,
 ) -> None:
     """Its leases are released, and its status is what Dagster shows for it, not a success."""
-    for name, value in live.settings.model_dump().items():
-        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    export(live.settings, monkeypatch)
     monkeypatch.setattr(run_status, "LOOK_EVERY_S", 0.05)
     live.publish(ad("1", []))
     job = defs().get_repository_def().get_job(SESSION_JOB)

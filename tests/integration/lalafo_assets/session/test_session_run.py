@@ -21,6 +21,7 @@ from resources.dagster.names import (
 from resources.storage.report_pictures import ReportPictures
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
+from tests.support.settings_environment import export
 
 PAGE = "http://127.0.0.1:8080"
 STEPS = ["load_releases", "drain_ads", "check_days"]
@@ -29,8 +30,7 @@ STEPS = ["load_releases", "drain_ads", "check_days"]
 @pytest.fixture
 def environment(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
     """The settings of `live` where runs read them, with a gateway for pictures, and metrics."""
-    for name, value in live.settings.model_dump().items():
-        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    export(live.settings, monkeypatch)
     monkeypatch.setenv("LALAFO_PICTURES_URL", PAGE)
     monkeypatch.setenv("LALAFO_METRICS_PORT", "48400")
     return live

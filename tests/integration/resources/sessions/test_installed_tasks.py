@@ -36,6 +36,7 @@ from tests.support.gateway_live import live_gateway
 from tests.support.live_session import Live, ad
 from tests.support.odd_photos import jpeg, noisy
 from tests.support.random_release import random_release
+from tests.support.settings_environment import export
 from tests.support.task_package import installed, write_package
 
 STEPS = [step for step in PLAN if step.document == ADD_A_TASK and step.run is Run.TASK_PACKAGE]
@@ -103,8 +104,7 @@ def packages(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def extended(packages: None, live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
     """A session's parts; the live release has the tasks, by the commands of the tutorial."""
-    for name, value in live.settings.model_dump().items():
-        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    export(live.settings, monkeypatch)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("LALAFO_BACKGROUND_PRIORITY", "normal")  # the re-score is in this process
     monkeypatch.setenv("LALAFO_GATE_MIN_PHOTOS", "1")  # by default 20, and four times as many ads

@@ -32,6 +32,7 @@ from tests.support.labelled import (
     sha256,
 )
 from tests.support.random_release import random_release
+from tests.support.settings_environment import export
 
 GATE = ("gate_accuracy", "gate_recall", "gate_calibration", "gate_own_measures", "gate_cost")
 
@@ -58,8 +59,7 @@ def catalogue(database: Database, tmp_path: Path) -> Labelled:
 @pytest.fixture
 def environment(catalogue: Labelled, monkeypatch: pytest.MonkeyPatch) -> Labelled:
     """The settings of `catalogue` as environment variables."""
-    for name, value in catalogue.settings.model_dump().items():
-        monkeypatch.setenv(f"LALAFO_{name.upper()}", str(value))
+    export(catalogue.settings, monkeypatch)
     return catalogue
 
 
