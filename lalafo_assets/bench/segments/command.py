@@ -12,7 +12,7 @@ from lalafo_assets.commands.terminal.steps import Steps
 
 @help_page(
     ("lalafo bench segments", "on drawn photos, in half a minute"),
-    ("lalafo bench segments --photos outfits", "on those of a folder, beside three baselines"),
+    ("lalafo bench segments --photos photos", "on those of a folder, beside three baselines"),
     ("lalafo bench segments --memory 100000 --json", "the memory over so many photos"),
     reads="photos with masks, or photos that it draws",
     writes="nothing",
