@@ -19,7 +19,7 @@ from resources.postgres.database import Database
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("gateway", "lalafo_assets", "ops", "resources", "sensors")
-ABSENT = ("torch", "dagster", "sqlalchemy", "numpy", "alembic", "PIL", "pandas", "typer")
+ABSENT = ("torch", "dagster", "sqlalchemy", "numpy", "alembic", "pandas", "typer")
 NO_NETWORK = re.compile(
     r"dns error|name resolution|name or service not known|network is unreachable|no route to host|"
     r"connection refused|error trying to connect|failed to establish a new connection|"

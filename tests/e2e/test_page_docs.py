@@ -8,8 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from psycopg.types.json import Jsonb
 
+from ops.masks.arrays import encode_mask
 from tests.support.browser import screenshot, why_no_browser
 from tests.support.page_stand import Stand
 from tests.support.session_process import wait_for
@@ -52,6 +56,26 @@ def examples(stand: Stand, language: str) -> dict[str, str]:
         return found
 
 
+def write_masks(stand: Stand, file: Path) -> None:
+    """The masks of the photos, as a session writes them; and one as a file."""
+    with stand.database.cursor() as cursor:
+        cursor.execute("SELECT sha256, height, width FROM lalafo.photos")
+        for sha256, height, width in cursor.fetchall():
+            mask = np.zeros((height, width), np.bool_)
+            mask[height // 4 : -height // 4, width // 4 : -width // 4] = True
+            Image.fromarray(mask).save(file)
+            found = encode_mask(mask)
+            assert found.box is not None
+            thing = {"label": "goods", "score": 0.9, "box": list(found.box), "area": found.area}
+            details = {"area": 0.25, **found.as_coco(), "things": [thing]}
+            cursor.execute(
+                "INSERT INTO lalafo.photo_predictions (release, sha256, task, label, score, "
+                "details, run_id) SELECT live, %s, 'segments', 'goods', 0.9, %s, 'r' "
+                "FROM lalafo.active_releases ON CONFLICT DO NOTHING",
+                (sha256, Jsonb(details)),
+            )
+
+
 def is_scored(stand: Stand, ad_id: str) -> bool:
     """Whether no revision of the ad waits."""
     with stand.client() as client:
@@ -65,6 +89,7 @@ def test_every_example_runs_as_it_stands(
 ) -> None:
     """With the key in the environment and a photo beside it; each answer is a success."""
     (tmp_path / "chair.jpg").write_bytes(photo.read_bytes())
+    write_masks(stand, tmp_path / "mask.png")
     environment = {**os.environ, "LALAFO_GATEWAY_KEY": stand.key}
     found = examples(stand, language)
     assert {"get-v1-ads", "post-v1-ads", "get-v1-history", "post-classify"} <= set(found)

@@ -2,10 +2,12 @@
 
 const KEY = "LALAFO_GATEWAY_KEY";
 const PHOTO = "chair.jpg";
+const MASK = "mask.png";
 
 /**
- * A request: {method, path, query, headers, json | parts | file}. `json` is text; `parts` are a
- * form's, [name, text or {file}]; `file`: the body is a file. `keys`: the gateway requires a key.
+ * A request: {method, path, query, headers, json | parts | file, type, saved}. `json` is text;
+ * `parts` are a form's, [name, text or {file}]; `file`: the body is a file, of this type; `saved`: the
+ * file that takes the answer. `keys`: the gateway requires a key.
  */
 export function curl(request, keys) {
   const lines = [`curl -sS ${method(request)}${shell(address(request))}`];
@@ -18,8 +20,9 @@ export function curl(request, keys) {
   for (const [name, value] of request.parts ?? []) {
     lines.push(`-F ${shell(value.file ? `${name}=@${value.file}` : `${name}=${value}`)}`);
   }
-  if (request.file) lines.push(`-H 'Content-Type: image/jpeg'`, `--data-binary @${request.file}`);
-  if (request.binary) lines.push("-o photo.jpg");
+  if (request.file)
+    lines.push(`-H 'Content-Type: ${request.type}'`, `--data-binary @${request.file}`);
+  if (request.saved) lines.push(`-o ${request.saved}`);
   return lines.join(" \\\n  ");
 }
 
@@ -39,14 +42,14 @@ export function python(request, keys) {
   if (request.json !== undefined) args.push(`json=${literal(request.json)}`);
   if (request.parts) args.push(...form(request.parts));
   if (request.file) {
-    headers.push(["Content-Type", text("image/jpeg")]);
+    headers.push(["Content-Type", text(request.type)]);
     args.push(`content=open(${text(request.file)}, "rb").read()`);
   }
   if (headers.length)
     args.push(`headers={${headers.map(([name, value]) => `${text(name)}: ${value}`).join(", ")}}`);
   const call = `httpx.${request.method.toLowerCase()}(\n    ${args.join(",\n    ")},\n)`;
-  const after = request.binary
-    ? `open("photo.jpg", "wb").write(response.content)`
+  const after = request.saved
+    ? `open(${text(request.saved)}, "wb").write(response.content)`
     : "print(response.json())";
   return [
     ...imports,
@@ -100,4 +103,4 @@ function value(of) {
   return text(of);
 }
 
-export { PHOTO };
+export { MASK, PHOTO };

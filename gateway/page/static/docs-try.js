@@ -1,13 +1,16 @@
 // The request of a route: its form, the same as curl and Python, and the answer when it is sent.
 
 import { answer, failed } from "/page/docs-answer.js";
-import { address, curl, PHOTO, python } from "/page/docs-examples.js";
+import { address, curl, MASK, PHOTO, python } from "/page/docs-examples.js";
 import { exampleOf, resolved } from "/page/docs-schema.js";
 import { el, fill } from "/page/dom.js";
 import { key, setKey } from "/page/key.js";
 
 const KINDS = { "application/json": "JSON", "multipart/form-data": "form with photos" };
-const ROUTES_OF_BYTES = /^\/v1\/photos\/\{/;
+const SAVED = {
+  "/v1/photos/{sha256}": "photo.jpg",
+  "/v1/photos/{sha256}/cutout": "cutout.webp",
+};
 const LANGUAGES = { curl, Python: python };
 let language = "curl";
 let numbered = 0;
@@ -63,7 +66,7 @@ export function tryIt(route, spec, gateway) {
 
   const request = () => ({
     method: route.method.toUpperCase(),
-    binary: ROUTES_OF_BYTES.test(route.path),
+    saved: SAVED[route.path],
     ...located(route, fields),
     ...body.read(),
   });
@@ -179,9 +182,11 @@ function bodyFields(route, spec, { ad, other }) {
   const labelled = (input, words) =>
     el("span", { class: "by" }, el("label", { for: input.id }, words), input);
   const part = form && photoPart(form, spec);
-  const names = () => ([...files.files].length ? [...files.files].map((one) => one.name) : [PHOTO]);
+  const type = types.join() === "image/png" ? "image/png" : "image/jpeg";
+  const usual = type === "image/png" ? MASK : PHOTO;
+  const names = () => ([...files.files].length ? [...files.files].map((one) => one.name) : [usual]);
   const read = () => {
-    if (!json) return { file: names()[0] };
+    if (!json) return { file: names()[0], type };
     if (!form || kind.value === "application/json") return { json: compact(text.value) };
     return { parts: [...textParts(part, text.value), ...names().map((file) => [part, { file }])] };
   };
