@@ -58,13 +58,14 @@ def read_known_photos(
             if sha256 not in stored:
                 stored[sha256] = KnownPhoto(
                     *(rendition, of, (width, height), answers.get(sha256, _NO_ANSWERS)),
-                    None if note is None else PhotoNote(note),
+                    _NOTES.get(note),  # None: of a later version, too
                 )
             if backbone is not None:
                 of[backbone] = vector
     return stored
 
 
+_NOTES: Mapping[str | None, PhotoNote] = {str(note): note for note in PhotoNote}
 _NO_ANSWERS: Mapping[AnsweredBy, Prediction] = MappingProxyType({})
 
 _Lookup: TypeAlias = (

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from psycopg.types.json import Jsonb
 
-from ops.masks.arrays import encode_mask
 from tests.support.browser import screenshot, why_no_browser
 from tests.support.page_stand import Stand
 from tests.support.session_process import wait_for
+from tests.support.stored_masks import write_mask
 from tests.support.vector_ads import built_index, renew_all
 
 _why_not = why_no_browser()
@@ -64,16 +63,7 @@ def write_masks(stand: Stand, file: Path) -> None:
             mask = np.zeros((height, width), np.bool_)
             mask[height // 4 : -height // 4, width // 4 : -width // 4] = True
             Image.fromarray(mask).save(file)
-            found = encode_mask(mask)
-            assert found.box is not None
-            thing = {"label": "goods", "score": 0.9, "box": list(found.box), "area": found.area}
-            details = {"area": 0.25, **found.as_coco(), "things": [thing]}
-            cursor.execute(
-                "INSERT INTO lalafo.photo_predictions (release, sha256, task, label, score, "
-                "details, run_id) SELECT live, %s, 'segments', 'goods', 0.9, %s, 'r' "
-                "FROM lalafo.active_releases ON CONFLICT DO NOTHING",
-                (sha256, Jsonb(details)),
-            )
+            write_mask(cursor.connection, sha256, mask)
 
 
 def is_scored(stand: Stand, ad_id: str) -> bool:

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from psycopg.types.json import Jsonb
 
-from ops.masks.arrays import encode_mask
 from tests.support.browser import screenshot, why_no_browser
 from tests.support.judged_ads import CATALOG, put_judged_ad, write_answer
 from tests.support.page_stand import Stand
 from tests.support.session_process import wait_for
+from tests.support.stored_masks import write_mask
 
 _why_not = why_no_browser()
 pytestmark = [
@@ -40,18 +39,8 @@ def photos(standing: Stand) -> list[str]:
     sizes = {sha: (height, width) for sha, height, width in rows}
     segmented = []
     for position, sha in enumerate(found):
-        mask = encode_mask(ellipse(*sizes[sha]))
-        assert mask.box is not None
-        thing = {"label": "goods", "score": 0.9, "box": list(mask.box), "area": mask.area}
-        area = round(mask.area / mask.pixels, 4)
-        details = {"area": area, **mask.as_coco(), "things": [thing]}
         with standing.database.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO lalafo.photo_predictions (release, sha256, task, label, score, "
-                "details, run_id) SELECT live, decode(%s, 'hex'), 'segments', 'goods', 0.9, %s, "
-                "'r' FROM lalafo.active_releases",
-                (sha, Jsonb(details)),
-            )
+            area = write_mask(cursor.connection, bytes.fromhex(sha), ellipse(*sizes[sha]))
         segmented.append(
             {"sha256": sha, "position": position, "score": 0.9, "area": area, "things": 1}
         )

@@ -7,10 +7,6 @@ import { el, fill } from "/page/dom.js";
 import { key, setKey } from "/page/key.js";
 
 const KINDS = { "application/json": "JSON", "multipart/form-data": "form with photos" };
-const SAVED = {
-  "/v1/photos/{sha256}": "photo.jpg",
-  "/v1/photos/{sha256}/cutout": "cutout.webp",
-};
 const LANGUAGES = { curl, Python: python };
 let language = "curl";
 let numbered = 0;
@@ -66,7 +62,7 @@ export function tryIt(route, spec, gateway) {
 
   const request = () => ({
     method: route.method.toUpperCase(),
-    saved: SAVED[route.path],
+    saved: savedAs(route.operation),
     ...located(route, fields),
     ...body.read(),
   });
@@ -135,6 +131,13 @@ function parameterField(parameter, { declared }, { ad }) {
   const name = el("span", { class: "mono" }, parameter.name);
   const node = el("span", { class: "by" }, el("label", { for: id }, name), input);
   return { node, parameter, value: () => input.value };
+}
+
+/** The file that takes an answer which is an image; undefined for others. */
+function savedAs({ responses }) {
+  const [type] = Object.keys(responses["200"]?.content ?? {});
+  const format = /^image\/(\w+)$/.exec(type)?.[1];
+  return format && `photo.${format.replace("jpeg", "jpg")}`;
 }
 
 /** The path, the query and the headers, from the fields. */

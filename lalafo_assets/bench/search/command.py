@@ -47,9 +47,8 @@ def bench_search(
     Without a filter, under one that leaves a tenth, and under one that leaves a hundredth of the
     ads; again after 30 % of the ads were replaced. What is found is compared with the ten nearest
     of all vectors. The vectors are generated in clusters, with 64 directions in which they differ.
-    With --photos, embeddings of real photos are
-    among them, and searched with too. With --clients, so many then search at once while ads are
-    replaced, over ten connections.
+    With --photos, embeddings of real photos are among them, and searched with too. With --clients,
+    so many then search at once while ads are replaced, over ten connections.
     """
     from lalafo_assets.bench.search.run import SearchBench, run_search
 

@@ -19,7 +19,6 @@ from rich.console import Console
 from lalafo_assets.bench.harness.progress import ProgressDisplay
 from lalafo_assets.bench.search.fill import BACKBONE, Halves, Vectors, copy_vectors, fill_ads
 from lalafo_assets.bench.search.fill import put_vectors as put
-from lalafo_assets.bench.search.real import real_vectors
 from lalafo_assets.bench.search.together import search_together
 from resources.embedded.postgres import EmbeddedPostgres
 from resources.postgres.database import Database
@@ -106,6 +105,8 @@ def _built(
         part[:] = generator.draw(len(part), seed=start)
     photos = None
     if asked.photos:
+        from lalafo_assets.bench.search.real import real_vectors  # it imports torch
+
         display.say("embedding the photos")
         real, photos = real_vectors(asked.photos, asked.dimension)
         vectors[: len(real)] = real[: asked.rows]

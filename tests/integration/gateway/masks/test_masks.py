@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
-from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from gateway.client import AsyncLalafoClient, LalafoClient
@@ -29,6 +28,7 @@ from resources.postgres.database import Database
 from resources.storage.photos import PhotoStore
 from tests.support.batches import RELEASE, event, outcome
 from tests.support.read_catalogue import Catalogue, of, problem, read_catalogue
+from tests.support.stored_masks import write_mask
 
 HEIGHT, WIDTH = 120, 90
 MASK = np.zeros((HEIGHT, WIDTH), bool)
@@ -63,20 +63,8 @@ def answer(
     catalogue: Catalogue, sha256: str, mask: np.ndarray = MASK, release: str = RELEASE
 ) -> None:
     """What a session writes."""
-    encoded = encode_mask(mask)
-    box = encoded.box
-    things = (
-        []
-        if box is None
-        else [{"label": "goods", "score": 0.9, "box": list(box), "area": encoded.area}]
-    )
-    details = {"area": encoded.area / encoded.pixels, **encoded.as_coco(), "things": things}
-    catalogue.execute(
-        "INSERT INTO lalafo.photo_predictions (release, sha256, task, label, score, details, "
-        "run_id) VALUES (%s, %s, 'segments', %s, %s, %s, 'r') ON CONFLICT (sha256, release, task) "
-        "DO UPDATE SET label = EXCLUDED.label, details = EXCLUDED.details",
-        *(release, bytes.fromhex(sha256), "goods" if things else "nothing", 0.93, Jsonb(details)),
-    )
+    with catalogue.database.cursor() as cursor:
+        write_mask(cursor.connection, bytes.fromhex(sha256), mask, release=release)
 
 
 def png(mask: np.ndarray) -> bytes:
